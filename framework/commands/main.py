@@ -1,0 +1,77 @@
+"""The command `diffobj`: finds the verb, hands it the rest, and prints a user's mistake in one line."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from framework.errors import UserError, suggestion
+
+VERBS = ("train", "evaluate", "plugins", "check", "new-plugin")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `diffobj VERB ...` and exit: 0 for done, 2 for a mistake the user can mend, 128+n for signal n."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in {"-h", "--help", "help"}:
+        print(usage())
+        sys.exit(0)
+    try:
+        verb, rest = given[0], given[1:]
+        if verb not in VERBS:
+            raise UserError(f"unknown command '{verb}'; {suggestion(verb, VERBS)}")
+        if verb != "train" and rest and rest[0] in {"-h", "--help"}:
+            print(docstring(verb))
+            sys.exit(0)
+        sys.exit(import_module(home(verb)).run(rest))
+    except UserError as error:
+        print(f"diffobj: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def home(verb: str) -> str:
+    return f"framework.commands.{verb.replace('-', '_')}"
+
+
+def docstring(verb: str) -> str:
+    """A verb's documentation, read without importing it."""
+    path = Path(__file__).with_name(f"{verb.replace('-', '_')}.py")
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def usage() -> str:
+    lines = [
+        "diffobj: differentiate your objective, by whichever gradient estimator you name.",
+        "",
+        "Usage: diffobj VERB [key=value ...]",
+        "",
+    ]
+    for verb in VERBS:
+        summary = docstring(verb).partition("\n")[0].partition(": ")[2]
+        lines.append(f"  {verb:<12} {summary}")
+    lines += ["", "diffobj VERB --help tells more."]
+    return "\n".join(lines)
+
+
+def keyed(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """`key=value` arguments as a mapping.
+
+    Raises:
+        UserError: something else, or a key that the verb does not know.
+    """
+    values = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise UserError(f"'{argument}': expected key=value with a key of {', '.join(known)}")
+        if key not in known:
+            raise UserError(f"unknown key '{key}'; {suggestion(key, known)}")
+        values[key] = value
+    return values
+
+
+if __name__ == "__main__":
+    main()

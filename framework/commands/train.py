@@ -1,0 +1,239 @@
+"""diffobj train: run an experiment: diffobj train experiment=javelin estimator=spsa trainer.steps=200
+
+    diffobj train [experiment=NAME] [task=NAME] [estimator=NAME] [key=value ...]
+    diffobj train resume=RUN_FOLDER [key=value ...]     continue a stopped run exactly
+    diffobj train -m estimator=rloo,spsa seed=0,1,2     a sweep (Hydra's launchers and sweepers apply)
+    diffobj train --help                                every group, option and default
+
+The run folder is outputs/<experiment>/<time>, or what hydra.run.dir=PATH says; its path is the last line printed.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framework.config import (
+    CORE_CONFIGS,
+    Settings,
+    build,
+    compose,
+    forgiving,
+    join_search_path,
+    name_experiment,
+    refuse_conflicts,
+    told_in_one_line,
+    validate,
+    without_hydra,
+)
+from framework.errors import UserError
+from framework.run import RunFolder, reopen
+
+if TYPE_CHECKING:
+    import torch
+
+    from framework.gradients.estimator import Estimator
+    from framework.optimization import Schedule
+    from framework.task import Task
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Train, resume or sweep; returns the exit status."""
+    resumed = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
+    overrides = [a for a in arguments if not a.startswith("resume=")]
+    if any(a.startswith("-") for a in overrides):
+        return hydra_main(overrides)
+    if resumed:
+        folder = Path(resumed[-1])
+        config, settings = reopen(folder, overrides)
+        return train(config, settings, RunFolder(folder), resume=True)
+    composition = compose(overrides)
+    settings = validate(composition.config)
+    folder = RunFolder(composition.run_folder)
+    if (folder.path / "config.yaml").exists():
+        raise UserError(f"{folder.path} holds a run already; resume={folder.path} continues it")
+    return train(composition.config, settings, folder)
+
+
+def hydra_main(overrides: list[str]) -> int:
+    """Hydra's own command line: --help, --cfg, and -m with its launchers and sweepers."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    multirun = any(flag in overrides for flag in ("-m", "--multirun"))
+    if multirun:
+        check_sweep([o for o in overrides if not o.startswith("-")])
+    join_search_path()
+
+    def job(config: Any) -> int:
+        runtime = HydraConfig.get().runtime
+        refuse_conflicts(runtime.choices)
+        name_experiment(config, runtime.choices)
+        plain = without_hydra(config)
+        return train(plain, validate(plain), RunFolder(Path(runtime.output_dir)))
+
+    options = [o for o in overrides if o.startswith("-")]
+    sys.argv = ["diffobj train", *options, *forgiving(o for o in overrides if not o.startswith("-"))]
+    with told_in_one_line():
+        hydra.main(config_path=str(CORE_CONFIGS), config_name="train", version_base="1.3")(job)()
+    return 0
+
+
+def check_sweep(overrides: list[str]) -> None:
+    """Check every single choice of a sweep before its first job starts."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with told_in_one_line():
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    choices = []
+    for override in parsed:
+        swept = override.is_sweep_override() and override.is_discrete_sweep()
+        values = list(override.sweep_string_iterator()) if swept else []
+        texts = [f"{override.key_or_group}={value}" for value in values]
+        choices.append(texts or [override.input_line or ""])
+    first = [options[0] for options in choices]
+    for i, options in enumerate(choices):
+        for option in options:
+            validate(compose([*first[:i], option, *first[i + 1 :]]).config)
+
+
+@dataclass
+class Parts:
+    """What a run is made of, built and checked before its folder exists."""
+
+    device: torch.device
+    task: Task
+    estimator: Estimator
+    schedule: Schedule
+
+
+def make_parts(settings: Settings) -> Parts:
+    """Build the task and the estimator.
+
+    Raises:
+        UserError: an option that a component does not have or refuses, or a device that is not there.
+    """
+    import torch
+
+    from framework.randomness import key, seed_torch
+
+    options = settings.trainer
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    estimator = build("estimator", settings.estimator)
+    schedule = build("scheduler", settings.scheduler, options.steps)
+    seed_torch(key(settings.seed, "model"))
+    task = build("task", settings.task)
+    task.model.to(device)
+    if options.compile:
+        task.model.compile()
+    return Parts(device, task, estimator, schedule)
+
+
+def train(config: Any, settings: Settings, folder: RunFolder, *, resume: bool = False) -> int:
+    """Train in a folder; returns 0, or 128+n where signal n stopped the run."""
+    parts = make_parts(settings)
+    folder.open()
+    try:
+        return train_in(config, settings, folder, parts, resume=resume)
+    finally:
+        folder.close()
+
+
+def train_in(
+    config: Any, settings: Settings, folder: RunFolder, parts: Parts, *, resume: bool
+) -> int:
+    from framework.checkpoint import load_newest
+    from framework.monitor import Monitor
+    from framework.trainer import Trainer
+
+    optimizer = build("optimizer", settings.optimizer, list(parts.task.parameters.values()))
+    trainer = Trainer(
+        settings, parts.task, parts.estimator, optimizer, parts.schedule, folder, parts.device
+    )
+    if resume:
+        trainer.load(load_newest(folder.checkpoints, print))
+    start = trainer.progress.step
+    folder.write_config(config)
+    folder.write_manifest(settings, str(parts.device))
+    monitor = Monitor(
+        folder.path,
+        settings.monitor,
+        experiment=settings.experiment,
+        steps=settings.trainer.steps,
+        start=start,
+    )
+    try:
+        monitor.say(greeting(settings, parts, start))
+        monitor.texts({
+            "config": (folder.path / "config.yaml").read_text(),
+            "manifest": (folder.path / "manifest.json").read_text(),
+            "command": shlex.join(sys.argv),
+        })
+        result = trainer.train(monitor)
+        folder.write_result(result)
+        monitor.hyperparameters(flat(settings), result["metrics"])
+        monitor.say(farewell(result))
+    except UserError:
+        if trainer.progress.step == start and not resume:
+            monitor.close()
+            folder.discard()
+        raise
+    finally:
+        monitor.close()
+    print(folder.path.resolve(), flush=True)
+    return 0 if trainer.stopped_by is None else 128 + trainer.stopped_by
+
+
+def choose_device(name: str) -> torch.device:
+    """The device to train on.
+
+    Raises:
+        UserError: it was named and is not there.
+    """
+    import torch
+
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available[name]:
+        there = ", ".join(device for device in available if available[device])
+        raise UserError(f"trainer.device = '{name}': not available on this machine; choices: {there}")
+    return torch.device(name)
+
+
+def greeting(settings: Settings, parts: Parts, start: int) -> str:
+    count = sum(p.numel() for p in parts.task.parameters.values())
+    begin = f", from step {start}" if start else ""
+    return (
+        f"{settings.experiment}: task {settings.task.name} ({count:,} parameters), estimator {settings.estimator.name}, "
+        f"{settings.trainer.steps:,} steps on {parts.device}{begin}"
+    )
+
+
+def farewell(result: dict[str, Any]) -> str:
+    metrics = "  ".join(f"{name} {value:.4g}" for name, value in result["metrics"].items())
+    return (
+        f"{result['experiment']}: {result['stopped']}: {result['steps']:,} steps in {result['seconds']:.1f} s of training; "
+        f"{metrics or 'not evaluated'}\nlook: tensorboard --logdir {result['run']}; result.json, media/ and checkpoints/ in"
+    )
+
+
+def flat(settings: Settings) -> dict[str, Any]:
+    """The settings as one level of dotted keys."""
+
+    def walk(node: Any, prefix: str) -> dict[str, Any]:
+        if not isinstance(node, dict):
+            return {prefix: node}
+        return {k: v for name, value in node.items() for k, v in walk(value, f"{prefix}.{name}").items()}
+
+    return {k.lstrip("."): v for k, v in walk(settings.model_dump(), "").items()}

@@ -1,0 +1,328 @@
+"""Configuration: Hydra composes YAML, pydantic validates what it composed, the registry turns names into components.
+
+Nothing here imports torch: a mistake in the core's own keys is told before torch is loaded, one in a component's
+options as soon as the component's module is. `hydra.utils.instantiate` is never called and `_target_` is an error:
+a configuration holds names and plain data.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from framework.errors import UserError, suggestion
+from framework.plugin import ROOT, registry
+
+CORE_CONFIGS = ROOT / "configs"
+CHOSEN = {  # configuration key -> registry group of the component that the key chooses
+    "task": "tasks",
+    "estimator": "estimators",
+    "optimizer": "optimizers",
+    "scheduler": "schedulers",
+}
+
+Count = Annotated[int, Field(ge=1)]
+CountOrNever = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys, NaN and infinity are errors."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class Choice(BaseModel):
+    """A component by its registered name; the other keys are its options, checked against its signature."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, frozen=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class EarlyStopping(Section):
+    """Stop when the task's headline metric is good enough, or has not improved for long enough."""
+
+    patience: Count | None = None  # evaluations without improvement
+    target: float | None = None  # a value of the headline metric that is good enough
+
+
+class TrainerSettings(Section):
+    """What the one loop may be told; `configs/trainer/default.yaml` explains each key."""
+
+    steps: Count
+    seconds: Positive | None
+    stop_at: Count | None
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["float32", "bfloat16", "float16"]
+    compile: bool
+    threads: Count | None
+    accumulate: Count
+    clip_norm: Positive | None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None
+    log_every: Count
+    evaluate_every: CountOrNever
+    checkpoint_every: CountOrNever
+    keep_checkpoints: Annotated[int, Field(ge=2)]
+    early_stopping: EarlyStopping
+    nonfinite_patience: Count
+
+
+class MonitorSettings(Section):
+    """What is shown and written while training."""
+
+    tensorboard: bool
+    progress: Literal["auto", "bar", "lines", "none"]
+    histograms_every: CountOrNever
+    show_every: CountOrNever
+
+
+class Settings(Section):
+    """A whole experiment, validated."""
+
+    experiment: str
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    task: Choice
+    estimator: Choice
+    optimizer: Choice
+    scheduler: Choice
+    trainer: TrainerSettings
+    monitor: MonitorSettings
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What Hydra composed: the configuration as written (interpolations unresolved) and the run folder it names."""
+
+    config: Any
+    run_folder: Path
+
+
+def compose(overrides: Sequence[str]) -> Composition:
+    """Compose `configs/train.yaml` with overrides such as `experiment=javelin estimator.samples=8`.
+
+    Raises:
+        UserError: an option that does not exist, or an override that cannot be parsed.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+
+    join_search_path()
+    with initialize_config_dir(str(CORE_CONFIGS), version_base="1.3"), told_in_one_line():
+        config = hydra_compose("train", forgiving(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        choices = config.hydra.runtime.choices
+        refuse_conflicts(choices)
+        name_experiment(config, choices)
+        folder = Path(config.hydra.run.dir)
+        return Composition(without_hydra(config), folder)
+
+
+def without_hydra(config: Any) -> Any:
+    """The experiment's own part of a composed configuration."""
+    from omegaconf import OmegaConf, open_dict
+
+    config = config.copy()
+    OmegaConf.set_readonly(config, False)
+    with open_dict(config):
+        config.pop("hydra", None)
+    return config
+
+
+def name_experiment(config: Any, choices: Mapping[str, Any]) -> None:
+    """An experiment is called what was chosen for it, or after its task where none was."""
+    from omegaconf import open_dict
+
+    with open_dict(config):
+        config.experiment = choices.get("experiment") or config.task.name
+
+
+def forgiving(overrides: Iterable[str]) -> list[str]:
+    """Overrides that Hydra accepts even where a key is unknown, so that validation can name the nearest key.
+
+    Naming a task without an experiment starts from the defaults, not from the default experiment's settings.
+    """
+    groups = config_options()
+    given = list(overrides)
+    written = []
+    for override in given:
+        key = override.partition("=")[0]
+        plain = key.isidentifier() or key.replace(".", "").isidentifier()
+        is_group = key in groups and not override.partition("=")[2].startswith("{")
+        if "=" in override and plain and not is_group and not key.startswith("hydra"):
+            override = f"++{override}"
+        written.append(override)
+    keys = {override.partition("=")[0] for override in given}
+    if "task" in keys and "experiment" not in keys:
+        written.append("experiment=null")
+    return written
+
+
+def validate(config: Any) -> Settings:
+    """Plain, resolved and checked settings from a composed configuration.
+
+    Raises:
+        UserError: one line per mistake, each naming the key and the nearest valid one.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    refuse_targets(OmegaConf.to_container(config, resolve=False))
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(first_line(error)) from None
+    try:
+        settings = Settings.model_validate(plain)
+    except ValidationError as error:
+        raise UserError(explain(error, Settings)) from None
+    for key, group in CHOSEN.items():
+        choice = getattr(settings, key)
+        component = registry().component(group, choice.name)
+        if component.target.startswith("framework.optimization:"):  # loads without torch
+            check_options(component.load(), choice.options, key)
+    return settings
+
+
+def build(key: str, choice: Choice, *given: Any) -> Any:
+    """Make the component that configuration key `key` chooses, from what the trainer gives and its own options."""
+    factory = registry().component(CHOSEN[key], choice.name).load()
+    return factory(*given, **check_options(factory, choice.options, key))
+
+
+def check_options(factory: Callable[..., Any], options: Mapping[str, Any], key: str) -> Any:
+    """Validate options against the factory's keyword-only parameters, its schema.
+
+    Raises:
+        UserError: one line per mistake.
+    """
+    schema = options_schema(factory)
+    try:
+        checked = schema.model_validate(dict(options))
+    except ValidationError as error:
+        raise UserError(explain(error, schema, prefix=key)) from None
+    return {name: getattr(checked, name) for name in checked.model_fields_set}
+
+
+@cache
+def options_schema(factory: Callable[..., Any]) -> type[BaseModel]:
+    """A pydantic model of a component's keyword-only parameters."""
+    function = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
+    keywords = [p for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY]
+    annotations = {p.name: p.annotation for p in keywords}
+    scope = sys.modules[function.__module__].__dict__
+    hints = get_type_hints(SimpleNamespace(__annotations__=annotations), scope, include_extras=True)
+    fields = {p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in keywords}
+    return create_model(factory.__name__, __base__=Section, **fields)  # type: ignore[call-overload,no-any-return]
+
+
+def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> str:
+    """One line per mistake: the key, its value, what was expected, the nearest valid key."""
+    lines = []
+    for mistake in error.errors():
+        path = [str(part) for part in mistake["loc"]]
+        key = ".".join([prefix, *path] if prefix else path)
+        if mistake["type"] == "extra_forbidden":
+            near = suggestion(path[-1], fields_at(schema, path[:-1]))
+            lines.append(f"unknown key '{key}'; {near}")
+        elif mistake["type"] == "missing":
+            lines.append(f"'{key}' is missing")
+        else:
+            expected = mistake["msg"].replace("Input should be", "expected").replace("Value", "value")
+            lines.append(f"{key} = {mistake['input']!r}: {expected}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def fields_at(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The valid keys of the section that `path` leads to."""
+    for part in path:
+        annotation = schema.model_fields[part].annotation if part in schema.model_fields else None
+        if not (inspect.isclass(annotation) and issubclass(annotation, BaseModel)):
+            return []
+        schema = annotation
+    return list(schema.model_fields)
+
+
+def refuse_targets(node: Any, path: str = "") -> None:
+    """Refuse `_target_` and its relatives anywhere: a configuration names components, it does not call code."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        where = f"{path}.{key}" if path else str(key)
+        if key in {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}:
+            raise UserError(f"'{where}' is refused: choose a registered component by its name instead")
+        refuse_targets(value, where)
+
+
+@cache
+def config_options() -> dict[str, dict[str, list[Path]]]:
+    """Every option of every configuration group, with the files that define it: {group: {option: [file, ...]}}."""
+    options: dict[str, dict[str, list[Path]]] = {}
+    for folder in config_folders():
+        for file in sorted(folder.rglob("*.yaml")):
+            group = file.parent.relative_to(folder).as_posix()
+            if group != ".":
+                options.setdefault(group, {}).setdefault(file.stem, []).append(file)
+    return options
+
+
+def config_folders() -> list[Path]:
+    """The core's configuration folder and each plugin's."""
+    return [CORE_CONFIGS, *(found.configs for found in registry().found if found.configs)]
+
+
+def refuse_conflicts(choices: Mapping[str, Any]) -> None:
+    """Refuse a chosen option that two folders define: one would silently shadow the other."""
+    for group, option in choices.items():
+        files = config_options().get(group, {}).get(str(option), [])
+        if len(files) > 1:
+            named = " and ".join(str(file) for file in files)
+            raise UserError(f"{group}={option} is defined twice: {named}; rename one")
+
+
+@cache
+def join_search_path() -> None:
+    """Let Hydra find the configurations of every plugin."""
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class PluginConfigs(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for found in registry().found:
+                if found.configs:
+                    search_path.append(found.name, found.configs.as_uri())
+
+    Plugins.instance().register(PluginConfigs)
+
+
+class told_in_one_line:  # noqa: N801  (reads as a sentence in a `with`)
+    """Turn Hydra's multi-line complaints into one line with the nearest option."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        from hydra.errors import HydraException, MissingConfigException
+        from omegaconf.errors import OmegaConfBaseException
+
+        if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+            group, _, option = str(error.missing_cfg_file).rpartition("/")
+            near = suggestion(option, config_options().get(group, {}))
+            raise UserError(f"unknown {group or 'configuration'} '{option}'; {near}") from None
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            raise UserError(first_line(error)) from None
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,23 @@
+"""The error a user can mend: one line that names the key, the value, what was expected and the nearest choice."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. Commands print it in one line and exit with status 2."""
+
+
+class ProgramError(UserError):
+    """A program and an estimator that do not fit, or a program that breaks the contract of its context."""
+
+
+def suggestion(name: str, choices: Iterable[str]) -> str:
+    """What to write instead of `name`: the nearest of `choices`, or all of them when none is near."""
+    known = sorted(set(choices))
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"choices: {', '.join(known)}" if known else "nothing is registered there"

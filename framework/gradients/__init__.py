@@ -1,0 +1,1 @@
+"""The ways to obtain a gradient, one idea per file."""

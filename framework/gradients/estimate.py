@@ -1,0 +1,86 @@
+"""The smallest door: the gradient of a plain function's expected cost, by any registered estimator."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from framework.config import check_options
+from framework.gradients.estimator import Estimate, Estimator
+from framework.plugin import registry
+from framework.program import Function, Program, as_program
+from framework.randomness import seeded
+
+
+def estimate(
+    program: Function | Program,
+    parameters: Mapping[str, Tensor],
+    batch: Any = None,
+    *,
+    estimator: str,
+    samples: int | None = None,
+    seed: int | None = None,
+    **options: Any,
+) -> Estimate:
+    """Estimate the objective and its gradient.
+
+    Args:
+        program: `(context, parameters, batch) -> None`; a `Program` declares batch axes or loop mode.
+        parameters: tensors by name; they are not changed.
+        batch: handed to the program.
+        estimator: any registered estimator's name, such as "rloo".
+        samples: n, for estimators that sample; None: the estimator's default.
+        seed: makes the estimate reproducible and leaves torch's generators as they were; None: draws from them.
+        **options: the estimator's options, such as `sites={"z": "reparameterisation"}`.
+
+    Returns:
+        the estimate, with `gradients` by parameter name.
+
+    Raises:
+        UserError: an unknown estimator or option.
+        ProgramError: an estimator that cannot serve this program.
+    """
+    with seeded(seed):
+        chosen = make_estimator(estimator, samples, options)
+        leaves = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
+        found = chosen.backward(as_program(program), leaves, batch)
+    for name, leaf in leaves.items():
+        found.gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    return found
+
+
+def surrogate(
+    program: Function | Program,
+    parameters: Mapping[str, Tensor],
+    batch: Any = None,
+    *,
+    estimator: str,
+    samples: int | None = None,
+    seed: int | None = None,
+    **options: Any,
+) -> Tensor:
+    """A scalar whose derivatives with respect to `parameters`, of any order, estimate the objective's.
+
+    For `torch.autograd.grad(..., create_graph=True)`: Hessians, meta-gradients. Arguments as in `estimate`, but the
+    parameters are used as they are.
+
+    Raises:
+        ProgramError: an estimator that knows first derivatives only.
+    """
+    with seeded(seed):
+        chosen = make_estimator(estimator, samples, options)
+        return chosen.surrogate(as_program(program), parameters, batch)[0]
+
+
+def make_estimator(name: str, samples: int | None = None, options: Mapping[str, Any] = {}) -> Estimator:
+    """An estimator by its registered name; `samples` reaches it where it has that option."""
+    factory = registry().component("estimators", name).load()
+    given = dict(options)
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    if samples is not None and "samples" in inspect.signature(function).parameters:
+        given["samples"] = samples
+    return cast(Estimator, factory(**check_options(factory, given, f"estimator '{name}'")))

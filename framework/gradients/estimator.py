@@ -1,0 +1,120 @@
+"""What every estimator is: it leaves the gradient of a program's expected cost in `.grad`, like `loss.backward()`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from framework.errors import ProgramError
+from framework.program import Parameters, Program
+
+
+@dataclass(kw_only=True)
+class Estimate:
+    """What an estimator found out in one call.
+
+    Attributes:
+        objective: the hard objective's value, a detached scalar tensor; never a relaxed one.
+        evaluations: how many samples of the objective were run.
+        biased: whether the gradient's expectation may differ from the objective's gradient.
+        gradients: filled by `framework.estimate`; in training the gradients are in `.grad`.
+        extras: whatever the estimator has to tell (baseline, temperature, clip fraction).
+    """
+
+    objective: Tensor
+    evaluations: int
+    biased: bool
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    extras: dict[str, Tensor | float] = field(default_factory=dict)
+
+    @property
+    def value(self) -> float:
+        """The objective as a number; waits for the device."""
+        return float(self.objective)
+
+
+class Estimator(ABC):
+    """A way to obtain the gradient of a program's objective."""
+
+    replays: ClassVar[bool] = False  # serves draws made earlier, such as recorded episodes
+    differentiates_costs: ClassVar[bool] = True  # needs the costs' own derivatives; False: values are enough
+
+    @abstractmethod
+    def backward(
+        self,
+        program: Program,
+        parameters: Parameters,
+        batch: Any = None,
+        *,
+        scale: float | Tensor = 1.0,
+    ) -> Estimate:
+        """Add `scale` times the gradient to each parameter's `.grad`.
+
+        Raises:
+            ProgramError: this estimator cannot serve this program; names the draw and estimators that can.
+        """
+
+    def surrogate(
+        self, program: Program, parameters: Parameters, batch: Any = None
+    ) -> tuple[Tensor, Estimate]:
+        """A scalar whose derivatives, of any order, estimate the objective's.
+
+        Raises:
+            ProgramError: this estimator knows first derivatives only.
+        """
+        raise ProgramError(
+            f"'{type(self).__name__}' estimates first derivatives only; "
+            "estimators that know higher ones: exact, reinforce, rloo, reparameterisation"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be saved for an exact resume: tensors and plain Python."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+
+
+class SurrogateEstimator(Estimator):
+    """An estimator that makes a surrogate and lets autograd differentiate it."""
+
+    def backward(
+        self,
+        program: Program,
+        parameters: Parameters,
+        batch: Any = None,
+        *,
+        scale: float | Tensor = 1.0,
+    ) -> Estimate:
+        loss, estimate = self.surrogate(program, parameters, batch)
+        if not loss.requires_grad:
+            raise ProgramError(
+                "the objective depends on no parameter in a way this estimator can see; estimators that need only "
+                "its values: finite_difference, spsa, evolution_strategies"
+            )
+        if not (isinstance(scale, float) and scale == 1.0):
+            loss = loss * scale
+        loss.backward()  # type: ignore[no-untyped-call]
+        return estimate
+
+
+def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
+    """Accumulate into `.grad`, as `backward` does."""
+    if parameter.grad is None:
+        parameter.grad = gradient.to(parameter.dtype).reshape(parameter.shape).clone()
+    else:
+        parameter.grad.add_(gradient.reshape(parameter.shape))
+
+
+def trainable(parameters: Parameters) -> dict[str, Tensor]:
+    """The parameters that want a gradient."""
+    return {name: value for name, value in parameters.items() if value.requires_grad}
+
+
+def mean_objective(values: list[Tensor]) -> Tensor:
+    """The detached mean of several runs' objectives."""
+    return (values[0] if len(values) == 1 else torch.stack(values).mean()).detach()

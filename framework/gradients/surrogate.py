@@ -1,0 +1,165 @@
+"""The DiCE surrogate of a trace: a scalar whose derivatives of any order estimate the objective's.
+
+With scored draws grouped into segments between costs, box(x) = exp(x - stop(x)) and P_j the log-probability of all
+draws up to segment j,
+
+    L = c_0 + sum_j [ box(P_j) c_j + (1 - box(lp_j)) b_j ]
+
+has the value of the objective and the gradient  sum_j grad lp_j (R_j - b_j) + grad c,  where R_j is the sum of the
+costs behind segment j: a cost is charged to earlier draws only. (Foerster et al. 2018; baselines: Mao et al. 2019.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from framework.program import Draw, Trace
+
+
+class Baseline(Protocol):
+    """What a return is compared with, so that luck common to all samples earns no credit."""
+
+    def __call__(self, site: str, returns: Tensor, axis: int) -> Tensor | float:
+        """A baseline for `returns`, whose sample axis is `axis`; must not depend on the sample it serves."""
+
+
+@dataclass(eq=False, slots=True)
+class Segment:
+    """Draws that share their returns: none of them has a cost between it and the next.
+
+    Attributes:
+        site: the first draw's name.
+        log_prob: of the draws served by the estimator's baseline, `[n, *batch]` or `[T, n]`; None: there are none.
+        own: (log-probability, baseline) of the draws that brought a baseline.
+        cost: what is charged right behind the segment.
+        returns: all that is charged behind the segment, detached.
+    """
+
+    site: str
+    log_prob: Tensor | None
+    own: list[tuple[Tensor, Tensor]]
+    cost: Tensor
+    returns: Tensor
+
+    def total(self) -> Tensor:
+        """The log-probability of all draws of the segment."""
+        parts = [log_prob for log_prob, _ in self.own]
+        return add(parts if self.log_prob is None else [*parts, self.log_prob])
+
+
+def surrogate(
+    traces: Sequence[Trace], baseline: Baseline | None = None, weights: Tensor | None = None
+) -> Tensor:
+    """The surrogate of the runs of one program.
+
+    Args:
+        traces: one vectorised run, or one run for each sample.
+        baseline: the estimator's baseline; None: no baseline.
+        weights: `[n, *batch]`, replacing the mean over samples by a weighted sum (enumeration, quadrature).
+    """
+    parts = [segments(trace) for trace in traces]
+    compared = baselines(parts, baseline, axis=1 if traces[0].steps else 0)
+    losses = []
+    for trace, (free, chain) in zip(traces, parts, strict=True):
+        terms = [free] if free is not None else []
+        logged: Tensor | None = None  # P_j
+        for segment in chain:
+            total = segment.total()
+            if trace.steps:
+                total = total.cumsum(0)  # a cost at step t blames the draws up to t
+            logged = total if logged is None else logged + total
+            terms.append(box(logged) * segment.cost)
+            if segment.log_prob is not None and id(segment) in compared:
+                terms.append((1 - box(segment.log_prob)) * compared[id(segment)])
+            terms += [(1 - box(log_prob)) * b for log_prob, b in segment.own]
+        losses.append(average(terms, trace, weights))
+    return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+
+def segments(trace: Trace) -> tuple[Tensor | None, list[Segment]]:
+    """A trace's costs that no draw is blamed for, and its segments in order."""
+    charged: dict[int, list[Tensor]] = {}
+    for cost in trace.costs:
+        position = len(trace.scored) if trace.steps and trace.scored else cost.position
+        charged.setdefault(position, []).append(trace.leading(cost.value, f"cost '{cost.name}'"))
+    free = charged.pop(0, [])
+    free += [trace.leading(p.value, f"penalty '{p.name}'") for p in trace.penalties]
+    chain: list[Segment] = []
+    for start, end in pairwise([0, *sorted(charged)]):
+        chain.append(segment_of(trace, trace.scored[start:end], add(charged[end])))
+    behind: Tensor | float = 0.0
+    for segment in reversed(chain):
+        cost = segment.cost.detach().expand(trace.shape)
+        if trace.steps:  # the sum of the costs from step t on
+            cost = cost.flip(0).cumsum(0).flip(0)
+        behind = segment.returns = cost + behind
+    return add(free) if free else None, chain
+
+
+def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor) -> Segment:
+    """The segment of some consecutive draws; its returns are filled in by `segments`."""
+    served, own = [], []
+    for draw in draws:
+        log_prob = draw.distribution.log_prob(draw.value)  # type: ignore[no-untyped-call]
+        if draw.mask is not None:
+            log_prob = torch.where(draw.mask, log_prob, 0.0)
+        log_prob = trace.leading(log_prob, f"the log-probability of draw '{draw.name}'")
+        if draw.baseline is None:
+            served.append(log_prob)
+        else:
+            own.append((log_prob, draw.baseline.detach()))
+    return Segment(draws[0].name, add(served) if served else None, own, cost, cost)
+
+
+def baselines(
+    parts: Sequence[tuple[Tensor | None, list[Segment]]], baseline: Baseline | None, axis: int
+) -> dict[int, Tensor | float]:
+    """Each segment's baseline, by the segment's identity; segments of one site are compared across runs."""
+    if baseline is None:
+        return {}
+    sites: dict[str, list[Segment]] = {}
+    for _, chain in parts:
+        for number, segment in enumerate(chain):
+            sites.setdefault(f"{number}/{segment.site}", []).append(segment)
+    compared: dict[int, Tensor | float] = {}
+    for site, group in sites.items():
+        if len(group) == 1:
+            compared[id(group[0])] = baseline(site, group[0].returns, axis)
+        else:
+            found = baseline(site, torch.stack([s.returns.reshape(-1) for s in group]), 0)
+            for i, segment in enumerate(group):
+                value = found if not isinstance(found, Tensor) else found.expand(len(group), -1)[i]
+                compared[id(segment)] = value
+    return compared
+
+
+def average(terms: Sequence[Tensor], trace: Trace, weights: Tensor | None) -> Tensor:
+    """The mean of a sum of terms over samples and batch, or the weighted sum over samples."""
+    total = add(terms)
+    if weights is not None:
+        weighted = (weights * total).expand(trace.shape)
+        return weighted.sum(0).mean()
+    if trace.steps:
+        return total.expand(trace.shape).sum(0).mean()
+    return total.mean() if total.dim() else total
+
+
+def box(log_prob: Tensor) -> Tensor:
+    """exp(x - stop(x)): 1 in value, and any derivative of the probability relative to itself."""
+    return (log_prob - log_prob.detach()).exp()
+
+
+def add(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors that broadcast against each other, in as few operations as possible."""
+    if len(terms) > 2 and all(term.shape == terms[0].shape for term in terms):
+        return torch.stack(list(terms)).sum(0)
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total

@@ -1,0 +1,91 @@
+"""What a task shows: images, videos and texts, for TensorBoard and for the run folder."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Pixels = NDArray[numpy.uint8]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture, `[H, W, 3]` uint8."""
+
+    name: str
+    pixels: Pixels
+
+    def encoded(self) -> bytes:
+        """The picture as PNG."""
+        buffer = io.BytesIO()
+        Pillow.fromarray(self.pixels).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def save(self, folder: Path) -> Path:
+        return write(folder / f"{self.name}.png", self.encoded())
+
+    @classmethod
+    def from_figure(cls, name: str, figure: Figure) -> Image:
+        """A matplotlib figure as a picture; needs no display."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return cls(name, numpy.asarray(canvas.buffer_rgba())[:, :, :3].copy())
+
+
+@dataclass(frozen=True)
+class Video:
+    """Frames `[T, H, W, 3]` uint8, written as an animated GIF, which TensorBoard plays as an image."""
+
+    name: str
+    frames: Pixels
+    frames_per_second: float = 25.0
+
+    def encoded(self) -> bytes:
+        """The frames as an animated GIF; all frames share the colours of a few, so that nothing flickers."""
+        frames = [Pillow.fromarray(frame) for frame in self.frames]
+        few = [self.frames[i] for i in numpy.linspace(0, len(frames) - 1, 4).astype(int)]
+        palette = Pillow.fromarray(numpy.concatenate(few)).quantize(256)
+        drawn = [f.quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
+        duration = max(20, 10 * math.ceil(100 / self.frames_per_second))  # GIF counts centiseconds
+        buffer = io.BytesIO()
+        drawn[0].save(
+            buffer, "GIF", save_all=True, append_images=drawn[1:], duration=duration, loop=0
+        )
+        return buffer.getvalue()
+
+    def save(self, folder: Path) -> Path:
+        return write(folder / f"{self.name}.gif", self.encoded())
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text such as a Markdown table or an SVG; `suffix` is its file's."""
+
+    name: str
+    text: str
+    suffix: str = ".md"
+
+    def save(self, folder: Path) -> Path:
+        return write(folder / f"{self.name}{self.suffix}", self.text.encode())
+
+
+Media = Image | Video | Text
+
+
+def write(path: Path, data: bytes) -> Path:
+    """Write a file, making the folders on the way."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path

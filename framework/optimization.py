@@ -1,0 +1,123 @@
+"""Optimisers and learning-rate schedules by name.
+
+An optimiser is a function from parameters to a `torch.optim` optimiser; torch is imported inside it, so that a
+configuration's keys are checked before torch is loaded. A schedule is a function from the run's length to a pure
+function `step -> factor` of the learning rate: resuming it needs no state. Keyword arguments are the configuration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+Rate = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Schedule = Callable[[int], float]
+
+
+def adam(
+    parameters: Iterable[Tensor],
+    *,
+    learning_rate: Rate = 1e-3,
+    beta1: Fraction = 0.9,
+    beta2: Fraction = 0.999,
+    epsilon: Rate = 1e-8,
+) -> Optimizer:
+    """Adam (Kingma & Ba 2015)."""
+    from torch.optim import Adam
+
+    return Adam(parameters, lr=learning_rate, betas=(beta1, beta2), eps=epsilon)
+
+
+def adamw(
+    parameters: Iterable[Tensor],
+    *,
+    learning_rate: Rate = 1e-3,
+    beta1: Fraction = 0.9,
+    beta2: Fraction = 0.999,
+    epsilon: Rate = 1e-8,
+    weight_decay: Decay = 0.01,
+) -> Optimizer:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    from torch.optim import AdamW
+
+    betas = (beta1, beta2)
+    return AdamW(parameters, lr=learning_rate, betas=betas, eps=epsilon, weight_decay=weight_decay)
+
+
+def sgd(
+    parameters: Iterable[Tensor],
+    *,
+    learning_rate: Rate = 1e-2,
+    momentum: Fraction = 0.0,
+    nesterov: bool = False,
+    weight_decay: Decay = 0.0,
+) -> Optimizer:
+    """Stochastic gradient descent, with momentum if wanted."""
+    from torch.optim import SGD
+
+    return SGD(
+        parameters,
+        lr=learning_rate,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+    )
+
+
+def rmsprop(
+    parameters: Iterable[Tensor],
+    *,
+    learning_rate: Rate = 1e-3,
+    alpha: Fraction = 0.99,
+    epsilon: Rate = 1e-8,
+    momentum: Fraction = 0.0,
+) -> Optimizer:
+    """RMSprop (Tieleman & Hinton 2012)."""
+    from torch.optim import RMSprop
+
+    return RMSprop(parameters, lr=learning_rate, alpha=alpha, eps=epsilon, momentum=momentum)
+
+
+def constant(steps: int, *, warmup: Count = 0) -> Schedule:
+    """The same learning rate throughout, after `warmup` steps of linear rise."""
+    return lambda step: rise(step, warmup)
+
+
+def cosine(steps: int, *, warmup: Count = 0, final: Share = 0.0) -> Schedule:
+    """Half a cosine from the full learning rate down to `final` times it at the last step."""
+
+    def factor(step: int) -> float:
+        fall = 0.5 * (1 + math.cos(math.pi * progress(step, warmup, steps)))
+        return rise(step, warmup) * (final + (1 - final) * fall)
+
+    return factor
+
+
+def linear(steps: int, *, warmup: Count = 0, final: Share = 0.0) -> Schedule:
+    """A straight line from the full learning rate down to `final` times it at the last step."""
+
+    def factor(step: int) -> float:
+        return rise(step, warmup) * (1 - (1 - final) * progress(step, warmup, steps))
+
+    return factor
+
+
+def rise(step: int, warmup: int) -> float:
+    """The warm-up's factor: linear up to 1, which step number `warmup` is the first to have."""
+    return min(1.0, (step + 1) / (warmup + 1))
+
+
+def progress(step: int, warmup: int, steps: int) -> float:
+    """How much of the time after the warm-up is over, from 0 to 1."""
+    return min(1.0, max(0.0, (step - warmup) / max(1, steps - warmup)))

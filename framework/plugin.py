@@ -1,0 +1,225 @@
+"""Plugins: the manifest, where manifests are found, and the way from a (group, name) to a component.
+
+A plugin is a package whose `__init__.py` holds `plugin = Plugin(name=..., summary=..., tasks={...})`. Names map to
+import strings `"package.module:attribute"` that are imported only when a configuration names them, so listing is
+fast and nothing registers by side effect. Plugins are found in the folder `plugins/` beside the framework and
+through the entry-point group `framework.plugins`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+from framework.errors import UserError, suggestion
+
+GROUPS = (
+    "tasks",
+    "estimators",
+    "rules",
+    "optimizers",
+    "schedulers",
+    "environments",
+    "policies",
+    "models",
+    "losses",
+)
+ENTRY_POINTS = "framework.plugins"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Plugin:
+    """A plugin's manifest.
+
+    Args:
+        name: the plugin's name, equal to its folder's.
+        summary: one line for `diffobj plugins`.
+        groups: for each group of `GROUPS` what the plugin brings: `tasks={"javelin": "plugins.javelin.task:Javelin"}`.
+
+    Raises:
+        UserError: an unknown group, or a target that is not `"package.module:attribute"`.
+    """
+
+    def __init__(self, *, name: str, summary: str, **groups: Mapping[str, str]) -> None:
+        for group, targets in groups.items():
+            if group not in GROUPS:
+                raise UserError(
+                    f"plugin '{name}': unknown group '{group}'; {suggestion(group, GROUPS)}"
+                )
+            for component, target in targets.items():
+                module, colon, attribute = target.partition(":")
+                if not (module and colon and attribute):
+                    raise UserError(
+                        f"plugin '{name}': {group}.{component} = {target!r}; expected 'package.module:attribute'"
+                    )
+        self.name = name
+        self.summary = summary
+        self.groups: Mapping[str, Mapping[str, str]] = MappingProxyType(
+            {group: MappingProxyType(dict(targets)) for group, targets in groups.items()}
+        )
+
+    def __repr__(self) -> str:
+        return f"Plugin(name={self.name!r})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One registered thing: what it is called, where its code is and who brought it."""
+
+    group: str
+    name: str
+    target: str
+    plugin: str
+
+    def load(self) -> Any:
+        """Import the component's module and return the class or function.
+
+        Raises:
+            UserError: the module or a package it needs is missing, or it has no such attribute.
+        """
+        module_name, _, attribute = self.target.partition(":")
+        label = f"{self.group} '{self.name}' of plugin '{self.plugin}'"
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise UserError(f"{label} needs the package '{error.name}', not installed") from error
+        if not hasattr(module, attribute):
+            raise UserError(f"{label}: '{module_name}' has no '{attribute}'")
+        return getattr(module, attribute)
+
+    def summary(self) -> str:
+        """The first line of the component's docstring, read from its source without importing it."""
+        module_name, _, attribute = self.target.partition(":")
+        spec = importlib.util.find_spec(module_name)
+        if spec is None or spec.origin is None:
+            return "(its module is missing)"
+        for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
+                return (ast.get_docstring(node) or "").partition("\n")[0]
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A plugin that was found: its manifest, or why it could not be read."""
+
+    name: str
+    origin: str
+    folder: Path | None = None
+    plugin: Plugin | None = None
+    error: str = ""
+
+    @property
+    def configs(self) -> Path | None:
+        """The folder of YAML that joins Hydra's search path, where the plugin has one."""
+        folder = self.folder / "configs" if self.folder else None
+        return folder if folder and folder.is_dir() else None
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Everything that is installed: the plugins that were found and the components they bring."""
+
+    found: tuple[Found, ...]
+    components: Mapping[tuple[str, str], tuple[Component, ...]] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> tuple[Found, ...]:
+        return tuple(found for found in self.found if found.error)
+
+    def names(self, group: str) -> list[str]:
+        return sorted(name for owner, name in self.components if owner == group)
+
+    def component(self, group: str, name: str) -> Component:
+        """The one component called `name` in `group`.
+
+        Raises:
+            UserError: no plugin has it (the nearest name is given), or two plugins do (both are named).
+        """
+        owners = self.components.get((group, name), ())
+        if len(owners) == 1:
+            return owners[0]
+        if owners:
+            named = " and ".join(f"plugin '{c.plugin}' ({c.target})" for c in owners)
+            raise UserError(f"{group} '{name}' has two owners: {named}; rename one")
+        broken = "".join(f"; plugin '{b.name}' is broken: {b.error}" for b in self.broken)
+        kind = group.removesuffix("s") if group != "policies" else "policy"
+        hint = suggestion(name, self.names(group))
+        raise UserError(f"unknown {kind} '{name}'; {hint}{broken}")
+
+
+@cache
+def registry() -> Registry:
+    """All plugins of this installation, found once per process."""
+    from framework.builtin import plugin as core
+
+    builtin = Found(name=core.name, origin="framework", plugin=core)
+    found = (builtin, *sorted({f.origin: f for f in _search()}.values(), key=lambda f: f.name))
+    return register(found)
+
+
+def register(found: tuple[Found, ...]) -> Registry:
+    """The registry of the given plugins; a name with several owners keeps them all, to be named when asked for."""
+    components: dict[tuple[str, str], tuple[Component, ...]] = {}
+    for plugin in (f.plugin for f in found if f.plugin):
+        for group, targets in plugin.groups.items():
+            for name, target in targets.items():
+                component = Component(group=group, name=name, target=target, plugin=plugin.name)
+                components[group, name] = (*components.get((group, name), ()), component)
+    return Registry(found, components)
+
+
+def _search() -> Iterator[Found]:
+    folder = ROOT / "plugins"
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if (entry / "__init__.py").is_file():
+            yield _read(entry.name, f"plugins.{entry.name}", "plugin")
+    for point in entry_points(group=ENTRY_POINTS):
+        yield _read_entry_point(point)
+
+
+def _read_entry_point(point: EntryPoint) -> Found:
+    return _read(point.name, point.module, point.attr or "plugin")
+
+
+def _read(name: str, module_name: str, attribute: str) -> Found:
+    """Import one manifest. Whatever is wrong with it stays with it: the others still work."""
+    try:
+        if module_name.startswith("plugins."):
+            _own_plugins_package()
+        module = importlib.import_module(module_name)
+        plugin = getattr(module, attribute, None)
+        if not isinstance(plugin, Plugin):
+            raise UserError(f"'{module_name}' has no `{attribute} = Plugin(...)`")
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        return Found(name=name, origin=module_name, error=f"{type(error).__name__}: {reason}")
+    return Found(name=plugin.name, origin=module_name, folder=_folder(module), plugin=plugin)
+
+
+def _folder(module: ModuleType) -> Path | None:
+    return Path(module.__file__).parent if module.__file__ else None
+
+
+def _own_plugins_package() -> None:
+    """Make `plugins` mean the folder beside the framework, whatever the working directory holds."""
+    if "plugins" in sys.modules:
+        return
+    path = ROOT / "plugins" / "__init__.py"
+    spec = importlib.util.spec_from_file_location(
+        "plugins", path, submodule_search_locations=[str(path.parent)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["plugins"] = module
+    spec.loader.exec_module(module)

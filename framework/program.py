@@ -1,0 +1,411 @@
+"""An objective as a stochastic program: `function(context, parameters, batch)`, its draws and its costs.
+
+The function draws with `context.sample`, charges with `context.cost` and otherwise is ordinary Python. How the
+gradient is obtained is the estimator's business: it hands the context one *rule* per draw and reads the *trace*.
+
+Axes are `[n, *batch, ...]`: n samples, then the batch axes that the program declares, then anything. The objective is
+the mean over samples and batch of the sum over the remaining axes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from framework.errors import ProgramError
+from framework.randomness import restore_states, save_states, seed_torch
+
+Parameters = Mapping[str, Tensor]
+Function = Callable[["Context", Parameters, Any], None]
+
+
+class Rule(Protocol):
+    """How one draw is made and whether its log-probability enters the surrogate."""
+
+    name: str
+    scored: bool
+    biased: bool
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        """A value of shape `[*shape, *distribution.batch_shape, *distribution.event_shape]`."""
+
+
+Rules = Callable[[str], Rule]
+
+
+class Plain:
+    """The rule that draws and does nothing else: what evaluation and numerical estimators need."""
+
+    name = "plain"
+    scored = False
+    biased = False
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        return distribution.sample(shape)
+
+
+@dataclass(eq=False, slots=True)
+class Draw:
+    """A random value in a program, made now (`sample`) or earlier (`observe`)."""
+
+    name: str
+    distribution: Distribution
+    value: Tensor
+    rule: Rule
+    baseline: Tensor | None = None
+    mask: Tensor | None = None
+    behaviour: Tensor | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Cost:
+    """A cost and how many scored draws had been made before it: those, and no others, are charged with it."""
+
+    name: str
+    value: Tensor
+    position: int
+
+
+@dataclass(eq=False, slots=True)
+class Trace:
+    """What one run of a program did. `shape` is the leading shape: `[n, *batch]`, or `[T, n]` for episodes."""
+
+    shape: tuple[int, ...]
+    steps: bool = False
+    draws: list[Draw] = field(default_factory=list)
+    scored: list[Draw] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    penalties: list[Cost] = field(default_factory=list)
+
+    def leading(self, value: Tensor, what: str) -> Tensor:
+        """Sum `value` over the axes behind the leading ones; the result broadcasts against `shape`.
+
+        A value may lack the sample axis (it depends on no draw), the batch axes, or both.
+
+        Raises:
+            ProgramError: a shape that fits none of these.
+        """
+        shape, lead = tuple(value.shape), self.shape
+        if shape == lead or not shape:
+            return value
+        depth = len(lead)
+        if shape[:depth] == lead:
+            return value.flatten(depth).sum(depth)
+        if shape[0] == lead[0] and not self.steps:  # one value a sample, shared by the batch
+            return value.reshape(lead[0], -1).sum(1).reshape(-1, *[1] * (depth - 1))
+        if depth > 1 and shape[: depth - 1] == lead[1:]:  # one value a datum, the same for all samples
+            return value.reshape(*lead[1:], -1).sum(-1).unsqueeze(0)
+        names = "[steps, episodes, ...]" if self.steps else "[samples, *batch, ...]"
+        raise ProgramError(
+            f"{what} has shape {list(shape)}; expected a scalar or {names} beginning with {list(lead)}"
+        )
+
+    def objective(self) -> Tensor:
+        """The hard objective of this run: the mean over samples and batch of all costs and penalties."""
+        terms = [*self.costs, *self.penalties]
+        if not terms:
+            raise ProgramError("the program charged no cost: call context.cost(value)")
+        return sum((self.mean(c.value, f"cost '{c.name}'") for c in terms), torch.zeros(()))
+
+    def mean(self, value: Tensor, what: str) -> Tensor:
+        """The mean over samples and batch of the sum over every other axis, the steps' included."""
+        led = self.leading(value, what)
+        if not self.steps:
+            return led.mean()
+        return led.expand(self.shape).sum(0).mean()
+
+
+class Context:
+    """What a program sees: where it draws, observes and charges costs. `samples` is n, the leading axis."""
+
+    __slots__ = ("_intents", "_key", "_rules", "probing", "samples", "trace")
+
+    def __init__(
+        self,
+        rules: Rules,
+        samples: int,
+        shape: tuple[int, ...],
+        *,
+        steps: bool = False,
+        key: int | None = None,
+        intents: dict[str, bool] | None = None,
+        probing: bool = False,
+    ) -> None:
+        self.samples = samples
+        self.trace = Trace(shape, steps)
+        self.probing = probing
+        self._rules = rules
+        self._key = key
+        self._intents = {} if intents is None else intents
+
+    def sample(
+        self,
+        name: str,
+        distribution: Distribution,
+        *,
+        baseline: Tensor | None = None,
+        per_sample: bool | None = None,
+    ) -> Tensor:
+        """Draw from `distribution`.
+
+        Args:
+            name: the draw's site; configuration chooses rules by it.
+            distribution: its parameters either depend on no draw (they are repeated for each sample) or carry the
+                sample axis because they depend on an earlier draw.
+            baseline: an expected cost given all that was known before this draw, `[n, *batch]` or smaller; it
+                replaces the estimator's own and must not depend on the draw.
+            per_sample: whether the parameters carry the sample axis. Needed only where it cannot be found out by
+                running the program with one sample more.
+
+        Returns:
+            the draw, `[n, *batch, *rest]`.
+
+        Raises:
+            ProgramError: the estimator's rule cannot serve the distribution.
+        """
+        rule = self._rules(name)
+        carries = self._carries_samples(name, distribution, per_sample)
+        shape = torch.Size(()) if carries else torch.Size((self.samples,))
+        if self._key is not None:
+            seed_torch(self._key ^ zlib.crc32(f"{name}/{len(self.trace.draws)}".encode()))
+        value = rule.draw(name, distribution, shape)
+        self._record(Draw(name, distribution, value, rule, baseline))
+        return value
+
+    def observe(
+        self,
+        name: str,
+        distribution: Distribution,
+        value: Tensor,
+        *,
+        mask: Tensor | None = None,
+        behaviour: Tensor | None = None,
+        baseline: Tensor | None = None,
+    ) -> None:
+        """Tell of a draw made earlier, such as the recorded actions of episodes.
+
+        Args:
+            distribution: what the value would be drawn from under the current parameters.
+            value: the recorded draw, `[n, *batch, ...]`, or `[T, n, ...]` in a program of episodes.
+            mask: true where the draw was really made; elsewhere its log-probability counts as 0.
+            behaviour: the log-probability under the distribution that made the draw, for estimators off policy.
+        """
+        rule = self._rules(name)
+        if not rule.scored and not self.probing:
+            raise ProgramError(
+                f"draw '{name}' was made earlier, and '{rule.name}' needs to draw it itself; "
+                "estimators that can serve it: reinforce, rloo"
+            )
+        self._record(Draw(name, distribution, value, rule, baseline, mask, behaviour))
+
+    def cost(self, value: Tensor | float, name: str = "cost") -> None:
+        """Charge a cost, a scalar or `[n, *batch, ...]`, to the draws made before it and to no other."""
+        position = len(self.trace.scored)
+        self.trace.costs.append(Cost(name, torch.as_tensor(value), position))
+
+    def penalty(self, value: Tensor | float, name: str) -> None:
+        """Add a plain differentiable term (entropy, weight decay): no draw is blamed for it."""
+        self.trace.penalties.append(Cost(name, torch.as_tensor(value), 0))
+
+    def black_box(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Call a function through which no gradient passes.
+
+        Raises:
+            ProgramError: an input carries a gradient that would be lost, which would bias the estimate.
+        """
+        if torch.is_grad_enabled() and any(getattr(i, "requires_grad", False) for i in inputs):
+            pathwise = [d.name for d in self.trace.draws if d.value.requires_grad]
+            whose = f"draw '{pathwise[-1]}'" if pathwise else "a parameter"
+            raise ProgramError(
+                f"a gradient through {whose} would be lost in a black box; estimators that can serve it: "
+                f"{'reinforce, rloo, ' if pathwise else ''}finite_difference, spsa, evolution_strategies"
+            )
+        with torch.no_grad():
+            return function(*inputs)
+
+    def _record(self, draw: Draw) -> None:
+        self.trace.draws.append(draw)
+        if draw.rule.scored:
+            self.trace.scored.append(draw)
+
+    def _carries_samples(
+        self, name: str, distribution: Distribution, per_sample: bool | None
+    ) -> bool:
+        """Whether the distribution's parameters carry the sample axis: told, certain, or found by probing."""
+        batch_shape = distribution.batch_shape
+        leads = len(batch_shape) > 0 and batch_shape[0] == self.samples
+        if per_sample and not leads:
+            raise ProgramError(
+                f"draw '{name}': per_sample=True, but the distribution's batch shape {list(batch_shape)} "
+                f"does not begin with the {self.samples} samples"
+            )
+        if per_sample is not None:
+            return per_sample
+        if not leads or not self.trace.draws:  # the first draw cannot depend on an earlier one
+            return False
+        if self.probing:
+            self._intents[name] = True
+            return True
+        if name not in self._intents:
+            raise Ambiguous(name)
+        return self._intents[name]
+
+
+class Ambiguous(Exception):
+    """A batch shape that begins with n, by design or by coincidence: the runner finds out which."""
+
+
+@dataclass(eq=False)
+class Program:
+    """A function with its axes.
+
+    Args:
+        function: `(context, parameters, batch) -> None`.
+        batch_axes: how many leading axes of the batch's tensors count data; 0: the batch is not a batch of data.
+        loop: run with one sample, n times: for `.item()`, branches on drawn values, NumPy, games.
+        steps: the batch holds recorded episodes; draws and costs are `[T, n, ...]`, n is the number of episodes, and
+            a cost at step t is charged to the draws of steps up to t.
+    """
+
+    function: Function
+    batch_axes: int = 0
+    loop: bool = False
+    steps: bool = False
+    _intents: dict[str, bool] = field(default_factory=dict, repr=False)
+    _ran: bool = field(default=False, repr=False)
+
+    def run(
+        self,
+        rules: Rules,
+        parameters: Parameters,
+        batch: Any = None,
+        *,
+        samples: int = 1,
+        key: int | None = None,
+    ) -> list[Trace]:
+        """Run the program for `samples` samples: one trace, or one for each sample in loop mode.
+
+        With a `key` every draw has its own keyed stream, so that two runs with different parameters share their
+        randomness even where their draws differ in number (common random numbers).
+        """
+        if not self.loop:
+            return [self._run_once(rules, parameters, batch, samples, key)]
+        keys = [None if key is None else key + 2**32 * (i + 1) for i in range(samples)]
+        return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
+
+    def _run_once(
+        self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
+    ) -> Trace:
+        shape, samples = self._leading_shape(batch, samples)
+
+        def context(n: int, rules: Rules = rules, probing: bool = False) -> Context:
+            lead = shape if self.steps else (n, *shape[1:])
+            return Context(
+                rules, n, lead, steps=self.steps, key=key, intents=self._intents, probing=probing
+            )
+
+        states = None if self._ran or key is not None else save_states()
+        try:
+            run = context(samples)
+            self._call(run, parameters, batch)
+        except Ambiguous as site:
+            plain = Plain()
+            probe = context(samples + 1, lambda site: plain, probing=True)
+            self._probe(probe, str(site), parameters, batch)
+            if states is not None:
+                restore_states(states)  # finding out must not change what is drawn
+            run = context(samples)
+            self._call(run, parameters, batch)
+        self._ran = True
+        return run.trace
+
+    def _call(self, context: Context, parameters: Parameters, batch: Any) -> None:
+        try:
+            self.function(context, parameters, batch)
+        except (RuntimeError, ValueError) as error:
+            told = str(error)
+            if "converted to Scalar" in told or "more than one value is ambiguous" in told:
+                raise ProgramError(
+                    "the program branches on a drawn value or calls .item(): declare it with "
+                    "framework.Program(function, loop=True), or `loop = True` in a task"
+                ) from error
+            raise
+
+    def _probe(self, context: Context, site: str, parameters: Parameters, batch: Any) -> None:
+        """Find out which distributions carry the sample axis by running with one sample more."""
+        asked = (
+            f"draw '{site}': its batch shape begins with the number of samples, by design or by coincidence; "
+            "say per_sample=True (it depends on an earlier draw) or per_sample=False"
+        )
+        try:
+            with torch.no_grad():
+                self.function(context, parameters, batch)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ProgramError(asked) from error
+        for draw in context.trace.draws:
+            self._intents.setdefault(draw.name, False)
+        if site not in self._intents:
+            raise ProgramError(asked)
+
+    def _leading_shape(self, batch: Any, samples: int) -> tuple[tuple[int, ...], int]:
+        if self.steps:
+            shape = tuple(first_tensor(batch).shape[:2])
+            return shape, shape[1]
+        if self.batch_axes:
+            return (samples, *first_tensor(batch).shape[: self.batch_axes]), samples
+        return (samples,), samples
+
+
+def as_program(function: Function | Program) -> Program:
+    """The program itself, or a plain function as a program without batch axes."""
+    return function if isinstance(function, Program) else Program(function)
+
+
+def first_tensor(batch: Any) -> Tensor:
+    """The first tensor of a batch, which is a tensor, a dataclass, a mapping or a sequence of such."""
+    for leaf in leaves(batch):
+        return leaf
+    raise ProgramError("the program declares batch axes, but its batch holds no tensor")
+
+
+def leaves(batch: Any) -> Iterator[Tensor]:
+    """All tensors of a batch in order."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for value in batch.values():
+            yield from leaves(value)
+    elif isinstance(batch, list | tuple):
+        for value in batch:
+            yield from leaves(value)
+    elif hasattr(batch, "__dataclass_fields__"):
+        for name in batch.__dataclass_fields__:
+            yield from leaves(getattr(batch, name))
+
+
+@contextmanager
+def placed(model: nn.Module, parameters: Parameters) -> Iterator[None]:
+    """Put `parameters` into `model` for the length of a block, then put the model's own back.
+
+    Gradients flow to the given tensors. Tied parameters are placed under each of their names.
+    """
+    owned: list[tuple[nn.Module, str, nn.Parameter]] = []
+    given = {id(own): parameters[name] for name, own in model.named_parameters() if name in parameters}
+    for module in model.modules():
+        for leaf, own in module._parameters.items():
+            if own is not None and id(own) in given:
+                owned.append((module, leaf, own))
+    try:
+        for module, leaf, own in owned:
+            module._parameters[leaf] = given[id(own)]  # type: ignore[assignment]
+        yield
+    finally:
+        for module, leaf, own in owned:
+            module._parameters[leaf] = own

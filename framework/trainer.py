@@ -1,0 +1,398 @@
+"""The one loop: batches -> estimator.backward -> clip -> optimiser step -> schedule -> average.
+
+The estimator owns the backward pass; the trainer owns time: when to log, evaluate, save and stop.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from framework import checkpoint
+from framework.config import Settings
+from framework.errors import UserError
+from framework.gradients.estimator import Estimate, Estimator
+from framework.monitor import Monitor
+from framework.optimization import Schedule
+from framework.program import placed
+from framework.randomness import key, restore_states, save_states, seed_torch, seeded
+from framework.run import RunFolder
+from framework.task import Task
+
+PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class Progress:
+    """Where a run is: what a resume continues from."""
+
+    step: int = 0
+    seconds: float = 0.0  # of training, evaluation left out
+    best: dict[str, float] = field(default_factory=dict)  # step and metrics of the best evaluation
+    without_improvement: int = 0
+    skipped: int = 0  # steps whose gradient was not finite
+    skipped_in_a_row: int = 0
+
+
+class Trainer:
+    """Trains one task with one estimator in one run folder."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        task: Task,
+        estimator: Estimator,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        folder: RunFolder,
+        device: torch.device,
+    ) -> None:
+        self.settings = settings
+        self.options = settings.trainer
+        self.task, self.estimator, self.optimizer = task, estimator, optimizer
+        self.schedule, self.folder, self.device = schedule, folder, device
+        self.program = task.program(estimator)
+        self.parameters = task.parameters
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.average = (
+            {name: p.detach().clone() for name, p in self.parameters.items()} if self.options.ema else None
+        )
+        self.scaler = torch.amp.GradScaler(
+            device.type, enabled=self.options.precision == "float16"
+        )
+        self.progress = Progress()
+        self.stop_reason = ""
+        self.stopped_by: int | None = None  # a signal's number
+
+    def train(self, monitor: Monitor) -> dict[str, Any]:
+        """Train to the end of the budget; returns what `result.json` holds."""
+        with self.listening(monitor):
+            self.loop(monitor)
+            self.save()
+        return self.finish(monitor)
+
+    def loop(self, monitor: Monitor) -> None:
+        """Optimiser steps until the budget, a target or a signal ends them."""
+        options, progress, seed = self.options, self.progress, self.settings.seed
+        started = time.monotonic() - progress.seconds
+        batches = self.task.batches(self.program, seed, progress.step * options.accumulate)
+        window = Window(progress.step)
+        self.task.model.train()
+        while not self.stop_reason:
+            seed_torch(key(seed, "training", progress.step))
+            self.set_rate(self.schedule(progress.step))
+            estimate = self.accumulate(batches)
+            norm = self.step()
+            progress.step += 1
+            window.add(estimate)
+            progress.seconds = time.monotonic() - started
+            if progress.step % options.log_every == 0 or progress.step == options.steps:
+                monitor.scalars(progress.step, self.scalars(window, estimate, norm))
+                window = Window(progress.step)
+            self.at_intervals(monitor)
+            started = time.monotonic() - progress.seconds  # evaluation is no training time
+            self.check_budget(monitor)
+
+    def accumulate(self, batches: Iterator[Any]) -> Estimate:
+        """The gradient of one optimiser step, averaged over `accumulate` batches, into `.grad`."""
+        self.optimizer.zero_grad()
+        times = self.options.accumulate
+        scale: float | Tensor = 1.0 / times
+        if self.scaler.is_enabled():
+            scale = self.scaler.scale(torch.tensor(scale, device=self.device))
+        for _ in range(times):
+            batch = moved(next(batches), self.device)
+            with self.autocast():
+                estimate = self.estimator.backward(self.program, self.parameters, batch, scale=scale)
+        return estimate
+
+    def step(self) -> Tensor:
+        """Clip, refuse what is not finite, move the parameters; returns the gradient's norm."""
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        finite = math.isfinite(norm.item())
+        if finite and self.options.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(
+                self.parameters.values(), self.options.clip_norm, norm
+            )
+        if self.scaler.is_enabled():  # skips the step itself where the scale was too large
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        elif finite:
+            self.optimizer.step()
+        self.count_skipped(finite)
+        if self.average is not None and finite:
+            share = 1 - float(self.options.ema or 0)
+            averaged = list(self.average.values())
+            torch._foreach_lerp_(averaged, [p.detach() for p in self.parameters.values()], share)
+        return norm
+
+    def count_skipped(self, finite: bool) -> None:
+        progress = self.progress
+        if finite:
+            progress.skipped_in_a_row = 0
+            return
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        if progress.skipped_in_a_row >= self.options.nonfinite_patience and not self.scaler.is_enabled():
+            raise UserError(
+                f"step {progress.step + 1}: the gradient was not finite {progress.skipped_in_a_row} times in a row; "
+                "a smaller optimizer.learning_rate or trainer.clip_norm may help"
+            )
+
+    def scalars(self, window: Window, estimate: Estimate, norm: Tensor) -> dict[str, float]:
+        """What is logged every `log_every` steps."""
+        values = {
+            "train/objective": window.mean(),
+            "gradient/norm": norm.item(),
+            "train/learning_rate": float(self.optimizer.param_groups[0]["lr"]),
+            "time/steps_per_second": window.steps_per_second(),
+            "time/evaluations_per_second": window.evaluations_per_second(),
+        }
+        values |= {f"train/{name}": float(value) for name, value in estimate.extras.items()}
+        if self.progress.skipped:
+            values["gradient/skipped_steps"] = self.progress.skipped
+        return values
+
+    def at_intervals(self, monitor: Monitor) -> None:
+        """Histograms, evaluation and checkpoints, each when it is due."""
+        step, options = self.progress.step, self.options
+        last = step >= options.steps
+        if due(step, self.settings.monitor.histograms_every):
+            monitor.histograms(step, self.parameters)
+        if due(step, options.evaluate_every):
+            metrics = self.evaluate("validation")
+            monitor.scalars(step, {f"evaluation/{k}": v for k, v in metrics.items()}, announce=True)
+            self.judge(metrics)
+            times = step // options.evaluate_every
+            if due(times, self.settings.monitor.show_every):
+                self.show(monitor)
+        if due(step, options.checkpoint_every) and not last:
+            self.save()
+
+    def evaluate(self, stream: str) -> dict[str, float]:
+        """The task's metrics, with averaged parameters where there are any; training's randomness is untouched."""
+        model, states = self.task.model, save_states()
+        model.eval()
+        try:
+            with torch.no_grad(), self.autocast(), placed(model, self.average or {}):
+                metrics = self.task.evaluate(key(self.settings.seed, stream) % 2**31)
+        finally:
+            model.train()
+            restore_states(states)
+        return {name: float(value) for name, value in metrics.items()}
+
+    def show(self, monitor: Monitor) -> None:
+        """The task's pictures and videos, reproducible and without effect on training."""
+        model, seed = self.task.model, key(self.settings.seed, "show") % 2**31
+        model.eval()
+        with torch.no_grad(), seeded(seed), placed(model, self.average or {}):
+            monitor.media(self.progress.step, self.task.show(seed))
+        model.train()
+
+    def judge(self, metrics: Mapping[str, float]) -> None:
+        """Keep the best evaluation's checkpoint; stop where the headline is good enough or no longer improves."""
+        headline = metrics.get(self.task.headline)
+        if headline is None:
+            known = ", ".join(metrics)
+            raise UserError(f"the task's headline '{self.task.headline}' is not among its metrics: {known}")
+        sign = 1 if self.task.goal == "max" else -1
+        progress, stopping = self.progress, self.options.early_stopping
+        if not progress.best or sign * headline > sign * progress.best[self.task.headline]:
+            progress.best = {"step": progress.step, **metrics}
+            progress.without_improvement = 0
+            checkpoint.save(self.folder.checkpoints, "best", self.state())
+        else:
+            progress.without_improvement += 1
+        if stopping.target is not None and sign * headline >= sign * stopping.target:
+            self.stop_reason = f"{self.task.headline} reached {headline:.4g}"
+        elif stopping.patience and progress.without_improvement >= stopping.patience:
+            self.stop_reason = f"no improvement in {stopping.patience} evaluations"
+
+    def check_budget(self, monitor: Monitor) -> None:
+        """Set `stop_reason` where the budget is spent."""
+        options, progress = self.options, self.progress
+        if self.stopped_by is not None:
+            self.stop_reason = f"stopped by {signal.Signals(self.stopped_by).name}"
+        elif progress.step >= options.steps:
+            self.stop_reason = "all steps done"
+        elif options.seconds is not None and progress.seconds >= options.seconds:
+            self.stop_reason = f"{options.seconds:g} seconds of training are over"
+        elif options.stop_at is not None and progress.step >= options.stop_at:
+            self.stop_reason = f"stopped at step {progress.step} as told"
+
+    def finish(self, monitor: Monitor) -> dict[str, Any]:
+        """The final evaluation, on randomness of its own, and the pictures."""
+        metrics: dict[str, float] = {}
+        if self.stopped_by is None:
+            metrics = self.evaluate("test")
+            tags = {f"evaluation/{name}": value for name, value in metrics.items()}
+            monitor.scalars(self.progress.step, tags, announce=True)
+            if not self.progress.best:
+                self.progress.best = {"step": self.progress.step, **metrics}
+                checkpoint.save(self.folder.checkpoints, "best", self.state())
+            self.show(monitor)
+        return {
+            "experiment": self.settings.experiment,
+            "steps": self.progress.step,
+            "seconds": round(self.progress.seconds, 3),
+            "metrics": metrics,
+            "best": self.progress.best,
+            "stopped": self.stop_reason,
+            "run": str(self.folder.path),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """All that an exact resume needs: tensors and plain Python."""
+        return {
+            "step": self.progress.step,
+            "progress": dict(vars(self.progress)),
+            "model": dict(self.task.model.state_dict()),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "estimator": self.estimator.state_dict(),
+            "task": self.task.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def save(self) -> None:
+        """A checkpoint of now; the oldest ones go."""
+        checkpoint.save(self.folder.checkpoints, f"step_{self.progress.step:09d}", self.state())
+        checkpoint.prune(self.folder.checkpoints, self.options.keep_checkpoints)
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            UserError: its model has other parameters or shapes than the task's.
+        """
+        load_model(self.task, state["model"])
+        self.optimizer.load_state_dict(copied(state["optimizer"]))
+        self.estimator.load_state_dict(state["estimator"])
+        self.task.load_state_dict(state["task"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None and state["average"] is not None:
+            for name, value in state["average"].items():
+                self.average[name].copy_(value)
+        self.progress = Progress(**state["progress"])
+
+    def set_rate(self, factor: float) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    def autocast(self) -> torch.autocast:
+        dtype = PRECISIONS.get(self.options.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    @contextmanager
+    def listening(self, monitor: Monitor) -> Iterator[None]:
+        """A first SIGINT, SIGTERM or SIGUSR1 stops between steps and saves; a second one leaves at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def heard(number: int, frame: Any) -> None:
+            if self.stopped_by is not None:
+                raise SystemExit(128 + number)
+            self.stopped_by = number
+
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        before = {number: signal.signal(number, heard) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Window:
+    """Sums between two records; stays on the device until it is read."""
+
+    def __init__(self, step: int) -> None:
+        self.count = 0
+        self.evaluations = 0
+        self.total: Tensor | float = 0.0
+        self.started = time.monotonic()
+
+    def add(self, estimate: Estimate) -> None:
+        self.count += 1
+        self.evaluations += estimate.evaluations
+        self.total = self.total + estimate.objective
+
+    def mean(self) -> float:
+        return float(self.total) / self.count
+
+    def steps_per_second(self) -> float:
+        return self.count / max(1e-9, time.monotonic() - self.started)
+
+    def evaluations_per_second(self) -> float:
+        return self.evaluations / max(1e-9, time.monotonic() - self.started)
+
+
+def due(count: int, every: int) -> bool:
+    return every > 0 and count % every == 0
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """A batch with all its tensors on the device."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {name: moved(value, device) for name, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return type(batch)(moved(value, device) for value in batch)
+    return batch
+
+
+def copied(state: Any) -> Any:
+    """Nested state with its tensors copied: an optimiser keeps the very tensors that it is given."""
+    if isinstance(state, Tensor):
+        return state.clone()
+    if isinstance(state, Mapping):
+        return {name: copied(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [copied(value) for value in state]
+    return state
+
+
+def load_model(task: Task, state: Mapping[str, Tensor]) -> None:
+    """Put saved parameters into the task's model.
+
+    Raises:
+        UserError: names and shapes that are not the model's.
+    """
+    own = task.model.state_dict()
+    for name in {**own, **state}:
+        have = list(own[name].shape) if name in own else None
+        saved = list(state[name].shape) if name in state else None
+        if have != saved:
+            raise UserError(f"checkpoint: '{name}' is {saved}, the task's model expects {have}")
+    task.model.load_state_dict(dict(state))
+
+
+def load_for_use(task: Task, folder: Path, which: str) -> int:
+    """Put the best or the last checkpoint's parameters, averaged where they were, into the model; returns its step."""
+    if which == "best":
+        state = checkpoint.load(folder / "checkpoints" / "best.pt")
+    else:
+        state = checkpoint.load_newest(folder / "checkpoints", print)
+    load_model(task, state["model"])
+    task.load_state_dict(state["task"])
+    if state["average"] is not None:
+        with torch.no_grad():
+            for name, value in state["average"].items():
+                task.parameters[name].copy_(value)
+    return int(state["step"])

@@ -1,0 +1,117 @@
+"""The throwing angle: range v^2/g sin 2a, with a shaky hand, gusts of wind, a foul line and air drag where wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from framework import Context, Image, Program, Task
+from plugins.javelin.plot import throws_and_path
+
+SPEED = 28.0  # m/s
+GRAVITY = 9.8  # m/s^2; the farthest throw without drag is 28^2 / 9.8 = 80 m, at 45 degrees
+TIME_STEP = 0.02  # s, of the flight with drag
+
+Degrees = Annotated[float, Field(gt=0, lt=90)]
+Spread = Annotated[float, Field(ge=0)]
+
+
+class Thrower(nn.Module):
+    """Knows one thing: the angle to throw at, in radians."""
+
+    def __init__(self, degrees: float) -> None:
+        super().__init__()
+        self.angle = nn.Parameter(torch.tensor(math.radians(degrees)))
+
+
+class Javelin(Task):
+    """Throw a javelin as far as possible by finding the best release angle."""
+
+    def __init__(
+        self,
+        *,
+        start_degrees: Degrees = 20.0,
+        release_spread_degrees: Spread = 5.0,
+        wind_spread: Spread = 0.0,
+        foul_below_degrees: Degrees | None = None,
+        drag: Spread = 0.0,
+    ) -> None:
+        self.model = Thrower(start_degrees)
+        self.release_spread = math.radians(release_spread_degrees)
+        self.wind_spread = wind_spread  # m/s
+        self.foul_below = None if foul_below_degrees is None else math.radians(foul_below_degrees)
+        self.drag = drag  # 1/m
+        self.path: list[float] = []  # the angle before each step, in degrees
+
+    def objective(self, context: Context, batch: Any) -> None:
+        """Minus the expected range in metres."""
+        angle = self.model.angle
+        if self.release_spread > 0:
+            angle = context.sample("release", Normal(angle, self.release_spread))
+        wind = torch.zeros(())
+        if self.wind_spread > 0:
+            wind = context.sample("wind", Normal(torch.zeros(()), self.wind_spread))
+        metres = self.fly(angle, wind)
+        if self.foul_below is not None:  # the thrower follows a flat throw over the line: it counts nothing
+            metres = torch.where(angle < self.foul_below, 0.0, metres)
+        context.cost(-metres)
+
+    def fly(self, angle: Tensor, wind: Tensor) -> Tensor:
+        """The range in metres of throws at `angle` (radians) with a tail wind (m/s); shapes broadcast."""
+        across, up = SPEED * angle.cos(), SPEED * angle.sin()
+        if self.drag == 0:
+            return (across + wind) * (2 * up / GRAVITY)
+        return self.fly_with_drag(across, up, wind)
+
+    def fly_with_drag(self, across: Tensor, up: Tensor, wind: Tensor) -> Tensor:
+        """The range with quadratic drag: a loop over time that ends when the last javelin has landed."""
+        across, up, wind = torch.broadcast_tensors(across, up, wind)
+        x = y = landed_at = torch.zeros_like(across)
+        flying = torch.ones_like(across, dtype=torch.bool)
+        while flying.any():
+            braking = self.drag * torch.hypot(across - wind, up)
+            across = across - TIME_STEP * braking * (across - wind)
+            up = up - TIME_STEP * (braking * up + GRAVITY)
+            next_x, next_y = x + TIME_STEP * across, y + TIME_STEP * up
+            landing = flying & (next_y <= 0)
+            drop = torch.where(landing, y - next_y, 1.0)  # 1 keeps the other branch's derivative finite
+            landed_at = torch.where(landing, x + (next_x - x) * y / drop, landed_at)
+            flying = flying & ~landing
+            x, y = next_x, next_y
+        return landed_at
+
+    def batches(self, program: Program, seed: int, start: int) -> Iterator[None]:
+        """No data; called before each step, which is the time to note the angle."""
+        while True:
+            self.path.append(math.degrees(self.model.angle.item()))
+            yield None
+
+    def evaluate(self, seed: int) -> dict[str, float]:
+        """The angle, its range with a steady hand, and the objective over 1,000 throws."""
+        steady = self.fly(self.model.angle, torch.zeros(()))
+        return {
+            "angle_degrees": math.degrees(self.model.angle.item()),
+            "range_metres": steady.item(),
+            **super().evaluate(seed),
+        }
+
+    def show(self, seed: int) -> Iterator[Image]:
+        """Throws at the angles tried, and the way the gradient took over the hill."""
+        degrees = torch.linspace(1, 89, 177)
+        metres = self.fly(torch.deg2rad(degrees), torch.zeros(()))
+        now = math.degrees(self.model.angle.item())
+        reached = self.fly(torch.deg2rad(torch.tensor([*self.path, now])), torch.zeros(()))
+        figure = throws_and_path([*self.path, now], reached.tolist(), degrees.numpy(), metres.numpy())
+        yield Image.from_figure("throws", figure)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"path": list(self.path)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.path = list(state["path"])
