@@ -219,8 +219,10 @@ def check_options(factory: Callable[..., Any], options: Mapping[str, Any], key: 
 @cache
 def options_schema(factory: Callable[..., Any]) -> type[BaseModel]:
     """A pydantic model of a component's keyword-only parameters."""
-    function = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
-    keywords = [p for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY]
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    keywords = [
+        p for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY
+    ]
     annotations = {p.name: p.annotation for p in keywords}
     scope = sys.modules[function.__module__].__dict__
     hints = get_type_hints(SimpleNamespace(__annotations__=annotations), scope, include_extras=True)
@@ -240,7 +242,9 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -
         elif mistake["type"] == "missing":
             lines.append(f"'{key}' is missing")
         else:
-            expected = mistake["msg"].replace("Input should be", "expected").replace("Value", "value")
+            expected = (
+                mistake["msg"].replace("Input should be", "expected").replace("Value", "value")
+            )
             lines.append(f"{key} = {mistake['input']!r}: {expected}")
     return "\n".join(dict.fromkeys(lines))
 
@@ -257,11 +261,19 @@ def fields_at(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 def refuse_targets(node: Any, path: str = "") -> None:
     """Refuse `_target_` and its relatives anywhere: a configuration names components, it does not call code."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    items = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
     for key, value in items:
         where = f"{path}.{key}" if path else str(key)
         if key in {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}:
-            raise UserError(f"'{where}' is refused: choose a registered component by its name instead")
+            raise UserError(
+                f"'{where}' is refused: choose a registered component by its name instead"
+            )
         refuse_targets(value, where)
 
 
@@ -307,7 +319,7 @@ def join_search_path() -> None:
     Plugins.instance().register(PluginConfigs)
 
 
-class told_in_one_line:  # noqa: N801  (reads as a sentence in a `with`)
+class told_in_one_line:
     """Turn Hydra's multi-line complaints into one line with the nearest option."""
 
     def __enter__(self) -> None: ...

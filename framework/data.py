@@ -43,7 +43,9 @@ class Order(Sampler[list[tuple[int, int]]]):
         number = self.start
         while True:
             epoch, first = divmod(number, self.batches_per_epoch)
-            order = torch.randperm(self.length, generator=generator(self.seed, "order", epoch)).tolist()
+            order = torch.randperm(
+                self.length, generator=generator(self.seed, "order", epoch)
+            ).tolist()
             for place in range(first, self.batches_per_epoch):
                 chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
                 yield [(epoch, index) for index in chosen]

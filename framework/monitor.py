@@ -48,7 +48,10 @@ class Monitor:
 
     def scalars(self, step: int, values: Mapping[str, float], *, announce: bool = False) -> None:
         """Numbers by tag. `announce` prints them whatever was printed last."""
-        record: dict[str, Any] = {"step": step, "seconds": round(time.monotonic() - self.started, 3)}
+        record: dict[str, Any] = {
+            "step": step,
+            "seconds": round(time.monotonic() - self.started, 3),
+        }
         record |= {tag: value if math.isfinite(value) else None for tag, value in values.items()}
         self.metrics.write(json.dumps(record) + "\n")
         if self.writer is not None:
@@ -106,10 +109,12 @@ class Monitor:
             return
         from torch.utils.tensorboard.summary import hparams
 
-        plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in options.items()}
+        plain = {
+            k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in options.items()
+        }
         finals = {f"final/{name}": value for name, value in metrics.items()}
         file_writer = self.writer._get_file_writer()
-        for summary in hparams(plain, finals):  # type: ignore[no-untyped-call]
+        for summary in hparams(plain, finals):
             file_writer.add_summary(summary)
         for tag, value in finals.items():
             self.writer.add_scalar(tag, value, self.steps)
@@ -138,7 +143,9 @@ def add_animation(writer: Any, tag: str, video: Video, step: int) -> None:
     image = Summary.Image(
         height=height, width=width, colorspace=3, encoded_image_string=video.encoded()
     )
-    writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+    writer._get_file_writer().add_summary(
+        Summary(value=[Summary.Value(tag=tag, image=image)]), step
+    )
 
 
 def wants_bar(progress: str) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from framework.errors import ProgramError
-from framework.randomness import restore_states, save_states, seed_torch
+from framework.randomness import restore_states, save_states, seed_torch, seeded
 
 Parameters = Mapping[str, Tensor]
 Function = Callable[["Context", Parameters, Any], None]
@@ -100,7 +100,9 @@ class Trace:
             return value.flatten(depth).sum(depth)
         if shape[0] == lead[0] and not self.steps:  # one value a sample, shared by the batch
             return value.reshape(lead[0], -1).sum(1).reshape(-1, *[1] * (depth - 1))
-        if depth > 1 and shape[: depth - 1] == lead[1:]:  # one value a datum, the same for all samples
+        if (
+            depth > 1 and shape[: depth - 1] == lead[1:]
+        ):  # one value a datum, the same for all samples
             return value.reshape(*lead[1:], -1).sum(-1).unsqueeze(0)
         names = "[steps, episodes, ...]" if self.steps else "[samples, *batch, ...]"
         raise ProgramError(
@@ -293,12 +295,14 @@ class Program:
         """Run the program for `samples` samples: one trace, or one for each sample in loop mode.
 
         With a `key` every draw has its own keyed stream, so that two runs with different parameters share their
-        randomness even where their draws differ in number (common random numbers).
+        randomness even where their draws differ in number (common random numbers); torch's generators begin at the
+        key, for randomness that the program makes itself, and are put back behind the run.
         """
-        if not self.loop:
-            return [self._run_once(rules, parameters, batch, samples, key)]
-        keys = [None if key is None else key + 2**32 * (i + 1) for i in range(samples)]
-        return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
+        keys = [key] * samples if key is None else [key ^ i << 32 for i in range(samples)]
+        with seeded(key):
+            if not self.loop:
+                return [self._run_once(rules, parameters, batch, samples, key)]
+            return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
 
     def _run_once(
         self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
@@ -397,7 +401,9 @@ def placed(model: nn.Module, parameters: Parameters) -> Iterator[None]:
     Gradients flow to the given tensors. Tied parameters are placed under each of their names.
     """
     owned: list[tuple[nn.Module, str, nn.Parameter]] = []
-    given = {id(own): parameters[name] for name, own in model.named_parameters() if name in parameters}
+    given = {
+        id(own): parameters[name] for name, own in model.named_parameters() if name in parameters
+    }
     for module in model.modules():
         for leaf, own in module._parameters.items():
             if own is not None and id(own) in given:

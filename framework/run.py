@@ -1,6 +1,6 @@
 """The run folder: what one run leaves behind, and who may write into it.
 
-    config.yaml  manifest.json  metrics.jsonl  result.json  log.txt  checkpoints/  media/  TensorBoard events
+config.yaml  manifest.json  metrics.jsonl  result.json  log.txt  checkpoints/  media/  TensorBoard events
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from framework.config import Settings, validate
 from framework.errors import UserError, suggestion
 from framework.plugin import ROOT, registry
 
-FIXED = ("experiment", "seed", "task", "estimator", "optimizer.name")  # what a resume may not change
+FIXED = (
+    "experiment",
+    "seed",
+    "task",
+    "estimator",
+    "optimizer.name",
+)  # what a resume may not change
 
 
 class RunFolder:
@@ -87,7 +93,9 @@ class RunFolder:
         manifest = {
             "diffobj": __version__,
             "plugins": plugin_versions(),
-            "packages": {name: installed(name) for name in ("torch", "torchvision", "gymnasium", "numpy")},
+            "packages": {
+                name: installed(name) for name in ("torch", "torchvision", "gymnasium", "numpy")
+            },
             "python": platform.python_version(),
             "platform": platform.platform(),
             "git": git_state(),
@@ -144,7 +152,9 @@ def change_config(config: Any, overrides: list[str]) -> Any:
         if isinstance(OmegaConf.select(changed, key), dict) or OmegaConf.is_dict(
             OmegaConf.select(changed, key)
         ):
-            raise UserError(f"'{key}' is a group: a run's own choices stay; change single keys of it")
+            raise UserError(
+                f"'{key}' is a group: a run's own choices stay; change single keys of it"
+            )
         if OmegaConf.select(changed, key, default=...) is ...:
             near = suggestion(key, dotted(OmegaConf.to_container(changed)))
             raise UserError(f"unknown key '{key}'; {near}")
@@ -159,7 +169,9 @@ def dotted(node: Any, prefix: str = "") -> list[str]:
     """All keys of nested mappings, as `a.b.c`."""
     if not isinstance(node, dict):
         return [prefix]
-    return [key for name, value in node.items() for key in dotted(value, f"{prefix}.{name}".lstrip("."))]
+    return [
+        key for name, value in node.items() for key in dotted(value, f"{prefix}.{name}".lstrip("."))
+    ]
 
 
 def refuse_other_run(before: Any, after: Any) -> None:
@@ -177,7 +189,9 @@ def refuse_other_run(before: Any, after: Any) -> None:
                 if was != now:
                     differences.append(f"{place}: {was} -> {now}")
     if differences:
-        raise UserError(f"a resumed run keeps its {', '.join(FIXED)}; changed: {'; '.join(differences)}")
+        raise UserError(
+            f"a resumed run keeps its {', '.join(FIXED)}; changed: {'; '.join(differences)}"
+        )
 
 
 def reopen(folder: Path, overrides: list[str]) -> tuple[Any, Settings]:

@@ -52,6 +52,10 @@ class Task(ABC):
             traces = program.run(lambda site: rule, self.parameters, samples=1000)
         return {"objective": float(torch.stack([t.objective() for t in traces]).mean())}
 
+    def scalars(self) -> dict[str, float]:
+        """Numbers to log beside the objective, by tag such as "train/return"."""
+        return {}
+
     def show(self, seed: int) -> Iterator[Media]:
         """Pictures, videos and texts of what the model does now."""
         return iter(())

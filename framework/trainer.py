@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,11 @@ class Trainer:
         self.parameters = task.parameters
         self.rates = [group["lr"] for group in optimizer.param_groups]
         self.average = (
-            {name: p.detach().clone() for name, p in self.parameters.items()} if self.options.ema else None
+            {name: p.detach().clone() for name, p in self.parameters.items()}
+            if self.options.ema
+            else None
         )
-        self.scaler = torch.amp.GradScaler(
-            device.type, enabled=self.options.precision == "float16"
-        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.options.precision == "float16")
         self.progress = Progress()
         self.stop_reason = ""
         self.stopped_by: int | None = None  # a signal's number
@@ -114,7 +114,9 @@ class Trainer:
         for _ in range(times):
             batch = moved(next(batches), self.device)
             with self.autocast():
-                estimate = self.estimator.backward(self.program, self.parameters, batch, scale=scale)
+                estimate = self.estimator.backward(
+                    self.program, self.parameters, batch, scale=scale
+                )
         return estimate
 
     def step(self) -> Tensor:
@@ -147,7 +149,10 @@ class Trainer:
             return
         progress.skipped += 1
         progress.skipped_in_a_row += 1
-        if progress.skipped_in_a_row >= self.options.nonfinite_patience and not self.scaler.is_enabled():
+        if (
+            progress.skipped_in_a_row >= self.options.nonfinite_patience
+            and not self.scaler.is_enabled()
+        ):
             raise UserError(
                 f"step {progress.step + 1}: the gradient was not finite {progress.skipped_in_a_row} times in a row; "
                 "a smaller optimizer.learning_rate or trainer.clip_norm may help"
@@ -163,6 +168,7 @@ class Trainer:
             "time/evaluations_per_second": window.evaluations_per_second(),
         }
         values |= {f"train/{name}": float(value) for name, value in estimate.extras.items()}
+        values |= self.task.scalars()
         if self.progress.skipped:
             values["gradient/skipped_steps"] = self.progress.skipped
         return values
@@ -208,7 +214,9 @@ class Trainer:
         headline = metrics.get(self.task.headline)
         if headline is None:
             known = ", ".join(metrics)
-            raise UserError(f"the task's headline '{self.task.headline}' is not among its metrics: {known}")
+            raise UserError(
+                f"the task's headline '{self.task.headline}' is not among its metrics: {known}"
+            )
         sign = 1 if self.task.goal == "max" else -1
         progress, stopping = self.progress, self.options.early_stopping
         if not progress.best or sign * headline > sign * progress.best[self.task.headline]:
@@ -354,6 +362,10 @@ def moved(batch: Any, device: torch.device) -> Any:
         return {name: moved(value, device) for name, value in batch.items()}
     if isinstance(batch, list | tuple):
         return type(batch)(moved(value, device) for value in batch)
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return replace(
+            batch, **{f.name: moved(getattr(batch, f.name), device) for f in fields(batch)}
+        )
     return batch
 
 

@@ -48,9 +48,9 @@ def run(arguments: Sequence[str]) -> int:
     if any(a.startswith("-") for a in overrides):
         return hydra_main(overrides)
     if resumed:
-        folder = Path(resumed[-1])
-        config, settings = reopen(folder, overrides)
-        return train(config, settings, RunFolder(folder), resume=True)
+        earlier = Path(resumed[-1])
+        config, settings = reopen(earlier, overrides)
+        return train(config, settings, RunFolder(earlier), resume=True)
     composition = compose(overrides)
     settings = validate(composition.config)
     folder = RunFolder(composition.run_folder)
@@ -77,7 +77,11 @@ def hydra_main(overrides: list[str]) -> int:
         return train(plain, validate(plain), RunFolder(Path(runtime.output_dir)))
 
     options = [o for o in overrides if o.startswith("-")]
-    sys.argv = ["diffobj train", *options, *forgiving(o for o in overrides if not o.startswith("-"))]
+    sys.argv = [
+        "diffobj train",
+        *options,
+        *forgiving(o for o in overrides if not o.startswith("-")),
+    ]
     with told_in_one_line():
         hydra.main(config_path=str(CORE_CONFIGS), config_name="train", version_base="1.3")(job)()
     return 0
@@ -170,11 +174,13 @@ def train_in(
     )
     try:
         monitor.say(greeting(settings, parts, start))
-        monitor.texts({
-            "config": (folder.path / "config.yaml").read_text(),
-            "manifest": (folder.path / "manifest.json").read_text(),
-            "command": shlex.join(sys.argv),
-        })
+        monitor.texts(
+            {
+                "config": (folder.path / "config.yaml").read_text(),
+                "manifest": (folder.path / "manifest.json").read_text(),
+                "command": shlex.join(sys.argv),
+            }
+        )
         result = trainer.train(monitor)
         folder.write_result(result)
         monitor.hyperparameters(flat(settings), result["metrics"])
@@ -207,24 +213,29 @@ def choose_device(name: str) -> torch.device:
         name = next(device for device, there in available.items() if there)
     if not available[name]:
         there = ", ".join(device for device in available if available[device])
-        raise UserError(f"trainer.device = '{name}': not available on this machine; choices: {there}")
+        raise UserError(
+            f"trainer.device = '{name}': not available on this machine; choices: {there}"
+        )
     return torch.device(name)
 
 
 def greeting(settings: Settings, parts: Parts, start: int) -> str:
+    """What is about to be trained, in one line."""
     count = sum(p.numel() for p in parts.task.parameters.values())
     begin = f", from step {start}" if start else ""
     return (
-        f"{settings.experiment}: task {settings.task.name} ({count:,} parameters), estimator {settings.estimator.name}, "
-        f"{settings.trainer.steps:,} steps on {parts.device}{begin}"
+        f"{settings.experiment}: task {settings.task.name} ({count:,} parameters), "
+        f"estimator {settings.estimator.name}, {settings.trainer.steps:,} steps on {parts.device}{begin}"
     )
 
 
 def farewell(result: dict[str, Any]) -> str:
+    """What happened and where to look."""
     metrics = "  ".join(f"{name} {value:.4g}" for name, value in result["metrics"].items())
     return (
-        f"{result['experiment']}: {result['stopped']}: {result['steps']:,} steps in {result['seconds']:.1f} s of training; "
-        f"{metrics or 'not evaluated'}\nlook: tensorboard --logdir {result['run']}; result.json, media/ and checkpoints/ in"
+        f"{result['experiment']}: {result['stopped']}: {result['steps']:,} steps "
+        f"in {result['seconds']:.1f} s of training; {metrics or 'not evaluated'}\n"
+        f"look: tensorboard --logdir {result['run']}; result.json, media/ and checkpoints/ in"
     )
 
 
@@ -234,6 +245,8 @@ def flat(settings: Settings) -> dict[str, Any]:
     def walk(node: Any, prefix: str) -> dict[str, Any]:
         if not isinstance(node, dict):
             return {prefix: node}
-        return {k: v for name, value in node.items() for k, v in walk(value, f"{prefix}.{name}").items()}
+        return {
+            k: v for name, value in node.items() for k, v in walk(value, f"{prefix}.{name}").items()
+        }
 
     return {k.lstrip("."): v for k, v in walk(settings.model_dump(), "").items()}

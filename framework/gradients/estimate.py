@@ -46,7 +46,9 @@ def estimate(
     """
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
-        leaves = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
+        leaves = {
+            name: value.detach().clone().requires_grad_() for name, value in parameters.items()
+        }
         found = chosen.backward(as_program(program), leaves, batch)
     for name, leaf in leaves.items():
         found.gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
@@ -76,7 +78,9 @@ def surrogate(
         return chosen.surrogate(as_program(program), parameters, batch)[0]
 
 
-def make_estimator(name: str, samples: int | None = None, options: Mapping[str, Any] = {}) -> Estimator:
+def make_estimator(
+    name: str, samples: int | None = None, options: Mapping[str, Any] = {}
+) -> Estimator:
     """An estimator by its registered name; `samples` reaches it where it has that option."""
     factory = registry().component("estimators", name).load()
     given = dict(options)

@@ -41,7 +41,9 @@ class Estimator(ABC):
     """A way to obtain the gradient of a program's objective."""
 
     replays: ClassVar[bool] = False  # serves draws made earlier, such as recorded episodes
-    differentiates_costs: ClassVar[bool] = True  # needs the costs' own derivatives; False: values are enough
+    differentiates_costs: ClassVar[bool] = (
+        True  # needs the costs' own derivatives; False: values are enough
+    )
 
     @abstractmethod
     def backward(
@@ -98,7 +100,7 @@ class SurrogateEstimator(Estimator):
             )
         if not (isinstance(scale, float) and scale == 1.0):
             loss = loss * scale
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return estimate
 
 

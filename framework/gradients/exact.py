@@ -139,7 +139,9 @@ class Enumeration:
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         nodes = self.sites.get(site)
         if nodes is None:
-            raise ProgramError(f"exact: draw '{site}' depends on the value of another; loop over it")
+            raise ProgramError(
+                f"exact: draw '{site}' depends on the value of another; loop over it"
+            )
         self.rest //= nodes.states
         digits = torch.arange(self.states) // self.rest % nodes.states  # [n]
         choices = len(nodes.values)
@@ -165,6 +167,6 @@ class Enumeration:
         for draw in trace.draws:
             if self.sites[draw.name].weights is None:
                 with torch.no_grad():
-                    log_prob = draw.distribution.log_prob(draw.value)  # type: ignore[no-untyped-call]
+                    log_prob = draw.distribution.log_prob(draw.value)
                     total = total * trace.leading(log_prob, f"draw '{draw.name}'").exp()
         return total

@@ -49,7 +49,11 @@ class Numerical(Estimator):
         @torch.no_grad()
         def evaluate(shifted: Parameters) -> Tensor:
             traces = program.run(
-                lambda site: self.rule, {**parameters, **shifted}, batch, samples=self.samples, key=key
+                lambda site: self.rule,
+                {**parameters, **shifted},
+                batch,
+                samples=self.samples,
+                key=key,
             )
             return torch.stack([trace.objective() for trace in traces]).mean()
 

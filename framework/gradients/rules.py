@@ -23,7 +23,9 @@ class SiteRules:
 
     def __init__(self, default: Rule, sites: Sites | None = None) -> None:
         self.default = default
-        self.patterns = [(pattern, make_rule(pattern, rule)) for pattern, rule in (sites or {}).items()]
+        self.patterns = [
+            (pattern, make_rule(pattern, rule)) for pattern, rule in (sites or {}).items()
+        ]
         self._known: dict[str, Rule] = {}
 
     def __call__(self, site: str) -> Rule:

@@ -119,9 +119,7 @@ class Mixed(SurrogateEstimator):
             )
         objective = mean_objective([trace.objective() for trace in traces])
         loss = surrogate(traces, self.baseline if scored else None)
-        return loss, Estimate(
-            objective=objective, evaluations=samples, biased=self.rules.biased
-        )
+        return loss, Estimate(objective=objective, evaluations=samples, biased=self.rules.biased)
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.baseline is None else {"baseline": self.baseline.state_dict()}  # type: ignore[attr-defined]

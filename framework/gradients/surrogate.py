@@ -93,12 +93,12 @@ def segments(trace: Trace) -> tuple[Tensor | None, list[Segment]]:
     chain: list[Segment] = []
     for start, end in pairwise([0, *sorted(charged)]):
         chain.append(segment_of(trace, trace.scored[start:end], add(charged[end])))
-    behind: Tensor | float = 0.0
+    behind = torch.zeros(())
     for segment in reversed(chain):
-        cost = segment.cost.detach().expand(trace.shape)
+        returns = segment.cost.detach().expand(trace.shape)
         if trace.steps:  # the sum of the costs from step t on
-            cost = cost.flip(0).cumsum(0).flip(0)
-        behind = segment.returns = cost + behind
+            returns = returns.flip(0).cumsum(0).flip(0)
+        segment.returns = behind = returns + behind
     return add(free) if free else None, chain
 
 
@@ -106,7 +106,7 @@ def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor) -> Segment:
     """The segment of some consecutive draws; its returns are filled in by `segments`."""
     served, own = [], []
     for draw in draws:
-        log_prob = draw.distribution.log_prob(draw.value)  # type: ignore[no-untyped-call]
+        log_prob = draw.distribution.log_prob(draw.value)
         if draw.mask is not None:
             log_prob = torch.where(draw.mask, log_prob, 0.0)
         log_prob = trace.leading(log_prob, f"the log-probability of draw '{draw.name}'")

@@ -28,23 +28,29 @@ def throws_and_path(
     throws, hill = figure.subplots(1, 2)
     colour = colormaps["viridis"]
     chosen = numpy.unique(numpy.geomspace(1, len(path), 8).astype(int) - 1)
+    shades = numpy.log1p(range(len(path)))  # most of the way is made in the first steps
     for step in chosen:
         angle, length = math.radians(path[step]), reached[step]
         x = numpy.linspace(0, length, 80)
         y = math.tan(angle) * x * (1 - x / max(length, 1e-6))  # a parabola through both ends
-        shade = colour(0.9 * step / max(1, len(path) - 1))
-        throws.plot(x, y, color=shade, lw=2, label=f"step {step}: {path[step]:.1f}°, {length:.1f} m")
+        shade = colour(0.95 * shades[step] / max(shades[-1], 1e-6))
+        throws.plot(
+            x, y, color=shade, lw=2, label=f"step {step}: {path[step]:.1f}°, {length:.1f} m"
+        )
     throws.set(xlabel="metres", ylabel="height (m)", title="Throws along the training")
-    throws.set_ylim(bottom=0)
-    throws.legend(fontsize=8, frameon=False)
+    throws.set_ylim(0, 1.6 * throws.get_ylim()[1])
+    throws.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)
     hill.plot(degrees, metres, color="0.75", lw=5, zorder=1)
-    points = hill.scatter(path, reached, c=range(len(path)), cmap=colour, s=16, zorder=2)
+    hill.scatter(path, reached, c=shades, cmap=colour, s=16, zorder=2)
     hill.annotate(
-        f"{path[-1]:.2f}°", (path[-1], reached[-1]), (0, 10), textcoords="offset points", ha="center"
+        f"{path[-1]:.2f}°",
+        (path[-1], reached[-1]),
+        (0, 10),
+        textcoords="offset points",
+        ha="center",
     )
     hill.set(xlabel="angle (degrees)", ylabel="range (m)", title="The gradient's path")
     hill.set_ylim(0, 1.15 * float(metres.max()))
-    figure.colorbar(points, ax=hill, label="step")
     for axes in (throws, hill):
         axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -33,6 +33,8 @@ class Thrower(nn.Module):
 class Javelin(Task):
     """Throw a javelin as far as possible by finding the best release angle."""
 
+    model: Thrower
+
     def __init__(
         self,
         *,
@@ -51,14 +53,16 @@ class Javelin(Task):
 
     def objective(self, context: Context, batch: Any) -> None:
         """Minus the expected range in metres."""
-        angle = self.model.angle
+        angle: Tensor = self.model.angle
         if self.release_spread > 0:
             angle = context.sample("release", Normal(angle, self.release_spread))
         wind = torch.zeros(())
         if self.wind_spread > 0:
             wind = context.sample("wind", Normal(torch.zeros(()), self.wind_spread))
         metres = self.fly(angle, wind)
-        if self.foul_below is not None:  # the thrower follows a flat throw over the line: it counts nothing
+        if (
+            self.foul_below is not None
+        ):  # the thrower follows a flat throw over the line: it counts nothing
             metres = torch.where(angle < self.foul_below, 0.0, metres)
         context.cost(-metres)
 
@@ -80,7 +84,9 @@ class Javelin(Task):
             up = up - TIME_STEP * (braking * up + GRAVITY)
             next_x, next_y = x + TIME_STEP * across, y + TIME_STEP * up
             landing = flying & (next_y <= 0)
-            drop = torch.where(landing, y - next_y, 1.0)  # 1 keeps the other branch's derivative finite
+            drop = torch.where(
+                landing, y - next_y, 1.0
+            )  # 1 keeps the other branch's derivative finite
             landed_at = torch.where(landing, x + (next_x - x) * y / drop, landed_at)
             flying = flying & ~landing
             x, y = next_x, next_y
@@ -107,7 +113,9 @@ class Javelin(Task):
         metres = self.fly(torch.deg2rad(degrees), torch.zeros(()))
         now = math.degrees(self.model.angle.item())
         reached = self.fly(torch.deg2rad(torch.tensor([*self.path, now])), torch.zeros(()))
-        figure = throws_and_path([*self.path, now], reached.tolist(), degrees.numpy(), metres.numpy())
+        figure = throws_and_path(
+            [*self.path, now], reached.tolist(), degrees.numpy(), metres.numpy()
+        )
         yield Image.from_figure("throws", figure)
 
     def state_dict(self) -> dict[str, Any]:

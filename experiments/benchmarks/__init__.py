@@ -1,0 +1,1 @@
+"""Benchmarks: each prints ratios of things timed in turn within one run."""
