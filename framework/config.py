@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from framework.errors import UserError, suggestion
+from framework.errors import UserError, initials, suggestion
 from framework.plugin import ROOT, registry
 
 CORE_CONFIGS = ROOT / "configs"
@@ -155,7 +155,7 @@ def forgiving(overrides: Iterable[str]) -> list[str]:
     Naming a task without an experiment starts from the defaults, not from the default experiment's settings.
     """
     groups = config_options()
-    given = list(overrides)
+    given = ["~experiment" if o == "experiment=null" else o for o in overrides]
     written = []
     for override in given:
         key = override.partition("=")[0]
@@ -164,9 +164,9 @@ def forgiving(overrides: Iterable[str]) -> list[str]:
         if "=" in override and plain and not is_group and not key.startswith("hydra"):
             override = f"++{override}"
         written.append(override)
-    keys = {override.partition("=")[0] for override in given}
+    keys = {override.partition("=")[0].lstrip("~") for override in given}
     if "task" in keys and "experiment" not in keys:
-        written.append("experiment=null")
+        written.append("~experiment")
     return written
 
 
@@ -187,12 +187,15 @@ def validate(config: Any) -> Settings:
     try:
         settings = Settings.model_validate(plain)
     except ValidationError as error:
-        raise UserError(explain(error, Settings)) from None
+        raise UserError(explain(error, Settings, known=dotted(plain))) from None
     for key, group in CHOSEN.items():
         choice = getattr(settings, key)
         component = registry().component(group, choice.name)
         if component.target.startswith("framework.optimization:"):  # loads without torch
             check_options(component.load(), choice.options, key)
+        elif (valid := component.options()) is not None:
+            for unknown in choice.options.keys() - set(valid):
+                raise UserError(f"unknown key '{key}.{unknown}'; {suggestion(unknown, valid)}")
     return settings
 
 
@@ -230,14 +233,24 @@ def options_schema(factory: Callable[..., Any]) -> type[BaseModel]:
     return create_model(factory.__name__, __base__=Section, **fields)  # type: ignore[call-overload,no-any-return]
 
 
-def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> str:
-    """One line per mistake: the key, its value, what was expected, the nearest valid key."""
+def explain(
+    error: ValidationError,
+    schema: type[BaseModel],
+    prefix: str = "",
+    known: Sequence[str] = (),
+) -> str:
+    """One line per mistake: the key, its value, what was expected, the nearest valid key.
+
+    Args:
+        schema: what was validated against; `prefix` is its place in the configuration.
+        known: all keys of the configuration, for a key that was written into the wrong section or abbreviated.
+    """
     lines = []
     for mistake in error.errors():
         path = [str(part) for part in mistake["loc"]]
         key = ".".join([prefix, *path] if prefix else path)
         if mistake["type"] == "extra_forbidden":
-            near = suggestion(path[-1], fields_at(schema, path[:-1]))
+            near = elsewhere(key, known) or suggestion(path[-1], fields_at(schema, path[:-1]))
             lines.append(f"unknown key '{key}'; {near}")
         elif mistake["type"] == "missing":
             lines.append(f"'{key}' is missing")
@@ -247,6 +260,25 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -
             )
             lines.append(f"{key} = {mistake['input']!r}: {expected}")
     return "\n".join(dict.fromkeys(lines))
+
+
+def elsewhere(key: str, known: Sequence[str]) -> str:
+    """Where a key would be right: another section's key with its name, or with its letters as initials (lr)."""
+    leaf = key.rpartition(".")[2]
+    for other in known:
+        name = other.rpartition(".")[2]
+        if other != key and (name == leaf or (len(leaf) > 1 and initials(name) == leaf)):
+            return f"did you mean '{other}'?"
+    return ""
+
+
+def dotted(node: Any, prefix: str = "") -> list[str]:
+    """All keys of nested mappings, as `a.b.c`."""
+    if not isinstance(node, dict):
+        return [prefix]
+    return [
+        key for name, value in node.items() for key in dotted(value, f"{prefix}.{name}".lstrip("."))
+    ]
 
 
 def fields_at(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
@@ -325,13 +357,16 @@ class told_in_one_line:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        from hydra.errors import HydraException, MissingConfigException
+        from hydra.errors import HydraException, MissingConfigException, OverrideParseException
         from omegaconf.errors import OmegaConfBaseException
 
         if isinstance(error, MissingConfigException) and error.missing_cfg_file:
             group, _, option = str(error.missing_cfg_file).rpartition("/")
             near = suggestion(option, config_options().get(group, {}))
             raise UserError(f"unknown {group or 'configuration'} '{option}'; {near}") from None
+        if isinstance(error, OverrideParseException):
+            written = str(error.override).removeprefix("++")
+            raise UserError(f"'{written}': expected group=option or key=value") from None
         if isinstance(error, HydraException | OmegaConfBaseException):
             raise UserError(first_line(error)) from None
 

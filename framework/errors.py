@@ -17,7 +17,13 @@ class ProgramError(UserError):
 def suggestion(name: str, choices: Iterable[str]) -> str:
     """What to write instead of `name`: the nearest of `choices`, or all of them when none is near."""
     known = sorted(set(choices))
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = [choice for choice in known if len(name) > 1 and initials(choice) == name]
+    near += difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean '{near[0]}'?"
     return f"choices: {', '.join(known)}" if known else "nothing is registered there"
+
+
+def initials(name: str) -> str:
+    """The first letters of a name's words: "lr" for "learning_rate"."""
+    return "".join(word[:1] for word in name.split("_"))

@@ -98,14 +98,31 @@ class Component:
 
     def summary(self) -> str:
         """The first line of the component's docstring, read from its source without importing it."""
+        definition = self._definition()
+        if definition is None:
+            return "(its source is missing)"
+        return (ast.get_docstring(definition) or "").partition("\n")[0]
+
+    def options(self) -> list[str] | None:
+        """The names of the component's keyword-only arguments, read likewise; None where they are not to be seen."""
+        definition = self._definition()
+        if isinstance(definition, ast.ClassDef):
+            inits = [n for n in definition.body if isinstance(n, ast.FunctionDef)]
+            definition = next((n for n in inits if n.name == "__init__"), None)
+        return [a.arg for a in definition.args.kwonlyargs] if definition else None
+
+    def _definition(self) -> ast.ClassDef | ast.FunctionDef | None:
         module_name, _, attribute = self.target.partition(":")
-        spec = importlib.util.find_spec(module_name)
-        if spec is None or spec.origin is None:
-            return "(its module is missing)"
+        try:
+            spec = importlib.util.find_spec(module_name)
+        except ModuleNotFoundError:
+            return None
+        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+            return None
         for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
-                return (ast.get_docstring(node) or "").partition("\n")[0]
-        return ""
+                return node
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from framework import __version__
-from framework.config import Settings, validate
+from framework.config import Settings, dotted, validate
 from framework.errors import UserError, suggestion
 from framework.plugin import ROOT, registry
 
@@ -163,15 +163,6 @@ def change_config(config: Any, overrides: list[str]) -> Any:
         except OmegaConfBaseException as error:
             raise UserError(f"{override}: {error}") from None
     return changed
-
-
-def dotted(node: Any, prefix: str = "") -> list[str]:
-    """All keys of nested mappings, as `a.b.c`."""
-    if not isinstance(node, dict):
-        return [prefix]
-    return [
-        key for name, value in node.items() for key in dotted(value, f"{prefix}.{name}".lstrip("."))
-    ]
 
 
 def refuse_other_run(before: Any, after: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -34,6 +35,9 @@ def make_vector(environment: str, count: int) -> VectorEnv[Any, Any, Any]:
 def make_drawn(environment: str) -> gymnasium.Env[Any, Any] | None:
     """One game that can be drawn as pixels, or None where the environment cannot."""
     check_name(environment)
+    os.environ.setdefault(
+        "SDL_VIDEODRIVER", "dummy"
+    )  # pixels need no window, nor a display to open it on
     try:
         drawn = gymnasium.make(environment, render_mode="rgb_array")
     except (gymnasium.error.Error, ModuleNotFoundError):

@@ -1,0 +1,254 @@
+"""diffobj check: try a plugin's task as a careful colleague would: diffobj check task=my_task
+
+    diffobj check task=NAME [estimator=NAME] [key=value ...]
+    diffobj check experiment=NAME [key=value ...]
+
+Checks the manifest, the configuration, the objective's contract, its gradient against finite differences, evaluation
+and pictures, exact resume, and speed. Says what to mend; exits with 1 where something must be mended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from framework.commands import train
+from framework.config import Settings, compose, validate
+from framework.plugin import registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from framework.commands.train import Parts
+    from framework.program import Program
+
+REPEATS = 32  # estimates, and finite differences, that are compared
+QUIET = ("monitor.tensorboard=false", "monitor.progress=none", "trainer.checkpoint_every=0")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found: `mend` says what to do, empty where nothing is to be done."""
+
+    what: str
+    detail: str
+    mend: str = ""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run all checks; returns 1 where something must be mended."""
+    settings = validate(compose(arguments).config)
+    failed = 0
+    for finding in findings(settings, list(arguments)):
+        failed += bool(finding.mend)
+        mark, mend = ("MEND", f"\n       {finding.mend}") if finding.mend else ("ok", "")
+        print(f"{mark:<5}{finding.what:<14}{finding.detail}{mend}", flush=True)
+    print(f"{settings.task.name}: {f'{failed} to mend' if failed else 'all is well'}")
+    return min(failed, 1)
+
+
+def findings(settings: Settings, arguments: list[str]) -> Iterator[Finding]:
+    """The checks in order; the first failure of the basic ones ends them, since the rest would only repeat it."""
+    yield manifest(settings)
+    parts = train.make_parts(settings)
+    program = parts.task.program(parts.estimator)
+    basics: list[Callable[[], Finding]] = [
+        lambda: contract(parts, program, settings),
+        lambda: evaluation(parts),
+        lambda: pictures(parts),
+    ]
+    for basic in basics:
+        finding = basic()
+        yield finding
+        if finding.mend:
+            return
+    yield gradient(parts, settings)
+    yield resume(arguments)
+    yield speed(parts, program, settings)
+
+
+def manifest(settings: Settings) -> Finding:
+    """The plugin's manifest must be light: listings import every one of them."""
+    component = registry().component("tasks", settings.task.name)
+    origin = next(f.origin for f in registry().found if f.name == component.plugin)
+    code = (
+        "import sys; from framework.plugin import _own_plugins_package as own; own(); "
+        f"import {origin}; heavy = {{'torch', 'gymnasium', 'hydra', 'matplotlib'}} & set(sys.modules); "
+        "print(*sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    heavy = done.stdout.strip() or done.stderr.strip().rpartition("\n")[2]
+    mend = f"import {heavy} in the task's module, not in {origin}/__init__.py" if heavy else ""
+    return Finding("manifest", f"plugin '{component.plugin}' ({origin})", mend)
+
+
+def contract(parts: Parts, program: Program, settings: Settings) -> Finding:
+    """One estimate runs, is finite, reaches parameters, and is the same again from the same seed."""
+    import torch
+
+    first, gradients = one_estimate(parts, program, settings, 0)
+    again, _ = one_estimate(parts, program, settings, 0)
+    count = sum(bool(g.any()) for g in gradients)
+    detail = f"objective {first:.4g}; {count} of {len(gradients)} parameters have a gradient"
+    if not math.isfinite(first) or not all(torch.isfinite(g).all() for g in gradients):
+        return Finding("objective", detail, "the objective or its gradient is not finite")
+    if count == 0:
+        return Finding(
+            "objective", detail, "no parameter has a gradient: does the cost depend on the model?"
+        )
+    if first != again:
+        mend = "twice the same seed gives different values: draw from torch's generators or framework.randomness only"
+        return Finding("objective", f"{first} and then {again}", mend)
+    return Finding("objective", detail)
+
+
+def one_estimate(
+    parts: Parts, program: Program, settings: Settings, number: int
+) -> tuple[float, list[Tensor]]:
+    """The objective and the gradients of batch `number`."""
+    from framework.randomness import key, seed_torch
+    from framework.trainer import moved
+
+    task = parts.task
+    task.model.zero_grad()
+    batches = task.batches(program, settings.seed, number)
+    seed_torch(key(settings.seed, "check", number))
+    batch = moved(next(batches), parts.device)
+    estimate = parts.estimator.backward(program, task.parameters, batch)
+    gradients = [p.grad.clone() for p in task.parameters.values() if p.grad is not None]
+    return estimate.value, gradients
+
+
+def evaluation(parts: Parts) -> Finding:
+    """Metrics are finite numbers, the same again from the same seed, and the headline is among them."""
+    import torch
+
+    task = parts.task
+    task.model.eval()
+    with torch.no_grad():
+        metrics, again = task.evaluate(1), task.evaluate(1)
+    task.model.train()
+    detail = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    if task.headline not in metrics:
+        return Finding("evaluation", detail, f"add the headline metric '{task.headline}'")
+    if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
+        return Finding("evaluation", detail, f"not finite: {', '.join(wrong)}")
+    if metrics != again:
+        return Finding(
+            "evaluation", detail, "differs the second time: derive all randomness from the seed"
+        )
+    return Finding("evaluation", detail)
+
+
+def pictures(parts: Parts) -> Finding:
+    """What the task shows can be written."""
+    import torch
+
+    from framework.media import Image, Text, Video
+    from framework.randomness import seeded
+
+    parts.task.model.eval()
+    with torch.no_grad(), seeded(1), tempfile.TemporaryDirectory() as folder:
+        shown = list(parts.task.show(1))
+        if wrong := [type(m).__name__ for m in shown if not isinstance(m, Image | Text | Video)]:
+            return Finding("show", "", f"yield Image, Video or Text, not {', '.join(wrong)}")
+        for media in shown:
+            media.save(Path(folder))
+    parts.task.model.train()
+    return Finding(
+        "show", ", ".join(media.name for media in shown) or "nothing (a picture says more)"
+    )
+
+
+def gradient(parts: Parts, settings: Settings) -> Finding:
+    """The estimator's slope along a random direction against finite differences of the objective."""
+    import torch
+
+    from framework.gradients.numerical import FiniteDifference
+    from framework.randomness import generator, key, seed_torch
+    from framework.trainer import moved
+
+    task, numerical = parts.task, FiniteDifference(samples=64)
+    program, played = task.program(parts.estimator), task.program(numerical)
+    random = generator(settings.seed, "direction")
+    names = [name for name, p in task.parameters.items() if p.requires_grad]
+    direction = {n: torch.randn(task.parameters[n].shape, generator=random) for n in names}
+    length = torch.stack([d.square().sum() for d in direction.values()]).sum().sqrt()
+    direction = {n: (d / length).to(parts.device) for n, d in direction.items()}
+    estimated, measured = [], []
+    for number in range(REPEATS):
+        one_estimate(parts, program, settings, number)
+        slopes = [
+            (g * direction[n]).sum() for n in names if (g := task.parameters[n].grad) is not None
+        ]
+        estimated.append(float(torch.stack(slopes).sum()))
+        seed_torch(key(settings.seed, "difference", number))
+        batch = moved(next(task.batches(played, settings.seed, number)), parts.device)
+        evaluate = numerical.evaluator(played, task.parameters, batch)
+        sides = [
+            evaluate({n: task.parameters[n].detach() + h * direction[n] for n in names})
+            for h in (0.01, -0.01)
+        ]
+        measured.append(float(sides[0] - sides[1]) / 0.02)
+    a, b = torch.tensor(estimated), torch.tensor(measured)
+    difference, scale = float(a.mean() - b.mean()), float(b.abs().mean())
+    error = float(((a.var() + b.var()) / REPEATS).sqrt())
+    detail = (
+        f"slope {a.mean():.4g} by {settings.estimator.name}, {b.mean():.4g} by finite differences; "
+        f"their difference is {abs(difference) / max(error, 1e-12):.1f} standard errors"
+    )
+    if abs(difference) <= max(4 * error, 0.02 * scale, 1e-6):
+        return Finding("gradient", detail)
+    mend = (
+        "the estimator does not differentiate this objective: is a cost charged before its draw, a draw detached, "
+        "or the objective discontinuous in a reparameterised draw?"
+    )
+    return Finding("gradient", detail, mend)
+
+
+def resume(arguments: list[str]) -> Finding:
+    """Four steps at once and two plus two must end with the same bits."""
+    import torch
+
+    from framework.checkpoint import load_newest
+
+    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
+        whole, parted = Path(place, "whole"), Path(place, "parted")
+        common = [*arguments, *QUIET, "trainer.steps=4"]
+        train.run([*common, f"hydra.run.dir={whole}"])
+        train.run([*common, f"hydra.run.dir={parted}", "trainer.stop_at=2"])
+        train.run([f"resume={parted}", "trainer.stop_at=null"])
+        ends = [load_newest(run / "checkpoints", print)["model"] for run in (whole, parted)]
+    if all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0]):
+        return Finding("resume", "4 steps at once = 2 + 2 steps, bit for bit")
+    mend = "save what the objective remembers in state_dict, and derive batches from (seed, number) only"
+    return Finding("resume", "4 steps at once differ from 2 + 2 steps", mend)
+
+
+def speed(parts: Parts, program: Program, settings: Settings) -> Finding:
+    """How fast a step is and where its time goes."""
+    from framework.trainer import moved
+
+    batches, fetching, differentiating = parts.task.batches(program, settings.seed, 0), 0.0, 0.0
+    steps = 0
+    while steps < 3 or (fetching + differentiating < 1 and steps < 200):
+        began = time.perf_counter()
+        batch = moved(next(batches), parts.device)
+        fetched = time.perf_counter()
+        parts.estimator.backward(program, parts.task.parameters, batch)
+        fetching += fetched - began
+        differentiating += time.perf_counter() - fetched
+        steps += 1
+    total = fetching + differentiating
+    share = fetching / total
+    detail = f"{steps / total:.3g} steps/s, {share:.0%} of it making batches"
+    return Finding("speed", detail)

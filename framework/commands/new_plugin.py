@@ -1,0 +1,91 @@
+"""diffobj new-plugin: write a working plugin to start from: diffobj new-plugin my_task
+
+    diffobj new-plugin NAME [folder=PATH]
+
+In a checkout of diffobj the plugin is written to plugins/NAME and its test to tests/plugins/. Elsewhere, or with a
+folder, it is a package of its own, PATH/NAME, that is found once it is installed (pip install -e PATH/NAME).
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from framework.commands.main import keyed
+from framework.config import config_options
+from framework.errors import UserError
+from framework.plugin import ROOT, registry
+
+TEMPLATES = Path(__file__).with_name("template")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Write the plugin's files and say what to do next."""
+    if not arguments or "=" in arguments[0]:
+        raise UserError("which name? diffobj new-plugin my_task")
+    name, options = arguments[0], keyed(arguments[1:], ("folder",))
+    check_name(name)
+    if "folder" in options or not (ROOT / "pyproject.toml").is_file():
+        home = Path(options.get("folder", ".")) / name
+        write(package_files(home, name), name=name, package=name)
+        print(f"wrote {home}: a package of its own. Next:\n  pip install -e {home}")
+    else:
+        home = ROOT / "plugins" / name
+        write(checkout_files(name), name=name, package=f"plugins.{name}")
+        print(f"wrote {home} and tests/plugins/test_{name}.py. Next:")
+    print(f"  diffobj train experiment={name}\n  diffobj check task={name}")
+    return 0
+
+
+def check_name(name: str) -> None:
+    """Refuse what is no module name, and what exists already."""
+    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
+        raise UserError(f"'{name}': expected a lower-case Python name such as my_task")
+    taken = {found.name for found in registry().found} | set(registry().names("tasks"))
+    for group in ("task", "experiment"):
+        taken |= set(config_options().get(group, {}))
+    if name in taken:
+        raise UserError(f"'{name}' is taken by a plugin, task or experiment; choose another name")
+
+
+def checkout_files(name: str) -> dict[Path, str]:
+    """Where each template goes inside a checkout."""
+    test = ROOT / "tests" / "plugins" / f"test_{name}.py"
+    return {**plugin_files(ROOT / "plugins" / name, name), test: "test.py"}
+
+
+def package_files(home: Path, name: str) -> dict[Path, str]:
+    """Where each template goes in a package of its own."""
+    return {
+        home / "pyproject.toml": "pyproject.toml",
+        home / "tests" / f"test_{name}.py": "test.py",
+        **plugin_files(home / name, name),
+    }
+
+
+def plugin_files(folder: Path, name: str) -> dict[Path, str]:
+    return {
+        folder / "__init__.py": "__init__.py",
+        folder / "task.py": "task.py",
+        folder / "README.md": "README.md",
+        folder / "configs" / "task" / f"{name}.yaml": "task.yaml",
+        folder / "configs" / "experiment" / f"{name}.yaml": "experiment.yaml",
+    }
+
+
+def write(files: dict[Path, str], **values: str) -> None:
+    """Fill each template in and write it.
+
+    Raises:
+        UserError: a file is there already; nothing has been written then.
+    """
+    for path in files:
+        if path.exists():
+            raise UserError(f"{path} is there already; nothing was written")
+    title = "".join(word.capitalize() for word in values["name"].split("_"))
+    for path, template in files.items():
+        text = (TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(Template(text).substitute(values, title=title), encoding="utf-8")
