@@ -223,6 +223,8 @@ def check_options(factory: Callable[..., Any], options: Mapping[str, Any], key: 
 def options_schema(factory: Callable[..., Any]) -> type[BaseModel]:
     """A pydantic model of a component's keyword-only parameters."""
     function = factory.__init__ if inspect.isclass(factory) else factory
+    if function is object.__init__:
+        return create_model(factory.__name__, __base__=Section)
     keywords = [
         p for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY
     ]

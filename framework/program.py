@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from framework.errors import ProgramError
+from framework.randomness import key as stream
 from framework.randomness import restore_states, save_states, seed_torch, seeded
 
 Parameters = Mapping[str, Tensor]
@@ -298,10 +299,10 @@ class Program:
         randomness even where their draws differ in number (common random numbers); torch's generators begin at the
         key, for randomness that the program makes itself, and are put back behind the run.
         """
-        keys = [key] * samples if key is None else [key ^ i << 32 for i in range(samples)]
         with seeded(key):
             if not self.loop:
                 return [self._run_once(rules, parameters, batch, samples, key)]
+            keys = [key if key is None else stream(key, "loop", 0, i) for i in range(samples)]
             return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
 
     def _run_once(

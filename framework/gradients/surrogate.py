@@ -90,6 +90,10 @@ def segments(trace: Trace) -> tuple[Tensor | None, list[Segment]]:
         charged.setdefault(position, []).append(trace.leading(cost.value, f"cost '{cost.name}'"))
     free = charged.pop(0, [])
     free += [trace.leading(p.value, f"penalty '{p.name}'") for p in trace.penalties]
+    if trace.scored and len(trace.scored) not in charged:
+        # Nothing is charged behind the last draws. Another run may have charged something there (a loop that went on),
+        # and to leave them out would leave their baseline out: the estimate would be biased.
+        charged[len(trace.scored)] = [torch.zeros((), device=trace.scored[-1].value.device)]
     chain: list[Segment] = []
     for start, end in pairwise([0, *sorted(charged)]):
         chain.append(segment_of(trace, trace.scored[start:end], add(charged[end])))
@@ -119,7 +123,7 @@ def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor) -> Segment:
 
 def baselines(
     parts: Sequence[tuple[Tensor | None, list[Segment]]], baseline: Baseline | None, axis: int
-) -> dict[int, Tensor | float]:
+) -> dict[int, Tensor]:
     """Each segment's baseline, by the segment's identity; segments of one site are compared across runs."""
     if baseline is None:
         return {}
@@ -127,15 +131,15 @@ def baselines(
     for _, chain in parts:
         for number, segment in enumerate(chain):
             sites.setdefault(f"{number}/{segment.site}", []).append(segment)
-    compared: dict[int, Tensor | float] = {}
+    compared: dict[int, Tensor] = {}
     for site, group in sites.items():
-        if len(group) == 1:
-            compared[id(group[0])] = baseline(site, group[0].returns, axis)
-        else:
-            found = baseline(site, torch.stack([s.returns.reshape(-1) for s in group]), 0)
-            for i, segment in enumerate(group):
-                value = found if not isinstance(found, Tensor) else found.expand(len(group), -1)[i]
-                compared[id(segment)] = value
+        returns = (
+            torch.cat([s.returns for s in group], axis) if len(group) > 1 else group[0].returns
+        )
+        found = torch.as_tensor(baseline(site, returns, axis))
+        sharing = len(group) > 1 and found.dim() > 0  # runs of one sample each, stacked
+        for i, segment in enumerate(group):
+            compared[id(segment)] = found[i : i + 1] if sharing else found
     return compared
 
 
@@ -143,7 +147,7 @@ def average(terms: Sequence[Tensor], trace: Trace, weights: Tensor | None) -> Te
     """The mean of a sum of terms over samples and batch, or the weighted sum over samples."""
     total = add(terms)
     if weights is not None:
-        weighted = (weights * total).expand(trace.shape)
+        weighted = torch.where(weights > 0, weights * total, 0.0).expand(trace.shape)
         return weighted.sum(0).mean()
     if trace.steps:
         return total.expand(trace.shape).sum(0).mean()
