@@ -58,13 +58,10 @@ class Exact(SurrogateEstimator):
         self, program: Program, parameters: Parameters, batch: Any = None
     ) -> tuple[Tensor, Estimate]:
         survey = Survey(self.nodes, program.batch_axes)
-        with torch.no_grad():
-            trace = program.run(lambda site: survey, parameters, batch)[0]
+        trace = program.run(lambda site: survey, parameters, batch)[0]
         if not trace.draws:
-            trace = program.run(lambda site: survey, parameters, batch)[0]
-            return trace.objective(), Estimate(
-                objective=trace.objective().detach(), evaluations=1, biased=False
-            )
+            loss = trace.objective()
+            return loss, Estimate(objective=loss.detach(), evaluations=1, biased=False)
         if len({draw.name for draw in trace.draws}) < len(trace.draws):
             names = ", ".join(draw.name for draw in trace.draws)
             raise ProgramError(f"exact: two draws share a name ({names}); give each draw its own")

@@ -49,6 +49,8 @@ class Segment:
 
     def total(self) -> Tensor:
         """The log-probability of all draws of the segment."""
+        if not self.own and self.log_prob is not None:
+            return self.log_prob
         parts = [log_prob for log_prob, _ in self.own]
         return add(parts if self.log_prob is None else [*parts, self.log_prob])
 
@@ -73,10 +75,16 @@ def surrogate(
             total = segment.total()
             if trace.steps:
                 total = total.cumsum(0)  # a cost at step t blames the draws up to t
+            value = compared.get(id(segment))
+            if logged is None and total is segment.log_prob and value is not None:
+                # Both boxes are the same one: box c + (1 - box) b = box (c - b) + b.
+                logged = total
+                terms += [box(logged) * (segment.cost - value), value]
+                continue
             logged = total if logged is None else logged + total
             terms.append(box(logged) * segment.cost)
-            if segment.log_prob is not None and id(segment) in compared:
-                terms.append((1 - box(segment.log_prob)) * compared[id(segment)])
+            if segment.log_prob is not None and value is not None:
+                terms.append((1 - box(segment.log_prob)) * value)
             terms += [(1 - box(log_prob)) * b for log_prob, b in segment.own]
         losses.append(average(terms, trace, weights))
     return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
@@ -84,6 +92,7 @@ def surrogate(
 
 def segments(trace: Trace) -> tuple[Tensor | None, list[Segment]]:
     """A trace's costs that no draw is blamed for, and its segments in order."""
+    trace.charges()
     charged: dict[int, list[Tensor]] = {}
     for cost in trace.costs:
         position = len(trace.scored) if trace.steps and trace.scored else cost.position

@@ -23,7 +23,7 @@ def run(function, parameters=None, samples=4, key=None, **axes):
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 7])
 def test_a_draw_carries_the_sample_axis_whatever_the_number_of_samples(samples):
-    shapes = {}
+    shapes: dict[str, torch.Size] = {}
 
     def program(context, parameters, batch):
         x = context.sample("x", Normal(torch.zeros(3), 1.0))

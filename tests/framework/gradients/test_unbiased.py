@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -68,7 +70,8 @@ def test_numerical_estimators_agree_up_to_their_step(estimator, name):
     width = {"finite_difference": "step", "spsa": "step", "evolution_strategies": "sigma"}[
         estimator
     ]
-    found = gradients(problem, estimator, **{width: 0.02})
+    options: dict[str, Any] = {width: 0.02}
+    found = gradients(problem, estimator, **options)
     assert_unbiased(found, problem.gradients(), tolerance=5e-3)
 
 
