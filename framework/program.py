@@ -9,6 +9,7 @@ the mean over samples and batch of the sum over the remaining axes.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -93,18 +94,38 @@ class Trace:
         Raises:
             ProgramError: a shape that fits none of these.
         """
-        shape, lead = tuple(value.shape), self.shape
-        if shape == lead or not shape:
+        kept = self._kept(value, what)
+        if value.dim() > len(kept):
+            value = value.flatten(len(kept)).sum(-1)
+        depth = len(self.shape)
+        if len(kept) == depth:
             return value
-        depth = len(lead)
-        if shape[:depth] == lead:
-            return value.flatten(depth).sum(depth)
-        if shape[0] == lead[0] and not self.steps:  # one value a sample, shared by the batch
-            return value.reshape(lead[0], -1).sum(1).reshape(-1, *[1] * (depth - 1))
-        if (
-            depth > 1 and shape[: depth - 1] == lead[1:]
-        ):  # one value a datum, the same for all samples
-            return value.reshape(*lead[1:], -1).sum(-1).unsqueeze(0)
+        if not kept:
+            return value
+        return (
+            value.reshape(-1, *[1] * (depth - 1)) if kept == self.shape[:1] else value.unsqueeze(0)
+        )
+
+    def mean(self, value: Tensor, what: str) -> Tensor:
+        """The mean over samples and batch of the sum over every other axis, the steps' included.
+
+        A scalar counts once, in a program of episodes too.
+        """
+        kept = self._kept(value, what)
+        count = math.prod(kept[1:] if self.steps else kept)
+        return value.mean() if count == value.numel() else value.sum() / count
+
+    def _kept(self, value: Tensor, what: str) -> tuple[int, ...]:
+        """Which of the leading axes a value has: all of them, the samples', the batch's, or none."""
+        shape, lead = tuple(value.shape), self.shape
+        if not shape:
+            return ()
+        if shape[: len(lead)] == lead:
+            return lead
+        if not self.steps and shape[0] == lead[0]:  # one value a sample, shared by the batch
+            return lead[:1]
+        if not self.steps and len(lead) > 1 and shape[: len(lead) - 1] == lead[1:]:
+            return lead[1:]  # one value a datum, the same for all samples
         names = "[steps, episodes, ...]" if self.steps else "[samples, *batch, ...]"
         raise ProgramError(
             f"{what} has shape {list(shape)}; expected a scalar or {names} beginning with {list(lead)}"
@@ -125,13 +146,6 @@ class Trace:
         if not terms:
             raise ProgramError("the program charged no cost: call context.cost(value)")
         return terms
-
-    def mean(self, value: Tensor, what: str) -> Tensor:
-        """The mean over samples and batch of the sum over every other axis, the steps' included."""
-        led = self.leading(value, what)
-        if not self.steps:
-            return led.mean()
-        return led.expand(self.shape).sum(0).mean()
 
 
 class Context:
@@ -371,7 +385,8 @@ class Program:
         if self.steps:
             return tuple(first_tensor(batch).shape[:2])
         if self.batch_axes:
-            return (samples, *first_tensor(batch).shape[: self.batch_axes])
+            tensor = batch if isinstance(batch, Tensor) else first_tensor(batch)
+            return (samples, *tensor.shape[: self.batch_axes])
         return (samples,)
 
 

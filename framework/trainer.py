@@ -125,11 +125,10 @@ class Trainer:
             self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        finite = math.isfinite(norm.item())
-        if finite and self.options.clip_norm:
-            torch.nn.utils.clip_grads_with_norm_(
-                self.parameters.values(), self.options.clip_norm, norm
-            )
+        longest = self.options.clip_norm or math.inf
+        finite = math.isfinite(length := norm.item())
+        if finite and length > longest:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), longest, norm)
         if self.scaler.is_enabled():  # skips the step itself where the scale was too large
             self.scaler.step(self.optimizer)
             self.scaler.update()
