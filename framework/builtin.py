@@ -15,6 +15,10 @@ plugin = Plugin(
         "finite_difference": "framework.gradients.numerical:FiniteDifference",
         "spsa": "framework.gradients.numerical:SPSA",
         "evolution_strategies": "framework.gradients.numerical:EvolutionStrategies",
+        "a2c": "framework.gradients.actor_critic:A2C",
+        "ppo": "framework.gradients.proximal:PPO",
+        "vtrace": "framework.gradients.actor_critic:VTrace",
+        "upgo": "framework.gradients.actor_critic:UPGO",
     },
     rules={
         "score_function": "framework.gradients.score_function:ScoreFunction",
