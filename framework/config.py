@@ -156,6 +156,11 @@ def forgiving(overrides: Iterable[str]) -> list[str]:
     """
     groups = config_options()
     given = ["~experiment" if o == "experiment=null" else o for o in overrides]
+    keys = {override.partition("=")[0].lstrip("~") for override in given}
+    if "task" in keys and "experiment" not in keys:
+        given.append("~experiment")
+    if "~experiment" in given:
+        given.append("learning=none")  # what suits an estimator in an experiment goes with it
     written = []
     for override in given:
         key = override.partition("=")[0]
@@ -164,9 +169,6 @@ def forgiving(overrides: Iterable[str]) -> list[str]:
         if "=" in override and plain and not is_group and not key.startswith("hydra"):
             override = f"++{override}"
         written.append(override)
-    keys = {override.partition("=")[0].lstrip("~") for override in given}
-    if "task" in keys and "experiment" not in keys:
-        written.append("~experiment")
     return written
 
 
