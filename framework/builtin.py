@@ -8,6 +8,7 @@ plugin = Plugin(
     name="framework",
     summary="The core: estimators, optimisers and schedules.",
     estimators={
+        "automatic": "framework.gradients.automatic:Automatic",
         "exact": "framework.gradients.exact:Exact",
         "reinforce": "framework.gradients.score_function:reinforce",
         "rloo": "framework.gradients.score_function:rloo",
