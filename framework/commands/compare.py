@@ -214,7 +214,7 @@ def picture(rows: list[Row], settings: Settings) -> Any:
         axes.invert_yaxis()
         if name == "bias_z":
             axes.axvline(4, color="0.5", ls=":")
-        elif values:
+        elif name == "variance" and values:
             axes.set_xscale("log")
     axes = figure.add_subplot(grid[1, :])
     for row in served:
