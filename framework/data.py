@@ -70,6 +70,7 @@ def batches(
         Keyed(dataset, seed),
         batch_sampler=Order(len(dataset), batch_size, seed, start),
         num_workers=workers,
+        generator=torch.Generator(),  # the loader draws one number when it begins: not from the run's stream
         collate_fn=collate,
         worker_init_fn=one_thread if workers else None,
     )
