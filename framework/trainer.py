@@ -458,7 +458,9 @@ def load_for_use(task: Task, folder: Path, which: str) -> int:
     """Put the best or the last checkpoint's parameters, averaged where they were, into the model; returns its step."""
     kind: Literal["step", "best"] = "best" if which == "best" else "step"
     if kind == "best" and not checkpoint.numbered(folder / "checkpoints", kind):
-        raise UserError(f"{folder}: it was stopped before it had a best checkpoint; take checkpoint=last")
+        raise UserError(
+            f"{folder}: it was stopped before it had a best checkpoint; take checkpoint=last"
+        )
     state = checkpoint.load_newest(folder / "checkpoints", print, kind=kind)
     load_model(task, state["model"])
     task.load_state_dict(state["task"])

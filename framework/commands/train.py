@@ -203,6 +203,7 @@ def train_in(folder: RunFolder, config: Any, trainer: Trainer, hello: str) -> No
         steps=settings.trainer.steps,
         start=start,
     )
+    result = None
     try:
         monitor.say(hello)
         monitor.texts(
@@ -219,12 +220,12 @@ def train_in(folder: RunFolder, config: Any, trainer: Trainer, hello: str) -> No
             trainer.show(monitor)
         monitor.say(farewell(result))
     except Exception as error:
-        if trainer.progress.step > start:
+        if trainer.progress.step > start and result is None:
             stopped = f"{type(error).__name__}: {first_line(error)}"
             with suppress(OSError):  # a full disk
                 folder.write_result(trainer.result({}) | {"stopped": stopped})
                 monitor.say(f"what was made until step {trainer.progress.step} is in {folder.path}")
-        elif isinstance(error, UserError):
+        elif trainer.progress.step == start and isinstance(error, UserError):
             monitor.close()
             folder.discard()
         raise
