@@ -58,11 +58,14 @@ class Monitor:
         if self.writer is not None:
             for tag, value in values.items():
                 self.writer.add_scalar(tag, value, step)
+        now = time.monotonic()
+        due = announce or (self.bar is None and now - self.last_line >= LINE_SECONDS)
+        if not due and self.bar is None:
+            return
         line = "  ".join(f"{tag.partition('/')[2]} {value:.4g}" for tag, value in values.items())
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=step, numbers=line)
-        now = time.monotonic()
-        if announce or (self.bar is None and now - self.last_line >= LINE_SECONDS):
+        if due:
             self.say(f"step {step}/{self.steps}  {line}")
             self.last_line = now
 

@@ -9,6 +9,7 @@ the mean over samples and batch of the sum over the remaining axes.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from framework.errors import ProgramError
+from framework.randomness import key as stream
 from framework.randomness import restore_states, save_states, seed_torch, seeded
 
 Parameters = Mapping[str, Tensor]
@@ -92,18 +94,38 @@ class Trace:
         Raises:
             ProgramError: a shape that fits none of these.
         """
-        shape, lead = tuple(value.shape), self.shape
-        if shape == lead or not shape:
+        kept = self._kept(value, what)
+        if value.dim() > len(kept):
+            value = value.flatten(len(kept)).sum(-1)
+        depth = len(self.shape)
+        if len(kept) == depth:
             return value
-        depth = len(lead)
-        if shape[:depth] == lead:
-            return value.flatten(depth).sum(depth)
-        if shape[0] == lead[0] and not self.steps:  # one value a sample, shared by the batch
-            return value.reshape(lead[0], -1).sum(1).reshape(-1, *[1] * (depth - 1))
-        if (
-            depth > 1 and shape[: depth - 1] == lead[1:]
-        ):  # one value a datum, the same for all samples
-            return value.reshape(*lead[1:], -1).sum(-1).unsqueeze(0)
+        if not kept:
+            return value
+        return (
+            value.reshape(-1, *[1] * (depth - 1)) if kept == self.shape[:1] else value.unsqueeze(0)
+        )
+
+    def mean(self, value: Tensor, what: str) -> Tensor:
+        """The mean over samples and batch of the sum over every other axis, the steps' included.
+
+        A scalar counts once, in a program of episodes too.
+        """
+        kept = self._kept(value, what)
+        count = math.prod(kept[1:] if self.steps else kept)
+        return value.mean() if count == value.numel() else value.sum() / count
+
+    def _kept(self, value: Tensor, what: str) -> tuple[int, ...]:
+        """Which of the leading axes a value has: all of them, the samples', the batch's, or none."""
+        shape, lead = tuple(value.shape), self.shape
+        if not shape:
+            return ()
+        if shape[: len(lead)] == lead:
+            return lead
+        if not self.steps and shape[0] == lead[0]:  # one value a sample, shared by the batch
+            return lead[:1]
+        if not self.steps and len(lead) > 1 and shape[: len(lead) - 1] == lead[1:]:
+            return lead[1:]  # one value a datum, the same for all samples
         names = "[steps, episodes, ...]" if self.steps else "[samples, *batch, ...]"
         raise ProgramError(
             f"{what} has shape {list(shape)}; expected a scalar or {names} beginning with {list(lead)}"
@@ -111,17 +133,19 @@ class Trace:
 
     def objective(self) -> Tensor:
         """The hard objective of this run: the mean over samples and batch of all costs and penalties."""
+        means = [self.mean(c.value, f"cost '{c.name}'") for c in self.charges()]
+        return means[0] if len(means) == 1 else torch.stack(means).sum()
+
+    def charges(self) -> list[Cost]:
+        """All costs and penalties.
+
+        Raises:
+            ProgramError: there are none.
+        """
         terms = [*self.costs, *self.penalties]
         if not terms:
             raise ProgramError("the program charged no cost: call context.cost(value)")
-        return sum((self.mean(c.value, f"cost '{c.name}'") for c in terms), torch.zeros(()))
-
-    def mean(self, value: Tensor, what: str) -> Tensor:
-        """The mean over samples and batch of the sum over every other axis, the steps' included."""
-        led = self.leading(value, what)
-        if not self.steps:
-            return led.mean()
-        return led.expand(self.shape).sum(0).mean()
+        return terms
 
 
 class Context:
@@ -132,7 +156,6 @@ class Context:
     def __init__(
         self,
         rules: Rules,
-        samples: int,
         shape: tuple[int, ...],
         *,
         steps: bool = False,
@@ -140,7 +163,7 @@ class Context:
         intents: dict[str, bool] | None = None,
         probing: bool = False,
     ) -> None:
-        self.samples = samples
+        self.samples = shape[1] if steps else shape[0]
         self.trace = Trace(shape, steps)
         self.probing = probing
         self._rules = rules
@@ -298,34 +321,32 @@ class Program:
         randomness even where their draws differ in number (common random numbers); torch's generators begin at the
         key, for randomness that the program makes itself, and are put back behind the run.
         """
-        keys = [key] * samples if key is None else [key ^ i << 32 for i in range(samples)]
+        if key is None:
+            return self._runs(rules, parameters, batch, samples, None)
         with seeded(key):
-            if not self.loop:
-                return [self._run_once(rules, parameters, batch, samples, key)]
-            return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
+            return self._runs(rules, parameters, batch, samples, key)
+
+    def _runs(
+        self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
+    ) -> list[Trace]:
+        if not self.loop:
+            return [self._run_once(rules, parameters, batch, samples, key)]
+        keys = [key if key is None else stream(key, "loop", 0, i) for i in range(samples)]
+        return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
 
     def _run_once(
         self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
     ) -> Trace:
-        shape, samples = self._leading_shape(batch, samples)
-
-        def context(n: int, rules: Rules = rules, probing: bool = False) -> Context:
-            lead = shape if self.steps else (n, *shape[1:])
-            return Context(
-                rules, n, lead, steps=self.steps, key=key, intents=self._intents, probing=probing
-            )
-
+        shape = self._leading_shape(batch, samples)
+        run = Context(rules, shape, steps=self.steps, key=key, intents=self._intents)
         states = None if self._ran or key is not None else save_states()
         try:
-            run = context(samples)
             self._call(run, parameters, batch)
         except Ambiguous as site:
-            plain = Plain()
-            probe = context(samples + 1, lambda site: plain, probing=True)
-            self._probe(probe, str(site), parameters, batch)
+            self._probe(str(site), shape, parameters, batch)
             if states is not None:
                 restore_states(states)  # finding out must not change what is drawn
-            run = context(samples)
+            run = Context(rules, shape, steps=self.steps, key=key, intents=self._intents)
             self._call(run, parameters, batch)
         self._ran = True
         return run.trace
@@ -342,12 +363,14 @@ class Program:
                 ) from error
             raise
 
-    def _probe(self, context: Context, site: str, parameters: Parameters, batch: Any) -> None:
+    def _probe(self, site: str, shape: tuple[int, ...], parameters: Parameters, batch: Any) -> None:
         """Find out which distributions carry the sample axis by running with one sample more."""
         asked = (
             f"draw '{site}': its batch shape begins with the number of samples, by design or by coincidence; "
             "say per_sample=True (it depends on an earlier draw) or per_sample=False"
         )
+        plain, more = Plain(), (shape[0] + 1, *shape[1:])
+        context = Context(lambda site: plain, more, intents=self._intents, probing=True)
         try:
             with torch.no_grad():
                 self.function(context, parameters, batch)
@@ -358,13 +381,13 @@ class Program:
         if site not in self._intents:
             raise ProgramError(asked)
 
-    def _leading_shape(self, batch: Any, samples: int) -> tuple[tuple[int, ...], int]:
+    def _leading_shape(self, batch: Any, samples: int) -> tuple[int, ...]:
         if self.steps:
-            shape = tuple(first_tensor(batch).shape[:2])
-            return shape, shape[1]
+            return tuple(first_tensor(batch).shape[:2])
         if self.batch_axes:
-            return (samples, *first_tensor(batch).shape[: self.batch_axes]), samples
-        return (samples,), samples
+            tensor = batch if isinstance(batch, Tensor) else first_tensor(batch)
+            return (samples, *tensor.shape[: self.batch_axes])
+        return (samples,)
 
 
 def as_program(function: Function | Program) -> Program:

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -143,8 +143,8 @@ class Trainer:
             self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if math.isfinite(norm.item()):
-            self.move(norm)
+        if math.isfinite(length := norm.item()):
+            self.move(norm, length)
             self.progress.skipped_in_a_row = 0
         else:
             self.skip()
@@ -153,12 +153,11 @@ class Trainer:
         self.batch = None
         return norm
 
-    def move(self, norm: Tensor) -> None:
-        """One step of the optimiser, and of the average behind it."""
-        if self.options.clip_norm:
-            torch.nn.utils.clip_grads_with_norm_(
-                self.parameters.values(), self.options.clip_norm, norm
-            )
+    def move(self, norm: Tensor, length: float) -> None:
+        """One step of the optimiser, no longer than it may be, and of the average behind it."""
+        longest = self.options.clip_norm or math.inf
+        if length > longest:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), longest, norm)
         self.scaler.step(self.optimizer)
         if self.average is not None:
             share = 1 - float(self.options.ema or 0)
@@ -344,7 +343,7 @@ class Trainer:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[Any]:
         return autocast(self.device, self.options.precision)
 
     @contextmanager
@@ -401,10 +400,10 @@ def mean_estimate(estimates: list[Estimate]) -> Estimate:
     return replace(estimates[-1], objective=objective, evaluations=evaluations)
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """Mixed precision, where it is wanted, inside the block."""
     dtype = PRECISIONS.get(precision)
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def due(count: int, every: int) -> bool:

@@ -58,13 +58,10 @@ class Exact(SurrogateEstimator):
         self, program: Program, parameters: Parameters, batch: Any = None
     ) -> tuple[Tensor, Estimate]:
         survey = Survey(self.nodes, program.batch_axes)
-        with torch.no_grad():
-            trace = program.run(lambda site: survey, parameters, batch)[0]
+        trace = program.run(lambda site: survey, parameters, batch)[0]
         if not trace.draws:
-            trace = program.run(lambda site: survey, parameters, batch)[0]
-            return trace.objective(), Estimate(
-                objective=trace.objective().detach(), evaluations=1, biased=False
-            )
+            loss = trace.objective()
+            return loss, Estimate(objective=loss.detach(), evaluations=1, biased=False)
         if len({draw.name for draw in trace.draws}) < len(trace.draws):
             names = ", ".join(draw.name for draw in trace.draws)
             raise ProgramError(f"exact: two draws share a name ({names}); give each draw its own")
@@ -107,7 +104,7 @@ class Survey:
         elements = math.prod(base.batch_shape[carried + self.batch_axes :])
         if base.has_enumerate_support:
             support = base.enumerate_support(expand=False)
-            return Nodes(support.flatten(1, len(base.batch_shape)), None, elements)
+            return Nodes(support.reshape(-1, *base.event_shape), None, elements)
         if isinstance(base, Normal):
             points, weights = numpy.polynomial.hermite.hermgauss(self.nodes)
             dtype = base.loc.dtype

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.errors import ProgramError
-from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
+from framework.gradients.estimator import Estimate, SurrogateEstimator
 from framework.gradients.rules import SiteRules, Sites
 from framework.gradients.surrogate import Baseline, surrogate
 from framework.program import Parameters, Program, Rule
@@ -118,9 +118,10 @@ class Mixed(SurrogateEstimator):
             raise ProgramError(
                 f"a leave-one-out baseline compares samples and there is {samples}: set estimator.samples to 2 or more"
             )
-        objective = mean_objective([trace.objective() for trace in traces])
         loss = surrogate(traces, self.baseline if scored else None)
-        return loss, Estimate(objective=objective, evaluations=samples, biased=self.rules.biased)
+        return loss, Estimate(  # the surrogate's value is the objective's
+            objective=loss.detach(), evaluations=samples, biased=self.rules.biased
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.baseline is None else {"baseline": self.baseline.state_dict()}  # type: ignore[attr-defined]

@@ -49,6 +49,8 @@ class Segment:
 
     def total(self) -> Tensor:
         """The log-probability of all draws of the segment."""
+        if not self.own and self.log_prob is not None:
+            return self.log_prob
         parts = [log_prob for log_prob, _ in self.own]
         return add(parts if self.log_prob is None else [*parts, self.log_prob])
 
@@ -66,30 +68,52 @@ def surrogate(
     parts = [segments(trace) for trace in traces]
     compared = baselines(parts, baseline, axis=1 if traces[0].steps else 0)
     losses = []
-    for trace, (free, chain) in zip(traces, parts, strict=True):
-        terms = [free] if free is not None else []
+    for trace, chain in zip(traces, parts, strict=True):
+        terms: list[Tensor] = []
         logged: Tensor | None = None  # P_j
         for segment in chain:
             total = segment.total()
             if trace.steps:
                 total = total.cumsum(0)  # a cost at step t blames the draws up to t
+            value = compared.get(id(segment))
+            if logged is None and total is segment.log_prob and value is not None:
+                # Both boxes are the same one: box c + (1 - box) b = box (c - b) + b.
+                logged = total
+                terms += [box(logged) * (segment.cost - value), value]
+                continue
             logged = total if logged is None else logged + total
             terms.append(box(logged) * segment.cost)
-            if segment.log_prob is not None and id(segment) in compared:
-                terms.append((1 - box(segment.log_prob)) * compared[id(segment)])
+            if segment.log_prob is not None and value is not None:
+                terms.append((1 - box(segment.log_prob)) * value)
             terms += [(1 - box(log_prob)) * b for log_prob, b in segment.own]
-        losses.append(average(terms, trace, weights))
+        losses.append(add([*blameless(trace, weights), *average(terms, trace, weights)]))
     return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
 
-def segments(trace: Trace) -> tuple[Tensor | None, list[Segment]]:
-    """A trace's costs that no draw is blamed for, and its segments in order."""
+def blameless(trace: Trace, weights: Tensor | None) -> list[Tensor]:
+    """The means of the costs that no draw is blamed for, and of the penalties."""
+    charges = [cost for cost in trace.charges() if cost.position == 0]
+    if trace.steps and trace.scored:
+        charges = trace.penalties
+    if weights is None:
+        return [trace.mean(charge.value, f"cost '{charge.name}'") for charge in charges]
+    led = [trace.leading(charge.value, f"cost '{charge.name}'") for charge in charges]
+    return average(led, trace, weights)
+
+
+def segments(trace: Trace) -> list[Segment]:
+    """A trace's segments in order: the draws between costs, and what is charged behind them."""
     charged: dict[int, list[Tensor]] = {}
     for cost in trace.costs:
-        position = len(trace.scored) if trace.steps and trace.scored else cost.position
-        charged.setdefault(position, []).append(trace.leading(cost.value, f"cost '{cost.name}'"))
-    free = charged.pop(0, [])
-    free += [trace.leading(p.value, f"penalty '{p.name}'") for p in trace.penalties]
+        position = len(trace.scored) if trace.steps else cost.position
+        if position:
+            charged.setdefault(position, []).append(
+                trace.leading(cost.value, f"cost '{cost.name}'")
+            )
+    if trace.scored and len(trace.scored) not in charged:
+        # Nothing is charged behind the last draws. Another run may have charged something there (a loop that went on),
+        # and to leave them out would leave their baseline out: the estimate would be biased.
+        charged[len(trace.scored)] = [torch.zeros((), device=trace.scored[-1].value.device)]
     chain: list[Segment] = []
     for start, end in pairwise([0, *sorted(charged)]):
         chain.append(segment_of(trace, trace.scored[start:end], add(charged[end])))
@@ -99,7 +123,7 @@ def segments(trace: Trace) -> tuple[Tensor | None, list[Segment]]:
         if trace.steps:  # the sum of the costs from step t on
             returns = returns.flip(0).cumsum(0).flip(0)
         segment.returns = behind = returns + behind
-    return add(free) if free else None, chain
+    return chain
 
 
 def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor) -> Segment:
@@ -118,36 +142,37 @@ def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor) -> Segment:
 
 
 def baselines(
-    parts: Sequence[tuple[Tensor | None, list[Segment]]], baseline: Baseline | None, axis: int
-) -> dict[int, Tensor | float]:
+    parts: Sequence[list[Segment]], baseline: Baseline | None, axis: int
+) -> dict[int, Tensor]:
     """Each segment's baseline, by the segment's identity; segments of one site are compared across runs."""
     if baseline is None:
         return {}
     sites: dict[str, list[Segment]] = {}
-    for _, chain in parts:
+    for chain in parts:
         for number, segment in enumerate(chain):
             sites.setdefault(f"{number}/{segment.site}", []).append(segment)
-    compared: dict[int, Tensor | float] = {}
+    compared: dict[int, Tensor] = {}
     for site, group in sites.items():
-        if len(group) == 1:
-            compared[id(group[0])] = baseline(site, group[0].returns, axis)
-        else:
-            found = baseline(site, torch.stack([s.returns.reshape(-1) for s in group]), 0)
-            for i, segment in enumerate(group):
-                value = found if not isinstance(found, Tensor) else found.expand(len(group), -1)[i]
-                compared[id(segment)] = value
+        returns = (
+            torch.cat([s.returns for s in group], axis) if len(group) > 1 else group[0].returns
+        )
+        found = torch.as_tensor(baseline(site, returns, axis))
+        sharing = len(group) > 1 and found.dim() > 0  # runs of one sample each, stacked
+        for i, segment in enumerate(group):
+            compared[id(segment)] = found[i : i + 1] if sharing else found
     return compared
 
 
-def average(terms: Sequence[Tensor], trace: Trace, weights: Tensor | None) -> Tensor:
-    """The mean of a sum of terms over samples and batch, or the weighted sum over samples."""
+def average(terms: Sequence[Tensor], trace: Trace, weights: Tensor | None) -> list[Tensor]:
+    """The mean of the sum of terms over samples and batch, or the weighted sum over samples; nothing of nothing."""
+    if not terms:
+        return []
     total = add(terms)
     if weights is not None:
-        weighted = (weights * total).expand(trace.shape)
-        return weighted.sum(0).mean()
+        return [torch.where(weights > 0, weights * total, 0.0).expand(trace.shape).sum(0).mean()]
     if trace.steps:
-        return total.expand(trace.shape).sum(0).mean()
-    return total.mean() if total.dim() else total
+        return [total.expand(trace.shape).sum(0).mean()]
+    return [total.mean() if total.dim() else total]
 
 
 def box(log_prob: Tensor) -> Tensor:

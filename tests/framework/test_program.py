@@ -1,0 +1,327 @@
+"""The contract of programs: axes, ambiguity, loop mode, common random numbers, refusals."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import nn
+from torch.distributions import Bernoulli, Categorical, Normal, Poisson
+
+import framework
+from framework.errors import ProgramError, UserError
+from framework.program import Plain, Program, Trace, placed
+
+PLAIN = Plain()
+
+
+def run(function, parameters=None, samples=4, key=None, **axes):
+    program = Program(function, **axes)
+    return program, program.run(lambda site: PLAIN, parameters or {}, samples=samples, key=key)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 7])
+def test_a_draw_carries_the_sample_axis_whatever_the_number_of_samples(samples):
+    shapes: dict[str, torch.Size] = {}
+
+    def program(context, parameters, batch):
+        x = context.sample("x", Normal(torch.zeros(3), 1.0))
+        y = context.sample("y", Normal(x, 1.0))
+        z = context.sample("z", Normal(torch.zeros(3), 1.0))
+        shapes.update(x=x.shape, y=y.shape, z=z.shape)
+        context.cost(y.sum(-1))
+
+    run(program, samples=samples)
+    assert set(shapes.values()) == {(samples, 3)}
+
+
+def test_an_ambiguous_batch_shape_is_settled_by_a_run_with_one_sample_more():
+    """Three samples, three coins: only the run with four samples shows that the coins do not depend on x."""
+    calls = []
+
+    def program(context, parameters, batch):
+        calls.append(context.samples)
+        x = context.sample("x", Normal(0.0, 1.0))
+        coins = context.sample("coins", Bernoulli(torch.full((3,), 0.5)))
+        y = context.sample("y", Normal(x, 1.0))
+        assert coins.shape == (context.samples, 3)
+        assert y.shape == (context.samples,)
+        context.cost(y)
+
+    ran, _ = run(program, samples=3)
+    assert calls == [3, 4, 3]
+    ran.run(lambda site: PLAIN, {}, samples=3)
+    assert calls == [3, 4, 3, 3], "what was found out is remembered"
+
+
+def test_finding_out_does_not_change_what_is_drawn():
+    def program(context, parameters, batch):
+        x = context.sample("x", Normal(0.0, 1.0))
+        context.cost(context.sample("y", Normal(x, 1.0)))
+
+    fresh, known = Program(program), Program(program)
+    values = []
+    known.run(lambda site: PLAIN, {}, samples=4)
+    for each in (fresh, known):
+        torch.manual_seed(5)
+        values.append(each.run(lambda site: PLAIN, {}, samples=4)[0].draws[1].value)
+    assert torch.equal(*values)
+
+
+def test_saying_per_sample_spares_finding_out():
+    calls = []
+
+    def program(context, parameters, batch):
+        calls.append(context.samples)
+        x = context.sample("x", Normal(0.0, 1.0))
+        context.cost(context.sample("y", Normal(x, 1.0), per_sample=True))
+
+    run(program)
+    assert calls == [4]
+
+
+def test_per_sample_without_a_sample_axis_is_refused():
+    def program(context, parameters, batch):
+        context.sample("x", Normal(torch.zeros(3), 1.0), per_sample=True)
+
+    with pytest.raises(
+        ProgramError, match=r"draw 'x': per_sample=True, but .* \[3\] does not begin with the 4"
+    ):
+        run(program)
+
+
+def test_a_branch_on_a_drawn_value_asks_for_loop_mode():
+    def program(context, parameters, batch):
+        if context.sample("b", Bernoulli(torch.tensor(0.5))) > 0:
+            context.cost(1.0)
+
+    with pytest.raises(ProgramError, match=r"loop=True"):
+        run(program)
+
+
+def test_in_loop_mode_branches_run_once_for_each_sample():
+    def program(context, parameters, batch):
+        assert context.samples == 1
+        heads = context.sample("b", Bernoulli(torch.tensor(0.5))).item() > 0
+        context.cost(1.0 if heads else 0.0)
+
+    _, traces = run(program, samples=200, loop=True)
+    assert len(traces) == 200
+    mean = torch.stack([t.objective() for t in traces]).mean()
+    assert abs(mean - 0.5) < 4 * 0.5 / 200**0.5
+
+
+def test_a_cost_that_lacks_the_sample_axis_is_refused_unless_it_is_a_scalar():
+    def program(context, parameters, batch):
+        context.cost(torch.zeros(5))
+
+    with pytest.raises(
+        ProgramError, match=r"cost 'cost' has shape \[5\]; expected a scalar or \[samples"
+    ):
+        run(program)[1][0].objective()
+
+
+def test_a_program_without_a_cost_is_refused():
+    with pytest.raises(ProgramError, match=r"charged no cost"):
+        run(lambda context, parameters, batch: None)[1][0].objective()
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_the_objective_is_the_mean_over_samples_and_batch_of_the_sum_over_the_rest(n, b, rest):
+    torch.manual_seed(n * 100 + b * 10 + rest)
+    value = torch.randn(n, b, rest)
+    trace = Trace((n, b))
+    assert torch.allclose(trace.mean(value, "x"), value.sum(-1).mean(), atol=1e-6)
+
+
+def test_a_cost_may_be_shared_by_the_batch_or_by_the_samples():
+    trace = Trace((3, 5))
+    per_sample, per_datum = torch.arange(3.0), torch.arange(5.0)
+    assert trace.leading(per_sample, "x").shape == (3, 1)
+    assert trace.leading(per_datum, "x").shape == (1, 5)
+    assert trace.mean(per_sample, "x") == 1
+    assert trace.mean(per_datum, "x") == 2
+
+
+def test_with_a_key_two_runs_share_their_draws_though_their_number_differs():
+    def program(extra):
+        def function(context, parameters, batch):
+            if extra:
+                context.sample("between", Normal(0.0, 1.0))
+            context.cost(context.sample("x", Normal(0.0, 1.0)))
+
+        return function
+
+    first = run(program(False), key=9)[1][0].draws[-1].value
+    again = run(program(False), key=9)[1][0].draws[-1].value
+    other = run(program(False), key=10)[1][0].draws[-1].value
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_keyed_run_leaves_the_outer_stream_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    run(lambda context, p, b: context.cost(context.sample("x", Normal(0.0, 1.0))), key=4)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_samples_of_loop_mode_differ_under_a_key():
+    def program(context, parameters, batch):
+        context.cost(context.sample("x", Normal(0.0, 1.0)))
+
+    _, traces = run(program, samples=5, key=3, loop=True)
+    assert len({trace.draws[0].value.item() for trace in traces}) == 5
+
+
+def test_numerical_directions_are_independent_of_each_other():
+    """Common random numbers must not make every perturbation the same."""
+
+    def program(context, parameters, batch):
+        context.sample("noise", Normal(0.0, 1.0))
+        context.cost((parameters["x"] * torch.arange(1.0, 6.0)).sum())
+
+    for estimator in ("evolution_strategies", "spsa"):
+        found = framework.estimate(
+            program, {"x": torch.zeros(5)}, estimator=estimator, directions=4000, samples=1, seed=0
+        )
+        error = (found.gradients["x"] - torch.arange(1.0, 6.0)).abs()
+        assert (error < 4 * 55**0.5 * (2 / 4000) ** 0.5).all(), estimator
+
+
+def test_a_black_box_refuses_to_lose_a_gradient():
+    def through_draw(context, parameters, batch):
+        x = context.sample("x", Normal(parameters["mean"], 1.0))
+        context.cost(context.black_box(lambda v: v.round(), x))
+
+    def through_parameter(context, parameters, batch):
+        context.sample("x", Normal(0.0, 1.0))
+        context.cost(context.black_box(lambda v: v.round(), parameters["mean"]))
+
+    parameters = {"mean": torch.tensor(0.5)}
+    with pytest.raises(ProgramError, match=r"through draw 'x' would be lost.*reinforce, rloo"):
+        framework.estimate(through_draw, parameters, estimator="reparameterisation")
+    with pytest.raises(ProgramError, match=r"through a parameter would be lost.*finite_difference"):
+        framework.estimate(through_parameter, parameters, estimator="rloo")
+    assert (
+        framework.estimate(through_draw, parameters, estimator="rloo", seed=0).gradients["mean"]
+        != 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("estimator", "distribution", "words"),
+    [
+        ("reparameterisation", Poisson, "draw 'x' ~ Poisson has no differentiable path"),
+        ("exact", Poisson, "draw 'x' ~ Poisson has no finite set of values"),
+    ],
+)
+def test_a_draw_that_an_estimator_cannot_serve_is_named_with_estimators_that_can(
+    estimator, distribution, words
+):
+    def program(context, parameters, batch):
+        context.cost(context.sample("x", distribution(parameters["rate"])))
+
+    with pytest.raises(ProgramError, match=f"{words}; estimators that can serve it: .*rloo"):
+        framework.estimate(program, {"rate": torch.tensor(2.0)}, estimator=estimator)
+
+
+def test_too_many_states_are_refused_with_their_number():
+    def program(context, parameters, batch):
+        context.cost(context.sample("b", Bernoulli(logits=parameters["theta"])).sum(-1))
+
+    with pytest.raises(ProgramError, match=r"8192 states, more than estimator.states=4096"):
+        framework.estimate(program, {"theta": torch.zeros(13)}, estimator="exact")
+
+
+def test_leave_one_out_needs_two_samples():
+    def program(context, parameters, batch):
+        context.cost(context.sample("b", Categorical(logits=parameters["theta"])).float())
+
+    with pytest.raises(ProgramError, match=r"there is 1: set estimator.samples to 2 or more"):
+        framework.estimate(program, {"theta": torch.zeros(3)}, estimator="rloo", samples=1)
+
+
+def test_an_objective_without_a_gradient_is_refused():
+    def program(context, parameters, batch):
+        context.cost(context.sample("x", Normal(0.0, 1.0)))
+
+    with pytest.raises(ProgramError, match=r"depends on no parameter.*finite_difference"):
+        framework.estimate(program, {"x": torch.zeros(())}, estimator="reparameterisation")
+
+
+def test_unknown_estimators_and_options_are_named_with_the_nearest():
+    def program(context, parameters, batch):
+        context.cost(parameters["x"] ** 2)
+
+    parameters = {"x": torch.tensor(1.0)}
+    with pytest.raises(UserError, match=r"unknown estimator 'rlooo'; did you mean 'rloo'"):
+        framework.estimate(program, parameters, estimator="rlooo")
+    with pytest.raises(UserError, match=r"unknown key .*stp'; did you mean 'step'"):
+        framework.estimate(program, parameters, estimator="spsa", stp=0.1)
+    with pytest.raises(UserError, match=r"unknown rule 'rlo'"):
+        framework.estimate(program, parameters, estimator="rloo", sites={"x": "rlo"})
+
+
+def test_estimate_is_reproducible_and_leaves_parameters_and_generators_alone():
+    def program(context, parameters, batch):
+        b = context.sample("b", Bernoulli(logits=parameters["theta"]))
+        context.cost((b - 0.45) ** 2)
+
+    theta = torch.zeros(1)
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    first = framework.estimate(program, {"theta": theta}, estimator="rloo", samples=16, seed=0)
+    assert torch.equal(torch.rand(2), expected)
+    again = framework.estimate(program, {"theta": theta}, estimator="rloo", samples=16, seed=0)
+    assert torch.equal(first.gradients["theta"], again.gradients["theta"])
+    assert (first.evaluations, first.biased) == (16, False)
+    assert theta.grad is None
+    assert not theta.requires_grad
+
+
+def test_exact_of_a_deterministic_program_is_autodiff():
+    def program(context, parameters, batch):
+        context.cost((parameters["x"] ** 3).sum())
+
+    found = framework.estimate(program, {"x": torch.tensor([1.0, -2.0])}, estimator="exact")
+    assert torch.equal(found.gradients["x"], torch.tensor([3.0, 12.0]))
+    assert (found.value, found.evaluations, found.biased) == (-7.0, 1, False)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(2, 2, bias=False)
+        self.second = nn.Linear(2, 2, bias=False)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+def test_placed_parameters_are_used_receive_gradients_and_are_taken_out_again():
+    model = Tied()
+    own = dict(model.named_parameters())
+    other = {"first.weight": torch.eye(2).requires_grad_()}
+    x = torch.tensor([[1.0, 2.0]])
+    with placed(model, other):
+        out = model(x)
+    assert torch.equal(out, x)
+    out.sum().backward()
+    assert other["first.weight"].grad is not None
+    assert all(dict(model.named_parameters())[name] is p for name, p in own.items())
+    assert model.second.weight is model.first.weight
+    assert model.first.weight.grad is None
+
+
+def test_placed_parameters_are_taken_out_after_an_error():
+    model = nn.Linear(1, 1)
+    own = model.weight
+    with pytest.raises(ZeroDivisionError), placed(model, {"weight": torch.zeros(1, 1)}):
+        1 / 0  # noqa: B018
+    assert model.weight is own
