@@ -8,7 +8,6 @@ a configuration holds names and plain data.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -118,6 +117,7 @@ def compose(overrides: Sequence[str]) -> Composition:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
     join_search_path()
     with initialize_config_dir(str(CORE_CONFIGS), version_base="1.3"), told_in_one_line():
@@ -125,6 +125,7 @@ def compose(overrides: Sequence[str]) -> Composition:
         HydraConfig.instance().set_config(config)
         choices = config.hydra.runtime.choices
         refuse_conflicts(choices)
+        refuse_foreign_targets(OmegaConf.to_container(config.hydra, resolve=False))
         name_experiment(config, choices)
         folder = Path(config.hydra.run.dir)
         return Composition(without_hydra(config), folder)
@@ -146,7 +147,7 @@ def name_experiment(config: Any, choices: Mapping[str, Any]) -> None:
     from omegaconf import open_dict
 
     with open_dict(config):
-        config.experiment = choices.get("experiment") or config.task.name
+        config.experiment = choices.get("experiment") or choices.get("task") or "experiment"
 
 
 def forgiving(overrides: Iterable[str]) -> list[str]:
@@ -158,9 +159,14 @@ def forgiving(overrides: Iterable[str]) -> list[str]:
     given = ["~experiment" if o == "experiment=null" else o for o in overrides]
     written = []
     for override in given:
-        key = override.partition("=")[0]
+        key, _, value = override.partition("=")
+        if key in {"hydra.run.dir", "hydra.sweep.dir"} and value[:1] not in {"'", '"'}:
+            value = value.replace(
+                "'", "\\'"
+            )  # quoted, a path may hold what Hydra's grammar does not
+            override = f"{key}='{value}'"
         plain = key.isidentifier() or key.replace(".", "").isidentifier()
-        is_group = key in groups and not override.partition("=")[2].startswith("{")
+        is_group = key in groups and not value.startswith("{")
         if "=" in override and plain and not is_group and not key.startswith("hydra"):
             override = f"++{override}"
         written.append(override)
@@ -199,6 +205,17 @@ def validate(config: Any) -> Settings:
     return settings
 
 
+def check_components(settings: Settings) -> None:
+    """Check the options of every component against its signature; imports their modules.
+
+    Raises:
+        UserError: an option that a component does not have or refuses.
+    """
+    for key, group in CHOSEN.items():
+        choice = getattr(settings, key)
+        check_options(registry().component(group, choice.name).load(), choice.options, key)
+
+
 def build(key: str, choice: Choice, *given: Any) -> Any:
     """Make the component that configuration key `key` chooses, from what the trainer gives and its own options."""
     factory = registry().component(CHOSEN[key], choice.name).load()
@@ -222,14 +239,12 @@ def check_options(factory: Callable[..., Any], options: Mapping[str, Any], key: 
 @cache
 def options_schema(factory: Callable[..., Any]) -> type[BaseModel]:
     """A pydantic model of a component's keyword-only parameters."""
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    if function is object.__init__:
-        return create_model(factory.__name__, __base__=Section)
     keywords = [
-        p for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY
+        p for p in inspect.signature(factory).parameters.values() if p.kind == p.KEYWORD_ONLY
     ]
     annotations = {p.name: p.annotation for p in keywords}
-    scope = sys.modules[function.__module__].__dict__
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    scope = getattr(function, "__globals__", {})  # none where a class has no constructor of its own
     hints = get_type_hints(SimpleNamespace(__annotations__=annotations), scope, include_extras=True)
     fields = {p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in keywords}
     return create_model(factory.__name__, __base__=Section, **fields)  # type: ignore[call-overload,no-any-return]
@@ -311,6 +326,16 @@ def refuse_targets(node: Any, path: str = "") -> None:
         refuse_targets(value, where)
 
 
+def refuse_foreign_targets(node: Any, path: str = "hydra") -> None:
+    """Of `hydra.launcher` and its like, which Hydra itself calls, refuse all but Hydra's own and its plugins'."""
+    if isinstance(node, dict):
+        target = str(node.get("_target_", "hydra."))
+        if not target.startswith(("hydra.", "hydra_plugins.", "optuna.")):
+            raise UserError(f"'{path}._target_' = {target!r} is refused: it is none of Hydra's")
+        for key, value in node.items():
+            refuse_foreign_targets(value, f"{path}.{key}")
+
+
 @cache
 def config_options() -> dict[str, dict[str, list[Path]]]:
     """Every option of every configuration group, with the files that define it: {group: {option: [file, ...]}}."""
@@ -369,7 +394,7 @@ class told_in_one_line:
         if isinstance(error, OverrideParseException):
             written = str(error.override).removeprefix("++")
             raise UserError(f"'{written}': expected group=option or key=value") from None
-        if isinstance(error, HydraException | OmegaConfBaseException):
+        if isinstance(error, HydraException | OmegaConfBaseException | ValueError):
             raise UserError(first_line(error)) from None
 
 

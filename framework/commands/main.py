@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -29,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(import_module(home(verb)).run(rest))
     except UserError as error:
         print(f"diffobj: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        print(f"diffobj: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -65,6 +65,7 @@ class MovingAverage:
         mean, latest = longest(self.means.get(site, torch.zeros_like(latest)), latest)
         correction = 1 - self.decay**calls  # as in Adam: the mean began at 0
         baseline = mean / correction if calls else mean
+        latest = torch.where(latest.isfinite(), latest, baseline)  # one NaN must not stay for ever
         self.means[site] = self.decay * mean + (1 - self.decay) * latest
         self.calls[site] = calls + 1
         return baseline[: returns.shape[0]].unsqueeze(1) if axis else baseline
