@@ -72,6 +72,7 @@ class Automatic(Estimator):
         self.chosen = ""
         self.calls = 0
         self.verdicts: list[Verdict] = []
+        self.told: list[str] = []
 
     def backward(
         self,
@@ -103,6 +104,7 @@ class Automatic(Estimator):
             reasons = "; ".join(str(verdict) for verdict in self.verdicts)
             raise ProgramError(f"automatic: no candidate can serve the program: {reasons}")
         self.chosen = min(able, key=lambda verdict: verdict.score).name
+        self.told = [f"automatic: {self.chosen}, by variance x seconds", *self.report()]
 
     def judge(
         self,
@@ -141,6 +143,10 @@ class Automatic(Estimator):
         if not found.biased and found.bias_z > SUSPICIOUS_Z:
             return f"its mean is {found.bias_z:.1f} standard errors off the reference"
         return ""
+
+    def news(self) -> list[str]:
+        news, self.told = self.told, []
+        return news
 
     def report(self) -> list[str]:
         """What was measured, a line for each candidate, the chosen one first."""

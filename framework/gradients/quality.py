@@ -17,8 +17,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from framework.errors import ProgramError
 from framework.gradients.estimator import Estimator, trainable
 from framework.gradients.exact import Exact
 from framework.gradients.score_function import rloo
-from framework.program import Parameters, Program
+from framework.program import Parameters, Program, first_tensor, mapped
 from framework.randomness import generator, key, seed_torch, seeded
 
 Batches = Callable[[int], Any]  # the batch of repeat number k
@@ -234,6 +234,55 @@ def flat(leaves: Parameters) -> Tensor:
     """All gradients in one vector; 0 where there is none."""
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in leaves.values()]
     return torch.cat([part.reshape(-1) for part in parts])
+
+
+def compare(
+    estimators: Mapping[str, Estimator],
+    program: Program,
+    parameters: Parameters,
+    batch: Any,
+    *,
+    repeats: int,
+    seed: int,
+) -> dict[str, Quality]:
+    """The figures of several estimators on one batch, against one reference.
+
+    Recorded episodes are themselves what is random: they are divided into `repeats` groups, whose estimates are
+    independent, and the variance of the whole batch's estimate is a group's divided by their number.
+    """
+    if not program.steps:
+        against = reference(program, parameters, batch, seed=seed)
+
+        def figures_of(estimator: Estimator) -> Quality:
+            return measure(
+                estimator,
+                program,
+                parameters,
+                lambda number: batch,
+                repeats=repeats,
+                seed=seed,
+                against=against,
+            )
+
+        return {name: figures_of(estimator) for name, estimator in estimators.items()}
+    episodes = first_tensor(batch).shape[1]
+    groups = min(repeats, episodes // 2)  # a leave-one-out baseline needs two in each
+    figures = {}
+    for name, estimator in estimators.items():
+        found = sample(
+            estimator,
+            program,
+            parameters,
+            lambda n: mapped(
+                batch, lambda t: t[:, n * episodes // groups : (n + 1) * episodes // groups]
+            ),
+            repeats=groups,
+            seed=seed,
+        )
+        whole = replace(found, variance=found.variance / groups, seconds=found.seconds * groups)
+        signal = judge(found, None).signal_to_noise * groups
+        figures[name] = replace(judge(whole, None), signal_to_noise=signal)
+    return figures
 
 
 def measure(
