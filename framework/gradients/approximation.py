@@ -9,8 +9,9 @@ For a Bernoulli draw of probability p and a cost f the expected derivatives with
 
 straight_through  p(1-p) [p f'(1) + (1-p) f'(0)]        reinmax  p(1-p) [f'(1) + f'(0)] / 2
 
-and the truth is p(1-p) [f(1) - f(0)]: reinmax is the trapezium rule, exact for quadratics; straight-through is exact
-for linear costs, and for quadratics at p = 1/2 only. All are biased, and know derivatives of the first order only.
+and the truth is p(1-p) [f(1) - f(0)]: reinmax is the trapezium rule, exact for quadratic costs (of one-hot draws too);
+straight-through is exact for linear ones, and for quadratic ones at p = 1/2 only. Beyond that any of them may be the
+farthest off. All are biased, and know derivatives of the first order only.
 """
 
 from __future__ import annotations
@@ -225,5 +226,5 @@ def gumbel_rao(
 def reinmax(
     *, samples: Samples = 1, temperature: Warmth = 1.0, sites: dict[str, Any] | None = None
 ) -> Mixed:
-    """Hard draws with a second-order accurate gradient: exact for quadratic costs of Bernoulli draws, else biased."""
+    """Hard draws with a second-order accurate gradient: exact for quadratic costs, else biased."""
     return Mixed(ReinMax(temperature=temperature), samples, sites)
