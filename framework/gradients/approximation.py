@@ -127,7 +127,13 @@ class ReinMax(DiscretePath):
         self.temperature = temperature
 
     def bernoulli(self, site: str, logits: Tensor) -> Tensor:
-        return self.one_hot(site, two_choices(logits))[..., 0]
+        with torch.no_grad():
+            mean = torch.sigmoid(logits)
+            hard = torch.bernoulli(mean)
+            half_way = (hard + torch.sigmoid(logits / self.temperature)) / 2
+            slope = 2 * half_way * (1 - half_way) - mean * (1 - mean) / 2
+        limit = torch.finfo(logits.dtype).max  # an infinite logit has a slope of 0
+        return lend(hard, first_order_only(self.name, site, slope * logits.clamp(-limit, limit)))
 
     def one_hot(self, site: str, logits: Tensor) -> Tensor:
         hard = mode(logits + gumbel_noise(logits))
