@@ -213,7 +213,7 @@ class Trainer:
             monitor.scalars(step, {f"evaluation/{k}": v for k, v in metrics.items()}, announce=True)
             self.judge(metrics)
             times = step // options.evaluate_every
-            if due(times, self.settings.monitor.show_every):
+            if due(times, self.settings.monitor.show_every) and not last:
                 self.show(monitor)
         if due(step, options.quality.every):
             monitor.scalars(step, self.quality())
