@@ -107,7 +107,7 @@ class Survey:
         elements = math.prod(base.batch_shape[carried + self.batch_axes :])
         if base.has_enumerate_support:
             support = base.enumerate_support(expand=False)
-            return Nodes(support.flatten(1, len(base.batch_shape)), None, elements)
+            return Nodes(support.reshape(len(support), *base.event_shape), None, elements)
         if isinstance(base, Normal):
             points, weights = numpy.polynomial.hermite.hermgauss(self.nodes)
             dtype = base.loc.dtype
