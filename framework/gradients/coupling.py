@@ -10,7 +10,7 @@ with s the logistic function and l the logits of Bernoulli draws. All first deri
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from torch.distributions import Distribution, Gamma, Poisson
 from torch.nn.functional import one_hot
 
 from framework.errors import ProgramError
-from framework.gradients.chain import Group, Pushed, backward, carries_batch, credit, grouped
+from framework.gradients.chain import Group, Pushed, backward, carries_batch, grouped
 from framework.gradients.estimator import Estimate, Estimator, mean_objective
 from framework.gradients.noise import (
     FAMILIES,
@@ -92,9 +92,7 @@ class Arm(Estimator):
             backward(played, pushed, parameters, scale / runs)
             objectives.append(played.objective)
             evaluations += played.evaluations
-        return Estimate(
-            objective=mean_objective(objectives), evaluations=evaluations, biased=False
-        )
+        return Estimate(objective=mean_objective(objectives), evaluations=evaluations, biased=False)
 
     def weight(self, group: Group) -> Tensor:
         """What the difference of the costs is multiplied by: u - 1/2."""
@@ -115,7 +113,7 @@ class Disarm(Arm):
 class Itself:
     """A family without noise of its own: the draw stands for it."""
 
-    distribution: type[Distribution]
+    distribution: Callable[..., Distribution]
     names: tuple[str, ...]
 
     def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
@@ -204,9 +202,7 @@ class MeasureValued(Estimator):
             backward(played, pushed, parameters, scale / runs)
             objectives.append(played.objective)
             evaluations += played.evaluations
-        return Estimate(
-            objective=mean_objective(objectives), evaluations=evaluations, biased=False
-        )
+        return Estimate(objective=mean_objective(objectives), evaluations=evaluations, biased=False)
 
     def derivatives(
         self, played: Played, program: Program, parameters: Parameters, batch: Any
@@ -215,7 +211,9 @@ class MeasureValued(Estimator):
         told = [(i, v) for i, record in enumerate(played.records) for v in variations(record)]
         branches = []
         for i, variation in told:
-            sides = [variation.plus] if variation.minus is None else [variation.plus, variation.minus]
+            sides = (
+                [variation.plus] if variation.minus is None else [variation.plus, variation.minus]
+            )
             branches += [Branch({i: one_by_one(played, i, side)}) for side in sides]
         costs = iter(self.costs(played, program, parameters, batch, branches))
         gradients: dict[tuple[int, int], list[Tensor]] = {}

@@ -48,6 +48,7 @@ class Logistic:
     """Bernoulli draws by their logits."""
 
     def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
+        assert isinstance(distribution, Bernoulli)
         return (distribution.logits,)
 
     def noise(self, parameters: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
@@ -70,6 +71,7 @@ class Gumbel:
     one_hot: bool
 
     def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
+        assert isinstance(distribution, Categorical | OneHotCategorical)
         return (distribution.logits,)
 
     def noise(self, parameters: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
@@ -91,6 +93,7 @@ class Gaussian:
     """Normal draws by their mean and scale."""
 
     def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
+        assert isinstance(distribution, Normal)
         return (distribution.loc, distribution.scale)
 
     def noise(self, parameters: tuple[Tensor, ...], shape: torch.Size) -> Tensor:

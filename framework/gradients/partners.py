@@ -67,7 +67,9 @@ class Record:
 class Coupling(Protocol):
     """What distinguishes one way to couple runs from another."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The estimator's, for errors."""
 
     def family(self, site: str, distribution: Distribution) -> Family:
         """The family of a draw.
@@ -116,7 +118,9 @@ class FirstRun:
             return torch.cat((value, self.coupling.partner(record)))
         if not carried:
             return repeat(value, 2)
-        return torch.cat((value, self.coupling.later(record, tuple(p[self.samples :] for p in given))))
+        return torch.cat(
+            (value, self.coupling.later(record, tuple(p[self.samples :] for p in given)))
+        )
 
 
 @dataclass(eq=False, slots=True)
@@ -211,11 +215,7 @@ class Replay:
             for a, b in zip(now, record.parameters, strict=True)
         )
         if not all(same):
-            raise ProgramError(
-                f"draw '{record.site}': its distribution was another when the same draws were made again, so the program "
-                f"draws by other means than context.sample and {self.name} cannot couple its runs; estimators that can "
-                "serve it: reinforce, rloo"
-            )
+            raise own_randomness(record, self.coupling)
 
 
 @dataclass(eq=False)
@@ -299,8 +299,8 @@ def add_partners(
     for group in in_one_run(branches, loop=program.loop):
         costs = replayed(played, program, parameters, batch, coupling, group)
         for block, branch in enumerate(group):
-            members = list(branch.values)
-            for i, cost in zip(members, pick([costs[i] for i in members], block), strict=True):
+            own = list(branch.values)
+            for i, cost in zip(own, pick([costs[i] for i in own], block), strict=True):
                 played.partners[i] = cost
 
 
@@ -328,6 +328,10 @@ def replayed(
     blocks = rule.offsets[-1]
     played.evaluations += blocks * n
     trace = run(program, rule, parameters, batch, blocks * n)
+    for branch in branches:
+        for i in branch.values:
+            if i not in rule.positions:
+                raise own_randomness(played.records[i], coupling)
     costs = costs_behind(trace, blocks)
     return {i: costs[position] for i, position in rule.positions.items()}
 
@@ -354,7 +358,7 @@ def costs_behind(trace: Trace, blocks: int) -> list[Tensor]:
         led = spread(trace, cost, blocks)
         charged[cost.position] = charged[cost.position] + led if cost.position in charged else led
     nothing = torch.zeros((), device=trace.draws[0].value.device)
-    behind = nothing.expand(trace.shape).unflatten(0, (blocks, -1))
+    behind = nothing.expand(blocks, trace.shape[0] // blocks, *trace.shape[1:])
     found = []
     for position in range(len(trace.draws), 0, -1):
         if position in charged:
@@ -379,13 +383,22 @@ def objective(trace: Trace, blocks: int) -> Tensor:
 
 def spread(trace: Trace, cost: Cost, blocks: int) -> Tensor:
     """A cost of each sample and datum, `[blocks, n, *batch]`."""
-    led = trace.leading(cost.value, f"cost '{cost.name}'")
-    return led.expand(trace.shape).unflatten(0, (blocks, -1))
+    led = trace.leading(cost.value, f"cost '{cost.name}'").expand(trace.shape)
+    return led.reshape(blocks, -1, *trace.shape[1:])
 
 
 def repeat(value: Tensor, times: int) -> Tensor:
     """`[n, ...]` -> `[times * n, ...]`."""
     return value if times == 1 else torch.cat([value] * times)
+
+
+def own_randomness(record: Record, coupling: Coupling) -> ProgramError:
+    """The error for a program that does not come the same way again when its draws are made again."""
+    return ProgramError(
+        f"draw '{record.site}': its distribution changed though the draws before it were made again: the program is "
+        f"random by other means than context.sample, and {coupling.name} cannot couple its runs; estimators that can "
+        "serve it: reinforce, rloo"
+    )
 
 
 def refuse_recorded(program: Program, coupling: Coupling) -> None:
