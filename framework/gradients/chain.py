@@ -29,7 +29,8 @@ class Group:
     """Draws of one family, shape and return, stacked along `axis`.
 
     Attributes:
-        parameters: the distributions', detached, `[n, ..., draws, ...]`.
+        live: the distributions' parameters on the autograd graph, `[..., draws, ...]`, with n where they carry it.
+        parameters: the same detached, `[n or 1, ..., draws, ...]`.
         noise, value: alike.
         returns, partners: costs behind the draws, `[n, *batch]`; see `Played`.
         per_datum: whether the draws carry the batch axes; else one draw is shared by all data of its sample.
@@ -37,6 +38,7 @@ class Group:
 
     family: Family
     members: list[Record]
+    live: tuple[Tensor, ...]
     parameters: tuple[Tensor, ...]
     noise: Tensor
     value: Tensor
@@ -54,14 +56,11 @@ class Group:
         return torch.stack(list(values), self.axis)
 
     def push(self, gradients: Iterable[Tensor]) -> list[Pushed]:
-        """Each member's parameters with their gradients, from the stacked gradients of each sample."""
-        carried, pushed = self.members[0].carried, []
-        for number, gradient in enumerate(gradients):
-            summed = gradient if carried else gradient.sum(0)
-            parts = summed.unbind(self.axis if carried else self.axis - 1)
-            targets = (record.parameters[number] for record in self.members)
-            pushed += list(zip(targets, parts, strict=True))
-        return pushed
+        """The parameters with their gradients, from the gradients of each sample, `[n, ..., draws, ...]`."""
+        return [
+            (live, gradient.sum_to_size(live.shape))
+            for live, gradient in zip(self.live, gradients, strict=True)
+        ]
 
 
 def credit(costs: Tensor, per_datum: bool, dimensions: int) -> Tensor:
@@ -91,14 +90,16 @@ def group_of(played: Played, indices: list[int]) -> Group:
     first = members[0]
     per_datum = carries_batch(first, played.shape)
     axis = len(played.shape) if per_datum else 1
-    parameters = []
-    for values in zip(*(record.parameters for record in members), strict=True):
-        stacked = torch.stack(values, axis if first.carried else axis - 1).detach()
-        parameters.append(stacked if first.carried else stacked.unsqueeze(0))
+    live = tuple(
+        torch.stack(values, axis if first.carried else axis - 1)
+        for values in zip(*(record.parameters for record in members), strict=True)
+    )
+    fixed = (p.detach() if first.carried else p.detach().unsqueeze(0) for p in live)
     return Group(
         family=first.family,
         members=members,
-        parameters=tuple(parameters),
+        live=live,
+        parameters=tuple(fixed),
         noise=torch.stack([record.noise for record in members], axis),
         value=torch.stack([record.value for record in members], axis),
         returns=played.returns[indices[0]],

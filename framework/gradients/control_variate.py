@@ -60,17 +60,17 @@ class Relaxing:
 
     name: str
     temperature: Tensor
-    relaxed: bool  # the partner is run; else draws need only be known with their latents
+    relaxes: bool  # partners are run; else draws need only be known with their latents
 
     def family(self, site: str, distribution: Distribution) -> Family:
         family = FAMILIES.get(type(base_of(distribution)))
         served = "Bernoulli and OneHotCategorical"
         if self.name == "relax":
-            kinds = ["Bernoulli", "OneHotCategorical", *([] if self.relaxed else ["Categorical"])]
+            kinds = ["Bernoulli", "OneHotCategorical", *([] if self.relaxes else ["Categorical"])]
             served = f"{', '.join(kinds)} and Normal"
         index = isinstance(family, Gumbel) and not family.one_hot
         normal = isinstance(family, Gaussian) and self.name == "rebar"
-        if family is None or normal or (index and self.relaxed):
+        if family is None or normal or (index and self.relaxes):
             what = f"{served} draws"
             if index:
                 what += " (an index cannot be relaxed: draw a OneHotCategorical)"
@@ -79,8 +79,7 @@ class Relaxing:
 
     def partner(self, record: Record) -> Tensor:
         latent = record.family.latent(record.fixed, record.noise)
-        record.leaf = latent.requires_grad_()
-        return softened(record.family, record.leaf, self.temperature)
+        return softened(record.family, latent, self.temperature.detach())
 
     def later(self, record: Record, parameters: Values) -> Tensor:
         latent = record.family.latent(parameters, record.noise)
@@ -119,6 +118,15 @@ class Tuned:
         tuned = cls(tensors, rate)
         tuned.adam.load_state_dict(deepcopy(state["adam"]))
         return tuned
+
+
+class Softened:
+    """A group of draws with its latents, `[n, ..., draws, ...]`, and these softened at the temperature."""
+
+    def __init__(self, draws: Group, temperature: Tensor) -> None:
+        self.draws = draws
+        self.latent = draws.family.latent(draws.parameters, draws.noise).requires_grad_()
+        self.soft = softened(draws.family, self.latent, temperature)
 
 
 @dataclass(eq=False)
@@ -183,15 +191,15 @@ class ControlVariate(Estimator):
             )
         coupling = Relaxing(self.name, self.scalars.tensors["log_temperature"].exp(), self.relaxed)
         (played,) = play_layers(
-            program, parameters, batch, coupling, self.samples, partners=self.relaxed, hard=False
+            program, parameters, batch, coupling, self.samples, partners=self.relaxed
         )
-        groups = grouped(played)
-        parts = self.parts(played, groups, coupling) if groups else []
+        groups = [Softened(group, coupling.temperature) for group in grouped(played)]
+        parts = self.parts(played, groups) if groups else []
         gradients = [gradient(group, part) for group, part in zip(groups, parts, strict=True)]
-        moves = self.moves(played, gradients)
+        moves = self.moves(played, groups, gradients)
         pushed: list[Pushed] = []
         for group, found in zip(groups, gradients, strict=True):
-            pushed += group.push([g.detach() for g in found])
+            pushed += group.draws.push([g.detach() for g in found])
         backward(played, pushed, parameters, scale)
         for tuned, move in moves:  # used first, moved afterwards
             tuned.step(move)
@@ -202,53 +210,50 @@ class ControlVariate(Estimator):
             extras={name: tensor.detach().clone() for name, tensor in self.scalars.tensors.items()},
         )
 
-    def parts(
-        self, played: Played, groups: Sequence[Group], coupling: Relaxing
-    ) -> list[list[Part]]:
+    def parts(self, played: Played, groups: Sequence[Softened]) -> list[list[Part]]:
         """For each group the control variates' contributions."""
-        parts: list[list[Part]] = [[] for _ in groups]
-        if self.relaxed:
-            for own, part in zip(parts, self.relaxed_parts(played, groups), strict=True):
-                own.append(part)
+        found = [self.relaxed_parts(played, groups)] if self.relaxed else []
         if self.hidden is not None:
-            found = self.network_parts(played, groups, coupling.temperature)
-            for own, part in zip(parts, found, strict=True):
-                own.append(part)
-        return parts
+            found.append(self.network_parts(played, groups))
+        return [list(parts) for parts in zip(*found, strict=True)]
 
-    def relaxed_parts(self, played: Played, groups: Sequence[Group]) -> list[Part]:
+    def relaxed_parts(self, played: Played, groups: Sequence[Softened]) -> list[Part]:
         """eta times the relaxed run's cost."""
         eta = self.scalars.tensors["eta"]
         leading = {record.layer: i for i, record in reversed(list(enumerate(played.records)))}
         total = torch.stack([played.partners[i].sum() for i in leading.values()]).sum()
-        leaves = [leaf for record in played.records if (leaf := record.leaf) is not None]
-        found = slopes(total, leaves)
-        for record, slope, returns in zip(played.records, found, played.returns, strict=True):
-            if slope is None and returns.count_nonzero():
-                raise ProgramError(
-                    f"draw '{record.site}': no cost has a derivative with respect to its relaxed value, which would "
-                    f"bias {self.name}; estimators that need only values: relax, measure_valued, reinforce, rloo"
-                )
+        slopes = iter(derivatives(total, leaves_of(played.records)))
         slope_of = {
-            id(leaf): torch.zeros_like(leaf) if slope is None else slope
-            for leaf, slope in zip(leaves, found, strict=True)
+            id(r): self.checked(r, next(slopes), played.returns[i])
+            for i, r in enumerate(played.records)
         }
         parts = []
         for group in groups:
-            slope = group.stacked(slope_of[id(record.leaf)] for record in group.members)
-            parts.append(Part(eta * group.partners, eta * slope))
+            outer = group.draws.stacked(slope_of[id(record)] for record in group.draws.members)
+            (slope,) = torch.autograd.grad(group.soft, group.latent, outer, create_graph=True)
+            parts.append(Part(eta * group.draws.partners, eta * slope))
         return parts
 
-    def network_parts(
-        self, played: Played, groups: Sequence[Group], temperature: Tensor
-    ) -> list[Part]:
+    def checked(self, record: Record, slope: Tensor | None, returns: Tensor) -> Tensor:
+        """The partner's rows of a leaf's derivative.
+
+        Raises:
+            ProgramError: there is none though costs lie behind the draw: they use it in a way that has no derivative.
+        """
+        if slope is not None:
+            return slope[-len(record.noise) :]
+        if returns.count_nonzero():
+            raise ProgramError(
+                f"draw '{record.site}': no cost has a derivative with respect to its relaxed value, which would "
+                f"bias {self.name}; estimators that need only values: relax, measure_valued, reinforce, rloo"
+            )
+        return torch.zeros_like(record.noise)
+
+    def network_parts(self, played: Played, groups: Sequence[Softened]) -> list[Part]:
         """The network's prediction for each layer, from the layer's relaxed draws and the earlier layers' hard ones."""
-        latents = [g.family.latent(g.parameters, g.noise).requires_grad_() for g in groups]
-        soft, hard = [], []
-        for group, latent in zip(groups, latents, strict=True):
-            soft.append(features(group, softened(group.family, latent, temperature), played.shape))
-            hard.append(features(group, hard_value(group), played.shape))
-        layers = [group.members[0].layer for group in groups]
+        soft = [features(group.draws, group.soft, played.shape) for group in groups]
+        hard = [features(group.draws, hard_value(group.draws), played.shape) for group in groups]
+        layers = [group.draws.members[0].layer for group in groups]
         inputs = [
             torch.cat(
                 [choose(a, b, k - own) for a, b, own in zip(soft, hard, layers, strict=True)], -1
@@ -256,8 +261,9 @@ class ControlVariate(Estimator):
             for k in range(max(layers) + 1)
         ]
         predicted = self.predict(torch.stack(inputs))  # [layers, n, *batch]
-        found = torch.autograd.grad(predicted.sum(), latents, create_graph=True)
-        return [Part(predicted[layer], slope) for layer, slope in zip(layers, found, strict=True)]
+        latents = [group.latent for group in groups]
+        slopes = torch.autograd.grad(predicted.sum(), latents, create_graph=True)
+        return [Part(predicted[layer], slope) for layer, slope in zip(layers, slopes, strict=True)]
 
     def predict(self, inputs: Tensor) -> Tensor:
         """`[layers, n, *batch, features]` -> `[layers, n, *batch]`; the network is made at its first use.
@@ -285,23 +291,34 @@ class ControlVariate(Estimator):
         return units @ out + level.reshape(by_layer)
 
     def moves(
-        self, played: Played, gradients: Sequence[Sequence[Tensor]]
+        self,
+        played: Played,
+        groups: Sequence[Softened],
+        gradients: Sequence[Sequence[Tensor]],
     ) -> list[tuple[Tuned, list[Tensor]]]:
         """The gradient of the gradient's mean square, for each tuned thing."""
-        if self.rate == 0 or not gradients:
+        if self.rate == 0 or not groups:
             return []
         square = torch.stack([g.square().sum() for found in gradients for g in found]).sum()
         tuned = [self.scalars] if self.network is None else [self.scalars, self.network]
         tensors = [tensor for one in tuned for tensor in one.tensors.values()]
+        leaves = leaves_of(played.records)
         found = torch.autograd.grad(
             square / played.data,
-            tensors,
+            [*tensors, *leaves],
             retain_graph=True,
             allow_unused=True,
             materialize_grads=True,
         )
+        moves, by_leaf = list(found[: len(tensors)]), iter(found[len(tensors) :])
+        if leaves:  # the temperature has made the leaves, too
+            move_of = {id(r): next(by_leaf)[-len(r.noise) :] for r in played.records}
+            for group in groups:
+                outer = group.draws.stacked(move_of[id(record)] for record in group.draws.members)
+                (more,) = derivatives(group.soft, tensors[:1], outer)
+                moves[0] = moves[0] if more is None else moves[0] + more.detach()
         count = len(self.scalars.tensors)
-        return list(zip(tuned, [list(found[:count]), list(found[count:])], strict=False))
+        return list(zip(tuned, [moves[:count], moves[count:]], strict=False))
 
     def state_dict(self) -> dict[str, Any]:
         network = self.network.state_dict() if self.network is not None else self.saved_network
@@ -312,20 +329,28 @@ class ControlVariate(Estimator):
         self.network, self.saved_network = None, deepcopy(state["network"])
 
 
-def slopes(total: Tensor, leaves: Sequence[Tensor]) -> Sequence[Tensor | None]:
-    """The derivative of a sum with respect to each leaf, itself differentiable; None where there is none."""
-    if not total.requires_grad:
-        return [None] * len(leaves)
-    return torch.autograd.grad(total, leaves, create_graph=True, allow_unused=True)
+def leaves_of(records: Sequence[Record]) -> list[Tensor]:
+    """The draws in relaxed partners, where partners were run."""
+    return [record.leaf for record in records if record.leaf is not None]
 
 
-def gradient(group: Group, parts: Sequence[Part]) -> list[Tensor]:
+def derivatives(
+    value: Tensor, inputs: Sequence[Tensor], outer: Tensor | None = None
+) -> Sequence[Tensor | None]:
+    """The derivative with respect to each input, itself differentiable; None where there is none."""
+    if not value.requires_grad:
+        return [None] * len(inputs)
+    return torch.autograd.grad(value, inputs, outer, create_graph=True, allow_unused=True)
+
+
+def gradient(group: Softened, parts: Sequence[Part]) -> list[Tensor]:
     """Each sample's gradient with respect to each parameter of the group's draws, `[n, ...]`."""
-    returns = group.returns.detach()
-    residual = group.credit(returns - sum(part.level for part in parts))
-    slope = sum(part.slope for part in parts)
-    assert isinstance(slope, Tensor)
-    return GRADIENTS[type(group.family)](group, residual, slope)
+    draws = group.draws
+    level, slope = parts[0].level, parts[0].slope
+    for part in parts[1:]:
+        level, slope = level + part.level, slope + part.slope
+    residual = draws.credit(draws.returns.detach() - level)
+    return GRADIENTS[type(draws.family)](draws, residual, slope)
 
 
 def bernoulli_gradient(group: Group, residual: Tensor, slope: Tensor) -> list[Tensor]:

@@ -51,6 +51,7 @@ class Antithetic:
     """Couples Bernoulli draws by noise of opposite sign: u and 1 - u."""
 
     name: str
+    relaxes: bool = False
 
     def family(self, site: str, distribution: Distribution) -> Family:
         family = FAMILIES.get(type(base_of(distribution)))
@@ -139,6 +140,7 @@ class Weak:
     """Draws anew behind a change; a draw whose parameters have not changed stays what it was."""
 
     name: str = "measure_valued"
+    relaxes: bool = False
 
     def family(self, site: str, distribution: Distribution) -> Family:
         family = SERVED.get(type(base_of(distribution)))

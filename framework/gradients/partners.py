@@ -38,7 +38,8 @@ class Record:
         noise, value: `[n, ...]`; `value` is the draw.
         carried: whether the parameters carry the sample axis, that is, may depend on an earlier draw.
         layer: counted from 0.
-        leaf: the latent that a relaxing partner was made from, for whose gradient the partner may be asked.
+        leaf: where partners are relaxed, a tensor whose last n rows are the draw in the partner: partners' costs can
+            be differentiated with respect to it.
     """
 
     site: str
@@ -71,6 +72,10 @@ class Coupling(Protocol):
     def name(self) -> str:
         """The estimator's, for errors."""
 
+    @property
+    def relaxes(self) -> bool:
+        """Whether partners are relaxed and differentiated; else they are runs of the objective itself."""
+
     def family(self, site: str, distribution: Distribution) -> Family:
         """The family of a draw.
 
@@ -79,7 +84,7 @@ class Coupling(Protocol):
         """
 
     def partner(self, record: Record) -> Tensor:
-        """The value that a draw takes in its own layer's partner, `[n, ...]`."""
+        """The value that a draw takes in its own layer's partner, `[n, ...]`, without a gradient."""
 
     def later(self, record: Record, parameters: Values) -> Tensor:
         """The value of a draw behind a partner's layer, where its parameters have become other ones."""
@@ -115,7 +120,10 @@ class FirstRun:
         if not self.paired:
             return value
         if layer == 0:
-            return torch.cat((value, self.coupling.partner(record)))
+            both = torch.cat((value, self.coupling.partner(record)))
+            if self.coupling.relaxes:
+                record.leaf = both.requires_grad_()
+            return both
         if not carried:
             return repeat(value, 2)
         return torch.cat(
@@ -251,14 +259,11 @@ def play_layers(
     samples: int,
     *,
     partners: bool = True,
-    hard: bool = True,
 ) -> Iterator[Played]:
     """Run the program with a partner for each layer: once, or once for each sample in loop mode.
 
     Args:
         partners: False: the first run only.
-        hard: whether partners are runs of the objective itself, so that their costs count in its mean. Else they are
-            relaxed and their costs keep their gradients.
     """
     refuse_recorded(program, coupling)
     for _ in range(samples if program.loop else 1):
@@ -272,13 +277,13 @@ def play_layers(
         played = Played(
             shape=(n, *trace.shape[1:]),
             records=first.records,
-            objective=objective(trace, blocks)[: blocks if hard else 1].mean(),
+            objective=objective(trace, blocks)[: 1 if coupling.relaxes else blocks].mean(),
             returns=pick(costs, 0),
             partners=pick(costs, blocks - 1),
             evaluations=blocks * n,
         )
         if partners:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not hard):
+            with torch.set_grad_enabled(coupling.relaxes):
                 add_partners(played, program, parameters, batch, coupling, paired)
         yield played
 
@@ -295,13 +300,21 @@ def add_partners(
     branches = []
     for layer, members in groupby(enumerate(played.records), lambda item: item[1].layer):
         if layer > 0 or not paired:
-            branches.append(Branch({i: coupling.partner(r).unsqueeze(0) for i, r in members}))
+            branches.append(Branch({i: other_value(coupling, record) for i, record in members}))
     for group in in_one_run(branches, loop=program.loop):
         costs = replayed(played, program, parameters, batch, coupling, group)
         for block, branch in enumerate(group):
             own = list(branch.values)
             for i, cost in zip(own, pick([costs[i] for i in own], block), strict=True):
                 played.partners[i] = cost
+
+
+def other_value(coupling: Coupling, record: Record) -> Tensor:
+    """The draw in its layer's partner, `[1, n, ...]`."""
+    value = coupling.partner(record)
+    if coupling.relaxes:
+        record.leaf = value.requires_grad_()
+    return value.unsqueeze(0)
 
 
 def in_one_run(branches: Sequence[Branch], *, loop: bool) -> Iterator[Sequence[Branch]]:
