@@ -22,7 +22,7 @@ layer is relaxed, and later draws are relaxed along with it (REBAR) or left out 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -128,6 +128,11 @@ class Softened:
         self.latent = draws.family.latent(draws.parameters, draws.noise).requires_grad_()
         self.soft = softened(draws.family, self.latent, temperature)
 
+    def in_partner(self, by_record: Mapping[int, Tensor]) -> Tensor:
+        """Derivatives with respect to the members' leaves, their partner's rows stacked: `[n, ..., draws, ...]`."""
+        stacked = self.draws.stacked(by_record[id(record)] for record in self.draws.members)
+        return stacked[-len(self.latent) :]
+
 
 @dataclass(eq=False)
 class Part:
@@ -224,30 +229,31 @@ class ControlVariate(Estimator):
         total = torch.stack([played.partners[i].sum() for i in leading.values()]).sum()
         slopes = iter(derivatives(total, leaves_of(played.records)))
         slope_of = {
-            id(r): self.checked(r, next(slopes), played.returns[i])
-            for i, r in enumerate(played.records)
+            id(record): self.checked(record, next(slopes), returns)
+            for record, returns in zip(played.records, played.returns, strict=True)
         }
         parts = []
         for group in groups:
-            outer = group.draws.stacked(slope_of[id(record)] for record in group.draws.members)
+            outer = group.in_partner(slope_of)
             (slope,) = torch.autograd.grad(group.soft, group.latent, outer, create_graph=True)
             parts.append(Part(eta * group.draws.partners, eta * slope))
         return parts
 
     def checked(self, record: Record, slope: Tensor | None, returns: Tensor) -> Tensor:
-        """The partner's rows of a leaf's derivative.
+        """The derivative with respect to a leaf.
 
         Raises:
             ProgramError: there is none though costs lie behind the draw: they use it in a way that has no derivative.
         """
         if slope is not None:
-            return slope[-len(record.noise) :]
+            return slope
         if returns.count_nonzero():
             raise ProgramError(
                 f"draw '{record.site}': no cost has a derivative with respect to its relaxed value, which would "
                 f"bias {self.name}; estimators that need only values: relax, measure_valued, reinforce, rloo"
             )
-        return torch.zeros_like(record.noise)
+        assert record.leaf is not None
+        return torch.zeros_like(record.leaf)
 
     def network_parts(self, played: Played, groups: Sequence[Softened]) -> list[Part]:
         """The network's prediction for each layer, from the layer's relaxed draws and the earlier layers' hard ones."""
@@ -312,9 +318,9 @@ class ControlVariate(Estimator):
         )
         moves, by_leaf = list(found[: len(tensors)]), iter(found[len(tensors) :])
         if leaves:  # the temperature has made the leaves, too
-            move_of = {id(r): next(by_leaf)[-len(r.noise) :] for r in played.records}
+            move_of = {id(record): next(by_leaf) for record in played.records}
             for group in groups:
-                outer = group.draws.stacked(move_of[id(record)] for record in group.draws.members)
+                outer = group.in_partner(move_of)
                 (more,) = derivatives(group.soft, tensors[:1], outer)
                 moves[0] = moves[0] if more is None else moves[0] + more.detach()
         count = len(self.scalars.tensors)

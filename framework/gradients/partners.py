@@ -27,6 +27,7 @@ from framework.gradients.noise import Family, base_of
 from framework.program import Context, Cost, Parameters, Program, Trace
 
 Values = tuple[Tensor, ...]
+ALONE = torch.Size(())
 
 
 @dataclass(eq=False, slots=True)
@@ -100,6 +101,7 @@ class FirstRun:
         self.name = coupling.name
         self.coupling = coupling
         self.samples = samples
+        self.lead = torch.Size((samples,))
         self.paired = paired
         self.loop = loop
         self.records: list[Record] = []
@@ -111,9 +113,8 @@ class FirstRun:
         family, carried = self.coupling.family(site, distribution), not shape
         given = family.parameters(base_of(distribution))
         own = tuple(p[: self.samples] for p in given) if carried and self.paired else given
-        fixed = tuple(p.detach() for p in own)
-        noise = family.noise(fixed, torch.Size(()) if carried else torch.Size((self.samples,)))
-        value = family.value(fixed, noise)
+        noise = family.noise(own, ALONE if carried else self.lead)
+        value = family.value(own, noise)
         layer = self.records[-1].layer + (carried or self.loop) if self.records else 0
         record = Record(site, family, own, noise, value, carried, layer)
         self.records.append(record)
