@@ -60,7 +60,7 @@ class Antithetic:
         return family
 
     def partner(self, record: Record) -> Tensor:
-        return record.family.value(record.fixed, -record.noise)
+        return record.family.value(record.parameters, -record.noise)
 
     def later(self, record: Record, parameters: Values) -> Tensor:
         return record.family.value(parameters, record.noise)
