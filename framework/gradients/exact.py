@@ -119,7 +119,7 @@ class Survey:
         elements = math.prod(base.batch_shape[carried + self.batch_axes :])
         if base.has_enumerate_support:
             support = base.enumerate_support(expand=False)
-            return Nodes(support.reshape(-1, *base.event_shape), None, elements)
+            return Nodes(support.reshape(len(support), *base.event_shape), None, elements)
         if isinstance(base, Normal):
             points, weights = numpy.polynomial.hermite.hermgauss(self.nodes)
             dtype = base.loc.dtype
