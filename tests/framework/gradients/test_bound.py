@@ -19,7 +19,7 @@ DATA = torch.tensor([0.3, -0.7])
 
 def log_weight(z, theta, datum):
     """log p(datum, z) - log q(z), a function of the draw and of the parameter."""
-    log_q = Bernoulli(logits=theta).log_prob(z)
+    log_q = Bernoulli(logits=theta, validate_args=False).log_prob(z)  # z may be relaxed
     return Normal(2 * z - 1, 1.0).log_prob(datum) + math.log(0.5) - log_q
 
 
