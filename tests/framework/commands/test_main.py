@@ -40,7 +40,7 @@ def test_trains_help_lists_groups_options_and_defaults(diffobj: Diffobj):
         (("evaluate", "x"), "'x': expected key=value with a key of run, checkpoint, seed"),
         (("evaluate", "run=x", "checkpoint=newest"), "checkpoint = 'newest': expected best or last"),
         (("evaluate", "run=x", "seed=-1"), "seed = '-1': expected a whole number, 0 or more"),
-        (("plugins", "all"), "'all': diffobj plugins takes no arguments"),
+        (("plugins", "all"), "'all': no argument is expected"),
         (("new-plugin",), "which name? diffobj new-plugin my_task"),
         (("check", "task=javelyn"), "unknown task 'javelyn'; did you mean 'javelin'?"),
     ],

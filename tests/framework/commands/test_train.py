@@ -28,7 +28,7 @@ def test_the_lines_say_what_is_trained_what_happened_and_where_to_look(diffobj: 
     first, *_, last, look, folder = diffobj("train", *JAVELIN).out.splitlines()
     assert first == "javelin: task javelin (1 parameters), estimator rloo, 3 steps on cpu"
     assert last.startswith("javelin: all steps done: 3 steps in ")
-    assert look.startswith("look: tensorboard --logdir outputs/javelin/")
+    assert look.startswith(f"look: tensorboard --logdir {folder}; result.json, ")
 
 
 def test_the_result_has_the_promised_keys(tmp_path, diffobj: Diffobj):
@@ -87,16 +87,6 @@ def test_a_sweep_with_a_bad_choice_stops_before_its_first_job(tmp_path, diffobj:
 
 
 def test_a_jobs_mistake_is_told_in_one_line_and_the_other_jobs_run(toy, tmp_path, diffobj: Diffobj):
-    options = [
-        "experiment=toy",
-        "trainer.steps=4",
-        "trainer.nonfinite_patience=1",
-        "hydra.sweep.dir=sweep",
-    ]
-    outcome = diffobj(
-        "train", "-m", *options, "task.fault=poison,show,null", "task.fault_at=2", "seed=0"
-    )
-    del outcome
     jobs = ["experiment=toy", "trainer.steps=4", "hydra.sweep.dir=two"]
     outcome = diffobj("train", "-m", *jobs, "task.fault=headline,null")
     assert outcome.status == 2
@@ -127,5 +117,5 @@ def test_an_estimator_that_cannot_serve_the_task_says_so_before_the_first_step(
         outcome = diffobj("train", "experiment=cartpole", f"estimator={estimator}", "task.games=2")
         assert outcome.status == 2
         assert outcome.err.count("\n") == 1
-        assert "action" in outcome.err or "draw" in outcome.err
+        assert "estimators that can serve it: " in outcome.err
         assert files(tmp_path) == []
