@@ -58,6 +58,14 @@ class EarlyStopping(Section):
     target: float | None = None  # a value of the headline metric that is good enough
 
 
+class QualitySettings(Section):
+    """The live measurement of the estimator's bias, variance and cost."""
+
+    every: CountOrNever
+    repeats: Annotated[int, Field(ge=4)]
+    estimators: list[str]
+
+
 class TrainerSettings(Section):
     """What the one loop may be told; `configs/trainer/default.yaml` explains each key."""
 
@@ -77,6 +85,7 @@ class TrainerSettings(Section):
     keep_checkpoints: Annotated[int, Field(ge=2)]
     early_stopping: EarlyStopping
     nonfinite_patience: Count
+    quality: QualitySettings
 
 
 class MonitorSettings(Section):

@@ -122,8 +122,6 @@ class Monitor:
         file_writer = self.writer._get_file_writer()
         for summary in hparams(plain, finals):
             file_writer.add_summary(summary)
-        for tag, value in finals.items():
-            self.writer.add_scalar(tag, value, step)
 
     def close(self) -> None:
         if self.bar is not None:

@@ -13,11 +13,12 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.distributions import Distribution
 
 from framework.errors import ProgramError
@@ -29,11 +30,17 @@ Function = Callable[["Context", Parameters, Any], None]
 
 
 class Rule(Protocol):
-    """How one draw is made and whether its log-probability enters the surrogate."""
+    """How one draw is made and whether its log-probability enters the surrogate.
+
+    Attributes:
+        biased: whether a gradient through the draw may be off in expectation.
+        relaxed: whether the value may lie off the distribution's support: the run's costs are then not the objective.
+    """
 
     name: str
     scored: bool
     biased: bool
+    relaxed: bool
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         """A value of shape `[*shape, *distribution.batch_shape, *distribution.event_shape]`."""
@@ -48,6 +55,7 @@ class Plain:
     name = "plain"
     scored = False
     biased = False
+    relaxed = False
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         return distribution.sample(shape)
@@ -245,8 +253,8 @@ class Context:
         Raises:
             ProgramError: an input carries a gradient that would be lost, which would bias the estimate.
         """
-        if torch.is_grad_enabled() and any(getattr(i, "requires_grad", False) for i in inputs):
-            pathwise = [d.name for d in self.trace.draws if d.value.requires_grad]
+        if any(carries_gradient(i) for i in inputs):
+            pathwise = [d.name for d in self.trace.draws if carries_gradient(d.value)]
             whose = f"draw '{pathwise[-1]}'" if pathwise else "a parameter"
             raise ProgramError(
                 f"a gradient through {whose} would be lost in a black box; estimators that can serve it: "
@@ -390,6 +398,15 @@ class Program:
         return (samples,)
 
 
+def carries_gradient(value: Any) -> bool:
+    """Whether a derivative flows through `value` here and now, backwards (autograd) or forwards (a dual number)."""
+    if not isinstance(value, Tensor):
+        return False
+    if value.requires_grad and torch.is_grad_enabled():
+        return True
+    return forward_ad.unpack_dual(value).tangent is not None
+
+
 def as_program(function: Function | Program) -> Program:
     """The program itself, or a plain function as a program without batch axes."""
     return function if isinstance(function, Program) else Program(function)
@@ -415,6 +432,23 @@ def leaves(batch: Any) -> Iterator[Tensor]:
     elif hasattr(batch, "__dataclass_fields__"):
         for name in batch.__dataclass_fields__:
             yield from leaves(getattr(batch, name))
+
+
+def mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The same batch with the function applied to each of its tensors."""
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if isinstance(batch, Mapping):
+        return {name: mapped(value, function) for name, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a named tuple
+        return type(batch)(*(mapped(value, function) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(mapped(value, function) for value in batch)
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return replace(
+            batch, **{f.name: mapped(getattr(batch, f.name), function) for f in fields(batch)}
+        )
+    return batch
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +22,12 @@ from torch.optim import Optimizer
 from framework import checkpoint
 from framework.config import Settings
 from framework.errors import ProgramError, UserError
+from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.quality import compare
 from framework.monitor import Monitor
 from framework.optimization import Schedule
-from framework.program import leaves, placed
+from framework.program import leaves, mapped, placed
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
 from framework.run import RunFolder
 from framework.task import Task
@@ -108,6 +110,8 @@ class Trainer:
             self.set_rate(self.schedule(progress.step))
             estimate = self.accumulate(batches)
             norm = self.step()
+            for news in self.estimator.news():
+                monitor.say(news)
             progress.step += 1
             window.add(estimate)
             progress.seconds = time.monotonic() - started
@@ -150,7 +154,6 @@ class Trainer:
             self.skip()
         if self.scaler.is_enabled():
             self.scaler.update()  # a smaller scale where it was too large
-        self.batch = None
         return norm
 
     def move(self, norm: Tensor, length: float) -> None:
@@ -210,10 +213,27 @@ class Trainer:
             monitor.scalars(step, {f"evaluation/{k}": v for k, v in metrics.items()}, announce=True)
             self.judge(metrics)
             times = step // options.evaluate_every
-            if due(times, self.settings.monitor.show_every):
+            if due(times, self.settings.monitor.show_every) and not last:
                 self.show(monitor)
+        if due(step, options.quality.every):
+            monitor.scalars(step, self.quality())
         if due(step, options.checkpoint_every) and not last:
             self.save()
+
+    def quality(self) -> dict[str, float]:
+        """How good the estimator is at these parameters and on the latest batch, and those named to compare it with."""
+        wanted = {self.settings.estimator.name: self.estimator}
+        for name in self.options.quality.estimators:
+            wanted[name] = make_estimator(name, self.settings.estimator.options.get("samples"))
+        repeats, seed = (
+            self.options.quality.repeats,
+            key(self.settings.seed, "quality", self.progress.step),
+        )
+        with self.autocast():
+            found = compare(
+                wanted, self.program, self.parameters, self.batch, repeats=repeats, seed=seed
+            )
+        return {t: v for name, q in found.items() for t, v in q.scalars(f"quality/{name}").items()}
 
     def evaluate(self, stream: str) -> dict[str, float]:
         """The task's metrics, with averaged parameters where there are any; training's randomness is untouched."""
@@ -273,7 +293,7 @@ class Trainer:
         metrics: dict[str, float] = {}
         if self.stopped_by is None:
             metrics = self.evaluate("test")
-            tags = {f"evaluation/{name}": value for name, value in metrics.items()}
+            tags = {f"final/{name}": value for name, value in metrics.items()}
             monitor.scalars(self.progress.step, tags, announce=True)
             if not self.progress.best:
                 self.save_best(metrics)
@@ -412,19 +432,7 @@ def due(count: int, every: int) -> bool:
 
 def moved(batch: Any, device: torch.device) -> Any:
     """A batch with all its tensors on the device."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {name: moved(value, device) for name, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a named tuple
-        return type(batch)(*(moved(value, device) for value in batch))
-    if isinstance(batch, list | tuple):
-        return type(batch)(moved(value, device) for value in batch)
-    if is_dataclass(batch) and not isinstance(batch, type):
-        return replace(
-            batch, **{f.name: moved(getattr(batch, f.name), device) for f in fields(batch)}
-        )
-    return batch
+    return mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
 
 def copied(state: Any) -> Any:

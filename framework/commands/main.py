@@ -11,7 +11,7 @@ from pathlib import Path
 
 from framework.errors import UserError, suggestion
 
-VERBS = ("train", "evaluate", "plugins", "check", "new-plugin")
+VERBS = ("train", "evaluate", "compare", "plugins", "check", "new-plugin")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -73,6 +73,10 @@ class Estimator(ABC):
             "estimators that know higher ones: exact, reinforce, rloo, reparameterisation"
         )
 
+    def news(self) -> list[str]:
+        """Sentences for the user since the last call, such as a choice that was made and why."""
+        return []
+
     def state_dict(self) -> dict[str, Any]:
         """What must be saved for an exact resume: tensors and plain Python."""
         return {}

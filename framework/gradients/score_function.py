@@ -6,6 +6,8 @@ baseline the estimate is unbiased but useless in practice; the choices here neve
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -14,10 +16,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.errors import ProgramError
-from framework.gradients.estimator import Estimate, SurrogateEstimator
+from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.rules import SiteRules, Sites
 from framework.gradients.surrogate import Baseline, surrogate
 from framework.program import Parameters, Program, Rule
+from framework.relaxed import smoothing
 
 Samples = Annotated[int, Field(ge=1)]
 
@@ -28,6 +31,7 @@ class ScoreFunction:
     name = "score_function"
     scored = True
     biased = False
+    relaxed = False
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         return distribution.sample(shape)
@@ -105,13 +109,17 @@ class Mixed(SurrogateEstimator):
         baseline: LeaveOneOut | MovingAverage | None = None,
     ) -> None:
         self.rules = SiteRules(rule, sites)
+        self.calls = 0
         self.samples = samples
         self.baseline: Baseline | None = baseline
 
     def surrogate(
         self, program: Program, parameters: Parameters, batch: Any = None
     ) -> tuple[Tensor, Estimate]:
-        traces = program.run(self.rules, parameters, batch, samples=self.samples)
+        temperatures = self.rules.begin(self.calls)
+        self.calls += 1
+        with smoothing() as smooth, off_support(self.rules):
+            traces = program.run(self.rules, parameters, batch, samples=self.samples)
         scored = any(trace.scored for trace in traces)
         samples = traces[0].shape[1] if program.steps else self.samples
         if isinstance(self.baseline, LeaveOneOut) and scored and samples < 2:
@@ -119,16 +127,44 @@ class Mixed(SurrogateEstimator):
                 f"a leave-one-out baseline compares samples and there is {samples}: set estimator.samples to 2 or more"
             )
         loss = surrogate(traces, self.baseline if scored else None)
-        return loss, Estimate(  # the surrogate's value is the objective's
-            objective=loss.detach(), evaluations=samples, biased=self.rules.biased
+        objective, evaluations = loss.detach(), samples  # the surrogate's value is the objective's
+        if smooth.used or self.rules.relaxed:  # unless what was run is not the hard program
+            with torch.no_grad():
+                traces = program.run(self.rules.hard, parameters, batch, samples=self.samples)
+            objective = mean_objective([trace.objective() for trace in traces])
+            evaluations += samples
+        return loss, Estimate(
+            objective=objective,
+            evaluations=evaluations,
+            biased=smooth.used or self.rules.biased,
+            extras=dict(temperatures),
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self.baseline is None else {"baseline": self.baseline.state_dict()}  # type: ignore[attr-defined]
+        state: dict[str, Any] = {"calls": self.calls} if self.rules.scheduled else {}
+        if self.baseline is not None:
+            state["baseline"] = self.baseline.state_dict()  # type: ignore[attr-defined]
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.calls = state.get("calls", 0)
         if self.baseline is not None:
             self.baseline.load_state_dict(state["baseline"])  # type: ignore[attr-defined]
+
+
+@contextmanager
+def off_support(rules: SiteRules) -> Iterator[None]:
+    """Say what to do where a program takes the log-probability of a relaxed value."""
+    try:
+        yield
+    except ValueError as error:
+        if rules.relaxed and "within the support" in str(error):
+            raise ProgramError(
+                "the program takes the log-probability of a relaxed value, which is off the distribution's support: "
+                "give that distribution validate_args=False; or estimators that keep draws hard: "
+                "straight_through_gumbel, gumbel_rao, reinmax"
+            ) from error
+        raise
 
 
 def reinforce(
