@@ -308,7 +308,7 @@ class Trainer:
             "metrics": dict(metrics),
             "best": self.progress.best,
             "stopped": self.stop_reason,
-            "run": str(self.folder.path),
+            "run": str(self.folder.path.resolve()),
         }
 
     def state(self) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def keyed(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals:
-            raise UserError(f"'{argument}': expected key=value with a key of {', '.join(known)}")
+            keys = f"expected key=value with a key of {', '.join(known)}"
+            raise UserError(f"'{argument}': {keys if known else 'no argument is expected'}")
         if key not in known:
             raise UserError(f"unknown key '{key}'; {suggestion(key, known)}")
         values[key] = value

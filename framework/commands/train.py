@@ -120,9 +120,13 @@ def check_sweep(overrides: list[str]) -> None:
         texts = [f"{override.key_or_group}={value}" for value in values]
         choices.append(texts or [override.input_line or ""])
     first = [options[0] for options in choices]
-    for i, options in enumerate(choices):
-        for option in options:
-            check_components(validate(compose([*first[:i], option, *first[i + 1 :]]).config))
+    jobs = [
+        validate(compose([*first[:i], option, *first[i + 1 :]]).config)
+        for i, options in enumerate(choices)
+        for option in options
+    ]
+    for settings in jobs:
+        check_components(settings)
 
 
 @dataclass
