@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from framework.errors import ProgramError, UserError
+    from framework.gradients.approximation import approximate
     from framework.gradients.estimate import estimate, surrogate
     from framework.gradients.estimator import Estimate, Estimator
     from framework.media import Image, Text, Video
+    from framework.perturbation import perturbed
     from framework.plugin import Plugin
     from framework.program import Context, Program
     from framework.task import Task
@@ -29,7 +31,9 @@ _HOMES = {
     "Text": "framework.media",
     "UserError": "framework.errors",
     "Video": "framework.media",
+    "approximate": "framework.gradients.approximation",
     "estimate": "framework.gradients.estimate",
+    "perturbed": "framework.perturbation",
     "surrogate": "framework.gradients.estimate",
 }
 
@@ -45,7 +49,9 @@ __all__ = [
     "Text",
     "UserError",
     "Video",
+    "approximate",
     "estimate",
+    "perturbed",
     "surrogate",
 ]
 

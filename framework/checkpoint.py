@@ -1,7 +1,8 @@
 """Checkpoints: written atomically, checksummed, plain data only; the newest undamaged one is what a resume gets.
 
-A checkpoint is `step_00000500.pt` (torch.save of tensors and plain Python) beside `step_00000500.json` (its SHA-256,
-size and step). A bit flip, a cut-off file or a missing half is noticed on loading and the one before is taken.
+A checkpoint is `step_000000500.pt` (torch.save of tensors and plain Python) beside `step_000000500.json` (its SHA-256,
+size and step). A bit flip, a cut-off file or a missing half is noticed on loading and the one before is taken. The
+best one is `best_000000400`: a name of its own for each, since two files cannot be replaced at one stroke.
 """
 
 from __future__ import annotations
@@ -11,14 +12,22 @@ import io
 import json
 import os
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from framework.errors import UserError
+
+PLAIN = {bool, int, float, complex, str, bytes, type(None)}
+
+
+def name(kind: str, step: int) -> str:
+    """A checkpoint's name; names sort by step."""
+    return f"{kind}_{step:09d}"
 
 
 def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
@@ -52,8 +61,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         UserError: missing, cut off or damaged.
     """
     record_path = path.with_suffix(".json")
-    if not path.is_file() or not record_path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
+    for half in (path, record_path):
+        if not half.is_file():
+            raise UserError(f"{half}: missing")
     data = path.read_bytes()
     try:
         expected = json.loads(record_path.read_text())["sha256"]
@@ -61,48 +71,75 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         expected = None
     if hashlib.sha256(data).hexdigest() != expected:
         raise UserError(f"{path}: damaged (its checksum differs)")
-    return cast(
-        dict[str, Any], torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-    )
+    try:
+        state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+    except Exception as error:  # its checksum is right: somebody else wrote it
+        raise UserError(f"{path}: refused, no plain checkpoint ({type(error).__name__})") from None
+    return cast(dict[str, Any], state)
 
 
 def load_newest(
-    folder: Path, say: Callable[[str], None], device: torch.device | str = "cpu"
+    folder: Path,
+    say: Callable[[str], None],
+    device: torch.device | str = "cpu",
+    kind: Literal["step", "best"] = "step",
 ) -> dict[str, Any]:
     """The newest undamaged checkpoint; `say` is told of each one passed over.
 
     Raises:
         UserError: there is none.
     """
-    candidates = numbered(folder)
+    candidates = numbered(folder, kind)
     for path in reversed(candidates):
         try:
             return load(path, device)
         except UserError as error:
             say(f"{error}; trying the one before")
-    raise UserError(f"{folder}: {'every checkpoint is damaged' if candidates else 'no checkpoint'}")
+    what = "best" if kind == "best" else "step"
+    raise UserError(
+        f"{folder}: {f'every {what} checkpoint is damaged' if candidates else f'no {what} checkpoint'}"
+    )
 
 
-def numbered(folder: Path) -> list[Path]:
-    """The step checkpoints of a folder, oldest first."""
-    return sorted(folder.glob("step_*.pt"))
+def numbered(folder: Path, kind: str = "step") -> list[Path]:
+    """The checkpoints of a kind, oldest first; also those of which only one half is there."""
+    return sorted({path.with_suffix(".pt") for path in folder.glob(f"{kind}_*.*")})
 
 
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the newest `keep` step checkpoints."""
     for path in numbered(folder)[:-keep]:
-        path.with_suffix(".json").unlink(missing_ok=True)
-        path.unlink()
+        delete(path)
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Delete damaged checkpoints newer than the one that a resume took: they would pass for the newest again."""
+    for path in numbered(folder):
+        if path.stem > name("step", step):
+            delete(path)
+
+
+def delete(path: Path) -> None:
+    path.with_suffix(".json").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk and rename it into place."""
+    """Write a file under a temporary name, flush it to the disk and rename it into place.
+
+    Raises:
+        UserError: the disk is full or refuses; nothing of the attempt stays.
+    """
     temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: {error.strerror}") from None
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -112,15 +149,14 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def refuse_unplain(value: Any, key: str = "") -> None:
     """Refuse what `torch.load(weights_only=True)` would refuse, while it can still be named."""
-    if isinstance(value, dict):
+    if type(value) in {dict, OrderedDict}:  # their subclasses would be refused
         for name, item in value.items():
+            refuse_unplain(name, f"{key}.{name} (the key itself)")
             refuse_unplain(item, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list | tuple):
+    elif type(value) in {list, tuple, torch.Size}:
         for i, item in enumerate(value):
             refuse_unplain(item, f"{key}[{i}]")
-    elif type(value) not in {bool, int, float, complex, str, bytes, type(None)} and not isinstance(
-        value, Tensor
-    ):
+    elif type(value) not in PLAIN and not isinstance(value, Tensor):
         raise UserError(
             f"checkpoint: '{key}' is a {type(value).__module__}.{type(value).__qualname__}; "
             "expected tensors and plain Python (float(x), x.tolist(), str(path))"

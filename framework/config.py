@@ -8,7 +8,6 @@ a configuration holds names and plain data.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +28,7 @@ CHOSEN = {  # configuration key -> registry group of the component that the key 
     "scheduler": "schedulers",
 }
 
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 Count = Annotated[int, Field(ge=1)]
 CountOrNever = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -58,6 +58,14 @@ class EarlyStopping(Section):
     target: float | None = None  # a value of the headline metric that is good enough
 
 
+class QualitySettings(Section):
+    """The live measurement of the estimator's bias, variance and cost."""
+
+    every: CountOrNever
+    repeats: Annotated[int, Field(ge=4)]
+    estimators: list[str]
+
+
 class TrainerSettings(Section):
     """What the one loop may be told; `configs/trainer/default.yaml` explains each key."""
 
@@ -77,6 +85,7 @@ class TrainerSettings(Section):
     keep_checkpoints: Annotated[int, Field(ge=2)]
     early_stopping: EarlyStopping
     nonfinite_patience: Count
+    quality: QualitySettings
 
 
 class MonitorSettings(Section):
@@ -118,6 +127,7 @@ def compose(overrides: Sequence[str]) -> Composition:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
     join_search_path()
     with initialize_config_dir(str(CORE_CONFIGS), version_base="1.3"), told_in_one_line():
@@ -125,6 +135,7 @@ def compose(overrides: Sequence[str]) -> Composition:
         HydraConfig.instance().set_config(config)
         choices = config.hydra.runtime.choices
         refuse_conflicts(choices)
+        refuse_foreign_targets(OmegaConf.to_container(config.hydra, resolve=False))
         name_experiment(config, choices)
         folder = Path(config.hydra.run.dir)
         return Composition(without_hydra(config), folder)
@@ -146,7 +157,7 @@ def name_experiment(config: Any, choices: Mapping[str, Any]) -> None:
     from omegaconf import open_dict
 
     with open_dict(config):
-        config.experiment = choices.get("experiment") or config.task.name
+        config.experiment = choices.get("experiment") or choices.get("task") or "experiment"
 
 
 def forgiving(overrides: Iterable[str]) -> list[str]:
@@ -159,17 +170,26 @@ def forgiving(overrides: Iterable[str]) -> list[str]:
     keys = {override.partition("=")[0].lstrip("~") for override in given}
     if "task" in keys and "experiment" not in keys:
         given.append("~experiment")
+    written = [forgiven(override, groups) for override in given]
     if "~experiment" in given:
-        given.append("learning=none")  # what suits an estimator in an experiment goes with it
-    written = []
-    for override in given:
-        key = override.partition("=")[0]
-        plain = key.isidentifier() or key.replace(".", "").isidentifier()
-        is_group = key in groups and not override.partition("=")[2].startswith("{")
-        if "=" in override and plain and not is_group and not key.startswith("hydra"):
-            override = f"++{override}"
-        written.append(override)
+        written.append("learning=none")  # what suits an estimator in an experiment goes with it
     return written
+
+
+def forgiven(override: str, groups: Mapping[str, Any]) -> str:
+    """One override as Hydra accepts it."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return override
+    if not key.strip("+~"):
+        raise UserError(f"'{override}': expected group=option or key=value")
+    if key in FOLDERS:  # quoted, a path may hold what Hydra's grammar may not
+        escaped = value.replace("'", "\\'")
+        return override if value[:1] in {"'", '"'} else f"{key}='{escaped}'"
+    if key in groups and not value.startswith("{"):  # quoted, a number is an option's name too
+        return f"{key}='{value}'" if value.replace(".", "").isdigit() else override
+    plain = key.replace(".", "").isidentifier() and not key.startswith("hydra.")
+    return f"++{override}" if plain else override
 
 
 def validate(config: Any) -> Settings:
@@ -201,6 +221,17 @@ def validate(config: Any) -> Settings:
     return settings
 
 
+def check_components(settings: Settings) -> None:
+    """Check the options of every component against its signature; imports their modules.
+
+    Raises:
+        UserError: an option that a component does not have or refuses.
+    """
+    for key, group in CHOSEN.items():
+        choice = getattr(settings, key)
+        check_options(registry().component(group, choice.name).load(), choice.options, key)
+
+
 def build(key: str, choice: Choice, *given: Any) -> Any:
     """Make the component that configuration key `key` chooses, from what the trainer gives and its own options."""
     factory = registry().component(CHOSEN[key], choice.name).load()
@@ -224,14 +255,12 @@ def check_options(factory: Callable[..., Any], options: Mapping[str, Any], key: 
 @cache
 def options_schema(factory: Callable[..., Any]) -> type[BaseModel]:
     """A pydantic model of a component's keyword-only parameters."""
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    if function is object.__init__:
-        return create_model(factory.__name__, __base__=Section)
     keywords = [
-        p for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY
+        p for p in inspect.signature(factory).parameters.values() if p.kind == p.KEYWORD_ONLY
     ]
     annotations = {p.name: p.annotation for p in keywords}
-    scope = sys.modules[function.__module__].__dict__
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    scope = getattr(function, "__globals__", {})  # none where a class has no constructor of its own
     hints = get_type_hints(SimpleNamespace(__annotations__=annotations), scope, include_extras=True)
     fields = {p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in keywords}
     return create_model(factory.__name__, __base__=Section, **fields)  # type: ignore[call-overload,no-any-return]
@@ -313,6 +342,16 @@ def refuse_targets(node: Any, path: str = "") -> None:
         refuse_targets(value, where)
 
 
+def refuse_foreign_targets(node: Any, path: str = "hydra") -> None:
+    """Of `hydra.launcher` and its like, which Hydra itself calls, refuse all but Hydra's own and its plugins'."""
+    if isinstance(node, dict):
+        target = str(node.get("_target_", "hydra."))
+        if not target.startswith(("hydra.", "hydra_plugins.", "optuna.")):
+            raise UserError(f"'{path}._target_' = {target!r} is refused: it is none of Hydra's")
+        for key, value in node.items():
+            refuse_foreign_targets(value, f"{path}.{key}")
+
+
 @cache
 def config_options() -> dict[str, dict[str, list[Path]]]:
     """Every option of every configuration group, with the files that define it: {group: {option: [file, ...]}}."""
@@ -371,7 +410,7 @@ class told_in_one_line:
         if isinstance(error, OverrideParseException):
             written = str(error.override).removeprefix("++")
             raise UserError(f"'{written}': expected group=option or key=value") from None
-        if isinstance(error, HydraException | OmegaConfBaseException):
+        if isinstance(error, HydraException | OmegaConfBaseException | ValueError):
             raise UserError(first_line(error)) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -70,12 +71,14 @@ def batches(
         Keyed(dataset, seed),
         batch_sampler=Order(len(dataset), batch_size, seed, start),
         num_workers=workers,
+        generator=torch.Generator(),  # the loader draws one number when it begins: not from the run's stream
         collate_fn=collate,
-        worker_init_fn=one_thread if workers else None,
+        worker_init_fn=begin_worker if workers else None,
     )
     yield from loader
 
 
-def one_thread(worker: int) -> None:
-    """Workers share the machine: with several threads each they get in each other's way."""
+def begin_worker(worker: int) -> None:
+    """One thread, for workers share the machine; and Ctrl-C is for the trainer, which ends its workers itself."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Pixels = NDArray[numpy.uint8]
+PALETTE_PIXELS = 1_000_000  # so many decide on a video's colours
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ class Video:
     frames_per_second: float = 25.0
 
     def encoded(self) -> bytes:
-        """The frames as an animated GIF; all frames share the colours of a few, so that nothing flickers."""
+        """The frames as an animated GIF; all frames share their 256 colours, so that nothing flickers."""
         frames = [Pillow.fromarray(frame) for frame in self.frames]
-        few = [self.frames[i] for i in numpy.linspace(0, len(frames) - 1, 4).astype(int)]
-        palette = Pillow.fromarray(numpy.concatenate(few)).quantize(256)
+        stride = math.ceil(math.sqrt(self.frames.size / 3 / PALETTE_PIXELS))
+        pixels = self.frames[:, ::stride, ::stride].reshape(1, -1, 3)  # some of every frame
+        palette = Pillow.fromarray(pixels).quantize(256)
         drawn = [f.quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
         duration = max(20, 10 * math.ceil(100 / self.frames_per_second))  # GIF counts centiseconds
         buffer = io.BytesIO()

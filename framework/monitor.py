@@ -30,6 +30,7 @@ class Monitor:
     ) -> None:
         self.folder = folder
         self.steps = steps
+        drop_records_after(folder / "metrics.jsonl", start)
         self.metrics = (folder / "metrics.jsonl").open("a", buffering=1)
         self.log = (folder / "log.txt").open("a", buffering=1)
         self.writer = make_writer(folder, start) if settings.tensorboard else None
@@ -103,7 +104,9 @@ class Monitor:
             for tag, text in texts.items():
                 self.writer.add_text(tag, "    " + text.replace("\n", "\n    "), 0)
 
-    def hyperparameters(self, options: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    def hyperparameters(
+        self, step: int, options: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> None:
         """The configuration with the final metrics, for TensorBoard's HPARAMS page.
 
         `add_hparams` would make a second, time-stamped run; the same three summaries go to this run's own writer.
@@ -119,8 +122,6 @@ class Monitor:
         file_writer = self.writer._get_file_writer()
         for summary in hparams(plain, finals):
             file_writer.add_summary(summary)
-        for tag, value in finals.items():
-            self.writer.add_scalar(tag, value, self.steps)
 
     def close(self) -> None:
         if self.bar is not None:
@@ -129,6 +130,14 @@ class Monitor:
             self.writer.close()
         self.metrics.close()
         self.log.close()
+
+
+def drop_records_after(path: Path, step: int) -> None:
+    """Drop what a killed run had recorded beyond the step from which it is resumed, and a half-written last line."""
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= step]
+        path.write_text("".join(kept))
 
 
 def make_writer(folder: Path, start: int) -> Any:
@@ -170,7 +179,7 @@ def make_bar(experiment: str, steps: int, start: int) -> Any:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
+        TextColumn("{task.fields[numbers]}", markup=False),
     )
     bar.add_task(experiment, total=steps, completed=start, numbers="")
     bar.start()

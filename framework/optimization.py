@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from framework.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
@@ -65,6 +67,9 @@ def sgd(
 ) -> Optimizer:
     """Stochastic gradient descent, with momentum if wanted."""
     from torch.optim import SGD
+
+    if nesterov and momentum == 0:
+        raise UserError("optimizer.nesterov = True: expected optimizer.momentum above 0 with it")
 
     return SGD(
         parameters,

@@ -56,8 +56,10 @@ class Plugin:
                     f"plugin '{name}': unknown group '{group}'; {suggestion(group, GROUPS)}"
                 )
             for component, target in targets.items():
-                module, colon, attribute = target.partition(":")
-                if not (module and colon and attribute):
+                module, _, attribute = (
+                    target.partition(":") if isinstance(target, str) else ("",) * 3
+                )
+                if not (module and attribute):
                     raise UserError(
                         f"plugin '{name}': {group}.{component} = {target!r}; expected 'package.module:attribute'"
                     )
@@ -91,6 +93,8 @@ class Component:
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
+            if f"{module_name}.".startswith(f"{error.name}."):
+                raise UserError(f"{label}: there is no module '{error.name}'") from None
             raise UserError(f"{label} needs the package '{error.name}', not installed") from error
         if not hasattr(module, attribute):
             raise UserError(f"{label}: '{module_name}' has no '{attribute}'")
@@ -100,7 +104,7 @@ class Component:
         """The first line of the component's docstring, read from its source without importing it."""
         definition = self._definition()
         if definition is None:
-            return "(its source is missing)"
+            return "(its source cannot be read)"
         return (ast.get_docstring(definition) or "").partition("\n")[0]
 
     def options(self) -> list[str] | None:
@@ -115,11 +119,12 @@ class Component:
         module_name, _, attribute = self.target.partition(":")
         try:
             spec = importlib.util.find_spec(module_name)
-        except ModuleNotFoundError:
+            if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+                return None
+            tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        except Exception:  # a plugin's mistake; whoever loads the component is told of it
             return None
-        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-            return None
-        for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        for node in tree.body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
                 return node
         return None
@@ -180,7 +185,8 @@ def registry() -> Registry:
     from framework.builtin import plugin as core
 
     builtin = Found(name=core.name, origin="framework", plugin=core)
-    found = (builtin, *sorted({f.origin: f for f in _search()}.values(), key=lambda f: f.name))
+    searched = {(f.origin, f.name): f for f in _search()}  # installed twice, a plugin is found once
+    found = (builtin, *sorted(searched.values(), key=lambda f: f.name))
     return register(found)
 
 
@@ -205,6 +211,9 @@ def _search() -> Iterator[Found]:
 
 
 def _read_entry_point(point: EntryPoint) -> Found:
+    if not EntryPoint.pattern.match(point.value):
+        error = f"entry point {point.value!r}: expected 'package' or 'package:attribute'"
+        return Found(name=point.name, origin=point.value, error=error)
     return _read(point.name, point.module, point.attr or "plugin")
 
 
@@ -217,7 +226,7 @@ def _read(name: str, module_name: str, attribute: str) -> Found:
         plugin = getattr(module, attribute, None)
         if not isinstance(plugin, Plugin):
             raise UserError(f"'{module_name}' has no `{attribute} = Plugin(...)`")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = str(error).partition("\n")[0]
         return Found(name=name, origin=module_name, error=f"{type(error).__name__}: {reason}")
     return Found(name=plugin.name, origin=module_name, folder=_folder(module), plugin=plugin)

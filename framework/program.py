@@ -13,11 +13,12 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.distributions import Distribution
 
 from framework.errors import ProgramError
@@ -29,11 +30,17 @@ Function = Callable[["Context", Parameters, Any], None]
 
 
 class Rule(Protocol):
-    """How one draw is made and whether its log-probability enters the surrogate."""
+    """How one draw is made and whether its log-probability enters the surrogate.
+
+    Attributes:
+        biased: whether a gradient through the draw may be off in expectation.
+        relaxed: whether the value may lie off the distribution's support: the run's costs are then not the objective.
+    """
 
     name: str
     scored: bool
     biased: bool
+    relaxed: bool
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         """A value of shape `[*shape, *distribution.batch_shape, *distribution.event_shape]`."""
@@ -48,6 +55,7 @@ class Plain:
     name = "plain"
     scored = False
     biased = False
+    relaxed = False
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         return distribution.sample(shape)
@@ -107,11 +115,14 @@ class Trace:
 
     shape: tuple[int, ...]
     steps: bool = False
+    alone: bool = False  # one of several runs of one sample each
+    batch: Any = None
     draws: list[Draw] = field(default_factory=list)
     scored: list[Draw] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     penalties: list[Cost] = field(default_factory=list)
     prediction: Prediction | None = None
+    bounds: list[Cost] = field(default_factory=list)  # values are log weights
 
     def leading(self, value: Tensor, what: str) -> Tensor:
         """Sum `value` over the axes behind the leading ones; the result broadcasts against `shape`.
@@ -161,6 +172,7 @@ class Trace:
     def objective(self) -> Tensor:
         """The hard objective of this run: the mean over samples and batch of all costs and penalties."""
         means = [self.mean(c.value, f"cost '{c.name}'") for c in self.charges()]
+        means += [self.bound(bound).mean() for bound in self.bounds]
         return means[0] if len(means) == 1 else torch.stack(means).sum()
 
     def charges(self) -> list[Cost]:
@@ -170,9 +182,39 @@ class Trace:
             ProgramError: there are none.
         """
         terms = [*self.costs, *self.penalties]
-        if not terms:
+        if not terms and not self.bounds:
             raise ProgramError("the program charged no cost: call context.cost(value)")
         return terms
+
+    def bound(self, bound: Cost) -> Tensor:
+        """A multi-sample bound's value for each datum, `[*batch]`: -log of the samples' mean weight."""
+        weights = self.log_weights(bound)
+        return math.log(len(weights)) - weights.logsumexp(0)
+
+    def log_weights(self, bound: Cost) -> Tensor:
+        """A bound's log weights, `[n, *batch]`.
+
+        Raises:
+            ProgramError: episodes, or one of several runs of one sample: the samples are not together.
+        """
+        if self.steps or self.alone:
+            raise ProgramError(
+                f"bound '{bound.name}' is made of all samples together, which a program of episodes or in loop mode "
+                "does not run together"
+            )
+        return self.leading(bound.value, f"bound '{bound.name}'").expand(self.shape)
+
+    def refuse_bounds(self, estimator: str) -> None:
+        """For estimators that compare the samples' own costs.
+
+        Raises:
+            ProgramError: the program has a multi-sample bound, whose samples have no costs of their own.
+        """
+        if self.bounds:
+            raise ProgramError(
+                f"'{estimator}' needs each sample's own cost, and bound '{self.bounds[0].name}' is made of all samples "
+                "together; estimators that can serve it: vimco, reinforce, reparameterisation, gumbel"
+            )
 
 
 class Context:
@@ -186,12 +228,13 @@ class Context:
         shape: tuple[int, ...],
         *,
         steps: bool = False,
+        alone: bool = False,
         key: int | None = None,
         intents: dict[str, bool] | None = None,
         probing: bool = False,
     ) -> None:
         self.samples = shape[1] if steps else shape[0]
-        self.trace = Trace(shape, steps)
+        self.trace = Trace(shape, steps, alone)
         self.probing = probing
         self._rules = rules
         self._key = key
@@ -262,6 +305,13 @@ class Context:
         position = len(self.trace.scored)
         self.trace.costs.append(Cost(name, torch.as_tensor(value), position))
 
+    def bound(self, log_weight: Tensor, name: str = "bound") -> None:
+        """Charge -log of the mean over samples of exp(log_weight) `[n, *batch, ...]`, as importance weighting does.
+
+        All draws of all samples made before it are charged with it. (Burda et al. 2016; Mnih & Rezende 2016.)
+        """
+        self.trace.bounds.append(Cost(name, log_weight, len(self.trace.scored)))
+
     def penalty(self, value: Tensor | float, name: str) -> None:
         """Add a plain differentiable term (entropy, weight decay): no draw is blamed for it."""
         self.trace.penalties.append(Cost(name, torch.as_tensor(value), 0))
@@ -308,8 +358,8 @@ class Context:
         Raises:
             ProgramError: an input carries a gradient that would be lost, which would bias the estimate.
         """
-        if torch.is_grad_enabled() and any(getattr(i, "requires_grad", False) for i in inputs):
-            pathwise = [d.name for d in self.trace.draws if d.value.requires_grad]
+        if any(carries_gradient(i) for i in inputs):
+            pathwise = [d.name for d in self.trace.draws if carries_gradient(d.value)]
             whose = f"draw '{pathwise[-1]}'" if pathwise else "a parameter"
             raise ProgramError(
                 f"a gradient through {whose} would be lost in a black box; estimators that can serve it: "
@@ -403,7 +453,7 @@ class Program:
         self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
     ) -> Trace:
         shape = self._leading_shape(batch, samples)
-        run = Context(rules, shape, steps=self.steps, key=key, intents=self._intents)
+        run = self._context(rules, shape, key)
         states = None if self._ran or key is not None else save_states()
         try:
             self._call(run, parameters, batch)
@@ -411,10 +461,16 @@ class Program:
             self._probe(str(site), shape, parameters, batch)
             if states is not None:
                 restore_states(states)  # finding out must not change what is drawn
-            run = Context(rules, shape, steps=self.steps, key=key, intents=self._intents)
+            run = self._context(rules, shape, key)
             self._call(run, parameters, batch)
         self._ran = True
+        run.trace.batch = batch
         return run.trace
+
+    def _context(self, rules: Rules, shape: tuple[int, ...], key: int | None) -> Context:
+        return Context(
+            rules, shape, steps=self.steps, alone=self.loop, key=key, intents=self._intents
+        )
 
     def _call(self, context: Context, parameters: Parameters, batch: Any) -> None:
         try:
@@ -455,6 +511,15 @@ class Program:
         return (samples,)
 
 
+def carries_gradient(value: Any) -> bool:
+    """Whether a derivative flows through `value` here and now, backwards (autograd) or forwards (a dual number)."""
+    if not isinstance(value, Tensor):
+        return False
+    if value.requires_grad and torch.is_grad_enabled():
+        return True
+    return forward_ad.unpack_dual(value).tangent is not None
+
+
 def as_program(function: Function | Program) -> Program:
     """The program itself, or a plain function as a program without batch axes."""
     return function if isinstance(function, Program) else Program(function)
@@ -480,6 +545,23 @@ def leaves(batch: Any) -> Iterator[Tensor]:
     elif hasattr(batch, "__dataclass_fields__"):
         for name in batch.__dataclass_fields__:
             yield from leaves(getattr(batch, name))
+
+
+def mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The same batch with the function applied to each of its tensors."""
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if isinstance(batch, Mapping):
+        return {name: mapped(value, function) for name, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a named tuple
+        return type(batch)(*(mapped(value, function) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(mapped(value, function) for value in batch)
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return replace(
+            batch, **{f.name: mapped(getattr(batch, f.name), function) for f in fields(batch)}
+        )
+    return batch
 
 
 @contextmanager

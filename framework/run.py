@@ -6,19 +6,23 @@ config.yaml  manifest.json  metrics.jsonl  result.json  log.txt  checkpoints/  m
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
+import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
 from framework import __version__
-from framework.config import Settings, dotted, validate
-from framework.errors import UserError, suggestion
+from framework.config import Settings, dotted, first_line, validate
+from framework.errors import UserError
 from framework.plugin import ROOT, registry
 
 FIXED = (
@@ -26,8 +30,9 @@ FIXED = (
     "seed",
     "task",
     "estimator",
-    "optimizer.name",
+    "optimizer",
 )  # what a resume may not change
+CHANGEABLE = {"optimizer.learning_rate"}  # though within it
 
 
 class RunFolder:
@@ -35,8 +40,12 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.fresh = not path.exists()
+        self.made = [p for p in (path, *path.parents) if not os.path.exists(p)]
         self._lock: IO[str] | None = None
+
+    @property
+    def holds_run(self) -> bool:
+        return os.path.exists(self.path / "config.yaml")  # False also where the path is too long
 
     @property
     def checkpoints(self) -> Path:
@@ -63,28 +72,26 @@ class RunFolder:
             raise UserError(f"run folder {self.path} is in use by another process") from None
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Let go of the folder. The lock's file stays: who deletes it may delete one that another holds."""
         if self._lock is not None:
-            (self.path / ".lock").unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
 
     def discard(self) -> None:
-        """Remove a folder that this process made and in which nothing was trained."""
-        if self.fresh:
-            for path in sorted(self.path.rglob("*"), reverse=True):
-                path.rmdir() if path.is_dir() else path.unlink()
-            self.path.rmdir()
-            for parent in self.path.parents:  # outputs/<experiment>, if they are empty now
-                if parent.name in {"", "outputs", "multirun"} or any(parent.iterdir()):
-                    break
+        """Remove a folder in which nothing was trained, and the parents that were made for it."""
+        if self.path not in self.made:
+            return
+        shutil.rmtree(self.path)
+        with suppress(OSError):  # another run has moved in meanwhile
+            for parent in self.made[1:]:
                 parent.rmdir()
 
     def write_config(self, config: Any) -> None:
         """The configuration as composed: interpolations unresolved, so that no secret is written."""
         from omegaconf import OmegaConf
 
-        (self.path / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=False))
+        text = OmegaConf.to_yaml(config, resolve=False)
+        (self.path / "config.yaml").write_text(text, encoding="utf-8")
 
     def write_manifest(self, settings: Settings, device: str) -> None:
         """Versions, code state, threads and device: what a reader needs to judge or repeat the run."""
@@ -108,10 +115,17 @@ class RunFolder:
         (self.path / "manifest.json").write_text(json.dumps(manifest, indent=2))
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """The run's outcome, also when it was stopped early."""
+        """The run's outcome, also when it was stopped early; JSON has no NaN, so it becomes null."""
         temporary = self.path / ".result.json.partial"
-        temporary.write_text(json.dumps(result, indent=2))
+        temporary.write_text(json.dumps(finite(result), indent=2, allow_nan=False))
         temporary.replace(self.path / "result.json")
+
+
+def finite(node: Any) -> Any:
+    """Nested mappings with None where a number is not finite."""
+    if isinstance(node, dict):
+        return {name: finite(value) for name, value in node.items()}
+    return None if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def load_config(folder: Path) -> Any:
@@ -126,42 +140,41 @@ def load_config(folder: Path) -> Any:
     path = folder / "config.yaml"
     if not path.is_file():
         raise UserError(f"{folder} is no run folder: it has no config.yaml")
-    text = path.read_text()
     try:
+        text = path.read_text(encoding="utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise UserError(f"{path}: YAML aliases are refused")
-        return OmegaConf.create(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: {str(error).partition(chr(10))[0]}") from None
+        config = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: {first_line(error)}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: expected a mapping of keys")
+    return OmegaConf.create(config)
 
 
 def change_config(config: Any, overrides: list[str]) -> Any:
     """An earlier run's configuration with `key=value` changes.
 
     Raises:
-        UserError: an override that is no `key=value` of a known key.
+        UserError: an override that is no `key=value`, or whose key is a group. Unknown keys are found by `validate`.
     """
+    import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     changed = config.copy()
     for override in overrides:
         key, equals, value = override.lstrip("+").partition("=")
-        if not equals:
+        if not (equals and key.replace(".", "_").isidentifier()):
             raise UserError(f"'{override}': expected key=value")
-        if isinstance(OmegaConf.select(changed, key), dict) or OmegaConf.is_dict(
-            OmegaConf.select(changed, key)
-        ):
-            raise UserError(
-                f"'{key}' is a group: a run's own choices stay; change single keys of it"
-            )
-        if OmegaConf.select(changed, key, default=...) is ...:
-            near = suggestion(key, dotted(OmegaConf.to_container(changed)))
-            raise UserError(f"unknown key '{key}'; {near}")
         try:
+            if OmegaConf.is_dict(OmegaConf.select(changed, key)):
+                raise UserError(
+                    f"'{key}' is a group: a run's own choices stay; change single keys of it"
+                )
             OmegaConf.update(changed, key, OmegaConf.from_dotlist([f"x={value}"]).x)
-        except OmegaConfBaseException as error:
-            raise UserError(f"{override}: {error}") from None
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            raise UserError(f"'{override}': {first_line(error)}") from None
     return changed
 
 
@@ -173,11 +186,13 @@ def refuse_other_run(before: Any, after: Any) -> None:
     for key in FIXED:
         old, new = OmegaConf.select(before, key), OmegaConf.select(after, key)
         if old != new:
-            inner = dotted(OmegaConf.to_container(old)) if OmegaConf.is_dict(old) else [""]
-            for name in inner:
-                place = f"{key}.{name}".rstrip(".")
+            keys = [
+                dotted(OmegaConf.to_container(n), key) if OmegaConf.is_dict(n) else [key]
+                for n in (old, new)
+            ]
+            for place in dict.fromkeys(itertools.chain(*keys)):
                 was, now = OmegaConf.select(before, place), OmegaConf.select(after, place)
-                if was != now:
+                if was != now and place not in CHANGEABLE:
                     differences.append(f"{place}: {was} -> {now}")
     if differences:
         raise UserError(

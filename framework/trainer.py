@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,16 +21,19 @@ from torch.optim import Optimizer
 
 from framework import checkpoint
 from framework.config import Settings
-from framework.errors import UserError
+from framework.errors import ProgramError, UserError
+from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.quality import compare
 from framework.monitor import Monitor
 from framework.optimization import Schedule
-from framework.program import placed
+from framework.program import leaves, mapped, placed
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
 from framework.run import RunFolder
 from framework.task import Task
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+ENDED = object()  # what iterators that have ended give
 
 
 @dataclass
@@ -64,6 +67,10 @@ class Trainer:
         self.schedule, self.folder, self.device = schedule, folder, device
         self.program = task.program(estimator)
         self.parameters = task.parameters
+        self.buffers = list(
+            task.model.buffers()
+        )  # such as running means; put back after a skipped step
+        self.buffers_before = [buffer.clone() for buffer in self.buffers]
         self.rates = [group["lr"] for group in optimizer.param_groups]
         self.average = (
             {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -72,13 +79,20 @@ class Trainer:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.options.precision == "float16")
         self.progress = Progress()
+        self.batch: Any = None  # of the step under way, kept in case its gradient is not finite
         self.stop_reason = ""
         self.stopped_by: int | None = None  # a signal's number
 
     def train(self, monitor: Monitor) -> dict[str, Any]:
-        """Train to the end of the budget; returns what `result.json` holds."""
+        """Train to the end of the budget; returns what `result.json` holds. What was made is saved whatever ends it."""
+        start = self.progress.step
         with self.listening(monitor):
-            self.loop(monitor)
+            try:
+                self.loop(monitor)
+            except Exception:
+                if self.progress.step > start:
+                    self.save()
+                raise
             self.save()
         return self.finish(monitor)
 
@@ -89,11 +103,15 @@ class Trainer:
         batches = self.task.batches(self.program, seed, progress.step * options.accumulate)
         window = Window(progress.step)
         self.task.model.train()
+        start = progress.step
+        self.check_budget(start)
         while not self.stop_reason:
             seed_torch(key(seed, "training", progress.step))
             self.set_rate(self.schedule(progress.step))
             estimate = self.accumulate(batches)
             norm = self.step()
+            for news in self.estimator.news():
+                monitor.say(news)
             progress.step += 1
             window.add(estimate)
             progress.seconds = time.monotonic() - started
@@ -102,7 +120,7 @@ class Trainer:
                 window = Window(progress.step)
             self.at_intervals(monitor)
             started = time.monotonic() - progress.seconds  # evaluation is no training time
-            self.check_budget(monitor)
+            self.check_budget(start)
 
     def accumulate(self, batches: Iterator[Any]) -> Estimate:
         """The gradient of one optimiser step, averaged over `accumulate` batches, into `.grad`."""
@@ -111,13 +129,17 @@ class Trainer:
         scale: float | Tensor = 1.0 / times
         if self.scaler.is_enabled():
             scale = self.scaler.scale(torch.tensor(scale, device=self.device))
+        estimates = []
         for _ in range(times):
-            batch = moved(next(batches), self.device)
+            batch = next(batches, ENDED)
+            if batch is ENDED:
+                raise ProgramError("the task's batches ended: `batches` must go on for ever")
+            self.batch = moved(batch, self.device)
             with self.autocast():
-                estimate = self.estimator.backward(
-                    self.program, self.parameters, batch, scale=scale
+                estimates.append(
+                    self.estimator.backward(self.program, self.parameters, self.batch, scale=scale)
                 )
-        return estimate
+        return mean_estimate(estimates)
 
     def step(self) -> Tensor:
         """Clip, refuse what is not finite, move the parameters; returns the gradient's norm."""
@@ -125,36 +147,44 @@ class Trainer:
             self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
+        if math.isfinite(length := norm.item()):
+            self.move(norm, length)
+            self.progress.skipped_in_a_row = 0
+        else:
+            self.skip()
+        if self.scaler.is_enabled():
+            self.scaler.update()  # a smaller scale where it was too large
+        return norm
+
+    def move(self, norm: Tensor, length: float) -> None:
+        """One step of the optimiser, no longer than it may be, and of the average behind it."""
         longest = self.options.clip_norm or math.inf
-        finite = math.isfinite(length := norm.item())
-        if finite and length > longest:
+        if length > longest:
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), longest, norm)
-        if self.scaler.is_enabled():  # skips the step itself where the scale was too large
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        elif finite:
-            self.optimizer.step()
-        self.count_skipped(finite)
-        if self.average is not None and finite:
+        self.scaler.step(self.optimizer)
+        if self.average is not None:
             share = 1 - float(self.options.ema or 0)
             averaged = list(self.average.values())
             torch._foreach_lerp_(averaged, [p.detach() for p in self.parameters.values()], share)
-        return norm
+        if self.buffers:
+            torch._foreach_copy_(self.buffers_before, self.buffers)
 
-    def count_skipped(self, finite: bool) -> None:
+    def skip(self) -> None:
+        """Leave the model as it was before this step; give up after too many in a row."""
+        if self.buffers:
+            torch._foreach_copy_(self.buffers, self.buffers_before)
         progress = self.progress
-        if finite:
-            progress.skipped_in_a_row = 0
-            return
         progress.skipped += 1
         progress.skipped_in_a_row += 1
-        if (
-            progress.skipped_in_a_row >= self.options.nonfinite_patience
-            and not self.scaler.is_enabled()
-        ):
+        searching = self.scaler.is_enabled() and self.scaler.get_scale() > 1  # float16's scale
+        if progress.skipped_in_a_row >= self.options.nonfinite_patience and not searching:
+            tensors = list(leaves(self.batch))
+            if tensors:
+                torch.save(tensors, self.folder.path / "nonfinite_batch.pt")
+            kept = "; nonfinite_batch.pt holds the batch" if tensors else ""
             raise UserError(
                 f"step {progress.step + 1}: the gradient was not finite {progress.skipped_in_a_row} times in a row; "
-                "a smaller optimizer.learning_rate or trainer.clip_norm may help"
+                f"a smaller optimizer.learning_rate or trainer.clip_norm may help{kept}"
             )
 
     def scalars(self, window: Window, estimate: Estimate, norm: Tensor) -> dict[str, float]:
@@ -183,10 +213,27 @@ class Trainer:
             monitor.scalars(step, {f"evaluation/{k}": v for k, v in metrics.items()}, announce=True)
             self.judge(metrics)
             times = step // options.evaluate_every
-            if due(times, self.settings.monitor.show_every):
+            if due(times, self.settings.monitor.show_every) and not last:
                 self.show(monitor)
+        if due(step, options.quality.every):
+            monitor.scalars(step, self.quality())
         if due(step, options.checkpoint_every) and not last:
             self.save()
+
+    def quality(self) -> dict[str, float]:
+        """How good the estimator is at these parameters and on the latest batch, and those named to compare it with."""
+        wanted = {self.settings.estimator.name: self.estimator}
+        for name in self.options.quality.estimators:
+            wanted[name] = make_estimator(name, self.settings.estimator.options.get("samples"))
+        repeats, seed = (
+            self.options.quality.repeats,
+            key(self.settings.seed, "quality", self.progress.step),
+        )
+        with self.autocast():
+            found = compare(
+                wanted, self.program, self.parameters, self.batch, repeats=repeats, seed=seed
+            )
+        return {t: v for name, q in found.items() for t, v in q.scalars(f"quality/{name}").items()}
 
     def evaluate(self, stream: str) -> dict[str, float]:
         """The task's metrics, with averaged parameters where there are any; training's randomness is untouched."""
@@ -198,6 +245,11 @@ class Trainer:
         finally:
             model.train()
             restore_states(states)
+        if self.task.headline not in metrics:
+            known = ", ".join(metrics) or "none"
+            raise ProgramError(
+                f"the task's headline '{self.task.headline}' is not among its metrics: {known}"
+            )
         return {name: float(value) for name, value in metrics.items()}
 
     def show(self, monitor: Monitor) -> None:
@@ -210,18 +262,13 @@ class Trainer:
 
     def judge(self, metrics: Mapping[str, float]) -> None:
         """Keep the best evaluation's checkpoint; stop where the headline is good enough or no longer improves."""
-        headline = metrics.get(self.task.headline)
-        if headline is None:
-            known = ", ".join(metrics)
-            raise UserError(
-                f"the task's headline '{self.task.headline}' is not among its metrics: {known}"
-            )
+        headline = metrics[self.task.headline]
         sign = 1 if self.task.goal == "max" else -1
         progress, stopping = self.progress, self.options.early_stopping
-        if not progress.best or sign * headline > sign * progress.best[self.task.headline]:
-            progress.best = {"step": progress.step, **metrics}
+        best = progress.best.get(self.task.headline, -sign * math.inf)
+        if sign * headline > sign * best:  # never so where it is NaN
             progress.without_improvement = 0
-            checkpoint.save(self.folder.checkpoints, "best", self.state())
+            self.save_best(metrics)
         else:
             progress.without_improvement += 1
         if stopping.target is not None and sign * headline >= sign * stopping.target:
@@ -229,8 +276,8 @@ class Trainer:
         elif stopping.patience and progress.without_improvement >= stopping.patience:
             self.stop_reason = f"no improvement in {stopping.patience} evaluations"
 
-    def check_budget(self, monitor: Monitor) -> None:
-        """Set `stop_reason` where the budget is spent."""
+    def check_budget(self, start: int) -> None:
+        """Set `stop_reason` where the budget is spent; `start` is the step that this process began with."""
         options, progress = self.options, self.progress
         if self.stopped_by is not None:
             self.stop_reason = f"stopped by {signal.Signals(self.stopped_by).name}"
@@ -238,28 +285,30 @@ class Trainer:
             self.stop_reason = "all steps done"
         elif options.seconds is not None and progress.seconds >= options.seconds:
             self.stop_reason = f"{options.seconds:g} seconds of training are over"
-        elif options.stop_at is not None and progress.step >= options.stop_at:
+        elif options.stop_at is not None and progress.step >= options.stop_at > start:
             self.stop_reason = f"stopped at step {progress.step} as told"
 
     def finish(self, monitor: Monitor) -> dict[str, Any]:
-        """The final evaluation, on randomness of its own, and the pictures."""
+        """The final evaluation, on randomness of its own."""
         metrics: dict[str, float] = {}
         if self.stopped_by is None:
             metrics = self.evaluate("test")
-            tags = {f"evaluation/{name}": value for name, value in metrics.items()}
+            tags = {f"final/{name}": value for name, value in metrics.items()}
             monitor.scalars(self.progress.step, tags, announce=True)
             if not self.progress.best:
-                self.progress.best = {"step": self.progress.step, **metrics}
-                checkpoint.save(self.folder.checkpoints, "best", self.state())
-            self.show(monitor)
+                self.save_best(metrics)
+        return self.result(metrics)
+
+    def result(self, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """What `result.json` holds."""
         return {
             "experiment": self.settings.experiment,
             "steps": self.progress.step,
             "seconds": round(self.progress.seconds, 3),
-            "metrics": metrics,
+            "metrics": dict(metrics),
             "best": self.progress.best,
             "stopped": self.stop_reason,
-            "run": str(self.folder.path),
+            "run": str(self.folder.path.resolve()),
         }
 
     def state(self) -> dict[str, Any]:
@@ -277,8 +326,18 @@ class Trainer:
 
     def save(self) -> None:
         """A checkpoint of now; the oldest ones go."""
-        checkpoint.save(self.folder.checkpoints, f"step_{self.progress.step:09d}", self.state())
+        name = checkpoint.name("step", self.progress.step)
+        checkpoint.save(self.folder.checkpoints, name, self.state())
         checkpoint.prune(self.folder.checkpoints, self.options.keep_checkpoints)
+
+    def save_best(self, metrics: Mapping[str, float]) -> None:
+        """A checkpoint of now, the best so far; the one that was best goes."""
+        self.progress.best = {"step": self.progress.step, **metrics}
+        name = checkpoint.name("best", self.progress.step)
+        saved = checkpoint.save(self.folder.checkpoints, name, self.state())
+        for path in checkpoint.numbered(self.folder.checkpoints, "best"):
+            if path != saved:
+                checkpoint.delete(path)
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint.
@@ -288,12 +347,16 @@ class Trainer:
         """
         load_model(self.task, state["model"])
         self.optimizer.load_state_dict(copied(state["optimizer"]))
-        self.estimator.load_state_dict(state["estimator"])
+        self.estimator.load_state_dict(moved(state["estimator"], self.device))
         self.task.load_state_dict(state["task"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.average is not None and state["average"] is not None:
-            for name, value in state["average"].items():
-                self.average[name].copy_(value)
+        if state["scaler"]:  # empty where the run had another precision before
+            self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            averages = state["average"] or self.parameters
+            for name, value in self.average.items():
+                value.copy_(averages[name].detach())
+        for before, now in zip(self.buffers_before, self.buffers, strict=True):
+            before.copy_(now)
         self.progress = Progress(**state["progress"])
 
     def set_rate(self, factor: float) -> None:
@@ -301,8 +364,7 @@ class Trainer:
             group["lr"] = rate * factor
 
     def autocast(self) -> AbstractContextManager[Any]:
-        dtype = PRECISIONS.get(self.options.precision)
-        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
+        return autocast(self.device, self.options.precision)
 
     @contextmanager
     def listening(self, monitor: Monitor) -> Iterator[None]:
@@ -349,23 +411,28 @@ class Window:
         return self.evaluations / max(1e-9, time.monotonic() - self.started)
 
 
+def mean_estimate(estimates: list[Estimate]) -> Estimate:
+    """Several batches' estimates as one; the extras are the last one's."""
+    if len(estimates) == 1:
+        return estimates[0]
+    objective = torch.stack([estimate.objective for estimate in estimates]).mean()
+    evaluations = sum(estimate.evaluations for estimate in estimates)
+    return replace(estimates[-1], objective=objective, evaluations=evaluations)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Mixed precision, where it is wanted, inside the block."""
+    dtype = PRECISIONS.get(precision)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
 def due(count: int, every: int) -> bool:
     return every > 0 and count % every == 0
 
 
 def moved(batch: Any, device: torch.device) -> Any:
     """A batch with all its tensors on the device."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {name: moved(value, device) for name, value in batch.items()}
-    if isinstance(batch, list | tuple):
-        return type(batch)(moved(value, device) for value in batch)
-    if is_dataclass(batch) and not isinstance(batch, type):
-        return replace(
-            batch, **{f.name: moved(getattr(batch, f.name), device) for f in fields(batch)}
-        )
-    return batch
+    return mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
 
 def copied(state: Any) -> Any:
@@ -396,10 +463,12 @@ def load_model(task: Task, state: Mapping[str, Tensor]) -> None:
 
 def load_for_use(task: Task, folder: Path, which: str) -> int:
     """Put the best or the last checkpoint's parameters, averaged where they were, into the model; returns its step."""
-    if which == "best":
-        state = checkpoint.load(folder / "checkpoints" / "best.pt")
-    else:
-        state = checkpoint.load_newest(folder / "checkpoints", print)
+    kind: Literal["step", "best"] = "best" if which == "best" else "step"
+    if kind == "best" and not checkpoint.numbered(folder / "checkpoints", kind):
+        raise UserError(
+            f"{folder}: it was stopped before it had a best checkpoint; take checkpoint=last"
+        )
+    state = checkpoint.load_newest(folder / "checkpoints", print, kind=kind)
     load_model(task, state["model"])
     task.load_state_dict(state["task"])
     if state["average"] is not None:

@@ -36,12 +36,12 @@ def run(arguments: Sequence[str]) -> int:
     import torch
 
     from framework.randomness import key
-    from framework.trainer import load_for_use
+    from framework.trainer import autocast, load_for_use
 
     step = load_for_use(parts.task, folder, which)
     parts.task.model.eval()
     seed = int(options["seed"]) if "seed" in options else settings.seed
-    with torch.no_grad():
+    with torch.no_grad(), autocast(parts.device, settings.trainer.precision):
         metrics = parts.task.evaluate(key(seed, "test") % 2**31)
     print(json.dumps({"run": str(folder), "checkpoint": which, "step": step, "metrics": metrics}))
     return 0

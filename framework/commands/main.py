@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from framework.errors import UserError, suggestion
 
-VERBS = ("train", "evaluate", "plugins", "check", "new-plugin")
+VERBS = ("train", "evaluate", "compare", "plugins", "check", "new-plugin")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(import_module(home(verb)).run(rest))
     except UserError as error:
         print(f"diffobj: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        print(f"diffobj: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -66,7 +72,8 @@ def keyed(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals:
-            raise UserError(f"'{argument}': expected key=value with a key of {', '.join(known)}")
+            keys = f"expected key=value with a key of {', '.join(known)}"
+            raise UserError(f"'{argument}': {keys if known else 'no argument is expected'}")
         if key not in known:
             raise UserError(f"unknown key '{key}'; {suggestion(key, known)}")
         values[key] = value

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,9 @@ from framework.config import (
     CORE_CONFIGS,
     Settings,
     build,
+    check_components,
     compose,
+    first_line,
     forgiving,
     join_search_path,
     name_experiment,
@@ -30,7 +33,7 @@ from framework.config import (
     validate,
     without_hydra,
 )
-from framework.errors import UserError
+from framework.errors import ProgramError, UserError
 from framework.run import RunFolder, reopen
 
 if TYPE_CHECKING:
@@ -39,13 +42,16 @@ if TYPE_CHECKING:
     from framework.gradients.estimator import Estimator
     from framework.optimization import Schedule
     from framework.task import Task
+    from framework.trainer import Trainer
 
 
 def run(arguments: Sequence[str]) -> int:
     """Train, resume or sweep; returns the exit status."""
     resumed = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
     overrides = [a for a in arguments if not a.startswith("resume=")]
-    if any(a.startswith("-") for a in overrides):
+    if options := [a for a in overrides if a.startswith("-")]:
+        if resumed:
+            raise UserError(f"resume continues one run: {' '.join(options)} does not go with it")
         return hydra_main(overrides)
     if resumed:
         earlier = Path(resumed[-1])
@@ -54,27 +60,33 @@ def run(arguments: Sequence[str]) -> int:
     composition = compose(overrides)
     settings = validate(composition.config)
     folder = RunFolder(composition.run_folder)
-    if (folder.path / "config.yaml").exists():
+    if folder.holds_run:
         raise UserError(f"{folder.path} holds a run already; resume={folder.path} continues it")
     return train(composition.config, settings, folder)
 
 
 def hydra_main(overrides: list[str]) -> int:
-    """Hydra's own command line: --help, --cfg, and -m with its launchers and sweepers."""
+    """Hydra's own command line: --help, --cfg, and -m with its launchers and sweepers.
+
+    A job's mistake is told in one line and the next job begins; the status is then 2. A signal ends the sweep.
+    """
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    multirun = any(flag in overrides for flag in ("-m", "--multirun"))
-    if multirun:
+    if any(flag in overrides for flag in ("-m", "--multirun")):
         check_sweep([o for o in overrides if not o.startswith("-")])
     join_search_path()
+    failures: list[int] = []
 
-    def job(config: Any) -> int:
-        runtime = HydraConfig.get().runtime
-        refuse_conflicts(runtime.choices)
-        name_experiment(config, runtime.choices)
-        plain = without_hydra(config)
-        return train(plain, validate(plain), RunFolder(Path(runtime.output_dir)))
+    def job(config: Any) -> None:
+        try:
+            status = hydra_job(config, HydraConfig.get().runtime)
+        except UserError as error:
+            print(f"diffobj: {error}", file=sys.stderr)
+            failures.append(2)
+        else:
+            if status:
+                raise SystemExit(status)
 
     options = [o for o in overrides if o.startswith("-")]
     sys.argv = [
@@ -84,11 +96,19 @@ def hydra_main(overrides: list[str]) -> int:
     ]
     with told_in_one_line():
         hydra.main(config_path=str(CORE_CONFIGS), config_name="train", version_base="1.3")(job)()
-    return 0
+    return max(failures, default=0)
+
+
+def hydra_job(config: Any, runtime: Any) -> int:
+    """Train in the folder that Hydra made."""
+    refuse_conflicts(runtime.choices)
+    name_experiment(config, runtime.choices)
+    plain = without_hydra(config)
+    return train(plain, validate(plain), RunFolder(Path(runtime.output_dir)))
 
 
 def check_sweep(overrides: list[str]) -> None:
-    """Check every single choice of a sweep before its first job starts."""
+    """Check every single choice of a sweep, its components' options included, before its first job starts."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     with told_in_one_line():
@@ -100,9 +120,13 @@ def check_sweep(overrides: list[str]) -> None:
         texts = [f"{override.key_or_group}={value}" for value in values]
         choices.append(texts or [override.input_line or ""])
     first = [options[0] for options in choices]
-    for i, options in enumerate(choices):
-        for option in options:
-            validate(compose([*first[:i], option, *first[i + 1 :]]).config)
+    jobs = [
+        validate(compose([*first[:i], option, *first[i + 1 :]]).config)
+        for i, options in enumerate(choices)
+        for option in options
+    ]
+    for settings in jobs:
+        check_components(settings)
 
 
 @dataclass
@@ -133,6 +157,8 @@ def make_parts(settings: Settings) -> Parts:
     schedule = build("scheduler", settings.scheduler, options.steps)
     seed_torch(key(settings.seed, "model"))
     task = build("task", settings.task)
+    if not task.parameters:
+        raise ProgramError(f"task '{settings.task.name}': its model has no parameters to learn")
     task.model.to(device)
     if options.compile:
         task.model.compile()
@@ -141,30 +167,39 @@ def make_parts(settings: Settings) -> Parts:
 
 def train(config: Any, settings: Settings, folder: RunFolder, *, resume: bool = False) -> int:
     """Train in a folder; returns 0, or 128+n where signal n stopped the run."""
-    parts = make_parts(settings)
-    folder.open()
-    try:
-        return train_in(config, settings, folder, parts, resume=resume)
-    finally:
-        folder.close()
-
-
-def train_in(
-    config: Any, settings: Settings, folder: RunFolder, parts: Parts, *, resume: bool
-) -> int:
-    from framework.checkpoint import load_newest
-    from framework.monitor import Monitor
     from framework.trainer import Trainer
 
+    parts = make_parts(settings)
     optimizer = build("optimizer", settings.optimizer, list(parts.task.parameters.values()))
     trainer = Trainer(
         settings, parts.task, parts.estimator, optimizer, parts.schedule, folder, parts.device
     )
-    if resume:
-        trainer.load(load_newest(folder.checkpoints, print))
-    start = trainer.progress.step
+    folder.open()
+    try:
+        if resume:
+            take_up(trainer, folder)
+        train_in(folder, config, trainer, greeting(settings, parts, trainer.progress.step))
+    finally:
+        folder.close()
+    print(folder.path.resolve(), flush=True)
+    return 0 if trainer.stopped_by is None else 128 + trainer.stopped_by
+
+
+def take_up(trainer: Trainer, folder: RunFolder) -> None:
+    """Continue from the newest undamaged checkpoint."""
+    from framework.checkpoint import forget_after, load_newest
+
+    trainer.load(load_newest(folder.checkpoints, print))
+    forget_after(folder.checkpoints, trainer.progress.step)
+
+
+def train_in(folder: RunFolder, config: Any, trainer: Trainer, hello: str) -> None:
+    """Train with a monitor. Where an error ends it before the first step, nothing stays of a folder made for it."""
+    from framework.monitor import Monitor
+
+    settings, start = trainer.settings, trainer.progress.step
     folder.write_config(config)
-    folder.write_manifest(settings, str(parts.device))
+    folder.write_manifest(settings, str(trainer.device))
     monitor = Monitor(
         folder.path,
         settings.monitor,
@@ -172,28 +207,34 @@ def train_in(
         steps=settings.trainer.steps,
         start=start,
     )
+    result = None
     try:
-        monitor.say(greeting(settings, parts, start))
+        monitor.say(hello)
         monitor.texts(
             {
-                "config": (folder.path / "config.yaml").read_text(),
+                "config": (folder.path / "config.yaml").read_text(encoding="utf-8"),
                 "manifest": (folder.path / "manifest.json").read_text(),
                 "command": shlex.join(sys.argv),
             }
         )
         result = trainer.train(monitor)
         folder.write_result(result)
-        monitor.hyperparameters(flat(settings), result["metrics"])
+        monitor.hyperparameters(result["steps"], flat(config), result["metrics"])
+        if trainer.stopped_by is None:
+            trainer.show(monitor)
         monitor.say(farewell(result))
-    except UserError:
-        if trainer.progress.step == start and not resume:
+    except Exception as error:
+        if trainer.progress.step > start and result is None:
+            stopped = f"{type(error).__name__}: {first_line(error)}"
+            with suppress(OSError):  # a full disk
+                folder.write_result(trainer.result({}) | {"stopped": stopped})
+                monitor.say(f"what was made until step {trainer.progress.step} is in {folder.path}")
+        elif trainer.progress.step == start and isinstance(error, UserError):
             monitor.close()
             folder.discard()
         raise
     finally:
         monitor.close()
-    print(folder.path.resolve(), flush=True)
-    return 0 if trainer.stopped_by is None else 128 + trainer.stopped_by
 
 
 def choose_device(name: str) -> torch.device:
@@ -239,8 +280,9 @@ def farewell(result: dict[str, Any]) -> str:
     )
 
 
-def flat(settings: Settings) -> dict[str, Any]:
-    """The settings as one level of dotted keys."""
+def flat(config: Any) -> dict[str, Any]:
+    """The configuration as one level of dotted keys, interpolations unresolved: no secret is shown."""
+    from omegaconf import OmegaConf
 
     def walk(node: Any, prefix: str) -> dict[str, Any]:
         if not isinstance(node, dict):
@@ -249,4 +291,5 @@ def flat(settings: Settings) -> dict[str, Any]:
             k: v for name, value in node.items() for k, v in walk(value, f"{prefix}.{name}").items()
         }
 
-    return {k.lstrip("."): v for k, v in walk(settings.model_dump(), "").items()}
+    plain = OmegaConf.to_container(config, resolve=False)
+    return {k.lstrip("."): v for k, v in walk(plain, "").items()}

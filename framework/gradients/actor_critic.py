@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -66,7 +66,7 @@ class Lesson:
 class ActorCritic(Estimator):
     """What they share: reading the trace and weighing policy, value and entropy."""
 
-    replays: ClassVar[bool] = True
+    replays = True
     rollouts: Rollouts
 
     def __init__(

@@ -40,7 +40,7 @@ class Estimate:
 class Estimator(ABC):
     """A way to obtain the gradient of a program's objective."""
 
-    replays: ClassVar[bool] = False  # serves draws made earlier, such as recorded episodes
+    replays: bool = False  # serves draws made earlier, such as recorded episodes
     rollouts: Rollouts | None = None  # wants recorded steps with value predictions, used so often
     differentiates_costs: ClassVar[bool] = (
         True  # needs the costs' own derivatives; False: values are enough
@@ -73,6 +73,10 @@ class Estimator(ABC):
             f"'{type(self).__name__}' estimates first derivatives only; "
             "estimators that know higher ones: exact, reinforce, rloo, reparameterisation"
         )
+
+    def news(self) -> list[str]:
+        """Sentences for the user since the last call, such as a choice that was made and why."""
+        return []
 
     def state_dict(self) -> dict[str, Any]:
         """What must be saved for an exact resume: tensors and plain Python."""

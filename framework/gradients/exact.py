@@ -21,6 +21,7 @@ from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.surrogate import surrogate
 from framework.program import Parameters, Program, Trace
+from framework.relaxed import smoothing
 
 
 @dataclass(eq=False)
@@ -28,7 +29,7 @@ class Nodes:
     """The values that one draw takes, and their weights relative to its density (1 for finite draws).
 
     Attributes:
-        values: `[K, *batch, *event]`, the draw's values for each of its elements alone.
+        values: `[K, *event]`, the draw's values for each of its elements alone.
         weights: `[K]`, quadrature weights, or None where the probability itself is the weight.
         elements: how many independent elements the draw has behind the batch axes.
     """
@@ -57,6 +58,19 @@ class Exact(SurrogateEstimator):
     def surrogate(
         self, program: Program, parameters: Parameters, batch: Any = None
     ) -> tuple[Tensor, Estimate]:
+        with smoothing() as smooth:
+            loss, estimate = self.sum_of_states(program, parameters, batch)
+        if smooth.used:  # exact for the smoothed program; the objective is the hard one's
+            with torch.no_grad():
+                hard = self.sum_of_states(program, parameters, batch)[1]
+            estimate.objective, estimate.biased = hard.objective, True
+            estimate.evaluations += hard.evaluations
+        return loss, estimate
+
+    def sum_of_states(
+        self, program: Program, parameters: Parameters, batch: Any
+    ) -> tuple[Tensor, Estimate]:
+        """The weighted sum over all joint values of the draws."""
         survey = Survey(self.nodes, program.batch_axes)
         trace = program.run(lambda site: survey, parameters, batch)[0]
         if not trace.draws:
@@ -89,6 +103,7 @@ class Survey:
     name = "exact"
     scored = True
     biased = False
+    relaxed = False
 
     def __init__(self, nodes: int, batch_axes: int) -> None:
         self.nodes = nodes
@@ -104,7 +119,7 @@ class Survey:
         elements = math.prod(base.batch_shape[carried + self.batch_axes :])
         if base.has_enumerate_support:
             support = base.enumerate_support(expand=False)
-            return Nodes(support.reshape(-1, *base.event_shape), None, elements)
+            return Nodes(support.reshape(len(support), *base.event_shape), None, elements)
         if isinstance(base, Normal):
             points, weights = numpy.polynomial.hermite.hermgauss(self.nodes)
             dtype = base.loc.dtype
@@ -125,6 +140,7 @@ class Enumeration:
     name = "exact"
     scored = True
     biased = False
+    relaxed = False
 
     def __init__(self, sites: dict[str, Nodes], states: int, batch_axes: int) -> None:
         self.sites = sites

@@ -11,7 +11,7 @@ objective is divided by h.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -24,6 +24,7 @@ from framework.randomness import fresh_key
 
 Samples = Annotated[int, Field(ge=1)]
 Width = Annotated[float, Field(gt=0)]
+Shaping = Literal["none", "ranks"]
 
 
 class Numerical(Estimator):
@@ -99,12 +100,15 @@ class FiniteDifference(Numerical):
 
 
 class Smoothing(Numerical):
-    """Differences along random directions: the common part of SPSA and evolution strategies."""
+    """Differences along random directions, all kept until the end: the common part of SPSA and evolution strategies."""
 
-    def __init__(self, width: float, directions: int, samples: int) -> None:
+    def __init__(
+        self, width: float, directions: int, samples: int, shaping: Shaping = "none"
+    ) -> None:
         super().__init__(samples)
         self.width = width
         self.directions = directions
+        self.shaping = shaping
 
     def direction(self, parameter: Tensor) -> Tensor:
         """A random direction of the parameter's shape, of unit variance in each element."""
@@ -120,21 +124,24 @@ class Smoothing(Numerical):
     ) -> Estimate:
         evaluate = self.evaluator(program, parameters, batch)
         wanted = trainable(parameters)
-        gradients = {name: torch.zeros_like(parameter) for name, parameter in wanted.items()}
-        values = []
+        pairs, values = [], []
         for _ in range(self.directions):
             directions = {name: self.direction(parameter) for name, parameter in wanted.items()}
-            above, below = (
+            pairs.append(directions)
+            values += [
                 evaluate({n: p.detach() + shift * directions[n] for n, p in wanted.items()})
                 for shift in (self.width, -self.width)
-            )
-            slope = (above - below) / (2 * self.width)
-            values.append((above + below) / 2)
-            for name, direction in directions.items():
-                gradients[name] += slope / self.directions * direction
+            ]
+        sides = torch.stack(values)
+        shaped = centred_ranks(sides) if self.shaping == "ranks" else sides
+        slopes = (shaped[0::2] - shaped[1::2]) / (2 * self.width * self.directions)
         for name, parameter in wanted.items():
-            add_gradient(parameter, gradients[name] * scale)
-        return self.estimate(torch.stack(values).mean(), 2 * self.directions)
+            gradient = sum(
+                (slope * directions[name] for slope, directions in zip(slopes, pairs, strict=True)),
+                torch.zeros_like(parameter),
+            )
+            add_gradient(parameter, gradient * scale)
+        return self.estimate(sides.mean(), 2 * self.directions)
 
 
 class SPSA(Smoothing):
@@ -150,12 +157,29 @@ class SPSA(Smoothing):
 
 
 class EvolutionStrategies(Smoothing):
-    """Gaussian perturbations in mirrored pairs: the gradient of the objective smoothed over sigma."""
+    """Gaussian perturbations in mirrored pairs: the gradient of the objective smoothed over sigma.
+
+    Shaping by ranks replaces the 2 `directions` values by their ranks, spread evenly over -1/2 to 1/2: the gradient
+    then depends on the order of the values alone, and its length is about 1 / sigma times their rank correlation with
+    the direction, whatever the objective's units. An outlier counts no more than any best value; biased.
+    """
 
     def __init__(
-        self, *, sigma: Width = 0.05, directions: Samples = 16, samples: Samples = 16
+        self,
+        *,
+        sigma: Width = 0.05,
+        directions: Samples = 16,
+        samples: Samples = 16,
+        shaping: Shaping = "none",
     ) -> None:
-        super().__init__(sigma, directions, samples)
+        super().__init__(sigma, directions, samples, shaping)
 
     def direction(self, parameter: Tensor) -> Tensor:
         return torch.randn_like(parameter)
+
+
+def centred_ranks(values: Tensor) -> Tensor:
+    """Ranks spread evenly over -1/2 (the smallest) to 1/2; equal values share the mean of their ranks."""
+    smaller = (values.unsqueeze(1) > values).sum(1)
+    ties = (values.unsqueeze(1) == values).sum(1)
+    return (smaller + 0.5 * (ties - 1)) / (len(values) - 1) - 0.5

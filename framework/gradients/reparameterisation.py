@@ -24,6 +24,7 @@ class Reparameterisation:
     name = "reparameterisation"
     scored = False
     biased = False
+    relaxed = False
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         if not distribution.has_rsample:

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from framework.config import check_options
 from framework.errors import UserError
 from framework.plugin import registry
-from framework.program import Rule
+from framework.program import Plain, Rule
 
 Sites = Mapping[str, str | Mapping[str, Any]]
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A rule with a temperature that depends on how often its estimator has been called."""
+
+    temperature: float
+
+    def begin(self, call: int) -> None:
+        """Set the temperature of call number `call`, counted from 0."""
 
 
 class SiteRules:
@@ -26,6 +36,9 @@ class SiteRules:
         self.patterns = [
             (pattern, make_rule(pattern, rule)) for pattern, rule in (sites or {}).items()
         ]
+        tagged = [("temperature", default)]
+        tagged += [(f"temperature/{pattern}", rule) for pattern, rule in self.patterns]
+        self.scheduled = {tag: rule for tag, rule in tagged if isinstance(rule, Scheduled)}
         self._known: dict[str, Rule] = {}
 
     def __call__(self, site: str) -> Rule:
@@ -39,6 +52,22 @@ class SiteRules:
     def biased(self) -> bool:
         """Whether any draw that was met follows a biased rule."""
         return any(rule.biased for rule in self._known.values())
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether any draw that was met may have had a value off its distribution's support."""
+        return any(rule.relaxed for rule in self._known.values())
+
+    def hard(self, site: str) -> Rule:
+        """The draw's rule, or plain drawing where that would relax it."""
+        rule = self(site)
+        return Plain() if rule.relaxed else rule
+
+    def begin(self, call: int) -> dict[str, float]:
+        """Set every temperature to that of call number `call`; returns them by tag."""
+        for rule in self.scheduled.values():
+            rule.begin(call)
+        return {tag: rule.temperature for tag, rule in self.scheduled.items()}
 
 
 def make_rule(pattern: str, rule: str | Mapping[str, Any]) -> Rule:

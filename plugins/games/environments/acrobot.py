@@ -30,8 +30,8 @@ class Acrobot(NativeGames):
     observation_space = Box(-FASTEST[1], FASTEST[1], (6,), numpy.float32)
     action_space = Discrete(3)
 
-    def begin(self) -> State:
-        angles = (torch.rand(self.count, 4, device=self.device) * 0.2 - 0.1).unbind(-1)
+    def begin(self, count: int) -> State:
+        angles = (torch.rand(count, 4, device=self.device) * 0.2 - 0.1).unbind(-1)
         return dict(zip(("first", "second", "first_spin", "second_spin"), angles, strict=True))
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:

@@ -23,11 +23,11 @@ class Bricks(BoardGames):
     action_space = Discrete(3)  # left, stay, right
     colours: ClassVar = ((200, 120, 60), (70, 70, 90), (240, 240, 240), (90, 160, 220))
 
-    def begin(self) -> State:
+    def begin(self, count: int) -> State:
         """The ball starts below the bricks at either side and flies down towards the middle."""
-        side = self.integers(2)
+        side = self.integers(count, 2)
         ball = torch.stack([torch.full_like(side, 4), side * (SIZE - 1)], -1)
-        bricks = torch.zeros(self.count, SIZE, SIZE, dtype=torch.bool, device=self.device)
+        bricks = torch.zeros(count, SIZE, SIZE, dtype=torch.bool, device=self.device)
         bricks[:, BRICKS] = True
         return {
             "ball": ball,

@@ -34,10 +34,8 @@ class CartPole(NativeGames):
     observation_space = Box(-numpy.inf, numpy.inf, (4,), numpy.float32)
     action_space: Space[Any] = Discrete(2)
 
-    def begin(self) -> State:
-        x, speed, angle, spin = (
-            torch.rand(4, self.count, device=self.device) * 0.1 - 0.05
-        ).unbind()
+    def begin(self, count: int) -> State:
+        x, speed, angle, spin = (torch.rand(4, count, device=self.device) * 0.1 - 0.05).unbind()
         return {"x": x, "speed": speed, "angle": angle, "spin": spin}
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
@@ -69,9 +67,9 @@ class SmoothCartPole(CartPole):
     differentiable: ClassVar[bool] = True
     action_space = Box(-1.0, 1.0, (1,), numpy.float32)
 
-    def begin(self) -> State:
+    def begin(self, count: int) -> State:
         """As in CartPole, but the pole leans by up to 0.2 rad."""
-        state = super().begin()
+        state = super().begin(count)
         return {**state, "angle": 4 * state["angle"]}
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
@@ -92,8 +90,8 @@ def swing(state: State, force: Tensor) -> State:
     )
     pushing = push - (moment / (CART + POLE)) * turning * cosine
     return {
-        "x": x + TIME_STEP * speed,
-        "speed": speed + TIME_STEP * pushing,
-        "angle": angle + TIME_STEP * spin,
-        "spin": spin + TIME_STEP * turning,
+        "x": torch.add(x, speed, alpha=TIME_STEP),
+        "speed": torch.add(speed, pushing, alpha=TIME_STEP),
+        "angle": torch.add(angle, spin, alpha=TIME_STEP),
+        "spin": torch.add(spin, turning, alpha=TIME_STEP),
     }

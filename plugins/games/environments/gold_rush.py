@@ -26,16 +26,16 @@ class GoldRush(BoardGames):
     action_space = Discrete(5)
     colours: ClassVar = ((220, 70, 60), (240, 200, 60), (70, 70, 90), (90, 160, 220))
 
-    def begin(self) -> State:
+    def begin(self, count: int) -> State:
         """The player in the middle, all lanes empty."""
-        lanes = torch.zeros(self.count, LANES, dtype=torch.long, device=self.device)
+        lanes = torch.zeros(count, LANES, dtype=torch.long, device=self.device)
         return {
-            "player": torch.full((self.count, 2), SIZE // 2, device=self.device),
+            "player": torch.full((count, 2), SIZE // 2, device=self.device),
             "there": lanes.bool(),
             "gold": lanes.bool(),
             "column": lanes,
             "direction": lanes,
-            "time": torch.zeros(self.count, dtype=torch.long, device=self.device),
+            "time": torch.zeros(count, dtype=torch.long, device=self.device),
         }
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:

@@ -29,25 +29,27 @@ class KeyDoor(BoardGames):
         (220, 70, 60),
     )
 
-    def begin(self) -> State:
+    def begin(self, count: int) -> State:
         """A wall with a door in a column in the middle; player and key on its left, the goal on its right."""
-        wall = 2 + self.integers(3)  # column 2, 3 or 4
+        wall = 2 + self.integers(count, 3)  # column 2, 3 or 4
         left = SIZE * wall  # cells on the left
         player = self.below(left)
         key = (player + 1 + self.below(left - 1)) % left  # another cell
         return {
             "player": torch.stack([player // wall, player % wall], -1),
             "key": torch.stack([key // wall, key % wall], -1),
-            "door": torch.stack([self.integers(SIZE), wall], -1),
-            "goal": torch.stack([self.integers(SIZE), wall + 1 + self.below(SIZE - 1 - wall)], -1),
-            "carries": torch.zeros(self.count, dtype=torch.bool, device=self.device),
-            "opened": torch.zeros(self.count, dtype=torch.bool, device=self.device),
-            "time": torch.zeros(self.count, device=self.device),
+            "door": torch.stack([self.integers(count, SIZE), wall], -1),
+            "goal": torch.stack(
+                [self.integers(count, SIZE), wall + 1 + self.below(SIZE - 1 - wall)], -1
+            ),
+            "carries": torch.zeros(count, dtype=torch.bool, device=self.device),
+            "opened": torch.zeros(count, dtype=torch.bool, device=self.device),
+            "time": torch.zeros(count, device=self.device),
         }
 
     def below(self, bounds: Tensor) -> Tensor:
-        """A random whole number below each bound, `[N]`."""
-        chance = torch.rand(self.count, device=self.device)
+        """A random whole number below each bound, `[count]`."""
+        chance = torch.rand(len(bounds), device=self.device)
         return torch.minimum((chance * bounds).long(), bounds - 1)
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:

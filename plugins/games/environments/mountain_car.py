@@ -26,8 +26,8 @@ class MountainCar(NativeGames):
     observation_space = Box(LEFT, RIGHT, (2,), numpy.float32)
     action_space = Discrete(3)
 
-    def begin(self) -> State:
-        x = self.uniform(-0.6, -0.4)
+    def begin(self, count: int) -> State:
+        x = self.uniform(count, -0.6, -0.4)
         return {"x": x, "speed": torch.zeros_like(x)}
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:

@@ -31,8 +31,8 @@ class NativeGames(Games):
         self.ended = torch.zeros(count, dtype=torch.bool, device=self.device)
 
     @abstractmethod
-    def begin(self) -> State:
-        """Random first states of `count` games."""
+    def begin(self, count: int) -> State:
+        """Random first states of so many games."""
 
     @abstractmethod
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
@@ -44,7 +44,7 @@ class NativeGames(Games):
 
     def reset(self, seed: int) -> Observation:
         with seeded(seed):
-            self.state = self.begin()
+            self.state = self.begin(self.count)
         self.clock.zero_()
         self.ended = torch.zeros_like(self.ended)
         return self.observe(self.state)
@@ -52,8 +52,7 @@ class NativeGames(Games):
     def step(self, actions: Tensor) -> Outcome:
         beginning = self.ended
         moved, rewards, over = self.move(self.state, actions)
-        first = self.begin()
-        self.state = {name: choose(beginning, first[name], moved[name]) for name in moved}
+        self.state = self.renewed(moved, beginning)
         valid = ~beginning
         self.clock = (self.clock + 1) * valid
         terminated = over & valid
@@ -68,6 +67,23 @@ class NativeGames(Games):
             fresh=beginning,
         )
 
+    def renewed(self, moved: State, beginning: Tensor) -> State:
+        """First states where an episode begins, `moved` elsewhere.
+
+        To know how many begin would be to wait for an accelerator: there all are drawn and few are used.
+        """
+        if self.device.type != "cpu":
+            first = self.begin(self.count)
+            return {name: choose(beginning, first[name], moved[name]) for name in moved}
+        rows = beginning.nonzero().squeeze(1)
+        if len(rows) == 0:
+            return moved
+        first = self.begin(len(rows))
+        return {
+            name: value.index_copy(0, rows, first[name].to(value.dtype))
+            for name, value in moved.items()
+        }
+
     def state_dict(self) -> dict[str, Any]:
         return {"state": dict(self.state), "clock": self.clock, "ended": self.ended}
 
@@ -76,13 +92,13 @@ class NativeGames(Games):
         self.clock = state["clock"].to(self.device)
         self.ended = state["ended"].to(self.device)
 
-    def uniform(self, low: float, high: float) -> Tensor:
-        """Random numbers `[N]`."""
-        return torch.rand(self.count, device=self.device) * (high - low) + low
+    def uniform(self, count: int, low: float, high: float) -> Tensor:
+        """Random numbers `[count]`."""
+        return torch.rand(count, device=self.device) * (high - low) + low
 
-    def integers(self, below: int) -> Tensor:
-        """Random whole numbers from 0 on, `[N]`."""
-        return torch.randint(below, (self.count,), device=self.device)
+    def integers(self, count: int, below: int) -> Tensor:
+        """Random whole numbers from 0 on, `[count]`."""
+        return torch.randint(below, (count,), device=self.device)
 
 
 class BoardGames(NativeGames):

@@ -29,8 +29,8 @@ class Pendulum(NativeGames):
     observation_space = Box(-FASTEST, FASTEST, (3,), numpy.float32)
     action_space = Box(-TORQUE, TORQUE, (1,), numpy.float32)
 
-    def begin(self) -> State:
-        return {"angle": self.uniform(-math.pi, math.pi), "spin": self.uniform(-1, 1)}
+    def begin(self, count: int) -> State:
+        return {"angle": self.uniform(count, -math.pi, math.pi), "spin": self.uniform(count, -1, 1)}
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
         angle, spin = state["angle"], state["spin"]

@@ -24,23 +24,23 @@ class Snake(BoardGames):
     action_space = Discrete(4)
     colours: ClassVar = ((60, 170, 60), (220, 70, 60), (180, 240, 120))
 
-    def begin(self) -> State:
+    def begin(self, count: int) -> State:
         """A snake of three cells looking up, somewhere in the middle, and food anywhere else.
 
         `body` counts for each cell in how many steps the tail will have left it.
         """
-        n = torch.arange(self.count, device=self.device)
-        row, column = 3 + self.integers(4), 2 + self.integers(6)
-        body = torch.zeros(self.count, SIZE, SIZE, dtype=torch.int32, device=self.device)
+        n = torch.arange(count, device=self.device)
+        row, column = 3 + self.integers(count, 4), 2 + self.integers(count, 6)
+        body = torch.zeros(count, SIZE, SIZE, dtype=torch.int32, device=self.device)
         for i in range(START):
             body[n, row + i, column] = START - i
         head = torch.stack([row, column], -1)
-        length = torch.full((self.count,), START, dtype=torch.int32, device=self.device)
+        length = torch.full((count,), START, dtype=torch.int32, device=self.device)
         return {"body": body, "head": head, "length": length, "food": self.somewhere(body)}
 
     def somewhere(self, body: Tensor) -> Tensor:
         """A random free cell of each board, `[N, 2]`."""
-        chance = torch.rand(self.count, SIZE * SIZE, device=self.device)
+        chance = torch.rand(len(body), SIZE * SIZE, device=self.device)
         cell = torch.where(body.flatten(1) > 0, -1.0, chance).argmax(1)
         return torch.stack([cell // SIZE, cell % SIZE], -1)
 

@@ -1,0 +1,230 @@
+"""diffobj compare: one experiment by several estimators: diffobj compare experiment=javelin estimators=[rloo,spsa]
+
+    diffobj compare experiment=NAME estimators=[a,b,c] [seeds=[0,1,2]] [key=value ...]
+
+Writes outputs/compare/<experiment>/<time>/: comparison.md and comparison.json (final metrics, bias, variance, seconds),
+comparison.png (the same with learning curves), and one run folder for each estimator and seed: TensorBoard opened on
+the folder shows all of them, and the table and the picture beside. An estimator that cannot serve the task is named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from framework.commands import train
+from framework.config import Settings, compose, validate
+from framework.errors import UserError
+
+
+@dataclass
+class Row:
+    """One estimator's part of the comparison."""
+
+    estimator: str
+    refused: str = ""
+    quality: dict[str, float] = field(default_factory=dict)
+    reference: str = ""
+    results: list[dict[str, Any]] = field(default_factory=list)  # result.json of each seed
+    curves: list[list[tuple[float, float]]] = field(default_factory=list)  # (seconds, objective)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure, train, write and print."""
+    listed = {a.partition("=")[0]: a.partition("=")[2] for a in arguments}
+    estimators = items(listed.get("estimators", ""))
+    if len(estimators) < 2:
+        raise UserError("which estimators? diffobj compare experiment=NAME estimators=[rloo,spsa]")
+    seeds = items(listed.get("seeds", "[0]"))
+    overrides = [a for a in arguments if a.partition("=")[0] not in {"estimators", "seeds"}]
+    if any(a.startswith("estimator=") for a in overrides):
+        raise UserError("'estimator' is what is compared: write estimators=[a,b]")
+    settings = {
+        name: validate(compose([*overrides, f"estimator={name}"]).config) for name in estimators
+    }
+    for seed in seeds:
+        validate(compose([*overrides, f"seed={seed}"]).config)
+    place = compose(overrides).run_folder
+    folder = place.parent.parent / "compare" / place.parent.name / place.name
+    rows = [compare(name, settings[name], overrides, seeds, folder) for name in estimators]
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder, rows, settings[estimators[0]])
+    print((folder / "comparison.md").read_text())
+    print(
+        f"look: tensorboard --logdir {folder}; comparison.md, .json and .png in\n{folder.resolve()}"
+    )
+    return 0
+
+
+def items(text: str) -> list[str]:
+    """`[a,b]` or `a,b` as a list of names."""
+    return [item.strip() for item in text.strip("[]").split(",") if item.strip()]
+
+
+def compare(
+    name: str, settings: Settings, overrides: list[str], seeds: list[str], folder: Path
+) -> Row:
+    """Measure one estimator at the initial parameters, then train with it from each seed."""
+    row = Row(name)
+    print(f"{name}: measuring", flush=True)
+    try:
+        row.quality, row.reference = measured(settings)
+        for seed in seeds:
+            print(f"{name}: training with seed {seed}", flush=True)
+            place = folder / name / f"seed_{seed}"
+            with contextlib.redirect_stdout(io.StringIO()):
+                train.run(
+                    [*overrides, f"estimator={name}", f"seed={seed}", f"hydra.run.dir={place}"]
+                )
+            row.results.append(json.loads((place / "result.json").read_text()))
+            row.curves.append(learning_curve(place / "metrics.jsonl"))
+    except UserError as error:
+        row.refused = str(error)
+    return row
+
+
+def measured(settings: Settings) -> tuple[dict[str, float], str]:
+    """The estimator's figures at the task's initial parameters, and what it was compared with."""
+    from framework.gradients.quality import measure, reference
+    from framework.randomness import key, seed_torch
+    from framework.trainer import moved
+
+    parts = train.make_parts(settings)
+    task, program = parts.task, parts.task.program(parts.estimator)
+    seed_torch(key(settings.seed, "compare"))
+    batches = task.batches(program, key(settings.seed, "compare") % 2**31, 0)
+    first = moved(next(batches), parts.device)
+
+    def batch(
+        number: int,
+    ) -> Any:  # recorded episodes are the randomness: each repeat needs its own
+        return moved(next(batches), parts.device) if program.steps else first
+
+    against = reference(program, task.parameters, first, seed=settings.seed)
+    found = measure(
+        parts.estimator, program, task.parameters, batch, seed=settings.seed, against=against
+    )
+    figures = found.scalars("quality")
+    return {
+        tag.partition("/")[2]: value for tag, value in figures.items()
+    }, against.source if against else "none"
+
+
+def learning_curve(path: Path) -> list[tuple[float, float]]:
+    """(seconds, objective) of a run's records."""
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [
+        (record["seconds"], record["train/objective"])
+        for record in records
+        if record.get("train/objective") is not None
+    ]
+
+
+def write(folder: Path, rows: list[Row], settings: Settings) -> None:
+    """The table, the data and the picture, into the folder and into TensorBoard."""
+    table = markdown(rows, settings)
+    (folder / "comparison.md").write_text(table)
+    (folder / "comparison.json").write_text(json.dumps([vars(row) for row in rows], indent=2))
+    from framework.media import Image
+
+    image = Image.from_figure("comparison", picture(rows, settings))
+    image.save(folder)
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder / "comparison"))
+    writer.add_image("comparison", image.pixels, 0, dataformats="HWC")
+    writer.add_text("comparison", table, 0)
+    writer.close()
+
+
+def markdown(rows: list[Row], settings: Settings) -> str:
+    """The comparison as a table: quality at the initial parameters, then what training reached."""
+    metrics = next((list(r.results[0]["metrics"]) for r in rows if r.results), [])
+    heads = [
+        "estimator",
+        "bias z",
+        "norm ratio",
+        "cosine",
+        "variance",
+        "ms",
+        "variance x s",
+        "evaluations",
+    ]
+    heads += ["training s", *metrics]
+    references = ", ".join(sorted({row.reference for row in rows if row.reference}))
+    seeds = max(len(row.results) for row in rows)
+    lines = [
+        f"# {settings.experiment}: estimators compared",
+        "",
+        f"Quality at the initial parameters against: {references}. "
+        f"Then {settings.trainer.steps:,} steps from {seeds} seed(s); mean ± sd over seeds.",
+        "",
+        f"| {' | '.join(heads)} |",
+        f"|{'---|' * len(heads)}",
+    ]
+    for row in rows:
+        if row.refused:
+            lines.append(f"| {row.estimator} | {row.refused} |" + " |" * (len(heads) - 2))
+            continue
+        cells = [row.estimator]
+        for name in ("bias_z", "norm_ratio", "cosine", "variance"):
+            cells.append(number(row.quality.get(name)))
+        cells.append(number(1e3 * row.quality["seconds"]))
+        cells.append(number(row.quality.get("variance_times_seconds")))
+        cells.append(f"{row.quality['evaluations']:.0f}")
+        cells.append(spread([result["seconds"] for result in row.results]))
+        cells += [spread([result["metrics"][name] for result in row.results]) for name in metrics]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def spread(values: list[float]) -> str:
+    """A mean, with the standard deviation where there are several."""
+    mean = f"{statistics.fmean(values):.4g}"
+    return f"{mean} ± {statistics.stdev(values):.2g}" if len(values) > 1 else mean
+
+
+def picture(rows: list[Row], settings: Settings) -> Any:
+    """Bias, variance and cost of each estimator, and the learning curves over time."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    served = [row for row in rows if not row.refused]
+    colours = {row.estimator: colormaps["tab10"](i % 10) for i, row in enumerate(served)}
+    figure = Figure(figsize=(12, 6), layout="constrained", dpi=110)
+    grid = figure.add_gridspec(2, 3)
+    for place, (name, title) in enumerate(
+        {"bias_z": "bias (standard errors)", "variance": "variance", "seconds": "seconds"}.items()
+    ):
+        axes = figure.add_subplot(grid[0, place])
+        names = [row.estimator for row in served if row.quality.get(name)]
+        values = [row.quality[name] for row in served if row.quality.get(name)]
+        axes.barh(names, values, color=[colours[n] for n in names])
+        axes.set_title(title)
+        axes.invert_yaxis()
+        if name == "bias_z":
+            axes.axvline(4, color="0.5", ls=":")
+        elif name == "variance" and values:
+            axes.set_xscale("log")
+    axes = figure.add_subplot(grid[1, :])
+    for row in served:
+        for i, curve in enumerate(row.curves):
+            label = row.estimator if i == 0 else None
+            axes.plot(*zip(*curve, strict=True), color=colours[row.estimator], lw=1.3, label=label)
+    axes.set(
+        xlabel="seconds since the start of the run", ylabel="objective", title=settings.experiment
+    )
+    axes.legend(frameon=False)
+    for each in figure.axes:
+        each.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,154 @@
+"""A draw as a function of its parameters and of noise that knows nothing of them: the ground on which runs are coupled.
+
+Bernoulli      z = logits + logistic noise,  the draw is z > 0
+categorical    z = logits + Gumbel noise,    the draw is argmax z, with logits = log p
+Normal         z = loc + scale * Gaussian noise, the draw is z itself
+
+Two runs with the same noise differ only as far as their parameters do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Distribution,
+    Independent,
+    Normal,
+    OneHotCategorical,
+)
+from torch.nn.functional import one_hot
+
+from framework.errors import ProgramError
+
+
+class Family(Protocol):
+    """A family of distributions. Parameters and noise are given per element: `[n, ...]`, or parameters without n."""
+
+    def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
+        """What the gradient is taken with respect to."""
+
+    def noise(self, parameters: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
+        """Noise of shape `[*shape, *parameters' shape]`."""
+
+    def latent(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
+        """The continuous z behind the draw."""
+
+    def value(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
+        """The draw, without a gradient."""
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Bernoulli draws by their logits."""
+
+    def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
+        assert isinstance(distribution, Bernoulli)
+        return (single(distribution.logits),)
+
+    def noise(self, parameters: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
+        uniform = fresh(parameters[0], shape).uniform_()
+        return uniform.logit_(SMALLEST[uniform.dtype])
+
+    def latent(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
+        return parameters[0] + noise
+
+    def value(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
+        latent = parameters[0].detach() + noise
+        return (
+            latent.sign_().relu_()
+        )  # 1 where it is positive; half the time of comparing and casting
+
+
+@dataclass(frozen=True)
+class Gumbel:
+    """Categorical draws by their normalised logits, as one-hot vectors or as indices."""
+
+    one_hot: bool
+
+    def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
+        assert isinstance(distribution, Categorical | OneHotCategorical)
+        return (single(distribution.logits),)
+
+    def noise(self, parameters: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
+        waiting = fresh(parameters[0], shape).exponential_()
+        return -waiting.clamp_min_(torch.finfo(waiting.dtype).tiny).log_()
+
+    def latent(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
+        return parameters[0] + noise
+
+    def value(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
+        index = (parameters[0].detach() + noise).argmax(-1)
+        return one_hot(index, noise.shape[-1]).to(noise.dtype) if self.one_hot else index
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Normal draws by their mean and scale."""
+
+    def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
+        assert isinstance(distribution, Normal)
+        return (single(distribution.loc), single(distribution.scale))
+
+    def noise(self, parameters: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
+        return fresh(parameters[0], shape).normal_()
+
+    def latent(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
+        return parameters[0] + parameters[1] * noise
+
+    def value(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
+        return self.latent(parameters, noise).detach()
+
+
+FAMILIES: dict[type[Distribution], Family] = {
+    Bernoulli: Logistic(),
+    Categorical: Gumbel(one_hot=False),
+    OneHotCategorical: Gumbel(one_hot=True),
+    Normal: Gaussian(),
+}
+
+
+SMALLEST = {
+    torch.float32: 1.2e-7,
+    torch.float64: 2.3e-16,
+}  # a smaller uniform's logit may be infinite
+
+
+def single(parameter: Tensor) -> Tensor:
+    """Half precision made single: noise of few bits would be biased."""
+    return parameter if parameter.dtype in SMALLEST else parameter.float()
+
+
+def fresh(like: Tensor, shape: torch.Size) -> Tensor:
+    """An empty tensor of shape `[*shape, *like's shape]`."""
+    return like.new_empty(shape + like.shape)
+
+
+def base_of(distribution: Distribution) -> Distribution:
+    """The distribution inside any number of `Independent`."""
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    return distribution
+
+
+def refuse(site: str, distribution: Distribution, estimator: str, serves: str) -> ProgramError:
+    """The error of an estimator that cannot serve a draw, with those that can."""
+    kind = type(base_of(distribution)).__name__
+    particular = {
+        "Bernoulli": "exact, arm, disarm, measure_valued, rebar, relax, ",
+        "OneHotCategorical": "exact, measure_valued, rebar, relax, ",
+        "Categorical": "exact, measure_valued, relax, ",
+        "Normal": "reparameterisation, measure_valued, relax, ",
+        "Poisson": "measure_valued, ",
+    }
+    fallback = "reparameterisation, " if distribution.has_rsample else ""
+    choices = particular.get(kind, fallback) + "reinforce, rloo"
+    others = ", ".join(name for name in choices.split(", ") if name != estimator)
+    return ProgramError(
+        f"draw '{site}' ~ {kind}: {estimator} serves {serves}; estimators that can serve it: {others}"
+    )

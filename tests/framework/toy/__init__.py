@@ -1,0 +1,15 @@
+"""A plugin for tests only: a small regression that can be told to fail in many ways."""
+
+from framework.plugin import Plugin
+
+plugin = Plugin(
+    name="toy",
+    summary="A small regression that can be told to fail.",
+    tasks={
+        "regression": "tests.framework.toy.task:Regression",
+        **{
+            name: f"tests.framework.toy.broken:{name.capitalize()}"
+            for name in ("detached", "unkeyed", "forgetful", "infinite", "headless", "still")
+        },
+    },
+)
