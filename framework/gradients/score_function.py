@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.errors import ProgramError
+from framework.gradients.bound import without_each
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.rules import SiteRules, Sites
 from framework.gradients.surrogate import Baseline, surrogate
@@ -46,6 +47,9 @@ class LeaveOneOut:
             return torch.zeros_like(returns)
         return (returns.sum(axis, keepdim=True) - returns) / (samples - 1)
 
+    def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor:
+        return without_each(log_weights)
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 
@@ -73,6 +77,9 @@ class MovingAverage:
         self.means[site] = self.decay * mean + (1 - self.decay) * latest
         self.calls[site] = calls + 1
         return baseline[: returns.shape[0]].unsqueeze(1) if axis else baseline
+
+    def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor:
+        return self(site, value.expand(log_weights.shape), 0)
 
     def state_dict(self) -> dict[str, Any]:
         return {"means": dict(self.means), "calls": dict(self.calls)}
@@ -182,3 +189,8 @@ def reinforce(
 def rloo(*, samples: Samples = 16, sites: dict[str, Any] | None = None) -> Mixed:
     """REINFORCE where each sample's baseline is the mean of the others (leave-one-out)."""
     return Mixed(ScoreFunction(), samples, sites, LeaveOneOut())
+
+
+def vimco(*, samples: Samples = 16, sites: dict[str, Any] | None = None) -> Mixed:
+    """Leave-one-out for multi-sample bounds (`context.bound`); elsewhere the same as rloo."""
+    return rloo(samples=samples, sites=sites)

@@ -19,7 +19,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from framework.program import Draw, Trace
+from framework.gradients.bound import surrogate_of_bound
+from framework.program import Cost, Draw, Trace
 
 
 class Baseline(Protocol):
@@ -27,6 +28,9 @@ class Baseline(Protocol):
 
     def __call__(self, site: str, returns: Tensor, axis: int) -> Tensor | float:
         """A baseline for `returns`, whose sample axis is `axis`; must not depend on the sample it serves."""
+
+    def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor | float:
+        """A baseline for a bound of value `[*batch]` over log weights `[n, *batch]`, for each sample."""
 
 
 @dataclass(eq=False, slots=True)
@@ -86,8 +90,24 @@ def surrogate(
             if segment.log_prob is not None and value is not None:
                 terms.append((1 - box(segment.log_prob)) * value)
             terms += [(1 - box(log_prob)) * b for log_prob, b in segment.own]
-        losses.append(add([*blameless(trace, weights), *average(terms, trace, weights)]))
+        if weights is not None:
+            trace.refuse_bounds("exact")
+        bounds = [term for b in trace.bounds for term in bound_terms(trace, b, baseline)]
+        losses.append(add([*blameless(trace, weights), *average(terms, trace, weights), *bounds]))
     return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+
+def bound_terms(trace: Trace, bound: Cost, baseline: Baseline | None) -> list[Tensor]:
+    """A multi-sample bound's part of the surrogate: all draws before it are charged with it."""
+    if not bound.position:
+        return surrogate_of_bound(trace, bound, None, None)
+    log_prob = segment_of(trace, trace.scored[: bound.position], bound.value).total()
+    value: Tensor | None = None
+    if baseline is not None:
+        weights = trace.log_weights(bound).detach()
+        found = baseline.of_bound(bound.name, weights, trace.bound(bound).detach())
+        value = torch.as_tensor(found, device=weights.device)
+    return surrogate_of_bound(trace, bound, log_prob, value)
 
 
 def blameless(trace: Trace, weights: Tensor | None) -> list[Tensor]:
