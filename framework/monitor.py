@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +127,10 @@ class Monitor:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
-        if self.writer is not None:
-            self.writer.close()
-        self.metrics.close()
-        self.log.close()
+        for record in (self.writer, self.metrics, self.log):
+            if record is not None:
+                with suppress(OSError):  # a full disk: whoever wrote last was told
+                    record.close()
 
 
 def drop_records_after(path: Path, step: int) -> None:

@@ -233,6 +233,8 @@ class Trainer:
             found = compare(
                 wanted, self.program, self.parameters, self.batch, repeats=repeats, seed=seed
             )
+        if self.buffers:
+            torch._foreach_copy_(self.buffers, self.buffers_before)  # running means took note of it
         return {t: v for name, q in found.items() for t, v in q.scalars(f"quality/{name}").items()}
 
     def evaluate(self, stream: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -107,8 +107,6 @@ class Mixed(SurrogateEstimator):
         baseline: what returns are compared with.
     """
 
-    replays: ClassVar[bool] = True
-
     def __init__(
         self,
         rule: Rule,
@@ -117,6 +115,7 @@ class Mixed(SurrogateEstimator):
         baseline: LeaveOneOut | MovingAverage | Learned | None = None,
     ) -> None:
         self.rules = SiteRules(rule, sites)
+        self.replays = rule.scored  # a draw made earlier has a log-probability and no path
         self.calls = 0
         self.samples = samples
         self.baseline: Baseline | None = baseline

@@ -61,9 +61,9 @@ def test_every_component_of_the_core_has_a_configuration_and_the_other_way_round
 
 
 @pytest.mark.parametrize("estimator", registry().names("estimators"))
-def test_every_estimator_goes_with_every_experiment(estimator):
-    for experiment in config_options()["experiment"]:
-        validate(compose([f"experiment={experiment}", f"estimator={estimator}"]).config)
+def test_every_estimator_can_be_chosen_for_an_experiment(estimator):
+    settings = validate(compose(["experiment=javelin", f"estimator={estimator}"]).config)
+    assert settings.estimator.name == estimator
 
 
 # --- composing ------------------------------------------------------------------------------------------------------

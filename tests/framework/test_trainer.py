@@ -3,8 +3,9 @@
 import math
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -542,3 +543,51 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(toy, tmp_path):
     assert alike(newest(folder), newest(whole))
     steps = [r["step"] for r in records(folder) if "train/objective" in r]
     assert steps == list(range(1, 13)), "each step is recorded once"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 kB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("making a small file system needs the rights to")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=False)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's
+@pytest.mark.parametrize(
+    "filled_by", ["trainer.checkpoint_every=1", "monitor.histograms_every=1", "trainer.log_every=1"]
+)
+def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_was_saved(
+    toy, small_disk, filled_by, diffobj: Diffobj
+):
+    options = [
+        "trainer.keep_checkpoints=1000",
+        "trainer.checkpoint_every=2",
+        "trainer.steps=20000",
+    ]
+    options += [f"monitor.tensorboard={'true' if 'histograms' in filled_by else 'false'}"]
+    folder = small_disk / "run"
+    outcome = diffobj("train", *TOY, *options, filled_by, f"hydra.run.dir={folder}")
+    assert outcome.status == 2
+    assert outcome.err.count("\n") == 1
+    assert "bytes free, a checkpoint needs" in outcome.err or "No space left" in outcome.err
+    state = newest(folder)
+    assert state["step"] >= 1
+    assert not list((folder / "checkpoints").glob(".*"))
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", ["reinforce", "rloo", "reparameterisation"])
+def test_measuring_the_estimators_quality_changes_nothing(toy, estimator):
+    ends = []
+    for every in (0, 2):
+        trainer = toy_trainer(f"estimator={estimator}", f"trainer.quality.every={every}")
+        trainer.loop(SilentMonitor())
+        ends.append(trainer.state())
+    assert alike(*ends)
