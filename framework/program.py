@@ -90,6 +90,7 @@ class Trace:
     shape: tuple[int, ...]
     steps: bool = False
     alone: bool = False  # one of several runs of one sample each
+    batch: Any = None
     draws: list[Draw] = field(default_factory=list)
     scored: list[Draw] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
@@ -398,6 +399,7 @@ class Program:
             run = self._context(rules, shape, key)
             self._call(run, parameters, batch)
         self._ran = True
+        run.trace.batch = batch
         return run.trace
 
     def _context(self, rules: Rules, shape: tuple[int, ...], key: int | None) -> Context:

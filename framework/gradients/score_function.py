@@ -18,8 +18,9 @@ from torch.distributions import Distribution
 from framework.errors import ProgramError
 from framework.gradients.bound import without_each
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
+from framework.gradients.learned_baseline import Learned
 from framework.gradients.rules import SiteRules, Sites
-from framework.gradients.surrogate import Baseline, surrogate
+from framework.gradients.surrogate import Baseline, Known, surrogate
 from framework.program import Parameters, Program, Rule
 from framework.relaxed import smoothing
 
@@ -41,7 +42,7 @@ class ScoreFunction:
 class LeaveOneOut:
     """Each sample's return is compared with the mean of the others': b_i = mean over j != i of R_j."""
 
-    def __call__(self, site: str, returns: Tensor, axis: int) -> Tensor:
+    def __call__(self, site: str, returns: Tensor, axis: int, known: Known | None = None) -> Tensor:
         samples = returns.shape[axis]
         if samples < 2:
             return torch.zeros_like(returns)
@@ -67,7 +68,7 @@ class MovingAverage:
         self.means: dict[str, Tensor] = {}
         self.calls: dict[str, int] = {}
 
-    def __call__(self, site: str, returns: Tensor, axis: int) -> Tensor:
+    def __call__(self, site: str, returns: Tensor, axis: int, known: Known | None = None) -> Tensor:
         latest = returns.mean(dim=list(range(axis, returns.dim())))  # [] or [T]
         calls = self.calls.get(site, 0)
         mean, latest = longest(self.means.get(site, torch.zeros_like(latest)), latest)
@@ -113,7 +114,7 @@ class Mixed(SurrogateEstimator):
         rule: Rule,
         samples: int,
         sites: Sites | None = None,
-        baseline: LeaveOneOut | MovingAverage | None = None,
+        baseline: LeaveOneOut | MovingAverage | Learned | None = None,
     ) -> None:
         self.rules = SiteRules(rule, sites)
         self.calls = 0
@@ -177,13 +178,19 @@ def off_support(rules: SiteRules) -> Iterator[None]:
 def reinforce(
     *,
     samples: Samples = 16,
-    baseline: Literal["none", "moving_average"] = "moving_average",
+    baseline: Literal["none", "moving_average", "learned"] = "moving_average",
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.9,
+    hidden: Annotated[int, Field(ge=1)] = 32,
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-2,
     sites: dict[str, Any] | None = None,
 ) -> Mixed:
-    """REINFORCE averaged over many samples or episodes, with a moving-average baseline or none."""
-    average = MovingAverage(decay) if baseline == "moving_average" else None
-    return Mixed(ScoreFunction(), samples, sites, average)
+    """REINFORCE averaged over many samples or episodes; baseline: a moving average, a learned network, or none."""
+    chosen: MovingAverage | Learned | None = None
+    if baseline == "moving_average":
+        chosen = MovingAverage(decay)
+    elif baseline == "learned":
+        chosen = Learned(hidden, learning_rate)
+    return Mixed(ScoreFunction(), samples, sites, chosen)
 
 
 def rloo(*, samples: Samples = 16, sites: dict[str, Any] | None = None) -> Mixed:
