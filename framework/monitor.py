@@ -145,7 +145,8 @@ def make_writer(folder: Path, start: int) -> Any:
     """TensorBoard's writer; steps that a stopped run had written beyond `start` are purged."""
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+    before = any(folder.glob("events.out.tfevents*"))
+    return SummaryWriter(str(folder), purge_step=start + 1 if before else None)
 
 
 def add_animation(writer: Any, tag: str, video: Video, step: int) -> None:

@@ -493,6 +493,22 @@ def test_a_second_signal_leaves_at_once_and_keeps_what_was_saved(toy, tmp_path, 
     assert newest(tmp_path / "run")["step"] == 2
 
 
+def test_a_hangup_is_heeded_unless_it_is_ignored_as_under_nohup(toy):
+    trainer = toy_trainer()
+    with trainer.listening(SilentMonitor()):
+        signal.raise_signal(signal.SIGHUP)
+    assert trainer.stopped_by == signal.SIGHUP
+    other = toy_trainer()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with other.listening(SilentMonitor()):
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert other.stopped_by is None
+
+
 def test_ctrl_c_in_a_terminal_reaches_data_workers_too_and_the_run_still_stops_cleanly(
     toy, tmp_path
 ):

@@ -5,7 +5,7 @@ import pytest
 from framework.commands.main import VERBS, keyed
 from framework.config import config_options
 from framework.errors import UserError
-from tests.runs import Diffobj
+from tests.runs import Diffobj, python
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
@@ -57,3 +57,12 @@ def test_keys_and_values_are_parted_at_the_first_sign():
     assert keyed(["run=a=b", "seed="], ("run", "seed")) == {"run": "a=b", "seed": ""}
     with pytest.raises(UserError, match="unknown key 'x'"):
         keyed(["x=1"], ("run",))
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    process = python("-m", "framework.commands.main", "plugins", cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + 13
+    assert err == ""
