@@ -37,7 +37,7 @@ class Baseline(Protocol):
 
 
 @runtime_checkable
-class BoundBaseline(Protocol):
+class BoundBaseline(Baseline, Protocol):
     """A baseline that serves multi-sample bounds, too."""
 
     def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor | float:
