@@ -5,7 +5,11 @@ from framework.plugin import Plugin
 plugin = Plugin(
     name="sketching",
     summary="A photograph becomes a drawing: strokes are moved by the gradient of a rasteriser.",
-    tasks={"sketch": "plugins.sketching.sketch:Sketch"},
+    tasks={
+        "sketch": "plugins.sketching.sketch:Sketch",
+        "stochastic_sketch": "plugins.sketching.stochastic:StochasticSketch",
+        "sketch_autoencoder": "plugins.sketching.autoencoder:SketchAutoencoder",
+    },
     losses={
         "squared": "plugins.sketching.losses:squared",
         "blurred": "plugins.sketching.losses:blurred_squared",

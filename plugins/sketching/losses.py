@@ -1,4 +1,4 @@
-"""How far a picture is from its target, `[..., C, H, W]` -> `[...]`, without any learned weights but where a file is named.
+"""How far a picture is from its target, `[..., C, H, W]` -> `[...]`; no learned weights but where a file is named.
 
 Plain squared error rewards right pixels only; a line one pixel beside its place is worse than none. The blurred and the
 pyramid losses see lines from afar, the edge losses see contours, SSIM sees structure (Wang et al. 2004).
@@ -8,7 +8,8 @@ A loss is a factory: called with the target once, it gives the function that is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -153,16 +154,16 @@ def levels(image: Tensor) -> list[Tensor]:
     return [level.reshape(*image.shape[:-2], *level.shape[-2:]) for level in found]
 
 
-def details(pyramid: list[Tensor]) -> list[Tensor]:
+def details(scales: list[Tensor]) -> list[Tensor]:
     """Each level less the next one enlarged."""
     found = []
-    for fine, coarse in zip(pyramid[:-1], pyramid[1:], strict=True):
+    for fine, coarse in pairwise(scales):
         planes = coarse.reshape(-1, 1, *coarse.shape[-2:])
         larger = functional.interpolate(
             planes, size=fine.shape[-2:], mode="bilinear", align_corners=False
         )
         found.append(fine - larger.reshape(fine.shape))
-    return found or pyramid
+    return found or scales
 
 
 def distance_to(mask: Tensor) -> Tensor:
@@ -183,6 +184,6 @@ def distance_to(mask: Tensor) -> Tensor:
     return torch.stack(rows).sqrt().to(mask.device)
 
 
-def total(parts: object) -> Tensor:
-    """The sum of tensors."""
-    return torch.stack(list(parts)).sum(0)  # type: ignore[call-overload]
+def total(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of tensors of one shape."""
+    return torch.stack(list(parts)).sum(0)

@@ -66,7 +66,7 @@ def grey(photo: Tensor) -> Tensor:
 
 
 def stretched(lightness: Tensor, gamma: float = 1.0) -> Tensor:
-    """Contrast stretched so that 1 % is black and 4 % is white, then raised to `gamma`; a flat picture stays as it is."""
+    """Contrast stretched so that 1 % is black and 4 % is white, raised to `gamma`; a flat picture stays as it is."""
     values = lightness.flatten().sort().values
     low, high = values[int(0.01 * (len(values) - 1))], values[int(0.96 * (len(values) - 1))]
     if high - low < 1e-3:
@@ -97,6 +97,15 @@ def slopes(image: Tensor) -> tuple[Tensor, Tensor]:
     kernels = torch.stack([across, across.T]).unsqueeze(1)
     x, y = functional.conv2d(planes, kernels).unbind(1)
     return x.reshape(image.shape), y.reshape(image.shape)
+
+
+def line_drawing(lightness: Tensor, sigma: float) -> Tensor:
+    """Dark lines on white where the lightness `[H, W]` falls below its surroundings (Winnemoeller et al. 2012).
+
+    Extended differences of Gaussians: 1 + tanh(20 (G_s - 0.98 G_1.6s)), cut at 1.
+    """
+    difference = blurred(lightness, sigma) - 0.98 * blurred(lightness, 1.6 * sigma)
+    return (1 + torch.tanh(20 * difference)).clamp(0, 1)
 
 
 @dataclass(frozen=True)

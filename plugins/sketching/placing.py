@@ -112,4 +112,4 @@ class Placing:
         if before is None:
             found = torch.where((found * free).sum(1, keepdim=True) < 0, -found, found)
         mixed = share * found + (1 - share) * free
-        return mixed / mixed.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        return torch.nn.functional.normalize(mixed, dim=1)

@@ -94,4 +94,5 @@ def improved(ends: Ends, route: Route) -> Route:
 
 
 def norm(way: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
-    return numpy.sqrt((way**2).sum(-1))
+    length: NDArray[numpy.float64] = numpy.sqrt((way**2).sum(-1))
+    return length

@@ -22,7 +22,7 @@ from framework.errors import UserError
 from framework.plugin import registry
 from framework.randomness import fresh_key, generator
 from plugins.sketching import primitives, svg
-from plugins.sketching.drawing import Drawing, Strokes, Style
+from plugins.sketching.drawing import PACE, Drawing, Strokes, Style
 from plugins.sketching.losses import Loss
 from plugins.sketching.photo import (
     Guide,
@@ -30,6 +30,7 @@ from plugins.sketching.photo import (
     blurred,
     default_photo,
     grey,
+    line_drawing,
     load_photo,
     scattered,
     stretched,
@@ -81,7 +82,9 @@ class Sketch(Task):
         coarse: Positive = 1.0,
         attention: Share = 0.5,
         gamma: Positive = 1.0,
-        losses: dict[str, float | dict[str, Any]] = {"pyramid": 1.0},  # noqa: B006
+        subject: Literal["tones", "lines"] = "tones",
+        line_scale: Positive = 1.0,
+        losses: dict[str, float | dict[str, Any] | None] = {"pyramid": 1.0},  # noqa: B006
         widened: Annotated[float, Field(ge=1)] = 4.0,
         widened_until: Share = 0.5,
         flat_from: Share = 0.8,
@@ -97,6 +100,8 @@ class Sketch(Task):
         canvas = int(self.photo.shape[1]), int(self.photo.shape[2])
         self.guide = Guide.of(grey(self.photo))
         self.lightness = stretched(grey(self.photo), gamma)
+        if subject == "lines":
+            self.lightness = line_drawing(self.lightness, line_scale)
         kind = primitives.primitive(
             "cubic" if start_svg else primitive, controls=controls, closed=closed, knots=knots
         )
@@ -109,7 +114,9 @@ class Sketch(Task):
         self.model = Drawing(kind, canvas, begin, style, frozenset(learned))
         self.model.confine(thinnest, widest)
         self.target = self.wanted()
-        self.settings = {name: made_loss(name, told) for name, told in losses.items()}
+        self.settings = {
+            name: made_loss(name, told) for name, told in losses.items() if told is not None
+        }
         self.made: list[tuple[float, Loss]] = []  # the losses, made where the drawing lives
         self.number = 0  # of the step that is being made
         self.moved = 0  # strokes put elsewhere so far
@@ -193,7 +200,7 @@ class Sketch(Task):
     @torch.no_grad()
     def prune(self) -> None:
         """Leave out strokes too faint to be seen."""
-        faint = torch.sigmoid(8 * self.model.opacities) < self.prune_below
+        faint = torch.sigmoid(PACE * self.model.opacities) < self.prune_below
         if self.model.opacities.requires_grad:
             self.model.present &= ~faint
 
@@ -262,7 +269,7 @@ class Sketch(Task):
         return torch.stack([*frames, *[frames[-1]] * 20]).numpy()
 
     def scalars(self) -> dict[str, float]:
-        dead = torch.sigmoid(8 * self.model.opacities) < self.prune_below
+        dead = torch.sigmoid(PACE * self.model.opacities) < self.prune_below
         return {"train/strokes_moved": self.moved, "train/strokes_faint": float(dead.sum())}
 
     def state_dict(self) -> dict[str, Any]:
@@ -292,7 +299,7 @@ def made_loss(name: str, told: float | dict[str, Any]) -> tuple[float, Callable[
         raise UserError(f"task.losses.{name} = {weight}: expected a weight greater than 0")
     factory = registry().component("losses", name).load()
     checked = check_options(factory, options, f"task.losses.{name}")
-    return weight, lambda target: factory(target, **checked)  # type: ignore[no-any-return]
+    return weight, lambda target: factory(target, **checked)
 
 
 def triple(colour: list[float]) -> tuple[float, float, float]:

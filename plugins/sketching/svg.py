@@ -3,7 +3,7 @@
 One unit is one pixel of the canvas. A stroke of profile exp(-d^2 / s^2) is written 1.772 s wide, which leaves the same
 ink; curves are written as the cubics they are. Transparent inks become mix-blend-mode: multiply.
 
-A file to be read is not trusted: no DOCTYPE and no ENTITY, limits on bytes, depth, elements and curves, nothing fetched.
+A file to be read is not trusted: no DOCTYPE or ENTITY, limits on bytes, depth, elements and curves, nothing fetched.
 """
 
 from __future__ import annotations
@@ -215,7 +215,8 @@ def walk(element: ElementTree.Element, outer: Matrix, inherited: dict[str, str])
 
 
 def mark_of(cubics: Cubics, matrix: Matrix, style: dict[str, str]) -> Mark:
-    placed = cubics @ matrix[:, :2].T + matrix[:, 2]
+    with numpy.errstate(all="ignore"):
+        placed = cubics @ matrix[:, :2].T + matrix[:, 2]
     if not numpy.isfinite(placed).all():
         raise UserError("a coordinate is not finite")
     scale = math.sqrt(abs(float(numpy.linalg.det(matrix[:, :2]))))
