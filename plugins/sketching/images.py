@@ -70,12 +70,12 @@ def load_images(source: str, side: int, most: int) -> Images:
         raise UserError(
             f"task.images = '{source}': its shape is {list(images.shape)}, expected [N, H, W]"
         )
-    pictures = torch.from_numpy(numpy.ascontiguousarray(images)).float()
+    pictures = torch.from_numpy(numpy.array(images)).float()
     pictures = pictures / pictures.amax().clamp(min=1e-6)
     pictures = functional.interpolate(
         pictures[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True
     )[:, 0].clamp(0, 1)
-    known = None if labels is None else torch.from_numpy(numpy.asarray(labels[:most])).long()
+    known = None if labels is None else torch.from_numpy(numpy.array(labels[:most])).long()
     return Images(pictures, known)
 
 

@@ -115,9 +115,11 @@ def perceptual(target: Tensor, *, weights: str) -> Loss:
         raise UserError(f"task.losses.perceptual.weights = '{weights}': no such file")
     from torchvision.models import vgg16
 
-    network = vgg16()
+    with torch.device("meta"):  # the weights come from the file: nothing to initialise
+        network = vgg16()
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        read = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(read, assign=True)
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: no weights of torchvision's vgg16 ({reason})") from None

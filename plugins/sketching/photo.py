@@ -39,8 +39,7 @@ def load_photo(path: Path, side: int) -> Tensor:
     if not path.is_file():
         raise UserError(f"{path}: no such picture")
     try:
-        with warnings.catch_warnings(), Pillow.open(path) as opened:
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+        with warnings.catch_warnings(action="ignore"), Pillow.open(path) as opened:
             if opened.width * opened.height > LARGEST:
                 raise UserError(
                     f"{path}: {opened.width} x {opened.height} pixels, more than {LARGEST:,}"

@@ -72,7 +72,7 @@ def improved(ends: Ends, route: Route) -> Route:
     count = len(path)
     for _ in range(ROUNDS):
         gained = False
-        for i in range(count - 1):
+        for i in range(count):
             before = path[i - 1, 1] if i else path[i, 0]
             last = path[i:, 1]  # the exits of i..j, for each j
             ahead = numpy.concatenate([path[i + 1 :, 0], path[-1:, 1]])  # the entries behind j

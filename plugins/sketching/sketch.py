@@ -117,6 +117,9 @@ class Sketch(Task):
         self.settings = {
             name: made_loss(name, told) for name, told in losses.items() if told is not None
         }
+        if not self.settings:
+            known = ", ".join(registry().names("losses"))
+            raise UserError(f"task.losses names no loss; choices: {known}")
         self.made: list[tuple[float, Loss]] = []  # the losses, made where the drawing lives
         self.number = 0  # of the step that is being made
         self.moved = 0  # strokes put elsewhere so far

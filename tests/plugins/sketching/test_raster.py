@@ -22,14 +22,6 @@ BACKENDS = ["torch", *(["numba"] if find_spec("numba") else [])]
 COMPOSITIONS: list[Any] = ["soft_or", "max", "smooth_max", "over"]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def strokes(
     count: int, vertices: int, size: tuple[int, int], dtype: torch.dtype = torch.float32
 ) -> dict[str, Tensor]:
