@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SOFT_OR, MAX, SMOOTH_MAX, OVER = 0, 1, 2, 3
 CODES = {"soft_or": SOFT_OR, "max": MAX, "smooth_max": SMOOTH_MAX, "over": OVER}
-NEGLIGIBLE = 16.0  # exp(-16) = 1e-7: farther pixels, in squared widths, get no ink
+NEGLIGIBLE = math.log(1e5)  # squared widths: beyond, ink is less than raster.CUT and left out
 WORTH_A_THREAD = 1000  # pieces in tiles, about 0.3 ms of work
 ROOT_PI = math.sqrt(math.pi)
 
@@ -94,7 +94,9 @@ def arrays(job: Job, work: Work) -> tuple[Any, Any]:
     return scene, (CODES[job.composition], job.profile == "flat", job.filled)
 
 
-compiled = njit(cache=True, fastmath={"contract", "arcp", "nsz"}, nogil=True, error_model="numpy")
+compiled = njit(
+    cache=True, fastmath={"contract", "arcp", "nsz", "reassoc"}, nogil=True, error_model="numpy"
+)
 
 
 @compiled
@@ -328,7 +330,10 @@ def _backward_tile(
     composition, flat, filled = style
     low, high, inks = tile_first[tile], tile_first[tile + 1], amplitude.shape[1]
     xs, ys, square, nearest, side = _sheet(tile, grid, ends)
-    known = _survey(tile, scene, style)
+    by_square = numpy.empty_like(square)
+    known = numpy.zeros((2, inks, len(square)))
+    if composition != SOFT_OR:
+        known = _survey(tile, scene, style)
     under = gradient[tile, colour.shape[1]].copy()  # what the gradient makes of all that lies under
     for g in range(low, high):
         i = stroke[g]
@@ -336,6 +341,7 @@ def _backward_tile(
         _nearest(ends, mine, xs, ys, filled, square, nearest, side)
         for p in range(len(square)):
             ink = _ink(square[p], side[p], width[i], flat, filled)
+            by_square[p] = 0
             if ink == 0:
                 continue
             by_ink = 0.0
@@ -351,24 +357,23 @@ def _backward_tile(
                 by_ink += by_alpha * amplitude[i, 0]
             else:
                 for c in range(inks):
-                    by_kept = _blame(
-                        amplitude[i, c] * ink, tiles[tile, c, p], known[:, c, p], g, composition
-                    )
+                    most, owner = known[0, c, p], known[1, c, p]
+                    alpha = amplitude[i, c] * ink
+                    by_kept = _blame(alpha, tiles[tile, c, p], most, owner == g, composition)
                     by_alpha = by_kept * gradient[tile, c, p]
                     by_group[g, 1 + c] += by_alpha * ink
                     by_ink += by_alpha * amplitude[i, c]
-            by_square, by_width = _slopes(square[p], side[p], width[i], flat, filled, ink)
+            slope, by_width = _slopes(square[p], side[p], width[i], flat, filled, ink)
             by_group[g, 0] += by_ink * by_width
-            x, y = xs[p % len(xs)], ys[p // len(xs)]
-            k = nearest[p]
-            _pull(ends[mine[k]], x, y, by_ink * by_square, by_piece[first[g] + k])
+            by_square[p] = by_ink * slope
+        _pull(ends, mine, xs, ys, nearest, by_square, by_piece[first[g] : first[g + 1]])
 
 
 @compiled
 def _survey(tile: int, scene: Any, style: Any) -> Any:
     """What a tile's backward pass must know beforehand, by composition.
 
-    "soft_or": nothing. "max": `[2, A, pixels]`, the largest ink and whose it is. "smooth_max": the norm, likewise.
+    "max": `[2, A, pixels]`, the largest ink and whose it is. "smooth_max": the norm, likewise.
     "over": `[groups, 1, pixels]`, the share of each group's paint that later strokes leave visible.
     """
     ends, width, amplitude, _, pieces, first, stroke, tile_first, grid = scene
@@ -376,8 +381,6 @@ def _survey(tile: int, scene: Any, style: Any) -> Any:
     low, high = tile_first[tile], tile_first[tile + 1]
     xs, ys, square, nearest, side = _sheet(tile, grid, ends)
     known = numpy.ones((high - low if composition == OVER else 2, amplitude.shape[1], len(square)))
-    if composition == SOFT_OR:
-        return known
     if composition != OVER:
         known[0], known[1] = 0, -1
     for g in range(high - 1, low - 1, -1):
@@ -399,25 +402,38 @@ def _survey(tile: int, scene: Any, style: Any) -> Any:
 
 
 @compiled
-def _blame(alpha: Any, kept: Any, known: Any, g: int, composition: int) -> Any:
+def _blame(alpha: Any, kept: Any, most: Any, owns: bool, composition: int) -> Any:
     """The derivative of the paper that is kept by one transparent ink."""
     if composition == SOFT_OR:
         return -kept / (1 - alpha)
     if composition == MAX:
-        return -1.0 if known[1] == g else 0.0
-    depth, norm = -math.log1p(-alpha), max(known[0], 1e-30)
+        return -1.0 if owns else 0.0
+    depth, norm = -math.log1p(-alpha), max(most, 1e-30)
     return -math.exp(depth - norm) * (depth / norm) ** (SHARPNESS - 1)
 
 
 @compiled
-def _pull(piece: Any, x: Any, y: Any, by_square: Any, moved: Any) -> None:
-    """Add to `moved` the gradient of a piece's ends, given that of its squared distance from (x, y)."""
-    ax, ay, dx, dy = piece[0], piece[1], piece[2] - piece[0], piece[3] - piece[1]
-    length = dx * dx + dy * dy
-    u, v = x - ax, y - ay
-    t = min(max((u * dx + v * dy) / length, 0.0), 1.0) if length > 1e-12 else 0.0
-    pull_x, pull_y = -2 * by_square * (u - t * dx), -2 * by_square * (v - t * dy)
-    moved[0] += (1 - t) * pull_x
-    moved[1] += (1 - t) * pull_y
-    moved[2] += t * pull_x
-    moved[3] += t * pull_y
+def _pull(ends: Any, mine: Any, xs: Any, ys: Any, nearest: Any, by_square: Any, moved: Any) -> None:
+    """Write into `moved [pieces, 4]` the gradient of the pieces' ends, given that of each pixel's squared distance."""
+    for k in range(len(mine)):
+        ax, ay, bx, by = ends[mine[k]]
+        dx, dy = bx - ax, by - ay
+        length = dx * dx + dy * dy
+        one, zero = ends.dtype.type(1), ends.dtype.type(0)
+        inverse = one / length if length > 1e-12 else zero
+        ix, iy = dx * inverse, dy * inverse
+        ax_sum, ay_sum, bx_sum, by_sum = zero, zero, zero, zero
+        for row in range(len(ys)):
+            v = ys[row] - ay
+            for column in range(len(xs)):
+                p = row * len(xs) + column
+                u = xs[column] - ax
+                t = min(max(u * ix + v * iy, zero), one)
+                pull = by_square[p] if nearest[p] == k else zero
+                x, y = pull * (u - t * dx), pull * (v - t * dy)
+                ax_sum += (one - t) * x
+                ay_sum += (one - t) * y
+                bx_sum += t * x
+                by_sum += t * y
+        moved[k, 0], moved[k, 1] = -2 * ax_sum, -2 * ay_sum
+        moved[k, 2], moved[k, 3] = -2 * bx_sum, -2 * by_sum
