@@ -174,7 +174,7 @@ class Registry:
             named = " and ".join(f"plugin '{c.plugin}' ({c.target})" for c in owners)
             raise UserError(f"{group} '{name}' has two owners: {named}; rename one")
         broken = "".join(f"; plugin '{b.name}' is broken: {b.error}" for b in self.broken)
-        kind = group.removesuffix("s") if group != "policies" else "policy"
+        kind = {"policies": "policy", "losses": "loss"}.get(group, group.removesuffix("s"))
         hint = suggestion(name, self.names(group))
         raise UserError(f"unknown {kind} '{name}'; {hint}{broken}")
 
