@@ -11,6 +11,7 @@ plugin = Plugin(
         "automatic": "framework.gradients.automatic:Automatic",
         "exact": "framework.gradients.exact:Exact",
         "reinforce": "framework.gradients.score_function:reinforce",
+        "vimco": "framework.gradients.score_function:vimco",
         "rloo": "framework.gradients.score_function:rloo",
         "reparameterisation": "framework.gradients.reparameterisation:reparameterisation",
         "alpha_order": "framework.gradients.alpha_order:AlphaOrder",

@@ -28,6 +28,8 @@ CHOSEN = {  # configuration key -> registry group of the component that the key 
     "scheduler": "schedulers",
 }
 
+GLOBAL = "# @package _global_"  # an experiment sets keys of every group
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 Count = Annotated[int, Field(ge=1)]
 CountOrNever = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -166,23 +168,27 @@ def forgiving(overrides: Iterable[str]) -> list[str]:
     """
     groups = config_options()
     given = ["~experiment" if o == "experiment=null" else o for o in overrides]
-    written = []
-    for override in given:
-        key, _, value = override.partition("=")
-        if key in {"hydra.run.dir", "hydra.sweep.dir"} and value[:1] not in {"'", '"'}:
-            value = value.replace(
-                "'", "\\'"
-            )  # quoted, a path may hold what Hydra's grammar does not
-            override = f"{key}='{value}'"
-        plain = key.isidentifier() or key.replace(".", "").isidentifier()
-        is_group = key in groups and not value.startswith("{")
-        if "=" in override and plain and not is_group and not key.startswith("hydra"):
-            override = f"++{override}"
-        written.append(override)
+    written = [forgiven(override, groups) for override in given]
     keys = {override.partition("=")[0].lstrip("~") for override in given}
     if "task" in keys and "experiment" not in keys:
         written.append("~experiment")
     return written
+
+
+def forgiven(override: str, groups: Mapping[str, Any]) -> str:
+    """One override as Hydra accepts it."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return override
+    if not key.strip("+~"):
+        raise UserError(f"'{override}': expected group=option or key=value")
+    if key in FOLDERS:  # quoted, a path may hold what Hydra's grammar may not
+        escaped = value.replace("'", "\\'")
+        return override if value[:1] in {"'", '"'} else f"{key}='{escaped}'"
+    if key in groups and not value.startswith("{"):  # quoted, a number is an option's name too
+        return f"{key}='{value}'" if value.replace(".", "").isdigit() else override
+    plain = key.replace(".", "").isidentifier() and not key.startswith("hydra.")
+    return f"++{override}" if plain else override
 
 
 def validate(config: Any) -> Settings:
@@ -369,6 +375,8 @@ def refuse_conflicts(choices: Mapping[str, Any]) -> None:
         if len(files) > 1:
             named = " and ".join(str(file) for file in files)
             raise UserError(f"{group}={option} is defined twice: {named}; rename one")
+        if group == "experiment" and files and GLOBAL not in files[0].read_text(encoding="utf-8"):
+            raise UserError(f"{files[0]}: without '{GLOBAL}' above, its settings would not count")
 
 
 @cache

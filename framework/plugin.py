@@ -182,11 +182,9 @@ class Registry:
 @cache
 def registry() -> Registry:
     """All plugins of this installation, found once per process."""
-    from framework.builtin import plugin as core
-
-    builtin = Found(name=core.name, origin="framework", plugin=core)
+    core = _read("framework", "framework.builtin", "plugin")
     searched = {(f.origin, f.name): f for f in _search()}  # installed twice, a plugin is found once
-    found = (builtin, *sorted(searched.values(), key=lambda f: f.name))
+    found = (core, *sorted(searched.values(), key=lambda f: f.name))
     return register(found)
 
 

@@ -89,10 +89,13 @@ class Trace:
 
     shape: tuple[int, ...]
     steps: bool = False
+    alone: bool = False  # one of several runs of one sample each
+    batch: Any = None
     draws: list[Draw] = field(default_factory=list)
     scored: list[Draw] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     penalties: list[Cost] = field(default_factory=list)
+    bounds: list[Cost] = field(default_factory=list)  # values are log weights
 
     def leading(self, value: Tensor, what: str) -> Tensor:
         """Sum `value` over the axes behind the leading ones; the result broadcasts against `shape`.
@@ -142,6 +145,7 @@ class Trace:
     def objective(self) -> Tensor:
         """The hard objective of this run: the mean over samples and batch of all costs and penalties."""
         means = [self.mean(c.value, f"cost '{c.name}'") for c in self.charges()]
+        means += [self.bound(bound).mean() for bound in self.bounds]
         return means[0] if len(means) == 1 else torch.stack(means).sum()
 
     def charges(self) -> list[Cost]:
@@ -151,9 +155,39 @@ class Trace:
             ProgramError: there are none.
         """
         terms = [*self.costs, *self.penalties]
-        if not terms:
+        if not terms and not self.bounds:
             raise ProgramError("the program charged no cost: call context.cost(value)")
         return terms
+
+    def bound(self, bound: Cost) -> Tensor:
+        """A multi-sample bound's value for each datum, `[*batch]`: -log of the samples' mean weight."""
+        weights = self.log_weights(bound)
+        return math.log(len(weights)) - weights.logsumexp(0)
+
+    def log_weights(self, bound: Cost) -> Tensor:
+        """A bound's log weights, `[n, *batch]`.
+
+        Raises:
+            ProgramError: episodes, or one of several runs of one sample: the samples are not together.
+        """
+        if self.steps or self.alone:
+            raise ProgramError(
+                f"bound '{bound.name}' is made of all samples together, which a program of episodes or in loop mode "
+                "does not run together"
+            )
+        return self.leading(bound.value, f"bound '{bound.name}'").expand(self.shape)
+
+    def refuse_bounds(self, estimator: str) -> None:
+        """For estimators that compare the samples' own costs.
+
+        Raises:
+            ProgramError: the program has a multi-sample bound, whose samples have no costs of their own.
+        """
+        if self.bounds:
+            raise ProgramError(
+                f"'{estimator}' needs each sample's own cost, and bound '{self.bounds[0].name}' is made of all samples "
+                "together; estimators that can serve it: vimco, reinforce, reparameterisation, gumbel"
+            )
 
 
 class Context:
@@ -167,12 +201,13 @@ class Context:
         shape: tuple[int, ...],
         *,
         steps: bool = False,
+        alone: bool = False,
         key: int | None = None,
         intents: dict[str, bool] | None = None,
         probing: bool = False,
     ) -> None:
         self.samples = shape[1] if steps else shape[0]
-        self.trace = Trace(shape, steps)
+        self.trace = Trace(shape, steps, alone)
         self.probing = probing
         self._rules = rules
         self._key = key
@@ -242,6 +277,13 @@ class Context:
         """Charge a cost, a scalar or `[n, *batch, ...]`, to the draws made before it and to no other."""
         position = len(self.trace.scored)
         self.trace.costs.append(Cost(name, torch.as_tensor(value), position))
+
+    def bound(self, log_weight: Tensor, name: str = "bound") -> None:
+        """Charge -log of the mean over samples of exp(log_weight) `[n, *batch, ...]`, as importance weighting does.
+
+        All draws of all samples made before it are charged with it. (Burda et al. 2016; Mnih & Rezende 2016.)
+        """
+        self.trace.bounds.append(Cost(name, log_weight, len(self.trace.scored)))
 
     def penalty(self, value: Tensor | float, name: str) -> None:
         """Add a plain differentiable term (entropy, weight decay): no draw is blamed for it."""
@@ -346,7 +388,7 @@ class Program:
         self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
     ) -> Trace:
         shape = self._leading_shape(batch, samples)
-        run = Context(rules, shape, steps=self.steps, key=key, intents=self._intents)
+        run = self._context(rules, shape, key)
         states = None if self._ran or key is not None else save_states()
         try:
             self._call(run, parameters, batch)
@@ -354,10 +396,16 @@ class Program:
             self._probe(str(site), shape, parameters, batch)
             if states is not None:
                 restore_states(states)  # finding out must not change what is drawn
-            run = Context(rules, shape, steps=self.steps, key=key, intents=self._intents)
+            run = self._context(rules, shape, key)
             self._call(run, parameters, batch)
         self._ran = True
+        run.trace.batch = batch
         return run.trace
+
+    def _context(self, rules: Rules, shape: tuple[int, ...], key: int | None) -> Context:
+        return Context(
+            rules, shape, steps=self.steps, alone=self.loop, key=key, intents=self._intents
+        )
 
     def _call(self, context: Context, parameters: Parameters, batch: Any) -> None:
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -85,7 +86,9 @@ def manifest(settings: Settings) -> Finding:
         f"import {origin}; heavy = {{'torch', 'gymnasium', 'hydra', 'matplotlib'}} & set(sys.modules); "
         "print(*sorted(heavy))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
     heavy = done.stdout.strip() or done.stderr.strip().rpartition("\n")[2]
     mend = f"import {heavy} in the task's module, not in {origin}/__init__.py" if heavy else ""
     return Finding("manifest", f"plugin '{component.plugin}' ({origin})", mend)

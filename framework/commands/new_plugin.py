@@ -8,7 +8,9 @@ folder, it is a package of its own, PATH/NAME, that is found once it is installe
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -19,6 +21,19 @@ from framework.errors import UserError
 from framework.plugin import ROOT, registry
 
 TEMPLATES = Path(__file__).with_name("template")
+NAME = re.compile("[a-z][a-z0-9_]*")
+NO_YAML_TEXT = {"null", "true", "false", "yes", "no", "on", "off"}  # `name: on` is a truth value
+IMPORTED = {
+    "Aim",
+    "Annotated",
+    "Any",
+    "Context",
+    "Field",
+    "Image",
+    "Iterator",
+    "Normal",
+    "Task",
+}  # by the template
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -41,13 +56,19 @@ def run(arguments: Sequence[str]) -> int:
 
 def check_name(name: str) -> None:
     """Refuse what is no module name, and what exists already."""
-    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
+    if not NAME.fullmatch(name) or keyword.iskeyword(name) or name in NO_YAML_TEXT:
         raise UserError(f"'{name}': expected a lower-case Python name such as my_task")
     taken = {found.name for found in registry().found} | set(registry().names("tasks"))
     for group in ("task", "experiment"):
         taken |= set(config_options().get(group, {}))
-    if name in taken:
-        raise UserError(f"'{name}' is taken by a plugin, task or experiment; choose another name")
+    if name in taken or class_name(name) in IMPORTED or importlib.util.find_spec(name):
+        raise UserError(
+            f"'{name}' is taken by a plugin, task, experiment, package or class; choose another name"
+        )
+
+
+def class_name(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
 
 
 def checkout_files(name: str) -> dict[Path, str]:
@@ -84,7 +105,7 @@ def write(files: dict[Path, str], **values: str) -> None:
     for path in files:
         if path.exists():
             raise UserError(f"{path} is there already; nothing was written")
-    title = "".join(word.capitalize() for word in values["name"].split("_"))
+    title = class_name(values["name"])
     for path, template in files.items():
         text = (TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,11 @@ With b the hard draw of a latent z, C a function of z that has a derivative, and
     g = (f(b) - C(z~)) grad log p(b) + grad C(z) - grad C(z~)
 
 is unbiased for every C. REBAR (Tucker et al. 2017) takes C = eta f(relaxed z), RELAX (Grathwohl et al. 2018) a small
-network, so that f may be a black box, and for Normal draws (b = z) the same is called LAX. The noise behind z~ may be
-coupled to that behind z so that z~ = z; then one relaxed run serves both and only their derivatives differ:
+network, so that f may be a black box, and for Normal draws (b = z) the same is called LAX. REBAR needs an f that is
+continuous between the hard values: a jump such as `b > 0.5` biases it, and no program can tell by itself.
+
+The noise behind z~ is coupled to that behind z so that z~ = z: one relaxed run serves both, and only their
+derivatives differ:
 
     Bernoulli      dz/dl - dz~/dl     = 1 - p(b) (1 - exp(-|z|))
     categorical    dz_i/dl_i - dz~_i/dl_i = exp(z_i - max z),  l = log p
@@ -195,6 +198,9 @@ class ControlVariate(Estimator):
                 "estimators that can serve it: arm, disarm (Bernoulli draws), measure_valued, reinforce, rloo"
             )
         coupling = Relaxing(self.name, self.scalars.tensors["log_temperature"].exp(), self.relaxed)
+        extras: dict[str, Tensor | float] = {"temperature": coupling.temperature.detach()}
+        if self.relaxed:
+            extras["eta"] = self.scalars.tensors["eta"].detach().clone()
         (played,) = play_layers(
             program, parameters, batch, coupling, self.samples, partners=self.relaxed
         )
@@ -212,7 +218,7 @@ class ControlVariate(Estimator):
             objective=played.objective.detach(),
             evaluations=played.evaluations,
             biased=False,
-            extras={name: tensor.detach().clone() for name, tensor in self.scalars.tensors.items()},
+            extras=extras,
         )
 
     def parts(self, played: Played, groups: Sequence[Softened]) -> list[list[Part]]:

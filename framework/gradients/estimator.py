@@ -40,7 +40,7 @@ class Estimate:
 class Estimator(ABC):
     """A way to obtain the gradient of a program's objective."""
 
-    replays: ClassVar[bool] = False  # serves draws made earlier, such as recorded episodes
+    replays: bool = False  # serves draws made earlier, such as recorded episodes
     differentiates_costs: ClassVar[bool] = (
         True  # needs the costs' own derivatives; False: values are enough
     )

@@ -27,7 +27,7 @@ from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_obj
 from framework.gradients.reparameterisation import Reparameterisation
 from framework.gradients.score_function import ScoreFunction
 from framework.gradients.support import Support, Supports, refuse_without_support
-from framework.gradients.surrogate import Baseline, add, average, surrogate
+from framework.gradients.surrogate import Baseline, Known, add, average, surrogate
 from framework.gradients.tree import Leaf, Tree
 from framework.program import Parameters, Program, Rule, Trace
 from framework.relaxed import smoothing
@@ -240,7 +240,7 @@ class OtherSamples:
         self.weights = weights * copies
         self.copies = copies
 
-    def __call__(self, site: str, returns: Tensor, axis: int) -> Tensor:
+    def __call__(self, site: str, returns: Tensor, axis: int, known: Known) -> Tensor:
         weighted = torch.where(self.weights > 0, self.weights * returns, 0.0)
         sums = weighted.unflatten(0, (-1, self.copies)).sum(0)  # [copies, *batch]
         others: Tensor = (sums.sum(0) - sums) / (self.copies - 1)
@@ -249,7 +249,7 @@ class OtherSamples:
 
 def level(value: float) -> Baseline:
     """The same baseline everywhere."""
-    return lambda site, returns, axis: value
+    return lambda site, returns, axis, known: value
 
 
 def charged(leaf: Leaf) -> float:

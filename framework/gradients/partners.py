@@ -122,6 +122,8 @@ class FirstRun:
         if not self.paired:
             return value
         if layer == 0:
+            if carried and not alike([p[self.samples :] for p in given], own):
+                raise own_randomness(record, self.coupling)
             both = torch.cat((value, self.coupling.partner(record)))
             if self.coupling.relaxes:
                 record.leaf = both.requires_grad_()
@@ -221,11 +223,7 @@ class Replay:
         now = record.family.parameters(base_of(distribution))
         if record.carried:
             now = tuple(p[block * self.samples : (block + 1) * self.samples] for p in now)
-        same = (
-            torch.allclose(a, b, 1e-3, 1e-5, equal_nan=True)
-            for a, b in zip(now, record.parameters, strict=True)
-        )
-        if not all(same):
+        if not alike(now, record.parameters):
             raise own_randomness(record, self.coupling)
 
 
@@ -391,9 +389,8 @@ def pick(costs: Sequence[Tensor], block: int) -> list[Tensor]:
 
 def objective(trace: Trace, blocks: int) -> Tensor:
     """All costs and penalties of each sample and datum, `[blocks, n, *batch]`."""
-    trace.objective()  # refuses a program without costs
-    terms = [*trace.costs, *trace.penalties]
-    led = [spread(trace, term, blocks) for term in terms]
+    trace.refuse_bounds("a coupling of runs")
+    led = [spread(trace, term, blocks) for term in trace.charges()]
     return led[0] if len(led) == 1 else torch.stack(led).sum(0)
 
 
@@ -406,6 +403,12 @@ def spread(trace: Trace, cost: Cost, blocks: int) -> Tensor:
 def repeat(value: Tensor, times: int) -> Tensor:
     """`[n, ...]` -> `[times * n, ...]`."""
     return value if times == 1 else torch.cat([value] * times)
+
+
+def alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether parameters are the same but for rounding."""
+    pairs = zip(some, others, strict=True)
+    return all(torch.allclose(a, b, 1e-3, 1e-5, equal_nan=True) for a, b in pairs)
 
 
 def own_randomness(record: Record, coupling: Coupling) -> ProgramError:

@@ -143,8 +143,8 @@ def reference(
     batch: Any,
     *,
     seed: int,
-    samples: int = 256,
-    repeats: int = 16,
+    samples: int = 512,
+    repeats: int = 8,
 ) -> Reference | None:
     """The gradient by enumeration where that is feasible, else by a large unbiased sample of the score function.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -16,9 +16,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.errors import ProgramError
+from framework.gradients.bound import without_each
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
+from framework.gradients.learned_baseline import Learned
 from framework.gradients.rules import SiteRules, Sites
-from framework.gradients.surrogate import Baseline, surrogate
+from framework.gradients.surrogate import Baseline, Known, surrogate
 from framework.program import Parameters, Program, Rule
 from framework.relaxed import smoothing
 
@@ -40,11 +42,14 @@ class ScoreFunction:
 class LeaveOneOut:
     """Each sample's return is compared with the mean of the others': b_i = mean over j != i of R_j."""
 
-    def __call__(self, site: str, returns: Tensor, axis: int) -> Tensor:
+    def __call__(self, site: str, returns: Tensor, axis: int, known: Known | None = None) -> Tensor:
         samples = returns.shape[axis]
         if samples < 2:
             return torch.zeros_like(returns)
         return (returns.sum(axis, keepdim=True) - returns) / (samples - 1)
+
+    def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor:
+        return without_each(log_weights)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -63,7 +68,7 @@ class MovingAverage:
         self.means: dict[str, Tensor] = {}
         self.calls: dict[str, int] = {}
 
-    def __call__(self, site: str, returns: Tensor, axis: int) -> Tensor:
+    def __call__(self, site: str, returns: Tensor, axis: int, known: Known | None = None) -> Tensor:
         latest = returns.mean(dim=list(range(axis, returns.dim())))  # [] or [T]
         calls = self.calls.get(site, 0)
         mean, latest = longest(self.means.get(site, torch.zeros_like(latest)), latest)
@@ -73,6 +78,9 @@ class MovingAverage:
         self.means[site] = self.decay * mean + (1 - self.decay) * latest
         self.calls[site] = calls + 1
         return baseline[: returns.shape[0]].unsqueeze(1) if axis else baseline
+
+    def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor:
+        return self(site, value.expand(log_weights.shape), 0)
 
     def state_dict(self) -> dict[str, Any]:
         return {"means": dict(self.means), "calls": dict(self.calls)}
@@ -99,16 +107,15 @@ class Mixed(SurrogateEstimator):
         baseline: what returns are compared with.
     """
 
-    replays: ClassVar[bool] = True
-
     def __init__(
         self,
         rule: Rule,
         samples: int,
         sites: Sites | None = None,
-        baseline: LeaveOneOut | MovingAverage | None = None,
+        baseline: LeaveOneOut | MovingAverage | Learned | None = None,
     ) -> None:
         self.rules = SiteRules(rule, sites)
+        self.replays = rule.scored  # a draw made earlier has a log-probability and no path
         self.calls = 0
         self.samples = samples
         self.baseline: Baseline | None = baseline
@@ -170,15 +177,26 @@ def off_support(rules: SiteRules) -> Iterator[None]:
 def reinforce(
     *,
     samples: Samples = 16,
-    baseline: Literal["none", "moving_average"] = "moving_average",
+    baseline: Literal["none", "moving_average", "learned"] = "moving_average",
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.9,
+    hidden: Annotated[int, Field(ge=1)] = 32,
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-2,
     sites: dict[str, Any] | None = None,
 ) -> Mixed:
-    """REINFORCE averaged over many samples or episodes, with a moving-average baseline or none."""
-    average = MovingAverage(decay) if baseline == "moving_average" else None
-    return Mixed(ScoreFunction(), samples, sites, average)
+    """REINFORCE averaged over many samples or episodes; baseline: a moving average, a learned network, or none."""
+    chosen: MovingAverage | Learned | None = None
+    if baseline == "moving_average":
+        chosen = MovingAverage(decay)
+    elif baseline == "learned":
+        chosen = Learned(hidden, learning_rate)
+    return Mixed(ScoreFunction(), samples, sites, chosen)
 
 
 def rloo(*, samples: Samples = 16, sites: dict[str, Any] | None = None) -> Mixed:
     """REINFORCE where each sample's baseline is the mean of the others (leave-one-out)."""
     return Mixed(ScoreFunction(), samples, sites, LeaveOneOut())
+
+
+def vimco(*, samples: Samples = 16, sites: dict[str, Any] | None = None) -> Mixed:
+    """Leave-one-out for multi-sample bounds (`context.bound`); elsewhere the same as rloo."""
+    return rloo(samples=samples, sites=sites)

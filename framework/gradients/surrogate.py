@@ -11,22 +11,37 @@ costs behind segment j: a cost is charged to earlier draws only. (Foerster et al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from framework.program import Draw, Trace
+from framework.gradients.bound import surrogate_of_bound
+from framework.program import Cost, Draw, Trace, leaves
+
+Known = Callable[[], Tensor]
 
 
 class Baseline(Protocol):
     """What a return is compared with, so that luck common to all samples earns no credit."""
 
-    def __call__(self, site: str, returns: Tensor, axis: int) -> Tensor | float:
-        """A baseline for `returns`, whose sample axis is `axis`; must not depend on the sample it serves."""
+    def __call__(self, site: str, returns: Tensor, axis: int, known: Known) -> Tensor | float:
+        """A baseline for `returns`, whose sample axis is `axis`; must not depend on the draw it serves.
+
+        `known()` tells what was known before the draw, `[*returns' shape, inputs]`.
+        """
+
+
+@runtime_checkable
+class BoundBaseline(Baseline, Protocol):
+    """A baseline that serves multi-sample bounds, too."""
+
+    def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor | float:
+        """A baseline for a bound of value `[*batch]` over log weights `[n, *batch]`, for each sample."""
 
 
 @dataclass(eq=False, slots=True)
@@ -39,6 +54,7 @@ class Segment:
         own: (log-probability, baseline) of the draws that brought a baseline.
         cost: what is charged right behind the segment.
         returns: all that is charged behind the segment, detached.
+        trace, first: where it stands: its trace and its first draw.
     """
 
     site: str
@@ -46,6 +62,24 @@ class Segment:
     own: list[tuple[Tensor, Tensor]]
     cost: Tensor
     returns: Tensor
+    trace: Trace
+    first: Draw
+
+    @property
+    def known(self) -> Tensor:
+        """What was known before the segment, `[*shape, inputs]`: a 1, the batch's first tensor, the earlier draws."""
+        shape = self.trace.shape
+        data = data_of(self.trace)
+        parts = [torch.ones(*shape, 1, device=self.cost.device), *([] if data is None else [data])]
+        for draw in () if self.trace.steps else self.trace.draws:
+            if draw is self.first:
+                break
+            if draw.value.shape[: len(shape)] == shape:
+                parts.append(draw.value.detach().reshape(*shape, -1))
+            elif draw.value.shape[:1] == shape[:1]:  # shared by the batch
+                wide = draw.value.detach().reshape(shape[0], *[1] * (len(shape) - 1), -1)
+                parts.append(wide.expand(*shape, -1))
+        return torch.cat([part.to(torch.float32) for part in parts], -1)
 
     def total(self) -> Tensor:
         """The log-probability of all draws of the segment."""
@@ -86,8 +120,24 @@ def surrogate(
             if segment.log_prob is not None and value is not None:
                 terms.append((1 - box(segment.log_prob)) * value)
             terms += [(1 - box(log_prob)) * b for log_prob, b in segment.own]
-        losses.append(add([*blameless(trace, weights), *average(terms, trace, weights)]))
+        if weights is not None:
+            trace.refuse_bounds("exact")
+        bounds = [term for b in trace.bounds for term in bound_terms(trace, b, baseline)]
+        losses.append(add([*blameless(trace, weights), *average(terms, trace, weights), *bounds]))
     return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+
+def bound_terms(trace: Trace, bound: Cost, baseline: Baseline | None) -> list[Tensor]:
+    """A multi-sample bound's part of the surrogate: all draws before it are charged with it."""
+    if not bound.position:
+        return surrogate_of_bound(trace, bound, None, None)
+    log_prob = segment_of(trace, trace.scored[: bound.position], bound.value).total()
+    value: Tensor | None = None
+    if isinstance(baseline, BoundBaseline):
+        weights = trace.log_weights(bound).detach()
+        found = baseline.of_bound(bound.name, weights, trace.bound(bound).detach())
+        value = torch.as_tensor(found, device=weights.device)
+    return surrogate_of_bound(trace, bound, log_prob, value)
 
 
 def blameless(trace: Trace, weights: Tensor | None) -> list[Tensor]:
@@ -138,7 +188,27 @@ def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor) -> Segment:
             served.append(log_prob)
         else:
             own.append((log_prob, draw.baseline.detach()))
-    return Segment(draws[0].name, add(served) if served else None, own, cost, cost)
+    log_probs = add(served) if served else None
+    return Segment(draws[0].name, log_probs, own, cost, cost, trace, draws[0])
+
+
+def known_before(group: Sequence[Segment], axis: int) -> Tensor:
+    """What was known before the segments of one site, runs of one sample stacked."""
+    return torch.cat([segment.known for segment in group], axis)
+
+
+def data_of(trace: Trace) -> Tensor | None:
+    """The batch's first tensor, flat for each datum or step, `[*shape, inputs]`; None where the batch is no data."""
+    data = next(leaves(trace.batch), None)
+    if data is None:
+        return None
+    data = data.detach()
+    if trace.steps:
+        return data.reshape(*trace.shape, -1)
+    batch = trace.shape[1:]
+    if not batch or data.shape[: len(batch)] != batch:
+        return None
+    return data.reshape(*batch, -1).expand(*trace.shape, -1)
 
 
 def baselines(
@@ -156,7 +226,7 @@ def baselines(
         returns = (
             torch.cat([s.returns for s in group], axis) if len(group) > 1 else group[0].returns
         )
-        found = torch.as_tensor(baseline(site, returns, axis))
+        found = torch.as_tensor(baseline(site, returns, axis, partial(known_before, group, axis)))
         sharing = len(group) > 1 and found.dim() > 0  # runs of one sample each, stacked
         for i, segment in enumerate(group):
             compared[id(segment)] = found[i : i + 1] if sharing else found

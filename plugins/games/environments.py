@@ -24,8 +24,9 @@ def make_vector(environment: str, count: int) -> VectorEnv[Any, Any, Any]:
     check_name(environment)
     try:
         vector = gymnasium.make_vec(environment, num_envs=count, vectorization_mode=None)
-    except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
-        raise UserError(f"environment '{environment}': {error}") from None
+    except (gymnasium.error.Error, ImportError) as error:
+        told = str(error).partition("\n")[0]
+        raise UserError(f"task.environment = '{environment}': {told}") from None
     mode = autoreset_mode(vector)
     if mode not in set(AutoresetMode):
         raise UserError(f"environment '{environment}': unknown autoreset mode {mode!r}")
@@ -40,7 +41,7 @@ def make_drawn(environment: str) -> gymnasium.Env[Any, Any] | None:
     )  # pixels need no window, nor a display to open it on
     try:
         drawn = gymnasium.make(environment, render_mode="rgb_array")
-    except (gymnasium.error.Error, ModuleNotFoundError):
+    except (gymnasium.error.Error, ImportError):
         return None
     return drawn if drawn.render_mode == "rgb_array" else None
 

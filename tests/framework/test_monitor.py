@@ -167,6 +167,15 @@ def test_after_a_resume_no_step_is_there_twice(tmp_path):
     assert [(r["step"], r["train/objective"]) for r in records(tmp_path)] == expected
 
 
+def test_a_run_that_begins_anew_shows_nothing_of_what_was_before(tmp_path):
+    for factor in (1, 10):
+        begun = monitor(tmp_path)
+        begun.scalars(1, {"train/objective": factor})
+        begun.close()
+    assert [(e.step, e.value) for e in events(tmp_path).Scalars("train/objective")] == [(1, 10)]
+    assert [(r["step"], r["train/objective"]) for r in records(tmp_path)] == [(1, 10)]
+
+
 def test_a_record_that_was_cut_off_is_dropped_on_resume(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "train/obj')
     monitor(tmp_path, start=2).close()

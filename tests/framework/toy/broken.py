@@ -56,14 +56,14 @@ class Forgetful(Sound):
         super().__init__()
         self.count = 0
 
-    def batches(self, program: Program, seed: int, start: int) -> Iterator[int]:
+    def batches(self, program: Program, seed: int, start: int) -> Iterator[None]:
         while True:
             self.count += 1
-            yield self.count
+            yield None
 
-    def objective(self, context: Context, batch: int) -> None:
+    def objective(self, context: Context, batch: Any) -> None:
         super().objective(context, batch)
-        context.cost(batch * self.model.value)
+        context.cost((1.0 if self.count <= 2 else 2.0) * self.model.value)
 
 
 class Infinite(Sound):

@@ -1,0 +1,51 @@
+"""diffobj check: a sound task passes, and each broken promise is found and named."""
+
+import re
+
+import pytest
+
+from tests.runs import Diffobj
+
+SGD = ("optimizer=sgd", "optimizer.learning_rate=1e-3")
+
+
+def findings(out: str) -> dict[str, str]:
+    """`ok` or `MEND` for each check."""
+    marks = re.findall(r"^(ok|MEND) +(\w+)", out, flags=re.MULTILINE)
+    return {what: mark for mark, what in marks}
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "reparameterisation", "spsa"])
+def test_the_javelin_is_found_sound(diffobj: Diffobj, estimator, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = diffobj("check", "experiment=javelin", f"estimator={estimator}")
+    assert outcome.status == 0, outcome.out
+    names = ["manifest", "objective", "evaluation", "show", "gradient", "resume", "speed"]
+    assert findings(outcome.out) == dict.fromkeys(names, "ok")
+    assert outcome.out.splitlines()[-1] == "javelin: all is well"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "what", "said"),
+    [
+        ("detached", "gradient", "a draw detached"),
+        ("unkeyed", "objective", "twice the same seed gives different values"),
+        ("forgetful", "resume", "save what the objective remembers in state_dict"),
+        ("infinite", "objective", "the objective or its gradient is not finite"),
+        ("headless", "evaluation", "add the headline metric 'accuracy'"),
+        ("still", "objective", "no parameter has a gradient"),
+    ],
+)
+def test_a_broken_promise_is_found_and_named(toy, diffobj: Diffobj, task, what, said):
+    estimator = "rloo" if task == "detached" else "reparameterisation"
+    outcome = diffobj("check", f"task=toy_{task}", f"estimator={estimator}", *SGD)
+    assert outcome.status == 1, outcome.out
+    assert findings(outcome.out)[what] == "MEND"
+    assert said in outcome.out
+    assert outcome.out.splitlines()[-1] == f"{task}: 1 to mend"
+
+
+def test_a_task_with_data_workers_and_dropout_is_sound(toy, diffobj: Diffobj):
+    outcome = diffobj("check", "experiment=toy", "task.workers=1", "task.layers=plain")
+    assert outcome.status == 0, outcome.out

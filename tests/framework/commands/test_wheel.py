@@ -1,0 +1,74 @@
+"""The wheel works as well as the checkout: it carries code, configurations and templates, and nothing else."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from framework.plugin import ROOT
+from tests.runs import python, result
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the sources and unpacked as an installer would."""
+    place: Path = tmp_path_factory.mktemp("wheel")
+    source = place / "source"
+    ignored = shutil.ignore_patterns("__pycache__", ".*", "outputs", "multirun", "build", "dist")
+    source.mkdir()
+    for name in ("framework", "plugins", "configs", "tests", "experiments"):
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (wheel,) = place.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(place / "site")
+    return place / "site"
+
+
+def names(folder: Path, suffix: str) -> set[str]:
+    return {
+        p.relative_to(folder).as_posix()
+        for top in ("framework", "plugins", "configs")
+        for p in (folder / top).rglob(f"*{suffix}")
+    }
+
+
+def test_configurations_manifests_and_templates_travel_and_tests_stay(unpacked):
+    for suffix in (".py", ".yaml", ".txt", ".md"):
+        assert names(unpacked, suffix) == names(ROOT, suffix)
+    tops = {p.name for p in unpacked.iterdir() if not p.name.endswith(".dist-info")}
+    assert tops == {"framework", "plugins", "configs"}
+
+
+def test_the_command_is_declared(unpacked):
+    (points,) = unpacked.glob("*.dist-info/entry_points.txt")
+    assert "diffobj = framework.commands.main:main" in points.read_text()
+
+
+def test_it_trains_and_writes_plugins_from_an_empty_folder(unpacked, tmp_path):
+    code = """
+import sys
+import framework
+from framework.commands.main import main
+
+assert framework.__file__.startswith(sys.argv[1]), framework.__file__
+for arguments in (["plugins"], ["new-plugin", "my_task"], sys.argv[2:]):
+    try:
+        main(arguments)
+    except SystemExit as exit:
+        assert not exit.code, (arguments, exit.code)
+"""
+    options = ["train", "experiment=javelin", "trainer.steps=20", "monitor.tensorboard=false"]
+    process = python("-c", code, str(unpacked), *options, cwd=tmp_path, path=str(unpacked))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    folder = Path(out.splitlines()[-1])
+    assert folder.parent == tmp_path / "outputs" / "javelin"
+    assert result(folder)["metrics"]["angle_degrees"] > 21
+    assert (tmp_path / "my_task" / "my_task" / "task.py").is_file()

@@ -1,0 +1,104 @@
+"""The learned baseline: unbiased while it learns, better than a moving average where something is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.distributions import Bernoulli
+
+import framework
+from framework.gradients.estimate import make_estimator
+from framework.randomness import seeded
+from tests.framework.gradients.problems import PROBLEMS, Problem, assert_unbiased, gradients
+
+DATA = torch.linspace(-2, 2, 8).unsqueeze(1)
+
+
+def program(context, parameters, batch):
+    """Each datum has a return of its own that is known beforehand, and a coin that adds a little."""
+    coin = context.sample("coin", Bernoulli(logits=parameters["theta"].expand(len(batch))))
+    context.cost(10 * batch.squeeze(1) ** 2 + coin)
+
+
+KNOWN = Problem(
+    "known",
+    framework.Program(program, batch_axes=1),
+    {"theta": torch.tensor(0.3)},
+    lambda p: 10 * (DATA**2).mean() + p["theta"].sigmoid(),
+    "finite",
+    DATA,
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two_layers",
+        "small_decision_process",
+        "coin_for_each_datum",
+        "poisson",
+        "random_length_loop",
+    ],
+)
+def test_it_never_biases_the_gradient(name):
+    problem = PROBLEMS[name]
+    repeats, samples = (40, 32) if problem.program.loop else (200, 64)
+    found = gradients(
+        problem,
+        "reinforce",
+        repeats=repeats,
+        samples=samples,
+        baseline="learned",
+        learning_rate=0.05,
+    )
+    assert_unbiased(found, problem.gradients())
+
+
+def test_it_learns_what_the_data_tells_about_the_return():
+    moving = gradients(KNOWN, "reinforce", repeats=800, samples=4)["theta"]
+    learned = gradients(
+        KNOWN, "reinforce", repeats=800, samples=4, baseline="learned", learning_rate=0.03
+    )["theta"]
+    assert_unbiased({"theta": learned}, KNOWN.gradients())
+    assert learned[400:].var() < 0.05 * moving[400:].var()
+
+
+def test_it_serves_episodes_by_their_observations():
+    observations = torch.tensor([[[0.0], [5.0]], [[1.0], [6.0]]])  # [T, N, 1]
+    actions = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+
+    def episodes(context, parameters, batch):
+        context.observe("action", Bernoulli(logits=parameters["theta"].expand(2, 2)), actions)
+        context.cost(batch.squeeze(-1))
+
+    steps = framework.Program(episodes, steps=True)
+    options = {"baseline": "learned", "learning_rate": 0.05}
+    estimator = make_estimator("reinforce", None, options)
+    parameters = {"theta": torch.zeros((), requires_grad=True)}
+    for _ in range(600):
+        parameters["theta"].grad = None
+        estimator.backward(steps, parameters, observations)
+    gradient = parameters["theta"].grad
+    assert gradient is not None
+    assert abs(gradient.item()) < 0.1, "returns are known from the observations: no credit is left"
+
+
+def test_it_resumes_with_the_same_bits():
+    problem = PROBLEMS["two_layers"]
+    parameters = {name: p.clone().requires_grad_() for name, p in problem.parameters.items()}
+
+    def go_on(estimator, times):
+        with seeded(3):
+            for _ in range(times):
+                for p in parameters.values():
+                    p.grad = None
+                estimator.backward(problem.program, parameters)
+        gradient = parameters["first"].grad
+        assert gradient is not None
+        return gradient.clone()
+
+    first = make_estimator("reinforce", 8, {"baseline": "learned"})
+    go_on(first, 5)
+    second = make_estimator("reinforce", 8, {"baseline": "learned"})
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(go_on(first, 4), go_on(second, 4))
