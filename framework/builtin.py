@@ -28,6 +28,10 @@ plugin = Plugin(
         "finite_difference": "framework.gradients.numerical:FiniteDifference",
         "spsa": "framework.gradients.numerical:SPSA",
         "evolution_strategies": "framework.gradients.numerical:EvolutionStrategies",
+        "a2c": "framework.gradients.actor_critic:A2C",
+        "ppo": "framework.gradients.proximal:PPO",
+        "vtrace": "framework.gradients.actor_critic:VTrace",
+        "upgo": "framework.gradients.actor_critic:UPGO",
         "forward_gradient": "framework.gradients.forward:ForwardGradient",
     },
     rules={

@@ -168,10 +168,12 @@ def forgiving(overrides: Iterable[str]) -> list[str]:
     """
     groups = config_options()
     given = ["~experiment" if o == "experiment=null" else o for o in overrides]
-    written = [forgiven(override, groups) for override in given]
     keys = {override.partition("=")[0].lstrip("~") for override in given}
     if "task" in keys and "experiment" not in keys:
-        written.append("~experiment")
+        given.append("~experiment")
+    written = [forgiven(override, groups) for override in given]
+    if "~experiment" in given:
+        written.append("learning=none")  # what suits an estimator in an experiment goes with it
     return written
 
 

@@ -84,6 +84,32 @@ class Cost:
 
 
 @dataclass(eq=False, slots=True)
+class Prediction:
+    """What a program predicts of recorded steps, `[T, N]` each; see `Context.value`."""
+
+    value: Tensor
+    following: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    behaviour: Tensor | None
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """How recorded steps are to be handed to an estimator that reads value predictions.
+
+    Such an estimator needs no whole episodes: a record of fixed length will do, whatever begins and ends in it.
+
+    Attributes:
+        epochs: how often each record is gone through.
+        minibatches: into how many parts its games are divided, anew in each epoch; each part is one batch.
+    """
+
+    epochs: int = 1
+    minibatches: int = 1
+
+
+@dataclass(eq=False, slots=True)
 class Trace:
     """What one run of a program did. `shape` is the leading shape: `[n, *batch]`, or `[T, n]` for episodes."""
 
@@ -95,6 +121,7 @@ class Trace:
     scored: list[Draw] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     penalties: list[Cost] = field(default_factory=list)
+    prediction: Prediction | None = None
     bounds: list[Cost] = field(default_factory=list)  # values are log weights
 
     def leading(self, value: Tensor, what: str) -> Tensor:
@@ -289,6 +316,42 @@ class Context:
         """Add a plain differentiable term (entropy, weight decay): no draw is blamed for it."""
         self.trace.penalties.append(Cost(name, torch.as_tensor(value), 0))
 
+    def value(
+        self,
+        prediction: Tensor,
+        following: Tensor,
+        *,
+        terminated: Tensor,
+        truncated: Tensor,
+        behaviour: Tensor | None = None,
+    ) -> None:
+        """Tell what return the program predicts of recorded steps: minus the discounted cost still to come.
+
+        Actor-critic estimators learn the prediction and build advantages from it; the others do not read it.
+
+        Args:
+            prediction: `[T, N]`, from what was known before each step; differentiable.
+            following: `[T, N]`, from what each step led to, before any reset. At a truncated step that is the
+                episode's last observation; at a terminated one it is not read.
+            terminated: `[T, N]`, the step ended the episode and nothing comes any more.
+            truncated: `[T, N]`, the episode was cut off behind the step, though it would have gone on.
+            behaviour: `[T, N]`, the prediction that was made when the steps were recorded.
+
+        Raises:
+            ProgramError: another shape, a second call, or a program that holds no recorded steps.
+        """
+        if self.trace.prediction is not None:
+            raise ProgramError("context.value was called twice; a program predicts one return")
+        for name, given in (("prediction", prediction), ("following", following)):
+            if not self.trace.steps or tuple(given.shape) != self.trace.shape:
+                expected = list(self.trace.shape) if self.trace.steps else "recorded steps [T, N]"
+                raise ProgramError(
+                    f"context.value: {name} has shape {list(given.shape)}; expected {expected}"
+                )
+        self.trace.prediction = Prediction(
+            prediction, following.detach(), terminated, truncated, behaviour
+        )
+
     def black_box(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Call a function through which no gradient passes.
 
@@ -347,12 +410,14 @@ class Program:
         loop: run with one sample, n times: for `.item()`, branches on drawn values, NumPy, games.
         steps: the batch holds recorded episodes; draws and costs are `[T, n, ...]`, n is the number of episodes, and
             a cost at step t is charged to the draws of steps up to t.
+        rollouts: the records are of fixed length, to be used so often; None: whole episodes, used once.
     """
 
     function: Function
     batch_axes: int = 0
     loop: bool = False
     steps: bool = False
+    rollouts: Rollouts | None = None
     _intents: dict[str, bool] = field(default_factory=dict, repr=False)
     _ran: bool = field(default=False, repr=False)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from framework.gradients.estimator import Estimator
 from framework.media import Media
-from framework.program import Context, Parameters, Plain, Program, placed
+from framework.program import Context, Parameters, Plain, Program, Rollouts, placed
 from framework.randomness import seeded
 
 
@@ -80,7 +80,9 @@ class Task(ABC):
     def device(self) -> torch.device:
         return next(iter(self.parameters.values())).device
 
-    def as_program(self, objective: Any, *, steps: bool = False) -> Program:
+    def as_program(
+        self, objective: Any, *, steps: bool = False, rollouts: Rollouts | None = None
+    ) -> Program:
         """An objective of this task as a program: given parameters are placed into the model for each call."""
 
         def function(context: Context, parameters: Parameters, batch: Any) -> None:
@@ -90,4 +92,6 @@ class Task(ABC):
             with placed(self.model, parameters):
                 objective(context, batch)
 
-        return Program(function, batch_axes=self.batch_axes, loop=self.loop, steps=steps)
+        return Program(
+            function, batch_axes=self.batch_axes, loop=self.loop, steps=steps, rollouts=rollouts
+        )

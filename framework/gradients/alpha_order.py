@@ -17,6 +17,7 @@ estimate is declared biased. First derivatives only.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Annotated, Any
 
@@ -35,7 +36,7 @@ from framework.gradients.estimator import (
 )
 from framework.gradients.reparameterisation import Reparameterisation
 from framework.gradients.score_function import Mixed, rloo
-from framework.program import Parameters, Program
+from framework.program import Context, Parameters, Program
 
 
 class Path(Reparameterisation):
@@ -92,9 +93,15 @@ class AlphaOrder(Estimator):
                 "'alpha_order' needs to play the episodes itself, and the program holds recorded ones; "
                 "estimators that can serve it: reinforce, rloo"
             )
+
+        def function(context: Context, parameters: Parameters, batch: Any) -> None:
+            program.function(context, parameters, batch)
+            context.trace.refuse_bounds("alpha_order")  # groups have fewer samples than the bound
+
+        told = replace(program, function=function)
         estimates: list[Estimate] = []
-        first = self.sampled(self.first, program, parameters, batch, estimates)
-        zeroth = self.sampled(self.zeroth, program, parameters, batch, estimates)
+        first = self.sampled(self.first, told, parameters, batch, estimates)
+        zeroth = self.sampled(self.zeroth, told, parameters, batch, estimates)
         share, v1, v0 = self.weigh(first, zeroth)
         mixed = zeroth.mean(0)
         if share > 0:  # a first order that is not finite must not touch the rest

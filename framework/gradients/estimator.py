@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from framework.errors import ProgramError
-from framework.program import Parameters, Program
+from framework.program import Parameters, Program, Rollouts
 
 
 @dataclass(kw_only=True)
@@ -41,6 +41,7 @@ class Estimator(ABC):
     """A way to obtain the gradient of a program's objective."""
 
     replays: bool = False  # serves draws made earlier, such as recorded episodes
+    rollouts: Rollouts | None = None  # wants recorded steps with value predictions, used so often
     differentiates_costs: ClassVar[bool] = (
         True  # needs the costs' own derivatives; False: values are enough
     )

@@ -4,6 +4,17 @@ from framework.plugin import Plugin
 
 plugin = Plugin(
     name="games",
-    summary="Agents that learn to play: any gymnasium environment with a discrete choice of actions.",
+    summary="Agents that learn to play: games in torch and any environment of gymnasium.",
     tasks={"game": "plugins.games.task:Game"},
+    environments={
+        "cart_pole": "plugins.games.environments.cart_pole:CartPole",
+        "cart_pole_smooth": "plugins.games.environments.cart_pole:SmoothCartPole",
+        "pendulum": "plugins.games.environments.pendulum:Pendulum",
+        "acrobot": "plugins.games.environments.acrobot:Acrobot",
+        "mountain_car": "plugins.games.environments.mountain_car:MountainCar",
+        "key_door": "plugins.games.environments.key_door:KeyDoor",
+        "snake": "plugins.games.environments.snake:Snake",
+        "bricks": "plugins.games.environments.bricks:Bricks",
+        "gold_rush": "plugins.games.environments.gold_rush:GoldRush",
+    },
 )

@@ -1,30 +1,46 @@
-"""Playing a game: maximise the expected return of whole episodes."""
+"""Playing a game: maximise the expected return, by whole episodes or by rollouts, whatever the estimator needs."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy
 import torch
-from gymnasium.vector import VectorEnv
 from pydantic import Field
 from torch import Tensor
 
 from framework import Context, Estimator, Image, Program, Task, Video
-from framework.randomness import fresh_key, key
-from plugins.games.environments import make_drawn, make_vector
-from plugins.games.episodes import Episodes, play, record
+from framework.program import Rollouts
+from framework.randomness import fresh_key, generator, key, seeded
+from plugins.games.environments.games import Games, Observation
+from plugins.games.environments.making import make_games
 from plugins.games.plot import returns_over_training
-from plugins.games.policy import MultilayerPolicy
+from plugins.games.policies import bodies, memory
+from plugins.games.policies.actions import Continuous
+from plugins.games.policies.agent import Agent
+from plugins.games.policies.normalisation import Normaliser
+from plugins.games.rollouts import (
+    Finished,
+    Position,
+    Record,
+    Storage,
+    begin,
+    play,
+    record,
+    record_episodes,
+)
 
 Count = Annotated[int, Field(ge=1)]
+RECENT = 100  # episodes over which returns are averaged for the log
 
 
 class Game(Task):
-    """Play any gymnasium environment with a discrete choice of actions."""
+    """Play a game: one in torch or any gymnasium environment."""
 
+    model: Agent
     headline: ClassVar[str] = "return_mean"
     goal: ClassVar[Literal["min", "max"]] = "max"
 
@@ -33,76 +49,189 @@ class Game(Task):
         *,
         environment: str,
         games: Count = 64,
-        hidden: list[Count] = [64],  # noqa: B006  (a schema's default, never changed)
+        rollout_steps: Count = 32,
+        hidden: Annotated[list[Count], Field(min_length=1)] = [64],  # noqa: B006  (a schema's default)
+        encoder: bodies.Kind = "auto",
+        shared: bool = False,
+        see: list[Annotated[int, Field(ge=0)]] | None = None,
+        memory: memory.Kind = "none",
+        memory_width: Count = 64,
+        continuous: Continuous = "clipped",
+        log_spread: float = 0.0,
+        normalise_observations: bool = False,
+        reward_scale: Annotated[float, Field(gt=0)] = 1.0,
         evaluation_episodes: Count = 100,
         video_frames: Count = 500,
     ) -> None:
         self.environment = environment
         self.games = games
+        self.rollout_steps = rollout_steps
+        self.reward_scale = reward_scale
         self.evaluation_episodes = evaluation_episodes
         self.video_frames = video_frames
-        self.vectors: dict[int, VectorEnv[Any, Any, Any]] = {}
-        vector = self.vector(games)
-        self.model = MultilayerPolicy(
-            vector.single_observation_space, vector.single_action_space, hidden
+        self.vectors: dict[tuple[str, int], Games] = {}
+        vector = make_games(environment, 1)
+        self.model = Agent(
+            vector.observation_space,
+            vector.action_space,
+            hidden=hidden,
+            encoder=encoder,
+            shared=shared,
+            see=see,
+            recurrence=memory,
+            memory_width=memory_width,
+            continuous=continuous,
+            log_spread=log_spread,
+            normalise=normalise_observations,
         )
-        self.history: list[float] = []  # mean return of each step's episodes
+        vector.close()
+        self.history: list[float] = []  # mean return of each record's episodes
+        self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)  # returns and lengths
         self.latest: dict[str, float] = {}
+        self.position: Position | None = None  # where the games stand, between two records
+        self.current: Record | None = None  # the rollout that is being learned from
+        self.restored: dict[str, Any] = {}  # a resumed run's games and rollout
 
     def program(self, estimator: Estimator) -> Program:
-        """Estimators that can use recorded episodes replay them; the others play, drawing each action anew."""
+        """What the estimator differentiates.
+
+        Rollouts with predictions where it wants them; whole recorded episodes where it can use recorded actions; else
+        episodes played under its own parameters, each action a draw.
+        """
+        if estimator.rollouts is not None:
+            return self.as_program(self.replay, steps=True, rollouts=estimator.rollouts)
         if estimator.replays:
             return self.as_program(self.objective, steps=True)
         return self.as_program(self.play_out)
 
-    def batches(self, program: Program, seed: int, start: int) -> Iterator[Episodes | None]:
-        """Episodes played by the current policy, one of each game; batch number k has its own keyed seed."""
+    def batches(self, program: Program, seed: int, start: int) -> Iterator[Record | None]:
+        """Records of the current policy; what is random in batch number k is keyed by it."""
+        if program.rollouts is not None:
+            yield from self.rollouts(program.rollouts, seed, start)
         number = start
         while True:
-            if program.steps:
-                began = time.monotonic()
-                with torch.no_grad():
-                    vector = self.vector(self.games)
-                    episodes = record(
-                        vector, self.act, key(seed, "episodes", number) % 2**31, self.device
-                    )
-                self.note(episodes, time.monotonic() - began)
-                yield episodes
-            else:
-                yield None
+            yield self.episodes(key(seed, "episodes", number)) if program.steps else None
             number += 1
 
-    def objective(self, context: Context, batch: Episodes) -> None:
-        """Minus the return, charged step by step to the recorded actions."""
-        choices = self.model(batch.observations)
-        context.observe("action", choices, batch.actions, mask=batch.valid)
-        context.cost(-batch.rewards, "return")
+    def episodes(self, seed: int) -> Record:
+        """Whole episodes, one of each game."""
+        began = time.monotonic()
+        self.adopt()
+        with seeded(seed):
+            made = record_episodes(
+                self.vector(self.games), self.model, self.act, seed % 2**31, self.device
+            )
+        self.learn_statistics(made)
+        finished = Finished(made.returns, made.lengths)
+        self.note(finished, int(made.lengths.sum()), time.monotonic() - began)
+        return made
+
+    def rollouts(self, use: Rollouts, seed: int, start: int) -> Iterator[Record]:
+        """Each rollout `epochs` times in `minibatches` parts, its games divided anew in each epoch."""
+        uses = use.epochs * use.minibatches
+        storage = Storage(self.rollout_steps)
+        number, done = divmod(start, uses)
+        self.take_position(seed, start)
+        while True:
+            if done == 0 or self.current is None:
+                self.current = self.rollout(storage, key(seed, "rollout", number))
+            made = self.current
+            for part in range(done, uses):
+                epoch, which = divmod(part, use.minibatches)
+                batch = made
+                if use.minibatches > 1:
+                    random = generator(seed, "parts", number, epoch)
+                    order = torch.randperm(self.games, generator=random).to(self.device)
+                    batch = made.of(order.tensor_split(use.minibatches)[which])
+                if part + 1 == uses:
+                    self.current = None  # a checkpoint between two rollouts needs neither
+                yield batch
+            number, done = number + 1, 0
+
+    def rollout(self, storage: Storage, seed: int) -> Record:
+        """The next rollout of the current policy."""
+        assert self.position is not None
+        began = time.monotonic()
+        self.adopt()
+        with seeded(seed):
+            made, finished = record(self.vector(self.games), self.model, self.position, storage)
+        self.learn_statistics(made)
+        self.note(finished, int(made.valid.sum()), time.monotonic() - began)
+        return made
+
+    def take_position(self, seed: int, start: int) -> None:
+        """Go on where a resumed run's games stood, if they could be saved; else begin new episodes."""
+        vector, restored = self.vector(self.games), self.restored
+        self.current = restored.get("rollout")
+        if restored.get("games") is None:
+            self.position = begin(
+                vector, self.model, key(seed, "games", start) % 2**31, self.device
+            )
+            return
+        vector.load_state_dict(restored["games"])
+        self.position = restored["position"]
+        self.restored = {}
+
+    def adopt(self) -> None:
+        """Let the statistics of all earlier records count in this one."""
+        if self.model.normaliser is not None:
+            self.model.normaliser.adopt()
+
+    def learn_statistics(self, made: Record) -> None:
+        """Note a record's observations for the normaliser."""
+        normaliser = self.model.normaliser
+        if isinstance(normaliser, Normaliser) and isinstance(made.observations, Tensor):
+            normaliser.note(made.observations[: len(made.valid)][made.valid])
+
+    def objective(self, context: Context, batch: Record) -> None:
+        """Minus the return of whole episodes, charged step by step to the recorded actions."""
+        policy = self.model.policy(batch.observations, batch.memory, batch.fresh)
+        context.observe("action", policy, batch.actions, mask=batch.valid)
+        context.cost(-self.reward_scale * batch.rewards, "return")
+
+    def replay(self, context: Context, batch: Record) -> None:
+        """The same of rollouts, with the predicted returns besides."""
+        policy, values = self.model.judge(batch.observations, batch.memory, batch.fresh)
+        context.observe("action", policy, batch.actions, mask=batch.valid, behaviour=batch.log_prob)
+        context.value(
+            values[:-1],
+            batch.following(values),
+            terminated=batch.terminated,
+            truncated=batch.truncated,
+            behaviour=batch.values,
+        )
+        context.cost(-self.reward_scale * batch.rewards, "return")
 
     def play_out(self, context: Context, batch: None) -> None:
         """Minus the return of episodes played now: `context.samples` games, each action a draw."""
+        games = self.vector(context.samples)
         earned = torch.zeros(context.samples, device=self.device)
         number = 0
 
-        def act(observations: Tensor) -> Tensor:
+        def act(
+            observation: Observation, state: Tensor | None, fresh: Tensor
+        ) -> tuple[Tensor, Tensor | None]:
             nonlocal number
             number += 1
-            return context.sample(f"action/{number}", self.model(observations), per_sample=True)
+            policy, state = self.model.act(observation, state, fresh)
+            return context.sample(f"action/{number}", policy, per_sample=True), state
 
-        for step in play(self.vector(context.samples), act, fresh_key() % 2**31, self.device):
+        for step in play(games, self.model, act, fresh_key() % 2**31, self.device):
             earned = earned + step.rewards
-        context.cost(-earned, "return")
+        context.cost(-self.reward_scale * earned, "return")
 
     def evaluate(self, seed: int) -> dict[str, float]:
-        """Greedy episodes, each from its own seeded start."""
-        episodes = record(
-            self.vector(self.evaluation_episodes), self.act_greedily, seed, self.device
-        )
-        returns = episodes.returns
+        """Greedy episodes, each from its own seeded start, and as many by the policy as it is."""
+        games = self.vector(self.evaluation_episodes, "evaluation")
+        with seeded(seed):
+            greedy = record_episodes(games, self.model, self.act_greedily, seed, self.device)
+            drawn = record_episodes(games, self.model, self.act, seed, self.device)
         return {
-            "return_mean": returns.mean().item(),
-            "return_std": returns.std(correction=0).item(),
-            "return_min": returns.min().item(),
-            "length_mean": episodes.lengths.float().mean().item(),
+            "return_mean": greedy.returns.mean().item(),
+            "return_std": greedy.returns.std(correction=0).item(),
+            "return_min": greedy.returns.min().item(),
+            "length_mean": greedy.lengths.float().mean().item(),
+            "return_stochastic": drawn.returns.mean().item(),
         }
 
     def show(self, seed: int) -> Iterator[Image | Video]:
@@ -116,51 +245,87 @@ class Game(Task):
             yield Video("agent", numpy.stack(frames), rate)
 
     def film(self, seed: int) -> tuple[list[Any], float]:
-        """Frames of one greedy episode, every second one, and their rate; none where the game cannot be drawn."""
-        game = make_drawn(self.environment)
-        if game is None:
-            return [], 1.0
-        observation, _ = game.reset(seed=seed)
-        frames = [numpy.asarray(game.render())]
-        for number in range(1, self.video_frames):
-            seen = torch.as_tensor(observation, dtype=torch.float32, device=self.device)
-            action = self.act_greedily(seen.unsqueeze(0)).item()
-            observation, _, terminated, truncated, _ = game.step(action)
-            if number % 2 == 0:
-                frames.append(numpy.asarray(game.render()))
-            if terminated or truncated:
-                break
-        rate = game.metadata.get("render_fps", 50) / 2
-        game.close()
-        return frames, float(rate)
+        """Frames of one greedy episode (of a fast game every second one) and their rate; none without a picture."""
+        games = make_games(self.environment, 1, self.device, drawn=True)
+        every = 2 if games.frames_per_second > 25 else 1
+        frames = []
+        with seeded(seed):
+            steps = play(games, self.model, self.act_greedily, seed % 2**31, self.device)
+            for number, step in enumerate(steps):
+                ended = bool(step.terminated.any() | step.truncated.any())
+                frame = games.draw() if number % every == 0 and not ended else None
+                frames += [] if frame is None else [frame]
+                if ended or number + 1 >= self.video_frames:
+                    break
+        rate = games.frames_per_second / every
+        games.close()
+        return frames, rate
 
     def scalars(self) -> dict[str, float]:
         return self.latest
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": list(self.history)}
+        """The learning curve; for rollouts also the games as they stand and, within a rollout, the rollout itself.
+
+        Gymnasium's games cannot be saved: a run that is resumed begins new episodes in them.
+        """
+        state: dict[str, Any] = {
+            "history": list(self.history),
+            "recent": [list(pair) for pair in self.recent],
+        }
+        if self.position is not None:
+            state["position"] = {n: getattr(self.position, n) for n in Position.__slots__}
+            state["games"] = self.vector(self.games).state_dict()
+        if self.current is not None:
+            state["rollout"] = dict(vars(self.current))
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history = list(state["history"])
+        self.recent = deque(((r, n) for r, n in state["recent"]), maxlen=RECENT)
+        self.restored = {}
+        if state.get("games") is not None:
+            position = Position(**placed_on(state["position"], self.device))
+            self.restored = {"games": state["games"], "position": position}
+        if "rollout" in state:
+            self.restored["rollout"] = Record(**placed_on(state["rollout"], self.device))
 
-    def act(self, observations: Tensor) -> Tensor:
-        return self.model(observations).sample()  # type: ignore[no-any-return]
+    def act(
+        self, observation: Observation, state: Tensor | None, fresh: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        policy, state = self.model.act(observation, state, fresh)
+        return policy.sample(), state
 
-    def act_greedily(self, observations: Tensor) -> Tensor:
-        return self.model(observations).logits.argmax(-1)  # type: ignore[no-any-return]
+    def act_greedily(
+        self, observation: Observation, state: Tensor | None, fresh: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        policy, state = self.model.act(observation, state, fresh)
+        return self.model.greedy(policy), state
 
-    def vector(self, count: int) -> VectorEnv[Any, Any, Any]:
-        """A vector of `count` games, made once."""
-        if count not in self.vectors:
-            self.vectors[count] = make_vector(self.environment, count)
-        return self.vectors[count]
+    def vector(self, count: int, purpose: str = "training") -> Games:
+        """A vector of `count` games, made once for each purpose: evaluation must not disturb a rollout."""
+        if (purpose, count) not in self.vectors:
+            self.vectors[purpose, count] = make_games(self.environment, count, self.device)
+        return self.vectors[purpose, count]
 
-    def note(self, episodes: Episodes, seconds: float) -> None:
-        """Episode statistics for the log."""
-        steps = int(episodes.lengths.sum())
-        self.history.append(episodes.returns.mean().item())
-        self.latest = {
-            "train/return": self.history[-1],
-            "train/episode_length": steps / self.games,
-            "time/game_steps_per_second": steps / max(seconds, 1e-9),
-        }
+    def note(self, finished: Finished, steps: int, seconds: float) -> None:
+        """Episode statistics for the log, and how fast the games were played."""
+        pairs = list(zip(finished.returns.tolist(), finished.lengths.tolist(), strict=True))
+        self.recent.extend(pairs)
+        if pairs:
+            self.history.append(sum(r for r, _ in pairs) / len(pairs))
+        self.latest = {"time/game_steps_per_second": steps / max(seconds, 1e-9)}
+        if self.recent:
+            self.latest["train/return"] = sum(r for r, _ in self.recent) / len(self.recent)
+            self.latest["train/episode_length"] = sum(n for _, n in self.recent) / len(self.recent)
+
+
+def placed_on(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Saved tensors on the device, those of named observations too; what is None stays so."""
+
+    def place(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: place(part) for name, part in value.items()}
+        return value.to(device) if isinstance(value, Tensor) else value
+
+    return {name: place(value) for name, value in state.items()}

@@ -111,7 +111,7 @@ def test_overrides_are_made_forgiving_and_groups_stay():
         "++trainer.steps=5",
         "estimator=rloo",
     ]
-    assert forgiving(["task=javelin"]) == ["task=javelin", "~experiment"]
+    assert forgiving(["task=javelin"]) == ["task=javelin", "~experiment", "learning=none"]
     assert forgiving(["task=javelin", "experiment=javelin"]) == [
         "task=javelin",
         "experiment=javelin",

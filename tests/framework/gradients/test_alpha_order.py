@@ -171,3 +171,11 @@ def test_draws_made_earlier_are_refused():
 def test_samples_that_do_not_fill_the_groups_are_refused():
     with pytest.raises(UserError, match=r"estimator.samples = 20: expected a multiple"):
         AlphaOrder(samples=20, groups=8)
+
+
+def test_a_bound_of_all_samples_is_refused():
+    def program(context, parameters, batch):
+        context.bound(context.sample("x", Normal(parameters["mean"], 1.0)))
+
+    with pytest.raises(ProgramError, match="'alpha_order' needs each sample's own cost"):
+        estimate(program, {"mean": torch.tensor(0.0)}, estimator="alpha_order")

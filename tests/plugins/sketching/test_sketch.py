@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from framework.gradients.estimate import make_estimator
 from framework.media import Image, Text, Video
 from framework.randomness import seed_torch
 from plugins.sketching import svg
+from plugins.sketching.drawing import PACE
 from plugins.sketching.photo import Guide, line_drawing, load_photo, scattered, stretched
+from plugins.sketching.raster import PEN_WIDTH
 from plugins.sketching.sketch import Sketch
 
 STYLES = ["sketch", "sketch_pencil", "sketch_brush", "sketch_stipple", "sketch_shapes", "sketch_minimal"]  # fmt: skip
@@ -237,3 +240,24 @@ def test_contrast_is_stretched_and_lines_are_dark():
     drawn = line_drawing(paper, 1.0)
     assert drawn[20, 20] < 0.5
     assert drawn[20, 5] > 0.95
+
+
+@pytest.mark.parametrize("radius", [0.2, 0.45, 0.8, 3.0])
+def test_a_dot_of_the_flat_pen_leaves_the_ink_of_its_disc(radius):
+    task = made(primitive="point", strokes=1, size=64)
+    with torch.no_grad():
+        task.model.places[:] = torch.tensor([20.3, 30.8]) / 64
+        task.model.widths[:] = math.log(radius / (PEN_WIDTH / 2)) / PACE
+        task.model.opacities[:] = 8 / PACE
+        ink = float((1 - task.model(profile="flat")).sum())
+    assert abs(ink / (math.pi * radius**2) - 1) < 0.03
+
+
+@pytest.mark.parametrize("primitive", ["point", "line", "catmull_rom"])
+def test_the_svg_of_any_ink_and_paper_is_the_raster(primitive):
+    tones = {"paper": [0.9, 0.8, 0.7], "ink": [0.3, 0.1, 0.2]}
+    task = made(primitive=primitive, width=0.8, opacity=0.6, **tones)
+    with torch.no_grad():
+        text = next(m for m in task.show(0) if isinstance(m, Text))
+        here = task.model(profile="flat").permute(1, 2, 0).numpy()
+    assert abs(svg.draw(svg.parse(text.text.encode())) / 255 - here).mean() < 0.02

@@ -1,0 +1,160 @@
+"""Games against peers on this machine: cart-poles stepped, PPO's throughput, and time to a solved CartPole-v1.
+
+Run: python -m experiments.benchmarks.games [stepping] [throughput] [solving]
+
+`throughput` and `solving` compare with Stable-Baselines3 (the extra [benchmarks]) at rl-zoo's CartPole settings, on one
+thread and in turn; without it they tell our own numbers only. Pairs are timed within one run: ratios count, the
+numbers themselves belong to the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy
+import torch
+
+from experiments.benchmarks.pairs import ratio, report
+from framework.commands import train
+from plugins.games.environments.making import make_games
+
+GAMES = 4096
+SOLVED = 475.0  # mean return of the last 100 training episodes
+SEEDS = (0, 1, 2)
+
+
+def stepping() -> None:
+    """Native torch cart-poles against gymnasium's own vector class, the same random actions."""
+    games = make_games("cart_pole", GAMES)
+    games.reset(0)
+    vector: Any = gymnasium.make_vec("CartPole-v1", num_envs=GAMES)
+    vector.reset(seed=0)
+    drawn = numpy.random.default_rng(0).integers(2, size=(64, GAMES))
+    actions, turn = torch.as_tensor(drawn), [0, 0]
+
+    @torch.no_grad()
+    def ours() -> None:
+        turn[0] += 1
+        games.step(actions[turn[0] % 64])
+
+    def theirs() -> None:
+        turn[1] += 1
+        vector.step(drawn[turn[1] % 64])
+
+    found = ratio(ours, theirs)
+    report(f"cart-pole, {GAMES} games: torch / gymnasium's vector class", found, 1.0)
+    print(f"  {GAMES / found[1]:,.0f} steps/s against {GAMES / found[2]:,.0f}", flush=True)
+
+
+def throughput() -> None:
+    """Environment steps per second while PPO learns CartPole-v1."""
+    own = statistics.median(by_framework(["trainer.steps=800"], seed)[0] for seed in SEEDS)
+    print(f"PPO on CartPole-v1 while learning: {own:,.0f} environment steps/s", flush=True)
+    other = [by_peer(20_000, seed, solved=False)[0] for seed in SEEDS] if has_peer() else []
+    if other:
+        peer = statistics.median(other)
+        print(f"  Stable-Baselines3: {peer:,.0f}; {own / peer:.1f} times as many", flush=True)
+
+
+def solving() -> None:
+    """Seconds of wall clock to a mean return of 475 over the last 100 training episodes of CartPole-v1."""
+    for estimator in ("ppo", "rloo"):
+        times = [by_framework([f"estimator={estimator}"], seed)[1] for seed in SEEDS]
+        print(f"CartPole-v1 solved by {estimator} after {told(times)}", flush=True)
+    if has_peer():
+        times = [by_peer(100_000, seed, solved=True)[1] for seed in SEEDS]
+        print(f"  by Stable-Baselines3's PPO after {told(times)}", flush=True)
+
+
+def by_framework(overrides: Sequence[str], seed: int) -> tuple[float, float | None]:
+    """Environment steps per second of a whole run, and the seconds until it was solved."""
+    quiet = ["monitor.tensorboard=false", "monitor.progress=none", "task.video_frames=1"]
+    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
+        run = Path(place, "run")
+        common = [
+            "experiment=cartpole",
+            "estimator=ppo",
+            "trainer.evaluate_every=0",
+            f"seed={seed}",
+        ]
+        train.run([*common, *quiet, *overrides, "trainer.log_every=1", f"hydra.run.dir={run}"])
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+        result = json.loads((run / "result.json").read_text())
+    solved = [row["seconds"] for row in rows if row.get("train/return", 0.0) >= SOLVED]
+    rollouts = result["steps"] / 16  # 4 epochs of 4 parts
+    return rollouts * 64 * 32 / result["seconds"], solved[0] if solved else None
+
+
+def by_peer(steps: int, seed: int, *, solved: bool) -> tuple[float, float | None]:
+    """The same of Stable-Baselines3's PPO with rl-zoo's settings for CartPole-v1."""
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+
+    model = PPO(
+        "MlpPolicy",
+        make_vec_env("CartPole-v1", n_envs=8, seed=seed),
+        n_steps=32,
+        batch_size=256,
+        gae_lambda=0.8,
+        gamma=0.98,
+        n_epochs=20,
+        ent_coef=0.0,
+        learning_rate=lambda left: left * 1e-3,
+        clip_range=lambda left: left * 0.2,
+        device="cpu",
+        seed=seed,
+    )
+    began = time.monotonic()
+    done: list[float] = []
+
+    def goes_on(local: Any, _: Any) -> bool:
+        """False once the last 100 episodes are good enough; looked at once a rollout."""
+        returns = [episode["r"] for episode in model.ep_info_buffer or []]
+        if (
+            solved
+            and local["n_steps"] == 0
+            and len(returns) >= 100
+            and statistics.mean(returns) >= SOLVED
+        ):
+            done.append(time.monotonic() - began)
+        return not done
+
+    model.learn(steps, callback=goes_on)
+    return model.num_timesteps / (time.monotonic() - began), done[0] if done else None
+
+
+def has_peer() -> bool:
+    try:
+        import stable_baselines3  # noqa: F401
+    except ImportError:
+        print("  Stable-Baselines3 is not installed: pip install 'diffobj[benchmarks]'", flush=True)
+        return False
+    return True
+
+
+def told(times: Sequence[float | None]) -> str:
+    """Median and all of some times."""
+    each = ", ".join("never" if t is None else f"{t:.1f}" for t in times)
+    middle = sorted(float("inf") if t is None else t for t in times)[len(times) // 2]
+    return f"{middle:.1f} s (seeds {SEEDS}: {each})"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    parts = {"stepping": stepping, "throughput": throughput, "solving": solving}
+    for name in sys.argv[1:] or parts:
+        parts[name]()
+
+
+if __name__ == "__main__":
+    main()

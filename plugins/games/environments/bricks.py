@@ -1,0 +1,77 @@
+"""A breakout-like game on 10 x 10: a paddle keeps a ball in play that breaks three rows of bricks."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy
+import torch
+from gymnasium.spaces import Box, Discrete
+from torch import Tensor
+
+from plugins.games.environments.native import BoardGames, State
+
+SIZE = 10
+BRICKS = slice(1, 4)  # rows
+
+
+class Bricks(BoardGames):
+    """Break bricks with a ball: 1 for each brick; the game ends when the paddle misses the ball."""
+
+    time_limit = 1000
+    observation_space = Box(0, 1, (4, SIZE, SIZE), numpy.float32)
+    action_space = Discrete(3)  # left, stay, right
+    colours: ClassVar = ((200, 120, 60), (70, 70, 90), (240, 240, 240), (90, 160, 220))
+
+    def begin(self, count: int) -> State:
+        """The ball starts below the bricks at either side and flies down towards the middle."""
+        side = self.integers(count, 2)
+        ball = torch.stack([torch.full_like(side, 4), side * (SIZE - 1)], -1)
+        bricks = torch.zeros(count, SIZE, SIZE, dtype=torch.bool, device=self.device)
+        bricks[:, BRICKS] = True
+        return {
+            "ball": ball,
+            "before": ball,
+            "flight": torch.stack([torch.ones_like(side), 1 - 2 * side], -1),
+            "paddle": torch.full_like(side, SIZE // 2),
+            "bricks": bricks,
+        }
+
+    def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
+        n = torch.arange(self.count, device=self.device)
+        ball, bricks = state["ball"], state["bricks"].clone()
+        paddle = (state["paddle"] + actions - 1).clamp(0, SIZE - 1)
+        down, across = state["flight"].unbind(-1)
+        column = ball[:, 1] + across
+        across = torch.where((column < 0) | (column >= SIZE), -across, across)  # walls
+        column = ball[:, 1] + across
+        row = ball[:, 0] + down
+        down = torch.where(row < 0, -down, down)  # the ceiling
+        row = (ball[:, 0] + down).clamp(max=SIZE - 1)  # a lost ball stays where it is
+        hit = bricks[n, row, column]
+        bricks[n, row, column] = False
+        caught = (row == SIZE - 1) & (column == paddle)
+        lost = (row == SIZE - 1) & ~caught
+        back = hit | caught
+        down = torch.where(back, -down, down)
+        row = torch.where(back, ball[:, 0], row)
+        cleared = ~bricks.flatten(1).any(1) & (row >= BRICKS.stop)
+        bricks[:, BRICKS] |= cleared.view(-1, 1, 1)
+        moved = {
+            "ball": torch.stack([row, column], -1),
+            "before": ball,
+            "flight": torch.stack([down, across], -1),
+            "paddle": paddle,
+            "bricks": bricks,
+        }
+        return moved, hit.float(), lost
+
+    def observe(self, state: State) -> Tensor:
+        """Planes: bricks, where the ball was, the ball, the paddle."""
+        n = torch.arange(self.count, device=self.device)
+        planes = torch.zeros(self.count, 4, SIZE, SIZE, device=self.device)
+        planes[:, 0] = state["bricks"]
+        planes[n, 1, state["before"][:, 0], state["before"][:, 1]] = 1
+        planes[n, 2, state["ball"][:, 0], state["ball"][:, 1]] = 1
+        planes[n, 3, SIZE - 1, state["paddle"]] = 1
+        return planes

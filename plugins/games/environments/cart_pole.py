@@ -1,0 +1,97 @@
+"""A pole on a cart: gymnasium's CartPole-v1 in torch, and a smooth one that can be differentiated through.
+
+Barto, Sutton & Anderson 1983, without friction: a force on the cart of 1 kg swings a pole of 0.1 kg and half length
+0.5 m; Euler's method in steps of 20 ms.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from plugins.games.environments.games import Frame
+from plugins.games.environments.native import NativeGames, State
+
+GRAVITY, CART, POLE, HALF_LENGTH = 9.8, 1.0, 0.1, 0.5  # m/s^2, kg, kg, m
+FORCE = 10.0  # N
+TIME_STEP = 0.02  # s
+FARTHEST = 2.4  # m from the middle
+STEEPEST = math.radians(12)  # from the vertical
+
+
+class CartPole(NativeGames):
+    """Push a cart left or right so that its pole stays up: CartPole-v1, 1 for each step of at most 500."""
+
+    time_limit = 500
+    frames_per_second = 50.0
+    observation_space = Box(-numpy.inf, numpy.inf, (4,), numpy.float32)
+    action_space: Space[Any] = Discrete(2)
+
+    def begin(self, count: int) -> State:
+        x, speed, angle, spin = (torch.rand(4, count, device=self.device) * 0.1 - 0.05).unbind()
+        return {"x": x, "speed": speed, "angle": angle, "spin": spin}
+
+    def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
+        moved = swing(state, (2 * FORCE) * actions - FORCE)
+        x, angle = moved["x"], moved["angle"]
+        over = (x.abs() > FARTHEST) | (angle.abs() > STEEPEST)
+        return moved, torch.ones_like(x), over
+
+    def observe(self, state: State) -> Tensor:
+        return torch.stack([state["x"], state["speed"], state["angle"], state["spin"]], -1)
+
+    def draw(self) -> Frame:
+        """The first game, 2.4 m to each side."""
+        x, angle = float(self.state["x"][0]), float(self.state["angle"][0])
+        picture = Image.new("RGB", (360, 180), (250, 250, 250))
+        pen = ImageDraw.Draw(picture)
+        centre, ground = 180 + 70 * x, 140
+        pen.line((0, ground, 360, ground), (120, 120, 120), 2)
+        pen.rectangle((centre - 22, ground - 14, centre + 22, ground + 4), (60, 60, 70))
+        tip = (centre + 110 * math.sin(angle), ground - 8 - 110 * math.cos(angle))
+        pen.line((centre, ground - 8, *tip), (200, 140, 80), 8)
+        return numpy.asarray(picture)
+
+
+class SmoothCartPole(CartPole):
+    """Balance a pole by a force of any size; the reward is smooth and no episode ends early: differentiable."""
+
+    time_limit = 100
+    differentiable: ClassVar[bool] = True
+    action_space = Box(-1.0, 1.0, (1,), numpy.float32)
+
+    def begin(self, count: int) -> State:
+        """As in CartPole, but the pole leans by up to 0.2 rad."""
+        state = super().begin(count)
+        return {**state, "angle": 4 * state["angle"]}
+
+    def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
+        moved = swing(state, FORCE * actions.squeeze(-1))
+        x, angle = moved["x"], moved["angle"]
+        rewards = torch.cos(angle) - 0.1 * x.square() - 0.01 * actions.squeeze(-1).square()
+        return moved, rewards, torch.zeros_like(x, dtype=torch.bool)
+
+
+def swing(state: State, force: Tensor) -> State:
+    """The cart and the pole one time step later, under a force `[N]` in newtons."""
+    x, speed, angle, spin = state["x"], state["speed"], state["angle"], state["spin"]
+    cosine, sine = angle.cos(), angle.sin()
+    moment = POLE * HALF_LENGTH
+    push = (force + moment * spin.square() * sine) / (CART + POLE)
+    turning = (GRAVITY * sine - cosine * push) / (
+        HALF_LENGTH * (4 / 3 - POLE / (CART + POLE) * cosine.square())
+    )
+    pushing = push - (moment / (CART + POLE)) * turning * cosine
+    return {
+        "x": torch.add(x, speed, alpha=TIME_STEP),
+        "speed": torch.add(speed, pushing, alpha=TIME_STEP),
+        "angle": torch.add(angle, spin, alpha=TIME_STEP),
+        "spin": torch.add(spin, turning, alpha=TIME_STEP),
+    }

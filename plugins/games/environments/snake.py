@@ -1,0 +1,69 @@
+"""Snake on 10 x 10: each bite makes the snake longer, a wall or its own body ends the game."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy
+import torch
+from gymnasium.spaces import Box, Discrete
+from torch import Tensor
+
+from plugins.games.environments.native import BoardGames, State
+
+SIZE = 10
+MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right
+START = 3  # length
+
+
+class Snake(BoardGames):
+    """Eat and grow: 1 for each bite, -1 for running into a wall or itself."""
+
+    time_limit = 1000
+    observation_space = Box(0, 1, (3, SIZE, SIZE), numpy.float32)
+    action_space = Discrete(4)
+    colours: ClassVar = ((60, 170, 60), (220, 70, 60), (180, 240, 120))
+
+    def begin(self, count: int) -> State:
+        """A snake of three cells looking up, somewhere in the middle, and food anywhere else.
+
+        `body` counts for each cell in how many steps the tail will have left it.
+        """
+        n = torch.arange(count, device=self.device)
+        row, column = 3 + self.integers(count, 4), 2 + self.integers(count, 6)
+        body = torch.zeros(count, SIZE, SIZE, dtype=torch.int32, device=self.device)
+        for i in range(START):
+            body[n, row + i, column] = START - i
+        head = torch.stack([row, column], -1)
+        length = torch.full((count,), START, dtype=torch.int32, device=self.device)
+        return {"body": body, "head": head, "length": length, "food": self.somewhere(body)}
+
+    def somewhere(self, body: Tensor) -> Tensor:
+        """A random free cell of each board, `[N, 2]`."""
+        chance = torch.rand(len(body), SIZE * SIZE, device=self.device)
+        cell = torch.where(body.flatten(1) > 0, -1.0, chance).argmax(1)
+        return torch.stack([cell // SIZE, cell % SIZE], -1)
+
+    def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
+        n = torch.arange(self.count, device=self.device)
+        wanted = state["head"] + torch.tensor(MOVES, device=self.device)[actions]
+        head = wanted.clamp(0, SIZE - 1)
+        outside = (wanted != head).any(-1)
+        bite = ~outside & (head == state["food"]).all(-1)
+        length = state["length"] + bite
+        shrunk = state["body"] - (~bite).view(-1, 1, 1).int()  # a bite leaves the tail where it is
+        body = shrunk.clamp(min=0)
+        over = outside | (body[n, head[:, 0], head[:, 1]] > 0)
+        body[n, head[:, 0], head[:, 1]] = length
+        food = torch.where(bite.unsqueeze(-1), self.somewhere(body), state["food"])
+        moved = {"body": body, "head": head, "length": length, "food": food}
+        return moved, bite.float() - over.float(), over
+
+    def observe(self, state: State) -> Tensor:
+        """Planes: the body (how long it will stay, relative to the length), food, head."""
+        n = torch.arange(self.count, device=self.device)
+        planes = torch.zeros(self.count, 3, SIZE, SIZE, device=self.device)
+        planes[:, 0] = state["body"] / state["length"].view(-1, 1, 1)
+        planes[n, 1, state["food"][:, 0], state["food"][:, 1]] = 1
+        planes[n, 2, state["head"][:, 0], state["head"][:, 1]] = 1
+        return planes

@@ -1,0 +1,236 @@
+"""Heads: from features to a distribution over actions, one for each kind of action space.
+
+A head's actions are what the distribution draws; `played` turns them into what the game is given (a number between 0
+and 1 into a torque, say). Log-probabilities are always of the drawn action, so nothing is lost by clipping.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any, Literal
+
+import numpy
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from torch import Tensor, nn
+from torch.distributions import Beta, Categorical, Distribution, Independent, Normal
+from torch.nn.functional import softplus
+
+from framework.errors import UserError
+from plugins.games.policies.bodies import initialised
+
+Continuous = Literal["clipped", "squashed", "beta"]
+
+
+class Head(nn.Module):
+    """From features `[*batch, F]` to a distribution of batch shape `[*batch]`."""
+
+    @abstractmethod
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
+        """The policy; actions whose `mask` is false have probability 0."""
+
+    def greedy(self, policy: Distribution) -> Tensor:
+        """The likeliest action."""
+        return policy.mode
+
+    def played(self, actions: Tensor) -> Tensor:
+        """What the game is given for drawn actions."""
+        return actions
+
+
+class DiscreteHead(Head):
+    """One choice among A actions."""
+
+    def __init__(self, features: int, choices: int, first: int = 0) -> None:
+        super().__init__()
+        self.linear = initialised(nn.Linear(features, choices), 0.01)
+        self.first = first
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Categorical:
+        return Categorical(logits=masked(self.linear(features), mask), validate_args=False)
+
+    def greedy(self, policy: Distribution) -> Tensor:
+        assert isinstance(policy, Categorical)
+        return policy.logits.argmax(-1)
+
+    def played(self, actions: Tensor) -> Tensor:
+        return actions + self.first if self.first else actions
+
+
+class MultiDiscreteHead(Head):
+    """Several choices at once, independent of each other given the features: actions `[*batch, K]`."""
+
+    def __init__(self, features: int, sizes: list[int]) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.linear = initialised(nn.Linear(features, sum(sizes)), 0.01)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
+        return MultiCategorical(masked(self.linear(features), mask), self.sizes)
+
+
+class GaussianHead(Head):
+    """A normal distribution for each number of a bounded or unbounded box; a spread that does not depend on features.
+
+    `clipped`: the box's ends are -1 and 1, and what is drawn beyond is played as the end. `squashed`: tanh of a normal
+    draw, always inside.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, features: int, space: Box, log_spread: float, squashed: bool) -> None:
+        super().__init__()
+        self.shape = space.shape
+        self.squashed = squashed
+        self.bounded = bool(space.is_bounded())
+        if squashed and not self.bounded:
+            raise UserError(
+                f"task.continuous = 'squashed' needs bounds, and the actions are {space}; choices: clipped"
+            )
+        self.linear = initialised(nn.Linear(features, math.prod(space.shape)), 0.01)
+        self.log_spread = nn.Parameter(torch.full((math.prod(space.shape),), log_spread))
+        remember_bounds(self, space)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
+        refuse_mask(mask)
+        mean = self.linear(features)
+        kind = SquashedNormal if self.squashed else Normal
+        each = kind(mean, self.log_spread.exp().expand_as(mean), validate_args=False)
+        return Independent(each, 1, validate_args=False)
+
+    def played(self, actions: Tensor) -> Tensor:
+        if not self.bounded:
+            return torch.unflatten(actions, -1, self.shape)
+        inside = self.low + (self.high - self.low) * (actions.clamp(-1, 1) + 1) / 2
+        return torch.unflatten(inside, -1, self.shape)
+
+
+class BetaHead(Head):
+    """A Beta distribution with one peak for each number of a bounded box; draws lie in (0, 1)."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, features: int, space: Box) -> None:
+        super().__init__()
+        if not space.is_bounded():
+            raise UserError(
+                f"task.continuous = 'beta' needs bounds, and the actions are {space}; choices: clipped"
+            )
+        self.shape = space.shape
+        self.linear = initialised(nn.Linear(features, 2 * math.prod(space.shape)), 0.01)
+        remember_bounds(self, space)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
+        refuse_mask(mask)
+        a, b = (1 + softplus(self.linear(features))).chunk(2, -1)
+        return Independent(OpenBeta(a, b, validate_args=False), 1, validate_args=False)
+
+    def greedy(self, policy: Distribution) -> Tensor:
+        return policy.mean
+
+    def played(self, actions: Tensor) -> Tensor:
+        return torch.unflatten(self.low + (self.high - self.low) * actions, -1, self.shape)
+
+
+class MultiCategorical(Distribution):
+    """Independent choices of given sizes; values `[*batch, K]`."""
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012  (torch's own protocol)
+
+    def __init__(self, logits: Tensor, sizes: list[int]) -> None:
+        parts = logits.split(sizes, -1)
+        self.choices = [Categorical(logits=part, validate_args=False) for part in parts]
+        super().__init__(logits.shape[:-1], torch.Size((len(sizes),)), validate_args=False)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return torch.stack([choice.sample(torch.Size(sample_shape)) for choice in self.choices], -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        parts = zip(self.choices, value.unbind(-1), strict=True)
+        return torch.stack([choice.log_prob(part) for choice, part in parts]).sum(0)
+
+    def entropy(self) -> Tensor:
+        return torch.stack([choice.entropy() for choice in self.choices]).sum(0)
+
+    @property
+    def mode(self) -> Tensor:
+        return torch.stack([choice.logits.argmax(-1) for choice in self.choices], -1)
+
+
+class SquashedNormal(Normal):
+    """tanh of a normal draw; its entropy has no closed form."""
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return super().rsample(torch.Size(sample_shape)).tanh()
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return torch.tanh(super().sample(torch.Size(sample_shape)))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        straight = value.clamp(-1 + 1e-6, 1 - 1e-6).atanh()
+        stretch = 2 * (math.log(2) - straight - softplus(-2 * straight))  # log(1 - tanh^2)
+        log_prob: Tensor = super().log_prob(straight)
+        return log_prob - stretch
+
+    def entropy(self) -> Tensor:
+        raise NotImplementedError
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc.tanh()
+
+
+class OpenBeta(Beta):
+    """A Beta distribution whose draws that were rounded to 0 or 1 keep a finite log-probability."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        log_prob: Tensor = super().log_prob(value.clamp(1e-6, 1 - 1e-6))
+        return log_prob
+
+
+def make_head(
+    features: int, actions: Space[Any], continuous: Continuous, log_spread: float
+) -> Head:
+    """The head that serves an action space.
+
+    Raises:
+        UserError: a space that none serves, or a distribution that needs bounds which the space lacks.
+    """
+    if isinstance(actions, Discrete):
+        return DiscreteHead(features, int(actions.n), int(actions.start))
+    if isinstance(actions, MultiDiscrete) and actions.nvec.ndim == 1 and not actions.start.any():
+        return MultiDiscreteHead(features, [int(n) for n in actions.nvec])
+    if isinstance(actions, MultiBinary) and isinstance(actions.n, int | numpy.integer):
+        return MultiDiscreteHead(features, [2] * int(actions.n))
+    if isinstance(actions, Box) and actions.dtype is not None and actions.dtype.kind == "f":
+        if continuous == "beta":
+            return BetaHead(features, actions)
+        return GaussianHead(features, actions, log_spread, continuous == "squashed")
+    raise UserError(
+        f"no policy serves the actions {actions}; served are Discrete, MultiDiscrete and MultiBinary of one "
+        "axis, and Box of floats"
+    )
+
+
+def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Logits with those of forbidden actions as low as can be: probability 0 and no part in the entropy."""
+    return (
+        logits if mask is None else logits.masked_fill(~mask.bool(), torch.finfo(logits.dtype).min)
+    )
+
+
+def refuse_mask(mask: Tensor | None) -> None:
+    if mask is not None:
+        raise UserError(
+            "an action mask needs a discrete choice of actions; the actions are continuous"
+        )
+
+
+def remember_bounds(head: nn.Module, space: Box) -> None:
+    for name, bound in (("low", space.low), ("high", space.high)):
+        flat = torch.as_tensor(bound, dtype=torch.float32).flatten()
+        head.register_buffer(name, flat, persistent=False)

@@ -1,0 +1,141 @@
+"""The agent: bodies, a memory where wanted, a head for the actions and one for the predicted return."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from framework.errors import UserError
+from plugins.games.environments.games import Observation, mapped
+from plugins.games.policies import bodies, memory
+from plugins.games.policies.actions import Continuous, make_head
+from plugins.games.policies.normalisation import Normaliser
+
+
+class Agent(nn.Module):
+    """Chooses actions and predicts returns.
+
+    Args:
+        shared: one body for both heads; else each has its own. A memory needs a shared one.
+        see: which numbers of a flat observation are seen.
+        normalise: see observations relative to their running mean and deviation.
+    """
+
+    def __init__(
+        self,
+        observations: Space[Any],
+        actions: Space[Any],
+        *,
+        hidden: Sequence[int] = (64,),
+        encoder: bodies.Kind = "auto",
+        shared: bool = False,
+        see: Sequence[int] | None = None,
+        recurrence: memory.Kind = "none",
+        memory_width: int = 64,
+        continuous: Continuous = "clipped",
+        log_spread: float = 0.0,
+        normalise: bool = False,
+    ) -> None:
+        super().__init__()
+        self.normaliser = self.make_normaliser(observations) if normalise else None
+        self.body = bodies.make_body(observations, encoder, hidden, see)
+        width = self.body.width
+        self.memory: memory.Memory | None = None
+        if recurrence != "none":
+            self.memory = memory.Memory(recurrence, width, memory_width)
+            width, shared = memory_width, True
+        self.value_body = None if shared else bodies.make_body(observations, encoder, hidden, see)
+        self.head = make_head(width, actions, continuous, log_spread)
+        self.value_head = bodies.initialised(nn.Linear(width, 1), 1.0)
+
+    def make_normaliser(self, observations: Space[Any]) -> Normaliser:
+        if not isinstance(observations, Box) or len(observations.shape) > 2:
+            raise UserError(
+                f"task.normalise_observations = true: served are Box observations of numbers, not {observations}"
+            )
+        return Normaliser(observations.shape)
+
+    def empty_memory(self, count: int, device: torch.device) -> Tensor | None:
+        """What an agent remembers that has seen nothing; None for one without memory."""
+        return None if self.memory is None else self.memory.empty(count, device)
+
+    def act(
+        self, observation: Observation, state: Tensor | None, fresh: Tensor
+    ) -> tuple[Distribution, Tensor | None]:
+        """One step of N games: the policy, of batch shape `[N]`, and what is remembered behind it.
+
+        Args:
+            observation: `[N, ...]`.
+            state: the memory.
+            fresh: `[N]`, an episode begins with this observation.
+        """
+        features = self.body(self.normalised(observation))
+        if self.memory is not None:
+            assert state is not None
+            state = self.memory.step(features, state, fresh)
+            features = state[0]
+        return self.head(features, bodies.action_mask(observation)), state
+
+    def predict(self, observation: Observation, state: Tensor | None, fresh: Tensor) -> Tensor:
+        """The predicted returns `[N]` of one observation; arguments as for `act`."""
+        body = self.body if self.value_body is None else self.value_body
+        features = body(self.normalised(observation))
+        if self.memory is not None:
+            assert state is not None
+            features = self.memory.step(features, state, fresh)[0]
+        return self.value_head(features).squeeze(-1)  # type: ignore[no-any-return]
+
+    def judge(
+        self, observations: Observation, state: Tensor | None, fresh: Tensor
+    ) -> tuple[Distribution, Tensor]:
+        """A record at once.
+
+        Args:
+            observations: `[T + 1, N, ...]`, before each step and behind the last one.
+            state: the memory before the record.
+            fresh: `[T + 1, N]`.
+
+        Returns:
+            the policy for the T steps, of batch shape `[T, N]`, and the predicted returns `[T + 1, N]`.
+        """
+        seen = self.normalised(observations)
+        acting = mapped(lambda part: part[:-1], observations)
+        if self.value_body is not None:
+            features = self.body(mapped(lambda part: part[:-1], seen))
+            predicting = self.value_body(seen)
+        else:
+            predicting = self.remembered(self.body(seen), state, fresh)
+            features = predicting[:-1]
+        policy = self.head(features, bodies.action_mask(acting))
+        return policy, self.value_head(predicting).squeeze(-1)
+
+    def policy(
+        self, observations: Observation, state: Tensor | None, fresh: Tensor
+    ) -> Distribution:
+        """The policy of T recorded steps, `observations [T, N, ...]`, without predictions."""
+        features = self.remembered(self.body(self.normalised(observations)), state, fresh)
+        return self.head(features, bodies.action_mask(observations))  # type: ignore[no-any-return]
+
+    def remembered(self, features: Tensor, state: Tensor | None, fresh: Tensor) -> Tensor:
+        if self.memory is None:
+            return features
+        assert state is not None
+        return self.memory(features, state, fresh)  # type: ignore[no-any-return]
+
+    def normalised(self, observations: Observation) -> Observation:
+        if self.normaliser is None:
+            return observations
+        return self.normaliser(observations)  # type: ignore[no-any-return]
+
+    def greedy(self, policy: Distribution) -> Tensor:
+        return self.head.greedy(policy)
+
+    def played(self, actions: Tensor) -> Tensor:
+        """What the games are given for drawn actions."""
+        return self.head.played(actions)

@@ -1,0 +1,225 @@
+"""Bodies: from observations to features, for numbers, boards, camera images and several of these by name."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box, Dict, Discrete
+from torch import Tensor, nn
+
+from framework.errors import UserError
+from plugins.games.environments.games import Observation
+
+MASK = "action_mask"  # the entry of named observations that says which actions are allowed
+Kind = Literal["auto", "multilayer", "board", "nature", "impala"]
+
+
+class Body(nn.Module):
+    """From one observation `[*batch, ...]` to features `[*batch, width]`."""
+
+    width: int
+
+
+class Multilayer(Body):
+    """Linear layers with tanh units over flat numbers.
+
+    Args:
+        see: which numbers are seen; None: all.
+    """
+
+    def __init__(self, space: Box, hidden: Sequence[int], see: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.axes = len(space.shape)
+        self.see = None if see is None else list(see)
+        count = math.prod(space.shape)
+        if self.see is not None and not all(0 <= i < count for i in self.see):
+            raise UserError(
+                f"task.see = {self.see}: the observation's numbers are 0 to {count - 1}"
+            )
+        widths = [count if self.see is None else len(self.see), *hidden]
+        layers: list[nn.Module] = []
+        for inputs, outputs in itertools.pairwise(widths):
+            layers += [initialised(nn.Linear(inputs, outputs), math.sqrt(2)), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        self.width = widths[-1]
+
+    def forward(self, observation: Tensor) -> Tensor:
+        flat = observation.float()
+        if self.axes != 1:
+            flat = flat.unsqueeze(-1) if self.axes == 0 else flat.flatten(-self.axes)
+        if self.see is not None:
+            flat = flat[..., self.see]
+        return self.layers(flat)  # type: ignore[no-any-return]
+
+
+class OneHot(Body):
+    """A whole number as a vector of zeros and a one."""
+
+    def __init__(self, space: Discrete, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.first, self.count = int(space.start), int(space.n)
+        self.body = Multilayer(Box(0, 1, (self.count,)), hidden)
+        self.width = self.body.width
+
+    def forward(self, observation: Tensor) -> Tensor:
+        which = observation.long() - self.first
+        return self.body(nn.functional.one_hot(which, self.count))  # type: ignore[no-any-return]
+
+
+class Picture(Body):
+    """What the convolutional bodies share: leading axes, channels first, bytes from 0 to 1."""
+
+    def __init__(self, space: Box, width: int) -> None:
+        super().__init__()
+        shape = space.shape
+        self.channels_last = shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
+        if self.channels_last:
+            shape = (shape[-1], *shape[:-1])
+        self.bytes = space.dtype == numpy.uint8
+        self.layers = self.convolutions(shape[0])
+        with torch.no_grad():
+            try:
+                count = self.layers(torch.zeros(1, *shape)).shape[1]
+            except RuntimeError:
+                raise UserError(
+                    f"task.encoder: images of {list(space.shape)} are too small for it; choices: board, multilayer"
+                ) from None
+        self.last = nn.Sequential(initialised(nn.Linear(count, width), math.sqrt(2)), nn.ReLU())
+        self.width = width
+
+    def convolutions(self, channels: int) -> nn.Module:
+        """The layers from `[B, channels, H, W]` to `[B, F]`."""
+        raise NotImplementedError
+
+    def forward(self, observation: Tensor) -> Tensor:
+        lead = observation.shape[:-3]
+        images = observation.flatten(0, -4) if lead else observation.unsqueeze(0)
+        if self.channels_last:
+            images = images.movedim(-1, -3)
+        images = images.float() / 255 if self.bytes else images.float()
+        return self.last(self.layers(images)).reshape(*lead, self.width)  # type: ignore[no-any-return]
+
+
+class Board(Picture):
+    """Two small convolutions for boards of about 10 x 10."""
+
+    def convolutions(self, channels: int) -> nn.Module:
+        return nn.Sequential(
+            convolution(channels, 16, 3, padding=1),
+            nn.ReLU(),
+            convolution(16, 32, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+
+
+class Nature(Picture):
+    """The three convolutions of deep Q-learning (Mnih et al. 2015), for images of about 84 x 84."""
+
+    def convolutions(self, channels: int) -> nn.Module:
+        return nn.Sequential(
+            convolution(channels, 32, 8, stride=4),
+            nn.ReLU(),
+            convolution(32, 64, 4, stride=2),
+            nn.ReLU(),
+            convolution(64, 64, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+
+
+class Impala(Picture):
+    """Fifteen convolutions with residual blocks (Espeholt et al. 2018)."""
+
+    def convolutions(self, channels: int) -> nn.Module:
+        layers: list[nn.Module] = []
+        for inputs, outputs in itertools.pairwise([channels, 16, 32, 32]):
+            layers += [
+                nn.Conv2d(inputs, outputs, 3, padding=1),
+                nn.MaxPool2d(3, 2, 1),
+                Residual(outputs),
+                Residual(outputs),
+            ]
+        return nn.Sequential(*layers, nn.ReLU(), nn.Flatten())
+
+
+class Residual(nn.Module):
+    """x + two convolutions of it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + self.layers(images)  # type: ignore[no-any-return]
+
+
+class Named(Body):
+    """Several observations by name: each has a body of its own, their features are joined."""
+
+    def __init__(self, bodies: Mapping[str, Body]) -> None:
+        super().__init__()
+        self.bodies = nn.ModuleDict(dict(bodies))
+        self.width = sum(body.width for body in bodies.values())
+
+    def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([body(observation[name]) for name, body in self.bodies.items()], -1)
+
+
+def make_body(
+    space: Space[Any], kind: Kind, hidden: Sequence[int], see: Sequence[int] | None = None
+) -> Body:
+    """The body that serves an observation space; `auto` goes by its shape.
+
+    Raises:
+        UserError: a space that none serves.
+    """
+    if isinstance(space, Dict):
+        parts = {name: part for name, part in space.spaces.items() if name != MASK}
+        return Named({name: make_body(part, kind, hidden) for name, part in parts.items()})
+    if isinstance(space, Discrete):
+        return OneHot(space, hidden)
+    if not isinstance(space, Box):
+        raise UserError(
+            f"no policy sees the observations {space}; served are Box, Discrete and Dict of these"
+        )
+    if len(space.shape) != 3:
+        return Multilayer(space, hidden, see)
+    if kind == "auto":
+        kind = "board" if max(space.shape[-2:]) <= 24 else "nature"
+    if kind == "multilayer":
+        return Multilayer(space, hidden, see)
+    pictures = {"board": Board, "nature": Nature, "impala": Impala}
+    return pictures[kind](space, hidden[-1])
+
+
+def convolution(
+    inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0
+) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, size, stride, padding)
+    nn.init.orthogonal_(layer.weight, math.sqrt(2))
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+def initialised(layer: nn.Linear, gain: float) -> nn.Linear:
+    """Orthogonal weights and no bias, as is usual for policies (small for the last layer: begin undecided)."""
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def action_mask(observation: Observation) -> Tensor | None:
+    """Which actions are allowed, where the observation says so."""
+    return observation.get(MASK) if isinstance(observation, Mapping) else None

@@ -1,0 +1,263 @@
+"""Records of games, `[T, N]`: whole episodes, one from each game, or rollouts of fixed length in which any may end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plugins.games.environments.games import Games, Observation, Outcome, mapped
+from plugins.games.policies.agent import Agent
+
+# observations [N, ...], memory, fresh [N] -> actions as drawn, memory
+Act = Callable[[Observation, Tensor | None, Tensor], tuple[Tensor, Tensor | None]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Recorded steps of N games. Axis 1 of every tensor counts the games.
+
+    Attributes:
+        rewards: `[T, N]`, 0 in rows that are no steps.
+        actions: `[T, N, ...]`, as drawn.
+        observations: `[T + 1, N, ...]`, before each step and behind the last one.
+        fresh: `[T + 1, N]`, an episode begins with this observation.
+        terminated, truncated: `[T, N]`, how an episode ended with this step.
+        valid: `[T, N]`, false for rows that are no steps: resets, and all behind the end of whole episodes.
+        memory: `[parts, N, width]`, what the agent remembered before the record.
+        last_values: `[T, N]`, the prediction for what a truncated step led to, where games reset at once and the next
+            observation is another episode's.
+        log_prob: `[T, N]`, of the actions when they were drawn.
+        values: `[T, N]`, the predictions of that time.
+    """
+
+    rewards: Tensor
+    actions: Tensor
+    observations: Observation
+    fresh: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    valid: Tensor
+    memory: Tensor | None = None
+    last_values: Tensor | None = None
+    log_prob: Tensor | None = None
+    values: Tensor | None = None
+
+    @property
+    def returns(self) -> Tensor:
+        """Each game's sum of rewards, `[N]`: the return, where the record is a whole episode."""
+        return self.rewards.sum(0)
+
+    @property
+    def lengths(self) -> Tensor:
+        """Each game's number of steps, `[N]`."""
+        return self.valid.sum(0)
+
+    def of(self, games: Tensor) -> Record:
+        """The record of some games only."""
+
+        def chosen(value: Any) -> Any:
+            return (
+                None if value is None else mapped(lambda part: part.index_select(1, games), value)
+            )
+
+        return Record(**{f.name: chosen(getattr(self, f.name)) for f in fields(self)})
+
+    def following(self, values: Tensor) -> Tensor:
+        """V of what each step led to, `[T, N]`, from V of all observations, `[T + 1, N]`."""
+        if self.last_values is None:
+            return values[1:]
+        return torch.where(self.truncated, self.last_values, values[1:])
+
+
+@dataclass(slots=True)
+class Position:
+    """Where N games stand between two records.
+
+    Attributes:
+        observation: what the next action is chosen from, `[N, ...]`.
+        memory: what the agent remembers.
+        fresh: `[N]`, the observation begins an episode.
+        returns, lengths: `[N]`, of the episodes under way.
+    """
+
+    observation: Observation
+    memory: Tensor | None
+    fresh: Tensor
+    returns: Tensor
+    lengths: Tensor
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The episodes that ended within a record: `returns [E]` and `lengths [E]`."""
+
+    returns: Tensor
+    lengths: Tensor
+
+
+def begin(games: Games, agent: Agent, seed: int, device: torch.device) -> Position:
+    """New episodes in all games."""
+    observation = games.reset(seed)
+    return Position(
+        observation=observation,
+        memory=agent.empty_memory(games.count, device),
+        fresh=torch.ones(games.count, dtype=torch.bool, device=device),
+        returns=torch.zeros(games.count, device=device),
+        lengths=torch.zeros(games.count, device=device),
+    )
+
+
+class Storage:
+    """`[T, N]` tensors made once and filled anew by each record.
+
+    The record is only good until the next one is made: it is these very tensors.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.tensors: dict[str, Tensor] = {}
+
+    def put(self, name: str, t: int, value: Tensor, rows: int) -> None:
+        """Row t of a tensor of so many rows."""
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            tensor = self.tensors[name] = value.new_empty((rows, *value.shape))
+        tensor[t] = value
+
+    def observe(self, t: int, observation: Observation) -> None:
+        if isinstance(observation, Tensor):
+            self.put("observations", t, observation, self.steps + 1)
+            return
+        for name, part in observation.items():
+            self.put(f"observations/{name}", t, part, self.steps + 1)
+
+    @property
+    def observations(self) -> Observation:
+        whole = self.tensors.get("observations")
+        if whole is not None:
+            return whole
+        named = {n: t for n, t in self.tensors.items() if n.startswith("observations/")}
+        return {name.partition("/")[2]: tensor for name, tensor in named.items()}
+
+
+@torch.no_grad()
+def record(
+    games: Games, agent: Agent, position: Position, storage: Storage
+) -> tuple[Record, Finished]:
+    """Play `storage.steps` steps from `position` on, which moves along.
+
+    The log-probabilities and predictions are made in one pass over the whole record: the agent does not change
+    within it.
+    """
+    steps, memory = storage.steps, position.memory
+    storage.observe(0, position.observation)
+    storage.put("fresh", 0, position.fresh, steps + 1)
+    for t in range(steps):
+        policy, position.memory = agent.act(position.observation, position.memory, position.fresh)
+        actions = policy.sample()
+        outcome = games.step(agent.played(actions))
+        storage.put("actions", t, actions, steps)
+        keep(storage, t, outcome)
+        if outcome.last is not None:
+            nothing_new = torch.zeros_like(outcome.fresh)
+            value = agent.predict(outcome.last, position.memory, nothing_new)
+            storage.put("last_values", t, value, steps)
+        count(storage, t, position, outcome)
+        position.observation, position.fresh = outcome.observations, outcome.fresh
+    kept = storage.tensors
+    made = Record(
+        rewards=kept["rewards"],
+        actions=kept["actions"],
+        observations=storage.observations,
+        fresh=kept["fresh"],
+        terminated=kept["terminated"],
+        truncated=kept["truncated"],
+        valid=kept["valid"],
+        memory=memory,
+        last_values=kept.get("last_values"),
+    )
+    judged, values = agent.judge(made.observations, memory, made.fresh)
+    log_prob = judged.log_prob(made.actions)
+    ended = kept["terminated"] | kept["truncated"]
+    finished = Finished(kept["returns"][ended], kept["lengths"][ended])
+    return replace(made, log_prob=log_prob, values=values[:-1]), finished
+
+
+def keep(storage: Storage, t: int, outcome: Outcome) -> None:
+    """Row t of what the games answered."""
+    for name in ("rewards", "terminated", "truncated", "valid"):
+        storage.put(name, t, getattr(outcome, name), storage.steps)
+    storage.observe(t + 1, outcome.observations)
+    storage.put("fresh", t + 1, outcome.fresh, storage.steps + 1)
+
+
+def count(storage: Storage, t: int, position: Position, outcome: Outcome) -> None:
+    """The returns and lengths of the episodes under way, noted in each row and cleared where they end."""
+    returns = position.returns + outcome.rewards
+    lengths = position.lengths + outcome.valid
+    storage.put("returns", t, returns, storage.steps)
+    storage.put("lengths", t, lengths, storage.steps)
+    goes_on = ~(outcome.terminated | outcome.truncated)
+    position.returns, position.lengths = returns * goes_on, lengths * goes_on
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of whole episodes: what it was chosen from, what was drawn and what it led to."""
+
+    observation: Observation
+    fresh: Tensor
+    actions: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    valid: Tensor
+
+
+def play(games: Games, agent: Agent, act: Act, seed: int, device: torch.device) -> Iterator[Step]:
+    """Play one episode in every game and yield each step, until the last game has ended.
+
+    A game that has ended before the others goes on being stepped by its vector; nothing of that is valid.
+    """
+    now = begin(games, agent, seed, device)
+    observation, memory, fresh = now.observation, now.memory, now.fresh
+    playing = torch.ones(games.count, dtype=torch.bool, device=device)
+    while bool(playing.any()):
+        actions, memory = act(observation, memory, fresh)
+        outcome = games.step(agent.played(actions))
+        yield Step(
+            observation=observation,
+            fresh=fresh,
+            actions=actions,
+            rewards=torch.where(playing, outcome.rewards, 0.0),
+            terminated=outcome.terminated & playing,
+            truncated=outcome.truncated & playing,
+            valid=playing,
+        )
+        playing = playing & ~(outcome.terminated | outcome.truncated)
+        observation, fresh = outcome.observations, outcome.fresh
+
+
+@torch.no_grad()
+def record_episodes(
+    games: Games, agent: Agent, act: Act, seed: int, device: torch.device
+) -> Record:
+    """Play one episode in every game and keep all of it; T is the longest one's length.
+
+    The observation behind the last step is not kept: nothing is predicted from it.
+    """
+    steps = list(play(games, agent, act, seed, device))
+
+    def stacked(name: str) -> Any:
+        parts = [getattr(step, name) for step in steps]
+        return mapped(lambda *rows: torch.stack(rows), *parts)
+
+    return Record(
+        **{f.name: stacked(f.name) for f in fields(Step) if f.name != "observation"},
+        observations=stacked("observation"),
+        memory=agent.empty_memory(games.count, device),
+    )

@@ -1,0 +1,176 @@
+"""The task: programs that estimators get, exact resume, errors in one line, and gradients that agree."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from framework.checkpoint import load_newest
+from framework.commands import evaluate, train
+from framework.errors import UserError
+from framework.gradients.estimate import make_estimator
+from framework.randomness import seeded
+from plugins.games.task import Game
+
+QUIET = [
+    "monitor.tensorboard=false",
+    "monitor.progress=none",
+    "task.video_frames=1",
+    "task.evaluation_episodes=2",
+]
+
+
+def run(folder: Path, *arguments: str) -> dict[str, Any]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        train.run([*arguments, *QUIET, f"hydra.run.dir={folder}"])
+    return load_newest(folder / "checkpoints", print)
+
+
+def resume(folder: Path, *arguments: str) -> dict[str, Any]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        train.run([f"resume={folder}", *arguments])
+    return load_newest(folder / "checkpoints", print)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 6])
+@pytest.mark.parametrize("environment", ["cart_pole", "snake"])
+def test_a_run_that_is_stopped_inside_or_between_rollouts_ends_with_the_same_bits(
+    tmp_path, environment, stop
+):
+    common = [
+        "task=game",
+        "estimator=ppo",
+        f"task.environment={environment}",
+        "task.games=8",
+        "task.rollout_steps=6",
+        "task.hidden=[8]",
+        "task.memory=gru",
+        "estimator.epochs=2",
+        "estimator.minibatches=2",
+        "trainer.steps=8",
+    ]
+    whole = run(tmp_path / "whole", *common)
+    run(tmp_path / "parted", *common, f"trainer.stop_at={stop}")
+    parted = resume(tmp_path / "parted", "trainer.stop_at=null")
+    assert parted["step"] == whole["step"] == 8
+    for name, value in whole["model"].items():
+        assert torch.equal(value, parted["model"][name]), name
+
+
+def test_evaluation_in_the_middle_of_a_rollout_changes_nothing(tmp_path):
+    """Even where it plays as many games as training does."""
+    common = [
+        "task=cartpole_torch",
+        "estimator=ppo",
+        "task.games=2",
+        "task.rollout_steps=6",
+        "trainer.steps=6",
+        "estimator.epochs=1",
+        "estimator.minibatches=2",
+    ]
+    plain = run(tmp_path / "plain", *common)
+    watched = run(tmp_path / "watched", *common, "trainer.evaluate_every=1")
+    for name, value in plain["model"].items():
+        assert torch.equal(value, watched["model"][name]), name
+
+
+@pytest.mark.parametrize("estimator", ["ppo", "a2c", "vtrace", "upgo", "rloo", "reinforce"])
+def test_one_experiment_serves_every_estimator_by_one_word(tmp_path, estimator):
+    state = run(
+        tmp_path / "run",
+        "experiment=cartpole",
+        f"estimator={estimator}",
+        "task.environment=cart_pole",
+        "task.games=8",
+        "trainer.steps=2",
+    )
+    assert state["step"] == 2
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]["return_mean"] > 5
+
+
+def test_statistics_of_observations_are_saved_and_frozen_in_evaluation(tmp_path, capsys):
+    folder = tmp_path / "run"
+    state = run(
+        folder,
+        "task=pendulum",
+        "estimator=ppo",
+        "task.games=4",
+        "trainer.steps=32",
+        "task.normalise_observations=true",
+    )
+    assert float(state["model"]["normaliser.count"]) == 2 * 64 * 4
+    assert (state["model"]["normaliser.deviation"] != 1).all()
+    printed = []
+    for _ in range(2):
+        evaluate.run([f"run={folder}", "checkpoint=last"])
+        printed.append(json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"])
+    assert printed[0] == printed[1]
+
+
+def slopes(game: Game, estimator: str, repeats: int, **options: Any) -> torch.Tensor:
+    """Estimates `[repeats]` of the objective's slope along a fixed direction of the policy's parameters."""
+    chosen = make_estimator(estimator, None, options)
+    program = game.program(chosen)
+    random = torch.Generator().manual_seed(7)
+    names = [n for n in game.parameters if n.startswith(("body", "head"))]
+    direction = {n: torch.randn(game.parameters[n].shape, generator=random) for n in names}
+    found = []
+    with seeded(11):
+        batches = game.batches(program, 5, 0)
+        for _ in range(repeats):
+            game.model.zero_grad()
+            chosen.backward(program, game.parameters, next(batches))
+            grads = {n: game.parameters[n].grad for n in names}
+            found.append(
+                sum(float((direction[n] * g).sum()) for n, g in grads.items() if g is not None)
+            )
+    return torch.tensor(found)
+
+
+def test_reparameterisation_and_the_score_function_agree_in_expectation_on_the_smooth_cart_pole():
+    """Episodes of 8 steps: through the simulator's derivative and without it, the same slope."""
+    torch.manual_seed(0)
+    game = Game(environment="cart_pole_smooth", games=256, hidden=[8], log_spread=-0.5)
+    with torch.no_grad():
+        for parameter in game.model.head.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    game.vector(256).time_limit = 8  # type: ignore[attr-defined]
+    pathwise = slopes(game, "reparameterisation", 40, samples=256)
+    scored = slopes(game, "rloo", 200)
+    difference = abs(float(pathwise.mean() - scored.mean()))
+    error = float((pathwise.var() / len(pathwise) + scored.var() / len(scored)).sqrt())
+    assert difference < 4 * error, (pathwise.mean(), scored.mean(), error)
+    assert abs(float(pathwise.mean())) > 10 * float(pathwise.std() / len(pathwise) ** 0.5)
+    assert float(pathwise.var()) < 0.1 * float(scored.var())  # what the derivative is worth
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"environment": "CartPol-v1"}, "did you mean 'CartPole-v1'"),
+        ({"environment": "cart_pol"}, "did you mean 'cart_pole'"),
+        ({"environment": "os:CartPole-v1"}, "expected a registered name"),
+        ({"environment": "pendulum", "see": [3]}, "numbers are 0 to 2"),
+        ({"environment": "MountainCarContinuous-v0", "see": [0], "hidden": [4]}, ""),
+    ],
+)
+def test_what_cannot_be_played_is_told_in_one_line(options, told):
+    if not told:
+        Game(**options)
+        return
+    with pytest.raises(UserError, match=told) as error:
+        Game(**options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_gradient_through_gymnasium_is_refused_with_estimators_that_serve():
+    game = Game(environment="Pendulum-v1", games=2)
+    estimator = make_estimator("reparameterisation", 2)
+    with pytest.raises(UserError, match=r"no differentiable simulator.*ppo"):
+        estimator.backward(game.program(estimator), game.parameters, None)

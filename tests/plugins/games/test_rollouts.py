@@ -1,0 +1,243 @@
+"""Records of games: no step that was none, no observation out of its episode, the right value behind every end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from framework.gradients.actor_critic import A2C
+from framework.gradients.proximal import PPO
+from framework.program import Context, Parameters, Program
+from framework.randomness import seeded
+from plugins.games.environments import gymnasium_games
+from plugins.games.environments.gymnasium_games import GymnasiumGames
+from plugins.games.policies.agent import Agent
+from plugins.games.rollouts import Record, Storage, begin, record, record_episodes
+from tests.plugins.games.counter import LENGTH, SPACES, Choosy, Counter, vector_of
+
+CPU = torch.device("cpu")
+MODES = list(AutoresetMode)
+NEXT_STEP = AutoresetMode.NEXT_STEP
+
+
+def games_of(
+    monkeypatch: Any, make: Any, count: int, mode: AutoresetMode = NEXT_STEP
+) -> GymnasiumGames:
+    """Games of an environment that no registry knows."""
+    monkeypatch.setattr(gymnasium_games, "make_vector", lambda *_: vector_of(make, count, mode))
+    return GymnasiumGames("Counter-v0", count)
+
+
+def rollout(games: GymnasiumGames, agent: Agent, steps: int) -> tuple[Record, Any]:
+    with seeded(0):
+        return record(games, agent, begin(games, agent, 0, CPU), Storage(steps))
+
+
+def agent_for(games: Any, **options: Any) -> Agent:
+    torch.manual_seed(0)
+    agent = Agent(games.observation_space, games.action_space, hidden=[8], **options)
+    with torch.no_grad():
+        for parameter in agent.head.parameters():  # undecided policies would hide differences
+            parameter.add_(torch.randn(parameter.shape) * 0.5)
+    return agent
+
+
+def replayed(agent: Agent, batch: Record, estimator: Any) -> Any:
+    def replay(context: Context, parameters: Parameters, batch: Record) -> None:
+        policy, values = agent.judge(batch.observations, batch.memory, batch.fresh)
+        context.observe("action", policy, batch.actions, mask=batch.valid, behaviour=batch.log_prob)
+        context.value(
+            values[:-1],
+            batch.following(values),
+            terminated=batch.terminated,
+            truncated=batch.truncated,
+        )
+        context.cost(-batch.rewards)
+
+    parameters = dict(agent.named_parameters())
+    return estimator.backward(Program(replay, steps=True), parameters, batch)
+
+
+@pytest.mark.parametrize("terminates", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_counter_counts_in_every_autoreset_mode(monkeypatch, mode, terminates):
+    """Inside an episode the observation grows by one; no row pairs a last observation with a first one."""
+    games = games_of(monkeypatch, lambda i: Counter(LENGTH + i, terminates), 3, mode)
+    made, finished = rollout(games, agent_for(games), 40)
+    assert isinstance(made.observations, Tensor)
+    seen = made.observations[..., 0]
+    ended = made.terminated | made.truncated
+    inside = made.valid & ~ended
+    assert torch.equal(seen[1:][inside], seen[:-1][inside] + 1)
+    lengths = torch.tensor([LENGTH, LENGTH + 1, LENGTH + 2])
+    assert torch.equal(
+        seen[:-1][made.valid & ended] + 1, lengths.expand(40, 3)[made.valid & ended].float()
+    )
+    assert (seen[made.fresh] == 0).all()
+    assert (made.rewards[~made.valid] == 0).all()
+    assert not (made.truncated if terminates else made.terminated).any()
+    for n, length in enumerate(lengths.tolist()):
+        rows = 40 / (length + (mode == NEXT_STEP))  # one row more where a reset takes one
+        assert abs(int(ended[:, n].sum()) - rows) <= 1
+    assert set(finished.returns.tolist()) == {5.0, 6.0, 7.0}
+    assert torch.equal(finished.returns, finished.lengths)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_value_behind_a_truncated_step_is_the_last_observations(monkeypatch, mode):
+    games = games_of(monkeypatch, lambda i: Counter(LENGTH), 2, mode)
+    agent = agent_for(games)
+    made, _ = rollout(games, agent, 20)
+    with torch.no_grad():
+        values = agent.judge(made.observations, None, made.fresh)[1]
+        last = agent.judge(torch.full((2, 1, 1), float(LENGTH)), None, made.fresh[:2, :1])[1][0, 0]
+    following = made.following(values)[made.truncated]
+    torch.testing.assert_close(following, last.expand_as(following))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("terminates", "worth"), [(False, 5.0), (True, None)])
+def test_reward_one_for_ever_is_worth_one_over_one_minus_gamma_in_every_mode(
+    monkeypatch, mode, terminates, worth
+):
+    """With a time limit that only truncates, V = 1/(1 - 0.8) everywhere; with a real end, what is left to earn."""
+    games = games_of(monkeypatch, lambda i: Counter(LENGTH, terminates), 4, mode)
+    agent = agent_for(games)
+    optimizer = torch.optim.Adam(agent.parameters(), lr=0.03)
+    for number in range(400):
+        if number % 10 == 0:
+            made, _ = rollout(games, agent, 12)
+        optimizer.zero_grad()
+        replayed(agent, made, A2C(discount=0.8))
+        optimizer.step()
+    with torch.no_grad():
+        counts = torch.arange(LENGTH + 1.0).reshape(-1, 1, 1)
+        values = agent.judge(counts, None, torch.zeros(LENGTH + 1, 1))[1][:LENGTH, 0]
+    left = [sum(0.8**i for i in range(LENGTH - count)) for count in range(LENGTH)]
+    expected = torch.full((LENGTH,), worth) if worth else torch.tensor(left)
+    torch.testing.assert_close(values, expected, atol=0.25, rtol=0)
+
+
+@pytest.mark.parametrize("recurrence", ["none", "gru", "lstm"])
+@pytest.mark.parametrize("space", list(SPACES))
+def test_ppos_ratio_is_one_on_the_first_part_for_every_action_space(monkeypatch, space, recurrence):
+    actions, continuous = SPACES[space]
+    games = games_of(monkeypatch, lambda i: Choosy(actions), 6)
+    agent = agent_for(games, continuous=continuous, recurrence=recurrence)
+    made, _ = rollout(games, agent, 16)
+    told = replayed(agent, made.of(torch.tensor([4, 1, 3])), PPO(clip=1e-5))
+    assert abs(float(told.extras["kl"])) < 1e-6
+    assert float(told.extras["clip_fraction"]) == 0
+    played = agent.played(made.actions)
+    assert all(actions.contains(a.numpy().astype(actions.dtype)) for a in played.flatten(0, 1))
+
+
+@pytest.mark.parametrize("recurrence", ["none", "gru", "lstm"])
+@pytest.mark.parametrize(
+    ("space", "choices"), [("discrete", 4), ("multi-discrete", 9), ("multi-binary", 6)]
+)
+def test_masks_hold_while_acting_and_learning_with_and_without_memory(
+    monkeypatch, space, choices, recurrence
+):
+    games = games_of(monkeypatch, lambda i: Choosy(SPACES[space][0], choices), 6)
+    agent = agent_for(games, recurrence=recurrence)
+    made, _ = rollout(games, agent, 16)
+    told = replayed(agent, made.of(torch.tensor([0, 5])), PPO(clip=1e-5, entropy_weight=0.1))
+    assert float(told.extras["clip_fraction"]) == 0
+    assert torch.isfinite(told.extras["entropy"])
+    assert all(torch.isfinite(p.grad).all() for p in agent.parameters() if p.grad is not None)
+    if space == "discrete":
+        assert isinstance(made.observations, dict)
+        allowed = made.observations["action_mask"][:-1].gather(-1, made.actions.unsqueeze(-1))
+        assert allowed.bool().all()
+
+
+def test_a_masked_policys_entropy_counts_allowed_actions_only(monkeypatch):
+    games = games_of(monkeypatch, lambda i: Choosy(SPACES["discrete"][0], 4), 2)
+    agent = Agent(games.observation_space, games.action_space, hidden=[8])
+    for parameter in agent.head.parameters():
+        torch.nn.init.zeros_(parameter)
+    policy, _ = agent.act(games.reset(0), None, torch.ones(2, dtype=torch.bool))
+    torch.testing.assert_close(policy.entropy(), torch.full((2,), 3.0).log())
+
+
+@pytest.mark.parametrize("recurrence", ["gru", "lstm"])
+def test_a_memory_gives_the_same_step_by_step_and_over_a_whole_record(monkeypatch, recurrence):
+    """With episodes that end inside the record and a second rollout that begins inside an episode."""
+    games = games_of(monkeypatch, lambda i: Counter(3 + i), 4)
+    agent = agent_for(games, recurrence=recurrence)
+    position, storage = begin(games, agent, 0, CPU), Storage(9)
+    for _ in range(2):
+        before = position.memory
+        made, _ = record(games, agent, position, storage)
+        with torch.no_grad():
+            whole, _ = agent.judge(made.observations, before, made.fresh)
+            state = before
+            assert isinstance(made.observations, Tensor)
+            for t in range(9):
+                policy, state = agent.act(made.observations[t], state, made.fresh[t])
+                torch.testing.assert_close(policy.logits, whole.logits[t])  # type: ignore[attr-defined]
+    assert position.memory is not None
+    torch.testing.assert_close(state, position.memory)
+
+
+def test_a_memory_forgets_where_an_episode_begins(monkeypatch):
+    games = games_of(monkeypatch, lambda i: Counter(4), 1)
+    agent = agent_for(games, recurrence="gru")
+    made, _ = rollout(games, agent, 14)
+    _, values = agent.judge(made.observations, made.memory, made.fresh)
+    starts = made.fresh[:-1, 0].nonzero().flatten()
+    assert len(starts) == 3
+    for start in starts[1:].tolist():
+        torch.testing.assert_close(values[start : start + 4], values[:4])
+
+
+def test_whole_episodes_end_once_and_keep_nothing_of_the_next_one(monkeypatch):
+    games = games_of(monkeypatch, lambda i: Counter(3 + i), 4)
+    agent = agent_for(games)
+
+    def act(observation, state, fresh):
+        policy, state = agent.act(observation, state, fresh)
+        return policy.sample(), state
+
+    made = record_episodes(games, agent, act, 0, CPU)
+    assert made.returns.tolist() == made.lengths.tolist() == [3, 4, 5, 6]
+    assert len(made.rewards) == 6
+    assert made.truncated.sum(0).tolist() == [1, 1, 1, 1]
+
+
+def test_episodes_under_way_are_counted_across_rollouts(monkeypatch):
+    games = games_of(monkeypatch, lambda i: Counter(7), 2)
+    agent = agent_for(games)
+    position, storage = begin(games, agent, 0, CPU), Storage(3)
+    returns = []
+    for _ in range(8):
+        _, finished = record(games, agent, position, storage)
+        returns += finished.returns.tolist()
+    assert returns == [7.0] * 6
+
+
+def test_a_normaliser_changes_only_when_told_and_knows_mean_and_deviation(monkeypatch):
+    games = games_of(monkeypatch, lambda i: Counter(LENGTH), 8)
+    agent = agent_for(games, normalise=True)
+    normaliser = agent.normaliser
+    assert normaliser is not None
+    made, _ = rollout(games, agent, 18)
+    assert isinstance(made.observations, Tensor)
+    seen = made.observations[:-1][made.valid]
+    for half in seen.chunk(2):
+        normaliser.note(half)
+    before = agent.judge(made.observations, None, made.fresh)[1]
+    assert float(normaliser.mean) == 0
+    normaliser.adopt()
+    torch.testing.assert_close(normaliser.mean, seen.mean(0))
+    torch.testing.assert_close(normaliser.deviation, seen.std(0, correction=0))
+    assert not torch.equal(agent.judge(made.observations, None, made.fresh)[1], before)
+    again = agent_for(games, normalise=True)
+    again.load_state_dict(agent.state_dict())
+    assert again.normaliser is not None
+    assert torch.equal(again.normaliser.deviation, normaliser.deviation)
