@@ -273,7 +273,7 @@ def test_a_users_own_folders_do_not_shadow_ours(tmp_path):
     options = ["trainer.steps=1", "monitor.tensorboard=false", "hydra.run.dir=run"]
     command = ["-m", "framework.commands.main", "train", "experiment=javelin", *options]
     process = python(*command, cwd=tmp_path)  # -m puts the working directory first on the path
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "wrong" not in out + err
     assert result(tmp_path / "run")["experiment"] == "javelin"

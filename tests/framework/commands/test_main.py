@@ -63,6 +63,6 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     process = python("-m", "framework.commands.main", "plugins", cwd=tmp_path)
     assert process.stdout is not None
     process.stdout.close()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 128 + 13
     assert err == ""
