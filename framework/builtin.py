@@ -14,6 +14,7 @@ plugin = Plugin(
         "vimco": "framework.gradients.score_function:vimco",
         "rloo": "framework.gradients.score_function:rloo",
         "reparameterisation": "framework.gradients.reparameterisation:reparameterisation",
+        "alpha_order": "framework.gradients.alpha_order:AlphaOrder",
         "gumbel": "framework.gradients.relaxation:gumbel",
         "straight_through": "framework.gradients.approximation:straight_through",
         "straight_through_gumbel": "framework.gradients.approximation:straight_through_gumbel",

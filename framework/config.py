@@ -28,6 +28,7 @@ CHOSEN = {  # configuration key -> registry group of the component that the key 
     "scheduler": "schedulers",
 }
 
+GLOBAL = "# @package _global_"  # an experiment sets keys of every group
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 Count = Annotated[int, Field(ge=1)]
 CountOrNever = Annotated[int, Field(ge=0)]
@@ -376,6 +377,8 @@ def refuse_conflicts(choices: Mapping[str, Any]) -> None:
         if len(files) > 1:
             named = " and ".join(str(file) for file in files)
             raise UserError(f"{group}={option} is defined twice: {named}; rename one")
+        if group == "experiment" and files and GLOBAL not in files[0].read_text(encoding="utf-8"):
+            raise UserError(f"{files[0]}: without '{GLOBAL}' above, its settings would not count")
 
 
 @cache

@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +127,10 @@ class Monitor:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
-        if self.writer is not None:
-            self.writer.close()
-        self.metrics.close()
-        self.log.close()
+        for record in (self.writer, self.metrics, self.log):
+            if record is not None:
+                with suppress(OSError):  # a full disk: whoever wrote last was told
+                    record.close()
 
 
 def drop_records_after(path: Path, step: int) -> None:
@@ -144,7 +145,8 @@ def make_writer(folder: Path, start: int) -> Any:
     """TensorBoard's writer; steps that a stopped run had written beyond `start` are purged."""
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+    before = any(folder.glob("events.out.tfevents*"))
+    return SummaryWriter(str(folder), purge_step=start + 1 if before else None)
 
 
 def add_animation(writer: Any, tag: str, video: Video, step: int) -> None:

@@ -174,7 +174,7 @@ class Registry:
             named = " and ".join(f"plugin '{c.plugin}' ({c.target})" for c in owners)
             raise UserError(f"{group} '{name}' has two owners: {named}; rename one")
         broken = "".join(f"; plugin '{b.name}' is broken: {b.error}" for b in self.broken)
-        kind = group.removesuffix("s") if group != "policies" else "policy"
+        kind = {"policies": "policy", "losses": "loss"}.get(group, group.removesuffix("s"))
         hint = suggestion(name, self.names(group))
         raise UserError(f"unknown {kind} '{name}'; {hint}{broken}")
 
@@ -182,11 +182,9 @@ class Registry:
 @cache
 def registry() -> Registry:
     """All plugins of this installation, found once per process."""
-    from framework.builtin import plugin as core
-
-    builtin = Found(name=core.name, origin="framework", plugin=core)
+    core = _read("framework", "framework.builtin", "plugin")
     searched = {(f.origin, f.name): f for f in _search()}  # installed twice, a plugin is found once
-    found = (builtin, *sorted(searched.values(), key=lambda f: f.name))
+    found = (core, *sorted(searched.values(), key=lambda f: f.name))
     return register(found)
 
 

@@ -197,7 +197,7 @@ class Trainer:
             "time/evaluations_per_second": window.evaluations_per_second(),
         }
         values |= {f"train/{name}": float(value) for name, value in estimate.extras.items()}
-        values |= self.task.scalars()
+        values |= {tag: float(value) for tag, value in self.task.scalars().items()}
         if self.progress.skipped:
             values["gradient/skipped_steps"] = self.progress.skipped
         return values
@@ -233,6 +233,8 @@ class Trainer:
             found = compare(
                 wanted, self.program, self.parameters, self.batch, repeats=repeats, seed=seed
             )
+        if self.buffers:
+            torch._foreach_copy_(self.buffers, self.buffers_before)  # running means took note of it
         return {t: v for name, q in found.items() for t, v in q.scalars(f"quality/{name}").items()}
 
     def evaluate(self, stream: str) -> dict[str, float]:
@@ -368,7 +370,7 @@ class Trainer:
 
     @contextmanager
     def listening(self, monitor: Monitor) -> Iterator[None]:
-        """A first SIGINT, SIGTERM or SIGUSR1 stops between steps and saves; a second one leaves at once."""
+        """A first signal stops between steps and saves; a second one leaves at once. What is ignored stays ignored."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -378,8 +380,11 @@ class Trainer:
                 raise SystemExit(128 + number)
             self.stopped_by = number
 
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-        before = {number: signal.signal(number, heard) for number in signals}
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+        heeded = [
+            n for n in signals if signal.getsignal(n) != signal.SIG_IGN
+        ]  # nohup ignores SIGHUP
+        before = {number: signal.signal(number, heard) for number in heeded}
         try:
             yield
         finally:

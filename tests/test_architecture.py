@@ -2,7 +2,7 @@
 
 import ast
 import json
-import time
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,7 +131,7 @@ for arguments in json.loads(sys.argv[1]):
     print(json.dumps([arguments, status, heavy, err.getvalue(), time.process_time() - began]))
 """
     process = python("-c", code, json.dumps(LIGHT), cwd=tmp_path)
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     told = [json.loads(line) for line in out.splitlines()]
     assert [arguments for arguments, *_ in told] == LIGHT
@@ -145,14 +145,11 @@ for arguments in json.loads(sys.argv[1]):
 
 
 def test_plugins_are_listed_within_two_seconds(tmp_path):
-    seconds = []
-    for _ in range(3):  # the fastest counts: others work on this machine
-        began = time.process_time()
-        process = python("-m", "framework.commands.main", "plugins", cwd=tmp_path)
-        out, err = process.communicate(timeout=60)
-        seconds.append(time.process_time() - began)
-        assert process.returncode == 0, err
-        assert "javelin" in out
-        if seconds[-1] < 2:
-            break
-    assert min(seconds) < 2
+    began = os.times()
+    process = python("-m", "framework.commands.main", "plugins", cwd=tmp_path)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "javelin" in out
+    ended = os.times()  # the processor's time: others may work on this machine
+    before, after = (t.children_user + t.children_system for t in (began, ended))
+    assert after - before < 2

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, Normal, RelaxedBernoulli
 
 from experiments.benchmarks.pairs import ratio, report
 from framework import Context, Program, Task
@@ -71,6 +71,34 @@ def reparameterisation(draws: int, samples: int) -> tuple[Call, Call]:
 
     estimator = make_estimator("reparameterisation", samples)
     return through(estimator, program, parameters), fresh(by_hand, parameters)
+
+
+def gumbel(draws: int, samples: int) -> tuple[Call, Call]:
+    """Relaxed Bernoulli draws; both report the objective of hard draws as well."""
+    parameters = {f"theta{i}": torch.zeros((), requires_grad=True) for i in range(draws)}
+    temperature = torch.tensor(0.5)
+
+    def program(context: Context, parameters: Any, batch: Any) -> None:
+        total = torch.zeros(context.samples)
+        for i in range(draws):
+            total = total + context.sample(f"b{i}", Bernoulli(logits=parameters[f"theta{i}"]))
+        context.cost((total - 0.45 * draws) ** 2)
+
+    def by_hand() -> Tensor:
+        total = torch.zeros(samples)
+        for i in range(draws):
+            relaxed = RelaxedBernoulli(temperature, logits=parameters[f"theta{i}"])
+            total = total + relaxed.rsample((samples,))
+        ((total - 0.45 * draws) ** 2).mean().backward()
+        with torch.no_grad():
+            hard = torch.zeros(samples)
+            for i in range(draws):
+                hard = hard + Bernoulli(logits=parameters[f"theta{i}"]).sample((samples,))
+            return ((hard - 0.45 * draws) ** 2).mean()
+
+    return through(make_estimator("gumbel", samples), program, parameters), fresh(
+        by_hand, parameters
+    )
 
 
 def through(estimator: Estimator, function: Any, parameters: dict[str, Tensor]) -> Call:
@@ -193,7 +221,7 @@ def trainer() -> tuple[float, float, float]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    for build in (score_function, reparameterisation):
+    for build in (score_function, reparameterisation, gumbel):
         name = build.__name__.replace("_", " ")
         report(f"{name}, 3 draws x 16 samples", ratio(*build(3, 16)), 1.5)
         report(f"{name}, 200 draws x 64 samples", ratio(*build(200, 64)), 1.15)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import errno
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -31,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"diffobj: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # while nothing is trained yet, or not any more
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:  # whoever read our lines has gone: `diffobj plugins | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise

@@ -17,7 +17,7 @@ def run(arguments: Sequence[str]) -> int:
     print("plugins")
     for plugin in found.found:
         summary = plugin.plugin.summary if plugin.plugin else f"BROKEN: {plugin.error}"
-        print(f"  {plugin.name:<22} {summary}")
+        print(f"  {plugin.name:<24} {summary}")
     for group in GROUPS:
         if names := found.names(group):
             print(f"\n{group}")
@@ -26,10 +26,10 @@ def run(arguments: Sequence[str]) -> int:
             conflict = len(owners) > 1
             named = " and ".join(f"plugin '{owner.plugin}'" for owner in owners)
             text = f"CONFLICT: {named} both bring it" if conflict else owners[0].summary()
-            print(f"  {name:<22} {text}")
+            print(f"  {name:<24} {text}")
     print("\nexperiments")
     for name, files in sorted(config_options().get("experiment", {}).items()):
-        print(f"  {name:<22} {first_comment(files[0])}")
+        print(f"  {name:<24} {first_comment(files[0])}")
     return 1 if found.broken else 0
 
 

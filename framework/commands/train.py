@@ -84,6 +84,7 @@ def hydra_main(overrides: list[str]) -> int:
         except UserError as error:
             print(f"diffobj: {error}", file=sys.stderr)
             failures.append(2)
+            remove_empty(Path(HydraConfig.get().runtime.output_dir))
         else:
             if status:
                 raise SystemExit(status)
@@ -97,6 +98,16 @@ def hydra_main(overrides: list[str]) -> int:
     with told_in_one_line():
         hydra.main(config_path=str(CORE_CONFIGS), config_name="train", version_base="1.3")(job)()
     return max(failures, default=0)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder that Hydra made and nobody used, and those around it inside the working directory."""
+    with suppress(OSError):  # not empty
+        folder.rmdir()
+        for parent in folder.parents:
+            if Path.cwd() not in parent.parents:
+                break
+            parent.rmdir()
 
 
 def hydra_job(config: Any, runtime: Any) -> int:
@@ -186,9 +197,12 @@ def train(config: Any, settings: Settings, folder: RunFolder, *, resume: bool = 
 
 
 def take_up(trainer: Trainer, folder: RunFolder) -> None:
-    """Continue from the newest undamaged checkpoint."""
-    from framework.checkpoint import forget_after, load_newest
+    """Continue from the newest undamaged checkpoint, or begin where the run was killed before its first."""
+    from framework.checkpoint import forget_after, load_newest, numbered
 
+    if not numbered(folder.checkpoints) and not (folder.path / "result.json").exists():
+        print(f"{folder.path}: stopped before its first checkpoint; it begins anew", flush=True)
+        return
     trainer.load(load_newest(folder.checkpoints, print))
     forget_after(folder.checkpoints, trainer.progress.step)
 
@@ -223,13 +237,13 @@ def train_in(folder: RunFolder, config: Any, trainer: Trainer, hello: str) -> No
         if trainer.stopped_by is None:
             trainer.show(monitor)
         monitor.say(farewell(result))
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if trainer.progress.step > start and result is None:
             stopped = f"{type(error).__name__}: {first_line(error)}"
             with suppress(OSError):  # a full disk
                 folder.write_result(trainer.result({}) | {"stopped": stopped})
                 monitor.say(f"what was made until step {trainer.progress.step} is in {folder.path}")
-        elif trainer.progress.step == start and isinstance(error, UserError):
+        elif trainer.progress.step == start and isinstance(error, UserError | KeyboardInterrupt):
             monitor.close()
             folder.discard()
         raise

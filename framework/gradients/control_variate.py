@@ -49,6 +49,7 @@ from framework.gradients.latent import (
     refuse,
 )
 from framework.gradients.partners import Played, Record, Values, play_layers
+from framework.gradients.score_function import off_support
 from framework.program import Parameters, Program
 from framework.randomness import generator
 
@@ -201,9 +202,10 @@ class ControlVariate(Estimator):
         extras: dict[str, Tensor | float] = {"temperature": coupling.temperature.detach()}
         if self.relaxed:
             extras["eta"] = self.scalars.tensors["eta"].detach().clone()
-        (played,) = play_layers(
-            program, parameters, batch, coupling, self.samples, partners=self.relaxed
-        )
+        with off_support(self):
+            (played,) = play_layers(
+                program, parameters, batch, coupling, self.samples, partners=self.relaxed
+            )
         groups = [Softened(group, coupling.temperature) for group in grouped(played)]
         parts = self.parts(played, groups) if groups else []
         gradients = [gradient(group, part) for group, part in zip(groups, parts, strict=True)]

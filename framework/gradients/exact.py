@@ -3,75 +3,96 @@
 E[f] = sum over x of p(x) f(x). Every joint value of the program's finite draws becomes one sample of weight p(x); a
 Normal draw is integrated by Gauss-Hermite quadrature, exact to rounding for smooth costs and declared biased because
 a cost with a jump is not smooth. The derivative is that of p, so that the cost may be a black box in the draws.
+A program in loop mode, whose draws may depend on what was drawn, is run once for each leaf of its tree of draws.
+
+In a program of finite and other draws `rest` samples the others, Normal ones included: with z these n draws,
+
+    E[f] = E_z [ sum over x of p(x | z) f(x, z) ]
+
+is exact in x and an unbiased average in z; each of the n sums is compared with the others' mean.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import numpy
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
-from framework.errors import ProgramError
+from framework.errors import ProgramError, UserError
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
-from framework.gradients.surrogate import surrogate
-from framework.program import Parameters, Program, Trace
+from framework.gradients.reparameterisation import Reparameterisation
+from framework.gradients.score_function import ScoreFunction
+from framework.gradients.support import Support, Supports, refuse_without_support
+from framework.gradients.surrogate import Baseline, Known, add, average, surrogate
+from framework.gradients.tree import Leaf, Tree
+from framework.program import Parameters, Program, Rule, Trace
 from framework.relaxed import smoothing
 
-
-@dataclass(eq=False)
-class Nodes:
-    """The values that one draw takes, and their weights relative to its density (1 for finite draws).
-
-    Attributes:
-        values: `[K, *event]`, the draw's values for each of its elements alone.
-        weights: `[K]`, quadrature weights, or None where the probability itself is the weight.
-        elements: how many independent elements the draw has behind the batch axes.
-    """
-
-    values: Tensor
-    weights: Tensor | None
-    elements: int
-
-    @property
-    def states(self) -> int:
-        return int(self.values.shape[0] ** self.elements)
+REST: dict[str, Rule] = {
+    "score_function": ScoreFunction(),
+    "reparameterisation": Reparameterisation(),
+}
 
 
 class Exact(SurrogateEstimator):
-    """Exact: autodiff, every value of finite draws, Gauss-Hermite quadrature of Normal draws."""
+    """Exact: autodiff, every value of finite draws, Gauss-Hermite quadrature of Normal draws.
+
+    Args:
+        states: the most joint values of all draws, or leaves of their tree.
+        nodes: of the quadrature of each element of a Normal draw.
+        rest: what becomes of draws that are not finite; "refuse": Normal ones are integrated, others refused.
+        samples: n, of the rest.
+
+    Raises:
+        UserError: one sample of a rest that is scored: there is no other to compare it with.
+    """
 
     def __init__(
         self,
         *,
         states: Annotated[int, Field(ge=1)] = 4096,
         nodes: Annotated[int, Field(ge=2, le=128)] = 32,
+        rest: Literal["refuse", "score_function", "reparameterisation"] = "refuse",
+        samples: Annotated[int, Field(ge=1)] = 16,
     ) -> None:
+        if rest == "score_function" and samples < 2:
+            raise UserError(
+                "estimator.samples = 1: expected 2 or more with estimator.rest=score_function, which compares samples"
+            )
         self.states = states
-        self.nodes = nodes
+        self.nodes = nodes if rest == "refuse" else None
+        self.rest = REST.get(rest)
+        self.samples = samples
 
     def surrogate(
         self, program: Program, parameters: Parameters, batch: Any = None
     ) -> tuple[Tensor, Estimate]:
         with smoothing() as smooth:
-            loss, estimate = self.sum_of_states(program, parameters, batch)
+            loss, estimate = self.expectation(program, parameters, batch)
         if smooth.used:  # exact for the smoothed program; the objective is the hard one's
             with torch.no_grad():
-                hard = self.sum_of_states(program, parameters, batch)[1]
+                hard = self.expectation(program, parameters, batch)[1]
             estimate.objective, estimate.biased = hard.objective, True
             estimate.evaluations += hard.evaluations
         return loss, estimate
 
-    def sum_of_states(
+    def expectation(
         self, program: Program, parameters: Parameters, batch: Any
     ) -> tuple[Tensor, Estimate]:
         """The weighted sum over all joint values of the draws."""
-        survey = Survey(self.nodes, program.batch_axes)
+        if program.loop:
+            return self.sum_of_leaves(program, parameters, batch)
+        return self.sum_of_states(program, parameters, batch)
+
+    def sum_of_states(
+        self, program: Program, parameters: Parameters, batch: Any
+    ) -> tuple[Tensor, Estimate]:
+        """All joint values as the samples of one run."""
+        survey = Survey(Supports(self.nodes, program.batch_axes), self.rest)
         trace = program.run(lambda site: survey, parameters, batch)[0]
         if not trace.draws:
             loss = trace.objective()
@@ -79,21 +100,53 @@ class Exact(SurrogateEstimator):
         if len({draw.name for draw in trace.draws}) < len(trace.draws):
             names = ", ".join(draw.name for draw in trace.draws)
             raise ProgramError(f"exact: two draws share a name ({names}); give each draw its own")
-        states = math.prod(nodes.states for nodes in survey.sites.values())
-        if states > self.states or program.loop:
-            what = f"{states} states, more than estimator.states={self.states}"
+        states = math.prod(support.states for support in survey.found.values())
+        if states > self.states:
             raise ProgramError(
-                f"exact: {'a program in loop mode cannot be enumerated' if program.loop else what}; "
+                f"exact: {states} states, more than estimator.states={self.states}; "
                 "estimators that can serve it: reinforce, rloo, spsa, evolution_strategies"
             )
-        walk = Enumeration(survey.sites, states, program.batch_axes)
-        trace = program.run(lambda site: walk, parameters, batch, samples=states)[0]
+        copies = self.samples if len(survey.found) < len(trace.draws) else 1
+        walk = Enumeration(survey.found, states, copies)
+        rest = None if self.rest is None else Repeated(self.rest, states)
+        trace = program.run(
+            lambda site: rest if rest and site not in survey.found else walk,
+            parameters,
+            batch,
+            samples=states * copies,
+        )[0]
         weights = walk.weights(trace)
-        loss = surrogate([trace], weights=weights)
+        baseline = OtherSamples(weights, copies) if rest and rest.scored and copies > 1 else None
+        loss = surrogate([trace], baseline, weights)
         return loss, Estimate(
             objective=mean_objective([loss]),
-            evaluations=states,
-            biased=any(nodes.weights is not None for nodes in survey.sites.values()),
+            evaluations=states * copies,
+            biased=any(support.weights is not None for support in survey.found.values()),
+        )
+
+    def sum_of_leaves(
+        self, program: Program, parameters: Parameters, batch: Any
+    ) -> tuple[Tensor, Estimate]:
+        """All leaves of the tree of draws, each by a run of its own; several trees where some draws are sampled."""
+        supports = Supports(self.nodes, program.batch_axes)
+        tree = Tree(self.states, supports, self.rest)
+        trees = [list(tree.walk(program, parameters, batch))]
+        baselines: list[Baseline | None] = [None]
+        if tree.samples:
+            for _ in range(self.samples - 1):
+                another = Tree(self.states, supports, self.rest)
+                trees.append(list(another.walk(program, parameters, batch)))
+            values = [sum(charged(leaf) for leaf in leaves) for leaves in trees]
+            others = max(1, len(values) - 1)
+            baselines = [level((sum(values) - value) / others) for value in values]
+        losses = [
+            surrogate([leaf.trace], baseline, leaf.weight)
+            for leaves, baseline in zip(trees, baselines, strict=True)
+            for leaf in leaves
+        ]
+        loss = torch.stack(losses).sum() / len(trees)
+        return loss, Estimate(
+            objective=mean_objective([loss]), evaluations=len(losses), biased=tree.quadrature
         )
 
 
@@ -101,85 +154,106 @@ class Survey:
     """A first run with one sample that notes which values each draw can take."""
 
     name = "exact"
-    scored = True
+    scored = False  # a draw made earlier is refused
     biased = False
     relaxed = False
 
-    def __init__(self, nodes: int, batch_axes: int) -> None:
-        self.nodes = nodes
-        self.batch_axes = batch_axes
-        self.sites: dict[str, Nodes] = {}
+    def __init__(self, supports: Supports, rest: Rule | None) -> None:
+        self.supports = supports
+        self.rest = rest
+        self.found: dict[str, Support] = {}
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        self.sites[site] = self._nodes(site, distribution, 0 if shape else 1)
+        support = self.supports.of(distribution, carried=not shape)
+        if support is not None:
+            self.found[site] = support
+        elif self.rest is None:
+            raise refuse_without_support(site, distribution)
+        else:
+            self.rest.draw(site, distribution, shape)  # whether it can
         return distribution.sample(shape)
-
-    def _nodes(self, site: str, distribution: Distribution, carried: int) -> Nodes:
-        base = distribution.base_dist if isinstance(distribution, Independent) else distribution
-        elements = math.prod(base.batch_shape[carried + self.batch_axes :])
-        if base.has_enumerate_support:
-            support = base.enumerate_support(expand=False)
-            return Nodes(support.reshape(len(support), *base.event_shape), None, elements)
-        if isinstance(base, Normal):
-            points, weights = numpy.polynomial.hermite.hermgauss(self.nodes)
-            dtype = base.loc.dtype
-            return Nodes(
-                torch.as_tensor(points * math.sqrt(2), dtype=dtype),
-                torch.as_tensor(weights / math.sqrt(math.pi), dtype=dtype),
-                elements,
-            )
-        raise ProgramError(
-            f"draw '{site}' ~ {type(base).__name__} has no finite set of values; estimators that can serve it: "
-            f"{'reparameterisation, ' if base.has_rsample else ''}reinforce, rloo, spsa, evolution_strategies"
-        )
 
 
 class Enumeration:
-    """The second run: sample i of every draw takes the value that i's digits name."""
+    """The second run: sample i of every finite draw takes the value that the digits of i's state name.
+
+    The samples are `states` blocks of `copies`, which the rest is drawn for.
+    """
 
     name = "exact"
     scored = True
     biased = False
     relaxed = False
 
-    def __init__(self, sites: dict[str, Nodes], states: int, batch_axes: int) -> None:
-        self.sites = sites
-        self.states = states
-        self.batch_axes = batch_axes
+    def __init__(self, supports: dict[str, Support], states: int, copies: int) -> None:
+        self.supports = supports
+        self.copies = copies
+        self.states = torch.arange(states).repeat_interleave(copies)  # [n]
         self.rest = states  # the product of the states of the draws still to come
         self.quadrature = torch.ones(())  # [n], the product of the quadrature weights
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        nodes = self.sites.get(site)
-        if nodes is None:
+        support = self.supports.get(site)
+        if support is None:
             raise ProgramError(
-                f"exact: draw '{site}' depends on the value of another; loop over it"
+                f"exact: draw '{site}' is made or not by the value of another: declare the program with loop=True"
             )
-        self.rest //= nodes.states
-        digits = torch.arange(self.states) // self.rest % nodes.states  # [n]
-        choices = len(nodes.values)
-        powers = choices ** torch.arange(nodes.elements)
-        index = digits.unsqueeze(1) // powers % choices  # [n, elements]
-        if nodes.weights is not None:
-            self.quadrature = self.quadrature * nodes.weights[index].prod(1)
-        base = distribution.base_dist if isinstance(distribution, Independent) else distribution
-        full = torch.Size(shape) + base.batch_shape
-        lead = full[1 : 1 + self.batch_axes]
-        rest = full[1 + self.batch_axes :]
-        event = base.event_shape
-        values = nodes.values.reshape(choices, *event)[index]  # [n, elements, *event]
-        values = values.reshape(self.states, *[1] * len(lead), *rest, *event)
-        values = values.expand(self.states, *lead, *rest, *event)
-        if isinstance(base, Normal):
-            values = (base.loc + base.scale * values).detach()
-        return values
+        self.rest //= support.states
+        numbers = self.states // self.rest % support.states
+        self.quadrature = self.quadrature * support.quadrature(numbers)
+        return support.at(numbers, distribution, carried=not shape)
 
     def weights(self, trace: Trace) -> Tensor:
         """Each sample's weight `[n, *batch]`: the probability of its finite draws times quadrature weights."""
         total = self.quadrature.reshape(-1, *[1] * (len(trace.shape) - 1))
         for draw in trace.draws:
-            if self.sites[draw.name].weights is None:
+            if draw.name in self.supports and self.supports[draw.name].weights is None:
                 with torch.no_grad():
                     log_prob = draw.distribution.log_prob(draw.value)
                     total = total * trace.leading(log_prob, f"draw '{draw.name}'").exp()
-        return total
+        return total / self.copies
+
+
+class Repeated:
+    """Samples the rest; a draw that depends on no other is the same in every state, whose weights then sum to 1."""
+
+    name = "exact"
+    biased = False
+    relaxed = False
+
+    def __init__(self, rule: Rule, states: int) -> None:
+        self.rule = rule
+        self.scored = rule.scored
+        self.states = states
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        if not shape:
+            return self.rule.draw(site, distribution, shape)
+        value = self.rule.draw(site, distribution, torch.Size((shape[0] // self.states,)))
+        return value.repeat(self.states, *[1] * (value.dim() - 1))
+
+
+class OtherSamples:
+    """Leave-one-out: the mean of the other copies' returns, each summed over all states."""
+
+    def __init__(self, weights: Tensor, copies: int) -> None:
+        self.weights = weights * copies
+        self.copies = copies
+
+    def __call__(self, site: str, returns: Tensor, axis: int, known: Known) -> Tensor:
+        weighted = torch.where(self.weights > 0, self.weights * returns, 0.0)
+        sums = weighted.unflatten(0, (-1, self.copies)).sum(0)  # [copies, *batch]
+        others: Tensor = (sums.sum(0) - sums) / (self.copies - 1)
+        return others.repeat(len(returns) // self.copies, *[1] * (returns.dim() - 1))
+
+
+def level(value: float) -> Baseline:
+    """The same baseline everywhere."""
+    return lambda site, returns, axis, known: value
+
+
+def charged(leaf: Leaf) -> float:
+    """What a leaf adds to the sum over leaves."""
+    trace = leaf.trace
+    costs = [trace.leading(cost.value.detach(), f"cost '{cost.name}'") for cost in trace.costs]
+    return float(add(average(costs, trace, leaf.weight))) if costs else 0.0

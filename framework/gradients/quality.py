@@ -33,6 +33,7 @@ from framework.randomness import generator, key, seed_torch, seeded
 
 Batches = Callable[[int], Any]  # the batch of repeat number k
 RANDOM_DIRECTIONS = 3
+LEAVES = 256  # of a tree of draws: each is a run of its own, and a measurement must not take longer than the training
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,8 @@ def reference(
     batch: Any,
     *,
     seed: int,
-    samples: int = 256,
-    repeats: int = 16,
+    samples: int = 512,
+    repeats: int = 8,
 ) -> Reference | None:
     """The gradient by enumeration where that is feasible, else by a large unbiased sample of the score function.
 
@@ -151,7 +152,8 @@ def reference(
     """
     if program.steps:  # recorded episodes: a large sample would have to be played
         return None
-    exact, size = Exact(), sum(p.numel() for p in trainable(parameters).values())
+    exact = Exact(states=LEAVES) if program.loop else Exact()
+    size = sum(p.numel() for p in trainable(parameters).values())
     try:
         once = sample(exact, program, parameters, lambda number: batch, repeats=1, seed=seed)
         if not once.biased:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -115,7 +115,7 @@ class Mixed(SurrogateEstimator):
         baseline: LeaveOneOut | MovingAverage | Learned | None = None,
     ) -> None:
         self.rules = SiteRules(rule, sites)
-        self.replays = rule.scored  # what is differentiated along its path must be drawn anew
+        self.replays = rule.scored  # a draw made earlier has a log-probability and no path
         self.calls = 0
         self.samples = samples
         self.baseline: Baseline | None = baseline
@@ -159,8 +159,16 @@ class Mixed(SurrogateEstimator):
             self.baseline.load_state_dict(state["baseline"])  # type: ignore[attr-defined]
 
 
+class Relaxing(Protocol):
+    """What may give a program values off a distribution's support."""
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether it has."""
+
+
 @contextmanager
-def off_support(rules: SiteRules) -> Iterator[None]:
+def off_support(rules: Relaxing) -> Iterator[None]:
     """Say what to do where a program takes the log-probability of a relaxed value."""
     try:
         yield

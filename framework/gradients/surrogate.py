@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,6 +34,11 @@ class Baseline(Protocol):
 
         `known()` tells what was known before the draw, `[*returns' shape, inputs]`.
         """
+
+
+@runtime_checkable
+class BoundBaseline(Baseline, Protocol):
+    """A baseline that serves multi-sample bounds, too."""
 
     def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor | float:
         """A baseline for a bound of value `[*batch]` over log weights `[n, *batch]`, for each sample."""
@@ -128,7 +133,7 @@ def bound_terms(trace: Trace, bound: Cost, baseline: Baseline | None) -> list[Te
         return surrogate_of_bound(trace, bound, None, None)
     log_prob = segment_of(trace, trace.scored[: bound.position], bound.value).total()
     value: Tensor | None = None
-    if baseline is not None:
+    if isinstance(baseline, BoundBaseline):
         weights = trace.log_weights(bound).detach()
         found = baseline.of_bound(bound.name, weights, trace.bound(bound).detach())
         value = torch.as_tensor(found, device=weights.device)

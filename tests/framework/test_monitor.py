@@ -2,6 +2,7 @@
 
 import io
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ def settings(**given: Any) -> MonitorSettings:
 
 def monitor(folder: Path, start: int = 0, **given: Any) -> Monitor:
     folder.mkdir(exist_ok=True)
+    if list(folder.glob("events*")):  # TensorBoard sorts files by the second in their names
+        time.sleep(1.01 - time.time() % 1)
     return Monitor(folder, settings(**given), experiment="test", steps=10, start=start)
 
 
@@ -165,6 +168,15 @@ def test_after_a_resume_no_step_is_there_twice(tmp_path):
     expected = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 50), (6, 60), (7, 70), (8, 80)]
     assert [(e.step, e.value) for e in events(tmp_path).Scalars("train/objective")] == expected
     assert [(r["step"], r["train/objective"]) for r in records(tmp_path)] == expected
+
+
+def test_a_run_that_begins_anew_shows_nothing_of_what_was_before(tmp_path):
+    for factor in (1, 10):
+        begun = monitor(tmp_path)
+        begun.scalars(1, {"train/objective": factor})
+        begun.close()
+    assert [(e.step, e.value) for e in events(tmp_path).Scalars("train/objective")] == [(1, 10)]
+    assert [(r["step"], r["train/objective"]) for r in records(tmp_path)] == [(1, 10)]
 
 
 def test_a_record_that_was_cut_off_is_dropped_on_resume(tmp_path):

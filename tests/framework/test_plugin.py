@@ -227,7 +227,7 @@ def test_a_broken_plugin_is_named_with_its_reason_and_the_others_still_work(
     package(name, text, point)
     outcome = diffobj("plugins")
     assert outcome.status == 1
-    assert f"  {name:<22} BROKEN: {reason}" in outcome.out
+    assert f"{name} BROKEN: {reason}" in " ".join(outcome.out.split())
     assert "The angle that throws a javelin farthest" in outcome.out
     outcome = diffobj("train", "experiment=javelin", "trainer.steps=-1")
     assert outcome.err.startswith("diffobj: trainer.steps = -1")
@@ -243,7 +243,7 @@ def test_a_component_with_a_syntax_error_spoils_no_listing(package, diffobj: Dif
     )
     outcome = diffobj("plugins")
     assert outcome.status == 0
-    assert "  typo                   (its source cannot be read)" in outcome.out
+    assert "typo (its source cannot be read)" in " ".join(outcome.out.split())
 
 
 def test_a_folder_without_a_manifest_is_no_plugin(tmp_path, monkeypatch):
@@ -273,7 +273,7 @@ def test_a_users_own_folders_do_not_shadow_ours(tmp_path):
     options = ["trainer.steps=1", "monitor.tensorboard=false", "hydra.run.dir=run"]
     command = ["-m", "framework.commands.main", "train", "experiment=javelin", *options]
     process = python(*command, cwd=tmp_path)  # -m puts the working directory first on the path
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "wrong" not in out + err
     assert result(tmp_path / "run")["experiment"] == "javelin"

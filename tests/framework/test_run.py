@@ -9,7 +9,7 @@ import pytest
 from framework.commands import train
 from framework.errors import UserError
 from framework.run import RunFolder, change_config, finite, load_config
-from tests.runs import Diffobj, files, newest, result
+from tests.runs import Diffobj, files, newest, records, result
 
 SHORT = (
     "experiment=javelin",
@@ -164,6 +164,22 @@ def test_a_run_without_checkpoints_cannot_be_resumed_and_stays_as_it_is(
     assert outcome.status == 2
     assert outcome.err == f"diffobj: {run_folder}/checkpoints: no step checkpoint\n"
     assert files(run_folder) == before
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(
+    run_folder, tmp_path, diffobj: Diffobj
+):
+    for path in (run_folder / "checkpoints").iterdir():
+        path.unlink()
+    end = result(run_folder)["metrics"]
+    (run_folder / "result.json").unlink()
+    outcome = diffobj("train", f"resume={run_folder}")
+    assert outcome.status == 0
+    assert outcome.out.startswith(
+        f"{run_folder}: stopped before its first checkpoint; it begins anew\n"
+    )
+    assert result(run_folder)["metrics"] == end
+    assert [r["step"] for r in records(run_folder) if "train/objective" in r] == [3]
 
 
 @pytest.mark.parametrize("name", ["Läufe/Übung 1", "it's, a [run] = {3}", "日本語"])

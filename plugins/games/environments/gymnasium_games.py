@@ -138,8 +138,9 @@ def make_vector(environment: str, count: int, drawn: bool = False) -> VectorEnv[
     mode = "sync" if drawn else None  # native vector classes seldom draw
     try:
         return gymnasium.make_vec(environment, num_envs=count, vectorization_mode=mode, **options)
-    except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
-        raise UserError(f"environment '{environment}': {error}") from None
+    except (gymnasium.error.Error, ImportError) as error:
+        told = str(error).partition("\n")[0]
+        raise UserError(f"task.environment = '{environment}': {told}") from None
 
 
 def check_name(environment: str) -> None:

@@ -16,12 +16,14 @@ def findings(out: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("estimator", ["rloo", "reparameterisation", "spsa"])
-def test_the_javelin_is_found_sound(diffobj: Diffobj, estimator):
+def test_the_javelin_is_found_sound(diffobj: Diffobj, estimator, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     outcome = diffobj("check", "experiment=javelin", f"estimator={estimator}")
     assert outcome.status == 0, outcome.out
     names = ["manifest", "objective", "evaluation", "show", "gradient", "resume", "speed"]
     assert findings(outcome.out) == dict.fromkeys(names, "ok")
     assert outcome.out.splitlines()[-1] == "javelin: all is well"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ assert check.run(["experiment=my_task"]) == 0
 assert pytest.main(["-q", "-p", "no:cacheprovider", "tests/plugins/test_my_task.py"]) == 0
 """
     process = python("-c", code, str(checkout), cwd=checkout, path=str(checkout))
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
     assert result(checkout / "run")["metrics"]["distance"] < 0.05
     assert "my_task: all is well" in out

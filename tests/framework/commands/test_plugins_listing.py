@@ -12,7 +12,7 @@ def test_everything_is_listed_with_a_line(diffobj: Diffobj):
     sections: dict[str, dict[str, str]] = {}
     for block in outcome.out.strip().split("\n\n"):
         title, *listed = block.splitlines()
-        sections[title] = {line.split()[0]: line[25:].strip() for line in listed}
+        sections[title] = dict(line.split(None, 1) for line in listed)
     assert sections["plugins"].keys() == {found.name for found in registry().found}
     for group in GROUPS:
         assert list(sections.get(group, {})) == registry().names(group)

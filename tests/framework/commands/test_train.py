@@ -119,3 +119,42 @@ def test_an_estimator_that_cannot_serve_the_task_says_so_before_the_first_step(
         assert outcome.err.count("\n") == 1
         assert "estimators that can serve it: " in outcome.err
         assert files(tmp_path) == []
+
+
+MINE = "# @package _global_\n# Mine.\ndefaults:\n  - javelin\n  - _self_\ntrainer:\n  steps: 2\n"
+
+
+def mine(tmp_path: Path, text: str) -> str:
+    """An experiment in a folder of the user's own."""
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(text)
+    return f"--config-dir={tmp_path / 'conf'}"
+
+
+def test_a_folder_of_ones_own_configurations_can_be_given(tmp_path, diffobj: Diffobj):
+    option = mine(tmp_path, MINE)
+    outcome = diffobj("train", option, "experiment=mine", *JAVELIN[2:])
+    assert outcome.status == 0, outcome.err
+    folder = Path(outcome.out.splitlines()[-1])
+    assert folder.parent == tmp_path / "outputs" / "mine"
+    assert result(folder)["steps"] == 2
+    assert result(folder)["experiment"] == "mine"
+    before = files(tmp_path)
+    outcome = diffobj("train", option, "experiment=mine", "task.drag=-1")
+    assert outcome.status == 2
+    assert outcome.err == "diffobj: task.drag = -1: expected greater than or equal to 0\n"
+    assert files(tmp_path) == before
+
+
+def test_an_interrupt_before_the_first_step_leaves_nothing(
+    toy, tmp_path, monkeypatch, diffobj: Diffobj
+):
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("framework.trainer.Trainer.loop", interrupted)
+    before = files(tmp_path)
+    outcome = diffobj("train", "experiment=toy")
+    assert outcome.status == 130
+    assert outcome.err == ""
+    assert files(tmp_path) == before

@@ -66,7 +66,7 @@ for arguments in (["plugins"], ["new-plugin", "my_task"], sys.argv[2:]):
 """
     options = ["train", "experiment=javelin", "trainer.steps=20", "monitor.tensorboard=false"]
     process = python("-c", code, str(unpacked), *options, cwd=tmp_path, path=str(unpacked))
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     folder = Path(out.splitlines()[-1])
     assert folder.parent == tmp_path / "outputs" / "javelin"

@@ -7,6 +7,7 @@ plugin = Plugin(
     summary="A small regression that can be told to fail.",
     tasks={
         "regression": "tests.framework.toy.task:Regression",
+        "draws": "tests.framework.toy.draws:Draws",
         **{
             name: f"tests.framework.toy.broken:{name.capitalize()}"
             for name in ("detached", "unkeyed", "forgetful", "infinite", "headless", "still")

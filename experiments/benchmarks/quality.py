@@ -1,0 +1,69 @@
+"""What the live measurement of an estimator's quality costs at its default interval, as a share of training.
+
+Run: python -m experiments.benchmarks.quality
+
+CPU time of one measurement against that of as many training steps as lie between two of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from framework.commands import train
+from framework.config import build, compose, validate
+from framework.monitor import Monitor
+from framework.run import RunFolder
+from framework.trainer import Trainer
+
+BAR = 0.05
+RUNS = {
+    "javelin by rloo": ["experiment=javelin", "estimator=rloo"],
+    "javelin by reparameterisation": ["experiment=javelin", "estimator=reparameterisation"],
+    "cartpole by rloo": ["experiment=cartpole"],
+}
+
+
+def share(overrides: list[str], steps: int) -> float:
+    """One measurement's CPU time over that of the steps between two."""
+    quiet = ["monitor.progress=none", "monitor.tensorboard=false", "trainer.evaluate_every=0"]
+    settings = validate(compose([*overrides, *quiet, f"trainer.steps={steps}"]).config)
+    every = settings.trainer.quality.every
+    parts = train.make_parts(settings)
+    optimizer = build("optimizer", settings.optimizer, list(parts.task.parameters.values()))
+    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
+        folder = RunFolder(Path(place) / "run")
+        folder.open()
+        trainer = Trainer(
+            settings, parts.task, parts.estimator, optimizer, parts.schedule, folder, parts.device
+        )
+        monitor = Monitor(folder.path, settings.monitor, experiment="x", steps=steps, start=0)
+        stepping = seconds(lambda: trainer.loop(monitor)) / steps
+        measuring = seconds(trainer.quality)
+        monitor.close()
+        folder.close()
+    return measuring / (stepping * every)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    began = time.process_time()
+    call()
+    return time.process_time() - began
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for name, overrides in RUNS.items():
+        found = share(overrides, 60 if "cartpole" in name else 999)
+        verdict = "within" if found <= BAR else "ABOVE"
+        print(f"{name:<34} {found:6.2%} of training  {verdict} {BAR:.0%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A study: estimators of discrete draws on the digits' autoencoder."""

@@ -1,0 +1,1 @@
+"""The estimators' pages: a family each, with a figure that shows when it serves and when it lies."""

@@ -1,0 +1,191 @@
+"""How far a picture is from its target, `[..., C, H, W]` -> `[...]`; no learned weights but where a file is named.
+
+Plain squared error rewards right pixels only; a line one pixel beside its place is worse than none. The blurred and the
+pyramid losses see lines from afar, the edge losses see contours, SSIM sees structure (Wang et al. 2004).
+
+A loss is a factory: called with the target once, it gives the function that is called at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from framework.errors import UserError
+from plugins.sketching.photo import blurred, slopes
+
+Loss = Callable[[Tensor], Tensor]
+
+
+def average(value: Tensor) -> Tensor:
+    """The mean over channels and pixels."""
+    return value.mean((-3, -2, -1))
+
+
+def squared(target: Tensor) -> Loss:
+    """Mean squared error, pixel by pixel."""
+    return lambda picture: average((picture - target) ** 2)
+
+
+def blurred_squared(target: Tensor, *, sigma: float = 2.0) -> Loss:
+    """Squared error of blurred pictures: what is seen from some distance."""
+    far = blurred(target, sigma)
+    return lambda picture: average((blurred(picture, sigma) - far) ** 2)
+
+
+def pyramid(target: Tensor) -> Loss:
+    """Squared error at every scale, each half the size of the one before, all of the same weight."""
+    targets = levels(target)
+
+    def loss(picture: Tensor) -> Tensor:
+        pairs = zip(levels(picture), targets, strict=True)
+        return total(average((seen - wanted) ** 2) for seen, wanted in pairs)
+
+    return loss
+
+
+def dog_pyramid(target: Tensor) -> Loss:
+    """Squared error of the differences between neighbouring scales: local contrast, whatever the overall tone."""
+    targets = details(levels(target))
+
+    def loss(picture: Tensor) -> Tensor:
+        pairs = zip(details(levels(picture)), targets, strict=True)
+        return total(average((seen - wanted) ** 2) for seen, wanted in pairs)
+
+    return loss
+
+
+def edge(target: Tensor, *, sigma: float = 1.0) -> Loss:
+    """Squared error of Sobel's derivatives of slightly blurred pictures."""
+    wanted = slopes(blurred(target, sigma))
+
+    def loss(picture: Tensor) -> Tensor:
+        seen = slopes(blurred(picture, sigma))
+        return 8 * total(average((a - b) ** 2) for a, b in zip(seen, wanted, strict=True))
+
+    return loss
+
+
+def chamfer(target: Tensor, *, threshold: float = 0.3) -> Loss:
+    """The mean distance of ink from the nearest edge of the target, as a share of the picture's larger side."""
+    x, y = slopes(blurred(target, 1.0))
+    strength = torch.hypot(x, y).amax(-3)
+    strength = strength / strength.amax().clamp(min=1e-6)
+    away = (distance_to(strength > threshold) / max(target.shape[-2:])).clamp(max=1)
+
+    def loss(picture: Tensor) -> Tensor:
+        ink = 1 - picture.mean(-3)
+        return (ink * away).sum((-2, -1)) / ink.sum((-2, -1)).clamp(min=1.0)
+
+    return loss
+
+
+def ssim(target: Tensor, *, sigma: float = 1.5) -> Loss:
+    """1 - SSIM: light, contrast and structure in a Gaussian window."""
+    c1, c2 = 0.01**2, 0.03**2
+    mean_target = blurred(target, sigma)
+    spread_target = blurred(target * target, sigma) - mean_target**2
+
+    def loss(picture: Tensor) -> Tensor:
+        mean = blurred(picture, sigma)
+        spread = blurred(picture * picture, sigma) - mean**2
+        shared = blurred(picture * target, sigma) - mean * mean_target
+        light = (2 * mean * mean_target + c1) / (mean**2 + mean_target**2 + c1)
+        return average(1 - light * (2 * shared + c2) / (spread + spread_target + c2))
+
+    return loss
+
+
+def perceptual(target: Tensor, *, weights: str) -> Loss:
+    """Distance of VGG16's features (Johnson et al. 2016), with the weights of a file that the user has.
+
+    Args:
+        weights: a state dict of torchvision's vgg16, such as vgg16-397923af.pth; nothing is downloaded.
+
+    Raises:
+        UserError: no such file, or not these weights.
+    """
+    path = Path(weights)
+    if not path.is_file():
+        raise UserError(f"task.losses.perceptual.weights = '{weights}': no such file")
+    from torchvision.models import vgg16
+
+    with torch.device("meta"):  # the weights come from the file: nothing to initialise
+        network = vgg16()
+    try:
+        read = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(read, assign=True)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: no weights of torchvision's vgg16 ({reason})") from None
+    layers = network.features[:16].eval().requires_grad_(False).to(target.device)
+
+    def features(picture: Tensor) -> list[Tensor]:
+        seen = picture.reshape(-1, *picture.shape[-3:])
+        seen = seen.expand(-1, 3, -1, -1)
+        mean = seen.new_tensor([0.485, 0.456, 0.406])[:, None, None]
+        deviation = seen.new_tensor([0.229, 0.224, 0.225])[:, None, None]
+        seen = (seen - mean) / deviation
+        kept = []
+        for number, layer in enumerate(layers):
+            seen = layer(seen)
+            if number in {3, 8, 15}:
+                kept.append(functional.normalize(seen, dim=1))
+        return kept
+
+    wanted = features(target)
+
+    def loss(picture: Tensor) -> Tensor:
+        pairs = zip(features(picture), wanted, strict=True)
+        return total(average((a - b) ** 2) for a, b in pairs).reshape(picture.shape[:-3])
+
+    return loss
+
+
+def levels(image: Tensor) -> list[Tensor]:
+    """The image and its halves down to about 8 pixels; an odd last row or column is averaged alone."""
+    planes = image.reshape(-1, 1, *image.shape[-2:])
+    found = [planes]
+    while min(found[-1].shape[-2:]) >= 16:
+        found.append(functional.avg_pool2d(found[-1], 2, ceil_mode=True, count_include_pad=False))
+    return [level.reshape(*image.shape[:-2], *level.shape[-2:]) for level in found]
+
+
+def details(scales: list[Tensor]) -> list[Tensor]:
+    """Each level less the next one enlarged."""
+    found = []
+    for fine, coarse in pairwise(scales):
+        planes = coarse.reshape(-1, 1, *coarse.shape[-2:])
+        larger = functional.interpolate(
+            planes, size=fine.shape[-2:], mode="bilinear", align_corners=False
+        )
+        found.append(fine - larger.reshape(fine.shape))
+    return found or scales
+
+
+def distance_to(mask: Tensor) -> Tensor:
+    """The distance in pixels of each pixel of `[H, W]` from the nearest true one; the diagonal where none is true.
+
+    Exact, by rows: the squared distance is the smallest over rows of (rows apart)^2 + (nearest in that row)^2.
+    """
+    height, width = mask.shape
+    if not bool(mask.any()):
+        return torch.full(mask.shape, float(height + width))
+    x = torch.arange(width, dtype=torch.float32)
+    far = float(height + width)
+    before = torch.where(mask.cpu(), x, -far).cummax(1).values
+    behind = torch.where(mask.cpu(), x, 2 * far).flip(1).cummin(1).values.flip(1)
+    beside = torch.minimum(x - before, behind - x) ** 2  # [H, W], within the row
+    y = torch.arange(height, dtype=torch.float32)
+    rows = [(beside + (y - row)[:, None] ** 2).amin(0) for row in range(height)]
+    return torch.stack(rows).sqrt().to(mask.device)
+
+
+def total(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of tensors of one shape."""
+    return torch.stack(list(parts)).sum(0)

@@ -1,0 +1,154 @@
+"""The photograph: reading it, what in it is worth a stroke, and where first strokes lie.
+
+Strokes begin where there is darkness or an edge, and along the edge: the direction of least change is the small
+eigenvector of the structure tensor, the blurred outer product of the gradient with itself.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import torch
+from PIL import Image as Pillow
+from PIL import ImageOps
+from torch import Tensor
+from torch.nn import functional
+
+from framework.errors import UserError
+
+LARGEST = 100_000_000  # pixels of a photograph; more is refused as a decompression bomb
+
+
+def default_photo() -> Path:
+    """The portrait of Grace Hopper that comes with matplotlib."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+
+
+def load_photo(path: Path, side: int) -> Tensor:
+    """A picture file as `[3, H, W]` in 0..1, turned upright, on white, its longer side scaled to `side` pixels.
+
+    Raises:
+        UserError: missing, no picture, damaged, or larger than 100 million pixels.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such picture")
+    try:
+        with warnings.catch_warnings(action="ignore"), Pillow.open(path) as opened:
+            if opened.width * opened.height > LARGEST:
+                raise UserError(
+                    f"{path}: {opened.width} x {opened.height} pixels, more than {LARGEST:,}"
+                )
+            upright = ImageOps.exif_transpose(opened).convert("RGBA")
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: no readable picture ({error})") from None
+    paper = Pillow.new("RGBA", upright.size, "white")
+    paper.alpha_composite(upright)
+    scale = side / max(upright.size)
+    size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
+    small = paper.convert("RGB").resize(size, Pillow.Resampling.LANCZOS)
+    pixels = numpy.asarray(small, dtype=numpy.float32) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def grey(photo: Tensor) -> Tensor:
+    """The lightness of `[..., 3, H, W]`, `[..., H, W]` (the weights of Rec. 709)."""
+    weights = photo.new_tensor([0.2126, 0.7152, 0.0722])
+    return (photo * weights[:, None, None]).sum(-3)
+
+
+def stretched(lightness: Tensor, gamma: float = 1.0) -> Tensor:
+    """Contrast stretched so that 1 % is black and 4 % is white, raised to `gamma`; a flat picture stays as it is."""
+    values = lightness.flatten().sort().values
+    low, high = values[int(0.01 * (len(values) - 1))], values[int(0.96 * (len(values) - 1))]
+    if high - low < 1e-3:
+        return lightness
+    return ((lightness - low) / (high - low)).clamp(0, 1) ** gamma
+
+
+def blurred(image: Tensor, sigma: float) -> Tensor:
+    """`[..., H, W]` under a Gaussian of `sigma` pixels, edges repeated."""
+    if sigma <= 0:
+        return image
+    radius = max(1, math.ceil(3 * sigma))
+    x = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
+    bell = torch.exp(-(x**2) / (2 * sigma**2))
+    bell = bell / bell.sum()
+    planes = image.reshape(-1, 1, *image.shape[-2:])
+    planes = functional.pad(planes, (radius, radius, 0, 0), mode="replicate")
+    planes = functional.conv2d(planes, bell[None, None, None, :])
+    planes = functional.pad(planes, (0, 0, radius, radius), mode="replicate")
+    return functional.conv2d(planes, bell[None, None, :, None]).reshape(image.shape)
+
+
+def slopes(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Sobel's derivatives by x and y of `[..., H, W]`, edges repeated, per pixel."""
+    planes = image.reshape(-1, 1, *image.shape[-2:])
+    planes = functional.pad(planes, (1, 1, 1, 1), mode="replicate")
+    across = image.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
+    kernels = torch.stack([across, across.T]).unsqueeze(1)
+    x, y = functional.conv2d(planes, kernels).unbind(1)
+    return x.reshape(image.shape), y.reshape(image.shape)
+
+
+def line_drawing(lightness: Tensor, sigma: float) -> Tensor:
+    """Dark lines on white where the lightness `[H, W]` falls below its surroundings (Winnemoeller et al. 2012).
+
+    Extended differences of Gaussians: 1 + tanh(20 (G_s - 0.98 G_1.6s)), cut at 1.
+    """
+    difference = blurred(lightness, sigma) - 0.98 * blurred(lightness, 1.6 * sigma)
+    return (1 + torch.tanh(20 * difference)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What a photograph says about its strokes, maps of `[H, W]`.
+
+    Attributes:
+        edges: 0..1, how strong an edge is.
+        direction: the angle along which there is least change, in radians.
+        steadiness: 0..1, how much one direction prevails.
+    """
+
+    edges: Tensor
+    direction: Tensor
+    steadiness: Tensor
+
+    @classmethod
+    def of(cls, lightness: Tensor) -> Guide:
+        """The guide of a photograph's lightness `[H, W]`."""
+        x, y = slopes(blurred(lightness, 1.0))
+        strength = torch.hypot(x, y)
+        xx, yy, xy = (blurred(part, 2.5) for part in (x * x, y * y, x * y))
+        across = torch.atan2(2 * xy, xx - yy) / 2
+        spread = torch.hypot(xx - yy, 2 * xy) / (xx + yy).clamp(min=1e-8)
+        top = strength.flatten().sort().values[int(0.98 * (strength.numel() - 1))].clamp(min=1e-6)
+        return cls((strength / top).clamp(0, 1), across + math.pi / 2, spread.clamp(0, 1))
+
+
+def scattered(density: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` places `[count, 2]` (x, y in pixels) drawn from a density `[H, W]`, anywhere inside their pixels."""
+    weights = density.flatten().double().clamp(min=0).cpu()
+    if float(weights.sum()) <= 0:
+        weights = torch.ones_like(weights)
+    bounds = weights.cumsum(0)
+    picks = torch.rand(count, generator=generator, dtype=torch.float64) * bounds[-1]
+    place = torch.searchsorted(bounds, picks).clamp(max=len(bounds) - 1)
+    width = density.shape[1]
+    corner = torch.stack([place % width, place // width], 1)
+    return (corner + torch.rand(count, 2, generator=generator)).to(density)
+
+
+def at(image: Tensor, points: Tensor) -> Tensor:
+    """An image `[..., H, W]` at the pixels of `points [N, 2]`: `[..., N]`."""
+    height, width = image.shape[-2:]
+    column = points[:, 0].long().clamp(0, width - 1)
+    row = points[:, 1].long().clamp(0, height - 1)
+    return image[..., row, column]

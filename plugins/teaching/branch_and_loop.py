@@ -1,0 +1,100 @@
+"""A program with a loop of random length and a branch, written as plain Python, whose optimum is known.
+
+Fishing: cast until a fish bites, which it does with probability p; each cast costs 1/4 of an hour and p^2 of bait.
+
+E = E[casts] (1/4 + p^2) = (1/4 + p^2) / p,    least at p = 1/2: 1
+
+Cooking: two friends cook with probability q each and cannot agree; both: one meal is wasted, nobody: two go hungry.
+
+E = q^2 + 2 (1 - q)^2,    least at q = 2/3: 2/3
+
+Neither `while` nor `if` has a derivative. The score function needs none: it asks how likely the way was that was taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.distributions import Bernoulli
+
+from framework import Context, Image, Program, Task
+from plugins.teaching.plot import two_paths
+
+HOUR = 0.25  # of each cast
+BEST_BITE, BEST_COOK = 0.5, 2 / 3
+BEST = 1 + 2 / 3
+
+Probability = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Habits(nn.Module):
+    """How well the hook is baited and how often one cooks, as logits."""
+
+    def __init__(self, bite: float, cook: float) -> None:
+        super().__init__()
+        self.bite = nn.Parameter(torch.tensor(math.log(bite / (1 - bite))))
+        self.cook = nn.Parameter(torch.tensor(math.log(cook / (1 - cook))))
+
+    @property
+    def probabilities(self) -> tuple[float, float]:
+        return self.bite.sigmoid().item(), self.cook.sigmoid().item()
+
+
+class BranchAndLoop(Task):
+    """Fish until one bites, then branch on who cooks: the best habits are 1/2 and 2/3."""
+
+    model: Habits
+    loop: ClassVar[bool] = True
+
+    def __init__(self, *, bite: Probability = 0.2, cook: Probability = 0.2) -> None:
+        self.model = Habits(bite, cook)
+        self.path: list[tuple[float, float]] = []  # (p, q) before each step
+
+    def objective(self, context: Context, batch: Any) -> None:
+        """Hours and bait until a fish bites, and what the cooking went wrong."""
+        casts, bitten = 0, False
+        while not bitten:
+            casts += 1
+            bait = self.model.bite.sigmoid() ** 2
+            context.cost(HOUR + bait, "cast")
+            bitten = bool(context.sample(f"bite/{casts}", Bernoulli(logits=self.model.bite)).item())
+        first, second = (
+            context.sample(f"cook/{friend}", Bernoulli(logits=self.model.cook)).item()
+            for friend in ("first", "second")
+        )
+        if first and second:
+            context.cost(1.0, "meals")
+        elif not first and not second:
+            context.cost(2.0, "meals")
+
+    def batches(self, program: Program, seed: int, start: int) -> Iterator[None]:
+        """No data; called before each step, which is the time to note the habits."""
+        while True:
+            self.path.append(self.model.probabilities)
+            yield None
+
+    def evaluate(self, seed: int) -> dict[str, float]:
+        """The habits, and the objective they have, exactly."""
+        p, q = self.model.probabilities
+        return {"objective": expected_cost(p, q), "bite": p, "cook": q}
+
+    def show(self, seed: int) -> Iterator[Image]:
+        """Both habits over the steps."""
+        path = [*self.path, self.model.probabilities]
+        yield Image.from_figure("habits", two_paths(path, (BEST_BITE, BEST_COOK)))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"path": [list(point) for point in self.path]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.path = [(bite, cook) for bite, cook in state["path"]]
+
+
+def expected_cost(bite: float, cook: float) -> float:
+    """The objective in closed form."""
+    return (HOUR + bite**2) / bite + cook**2 + 2 * (1 - cook) ** 2

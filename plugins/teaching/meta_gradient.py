@@ -1,0 +1,136 @@
+"""Even gradient descent is differentiable: its learning rate, learnt by gradient descent through the whole descent.
+
+Inner descent, noisy as with small batches, in a valley f(w) = sum over i of a_i w_i^2 / 2:
+
+w_0 = (1, 1),    w_{t+1} = w_t - r (grad f(w_t) + noise),    cost f(w_T)
+
+The outer gradient d E[f(w_T)] / d log r runs backward through all T steps (Maclaurin et al. 2015). The draw of a step
+is its outcome, Normal(w_t - r grad f(w_t), r noise), so that it can be differentiated along its path or be scored. For
+this valley the truth is known:
+
+E[w_T,i^2] = m^2T + (r noise)^2 (1 + m^2 + ... + m^2(T-1)),    m = 1 - r a_i
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from framework import Context, Image, Program, Task
+from plugins.teaching.plot import descents
+
+CURVATURES = (1.0, 8.0)  # a; a rate above 2 / 8 diverges across the valley
+
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1, le=200)]
+Noise = Annotated[float, Field(ge=0)]
+
+
+class LearningRate(nn.Module):
+    """The logarithm of the inner descent's learning rate."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.log_rate = nn.Parameter(torch.tensor(math.log(rate)))
+
+    @property
+    def rate(self) -> float:
+        return self.log_rate.exp().item()
+
+
+class MetaGradient(Task):
+    """Learn the learning rate of a noisy descent by differentiating the descent."""
+
+    model: LearningRate
+
+    def __init__(self, *, steps: Count = 10, noise: Noise = 0.5, start: Rate = 0.02) -> None:
+        self.model = LearningRate(start)
+        self.steps = steps
+        self.noise = noise
+        self.path: list[float] = []  # the rate before each step
+
+    def objective(self, context: Context, batch: Any) -> None:
+        """The valley's height after the inner descent, `[n]`, or a scalar where it has no noise."""
+        rate = self.model.log_rate.exp()
+        weights = torch.ones(len(CURVATURES), device=rate.device)
+        for step in range(self.steps):
+            weights = weights - rate * slope(weights)
+            if self.noise:
+                outcome = Normal(weights, (rate * self.noise).expand_as(weights))
+                weights = context.sample(f"step/{step}", outcome, per_sample=step > 0)
+        context.cost(height(weights))
+
+    def batches(self, program: Program, seed: int, start: int) -> Iterator[None]:
+        """No data; called before each step, which is the time to note the rate."""
+        while True:
+            self.path.append(self.model.rate)
+            yield None
+
+    def evaluate(self, seed: int) -> dict[str, float]:
+        """The learning rate, its expected height and the best there is, all exactly."""
+        best = self.best_rate()
+        return {
+            "objective": self.expected_height(self.model.rate),
+            "rate": self.model.rate,
+            "best_objective": self.expected_height(best),
+            "best_rate": best,
+        }
+
+    def expected_height(self, rate: float) -> float:
+        """The objective in closed form."""
+        total = 0.0
+        for curvature in CURVATURES:
+            square = (1 - rate * curvature) ** 2
+            stirred = sum(square**step for step in range(self.steps))
+            total += 0.5 * curvature * (square**self.steps + (rate * self.noise) ** 2 * stirred)
+        return total
+
+    def best_rate(self) -> float:
+        """The rate of least expected height, on a grid of a ten-thousandth."""
+        return min((i / 10_000 for i in range(1, 2_500)), key=self.expected_height)
+
+    def show(self, seed: int) -> Iterator[Image]:
+        """Inner descents at the rates of some steps, and the expected height over the rate."""
+        rates = [*self.path, self.model.rate]
+        chosen = [rates[0], rates[len(rates) // 8], rates[-1]]
+        walks = [self.walk(rate) for rate in chosen]
+        grid = [0.005 * 1.04**i for i in range(101) if 0.005 * 1.04**i < 0.25]
+        heights = [self.expected_height(rate) for rate in grid]
+        reached = [self.expected_height(rate) for rate in rates]
+        figure = descents(CURVATURES, chosen, walks, (grid, heights), (rates, reached))
+        yield Image.from_figure("descents", figure)
+
+    def walk(self, rate: float) -> list[list[float]]:
+        """The inner descent's points at a rate, its noise drawn from torch's stream."""
+        points = [torch.ones(len(CURVATURES))]
+        for _ in range(self.steps):
+            noise = self.noise * torch.randn(len(CURVATURES))
+            points.append(points[-1] - rate * (slope(points[-1]) + noise))
+        return [point.tolist() for point in points]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"path": list(self.path)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.path = list(state["path"])
+
+
+def height(weights: Tensor) -> Tensor:
+    """f(w) of points `[..., 2]`."""
+    return 0.5 * (torch.tensor(CURVATURES, device=weights.device) * weights**2).sum(-1)
+
+
+def slope(weights: Tensor) -> Tensor:
+    """grad f(w) of points `[..., 2]`: found by autograd, and itself differentiable."""
+
+    def total(weights: Tensor) -> Tensor:
+        return height(weights).sum()
+
+    found: Tensor = torch.func.grad(total)(weights)
+    return found

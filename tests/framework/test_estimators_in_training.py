@@ -1,0 +1,46 @@
+"""Every registered estimator in the trainer: it resumes exactly and survives a cost that is not a number."""
+
+from pathlib import Path
+
+import pytest
+
+from framework.commands import train
+from framework.errors import ProgramError
+from framework.plugin import registry
+from tests.framework.test_trainer import alike
+from tests.runs import newest, result
+
+ESTIMATORS = registry().names("estimators")
+QUIET = ("monitor.tensorboard=false", "monitor.progress=none", "optimizer.learning_rate=0.05")
+
+
+def trained(estimator: str, folder: Path) -> list[str]:
+    """Train on the first kind of draw that the estimator can serve; returns the run's options."""
+    for kind in ("bernoulli", "normal"):
+        options = ["task=toy_draws", f"estimator={estimator}", f"task.kind={kind}", *QUIET]
+        options += ["trainer.steps=30", "task.nan_at=7"]
+        try:
+            train.run([*options, f"hydra.run.dir={folder}"])
+        except ProgramError:
+            continue
+        return options
+    pytest.skip("it learns from recorded episodes only")
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_it_resumes_exactly_and_survives_a_cost_that_is_not_a_number(toy, tmp_path, estimator):
+    whole = tmp_path / "whole"
+    options = trained(estimator, whole)
+    state = newest(whole)
+    assert state["progress"]["skipped"] == 1
+    assert all(bool(value.isfinite().all()) for value in state["model"].values())
+    assert result(whole)["steps"] == 30
+    for stop in (8, 20):
+        parted = tmp_path / f"parted_{stop}"
+        train.run([*options, f"hydra.run.dir={parted}", f"trainer.stop_at={stop}"])
+        train.run([f"resume={parted}"])
+        assert alike(state, newest(parted)), f"stopped at step {stop}"
+
+
+def test_most_can_be_tried():
+    assert len(ESTIMATORS) >= 7

@@ -1,0 +1,75 @@
+"""CartPole as a newcomer trains it, and environments that cannot be played."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from framework.commands import train
+from framework.errors import UserError
+from plugins.games.environments.gymnasium_games import check_name
+from plugins.games.task import Game
+from tests.runs import Diffobj, result
+
+QUIET = ("monitor.tensorboard=false", "monitor.progress=none")
+
+
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
+def test_it_is_solved(tmp_path, seed):
+    folder = tmp_path / "run"
+    train.run(["experiment=cartpole", f"seed={seed}", *QUIET, f"hydra.run.dir={folder}"])
+    assert result(folder)["metrics"]["return_mean"] >= 475
+    assert {p.name for p in Path(folder, "media").iterdir()} >= {"agent.gif", "returns.png"}
+
+
+def test_evolution_strategies_play_it(tmp_path):
+    options = ["estimator=evolution_strategies", "estimator.samples=4", "estimator.directions=2"]
+    options += ["trainer.steps=3", "task.evaluation_episodes=5", "task.video_frames=4"]
+    folder = tmp_path / "run"
+    assert train.run(["experiment=cartpole", *options, *QUIET, f"hydra.run.dir={folder}"]) == 0
+    assert result(folder)["metrics"]["return_mean"] >= 5
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ("CartPol-v1", "task.environment = 'CartPol-v1': unknown; did you mean 'CartPole-v1'?"),
+        ("CartPole", "task.environment = 'CartPole': expected a registered name"),
+        ("os:CartPole-v1", "task.environment = 'os:CartPole-v1': expected a registered name"),
+        ("antigravity:Env-v0", "task.environment = 'antigravity:Env-v0': expected a registered"),
+        ("Ant-v2", "task.environment = 'Ant-v2': The mujoco v2 and v3 based environments"),
+    ],
+)
+def test_an_environment_that_cannot_be_played_is_told_in_one_line(
+    tmp_path, monkeypatch, diffobj: Diffobj, environment, said
+):
+    monkeypatch.chdir(tmp_path)
+    outcome = diffobj("train", "experiment=cartpole", f"task.environment='{environment}'")
+    assert outcome.status == 2
+    assert outcome.err.startswith(f"diffobj: {said}")
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_never_imports_a_module():
+    with pytest.raises(UserError):
+        check_name("antigravity:Env-v0")
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_registered_environment_plays_or_is_told_in_one_line():
+    played, told = [], []
+    for environment in sorted(gymnasium.registry):
+        try:
+            Game(environment=environment, games=1, evaluation_episodes=1)
+            played.append(environment)
+        except UserError as error:
+            told.append(str(error))
+    assert {"CartPole-v1", "Acrobot-v1", "MountainCar-v0"} <= set(played)
+    assert [message for message in told if "\n" in message] == []

@@ -1,0 +1,73 @@
+"""The dense reference: every stroke at every pixel, by autograd alone. Slow and obvious; for tests only."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def dense(
+    points: Tensor,
+    width: Tensor,
+    size: tuple[int, int],
+    *,
+    colour: Tensor | None = None,
+    opacity: Tensor | None = None,
+    composition: str = "soft_or",
+    profile: str = "gaussian",
+    filled: bool = False,
+) -> Tensor:
+    """`render` for one canvas: points `[S, V, 2]`, width and opacity `[S]`, colour `[S, C]`."""
+    opacity = torch.ones_like(width) if opacity is None else opacity
+    alpha = opacity[:, None, None] * ink(points, width, size, profile, filled) * (1 - 1e-6)
+    if colour is not None and composition == "over":
+        picture = torch.ones(colour.shape[1], *size, dtype=points.dtype)
+        for a, c in zip(alpha, colour, strict=True):
+            picture = picture * (1 - a) + a * c[:, None, None]
+        return picture
+    if colour is not None:
+        alpha = alpha[:, None] * (1 - colour)[:, :, None, None]
+    if composition in {"soft_or", "over"}:
+        kept = (1 - alpha).prod(0)
+    elif composition == "max":
+        kept = 1 - alpha.amax(0)
+    else:
+        kept = torch.exp(-(((-torch.log1p(-alpha)) ** 4).sum(0).clamp(min=1e-150) ** 0.25))
+    return 1 - kept if colour is None else kept
+
+
+def ink(points: Tensor, width: Tensor, size: tuple[int, int], profile: str, filled: bool) -> Tensor:
+    """`[S, H, W]`, each stroke's ink for an opacity of 1."""
+    if filled:
+        points = torch.cat([points, points[:, :1]], 1)
+    if points.shape[1] == 1:
+        points = torch.cat([points, points], 1)
+    a, b = points[:, :-1, None, None], points[:, 1:, None, None]  # [S, P, 1, 1, 2]
+    y, x = torch.meshgrid(*(torch.arange(n, dtype=points.dtype) + 0.5 for n in size), indexing="ij")
+    pixel = torch.stack([x, y], -1)
+    along = b - a
+    t = ((pixel - a) * along).sum(-1) / (along * along).sum(-1).clamp(min=1e-12)
+    nearest = a + t.clamp(0, 1)[..., None] * along
+    square = ((pixel - nearest) ** 2).sum(-1).amin(1)  # [S, H, W]
+    s = width[:, None, None]
+    if profile == "gaussian" and not filled:
+        return torch.exp(-square / s**2)
+    distance = square.clamp(min=1e-18).sqrt()
+    if filled:
+        side = torch.where(inside(points, pixel), -1.0, 1.0)
+        if profile == "gaussian":
+            return torch.erfc(side * distance / s) / 2
+        return (0.5 - side * distance).clamp(0, 1)
+    half = s * math.sqrt(math.pi) / 2
+    return torch.minimum(distance + 0.5, half) - torch.maximum(distance - 0.5, -half).minimum(half)
+
+
+def inside(points: Tensor, pixel: Tensor) -> Tensor:
+    """Whether the angle that a closed polygon turns around a pixel is not 0: `[S, H, W]`."""
+    way = points.detach()[:, :, None, None] - pixel
+    angle = torch.atan2(way[..., 1], way[..., 0])
+    turned = angle.diff(dim=1)
+    turned = turned - 2 * math.pi * torch.round(turned / (2 * math.pi))
+    return turned.sum(1).abs() > math.pi

@@ -1,0 +1,149 @@
+"""The autoencoder learns to draw from files of any of the forms it knows, and its drawings are those of its strokes."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+
+import numpy
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from framework import UserError
+from framework.config import check_options
+from framework.gradients.estimate import make_estimator
+from framework.randomness import seed_torch
+from plugins.sketching.autoencoder import RecurrentDecoder, SketchAutoencoder
+from plugins.sketching.images import load_images
+
+
+@pytest.fixture
+def strokes_file(tmp_path):
+    """Pictures of two kinds: a bar lying and a bar standing, somewhere."""
+    draw = numpy.random.default_rng(0)
+    images, labels = numpy.zeros((80, 12, 12), numpy.uint8), numpy.arange(80) % 2
+    for image, label in zip(images, labels, strict=True):
+        place = draw.integers(2, 10)
+        image[(slice(2, 10), place) if label else (place, slice(2, 10))] = 255
+    path = tmp_path / "bars.npz"
+    numpy.savez(path, images=images, labels=labels)
+    return path
+
+
+def made(path, **options) -> SketchAutoencoder:
+    seed_torch(0)
+    small = {"images": str(path), "side": 12, "strokes": 2, "hidden": 32, "latent": 8, "batch": 32}
+    return SketchAutoencoder(**check_options(SketchAutoencoder, small | options, "task"))
+
+
+@pytest.mark.parametrize(
+    ("options", "estimator"),
+    [
+        ({}, "exact"),
+        ({"decoder": "recurrent"}, "exact"),
+        ({"variational": True}, "reparameterisation"),
+    ],
+)
+def test_drawings_come_nearer_to_their_pictures_and_are_recognised(
+    options, estimator, strokes_file
+):
+    task = made(strokes_file, **options)
+    with torch.no_grad():
+        before = task.evaluate(0)["squared_error"]
+    chosen = make_estimator(estimator)
+    program = task.program(chosen)
+    optimizer = torch.optim.Adam(task.model.parameters(), 3e-3)
+    batches = task.batches(program, 0, 0)
+    for _ in range(450):
+        optimizer.zero_grad()
+        chosen.backward(program, task.parameters, next(batches))
+        optimizer.step()
+    with torch.no_grad():
+        after = task.evaluate(0)
+    assert after["squared_error"] < 0.5 * before
+    assert after["recognised"] > (0.5 if "decoder" in options else 0.8)  # a GRU learns more slowly
+    assert after["recognised_originals"] == 1
+
+
+def test_the_gradient_of_a_batch_is_the_mean_of_its_members(strokes_file):
+    task = made(strokes_file)
+    estimator = make_estimator("exact")
+    program = task.program(estimator)
+    batch = next(task.batches(program, 0, 0))
+
+    def gradient(part: torch.Tensor) -> torch.Tensor:
+        task.model.zero_grad()
+        estimator.backward(program, task.parameters, part)
+        found = task.model.encoder.layers[1].weight.grad
+        assert isinstance(found, torch.Tensor)
+        return found.clone()
+
+    halves = (gradient(batch[:16]) + gradient(batch[16:])) / 2
+    torch.testing.assert_close(gradient(batch), halves, atol=1e-6, rtol=1e-3)
+
+
+def test_a_recurrent_decoder_gives_each_stroke_in_turn():
+    decoder = RecurrentDecoder(4, 16, 5, 6)
+    code = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    strokes = decoder(code)
+    assert strokes.shape == (3, 2, 5, 6)
+    torch.testing.assert_close(strokes[1, 1], decoder(code[1, 1]))
+
+
+def idx(array: numpy.ndarray) -> bytes:
+    head = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return head + array.astype(numpy.uint8).tobytes()
+
+
+def test_pictures_are_read_from_every_known_form(tmp_path):
+    images = numpy.random.default_rng(0).integers(0, 255, (6, 10, 10)).astype(numpy.uint8)
+    labels = numpy.array([0, 1, 2, 0, 1, 2])
+    numpy.save(tmp_path / "flat.npy", images.reshape(6, 100))
+    numpy.savez(tmp_path / "both.npz", images=images, labels=labels)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(labels))
+    (tmp_path / "t-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+    names = ["flat.npy", "both.npz", "train-images-idx3-ubyte", "t-images-idx3-ubyte.gz"]
+    read = [load_images(str(tmp_path / name), 10, 100) for name in names]
+    for one in read:
+        torch.testing.assert_close(one.pictures, read[0].pictures)
+    assert [one.labels is not None for one in read] == [False, True, True, False]
+    assert read[1].labels is not None
+    assert read[1].labels.tolist() == labels.tolist()
+
+
+def test_folders_of_pictures_are_labels_and_ink_is_one(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            picture = numpy.full((20, 20), 255, numpy.uint8)
+            picture[5:15, 8 + number] = 0
+            Pillow.fromarray(picture).save(tmp_path / name / f"{number}.png")
+    found = load_images(str(tmp_path), 20, 100)
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 0, 1, 1]
+    assert found.pictures[0, 10, 8] == 1
+    assert found.pictures[0, 0, 0] == 0
+
+
+def test_bad_files_are_told_in_one_line(tmp_path):
+    (tmp_path / "text.npy").write_text("nothing")
+    (tmp_path / "other.bin").write_bytes(b"nothing")
+    numpy.savez(tmp_path / "wrong.npz", pictures=numpy.zeros((3, 4, 4)))
+    numpy.save(tmp_path / "objects.npy", numpy.array([{}], dtype=object), allow_pickle=True)
+    numpy.save(tmp_path / "shape.npy", numpy.zeros((3, 4, 4, 3)))
+    (tmp_path / "empty").mkdir()
+    for name in (
+        "text.npy",
+        "other.bin",
+        "wrong.npz",
+        "objects.npy",
+        "shape.npy",
+        "empty",
+        "no.npy",
+    ):
+        with pytest.raises(UserError) as mistake:
+            load_images(str(tmp_path / name), 8, 10)
+        assert name in str(mistake.value)
+        assert "\n" not in str(mistake.value)

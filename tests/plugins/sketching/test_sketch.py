@@ -1,0 +1,263 @@
+"""A sketch learns, shows what it learned, resumes exactly, and tells of bad pictures in one line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from framework.config import check_options, compose, validate
+from framework.errors import UserError
+from framework.gradients.estimate import make_estimator
+from framework.media import Image, Text, Video
+from framework.randomness import seed_torch
+from plugins.sketching import svg
+from plugins.sketching.drawing import PACE
+from plugins.sketching.photo import Guide, line_drawing, load_photo, scattered, stretched
+from plugins.sketching.raster import PEN_WIDTH
+from plugins.sketching.sketch import Sketch
+
+STYLES = ["sketch", "sketch_pencil", "sketch_brush", "sketch_stipple", "sketch_shapes", "sketch_minimal"]  # fmt: skip
+
+
+def made(**options: Any) -> Sketch:
+    seed_torch(7)
+    small: dict[str, Any] = {"size": 64, "strokes": 60, "steps": 40, "respawn_every": 10}
+    return Sketch(**check_options(Sketch, small | options, "task"))
+
+
+def trained(task: Sketch, steps: int, *, start: int = 0, rate: float = 0.01) -> Sketch:
+    estimator = make_estimator("exact")
+    optimizer = torch.optim.SGD(task.model.parameters(), lr=rate)  # no state to resume
+    program = task.program(estimator)
+    batches = task.batches(program, 0, start)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        estimator.backward(program, task.parameters, next(batches))
+        optimizer.step()
+    return task
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_is_a_valid_configuration_and_comes_nearer_to_the_photograph(style):
+    settings = validate(compose([f"experiment={style}"]).config)
+    options = settings.task.options | {"size": 72, "strokes": 50, "steps": 30}
+    task = Sketch(**check_options(Sketch, options, "task"))
+    first = float(task.loss(task.model().detach()))
+    optimizer = torch.optim.Adam([p for p in task.parameters.values() if p.requires_grad], 0.01)
+    for number, _ in zip(range(30), task.batches(None, 0, 0), strict=False):  # type: ignore[arg-type]
+        optimizer.zero_grad()
+        task.loss(task.model(**task.manner())).backward()
+        optimizer.step()
+        assert number == task.number
+    with torch.no_grad():
+        assert float(task.loss(task.model())) < first
+
+
+def test_what_is_shown_is_a_picture_an_svg_and_two_films():
+    task = trained(made(), 12)
+    with torch.no_grad():
+        shown = {(type(m), m.name): m for m in task.show(0)}
+    assert set(shown) == {
+        (Image, "sketch"),
+        (Image, "target_sketch_difference"),
+        (Text, "sketch"),
+        (Video, "learning"),
+        (Video, "drawing"),
+    }
+    text = shown[Text, "sketch"]
+    assert isinstance(text, Text)
+    assert text.suffix == ".svg"
+    film = shown[Video, "drawing"]
+    assert isinstance(film, Video)
+    assert (film.frames[0] == 255).all()  # it begins with white paper
+    with torch.no_grad():
+        last = task.model(profile="flat")[0]
+    elsewhere = svg.draw(svg.parse(text.text.encode()))[..., 0] / 255
+    assert abs(elsewhere - last.numpy()).mean() < 0.02
+    assert abs(film.frames[-1][..., 0] / 255 - last.numpy()).mean() < 0.005
+
+
+@pytest.mark.parametrize("primitive", ["point", "line", "cubic", "ellipse"])
+def test_strokes_stay_on_the_canvas(primitive):
+    task = trained(made(primitive=primitive, learned=["width", "opacity"]), 15, rate=50.0)
+    next(task.batches(None, 0, 15))  # type: ignore[arg-type]
+    height, width = task.model.canvas
+    strokes = task.model.strokes
+    assert strokes.control.min() >= 0
+    assert strokes.control[..., 0].max() <= width + 1e-3
+    assert strokes.control[..., 1].max() <= height + 1e-3
+    assert strokes.width.min() >= task.thinnest * 0.999
+
+
+def test_useless_strokes_are_put_where_ink_is_missing(tmp_path):
+    photo = numpy.full((64, 64, 3), 255, numpy.uint8)
+    photo[8:56, 36:60] = 0  # all the ink belongs on the right
+    Pillow.fromarray(photo).save(tmp_path / "half.png")
+    task = made(input=str(tmp_path / "half.png"), strokes=40, learned=["opacity"])
+    with torch.no_grad():
+        task.model.places[:20] = torch.tensor([[[0.1, 0.2], [0.3, 0.2]]])  # useless on the left
+        task.model.opacities[:20] = -1.0
+    task.respawn(torch.Generator().manual_seed(0))
+    middles = task.model.strokes.control[:20].mean(1)[:, 0]
+    assert task.moved >= 20
+    assert (middles > 30).float().mean() > 0.9
+
+
+def test_faint_strokes_are_left_out_at_the_end():
+    task = made(learned=["opacity"])
+    with torch.no_grad():
+        task.model.opacities[:5] = -1.0
+        metrics = task.evaluate(0)
+    assert metrics["strokes"] == 55
+    assert metrics["pen_up_after"] <= metrics["pen_up_before"]
+
+
+def test_a_resumed_sketch_goes_on_exactly():
+    whole = trained(made(), 24)
+    half = trained(made(), 13)
+    other = made()
+    other.model.load_state_dict(half.model.state_dict())
+    other.load_state_dict(half.state_dict())
+    trained(other, 11, start=13)
+    assert torch.equal(whole.model.places, other.model.places)
+    assert len(whole.frames) == len(other.frames)
+    assert whole.moved == other.moved
+
+
+def test_an_svg_can_be_refined(tmp_path):
+    task = trained(made(), 5)
+    with torch.no_grad():
+        text = next(m for m in task.show(0) if isinstance(m, Text))
+    path = text.save(tmp_path)
+    again = made(start_svg=str(path))
+    cubics = again.model.strokes.control
+    assert len(cubics) == 60
+    lines = task.model.strokes.control.detach()
+    either = torch.cat([lines, lines.flip(1)]).flatten(1)
+    apart = (cubics.detach()[:, [0, 3]].flatten(1)[:, None] - either).abs().amax(2).amin(1)
+    assert apart.max() < 0.01  # an SVG has two decimals
+
+
+def test_no_strokes_leave_white_paper_and_everything_works():
+    task = made(strokes=0)
+    with torch.no_grad():
+        metrics = task.evaluate(0)
+        shown = list(task.show(0))
+    assert metrics["strokes"] == 0
+    assert shown
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 60), (300, 2)])
+def test_the_smallest_photographs_are_sketched(size, tmp_path):
+    Pillow.new("L", size, 90).save(tmp_path / "small.png")
+    task = trained(made(input=str(tmp_path / "small.png"), strokes=5), 3)
+    assert torch.isfinite(task.model.places).all()
+    with torch.no_grad():
+        assert list(task.show(0))
+
+
+def bad_files(folder: Path) -> dict[str, Path]:
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.png").write_text("no picture")
+    good = folder / "good.png"
+    Pillow.new("RGB", (50, 50)).save(good)
+    (folder / "cut.png").write_bytes(good.read_bytes()[:60])
+    Pillow.new("1", (20_000, 6_000)).save(folder / "huge.png")
+    return {name: folder / name for name in ("empty.jpg", "text.png", "cut.png", "huge.png", "none.png")}  # fmt: skip
+
+
+def test_bad_pictures_are_told_in_one_line(tmp_path):
+    for path in bad_files(tmp_path).values():
+        with pytest.raises(UserError) as mistake:
+            load_photo(path, 64)
+        assert str(path) in str(mistake.value)
+        assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"losses": {"pyramidd": 1.0}}, "unknown loss 'pyramidd'"),
+        ({"losses": {"blurred": {"sigm": 1.0}}}, "did you mean 'sigma'?"),
+        ({"losses": {"squared": -1.0}}, "task.losses.squared = -1.0: expected a weight"),
+        ({"losses": {"squared": None}}, "task.losses names no loss"),
+        ({"paper": [1.0, 2.0, 0.0]}, "task.paper.1 = 2.0"),
+        ({"primitive": "lines"}, "task.primitive = 'lines'"),
+        ({"start_svg": "nowhere.svg"}, "nowhere.svg: no such SVG"),
+    ],
+)
+def test_mistakes_in_the_configuration_are_told(options, told):
+    with pytest.raises(UserError) as mistake:
+        made(**options)
+    assert told in str(mistake.value)
+
+
+def test_the_photograph_keeps_its_proportions_and_stands_upright(tmp_path):
+    photo = Pillow.new("RGB", (80, 40), "white")
+    photo.paste((255, 0, 0), (0, 0, 40, 40))
+    exif = Pillow.Exif()
+    exif[0x0112] = 6  # turned: the first row is the right side
+    photo.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    loaded = load_photo(tmp_path / "turned.jpg", 40)
+    assert loaded.shape == (3, 40, 20)
+    assert loaded[1, :16].mean() < 0.1  # red above
+    assert loaded[1, 24:].mean() > 0.9
+
+
+def test_strokes_follow_edges():
+    lightness = torch.ones(60, 60)
+    lightness[:, 30:] = 0
+    guide = Guide.of(lightness)
+    assert guide.direction[30, 30].cos().abs() < 0.01  # along an upright edge
+    assert guide.edges[30, 28:32].max() > 0.9
+    assert guide.edges[30, 5] < 0.01
+
+
+def test_scattered_places_follow_their_density():
+    density = torch.zeros(10, 10)
+    density[2, 3], density[7, 8] = 1.0, 3.0
+    places = scattered(density, 4000, torch.Generator().manual_seed(0)).floor()
+    first = (places == torch.tensor([3.0, 2.0])).all(1).float().mean()
+    second = (places == torch.tensor([8.0, 7.0])).all(1).float().mean()
+    assert first + second == 1
+    assert abs(float(first) - 0.25) / (0.25 * 0.75 / 4000) ** 0.5 < 4
+
+
+def test_contrast_is_stretched_and_lines_are_dark():
+    flat = torch.full((8, 8), 0.4)
+    assert torch.equal(stretched(flat), flat)
+    ramp = torch.linspace(0.3, 0.6, 100).reshape(10, 10)
+    assert stretched(ramp).min() == 0
+    assert stretched(ramp).max() == 1
+    paper = torch.ones(40, 40)
+    paper[:, 20] = 0.2
+    drawn = line_drawing(paper, 1.0)
+    assert drawn[20, 20] < 0.5
+    assert drawn[20, 5] > 0.95
+
+
+@pytest.mark.parametrize("radius", [0.2, 0.45, 0.8, 3.0])
+def test_a_dot_of_the_flat_pen_leaves_the_ink_of_its_disc(radius):
+    task = made(primitive="point", strokes=1, size=64)
+    with torch.no_grad():
+        task.model.places[:] = torch.tensor([20.3, 30.8]) / 64
+        task.model.widths[:] = math.log(radius / (PEN_WIDTH / 2)) / PACE
+        task.model.opacities[:] = 8 / PACE
+        ink = float((1 - task.model(profile="flat")).sum())
+    assert abs(ink / (math.pi * radius**2) - 1) < 0.03
+
+
+@pytest.mark.parametrize("primitive", ["point", "line", "catmull_rom"])
+def test_the_svg_of_any_ink_and_paper_is_the_raster(primitive):
+    tones = {"paper": [0.9, 0.8, 0.7], "ink": [0.3, 0.1, 0.2]}
+    task = made(primitive=primitive, width=0.8, opacity=0.6, **tones)
+    with torch.no_grad():
+        text = next(m for m in task.show(0) if isinstance(m, Text))
+        here = task.model(profile="flat").permute(1, 2, 0).numpy()
+    assert abs(svg.draw(svg.parse(text.text.encode())) / 255 - here).mean() < 0.02

@@ -1,0 +1,101 @@
+"""The closed form is the sum over all subsets of strokes, and the core's estimators agree with it."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+
+from framework import UserError
+from framework.config import check_options
+from framework.gradients.estimate import make_estimator
+from framework.randomness import seed_torch
+from plugins.sketching.drawing import PACE
+from plugins.sketching.stochastic import StochasticSketch
+
+
+def made(strokes: int, **options: Any) -> StochasticSketch:
+    """Small, with probabilities far from each other."""
+    seed_torch(3)
+    sketch = {
+        "size": 24, "strokes": strokes, "steps": 10, "length": 0.5, "width": 1.2, "widened": 1.0,
+        "losses": {"squared": 1.0}, "learned": ["opacity"],
+    }  # fmt: skip
+    given = {"sketch": sketch | options.pop("sketch", {}), "cost_per_stroke": 1e-3} | options
+    task = StochasticSketch(**check_options(StochasticSketch, given, "task"))
+    with torch.no_grad():
+        uneven = torch.linspace(0.15, 0.9, strokes).logit() / PACE
+        task.model.get_parameter("presence").copy_(uneven)
+    return task
+
+
+def gradient(task: StochasticSketch, name: str, seed: int = 0, **options: Any) -> dict[str, Any]:
+    seed_torch(seed)
+    estimator = make_estimator(name, None, options)
+    task.model.zero_grad()
+    found = estimator.backward(task.program(estimator), task.parameters, None)
+    grads = {n: p.grad.clone() for n, p in task.parameters.items() if p.grad is not None}
+    return {"objective": found.objective, **grads}
+
+
+def test_the_closed_form_is_the_mean_over_all_subsets():
+    task = made(8)
+    with torch.no_grad():
+        chance = task.logits.sigmoid()
+        subsets = torch.tensor(list(product([0.0, 1.0], repeat=8)))
+        weights = torch.where(subsets > 0, chance, 1 - chance).prod(1)
+        each = torch.cat([task.loss(task.model(gates=part)) for part in subsets.split(64)])
+        exact = float((weights * each).sum())
+        assert abs(float(task.expected(chance)) / exact - 1) < 1e-4
+
+
+def test_enumeration_gives_the_closed_forms_gradient():
+    drawn, closed = made(7), made(7, closed_form=True)
+    enumerated, oracle = gradient(drawn, "exact"), gradient(closed, "exact")
+    for name in ("objective", "places", "presence", "opacities"):
+        error = (enumerated[name] - oracle[name]).norm() / oracle[name].norm()
+        assert error < 2e-3, name
+
+
+@pytest.mark.parametrize("name", ["reinforce", "rloo"])
+def test_estimates_agree_with_the_closed_form_on_average(name):
+    oracle = gradient(made(12, closed_form=True), "exact")
+    task, repeats = made(12), 60
+    found = [gradient(task, name, seed, samples=16) for seed in range(repeats)]
+    for part in ("presence", "places"):
+        stacked = torch.stack([f[part] for f in found]).double()
+        difference = stacked.mean(0) - oracle[part]
+        error = stacked.std(0) / repeats**0.5
+        z = difference.abs() / error.clamp(min=1e-12)
+        small = difference.abs() < 1e-6 + 1e-3 * oracle[part].abs().max()
+        assert ((z < 4.5) | small).all(), part  # 4.5: the largest of some fifty
+
+
+def test_dear_strokes_become_rarer():
+    found = {}
+    for cost in (0.0, 0.05):
+        task = made(12, closed_form=True, cost_per_stroke=cost)
+        optimizer = torch.optim.Adam([p for p in task.parameters.values() if p.requires_grad], 0.02)
+        estimator = make_estimator("exact")
+        for _ in range(60):
+            optimizer.zero_grad()
+            estimator.backward(task.program(estimator), task.parameters, None)
+            optimizer.step()
+        found[cost] = float(task.logits.detach().sigmoid().sum())
+    assert found[0.05] < found[0.0] - 4
+
+
+def test_only_likely_strokes_are_shown_and_the_rest_stays():
+    task = made(10)
+    with torch.no_grad():
+        metrics = task.evaluate(0)
+    assert metrics["strokes"] == float((task.logits > 0).sum()) < 10
+    assert len(task.logits) == 10
+
+
+def test_a_closed_form_that_is_not_known_is_refused():
+    for other in ({"composition": "max"}, {"losses": {"pyramid": 1.0}}):
+        with pytest.raises(UserError, match=r"task.closed_form = True: known for black soft_or"):
+            made(4, closed_form=True, sketch=other)
