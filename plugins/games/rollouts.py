@@ -32,6 +32,7 @@ class Record:
             observation is another episode's.
         log_prob: `[T, N]`, of the actions when they were drawn.
         values: `[T, N]`, the predictions of that time.
+        lost: `[T, N]`, a life was lost with this step and the game went on.
     """
 
     rewards: Tensor
@@ -45,6 +46,7 @@ class Record:
     last_values: Tensor | None = None
     log_prob: Tensor | None = None
     values: Tensor | None = None
+    lost: Tensor | None = None
 
     @property
     def returns(self) -> Tensor:
@@ -179,6 +181,7 @@ def record(
         valid=kept["valid"],
         memory=memory,
         last_values=kept.get("last_values"),
+        lost=kept.get("lost"),
     )
     judged, values = agent.judge(made.observations, memory, made.fresh)
     log_prob = judged.log_prob(made.actions)
@@ -191,17 +194,19 @@ def keep(storage: Storage, t: int, outcome: Outcome) -> None:
     """Row t of what the games answered."""
     for name in ("rewards", "terminated", "truncated", "valid"):
         storage.put(name, t, getattr(outcome, name), storage.steps)
+    if outcome.lost is not None:
+        storage.put("lost", t, outcome.lost, storage.steps)
     storage.observe(t + 1, outcome.observations)
     storage.put("fresh", t + 1, outcome.fresh, storage.steps + 1)
 
 
 def count(storage: Storage, t: int, position: Position, outcome: Outcome) -> None:
-    """The returns and lengths of the episodes under way, noted in each row and cleared where they end."""
+    """The returns and lengths of the episodes under way, noted in each row and cleared where others begin."""
     returns = position.returns + outcome.rewards
     lengths = position.lengths + outcome.valid
     storage.put("returns", t, returns, storage.steps)
     storage.put("lengths", t, lengths, storage.steps)
-    goes_on = ~(outcome.terminated | outcome.truncated)
+    goes_on = ~(outcome.terminated | outcome.truncated | outcome.fresh)
     position.returns, position.lengths = returns * goes_on, lengths * goes_on
 
 
@@ -236,10 +241,23 @@ def play(games: Games, agent: Agent, act: Act, seed: int, device: torch.device) 
             rewards=torch.where(playing, outcome.rewards, 0.0),
             terminated=outcome.terminated & playing,
             truncated=outcome.truncated & playing,
-            valid=playing,
+            valid=playing & outcome.valid,
         )
-        playing = playing & ~(outcome.terminated | outcome.truncated)
+        playing = playing & ~(outcome.terminated | outcome.truncated | outcome.fresh)
         observation, fresh = outcome.observations, outcome.fresh
+
+
+@torch.no_grad()
+def play_episodes(
+    games: Games, agent: Agent, act: Act, seed: int, device: torch.device
+) -> Finished:
+    """Play one episode in every game and keep its return and length only."""
+    returns = torch.zeros(games.count, device=device)
+    lengths = torch.zeros(games.count, device=device)
+    for step in play(games, agent, act, seed, device):
+        returns += step.rewards
+        lengths += step.valid
+    return Finished(returns, lengths)
 
 
 @torch.no_grad()

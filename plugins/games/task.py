@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy
@@ -12,7 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from framework import Context, Estimator, Image, Program, Task, Video
+from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video
+from framework.media import Media
 from framework.program import Rollouts
 from framework.randomness import fresh_key, generator, key, seeded
 from plugins.games.environments.games import Games, Observation
@@ -29,6 +32,7 @@ from plugins.games.rollouts import (
     Storage,
     begin,
     play,
+    play_episodes,
     record,
     record_episodes,
 )
@@ -60,6 +64,10 @@ class Game(Task):
         log_spread: float = 0.0,
         normalise_observations: bool = False,
         reward_scale: Annotated[float, Field(gt=0)] = 1.0,
+        clip_rewards: bool = False,
+        lives_end: bool = False,
+        processes: bool = False,
+        window: bool = False,
         evaluation_episodes: Count = 100,
         video_frames: Count = 500,
     ) -> None:
@@ -67,6 +75,10 @@ class Game(Task):
         self.games = games
         self.rollout_steps = rollout_steps
         self.reward_scale = reward_scale
+        self.clip_rewards = clip_rewards
+        self.lives_end = lives_end
+        self.processes = processes
+        self.window = window
         self.evaluation_episodes = evaluation_episodes
         self.video_frames = video_frames
         self.vectors: dict[tuple[str, int], Games] = {}
@@ -187,20 +199,27 @@ class Game(Task):
         """Minus the return of whole episodes, charged step by step to the recorded actions."""
         policy = self.model.policy(batch.observations, batch.memory, batch.fresh)
         context.observe("action", policy, batch.actions, mask=batch.valid)
-        context.cost(-self.reward_scale * batch.rewards, "return")
+        context.cost(-self.learned(batch.rewards), "return")
 
     def replay(self, context: Context, batch: Record) -> None:
         """The same of rollouts, with the predicted returns besides."""
         policy, values = self.model.judge(batch.observations, batch.memory, batch.fresh)
+        terminated = batch.terminated
+        if self.lives_end and batch.lost is not None:
+            terminated = terminated | batch.lost
         context.observe("action", policy, batch.actions, mask=batch.valid, behaviour=batch.log_prob)
         context.value(
             values[:-1],
             batch.following(values),
-            terminated=batch.terminated,
+            terminated=terminated,
             truncated=batch.truncated,
             behaviour=batch.values,
         )
-        context.cost(-self.reward_scale * batch.rewards, "return")
+        context.cost(-self.learned(batch.rewards), "return")
+
+    def learned(self, rewards: Tensor) -> Tensor:
+        """Rewards as they are learned from; what is reported are the game's own."""
+        return self.reward_scale * (rewards.clamp(-1, 1) if self.clip_rewards else rewards)
 
     def play_out(self, context: Context, batch: None) -> None:
         """Minus the return of episodes played now: `context.samples` games, each action a draw."""
@@ -217,15 +236,14 @@ class Game(Task):
             return context.sample(f"action/{number}", policy, per_sample=True), state
 
         for step in play(games, self.model, act, fresh_key() % 2**31, self.device):
-            earned = earned + step.rewards
-        context.cost(-self.reward_scale * earned, "return")
+            earned = earned + self.learned(step.rewards)
+        context.cost(-earned, "return")
 
     def evaluate(self, seed: int) -> dict[str, float]:
         """Greedy episodes, each from its own seeded start, and as many by the policy as it is."""
-        games = self.vector(self.evaluation_episodes, "evaluation")
-        with seeded(seed):
-            greedy = record_episodes(games, self.model, self.act_greedily, seed, self.device)
-            drawn = record_episodes(games, self.model, self.act, seed, self.device)
+        return self.metrics(*self.episodes_of_both(seed))
+
+    def metrics(self, greedy: Finished, drawn: Finished) -> dict[str, float]:
         return {
             "return_mean": greedy.returns.mean().item(),
             "return_std": greedy.returns.std(correction=0).item(),
@@ -234,19 +252,51 @@ class Game(Task):
             "return_stochastic": drawn.returns.mean().item(),
         }
 
-    def show(self, seed: int) -> Iterator[Image | Video]:
+    def episodes_of_both(self, seed: int) -> tuple[Finished, Finished]:
+        """`evaluation_episodes` greedy episodes and as many drawn from the policy, from the same starts."""
+        games = self.vector(self.evaluation_episodes, "evaluation")
+        with seeded(seed):
+            greedy = play_episodes(games, self.model, self.act_greedily, seed, self.device)
+            drawn = play_episodes(games, self.model, self.act, seed, self.device)
+        return greedy, drawn
+
+    def show(self, seed: int) -> Iterator[Media]:
         """The agent playing, and its returns over the training."""
         if self.history:
             yield Image.from_figure(
                 "returns", returns_over_training(self.environment, self.history)
             )
+        yield from self.video(seed)
+
+    def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
+        """The agent plays: a video, or with `task.window=true` a window, and the returns of its episodes.
+
+        Raises:
+            UserError: an input was given; an agent takes none.
+        """
+        if source is not None:
+            raise UserError(f"input = '{source}': an agent plays its game and takes no input")
+        yield from self.video(seed)
+        greedy, drawn = self.episodes_of_both(seed)
+        rows = ["policy,episode,return,length"]
+        for policy, played in (("greedy", greedy), ("stochastic", drawn)):
+            pairs = zip(played.returns.tolist(), played.lengths.tolist(), strict=True)
+            rows += [f"{policy},{i},{earned:g},{n:g}" for i, (earned, n) in enumerate(pairs)]
+        yield Text("returns", "\n".join(rows) + "\n", suffix=".csv")
+        summary = {"environment": self.environment, **self.metrics(greedy, drawn)}
+        yield Text("summary", json.dumps(summary, indent=2) + "\n", suffix=".json")
+
+    def video(self, seed: int) -> Iterator[Video]:
+        """One greedy episode, where the game can be drawn."""
         frames, rate = self.film(seed)
         if frames:
             yield Video("agent", numpy.stack(frames), rate)
 
     def film(self, seed: int) -> tuple[list[Any], float]:
         """Frames of one greedy episode (of a fast game every second one) and their rate; none without a picture."""
-        games = make_games(self.environment, 1, self.device, drawn=True)
+        games = make_games(
+            self.environment, 1, self.device, drawn=not self.window, window=self.window
+        )
         every = 2 if games.frames_per_second > 25 else 1
         frames = []
         with seeded(seed):
@@ -305,7 +355,9 @@ class Game(Task):
     def vector(self, count: int, purpose: str = "training") -> Games:
         """A vector of `count` games, made once for each purpose: evaluation must not disturb a rollout."""
         if (purpose, count) not in self.vectors:
-            self.vectors[purpose, count] = make_games(self.environment, count, self.device)
+            self.vectors[purpose, count] = make_games(
+                self.environment, count, self.device, processes=self.processes
+            )
         return self.vectors[purpose, count]
 
     def note(self, finished: Finished, steps: int, seconds: float) -> None:
