@@ -100,6 +100,7 @@ class Game(Task):
         self.history: list[float] = []  # mean return of each record's episodes
         self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)  # returns and lengths
         self.latest: dict[str, float] = {}
+        self.played = 0  # steps of single games in this training
         self.position: Position | None = None  # where the games stand, between two records
         self.current: Record | None = None  # the rollout that is being learned from
         self.restored: dict[str, Any] = {}  # a resumed run's games and rollout
@@ -322,6 +323,7 @@ class Game(Task):
         state: dict[str, Any] = {
             "history": list(self.history),
             "recent": [list(pair) for pair in self.recent],
+            "played": self.played,
         }
         if self.position is not None:
             state["position"] = {n: getattr(self.position, n) for n in Position.__slots__}
@@ -333,6 +335,7 @@ class Game(Task):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history = list(state["history"])
         self.recent = deque(((r, n) for r, n in state["recent"]), maxlen=RECENT)
+        self.played = state["played"]
         self.restored = {}
         if state.get("games") is not None:
             position = Position(**placed_on(state["position"], self.device))
@@ -366,7 +369,11 @@ class Game(Task):
         self.recent.extend(pairs)
         if pairs:
             self.history.append(sum(r for r, _ in pairs) / len(pairs))
-        self.latest = {"time/game_steps_per_second": steps / max(seconds, 1e-9)}
+        self.played += steps
+        self.latest = {
+            "time/game_steps_per_second": steps / max(seconds, 1e-9),
+            "train/game_steps": float(self.played),
+        }
         if self.recent:
             self.latest["train/return"] = sum(r for r, _ in self.recent) / len(self.recent)
             self.latest["train/episode_length"] = sum(n for _, n in self.recent) / len(self.recent)
