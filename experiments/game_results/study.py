@@ -3,8 +3,8 @@
     python -m experiments.game_results.study [NAME ...] [folder=FOLDER]
 
 NAME: the rows to train, all by default; rows whose runs are there already are printed in any case. Runs are kept in
-FOLDER (outputs/game_results by default), one folder for each row and seed, and are not repeated. Writes learning.png beside
-this file once all rows are there.
+FOLDER (outputs/game_results by default), one folder for each row and seed, and are not repeated. Writes learning.png
+beside this file once all rows are there.
 """
 
 from __future__ import annotations
