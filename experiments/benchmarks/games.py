@@ -1,10 +1,11 @@
-"""Games against peers on this machine: cart-poles stepped, PPO's throughput, and time to a solved CartPole-v1.
+"""Games against peers on this machine: cart-poles stepped, PPO's throughput, Pong's, and time to a solved CartPole-v1.
 
-Run: python -m experiments.benchmarks.games [stepping] [throughput] [solving]
+Run: python -m experiments.benchmarks.games [stepping] [throughput] [pong] [solving]
 
-`throughput` and `solving` compare with Stable-Baselines3 (the extra [benchmarks]) at rl-zoo's CartPole settings, on one
-thread and in turn; without it they tell our own numbers only. All times are CPU seconds of one thread: they do not
-depend on what else the machine does, and on an idle one they are the wall clock's.
+`throughput`, `pong` and `solving` compare with Stable-Baselines3 (the extra [benchmarks]) in turn: CartPole at rl-zoo's
+settings, Pong with the same network, games, batch and epochs on both sides. Without it they tell our own numbers only.
+All times are CPU seconds of the whole process, whose network has one thread: they depend little on what else the
+machine does, and on an idle one they are the wall clock's. (Pong's emulators have threads of their own; all count.)
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ import torch
 
 from experiments.benchmarks.pairs import ratio, report
 from framework.commands import train
+from framework.trainer import Trainer
 from plugins.games.environments.making import make_games
 
 GAMES = 4096
 SOLVED = 475.0  # mean return of the last 100 training episodes
 SEEDS = (0, 1, 2)
+CARTPOLE_PPO = ("experiment=cartpole", "estimator=ppo")
 
 
 def stepping() -> None:
@@ -58,7 +61,7 @@ def stepping() -> None:
 
 def throughput() -> None:
     """Environment steps per second while PPO learns CartPole-v1."""
-    own = statistics.median(by_framework(["trainer.steps=800"], seed)[0] for seed in SEEDS)
+    own = statistics.median(by_framework([*CARTPOLE_PPO, "trainer.steps=1600"], seed)[0] for seed in SEEDS)
     print(f"PPO on CartPole-v1 while learning: {own:,.0f} environment steps/s", flush=True)
     other = [by_peer(20_000, seed, solved=False)[0] for seed in SEEDS] if has_peer() else []
     if other:
@@ -69,33 +72,84 @@ def throughput() -> None:
 def solving() -> None:
     """CPU seconds to a mean return of 475 over the last 100 training episodes of CartPole-v1."""
     for estimator in ("ppo", "rloo"):
-        times = [by_framework([f"estimator={estimator}"], seed)[1] for seed in SEEDS]
+        told_to = ["experiment=cartpole", f"estimator={estimator}"]
+        times = [by_framework(told_to, seed)[1] for seed in SEEDS]
         print(f"CartPole-v1 solved by {estimator} after {told(times)}", flush=True)
     if has_peer():
         times = [by_peer(100_000, seed, solved=True)[1] for seed in SEEDS]
         print(f"  by Stable-Baselines3's PPO after {told(times)}", flush=True)
 
 
+def pong() -> None:
+    """Environment steps per second while PPO learns Pong, the published settings on both sides."""
+    quick = ["experiment=pong", "task.evaluation_episodes=1", "trainer.steps=96"]
+    own = statistics.median(by_framework(quick, seed)[0] for seed in SEEDS)
+    print(f"PPO on Pong while learning: {own:,.0f} environment steps/s", flush=True)
+    if has_peer():
+        peer = statistics.median(pong_by_peer(6 * 1024, seed) for seed in SEEDS)
+        print(f"  Stable-Baselines3: {peer:,.0f}; {own / peer:.2f} times as many", flush=True)
+
+
+def pong_by_peer(steps: int, seed: int) -> float:
+    """Environment steps per CPU second of Stable-Baselines3's PPO on Pong."""
+    import ale_py
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_atari_env
+    from stable_baselines3.common.vec_env import VecFrameStack
+
+    gymnasium.register_envs(ale_py)
+    games = make_atari_env("PongNoFrameskip-v4", n_envs=8, seed=seed)
+    model = PPO(
+        "CnnPolicy",
+        VecFrameStack(games, n_stack=4),
+        n_steps=128,
+        batch_size=256,
+        n_epochs=4,
+        ent_coef=0.01,
+        learning_rate=lambda left: left * 2.5e-4,
+        clip_range=lambda left: left * 0.1,
+        device="cpu",
+        seed=seed,
+    )
+    began = time.process_time()
+    model.learn(steps)
+    return model.num_timesteps / (time.process_time() - began)
+
+
 def by_framework(overrides: Sequence[str], seed: int) -> tuple[float, float | None]:
-    """Environment steps per CPU second of a whole run, and the CPU seconds until it was solved."""
+    """Environment steps per CPU second of training, and the CPU seconds of a whole run until it was solved."""
     quiet = ["monitor.tensorboard=false", "monitor.progress=none", "task.video_frames=1"]
-    quiet += ["task.evaluation_episodes=1"]  # only training is timed
+    quiet += ["trainer.evaluate_every=0", "trainer.log_every=1", f"seed={seed}"]
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
         run = Path(place, "run")
-        common = [
-            "experiment=cartpole",
-            "estimator=ppo",
-            "trainer.evaluate_every=0",
-            f"seed={seed}",
-        ]
         began = time.process_time()
-        train.run([*common, *quiet, *overrides, "trainer.log_every=1", f"hydra.run.dir={run}"])
-        spent = time.process_time() - began
+        with training_timed() as training:
+            train.run([*overrides, *quiet, f"hydra.run.dir={run}"])
+        before = training[0] - began  # composing, building
         rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
-        result = json.loads((run / "result.json").read_text())
+    rows = [row for row in rows if "train/return" in row or "train/game_steps" in row]
+    spent = training[1] - training[0]
+    steps = rows[-1]["train/game_steps"]
     solved = [row["step"] for row in rows if row.get("train/return", 0.0) >= SOLVED]
-    rollouts = result["steps"] / 16  # 4 epochs of 4 parts
-    return rollouts * 64 * 32 / spent, spent * solved[0] / result["steps"] if solved else None
+    return steps / spent, before + spent * solved[0] / rows[-1]["step"] if solved else None
+
+
+@contextlib.contextmanager
+def training_timed() -> Iterator[list[float]]:
+    """CPU times at the beginning and the end of the trainer's loop: the last evaluation is left out."""
+    times: list[float] = []
+    loop = Trainer.loop
+
+    def timed(trainer: Trainer, monitor: Any) -> None:
+        times.append(time.process_time())
+        loop(trainer, monitor)
+        times.append(time.process_time())
+
+    Trainer.loop = timed  # type: ignore[method-assign]
+    try:
+        yield times
+    finally:
+        Trainer.loop = loop  # type: ignore[method-assign]
 
 
 def by_peer(steps: int, seed: int, *, solved: bool) -> tuple[float, float | None]:
@@ -154,7 +208,7 @@ def told(times: Sequence[float | None]) -> str:
 
 def main() -> None:
     torch.set_num_threads(1)
-    parts = {"stepping": stepping, "throughput": throughput, "solving": solving}
+    parts = {"stepping": stepping, "throughput": throughput, "pong": pong, "solving": solving}
     for name in sys.argv[1:] or parts:
         parts[name]()
 
