@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import gymnasium
 import numpy
@@ -27,6 +28,7 @@ import torch
 
 from experiments.benchmarks.pairs import ratio, report
 from framework.commands import train
+from framework.monitor import Monitor
 from framework.trainer import Trainer
 from plugins.games.environments.making import make_games
 
@@ -61,7 +63,9 @@ def stepping() -> None:
 
 def throughput() -> None:
     """Environment steps per second while PPO learns CartPole-v1."""
-    own = statistics.median(by_framework([*CARTPOLE_PPO, "trainer.steps=1600"], seed)[0] for seed in SEEDS)
+    own = statistics.median(
+        by_framework([*CARTPOLE_PPO, "trainer.steps=1600"], seed)[0] for seed in SEEDS
+    )
     print(f"PPO on CartPole-v1 while learning: {own:,.0f} environment steps/s", flush=True)
     other = [by_peer(20_000, seed, solved=False)[0] for seed in SEEDS] if has_peer() else []
     if other:
@@ -140,16 +144,13 @@ def training_timed() -> Iterator[list[float]]:
     times: list[float] = []
     loop = Trainer.loop
 
-    def timed(trainer: Trainer, monitor: Any) -> None:
+    def timed(trainer: Trainer, monitor: Monitor) -> None:
         times.append(time.process_time())
         loop(trainer, monitor)
         times.append(time.process_time())
 
-    Trainer.loop = timed  # type: ignore[method-assign]
-    try:
+    with patch.object(Trainer, "loop", timed):
         yield times
-    finally:
-        Trainer.loop = loop  # type: ignore[method-assign]
 
 
 def by_peer(steps: int, seed: int, *, solved: bool) -> tuple[float, float | None]:
