@@ -155,21 +155,8 @@ def record(
     The log-probabilities and predictions are made in one pass over the whole record: the agent does not change
     within it.
     """
-    steps, memory = storage.steps, position.memory
-    storage.observe(0, position.observation)
-    storage.put("fresh", 0, position.fresh, steps + 1)
-    for t in range(steps):
-        policy, position.memory = agent.act(position.observation, position.memory, position.fresh)
-        actions = policy.sample()
-        outcome = games.step(agent.played(actions))
-        storage.put("actions", t, actions, steps)
-        keep(storage, t, outcome)
-        if outcome.last is not None:
-            nothing_new = torch.zeros_like(outcome.fresh)
-            value = agent.predict(outcome.last, position.memory, nothing_new)
-            storage.put("last_values", t, value, steps)
-        count(storage, t, position, outcome)
-        position.observation, position.fresh = outcome.observations, outcome.fresh
+    memory = position.memory
+    fill(games, agent, position, storage)
     kept = storage.tensors
     made = Record(
         rewards=kept["rewards"],
@@ -188,6 +175,25 @@ def record(
     ended = kept["terminated"] | kept["truncated"]
     finished = Finished(kept["returns"][ended], kept["lengths"][ended])
     return replace(made, log_prob=log_prob, values=values[:-1]), finished
+
+
+def fill(games: Games, agent: Agent, position: Position, storage: Storage) -> None:
+    """Play and keep every step. Nothing here waits for an accelerator where the games are on it, too."""
+    steps = storage.steps
+    storage.observe(0, position.observation)
+    storage.put("fresh", 0, position.fresh, steps + 1)
+    for t in range(steps):
+        policy, position.memory = agent.act(position.observation, position.memory, position.fresh)
+        actions = policy.sample()
+        outcome = games.step(agent.played(actions))
+        storage.put("actions", t, actions, steps)
+        keep(storage, t, outcome)
+        if outcome.last is not None:
+            nothing_new = torch.zeros_like(outcome.fresh)
+            value = agent.predict(outcome.last, position.memory, nothing_new)
+            storage.put("last_values", t, value, steps)
+        count(storage, t, position, outcome)
+        position.observation, position.fresh = outcome.observations, outcome.fresh
 
 
 def keep(storage: Storage, t: int, outcome: Outcome) -> None:

@@ -107,7 +107,12 @@ class BoardGames(NativeGames):
     colours: ClassVar[
         tuple[tuple[int, int, int], ...]
     ]  # one for each plane; later planes cover earlier ones
+    moves: ClassVar[tuple[tuple[int, int], ...]] = ()  # what each action adds to row and column
     frames_per_second = 8.0
+
+    def __init__(self, count: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(count, device)
+        self.directions = torch.tensor(self.moves, device=self.device)  # copied to it once
 
     def draw(self) -> Any:
         """The first game's planes as coloured squares."""

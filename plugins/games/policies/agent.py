@@ -54,6 +54,12 @@ class Agent(nn.Module):
         self.head = make_head(width, actions, continuous, log_spread)
         self.value_head = bodies.initialised(nn.Linear(width, 1), 1.0)
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the bodies and the memory, which do nearly all the work; an agent has no one `forward`."""
+        for part in (self.body, self.value_body, self.memory):
+            if part is not None:
+                part.compile(*args, **options)
+
     def make_normaliser(self, observations: Space[Any]) -> Normaliser:
         if not isinstance(observations, Box) or len(observations.shape) > 2:
             raise UserError(

@@ -256,3 +256,17 @@ def test_entropy_that_has_no_closed_form_is_refused_only_where_it_is_wanted():
     A2C().backward(continuous, fresh(), record())
     with pytest.raises(ProgramError, match=r"'action'.*no entropy.*entropy_weight"):
         A2C(entropy_weight=0.01).backward(continuous, fresh(), record())
+
+
+def test_the_clip_goes_in_a_straight_line_to_its_final_one_also_in_a_resumed_run():
+    batch = replace(record(), behaviour=log_prob(fresh(), record()))
+    estimator = PPO(clip=0.2, final_clip=0.1, anneal_steps=4)
+    clips = []
+    for call in range(7):
+        if call == 3:
+            saved = estimator.state_dict()
+            estimator = PPO(clip=0.2, final_clip=0.1, anneal_steps=4)
+            estimator.load_state_dict(saved)
+        gradients(estimator, batch)
+        clips.append(estimator.clip)
+    assert clips == pytest.approx([0.2, 0.175, 0.15, 0.125, 0.1, 0.1, 0.1])
