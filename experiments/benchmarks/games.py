@@ -1,6 +1,6 @@
 """Games against peers on this machine: cart-poles stepped, PPO's throughput, Pong's, and time to a solved CartPole-v1.
 
-Run: python -m experiments.benchmarks.games [stepping] [throughput] [pong] [solving]
+Run: python -m experiments.benchmarks.games [stepping] [throughput] [pong] [solving] [seeds=3]
 
 `throughput`, `pong` and `solving` compare with Stable-Baselines3 (the extra [benchmarks]) in turn: CartPole at rl-zoo's
 settings, Pong with the same network, games, batch and epochs on both sides. Without it they tell our own numbers only.
@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -34,11 +34,10 @@ from plugins.games.environments.making import make_games
 
 GAMES = 4096
 SOLVED = 475.0  # mean return of the last 100 training episodes
-SEEDS = (0, 1, 2)
 CARTPOLE_PPO = ("experiment=cartpole", "estimator=ppo")
 
 
-def stepping() -> None:
+def stepping(seeds: Sequence[int]) -> None:
     """Native torch cart-poles against gymnasium's own vector class, the same random actions."""
     games = make_games("cart_pole", GAMES)
     games.reset(0)
@@ -61,36 +60,36 @@ def stepping() -> None:
     print(f"  {GAMES / found[1]:,.0f} steps/s against {GAMES / found[2]:,.0f}", flush=True)
 
 
-def throughput() -> None:
+def throughput(seeds: Sequence[int]) -> None:
     """Environment steps per second while PPO learns CartPole-v1."""
     own = statistics.median(
-        by_framework([*CARTPOLE_PPO, "trainer.steps=1600"], seed)[0] for seed in SEEDS
+        by_framework([*CARTPOLE_PPO, "trainer.steps=1600"], seed)[0] for seed in seeds
     )
     print(f"PPO on CartPole-v1 while learning: {own:,.0f} environment steps/s", flush=True)
-    other = [by_peer(20_000, seed, solved=False)[0] for seed in SEEDS] if has_peer() else []
+    other = [by_peer(20_000, seed, solved=False)[0] for seed in seeds] if has_peer() else []
     if other:
         peer = statistics.median(other)
         print(f"  Stable-Baselines3: {peer:,.0f}; {own / peer:.1f} times as many", flush=True)
 
 
-def solving() -> None:
+def solving(seeds: Sequence[int]) -> None:
     """CPU seconds to a mean return of 475 over the last 100 training episodes of CartPole-v1."""
     for estimator in ("ppo", "rloo"):
         told_to = ["experiment=cartpole", f"estimator={estimator}"]
-        times = [by_framework(told_to, seed)[1] for seed in SEEDS]
-        print(f"CartPole-v1 solved by {estimator} after {told(times)}", flush=True)
+        times = [by_framework(told_to, seed)[1] for seed in seeds]
+        print(f"CartPole-v1 solved by {estimator} after {told(times, seeds)}", flush=True)
     if has_peer():
-        times = [by_peer(100_000, seed, solved=True)[1] for seed in SEEDS]
-        print(f"  by Stable-Baselines3's PPO after {told(times)}", flush=True)
+        times = [by_peer(100_000, seed, solved=True)[1] for seed in seeds]
+        print(f"  by Stable-Baselines3's PPO after {told(times, seeds)}", flush=True)
 
 
-def pong() -> None:
+def pong(seeds: Sequence[int]) -> None:
     """Environment steps per second while PPO learns Pong, the published settings on both sides."""
     quick = ["experiment=pong", "task.evaluation_episodes=1", "trainer.steps=96"]
-    own = statistics.median(by_framework(quick, seed)[0] for seed in SEEDS)
+    own = statistics.median(by_framework(quick, seed)[0] for seed in seeds)
     print(f"PPO on Pong while learning: {own:,.0f} environment steps/s", flush=True)
     if has_peer():
-        peer = statistics.median(pong_by_peer(6 * 1024, seed) for seed in SEEDS)
+        peer = statistics.median(pong_by_peer(6 * 1024, seed) for seed in seeds)
         print(f"  Stable-Baselines3: {peer:,.0f}; {own / peer:.2f} times as many", flush=True)
 
 
@@ -200,18 +199,20 @@ def has_peer() -> bool:
     return True
 
 
-def told(times: Sequence[float | None]) -> str:
+def told(times: Sequence[float | None], seeds: Sequence[int]) -> str:
     """Median and all of some times."""
     each = ", ".join("never" if t is None else f"{t:.1f}" for t in times)
     middle = sorted(float("inf") if t is None else t for t in times)[len(times) // 2]
-    return f"{middle:.1f} s (seeds {SEEDS}: {each})"
+    return f"{middle:.1f} s (seeds {list(seeds)}: {each})"
 
 
 def main() -> None:
     torch.set_num_threads(1)
+    parts: dict[str, Callable[[Sequence[int]], None]]
     parts = {"stepping": stepping, "throughput": throughput, "pong": pong, "solving": solving}
-    for name in sys.argv[1:] or parts:
-        parts[name]()
+    count = next((a.removeprefix("seeds=") for a in sys.argv if a.startswith("seeds=")), "3")
+    for name in [a for a in sys.argv[1:] if a in parts] or parts:
+        parts[name](range(int(count)))
 
 
 if __name__ == "__main__":
