@@ -152,8 +152,8 @@ def record(
 ) -> tuple[Record, Finished]:
     """Play `storage.steps` steps from `position` on, which moves along.
 
-    The log-probabilities and predictions are made in one pass over the whole record: the agent does not change
-    within it.
+    An agent with one body for policy and prediction notes both as it plays. One with two bodies makes them in one pass
+    over the whole record: it does not change within it, and small networks cost by the call.
     """
     memory = position.memory
     fill(games, agent, position, storage)
@@ -170,11 +170,12 @@ def record(
         last_values=kept.get("last_values"),
         lost=kept.get("lost"),
     )
-    judged, values = agent.judge(made.observations, memory, made.fresh)
-    log_prob = judged.log_prob(made.actions)
     ended = kept["terminated"] | kept["truncated"]
     finished = Finished(kept["returns"][ended], kept["lengths"][ended])
-    return replace(made, log_prob=log_prob, values=values[:-1]), finished
+    if agent.value_body is None:
+        return replace(made, log_prob=kept["log_prob"], values=kept["values"]), finished
+    judged, values = agent.judge(made.observations, memory, made.fresh)
+    return replace(made, log_prob=judged.log_prob(made.actions), values=values[:-1]), finished
 
 
 def fill(games: Games, agent: Agent, position: Position, storage: Storage) -> None:
@@ -183,8 +184,15 @@ def fill(games: Games, agent: Agent, position: Position, storage: Storage) -> No
     storage.observe(0, position.observation)
     storage.put("fresh", 0, position.fresh, steps + 1)
     for t in range(steps):
-        policy, position.memory = agent.act(position.observation, position.memory, position.fresh)
-        actions = policy.sample()
+        now = position.observation, position.memory, position.fresh
+        if agent.value_body is None:
+            policy, value, position.memory = agent.act_and_predict(*now)
+            actions = policy.sample()
+            storage.put("log_prob", t, policy.log_prob(actions), steps)
+            storage.put("values", t, value, steps)
+        else:
+            policy, position.memory = agent.act(*now)
+            actions = policy.sample()
         outcome = games.step(agent.played(actions))
         storage.put("actions", t, actions, steps)
         keep(storage, t, outcome)

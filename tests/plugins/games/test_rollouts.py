@@ -196,6 +196,18 @@ def test_a_memory_gives_the_same_step_by_step_and_over_a_whole_record(monkeypatc
     torch.testing.assert_close(state, position.memory)
 
 
+@pytest.mark.parametrize("recurrence", ["none", "gru"])
+def test_what_is_noted_while_playing_is_what_the_whole_record_says(monkeypatch, recurrence):
+    games = games_of(monkeypatch, lambda i: Choosy(SPACES["multi-discrete"][0], 9), 4)
+    agent = agent_for(games, recurrence=recurrence, shared=True)
+    made, _ = rollout(games, agent, 12)
+    with torch.no_grad():
+        policy, values = agent.judge(made.observations, made.memory, made.fresh)
+    assert made.log_prob is not None
+    torch.testing.assert_close(made.log_prob, policy.log_prob(made.actions))
+    torch.testing.assert_close(made.values, values[:-1])
+
+
 def test_a_memory_forgets_where_an_episode_begins(monkeypatch):
     games = games_of(monkeypatch, lambda i: Counter(4), 1)
     agent = agent_for(games, recurrence="gru")
