@@ -43,8 +43,8 @@ class Numerical(Estimator):
     """What the three share: evaluating the objective at shifted parameters with common random numbers.
 
     Up to `together` shifted copies run at once under vmap, fewer where they would be large. A program that vmap cannot
-    follow (loop mode, a discrete draw from a shifted distribution, a foreign library) runs once for each copy instead;
-    `news` says so.
+    follow (loop mode, state, a discrete draw from a shifted distribution, a foreign library) runs once for each copy
+    instead; `news` says so.
     """
 
     differentiates_costs: ClassVar[bool] = False
@@ -81,7 +81,8 @@ class Numerical(Estimator):
             remaining, values = iter(shifts), []
             for first in remaining:
                 size = sum(value.numel() for value in first.values())
-                together = 1 if program.loop else min(self.together, max(1, STACK // size))
+                alone = program.loop or program.stateful
+                together = 1 if alone else min(self.together, max(1, STACK // size))
                 chunk = [first, *islice(remaining, together - 1)]
                 values.append(self.at_once(one, chunk) if together > 1 else one(first).reshape(1))
             return torch.cat(values)

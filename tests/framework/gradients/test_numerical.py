@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributions import Normal
 
 from framework import Context, Program, estimate
+from framework.errors import ProgramError
 from framework.gradients.estimator import Estimator
 from framework.gradients.numerical import (
     SPSA,
@@ -142,3 +143,21 @@ def test_the_mistake_of_a_program_is_told_as_it_is():
 
     with pytest.raises(RuntimeError, match="size"):
         estimate(wrong, {"x": torch.ones(2)}, estimator="spsa", directions=4)
+
+
+def test_a_stateful_program_is_never_vmapped_and_one_that_does_not_say_so_is_told():
+    state = torch.zeros(())
+
+    def walk(context: Context, parameters: Parameters, batch: object) -> None:
+        nonlocal state
+        state = torch.zeros_like(state) + parameters["x"]
+        context.cost(state * (1.0 if bool(torch.ones(())) else float(state)))
+        if torch._C._functorch.is_batchedtensor(state):
+            raise RuntimeError("cannot go on")
+
+    x = {"x": torch.tensor(2.0)}
+    with pytest.raises(ProgramError, match=r"declare it with .*stateful=True"):
+        estimate(walk, x, estimator="evolution_strategies")
+    state = torch.zeros(())
+    stateful = estimate(Program(walk, stateful=True), x, estimator="finite_difference")
+    assert abs(stateful.gradients["x"].item() - 1) < 1e-3
