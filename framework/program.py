@@ -411,6 +411,7 @@ class Program:
         steps: the batch holds recorded episodes; draws and costs are `[T, n, ...]`, n is the number of episodes, and
             a cost at step t is charged to the draws of steps up to t.
         rollouts: the records are of fixed length, to be used so often; None: whole episodes, used once.
+        stateful: a run keeps tensors outside, such as a game's state, so that several cannot be made one under vmap.
     """
 
     function: Function
@@ -418,6 +419,7 @@ class Program:
     loop: bool = False
     steps: bool = False
     rollouts: Rollouts | None = None
+    stateful: bool = False
     _intents: dict[str, bool] = field(default_factory=dict, repr=False)
     _ran: bool = field(default=False, repr=False)
 
@@ -481,6 +483,11 @@ class Program:
                 raise ProgramError(
                     "the program branches on a drawn value or calls .item(): declare it with "
                     "framework.Program(function, loop=True), or `loop = True` in a task"
+                ) from error
+            if "escaped from inside a function being vmapped" in told:
+                raise ProgramError(
+                    "the program keeps tensors between its runs: declare it with "
+                    "framework.Program(function, stateful=True), or `stateful = True` in a task"
                 ) from error
             raise
 
