@@ -25,7 +25,6 @@ from framework.gradients.actor_critic import (
     Width,
     explained_variance,
     squared_error,
-    standardised,
 )
 from framework.gradients.trajectory import gae
 from framework.program import Rollouts
@@ -76,7 +75,7 @@ class PPO(ActorCritic):
         targets = replay.transitions.values + advantages
         extras = self.panels(replay, targets)
         if self.normalise:
-            advantages = standardised(advantages, replay.transitions.valid)
+            advantages = replay.standardised(advantages)
         ratios = replay.ratios
         clipped = ratios.clamp(1 - self.clip, 1 + self.clip)
         policy_loss = -replay.mean(torch.minimum(ratios * advantages, clipped * advantages))
