@@ -53,6 +53,7 @@ def entry(estimator: str, rate: float, every: int, *options: str) -> Entry:
     return Entry(estimator, (f"optimizer.learning_rate={rate}", *options), every)
 
 
+EVOLUTION = ("estimator.sigma=0.1", "estimator.directions=8", "estimator.samples=32")
 PROBLEMS = (
     Problem(
         "A cart-pole with a smooth reward, 100 steps",
@@ -60,24 +61,24 @@ PROBLEMS = (
         15,
         95.0,
         (
-            entry("reparameterisation", 0.03, 15),
-            entry("reinforce", 0.03, 40),
-            entry("rloo", 0.03, 40),
-            entry("alpha_order", 0.03, 6, "estimator.groups=2"),
-            entry("evolution_strategies", 0.05, 8, "estimator.sigma=0.2", "estimator.directions=8"),
+            entry("reparameterisation", 0.03, 10),
+            entry("reinforce", 0.01, 30),
+            entry("rloo", 0.02, 30),
+            entry("alpha_order", 0.03, 5, "estimator.groups=2"),
+            entry("evolution_strategies", 0.05, 2, *EVOLUTION),
         ),
     ),
     Problem(
         "Pendulum, 200 steps",
         "pendulum",
-        30,
+        15,
         -300.0,
         (
-            entry("reparameterisation", 0.01, 12, "estimator.samples=32"),
-            entry("reinforce", 0.01, 50),
-            entry("rloo", 0.01, 50),
-            entry("alpha_order", 0.01, 6, "estimator.groups=2", "estimator.samples=32"),
-            entry("evolution_strategies", 0.02, 6, "estimator.sigma=0.1", "estimator.directions=8"),
+            entry("reparameterisation", 0.005, 8, "estimator.samples=32"),
+            entry("reinforce", 0.02, 15),
+            entry("rloo", 0.02, 15),
+            entry("alpha_order", 0.02, 4, "estimator.groups=2"),
+            entry("evolution_strategies", 0.05, 1, *EVOLUTION),
         ),
     ),
 )
