@@ -98,7 +98,9 @@ class Game(Task):
             normalise=normalise_observations,
         )
         vector.close()
-        self.history: list[float] = []  # mean return of each record's episodes
+        self.history: list[
+            tuple[int, float]
+        ] = []  # steps played, mean return of the episodes ended
         self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)  # returns and lengths
         self.latest: dict[str, float] = {}
         self.played = 0  # steps of single games in this training
@@ -322,7 +324,7 @@ class Game(Task):
         Gymnasium's games cannot be saved: a run that is resumed begins new episodes in them.
         """
         state: dict[str, Any] = {
-            "history": list(self.history),
+            "history": [list(point) for point in self.history],
             "recent": [list(pair) for pair in self.recent],
             "played": self.played,
         }
@@ -334,7 +336,7 @@ class Game(Task):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.history = list(state["history"])
+        self.history = [(int(steps), earned) for steps, earned in state["history"]]
         self.recent = deque(((r, n) for r, n in state["recent"]), maxlen=RECENT)
         self.played = state["played"]
         self.restored = {}
@@ -368,9 +370,9 @@ class Game(Task):
         """Episode statistics for the log, and how fast the games were played."""
         pairs = list(zip(finished.returns.tolist(), finished.lengths.tolist(), strict=True))
         self.recent.extend(pairs)
-        if pairs:
-            self.history.append(sum(r for r, _ in pairs) / len(pairs))
         self.played += steps
+        if pairs:
+            self.history.append((self.played, sum(r for r, _ in pairs) / len(pairs)))
         self.latest = {
             "time/game_steps_per_second": steps / max(seconds, 1e-9),
             "train/game_steps": float(self.played),
