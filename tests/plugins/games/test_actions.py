@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy
 import pytest
 import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from torch.distributions import Categorical, Normal
 
 from plugins.games.policies.actions import Choice, Gaussian, SquashedNormal, masked
+from plugins.games.policies.agent import Agent
 
 LOGITS = torch.tensor([[0.3, -1.0, 2.0, 0.0], [5.0, 5.0, -5.0, 1.0]])
 
@@ -54,3 +57,28 @@ def test_normal_draws_have_their_mean_and_deviation(kind):
     if kind is Gaussian:
         ours, theirs = (chosen(mean[:1], deviation[:1]) for chosen in (Gaussian, Normal))
         torch.testing.assert_close(ours.log_prob(value), theirs.log_prob(value))
+
+
+def test_an_agent_sees_every_part_of_named_observations():
+    space = Dict(
+        speed=Box(-1, 1, (3,), numpy.float32),
+        gear=Discrete(5),
+        picture=Box(0, 255, (84, 84, 3), numpy.uint8),
+    )
+    torch.manual_seed(0)
+    agent = Agent(space, MultiDiscrete([3, 2]), hidden=[8])
+    with torch.no_grad():
+        for parameter in agent.head.parameters():
+            parameter.add_(torch.randn(parameter.shape))
+    seen = {
+        "speed": torch.rand(4, 3),
+        "gear": torch.arange(4),
+        "picture": torch.randint(256, (4, 84, 84, 3), dtype=torch.uint8),
+    }
+    action = torch.zeros(4, 2, dtype=torch.long)
+    fresh = torch.ones(4, dtype=torch.bool)
+    before = agent.act(seen, None, fresh)[0].log_prob(action)
+    assert before.shape == (4,)
+    for name, part in seen.items():
+        changed = {**seen, name: part.flip(0)}
+        assert (agent.act(changed, None, fresh)[0].log_prob(action) != before).all(), name
