@@ -1,6 +1,6 @@
 """One policy by gradients through a simulator and without it, for equal CPU seconds: prints tables, draws the curves.
 
-    python -m experiments.differentiable_simulator.study [FOLDER]
+    python -m experiments.differentiable_simulator.study [FOLDER] [seeds=3]
 
 Trains `experiment=cartpole_smooth` and `experiment=pendulum` in FOLDER (outputs/differentiable_simulator by default),
 one run folder for each estimator and seed; a run that is there already is not repeated. All seconds are CPU seconds of
@@ -25,7 +25,6 @@ from matplotlib.figure import Figure
 from framework.commands import train
 from framework.media import Image
 
-SEEDS = (0, 1, 2)
 HERE = Path(__file__).parent
 
 
@@ -155,11 +154,13 @@ def picture(found: Sequence[tuple[Problem, dict[str, list[Path]]]]) -> Figure:
 
 
 def main(arguments: Sequence[str]) -> None:
-    folder = Path(arguments[0] if arguments else "outputs/differentiable_simulator")
+    places_given = [a for a in arguments if not a.startswith("seeds=")]
+    folder = Path(*places_given or ["outputs/differentiable_simulator"])
+    seeds = [int(a.removeprefix("seeds=")) for a in arguments if a.startswith("seeds=")] or [3]
     found = []
     for problem in PROBLEMS:
         places = {
-            entry.estimator: [run(problem, entry, seed, folder) for seed in SEEDS]
+            entry.estimator: [run(problem, entry, seed, folder) for seed in range(seeds[0])]
             for entry in problem.entries
         }
         found.append((problem, places))
