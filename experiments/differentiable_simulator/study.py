@@ -39,12 +39,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Problem:
-    """A differentiable game: the CPU seconds of each run, and the return that counts as learned."""
+    """A differentiable game: the CPU seconds of each run, the return that counts as learned, the least one drawn."""
 
     title: str
     experiment: str
     seconds: int
     learned: float
+    lowest: float
     entries: tuple[Entry, ...]
 
 
@@ -59,6 +60,7 @@ PROBLEMS = (
         "cartpole_smooth",
         12,
         95.0,
+        0.0,
         (
             entry("reparameterisation", 0.03, 10),
             entry("reinforce", 0.01, 30),
@@ -72,6 +74,7 @@ PROBLEMS = (
         "pendulum",
         12,
         -300.0,
+        -1700.0,
         (
             entry("reparameterisation", 0.005, 8, "estimator.samples=32"),
             entry("reinforce", 0.02, 15),
@@ -148,8 +151,10 @@ def picture(found: Sequence[tuple[Problem, dict[str, list[Path]]]]) -> Figure:
                 axes.plot(*points, color=f"C{number}", lw=1.4, alpha=0.85, label=label)
         axes.axhline(problem.learned, color="grey", lw=0.8, ls="--")
         axes.set(title=problem.title, xlabel="CPU seconds", ylabel="greedy return")
+        axes.set_ylim(bottom=problem.lowest)
         axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+        if problem is found[0][0]:
+            axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
 
