@@ -20,8 +20,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
-from framework import Context, Image, Text, UserError, Video
+from framework import Context, Image, Program, Text, Video
 from framework.config import check_options
+from framework.gradients.estimator import Estimator
+from framework.gradients.exact import Exact
 from plugins.sketching.drawing import PACE, Drawing
 from plugins.sketching.raster import DARKEST, render
 from plugins.sketching.sketch import Sketch
@@ -37,32 +39,34 @@ class StochasticSketch(Sketch):
         *,
         cost_per_stroke: Annotated[float, Field(ge=0)] = 1e-5,
         probability: Annotated[float, Field(gt=0, lt=1)] = 0.7,
-        closed_form: bool = False,
+        closed_form: bool = True,
         sketch: dict[str, Any] = {},  # noqa: B006  (a schema's default, never changed)
     ) -> None:
         super().__init__(**check_options(Sketch, sketch, "task.sketch"))
         self.cost_per_stroke, self.closed_form = cost_per_stroke, closed_form
-        if closed_form and not known_in_closed_form(self.model, list(self.settings)):
-            raise UserError(
-                "task.closed_form = True: known for black soft_or strokes and losses: {squared: 1.0} only; "
-                "otherwise choose an estimator such as rloo"
-            )
         logits = torch.full((len(self.model.widths),), probability).logit() / PACE
         self.model.register_parameter("presence", nn.Parameter(logits))
 
     @property
     def logits(self) -> Tensor:
         """Of the probabilities of the strokes that are present at all, `[S]`."""
-        presence = self.model.get_parameter("presence")
+        presence: Tensor = self.model.presence  # maybe another's, placed there by an estimator
         return PACE * presence[self.model.present]
 
-    def objective(self, context: Context, batch: Any) -> None:
-        """The expected distance from the photograph, and the strokes' own cost."""
+    def program(self, estimator: Estimator) -> Program:
+        """The drawn objective; for the exact estimator its expectation, where that is known in closed form."""
+        known = known_in_closed_form(self.model, list(self.settings))
+        closed = self.closed_form and known and isinstance(estimator, Exact)
+        return self.as_program(self.expectation if closed else self.objective)
+
+    def expectation(self, context: Context, batch: Any) -> None:
+        """The closed form of what `objective` draws."""
         chance = self.logits.sigmoid()
-        if self.closed_form:
-            context.cost(self.expected(chance, **self.manner()), "distance")
-            context.cost(self.cost_per_stroke * chance.sum(), "strokes")
-            return
+        context.cost(self.expected(chance, **self.manner()), "distance")
+        context.cost(self.cost_per_stroke * chance.sum(), "strokes")
+
+    def objective(self, context: Context, batch: Any) -> None:
+        """The distance of the strokes that are there from the photograph, and their own cost."""
         there = context.sample("present", Bernoulli(logits=self.logits))  # [n, S]
         context.cost(self.loss(self.model(gates=there, **self.manner())), "distance")
         context.cost(self.cost_per_stroke * there.sum(-1), "strokes")
