@@ -189,7 +189,7 @@ def _touches(ends: Any, reach: Any, grid: Any, whole: bool, things: Any, tiles: 
 
 @compiled
 def _sort(things: Any, tiles: Any, count: int) -> Any:
-    """Sort both lists by tile, by counting: in a tile the order stays. Returns where each tile begins, `[count + 1]`."""
+    """Sort both lists by tile, by counting: in a tile the order stays; returns where tiles begin, `[count + 1]`."""
     places = numpy.zeros(count + 1, numpy.int64)
     for tile in tiles:
         places[tile + 1] += 1
@@ -279,7 +279,7 @@ def _measure(course: Any, xs: Any, ys: Any, square: Any) -> None:
 def _bell(square: Any) -> Any:
     """exp(-square) in float32 for 0..NEGLIGIBLE, to 3e-6 of itself and never above 1, by multiplications only.
 
-    A polynomial of square / 16, squared four times: unlike a library's exp the compiler makes it serve many pixels at once.
+    A polynomial of square / 16, squared four times: unlike a library's exp it serves many pixels at once.
     """
     u = square * SIXTEENTH
     root = ONE + u * (C1 + u * (C2 + u * (C3 + u * (C4 + u * (C5 + u * C6)))))

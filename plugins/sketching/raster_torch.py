@@ -20,7 +20,7 @@ from plugins.sketching.tiles import Work
 if TYPE_CHECKING:
     from plugins.sketching.raster import Job
 
-CHUNK = 2**18  # group-pixels computed at a time
+CHUNK = 2**17  # group-pixels computed at a time
 SHARPNESS = 4  # of smooth_max
 HALF_PEN = math.sqrt(math.pi) / 2  # half a flat pen's width, in s
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -20,10 +21,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
-from framework import Context, Image, Program, Text, Video
+from framework import Context, Image, Program, Text, UserError, Video
 from framework.config import check_options
 from framework.gradients.estimator import Estimator
 from framework.gradients.exact import Exact
+from framework.media import Media
 from plugins.sketching.drawing import PACE, Drawing
 from plugins.sketching.raster import DARKEST, render
 from plugins.sketching.sketch import Sketch
@@ -42,16 +44,22 @@ class StochasticSketch(Sketch):
         closed_form: bool = True,
         sketch: dict[str, Any] = {},  # noqa: B006  (a schema's default, never changed)
     ) -> None:
-        super().__init__(**check_options(Sketch, sketch, "task.sketch"))
         self.cost_per_stroke, self.closed_form = cost_per_stroke, closed_form
-        logits = torch.full((len(self.model.widths),), probability).logit() / PACE
+        self.probability = probability
+        super().__init__(**check_options(Sketch, sketch, "task.sketch"))
+
+    def begin(self, photo: Tensor, draw: torch.Generator) -> None:
+        """First strokes, each there with the same probability."""
+        super().begin(photo, draw)
+        logits = torch.full((len(self.model.widths),), self.probability).logit() / PACE
         self.model.register_parameter("presence", nn.Parameter(logits))
 
     @property
     def logits(self) -> Tensor:
         """Of the probabilities of the strokes that are present at all, `[S]`."""
-        presence: Tensor = self.model.presence  # maybe another's, placed there by an estimator
-        return PACE * presence[self.model.present]
+        presence: Any = self.model.presence  # maybe another's, placed there by an estimator
+        logits: Tensor = PACE * presence[self.model.present]
+        return logits
 
     def program(self, estimator: Estimator) -> Program:
         """The drawn objective; for the exact estimator its expectation, where that is known in closed form."""
@@ -125,6 +133,18 @@ class StochasticSketch(Sketch):
             yield
         finally:
             model.present.copy_(before)
+
+    def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
+        """What a sketch predicts, learned with the closed form.
+
+        Raises:
+            UserError: there is no readable picture, or no closed form.
+        """
+        if source is not None and not known_in_closed_form(self.model, list(self.settings)):
+            raise UserError(
+                "new pictures need the closed form: black soft_or strokes and losses: {squared: 1.0}"
+            )
+        return super().predict(source, seed)
 
     def prune(self) -> None:
         """Strokes are left out by their probability, not by their opacity."""

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from framework import UserError
 from framework.config import check_options
 from framework.gradients.estimate import make_estimator
 from framework.randomness import seed_torch
@@ -106,31 +105,31 @@ def test_where_no_closed_form_is_known_the_exact_estimator_enumerates(other):
     assert trace.evaluations == 2**5
 
 
-BIASED = ("straight_through", "gumbel")
-UNBIASED = ("disarm", "relax", "rloo")
-
-
-@pytest.mark.parametrize("name", UNBIASED + BIASED)
-def test_estimators_learn_which_strokes_are_there(name):
-    task, closed = made(16), made(16)
+def learned(name: str, steps: int) -> tuple[float, float]:
+    """The expected loss before and after learning with an estimator."""
+    task, estimator = made(16), make_estimator(name)
+    program = task.program(estimator)
+    optimizer = torch.optim.Adam([p for p in task.parameters.values() if p.requires_grad], 0.01)
     with torch.no_grad():
         before = task.evaluate(0)["loss_expected"]
-    reached = []
-    for drawn, which in ((task, name), (closed, "exact")):
-        estimator = make_estimator(which)
-        program = drawn.program(estimator)
-        found = [p for p in drawn.parameters.values() if p.requires_grad]
-        optimizer = torch.optim.Adam([*found, *estimator.parameters()], 0.01)
-        for number in range(80):
-            seed_torch(number)
-            optimizer.zero_grad()
-            estimator.backward(program, drawn.parameters, None)
-            optimizer.step()
-        with torch.no_grad():
-            reached.append(drawn.evaluate(0)["loss_expected"])
-    assert reached[0] < before
-    if name in UNBIASED:
-        assert reached[0] < 1.05 * reached[1]
+    for number in range(steps):
+        seed_torch(number)
+        optimizer.zero_grad()
+        estimator.backward(program, task.parameters, None)
+        optimizer.step()
+    with torch.no_grad():
+        return before, task.evaluate(0)["loss_expected"]
+
+
+@pytest.mark.parametrize("name", ["relax", "straight_through", "gumbel"])
+def test_any_estimator_learns_which_strokes_are_worth_it(name):
+    before, after = learned(name, 40)
+    assert after < 0.9 * before
+
+
+@pytest.mark.parametrize("name", ["rloo", "disarm"])
+def test_estimated_gradients_reach_what_the_exact_gradient_reaches(name):
+    assert learned(name, 200)[1] < 1.05 * learned("exact", 200)[1]
 
 
 def test_estimates_work_with_parameters_that_are_not_the_models_own():
@@ -138,4 +137,6 @@ def test_estimates_work_with_parameters_that_are_not_the_models_own():
     estimator = make_estimator("exact")
     own = {n: p.detach().clone().requires_grad_() for n, p in task.parameters.items()}
     estimator.backward(task.program(estimator), own, None)
-    assert torch.equal(own["presence"].grad, gradient(task, "exact")["presence"])
+    found = own["presence"].grad
+    assert found is not None
+    assert torch.equal(found, gradient(task, "exact")["presence"])
