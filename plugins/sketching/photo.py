@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy
@@ -28,10 +29,17 @@ LARGEST = 100_000_000  # pixels of a photograph; more is refused as a decompress
 
 
 def default_photo() -> Path:
-    """The portrait of Grace Hopper that comes with matplotlib."""
-    import matplotlib
+    """The portrait of Grace Hopper that comes with matplotlib, which is found without the time to import it.
 
-    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    Raises:
+        UserError: there is no matplotlib.
+    """
+    found = find_spec("matplotlib")
+    if found is None or not found.submodule_search_locations:
+        raise UserError(
+            "which photograph? input=photo.jpg; the default one comes with the package matplotlib"
+        )
+    return Path(found.submodule_search_locations[0]) / "mpl-data/sample_data/grace_hopper.jpg"
 
 
 def load_photo(path: Path, side: int) -> Tensor:
