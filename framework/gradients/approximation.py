@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from framework.errors import ProgramError
+from framework.gradients.estimator import first_order_only
 from framework.gradients.noise import gumbel_noise, logistic_noise
 from framework.gradients.relaxation import Calls, DiscretePath, Samples, Tempered, Warmth
 from framework.gradients.score_function import Mixed
@@ -173,21 +174,6 @@ def gumbel_given(hard: Tensor, logits: Tensor, count: int) -> Tensor:
     largest = (noise * hard).sum(-1, keepdim=True)
     others = torch.logaddexp(noise - logits, largest)
     return -torch.where(hard > 0, largest, others)
-
-
-def first_order_only(estimator: str, site: str, soft: Tensor) -> Tensor:
-    """Let a stand-in refuse derivatives of higher order: they would be its own and not the objective's."""
-
-    def refuse(gradient: Tensor) -> None:
-        if torch.is_grad_enabled():  # the backward pass itself is being recorded
-            raise ProgramError(
-                f"draw '{site}': '{estimator}' knows first derivatives only; "
-                "estimators that know higher ones: exact, reinforce, rloo"
-            )
-
-    if soft.requires_grad:
-        soft.register_hook(refuse)
-    return soft
 
 
 def straight_through(*, samples: Samples = 1, sites: dict[str, Any] | None = None) -> Mixed:

@@ -30,7 +30,6 @@ from framework.gradients.latent import (
     Gumbel,
     Logistic,
     base_of,
-    refuse,
 )
 from framework.gradients.partners import (
     Branch,
@@ -41,6 +40,7 @@ from framework.gradients.partners import (
     play_layers,
     replayed,
 )
+from framework.gradients.refusal import refuse
 from framework.program import Parameters, Program
 
 Samples = Annotated[int, Field(ge=1)]

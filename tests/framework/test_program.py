@@ -229,6 +229,15 @@ def test_a_draw_that_an_estimator_cannot_serve_is_named_with_estimators_that_can
         framework.estimate(program, {"rate": torch.tensor(2.0)}, estimator=estimator)
 
 
+@pytest.mark.parametrize("estimator", ["reparameterisation", "forward_gradient", "alpha_order"])
+def test_enumeration_is_not_proposed_for_a_draw_without_end(estimator):
+    def program(context, parameters, batch):
+        context.cost(context.sample("x", Poisson(parameters["rate"])))
+
+    with pytest.raises(ProgramError, match="can serve it: measure_valued, reinforce, rloo, spsa"):
+        framework.estimate(program, {"rate": torch.tensor(2.0)}, estimator=estimator)
+
+
 def test_too_many_states_are_refused_with_their_number():
     def program(context, parameters, batch):
         context.cost(context.sample("b", Bernoulli(logits=parameters["theta"])).sum(-1))
