@@ -15,21 +15,27 @@ First derivatives only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy
 import torch
 from torch import Tensor
 from torch.distributions import (
+    Beta,
     Cauchy,
+    Dirichlet,
     Distribution,
     Exponential,
+    FisherSnedecor,
+    Gamma,
     Gumbel,
     Independent,
     Laplace,
     MixtureSameFamily,
     Normal,
+    StudentT,
+    TransformedDistribution,
     Uniform,
     VonMises,
 )
@@ -45,6 +51,13 @@ COMPONENTS = (
     Normal,
     Uniform,
 )  # with an F torch differentiates
+IMPLICIT: dict[type[Distribution], tuple[str, ...]] = {  # in torch
+    Gamma: ("concentration",),
+    Beta: ("concentration1", "concentration0"),
+    Dirichlet: ("concentration",),
+    StudentT: ("df",),
+    FisherSnedecor: ("df1", "df2"),
+}
 NODES = 32  # a draw lies within a few widths of its mode, where p is smooth: exact to rounding
 
 
@@ -57,9 +70,20 @@ def draw(estimator: str, site: str, distribution: Distribution, shape: torch.Siz
     """A draw with a path, `[*shape, *batch_shape, *event_shape]`, of a distribution that has one."""
     move = own_path(base_of(distribution))
     if distribution.has_rsample or move is None:
-        return distribution.rsample(shape)
+        value = distribution.rsample(shape)
+        implicit = any(shape_parameters(distribution))
+        return first_order_only(estimator, site, value) if implicit else value
     value = distribution.sample(shape)
     return first_order_only(estimator, site, move(base_of(distribution), value))
+
+
+def shape_parameters(distribution: Distribution) -> Iterator[bool]:
+    """Whether each parameter wants a gradient that torch finds implicitly, which it cannot differentiate again."""
+    while isinstance(distribution, Independent | TransformedDistribution):
+        distribution = distribution.base_dist
+    for kind, names in IMPLICIT.items():
+        if isinstance(distribution, kind):
+            yield from (getattr(distribution, name).requires_grad for name in names)
 
 
 def own_path(distribution: Distribution) -> Callable[[Distribution, Tensor], Tensor] | None:

@@ -278,7 +278,9 @@ def play_layers(
         played = Played(
             shape=(n, *trace.shape[1:]),
             records=first.records,
-            objective=objective(trace, blocks)[: 1 if coupling.relaxes else blocks].mean(),
+            objective=objective(trace, blocks, coupling)[
+                : 1 if coupling.relaxes else blocks
+            ].mean(),
             returns=pick(costs, 0),
             partners=pick(costs, blocks - 1),
             evaluations=blocks * n,
@@ -387,9 +389,9 @@ def pick(costs: Sequence[Tensor], block: int) -> list[Tensor]:
     return [picked[id(cost)] for cost in costs]
 
 
-def objective(trace: Trace, blocks: int) -> Tensor:
+def objective(trace: Trace, blocks: int, coupling: Coupling) -> Tensor:
     """All costs and penalties of each sample and datum, `[blocks, n, *batch]`."""
-    trace.refuse_bounds("a coupling of runs")
+    trace.refuse_bounds(coupling.name)
     led = [spread(trace, term, blocks) for term in trace.charges()]
     return led[0] if len(led) == 1 else torch.stack(led).sum(0)
 

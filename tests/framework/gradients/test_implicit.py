@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.distributions import (
+    Beta,
     Categorical,
+    Gamma,
     Independent,
     Laplace,
     MixtureSameFamily,
     Normal,
+    StudentT,
     VonMises,
 )
 
@@ -109,7 +112,7 @@ def test_second_derivatives_and_components_without_a_distribution_function_are_r
 
     def heavy(context, parameters, batch):
         scale = parameters["scale"].expand(2)
-        components = torch.distributions.StudentT(3.0, 0.0, scale)
+        components = StudentT(3.0, 0.0, scale)
         drawn = MixtureSameFamily(Categorical(logits=torch.zeros(2)), components)
         context.cost(context.sample("x", drawn) ** 2)
 
@@ -139,3 +142,34 @@ def test_the_derivative_of_a_laplace_mixture_is_that_of_its_own_inverse():
     torch.testing.assert_close(
         (inverse[1] - inverse[0]).squeeze() / (2 * step), slope, atol=1e-6, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [lambda a: Gamma(a, 2.0), lambda a: Beta(2.0, a), lambda a: StudentT(a, 0.0, 1.0)],
+)
+def test_second_derivatives_of_what_torch_finds_implicitly_are_refused(drawn):
+    """Those of a Beta draw were 0 without a word."""
+
+    def program(context, parameters, batch):
+        context.cost(context.sample("x", drawn(parameters["a"])) ** 2 * parameters["a"])
+
+    a = torch.tensor(3.3, requires_grad=True)
+    loss = framework.surrogate(program, {"a": a}, estimator="reparameterisation")
+    with pytest.raises(ProgramError, match="knows first derivatives only"):
+        torch.autograd.grad(loss, a, create_graph=True)
+
+
+def test_a_gamma_draw_has_second_derivatives_in_its_rate():
+    """E x = 2.5 / r."""
+
+    def program(context, parameters, batch):
+        context.cost(context.sample("x", Gamma(2.5, parameters["rate"])))
+
+    rate = torch.tensor(0.8, requires_grad=True)
+    loss = framework.surrogate(
+        program, {"rate": rate}, estimator="reparameterisation", samples=100_000, seed=0
+    )
+    (slope,) = torch.autograd.grad(loss, rate, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope, rate)
+    torch.testing.assert_close(curvature, torch.tensor(5 / 0.8**3), rtol=0.02, atol=0)
