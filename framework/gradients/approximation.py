@@ -29,6 +29,7 @@ from framework.gradients.estimator import first_order_only
 from framework.gradients.noise import gumbel_noise, logistic_noise
 from framework.gradients.relaxation import Calls, DiscretePath, Samples, Tempered, Warmth
 from framework.gradients.score_function import Mixed
+from framework.relaxed import note_stand_in
 
 InnerDraws = Annotated[int, Field(ge=1)]
 
@@ -37,6 +38,8 @@ def approximate(
     forward: Callable[..., Tensor], backward: Callable[..., Tensor] | Literal["straight_through"]
 ) -> Callable[..., Tensor]:
     """A function with the value of `forward(*inputs)` and the derivatives, of any order, of `backward(*inputs)`.
+
+    An estimate in which such a derivative had a part is declared biased.
 
     Args:
         forward: anything that takes tensors; it is called without gradients.
@@ -55,6 +58,7 @@ def approximate(
                 f"approximate: forward gave {list(value.shape)} and backward {list(stand_in.shape)}; "
                 "expected the same shape"
             )
+        note_stand_in(stand_in)
         return lend(value, stand_in)
 
     return call

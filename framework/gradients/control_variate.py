@@ -217,9 +217,9 @@ class ControlVariate(Estimator):
         for tuned, move in moves:  # used first, moved afterwards
             tuned.step(move)
         return Estimate(
-            objective=played.objective.detach(),
+            objective=played.hard,
             evaluations=played.evaluations,
-            biased=False,
+            biased=played.biased,
             extras=extras,
         )
 

@@ -76,8 +76,9 @@ class Exact(SurrogateEstimator):
         if smooth.used:  # exact for the smoothed program; the objective is the hard one's
             with torch.no_grad():
                 hard = self.expectation(program, parameters, batch)[1]
-            estimate.objective, estimate.biased = hard.objective, True
+            estimate.objective = hard.objective
             estimate.evaluations += hard.evaluations
+        estimate.biased |= smooth.biased
         return loss, estimate
 
     def expectation(

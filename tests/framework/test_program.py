@@ -379,7 +379,7 @@ def test_one_value_a_datum_is_not_taken_for_one_a_sample_where_they_are_as_many(
         error = 0.0 if len(found) == 1 else estimates.std(0) / len(found) ** 0.5
         assert ((estimates.mean(0) - expected).abs() < 1e-4 + 4 * error).all()
     if estimator == "exact":
-        torch.testing.assert_close(found[0].value, float(objective(*leaves)))
+        torch.testing.assert_close(found[0].value, objective(*leaves).item())
 
 
 def test_enumeration_begins_again_where_an_axis_had_to_be_found_out():
