@@ -381,10 +381,12 @@ class Context:
 
         One value for each sample or one for each datum: as with draws, a run with one sample more finds out.
         """
+        if self.trace.steps or len(self.trace.shape) < 2:
+            return value
         (n, *batch), site = self.trace.shape, f"{what}, number {number}"
         if self.probing:
             self._intents[site] = value.shape[:1] == (n,)
-        ambiguous = batch[:1] == [n] and n > 1 and not self.trace.steps
+        ambiguous = batch[0] == n and n > 1
         if not ambiguous or list(value.shape[: len(batch)]) != batch:
             return value
         if tuple(value.shape[: 1 + len(batch)]) == self.trace.shape:
