@@ -70,7 +70,7 @@ def test_estimates_agree_with_the_closed_form_on_average(name):
         error = stacked.std(0) / repeats**0.5
         z = difference.abs() / error.clamp(min=1e-12)
         small = difference.abs() < 1e-6 + 1e-3 * oracle[part].abs().max()
-        assert ((z < 4.5) | small).all(), part  # 4.5: the largest of some fifty
+        assert ((z < 4) | small).all(), part
 
 
 def test_dear_strokes_become_rarer():
