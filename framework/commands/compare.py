@@ -102,7 +102,7 @@ def compare(
 
 def measured(settings: Settings) -> tuple[dict[str, float], str]:
     """The estimator's figures at the task's initial parameters, and what it was compared with."""
-    from framework.gradients.quality import measure, reference
+    from framework.gradients.quality import measure, reference, samples_of
     from framework.randomness import key, seed_torch
     from framework.trainer import moved
 
@@ -115,7 +115,9 @@ def measured(settings: Settings) -> tuple[dict[str, float], str]:
     def batch(number: int) -> Any:  # recorded episodes are the randomness: each repeat its own
         return moved(next(batches), parts.device) if program.steps else first
 
-    against = reference(program, task.parameters, first, seed=settings.seed)
+    against = reference(
+        program, task.parameters, first, seed=settings.seed, of=samples_of(parts.estimator)
+    )
     found = measure(
         parts.estimator, program, task.parameters, batch, seed=settings.seed, against=against
     )
@@ -228,7 +230,7 @@ def picture(rows: list[Row], settings: Settings) -> Any:
         axes.invert_yaxis()
         if name == "bias_z":
             axes.axvline(4, color="0.5", ls=":")
-        elif name == "variance" and values:
+        elif name == "variance" and values and max(values) > 10 * min(values):
             axes.set_xscale("log")
     axes = figure.add_subplot(grid[1, :])
     for row in served:
