@@ -37,7 +37,7 @@ def test_trains_help_lists_groups_options_and_defaults(diffobj: Diffobj):
     ("arguments", "said"),
     [
         (("trian",), "unknown command 'trian'; did you mean 'train'?"),
-        (("xyz",), "unknown command 'xyz'; choices: check, "),
+        (("xyz",), "unknown command 'xyz'; choices: "),
         (("evaluate",), "which run? diffobj evaluate run=RUN_FOLDER"),
         (("evaluate", "ran=x"), "unknown key 'ran'; did you mean 'run'?"),
         (("evaluate", "x"), "'x': expected key=value with a key of run, checkpoint, seed"),
