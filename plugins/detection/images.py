@@ -67,7 +67,8 @@ def size_of(path: Path) -> tuple[int, int] | None:
     """An image's `(height, width)` as seen, from the beginning of its file; None where it is no image."""
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(0x0112) in TURNED
+            told = image.format != "PNG" or "exif" in image.info  # else Pillow decodes it to look
+            turned = told and image.getexif().get(0x0112) in TURNED
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:
         return None
