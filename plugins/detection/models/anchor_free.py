@@ -178,7 +178,7 @@ class AnchorFree(Detector):
         found = [peaks_of(level, most) for level in maps]
         boxes, scores, labels = (torch.cat(part, 1) for part in zip(*found, strict=True))
         if len(maps) > 1:
-            scores, order = scores.sort(dim=1, descending=True, stable=True)
+            scores, order = scores.topk(scores.shape[1], 1)  # ONNX knows no stable sort
             boxes = boxes.gather(1, order.unsqueeze(-1).expand_as(boxes))
             labels = labels.gather(1, order)
         return boxes, scores, labels
