@@ -213,7 +213,7 @@ def peaks_of(level: Maps, most: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def nano(classes: int, *, agreement: Agreement = "giou", box_weight: Weight = 5.0) -> AnchorFree:
     """0.4 M parameters, one map of stride 8: learns from random weights on a CPU in minutes."""
-    widths, blocks = (16, 32, 48, 64, 64), (0, 0, 1, 2, 1)
+    widths, blocks = (16, 32, 48, 64, 64), (0, 1, 2, 1, 1)
     return AnchorFree(
         classes, widths, blocks, 1, 48, 64, agreement=agreement, box_weight=box_weight
     )
