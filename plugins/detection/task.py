@@ -111,7 +111,7 @@ class Detection(Task):
         if len(state["categories"]) != self.model.classes:
             self.categories = list(state["categories"])
             self.model = self.make_model().to(self.device)
-            del self.__dict__["parameters"]
+            self.__dict__.pop("parameters", None)
         self.categories = list(state["categories"])
         self.__dict__.pop("splits", None)
 
