@@ -35,10 +35,11 @@ def adam(
     beta2: Fraction = 0.999,
     epsilon: Rate = 1e-8,
 ) -> Optimizer:
-    """Adam (Kingma & Ba 2015)."""
+    """Adam (Kingma & Ba 2015), all parameters in one pass."""
     from torch.optim import Adam
 
-    return Adam(parameters, lr=learning_rate, betas=(beta1, beta2), eps=epsilon)
+    betas = (beta1, beta2)
+    return Adam(parameters, lr=learning_rate, betas=betas, eps=epsilon, fused=True)
 
 
 def adamw(
@@ -54,7 +55,14 @@ def adamw(
     from torch.optim import AdamW
 
     betas = (beta1, beta2)
-    return AdamW(parameters, lr=learning_rate, betas=betas, eps=epsilon, weight_decay=weight_decay)
+    return AdamW(
+        parameters,
+        lr=learning_rate,
+        betas=betas,
+        eps=epsilon,
+        weight_decay=weight_decay,
+        fused=True,
+    )
 
 
 def sgd(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import torch
@@ -48,9 +49,34 @@ class Replay:
     transitions: Transitions
     behaviour_value: Tensor | None
 
+    @cached_property
+    def weights(self) -> Tensor:
+        """1 / (number of steps) in rows that are steps, else 0, flat: a mean is one product with them."""
+        valid = self.transitions.valid
+        return (valid / valid.sum().clamp(min=1)).flatten()
+
+    @cached_property
+    def shares(self) -> Tensor:
+        """The same with the number of all ranks' steps: sums are added up across ranks."""
+        if not across_ranks():
+            return self.weights
+        valid = self.transitions.valid
+        return (valid / summed(valid.sum()).clamp(min=1)).flatten()
+
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over the rows that are steps."""
-        return mean_where(values, self.transitions.valid)
+        """The mean of `[T, N]` over the rows that are steps; all values must be finite."""
+        return values.flatten() @ self.weights
+
+    def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of `[T, N]` over the steps of the whole batch, all ranks' parts together."""
+        mean = summed(values.flatten() @ self.shares)
+        return mean, summed((values - mean).square().flatten() @ self.shares)
+
+    @torch.no_grad()
+    def standardised(self, advantages: Tensor) -> Tensor:
+        """Advantages with mean 0 and variance 1 over the steps of the whole batch."""
+        mean, variance = self.moments(advantages)
+        return (advantages - mean) / (variance.sqrt() + 1e-8)
 
 
 @dataclass(frozen=True)
@@ -155,7 +181,7 @@ class A2C(ActorCritic):
             "explained_variance": explained_variance(replay, targets)
         }
         if self.normalise:
-            advantages = standardised(advantages, replay.transitions.valid)
+            advantages = replay.standardised(advantages)
         policy_loss = -replay.mean(advantages * replay.log_prob)
         return Lesson(policy_loss, squared_error(replay, targets), extras)
 
@@ -193,7 +219,7 @@ class VTrace(ActorCritic):
             replay.transitions, ratios, self.discount, self.decay, self.clip_error, self.clip_trace
         )
         if self.normalise:
-            advantages = standardised(advantages, replay.transitions.valid)
+            advantages = replay.standardised(advantages)
         extras: dict[str, Tensor | float] = {
             "ratio": replay.mean(ratios),
             "explained_variance": explained_variance(replay, targets),
@@ -230,7 +256,7 @@ class UPGO(ActorCritic):
         targets, _ = vtrace(replay.transitions, ratios, self.discount, self.decay)
         advantages = ratios.clamp(max=1.0) * upgo(replay.transitions, self.discount)
         if self.normalise:
-            advantages = standardised(advantages, replay.transitions.valid)
+            advantages = replay.standardised(advantages)
         extras: dict[str, Tensor | float] = {
             "ratio": replay.mean(ratios),
             "explained_variance": explained_variance(replay, targets),
@@ -317,37 +343,20 @@ def squared_error(replay: Replay, targets: Tensor) -> Tensor:
 @torch.no_grad()
 def explained_variance(replay: Replay, targets: Tensor) -> Tensor:
     """1 - variance(target - V) / variance(target): 1 for a perfect prediction, 0 for a constant one."""
-    valid = replay.transitions.valid
-    _, unexplained = moments(targets - replay.value, valid)
-    return 1 - unexplained / moments(targets, valid)[1].clamp(min=1e-8)
+    _, unexplained = replay.moments(targets - replay.value)
+    return 1 - unexplained / replay.moments(targets)[1].clamp(min=1e-8)
 
 
-@torch.no_grad()
-def standardised(advantages: Tensor, valid: Tensor) -> Tensor:
-    """Advantages with mean 0 and variance 1 over the steps of the whole batch, all ranks' parts together."""
-    mean, variance = moments(advantages, valid)
-    return (advantages - mean) / (variance.sqrt() + 1e-8)
+def across_ranks() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def moments(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance where valid. Across ranks sums and counts are added up and then divided."""
-    first, count = summed(torch.where(valid, values, 0.0).sum(), valid.sum()).unbind()
-    mean = first / count.clamp(min=1)
-    deviations = torch.where(valid, values - mean, 0.0).square().sum()
-    return mean, summed(deviations)[0] / count.clamp(min=1)
-
-
-def summed(*numbers: Tensor) -> Tensor:
-    """Scalars as a vector, added up across ranks."""
-    sums = torch.stack([number.float() for number in numbers])
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(sums)
-    return sums
-
-
-def mean_where(values: Tensor, valid: Tensor) -> Tensor:
-    """The mean over the rows that are steps."""
-    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
+def summed(number: Tensor) -> Tensor:
+    """A scalar added up across ranks."""
+    if across_ranks():
+        number = number.clone()
+        torch.distributed.all_reduce(number)
+    return number
 
 
 def total(terms: list[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ the current prediction in every part, which serves better than those of the firs
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -25,7 +25,6 @@ from framework.gradients.actor_critic import (
     Width,
     explained_variance,
     squared_error,
-    standardised,
 )
 from framework.gradients.trajectory import gae
 from framework.program import Rollouts
@@ -44,6 +43,8 @@ class PPO(ActorCritic):
         discount: Share = 0.99,
         decay: Share = 0.95,
         clip: Clip = 0.2,
+        final_clip: Clip | None = None,
+        anneal_steps: Count = 1000,
         clip_value: Width | None = None,
         largest_kl: Width | None = None,
         value_weight: Weight = 0.5,
@@ -57,18 +58,24 @@ class PPO(ActorCritic):
             value_weight=value_weight,
             entropy_weight=entropy_weight,
         )
-        self.clip = clip
+        self.clip = self.first_clip = clip
+        self.final_clip = clip if final_clip is None else final_clip
+        self.anneal_steps = anneal_steps
+        self.calls = 0
         self.clip_value = clip_value
         self.largest_kl = largest_kl
         self.normalise = normalise
 
     def learn(self, replay: Replay) -> Lesson:
         """The clipped losses; refused where the policy is farther than `largest_kl` from the one that played."""
+        share = min(1.0, self.calls / self.anneal_steps)
+        self.clip = self.first_clip + share * (self.final_clip - self.first_clip)
+        self.calls += 1
         advantages = gae(replay.transitions, self.discount, self.decay)
         targets = replay.transitions.values + advantages
         extras = self.panels(replay, targets)
         if self.normalise:
-            advantages = standardised(advantages, replay.transitions.valid)
+            advantages = replay.standardised(advantages)
         ratios = replay.ratios
         clipped = ratios.clamp(1 - self.clip, 1 + self.clip)
         policy_loss = -replay.mean(torch.minimum(ratios * advantages, clipped * advantages))
@@ -93,3 +100,9 @@ class PPO(ActorCritic):
             "clip_fraction": replay.mean(((ratios - 1).abs() > self.clip).to(ratios.dtype)),
             "explained_variance": explained_variance(replay, targets),
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"calls": self.calls}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.calls = state["calls"]

@@ -32,6 +32,7 @@ class Record:
             observation is another episode's.
         log_prob: `[T, N]`, of the actions when they were drawn.
         values: `[T, N]`, the predictions of that time.
+        lost: `[T, N]`, a life was lost with this step and the game went on.
     """
 
     rewards: Tensor
@@ -45,6 +46,7 @@ class Record:
     last_values: Tensor | None = None
     log_prob: Tensor | None = None
     values: Tensor | None = None
+    lost: Tensor | None = None
 
     @property
     def returns(self) -> Tensor:
@@ -150,24 +152,11 @@ def record(
 ) -> tuple[Record, Finished]:
     """Play `storage.steps` steps from `position` on, which moves along.
 
-    The log-probabilities and predictions are made in one pass over the whole record: the agent does not change
-    within it.
+    An agent with one body for policy and prediction notes both as it plays. One with two bodies makes them in one pass
+    over the whole record: it does not change within it, and small networks cost by the call.
     """
-    steps, memory = storage.steps, position.memory
-    storage.observe(0, position.observation)
-    storage.put("fresh", 0, position.fresh, steps + 1)
-    for t in range(steps):
-        policy, position.memory = agent.act(position.observation, position.memory, position.fresh)
-        actions = policy.sample()
-        outcome = games.step(agent.played(actions))
-        storage.put("actions", t, actions, steps)
-        keep(storage, t, outcome)
-        if outcome.last is not None:
-            nothing_new = torch.zeros_like(outcome.fresh)
-            value = agent.predict(outcome.last, position.memory, nothing_new)
-            storage.put("last_values", t, value, steps)
-        count(storage, t, position, outcome)
-        position.observation, position.fresh = outcome.observations, outcome.fresh
+    memory = position.memory
+    fill(games, agent, position, storage)
     kept = storage.tensors
     made = Record(
         rewards=kept["rewards"],
@@ -179,29 +168,59 @@ def record(
         valid=kept["valid"],
         memory=memory,
         last_values=kept.get("last_values"),
+        lost=kept.get("lost"),
     )
-    judged, values = agent.judge(made.observations, memory, made.fresh)
-    log_prob = judged.log_prob(made.actions)
     ended = kept["terminated"] | kept["truncated"]
     finished = Finished(kept["returns"][ended], kept["lengths"][ended])
-    return replace(made, log_prob=log_prob, values=values[:-1]), finished
+    if agent.value_body is None:
+        return replace(made, log_prob=kept["log_prob"], values=kept["values"]), finished
+    judged, values = agent.judge(made.observations, memory, made.fresh)
+    return replace(made, log_prob=judged.log_prob(made.actions), values=values[:-1]), finished
+
+
+def fill(games: Games, agent: Agent, position: Position, storage: Storage) -> None:
+    """Play and keep every step. Nothing here waits for an accelerator where the games are on it, too."""
+    steps = storage.steps
+    storage.observe(0, position.observation)
+    storage.put("fresh", 0, position.fresh, steps + 1)
+    for t in range(steps):
+        now = position.observation, position.memory, position.fresh
+        if agent.value_body is None:
+            policy, value, position.memory = agent.act_and_predict(*now)
+            actions = policy.sample()
+            storage.put("log_prob", t, policy.log_prob(actions), steps)
+            storage.put("values", t, value, steps)
+        else:
+            policy, position.memory = agent.act(*now)
+            actions = policy.sample()
+        outcome = games.step(agent.played(actions))
+        storage.put("actions", t, actions, steps)
+        keep(storage, t, outcome)
+        if outcome.last is not None:
+            nothing_new = torch.zeros_like(outcome.fresh)
+            value = agent.predict(outcome.last, position.memory, nothing_new)
+            storage.put("last_values", t, value, steps)
+        count(storage, t, position, outcome)
+        position.observation, position.fresh = outcome.observations, outcome.fresh
 
 
 def keep(storage: Storage, t: int, outcome: Outcome) -> None:
     """Row t of what the games answered."""
     for name in ("rewards", "terminated", "truncated", "valid"):
         storage.put(name, t, getattr(outcome, name), storage.steps)
+    if outcome.lost is not None:
+        storage.put("lost", t, outcome.lost, storage.steps)
     storage.observe(t + 1, outcome.observations)
     storage.put("fresh", t + 1, outcome.fresh, storage.steps + 1)
 
 
 def count(storage: Storage, t: int, position: Position, outcome: Outcome) -> None:
-    """The returns and lengths of the episodes under way, noted in each row and cleared where they end."""
+    """The returns and lengths of the episodes under way, noted in each row and cleared where others begin."""
     returns = position.returns + outcome.rewards
     lengths = position.lengths + outcome.valid
     storage.put("returns", t, returns, storage.steps)
     storage.put("lengths", t, lengths, storage.steps)
-    goes_on = ~(outcome.terminated | outcome.truncated)
+    goes_on = ~(outcome.terminated | outcome.truncated | outcome.fresh)
     position.returns, position.lengths = returns * goes_on, lengths * goes_on
 
 
@@ -236,10 +255,23 @@ def play(games: Games, agent: Agent, act: Act, seed: int, device: torch.device) 
             rewards=torch.where(playing, outcome.rewards, 0.0),
             terminated=outcome.terminated & playing,
             truncated=outcome.truncated & playing,
-            valid=playing,
+            valid=playing & outcome.valid,
         )
-        playing = playing & ~(outcome.terminated | outcome.truncated)
+        playing = playing & ~(outcome.terminated | outcome.truncated | outcome.fresh)
         observation, fresh = outcome.observations, outcome.fresh
+
+
+@torch.no_grad()
+def play_episodes(
+    games: Games, agent: Agent, act: Act, seed: int, device: torch.device
+) -> Finished:
+    """Play one episode in every game and keep its return and length only."""
+    returns = torch.zeros(games.count, device=device)
+    lengths = torch.zeros(games.count, device=device)
+    for step in play(games, agent, act, seed, device):
+        returns += step.rewards
+        lengths += step.valid
+    return Finished(returns, lengths)
 
 
 @torch.no_grad()

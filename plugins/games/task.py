@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy
@@ -12,7 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from framework import Context, Estimator, Image, Program, Task, Video
+from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video
+from framework.media import Media
 from framework.program import Rollouts
 from framework.randomness import fresh_key, generator, key, seeded
 from plugins.games.environments.games import Games, Observation
@@ -29,6 +32,7 @@ from plugins.games.rollouts import (
     Storage,
     begin,
     play,
+    play_episodes,
     record,
     record_episodes,
 )
@@ -61,6 +65,10 @@ class Game(Task):
         log_spread: float = 0.0,
         normalise_observations: bool = False,
         reward_scale: Annotated[float, Field(gt=0)] = 1.0,
+        clip_rewards: bool = False,
+        lives_end: bool = False,
+        processes: bool = False,
+        window: bool = False,
         evaluation_episodes: Count = 100,
         video_frames: Count = 500,
     ) -> None:
@@ -68,6 +76,10 @@ class Game(Task):
         self.games = games
         self.rollout_steps = rollout_steps
         self.reward_scale = reward_scale
+        self.clip_rewards = clip_rewards
+        self.lives_end = lives_end
+        self.processes = processes
+        self.window = window
         self.evaluation_episodes = evaluation_episodes
         self.video_frames = video_frames
         self.vectors: dict[tuple[str, int], Games] = {}
@@ -86,9 +98,12 @@ class Game(Task):
             normalise=normalise_observations,
         )
         vector.close()
-        self.history: list[float] = []  # mean return of each record's episodes
+        self.history: list[
+            tuple[int, float]
+        ] = []  # steps played, mean return of the episodes ended
         self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)  # returns and lengths
         self.latest: dict[str, float] = {}
+        self.played = 0  # steps of single games in this training
         self.position: Position | None = None  # where the games stand, between two records
         self.current: Record | None = None  # the rollout that is being learned from
         self.restored: dict[str, Any] = {}  # a resumed run's games and rollout
@@ -188,20 +203,27 @@ class Game(Task):
         """Minus the return of whole episodes, charged step by step to the recorded actions."""
         policy = self.model.policy(batch.observations, batch.memory, batch.fresh)
         context.observe("action", policy, batch.actions, mask=batch.valid)
-        context.cost(-self.reward_scale * batch.rewards, "return")
+        context.cost(-self.learned(batch.rewards), "return")
 
     def replay(self, context: Context, batch: Record) -> None:
         """The same of rollouts, with the predicted returns besides."""
         policy, values = self.model.judge(batch.observations, batch.memory, batch.fresh)
+        terminated = batch.terminated
+        if self.lives_end and batch.lost is not None:
+            terminated = terminated | batch.lost
         context.observe("action", policy, batch.actions, mask=batch.valid, behaviour=batch.log_prob)
         context.value(
             values[:-1],
             batch.following(values),
-            terminated=batch.terminated,
+            terminated=terminated,
             truncated=batch.truncated,
             behaviour=batch.values,
         )
-        context.cost(-self.reward_scale * batch.rewards, "return")
+        context.cost(-self.learned(batch.rewards), "return")
+
+    def learned(self, rewards: Tensor) -> Tensor:
+        """Rewards as they are learned from; what is reported are the game's own."""
+        return self.reward_scale * (rewards.clamp(-1, 1) if self.clip_rewards else rewards)
 
     def play_out(self, context: Context, batch: None) -> None:
         """Minus the return of episodes played now: `context.samples` games, each action a draw."""
@@ -218,15 +240,14 @@ class Game(Task):
             return context.sample(f"action/{number}", policy, per_sample=True), state
 
         for step in play(games, self.model, act, fresh_key() % 2**31, self.device):
-            earned = earned + step.rewards
-        context.cost(-self.reward_scale * earned, "return")
+            earned = earned + self.learned(step.rewards)
+        context.cost(-earned, "return")
 
     def evaluate(self, seed: int) -> dict[str, float]:
         """Greedy episodes, each from its own seeded start, and as many by the policy as it is."""
-        games = self.vector(self.evaluation_episodes, "evaluation")
-        with seeded(seed):
-            greedy = record_episodes(games, self.model, self.act_greedily, seed, self.device)
-            drawn = record_episodes(games, self.model, self.act, seed, self.device)
+        return self.metrics(*self.episodes_of_both(seed))
+
+    def metrics(self, greedy: Finished, drawn: Finished) -> dict[str, float]:
         return {
             "return_mean": greedy.returns.mean().item(),
             "return_std": greedy.returns.std(correction=0).item(),
@@ -235,19 +256,51 @@ class Game(Task):
             "return_stochastic": drawn.returns.mean().item(),
         }
 
-    def show(self, seed: int) -> Iterator[Image | Video]:
+    def episodes_of_both(self, seed: int) -> tuple[Finished, Finished]:
+        """`evaluation_episodes` greedy episodes and as many drawn from the policy, from the same starts."""
+        games = self.vector(self.evaluation_episodes, "evaluation")
+        with seeded(seed):
+            greedy = play_episodes(games, self.model, self.act_greedily, seed, self.device)
+            drawn = play_episodes(games, self.model, self.act, seed, self.device)
+        return greedy, drawn
+
+    def show(self, seed: int) -> Iterator[Media]:
         """The agent playing, and its returns over the training."""
         if self.history:
             yield Image.from_figure(
                 "returns", returns_over_training(self.environment, self.history)
             )
+        yield from self.video(seed)
+
+    def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
+        """The agent plays: a video, or with `task.window=true` a window, and the returns of its episodes.
+
+        Raises:
+            UserError: an input was given; an agent takes none.
+        """
+        if source is not None:
+            raise UserError(f"input = '{source}': an agent plays its game and takes no input")
+        yield from self.video(seed)
+        greedy, drawn = self.episodes_of_both(seed)
+        rows = ["policy,episode,return,length"]
+        for policy, played in (("greedy", greedy), ("stochastic", drawn)):
+            pairs = zip(played.returns.tolist(), played.lengths.tolist(), strict=True)
+            rows += [f"{policy},{i},{earned:g},{n:g}" for i, (earned, n) in enumerate(pairs)]
+        yield Text("returns", "\n".join(rows) + "\n", suffix=".csv")
+        summary = {"environment": self.environment, **self.metrics(greedy, drawn)}
+        yield Text("summary", json.dumps(summary, indent=2) + "\n", suffix=".json")
+
+    def video(self, seed: int) -> Iterator[Video]:
+        """One greedy episode, where the game can be drawn."""
         frames, rate = self.film(seed)
         if frames:
             yield Video("agent", numpy.stack(frames), rate)
 
     def film(self, seed: int) -> tuple[list[Any], float]:
         """Frames of one greedy episode (of a fast game every second one) and their rate; none without a picture."""
-        games = make_games(self.environment, 1, self.device, drawn=True)
+        games = make_games(
+            self.environment, 1, self.device, drawn=not self.window, window=self.window
+        )
         every = 2 if games.frames_per_second > 25 else 1
         frames = []
         with seeded(seed):
@@ -271,8 +324,9 @@ class Game(Task):
         Gymnasium's games cannot be saved: a run that is resumed begins new episodes in them.
         """
         state: dict[str, Any] = {
-            "history": list(self.history),
+            "history": [list(point) for point in self.history],
             "recent": [list(pair) for pair in self.recent],
+            "played": self.played,
         }
         if self.position is not None:
             state["position"] = {n: getattr(self.position, n) for n in Position.__slots__}
@@ -282,8 +336,9 @@ class Game(Task):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.history = list(state["history"])
+        self.history = [(int(steps), earned) for steps, earned in state["history"]]
         self.recent = deque(((r, n) for r, n in state["recent"]), maxlen=RECENT)
+        self.played = state["played"]
         self.restored = {}
         if state.get("games") is not None:
             position = Position(**placed_on(state["position"], self.device))
@@ -306,16 +361,22 @@ class Game(Task):
     def vector(self, count: int, purpose: str = "training") -> Games:
         """A vector of `count` games, made once for each purpose: evaluation must not disturb a rollout."""
         if (purpose, count) not in self.vectors:
-            self.vectors[purpose, count] = make_games(self.environment, count, self.device)
+            self.vectors[purpose, count] = make_games(
+                self.environment, count, self.device, processes=self.processes
+            )
         return self.vectors[purpose, count]
 
     def note(self, finished: Finished, steps: int, seconds: float) -> None:
         """Episode statistics for the log, and how fast the games were played."""
         pairs = list(zip(finished.returns.tolist(), finished.lengths.tolist(), strict=True))
         self.recent.extend(pairs)
+        self.played += steps
         if pairs:
-            self.history.append(sum(r for r, _ in pairs) / len(pairs))
-        self.latest = {"time/game_steps_per_second": steps / max(seconds, 1e-9)}
+            self.history.append((self.played, sum(r for r, _ in pairs) / len(pairs)))
+        self.latest = {
+            "time/game_steps_per_second": steps / max(seconds, 1e-9),
+            "train/game_steps": float(self.played),
+        }
         if self.recent:
             self.latest["train/return"] = sum(r for r, _ in self.recent) / len(self.recent)
             self.latest["train/episode_length"] = sum(n for _, n in self.recent) / len(self.recent)

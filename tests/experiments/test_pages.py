@@ -18,7 +18,10 @@ PAGES = sorted(FOLDER.glob("*.md"))
 DOCUMENTS = [
     *PAGES,
     ROOT / "experiments" / "digits_estimators" / "README.md",
+    ROOT / "experiments" / "game_results" / "README.md",
+    ROOT / "experiments" / "differentiable_simulator" / "README.md",
     ROOT / "plugins" / "teaching" / "README.md",
+    ROOT / "plugins" / "games" / "README.md",
 ]
 
 

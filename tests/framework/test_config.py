@@ -32,7 +32,11 @@ SHORT = ("trainer.steps=2", "monitor.tensorboard=false", "monitor.progress=none"
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_its_components_take_it(group, option):
-    settings = validate(compose([f"{group}={option}"]).config)
+    chosen = [f"{group}={option}"]
+    if group == "learning":  # named after the experiment and the estimator that it suits
+        experiment, _, estimator = option.rpartition("_")
+        chosen = [f"experiment={experiment}", f"estimator={estimator}"]
+    settings = validate(compose(chosen).config)
     check_components(settings)
     if group == "experiment":
         assert settings.experiment == option

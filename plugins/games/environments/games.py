@@ -34,6 +34,7 @@ class Outcome:
         valid: `[N]`, false for steps that only began a new episode.
         fresh: `[N]`, `observations` begins a new episode.
         last: where games reset at once, what the step really led to; None: it is `observations`.
+        lost: `[N]`, a life was lost and the game goes on; None for games without lives.
     """
 
     observations: Observation
@@ -43,6 +44,7 @@ class Outcome:
     valid: Tensor
     fresh: Tensor
     last: Observation | None = None
+    lost: Tensor | None = None
 
 
 class Games(ABC):

@@ -13,7 +13,6 @@ from plugins.games.environments.native import BoardGames, State
 
 SIZE = 10
 LANES = 8  # rows 1 to 8
-MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # stay, up, down, left, right
 ARRIVAL = 0.1  # chance that something comes into an empty lane in a step
 GOLD = 1 / 3  # chance that it is gold
 
@@ -24,6 +23,7 @@ class GoldRush(BoardGames):
     time_limit = 1000
     observation_space = Box(0, 1, (4, SIZE, SIZE), numpy.float32)
     action_space = Discrete(5)
+    moves = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # stay, up, down, left, right
     colours: ClassVar = ((220, 70, 60), (240, 200, 60), (70, 70, 90), (90, 160, 220))
 
     def begin(self, count: int) -> State:
@@ -39,7 +39,7 @@ class GoldRush(BoardGames):
         }
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
-        player = state["player"] + torch.tensor(MOVES, device=self.device)[actions]
+        player = state["player"] + self.directions[actions]
         player = torch.stack([player[:, 0].clamp(1, LANES), player[:, 1].clamp(0, SIZE - 1)], -1)
         there, gold, column = state["there"], state["gold"], state["column"]
         met = self.met(player, there, column)

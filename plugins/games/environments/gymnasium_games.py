@@ -1,23 +1,32 @@
-"""Gymnasium's environments as games in tensors, vetted by name, whatever their autoreset mode."""
+"""Gymnasium's environments as games in tensors, vetted by name, whatever their autoreset mode.
+
+An environment that raises, returns what is not finite or changes its shape does not end a run: its games begin anew,
+what was under way is cut off there, and it is said once each time. It does end the run when it happens too often.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy
 import torch
+from gymnasium.spaces import Dict
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from framework.errors import ProgramError, UserError, suggestion
 from framework.plugin import registry
+from framework.randomness import fresh_key
 from plugins.games.environments.games import Frame, Games, Observation, Outcome
 
 NAME = re.compile(r"[\w./-]+-v\d+")  # no colon: gymnasium would import the module before it
+PATIENCE = 10  # failures of an environment that a run survives
 
 
 class GymnasiumGames(Games):
@@ -25,21 +34,36 @@ class GymnasiumGames(Games):
 
     Args:
         drawn: a single game that can be drawn as pixels.
+        processes: each game in a process of its own: for slow environments only.
+        window: a single game that shows itself in a window.
     """
 
     def __init__(
-        self, environment: str, count: int, device: torch.device | str = "cpu", drawn: bool = False
+        self,
+        environment: str,
+        count: int,
+        device: torch.device | str = "cpu",
+        *,
+        drawn: bool = False,
+        processes: bool = False,
+        window: bool = False,
     ) -> None:
         self.environment = environment
         self.count = count
         self.device = torch.device(device)
         self.drawn = drawn
-        self.vector = make_vector(environment, count, drawn)
+        self.options = (drawn, processes, window)
+        self.vector = self.make()
         self.mode = autoreset_mode(self.vector, environment)
         self.observation_space = self.vector.single_observation_space
         self.action_space = self.vector.single_action_space
-        self.frames_per_second = float(self.vector.metadata.get("render_fps", 50))
+        self.frames_per_second = float(self.vector.metadata.get("render_fps") or 50)
         self.ended = numpy.zeros(count, dtype=bool)
+        self.failures = 0
+
+    def make(self) -> VectorEnv[Any, Any, Any]:
+        """The vector of all games."""
+        return make_vector(self.environment, self.count, *self.options)
 
     def reset(self, seed: int) -> Observation:
         observations, _ = self.vector.reset(seed=seed)
@@ -52,9 +76,14 @@ class GymnasiumGames(Games):
                 f"a gradient through draw 'action' would be lost in environment '{self.environment}', which is no "
                 "differentiable simulator; estimators that can serve it: ppo, rloo, reinforce, evolution_strategies"
             )
+        try:
+            observations, rewards, terminated, truncated, info = self.vector.step(
+                actions.cpu().numpy()
+            )
+            self.refuse_unplayable(observations, rewards)
+        except Exception as error:  # whatever somebody else's environment may raise
+            return self.begin_anew(error)
         before = self.ended
-        played = actions.cpu().numpy()
-        observations, rewards, terminated, truncated, info = self.vector.step(played)
         self.ended = ended = numpy.logical_or(terminated, truncated)
         valid, fresh, last = numpy.ones(self.count, dtype=bool), ended, None
         if self.mode == AutoresetMode.NEXT_STEP:
@@ -66,7 +95,6 @@ class GymnasiumGames(Games):
             last = observations
             if ended.any():
                 observations, _ = self.vector.reset(options={"reset_mask": ended})
-        self.refuse_nonfinite(observations, rewards)
         return Outcome(
             observations=self.seen(observations),
             rewards=self.tensor(numpy.asarray(rewards, dtype=numpy.float32)),
@@ -75,7 +103,32 @@ class GymnasiumGames(Games):
             valid=self.tensor(valid),
             fresh=self.tensor(fresh),
             last=None if last is None else self.seen(last),
+            lost=self.lives_lost(info, valid),
         )
+
+    def begin_anew(self, error: Exception) -> Outcome:
+        """All games from their beginning, after a step that failed and counts for nothing.
+
+        Raises:
+            UserError: it has failed too often.
+        """
+        self.failures += 1
+        told = f"environment '{self.environment}' failed: {first_line(error)}"
+        if self.failures > PATIENCE:
+            raise UserError(f"{told}; that was failure number {self.failures}") from error
+        print(f"{told}; its games begin anew", file=sys.stderr, flush=True)
+        close(self.vector)
+        self.vector = self.make()
+        observations = self.reset(fresh_key() % 2**31)
+        none, every = (torch.full((self.count,), v, device=self.device) for v in (False, True))
+        last = None if self.mode == AutoresetMode.NEXT_STEP else observations
+        return Outcome(
+            observations, torch.zeros_like(none, dtype=torch.float32), none, none, none, every, last
+        )
+
+    def lives_lost(self, info: Mapping[str, Any], valid: Any) -> Tensor | None:
+        """Where a step cost a life and the game goes on; None for games without lives."""
+        return None
 
     def last_seen(self, observations: Any, info: Mapping[str, Any]) -> Any:
         """What each step really led to: the true last observation of games that were reset at once."""
@@ -91,18 +144,23 @@ class GymnasiumGames(Games):
             last[i] = finals[i]
         return last
 
-    def refuse_nonfinite(self, observations: Any, rewards: Any) -> None:
+    def refuse_unplayable(self, observations: Any, rewards: Any) -> None:
         """An environment that returns NaN would teach NaN.
 
         Raises:
-            UserError: naming the environment and what was not finite.
+            ValueError: what was not finite, or had another shape than was declared.
         """
-        parts = observations.values() if isinstance(observations, Mapping) else [observations]
-        for what, values in (("reward", rewards), *(("observation", part) for part in parts)):
+        named = isinstance(observations, Mapping)
+        parts = observations if named else {"": observations}
+        space = self.vector.observation_space
+        spaces = space.spaces if isinstance(space, Dict) else {"": space}
+        for name, values in parts.items():
+            if values.shape != spaces[name].shape:
+                declared = list(spaces[name].shape or ())
+                raise ValueError(f"observations of shape {list(values.shape)}, declared {declared}")
+        for what, values in (("reward", rewards), *(("observation", v) for v in parts.values())):
             if values.dtype.kind == "f" and not numpy.isfinite(values).all():
-                raise UserError(
-                    f"environment '{self.environment}' returned a {what} that is not finite"
-                )
+                raise ValueError(f"a {what} that is not finite")
 
     def seen(self, observations: Any) -> Observation:
         """Observations as float tensors; images stay bytes."""
@@ -125,17 +183,26 @@ def numbers(values: Any) -> Any:
     return values if values.dtype == numpy.uint8 else values.astype(numpy.float32)
 
 
-def make_vector(environment: str, count: int, drawn: bool = False) -> VectorEnv[Any, Any, Any]:
+def make_vector(
+    environment: str,
+    count: int,
+    drawn: bool = False,
+    processes: bool = False,
+    window: bool = False,
+) -> VectorEnv[Any, Any, Any]:
     """`count` games played in step.
 
     Raises:
         UserError: an unknown environment, a name that would import a module, or a package that is missing.
     """
     check_name(environment)
+    options: dict[str, Any] = {}
+    mode = "async" if processes else None  # None: its own vector class where it has one
+    if drawn or window:
+        mode = "sync"  # native vector classes seldom draw
+        options["render_mode"] = "human" if window else "rgb_array"
     if drawn:
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pixels need no display
-    options: dict[str, Any] = {"render_mode": "rgb_array"} if drawn else {}
-    mode = "sync" if drawn else None  # native vector classes seldom draw
     try:
         return gymnasium.make_vec(environment, num_envs=count, vectorization_mode=mode, **options)
     except (gymnasium.error.Error, ImportError) as error:
@@ -166,3 +233,13 @@ def autoreset_mode(vector: VectorEnv[Any, Any, Any], environment: str) -> Autore
     if mode not in set(AutoresetMode):
         raise UserError(f"environment '{environment}': unknown autoreset mode {mode!r}")
     return AutoresetMode(mode)
+
+
+def close(vector: VectorEnv[Any, Any, Any]) -> None:
+    """Let a vector go that may be broken."""
+    with contextlib.suppress(Exception):
+        vector.close()
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -12,7 +12,6 @@ from torch import Tensor
 from plugins.games.environments.native import BoardGames, State
 
 SIZE = 7
-MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right
 
 
 class KeyDoor(BoardGames):
@@ -21,6 +20,7 @@ class KeyDoor(BoardGames):
     time_limit = 100
     observation_space = Box(0, 1, (5, SIZE, SIZE), numpy.float32)
     action_space = Discrete(4)
+    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right
     colours: ClassVar = (
         (120, 120, 120),
         (150, 90, 40),
@@ -54,7 +54,7 @@ class KeyDoor(BoardGames):
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
         door, carries = state["door"], state["carries"]
-        wanted = state["player"] + torch.tensor(MOVES, device=self.device)[actions]
+        wanted = state["player"] + self.directions[actions]
         wanted = wanted.clamp(0, SIZE - 1)
         in_wall = wanted[:, 1] == door[:, 1]
         at_door = same(wanted, door)

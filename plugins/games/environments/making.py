@@ -1,4 +1,4 @@
-"""From a name in the configuration to games: the house's own by their registered name, else gymnasium's."""
+"""From a name in the configuration to games: the house's own by their registered name, Atari's, else gymnasium's."""
 
 from __future__ import annotations
 
@@ -8,27 +8,49 @@ import torch
 
 from framework.errors import UserError, suggestion
 from framework.plugin import registry
+from plugins.games.environments import atari
 from plugins.games.environments.games import Games
 from plugins.games.environments.gymnasium_games import GymnasiumGames
 
 
 def make_games(
-    environment: str, count: int, device: torch.device | str = "cpu", *, drawn: bool = False
+    environment: str,
+    count: int,
+    device: torch.device | str = "cpu",
+    *,
+    drawn: bool = False,
+    processes: bool = False,
+    window: bool = False,
 ) -> Games:
     """`count` games.
 
     Args:
-        environment: a registered name such as `cart_pole`, or gymnasium's such as `CartPole-v1`.
+        environment: a registered name such as `cart_pole`, or gymnasium's such as `CartPole-v1` or `ALE/Pong-v5`.
         drawn: they are to be filmed.
+        processes: each of gymnasium's games in a process of its own.
+        window: the single game shows itself in a window; gymnasium's games only.
 
     Raises:
         UserError: an unknown environment, or one whose package is missing.
     """
     own = registry().names("environments")
     if environment in own:
+        refuse_window(environment, window)
         return cast(Games, registry().component("environments", environment).load()(count, device))
     if environment.isidentifier() and environment.islower():
         raise UserError(
             f"task.environment = '{environment}': unknown; {suggestion(environment, own)}"
         )
-    return GymnasiumGames(environment, count, device, drawn)
+    if environment.startswith(atari.PREFIX):
+        refuse_window(environment, window)
+        return atari.AtariGames(environment, count, device, drawn=drawn)
+    return GymnasiumGames(
+        environment, count, device, drawn=drawn, processes=processes, window=window
+    )
+
+
+def refuse_window(environment: str, window: bool) -> None:
+    if window:
+        raise UserError(
+            f"task.window = true: environment '{environment}' has no window; without it, the agent is filmed"
+        )

@@ -52,37 +52,39 @@ class NativeGames(Games):
     def step(self, actions: Tensor) -> Outcome:
         beginning = self.ended
         moved, rewards, over = self.move(self.state, actions)
-        self.state = self.renewed(moved, beginning)
+        clock = self.clock + 1
+        self.state, self.clock = self.renewed(moved, clock, beginning)
         valid = ~beginning
-        self.clock = (self.clock + 1) * valid
         terminated = over & valid
         truncated = (self.clock >= self.time_limit) & ~terminated
         self.ended = terminated | truncated
         return Outcome(
             observations=self.observe(self.state),
-            rewards=torch.where(valid, rewards, 0.0),
+            rewards=rewards * valid,
             terminated=terminated,
             truncated=truncated,
             valid=valid,
             fresh=beginning,
         )
 
-    def renewed(self, moved: State, beginning: Tensor) -> State:
-        """First states where an episode begins, `moved` elsewhere.
+    def renewed(self, moved: State, clock: Tensor, beginning: Tensor) -> tuple[State, Tensor]:
+        """First states and a clock at 0 where an episode begins, `moved` and `clock` elsewhere.
 
         To know how many begin would be to wait for an accelerator: there all are drawn and few are used.
         """
         if self.device.type != "cpu":
             first = self.begin(self.count)
-            return {name: choose(beginning, first[name], moved[name]) for name in moved}
+            state = {name: choose(beginning, first[name], moved[name]) for name in moved}
+            return state, clock * ~beginning
         rows = beginning.nonzero().squeeze(1)
         if len(rows) == 0:
-            return moved
+            return moved, clock
         first = self.begin(len(rows))
-        return {
-            name: value.index_copy(0, rows, first[name].to(value.dtype))
-            for name, value in moved.items()
+        state = {
+            name: value.clone().index_copy_(0, rows, first[name].to(value.dtype))
+            for name, value in moved.items()  # a clone keeps the layout in memory
         }
+        return state, clock.index_fill_(0, rows, 0)
 
     def state_dict(self) -> dict[str, Any]:
         return {"state": dict(self.state), "clock": self.clock, "ended": self.ended}
@@ -107,7 +109,12 @@ class BoardGames(NativeGames):
     colours: ClassVar[
         tuple[tuple[int, int, int], ...]
     ]  # one for each plane; later planes cover earlier ones
+    moves: ClassVar[tuple[tuple[int, int], ...]] = ()  # what each action adds to row and column
     frames_per_second = 8.0
+
+    def __init__(self, count: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(count, device)
+        self.directions = torch.tensor(self.moves, device=self.device)  # copied to it once
 
     def draw(self) -> Any:
         """The first game's planes as coloured squares."""

@@ -12,7 +12,6 @@ from torch import Tensor
 from plugins.games.environments.native import BoardGames, State
 
 SIZE = 10
-MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right
 START = 3  # length
 
 
@@ -22,6 +21,7 @@ class Snake(BoardGames):
     time_limit = 1000
     observation_space = Box(0, 1, (3, SIZE, SIZE), numpy.float32)
     action_space = Discrete(4)
+    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right
     colours: ClassVar = ((60, 170, 60), (220, 70, 60), (180, 240, 120))
 
     def begin(self, count: int) -> State:
@@ -46,7 +46,7 @@ class Snake(BoardGames):
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
         n = torch.arange(self.count, device=self.device)
-        wanted = state["head"] + torch.tensor(MOVES, device=self.device)[actions]
+        wanted = state["head"] + self.directions[actions]
         head = wanted.clamp(0, SIZE - 1)
         outside = (wanted != head).any(-1)
         bite = ~outside & (head == state["food"]).all(-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy
@@ -48,12 +49,12 @@ class DiscreteHead(Head):
         self.linear = initialised(nn.Linear(features, choices), 0.01)
         self.first = first
 
-    def forward(self, features: Tensor, mask: Tensor | None = None) -> Categorical:
-        return Categorical(logits=masked(self.linear(features), mask), validate_args=False)
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Choice:
+        return Choice(masked(self.linear(features), mask))
 
     def greedy(self, policy: Distribution) -> Tensor:
-        assert isinstance(policy, Categorical)
-        return policy.logits.argmax(-1)
+        assert isinstance(policy, Choice)
+        return policy.given.argmax(-1)
 
     def played(self, actions: Tensor) -> Tensor:
         return actions + self.first if self.first else actions
@@ -97,7 +98,7 @@ class GaussianHead(Head):
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
         refuse_mask(mask)
         mean = self.linear(features)
-        kind = SquashedNormal if self.squashed else Normal
+        kind = SquashedNormal if self.squashed else Gaussian
         each = kind(mean, self.log_spread.exp().expand_as(mean), validate_args=False)
         return Independent(each, 1, validate_args=False)
 
@@ -136,6 +137,34 @@ class BetaHead(Head):
         return torch.unflatten(self.low + (self.high - self.low) * actions, -1, self.shape)
 
 
+class Choice(Categorical):
+    """A categorical distribution made for many small steps of a game.
+
+    Logits are normalised only where a probability is asked for, and a draw is the greatest of the logits with Gumbel
+    noise: torch's own draw looks at its probabilities first and so waits for an accelerator.
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        self.given = self._param = logits
+        self._num_events = logits.shape[-1]
+        Distribution.__init__(self, logits.shape[:-1], validate_args=False)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Normalised."""
+        return self.given.log_softmax(-1)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            waiting = self.given.new_empty((*sample_shape, *self.given.shape)).exponential_()
+            least = torch.finfo(waiting.dtype).tiny
+            return (self.given - waiting.clamp_(min=least).log_()).argmax(-1)
+
+    def entropy(self) -> Tensor:
+        allowed = self.logits.clamp(min=torch.finfo(self.logits.dtype).min)
+        return -(allowed * self.logits.exp()).sum(-1)
+
+
 class MultiCategorical(Distribution):
     """Independent choices of given sizes; values `[*batch, K]`."""
 
@@ -143,7 +172,7 @@ class MultiCategorical(Distribution):
 
     def __init__(self, logits: Tensor, sizes: list[int]) -> None:
         parts = logits.split(sizes, -1)
-        self.choices = [Categorical(logits=part, validate_args=False) for part in parts]
+        self.choices = [Choice(part) for part in parts]
         super().__init__(logits.shape[:-1], torch.Size((len(sizes),)), validate_args=False)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -158,10 +187,19 @@ class MultiCategorical(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        return torch.stack([choice.logits.argmax(-1) for choice in self.choices], -1)
+        return torch.stack([choice.given.argmax(-1) for choice in self.choices], -1)
 
 
-class SquashedNormal(Normal):
+class Gaussian(Normal):
+    """A normal distribution; torch's own draw looks at its scale first and so waits for an accelerator."""
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            noise = self.loc.new_empty((*sample_shape, *self.loc.shape)).normal_()
+            return noise.mul_(self.scale).add_(self.loc)
+
+
+class SquashedNormal(Gaussian):
     """tanh of a normal draw; its entropy has no closed form."""
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:

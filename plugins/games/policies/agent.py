@@ -54,6 +54,12 @@ class Agent(nn.Module):
         self.head = make_head(width, actions, continuous, log_spread)
         self.value_head = bodies.initialised(nn.Linear(width, 1), 1.0)
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the bodies and the memory, which do nearly all the work; an agent has no one `forward`."""
+        for part in (self.body, self.value_body, self.memory):
+            if part is not None:
+                part.compile(*args, **options)
+
     def make_normaliser(self, observations: Space[Any]) -> Normaliser:
         if not isinstance(observations, Box) or len(observations.shape) > 2:
             raise UserError(
@@ -75,12 +81,27 @@ class Agent(nn.Module):
             state: the memory.
             fresh: `[N]`, an episode begins with this observation.
         """
-        features = self.body(self.normalised(observation))
-        if self.memory is not None:
-            assert state is not None
-            state = self.memory.step(features, state, fresh)
-            features = state[0]
+        features, state = self.notice(observation, state, fresh)
         return self.head(features, bodies.action_mask(observation)), state
+
+    def act_and_predict(
+        self, observation: Observation, state: Tensor | None, fresh: Tensor
+    ) -> tuple[Distribution, Tensor, Tensor | None]:
+        """The same with the predicted returns `[N]`, for an agent with one body for both."""
+        features, state = self.notice(observation, state, fresh)
+        policy = self.head(features, bodies.action_mask(observation))
+        return policy, self.value_head(features).squeeze(-1), state
+
+    def notice(
+        self, observation: Observation, state: Tensor | None, fresh: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """The features that the policy is made from, and the memory behind them."""
+        features = self.body(self.normalised(observation))
+        if self.memory is None:
+            return features, state
+        assert state is not None
+        state = self.memory.step(features, state, fresh)
+        return state[0], state
 
     def predict(self, observation: Observation, state: Tensor | None, fresh: Tensor) -> Tensor:
         """The predicted returns `[N]` of one observation; arguments as for `act`."""

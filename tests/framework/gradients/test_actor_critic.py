@@ -12,10 +12,11 @@ from torch.distributions import Categorical, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
 from framework.errors import ProgramError
-from framework.gradients.actor_critic import A2C, UPGO, VTrace
+from framework.gradients.actor_critic import A2C, UPGO, Replay, VTrace
 from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.proximal import PPO
 from framework.gradients.score_function import reinforce
+from framework.gradients.trajectory import Transitions
 from framework.program import Context, Parameters, Program
 
 STEPS, GAMES = 6, 8
@@ -256,3 +257,31 @@ def test_entropy_that_has_no_closed_form_is_refused_only_where_it_is_wanted():
     A2C().backward(continuous, fresh(), record())
     with pytest.raises(ProgramError, match=r"'action'.*no entropy.*entropy_weight"):
         A2C(entropy_weight=0.01).backward(continuous, fresh(), record())
+
+
+def test_the_clip_goes_in_a_straight_line_to_its_final_one_also_in_a_resumed_run():
+    batch = replace(record(), behaviour=log_prob(fresh(), record()))
+    estimator = PPO(clip=0.2, final_clip=0.1, anneal_steps=4)
+    clips = []
+    for call in range(7):
+        if call == 3:
+            saved = estimator.state_dict()
+            estimator = PPO(clip=0.2, final_clip=0.1, anneal_steps=4)
+            estimator.load_state_dict(saved)
+        gradients(estimator, batch)
+        clips.append(estimator.clip)
+    assert clips == pytest.approx([0.2, 0.175, 0.15, 0.125, 0.1, 0.1, 0.1])
+
+
+def test_a_prediction_that_left_its_clip_towards_the_target_learns_no_more_and_one_that_must_return_does():
+    """Predictions of 1 that were 0, clipped at 0.2: with target 2 the clipped error counts, with -1 the plain one."""
+    prediction = torch.ones(1, 2, requires_grad=True)
+    nothing = torch.zeros(1, 2)
+    none = torch.zeros(1, 2, dtype=torch.bool)
+    steps = Transitions(nothing, prediction.detach(), nothing, none, none, ~none)
+    replay = Replay(nothing, nothing + 1, prediction, steps, nothing)
+    loss = PPO(clip_value=0.2).value_loss(replay, torch.tensor([[2.0, -1.0]]))
+    loss.backward()
+    assert float(loss) == pytest.approx(0.5 * (1.8**2 + 2**2) / 2)
+    assert prediction.grad is not None
+    assert prediction.grad.tolist() == [[0.0, 1.0]]

@@ -65,7 +65,9 @@ def test_a_name_never_imports_a_module():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_registered_environment_plays_or_is_told_in_one_line():
     played, told = [], []
-    for environment in sorted(gymnasium.registry):
+    for environment, found in sorted(gymnasium.registry.items()):
+        if str(found.entry_point).startswith("ale_py"):
+            continue  # a thousand, where an earlier test has imported ale-py
         try:
             Game(environment=environment, games=1, evaluation_episodes=1)
             played.append(environment)

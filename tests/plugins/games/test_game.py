@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from framework.checkpoint import load_newest
-from framework.commands import evaluate, train
+from framework.commands import evaluate, predict, train
 from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
 from framework.randomness import seeded
@@ -174,3 +174,22 @@ def test_a_gradient_through_gymnasium_is_refused_with_estimators_that_serve():
     estimator = make_estimator("reparameterisation", 2)
     with pytest.raises(UserError, match=r"no differentiable simulator.*ppo"):
         estimator.backward(game.program(estimator), game.parameters, None)
+
+
+def test_predict_films_the_agent_and_writes_the_returns_of_both_policies(tmp_path, capsys):
+    folder = tmp_path / "run"
+    run(folder, "task=cartpole_torch", "estimator=rloo", "task.games=4", "trainer.steps=2")
+    predict.run([f"run={folder}", "checkpoint=last", "seed=3", "task.evaluation_episodes=5"])
+    written = folder / "predictions"
+    assert {path.name for path in written.iterdir()} == {"agent.gif", "returns.csv", "summary.json"}
+    rows = [line.split(",") for line in (written / "returns.csv").read_text().splitlines()[1:]]
+    summary = json.loads((written / "summary.json").read_text())
+    for policy, mean in (("greedy", "return_mean"), ("stochastic", "return_stochastic")):
+        returns = [float(earned) for name, _, earned, _ in rows if name == policy]
+        assert len(returns) == 5
+        assert sum(returns) / 5 == pytest.approx(summary[mean])
+    before = (written / "returns.csv").read_text()
+    predict.run([f"run={folder}", "checkpoint=last", "seed=3", "task.evaluation_episodes=5"])
+    assert (written / "returns.csv").read_text() == before
+    with pytest.raises(UserError, match="takes no input"):
+        predict.run([f"run={folder}", "checkpoint=last", f"input={folder}"])

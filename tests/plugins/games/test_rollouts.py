@@ -6,17 +6,28 @@ from typing import Any
 
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from framework.gradients.actor_critic import A2C
 from framework.gradients.proximal import PPO
+from framework.plugin import registry
 from framework.program import Context, Parameters, Program
 from framework.randomness import seeded
 from plugins.games.environments import gymnasium_games
 from plugins.games.environments.gymnasium_games import GymnasiumGames
+from plugins.games.environments.making import make_games
 from plugins.games.policies.agent import Agent
-from plugins.games.rollouts import Record, Storage, begin, record, record_episodes
+from plugins.games.rollouts import (
+    Position,
+    Record,
+    Storage,
+    begin,
+    fill,
+    record,
+    record_episodes,
+)
 from tests.plugins.games.counter import LENGTH, SPACES, Choosy, Counter, vector_of
 
 CPU = torch.device("cpu")
@@ -185,6 +196,18 @@ def test_a_memory_gives_the_same_step_by_step_and_over_a_whole_record(monkeypatc
     torch.testing.assert_close(state, position.memory)
 
 
+@pytest.mark.parametrize("recurrence", ["none", "gru"])
+def test_what_is_noted_while_playing_is_what_the_whole_record_says(monkeypatch, recurrence):
+    games = games_of(monkeypatch, lambda i: Choosy(SPACES["multi-discrete"][0], 9), 4)
+    agent = agent_for(games, recurrence=recurrence, shared=True)
+    made, _ = rollout(games, agent, 12)
+    with torch.no_grad():
+        policy, values = agent.judge(made.observations, made.memory, made.fresh)
+    assert made.log_prob is not None
+    torch.testing.assert_close(made.log_prob, policy.log_prob(made.actions))
+    torch.testing.assert_close(made.values, values[:-1])
+
+
 def test_a_memory_forgets_where_an_episode_begins(monkeypatch):
     games = games_of(monkeypatch, lambda i: Counter(4), 1)
     agent = agent_for(games, recurrence="gru")
@@ -241,3 +264,36 @@ def test_a_normaliser_changes_only_when_told_and_knows_mean_and_deviation(monkey
     again.load_state_dict(agent.state_dict())
     assert again.normaliser is not None
     assert torch.equal(again.normaliser.deviation, normaliser.deviation)
+
+
+@pytest.mark.parametrize("recurrence", ["none", "gru"])
+@pytest.mark.parametrize("continuous", ["clipped", "squashed"])
+@pytest.mark.parametrize("name", [*registry().names("environments")])
+def test_playing_waits_for_no_value_on_an_accelerator(name, continuous, recurrence):
+    """Tensors of torch's meta device have no values: whatever waits for one, as `.item()` does, raises here."""
+    meta = torch.device("meta")
+    games = make_games(name, 4, meta)
+    if isinstance(games.action_space, Discrete) and continuous != "clipped":
+        pytest.skip("its actions are discrete")
+    agent = Agent(
+        games.observation_space,
+        games.action_space,
+        hidden=[8],
+        continuous=continuous,
+        recurrence=recurrence,
+    ).to(meta)
+    with torch.no_grad():
+        games.state = games.begin(4)  # type: ignore[attr-defined]
+        observation = games.observe(games.state)  # type: ignore[attr-defined]
+        position = Position(
+            observation,
+            agent.empty_memory(4, meta),
+            torch.ones(4, dtype=torch.bool, device=meta),
+            torch.zeros(4, device=meta),
+            torch.zeros(4, device=meta),
+        )
+        storage = Storage(5)
+        fill(games, agent, position, storage)
+        assert storage.tensors["rewards"].shape == (5, 4)
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            storage.tensors["rewards"].sum().item()  # so would this

@@ -1,0 +1,1 @@
+"""A study: gradients through a simulator and without it, per second."""

@@ -1,0 +1,1 @@
+"""A study: what games are learned, how well and how fast."""

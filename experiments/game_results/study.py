@@ -1,0 +1,138 @@
+"""Games learned from three seeds each: trains what is not there yet, prints the table, draws the learning curves.
+
+    python -m experiments.game_results.study [NAME ...] [folder=FOLDER]
+
+NAME: the rows to train, all by default; rows whose runs are there already are printed in any case. Runs are kept in
+FOLDER (outputs/game_results by default), one folder for each row and seed, and are not repeated. Writes learning.png
+beside this file, a panel for each row that is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from framework.commands import train
+from framework.media import Image
+
+SEEDS = (0, 1, 2)
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Row:
+    """One game: what `diffobj train` is told, and the mean return of greedy episodes that is good enough."""
+
+    title: str
+    options: tuple[str, ...]
+    bar: float
+
+    def place(self, folder: Path, name: str, seed: int) -> Path:
+        return folder / name / f"seed_{seed}"
+
+
+ROWS = {
+    "cartpole": Row("CartPole-v1, RLOO", ("experiment=cartpole",), 490.0),
+    "cartpole_ppo": Row("CartPole-v1, PPO", ("experiment=cartpole", "estimator=ppo"), 500.0),
+    "cartpole_memory": Row(
+        "CartPole-v1, no velocities, GRU", ("experiment=cartpole_memory",), 475.0
+    ),
+    "acrobot": Row("Acrobot-v1", ("experiment=acrobot",), -85.0),
+    "pendulum": Row("Pendulum-v1", ("experiment=pendulum",), -180.0),
+    "lunar_lander": Row("LunarLander-v3", ("experiment=lunar_lander",), 240.0),
+    "lunar_lander_continuous": Row(
+        "LunarLanderContinuous-v3", ("experiment=lunar_lander_continuous",), 240.0
+    ),
+    "key_door": Row("Key and door", ("experiment=key_door",), 0.85),
+}
+
+
+def run(row: Row, place: Path, seed: int) -> None:
+    """Train, unless it was done before."""
+    if (place / "result.json").exists():
+        return
+    with contextlib.redirect_stdout(io.StringIO()):
+        train.run([*row.options, f"seed={seed}", f"hydra.run.dir={place}"])
+
+
+def cell(values: Sequence[float], digits: int) -> str:
+    """Mean and standard deviation over seeds, then each seed's."""
+    each = ", ".join(f"{value:.{digits}f}" for value in values)
+    return f"{statistics.fmean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f} ({each})"
+
+
+def line(row: Row, places: Sequence[Path]) -> str:
+    """A row of the table."""
+    results = [json.loads((place / "result.json").read_text()) for place in places]
+    digits = 3 if abs(row.bar) < 1 else 1
+    greedy, drawn = (
+        [result["metrics"][metric] for result in results]
+        for metric in ("return_mean", "return_stochastic")
+    )
+    steps = statistics.fmean(records(place)[-1]["train/game_steps"] for place in places)
+    seconds = statistics.fmean(result["seconds"] for result in results)
+    reached = "yes" if statistics.fmean(greedy) >= row.bar else "no"
+    return (
+        f"| {row.title} | {row.bar:g} | {cell(greedy, digits)} | {cell(drawn, digits)} | {reached} "
+        f"| {steps / 1000:,.0f}k | {seconds:.0f} |"
+    )
+
+
+def records(place: Path) -> list[dict[str, Any]]:
+    """What a run logged while it played."""
+    rows = [json.loads(text) for text in (place / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if "train/return" in row]
+
+
+def picture(done: dict[str, list[Path]]) -> Figure:
+    """The mean return of the last 100 episodes over the steps played: a panel for each row, a line for each seed."""
+    figure = Figure(figsize=(11, 2.6 * ((len(done) + 3) // 4)), layout="constrained", dpi=90)
+    panels = figure.subplots((len(done) + 3) // 4, 4, squeeze=False).flatten()
+    for axes in panels[len(done) :]:
+        axes.axis("off")
+    for axes, (name, places) in zip(panels, done.items(), strict=False):
+        row = ROWS[name]
+        for place, colour in zip(places, ("tab:blue", "tab:orange", "tab:green"), strict=True):
+            points = [(r["train/game_steps"] / 1000, r["train/return"]) for r in records(place)]
+            axes.plot(*zip(*points, strict=True), color=colour, lw=1.2)
+        axes.axhline(row.bar, color="grey", lw=0.8, ls="--")
+        axes.set_title(row.title, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("thousand steps of the game", fontsize=9)
+    figure.supylabel("return, last 100 episodes", fontsize=9)
+    return figure
+
+
+def main(arguments: Sequence[str]) -> None:
+    folder = Path("outputs/game_results")
+    for argument in arguments:
+        if argument.startswith("folder="):
+            folder = Path(argument.partition("=")[2])
+    wanted = [a for a in arguments if not a.startswith("folder=")] or list(ROWS)
+    done = {}
+    head = "| game | bar | greedy return | as drawn | reached | steps | seconds |"
+    print(f"{head}\n|---|---|---|---|---|---|---|", flush=True)
+    for name, row in ROWS.items():
+        places = [row.place(folder, name, seed) for seed in SEEDS]
+        if name in wanted:
+            for place, seed in zip(places, SEEDS, strict=True):
+                run(row, place, seed)
+        if all((place / "result.json").exists() for place in places):
+            done[name] = places
+            print(line(row, places), flush=True)
+    if done:
+        Image.from_figure("learning", picture(done)).save(HERE)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,109 @@
+"""Atari 2600 games by ale-py's own vector: emulators in C++ threads, pictures made ready for deep Q-learning's network.
+
+What is seen is as published (Mnih et al. 2015, Machado et al. 2018): each action for 4 frames, the brighter of the last
+two, grey, 84 x 84, the 4 latest as channels; up to 30 idle frames and the fire button in the beginning. Rewards are the
+game's own and an episode is a whole game, so what is reported is the full score; the task clips rewards and counts lost
+lives as ends for learning only. Needs the extra [atari].
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Tensor
+
+from framework.errors import UserError, suggestion
+from plugins.games.environments.games import Frame, Observation, Outcome
+from plugins.games.environments.gymnasium_games import GymnasiumGames, close
+
+PREFIX, SUFFIX = "ALE/", "-v5"
+
+
+class AtariGames(GymnasiumGames):
+    """Games called such as `ALE/Pong-v5`.
+
+    Args:
+        drawn: a second emulator in colour plays along: the same seed and the same actions give the same game.
+    """
+
+    def __init__(
+        self,
+        environment: str,
+        count: int,
+        device: torch.device | str = "cpu",
+        *,
+        drawn: bool = False,
+    ) -> None:
+        self.rom = rom_of(environment)
+        super().__init__(environment, count, device, drawn=drawn)
+        self.lives = numpy.zeros(count, dtype=int)
+        self.frames_per_second = 15.0
+        self.coloured: VectorEnv[Any, Any, Any] | None = None
+        self.picture: Any = None
+        if drawn:
+            size = {"img_height": 210, "img_width": 160, "grayscale": False, "stack_num": 1}
+            self.coloured = vector_of(self.rom, count, **size)
+
+    def make(self) -> VectorEnv[Any, Any, Any]:
+        return vector_of(self.rom, self.count)
+
+    def reset(self, seed: int) -> Observation:
+        if self.coloured is not None:
+            self.picture, _ = self.coloured.reset(seed=seed)
+        return super().reset(seed)
+
+    def step(self, actions: Tensor) -> Outcome:
+        if self.coloured is not None:
+            self.picture = self.coloured.step(actions.cpu().numpy())[0]
+        return super().step(actions)
+
+    def lives_lost(self, info: Mapping[str, Any], valid: Any) -> Tensor:
+        before, self.lives = self.lives, numpy.array(info["lives"])
+        return self.tensor((self.lives < before) & valid & ~self.ended)
+
+    def draw(self) -> Frame | None:
+        return None if self.coloured is None else numpy.array(self.picture[0, -1])
+
+    def close(self) -> None:
+        super().close()
+        if self.coloured is not None:
+            close(self.coloured)
+
+
+def rom_of(environment: str) -> str:
+    """`ALE/MsPacman-v5` -> `ms_pacman`.
+
+    Raises:
+        UserError: ale-py is missing, or has no such game.
+    """
+    try:
+        from ale_py import roms
+    except ModuleNotFoundError:
+        raise UserError(
+            f"environment '{environment}' needs ale-py: pip install 'diffobj[atari]'"
+        ) from None
+    known = {name_of(rom): rom for rom in roms.get_all_rom_ids()}
+    if environment not in known:
+        raise UserError(
+            f"task.environment = '{environment}': unknown; {suggestion(environment, known)}"
+        )
+    return known[environment]
+
+
+def name_of(rom: str) -> str:
+    """`ms_pacman` -> `ALE/MsPacman-v5`."""
+    return PREFIX + re.sub(r"(?:^|_)(\w)", lambda first: first[1].upper(), rom) + SUFFIX
+
+
+def vector_of(rom: str, count: int, **options: Any) -> VectorEnv[Any, Any, Any]:
+    """`count` emulators of one game."""
+    import ale_py
+    from ale_py.vector_env import AtariVectorEnv
+
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # its banner
+    return AtariVectorEnv(rom, count, reward_clipping=False, **options)

@@ -1,0 +1,84 @@
+"""Heads' distributions against torch's own: log-probabilities, entropies and how often each value is drawn."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from torch.distributions import Categorical, Normal
+
+from plugins.games.policies.actions import Choice, Gaussian, SquashedNormal, masked
+from plugins.games.policies.agent import Agent
+
+LOGITS = torch.tensor([[0.3, -1.0, 2.0, 0.0], [5.0, 5.0, -5.0, 1.0]])
+
+
+def test_a_choices_probabilities_and_entropy_are_categoricals():
+    ours, theirs = Choice(LOGITS), Categorical(logits=LOGITS)
+    values = torch.tensor([2, 3])
+    torch.testing.assert_close(ours.log_prob(values), theirs.log_prob(values))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy())
+    torch.testing.assert_close(ours.probs, theirs.probs)
+
+
+def test_a_choice_draws_each_value_as_often_as_it_should():
+    torch.manual_seed(0)
+    drawn = Choice(LOGITS).sample((20_000,))
+    assert drawn.shape == (20_000, 2)
+    for column, probabilities in enumerate(LOGITS.softmax(-1)):
+        counts = torch.bincount(drawn[:, column], minlength=4)
+        errors = (20_000 * probabilities * (1 - probabilities)).sqrt()
+        assert ((counts - 20_000 * probabilities).abs() < 4 * errors + 1).all()
+
+
+def test_a_masked_choice_is_never_drawn_and_its_entropy_is_finite():
+    torch.manual_seed(0)
+    mask = torch.tensor([[True, False, True, False], [False, False, True, False]])
+    policy = Choice(masked(LOGITS, mask).requires_grad_())
+    drawn = policy.sample((2_000,))
+    assert mask.expand(2_000, 2, 4).gather(-1, drawn.unsqueeze(-1)).all()
+    entropy = policy.entropy()
+    expected = Categorical(logits=LOGITS[:1, [0, 2]]).entropy()
+    torch.testing.assert_close(entropy, torch.cat([expected, torch.zeros(1)]))
+
+
+@pytest.mark.parametrize("kind", [Gaussian, SquashedNormal])
+def test_normal_draws_have_their_mean_and_deviation(kind):
+    torch.manual_seed(0)
+    mean, deviation = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0])
+    drawn = kind(mean, deviation).sample((40_000,))
+    if kind is SquashedNormal:
+        drawn = drawn.double().clamp(-1 + 1e-7, 1 - 1e-7).atanh()[:, :1]
+        mean, deviation = mean[:1], deviation[:1]
+    assert ((drawn.mean(0) - mean).abs() < 4 * deviation / 200).all()
+    assert ((drawn.std(0) - deviation).abs() < 4 * deviation / 280).all()
+    value = torch.tensor([0.2])
+    if kind is Gaussian:
+        ours, theirs = (chosen(mean[:1], deviation[:1]) for chosen in (Gaussian, Normal))
+        torch.testing.assert_close(ours.log_prob(value), theirs.log_prob(value))
+
+
+def test_an_agent_sees_every_part_of_named_observations():
+    space = Dict(
+        speed=Box(-1, 1, (3,), numpy.float32),
+        gear=Discrete(5),
+        picture=Box(0, 255, (84, 84, 3), numpy.uint8),
+    )
+    torch.manual_seed(0)
+    agent = Agent(space, MultiDiscrete([3, 2]), hidden=[8])
+    with torch.no_grad():
+        for parameter in agent.head.parameters():
+            parameter.add_(torch.randn(parameter.shape))
+    seen = {
+        "speed": torch.rand(4, 3),
+        "gear": torch.arange(4),
+        "picture": torch.randint(256, (4, 84, 84, 3), dtype=torch.uint8),
+    }
+    action = torch.zeros(4, 2, dtype=torch.long)
+    fresh = torch.ones(4, dtype=torch.bool)
+    before = agent.act(seen, None, fresh)[0].log_prob(action)
+    assert before.shape == (4,)
+    for name, part in seen.items():
+        changed = {**seen, name: part.flip(0)}
+        assert (agent.act(changed, None, fresh)[0].log_prob(action) != before).all(), name
