@@ -71,8 +71,10 @@ def commands() -> list[list[str]]:
         ROOT / "plugins" / "detection" / "README.md",
         ROOT / "experiments" / "detection_own_data" / "README.md",
     ]
-    lines = [line.strip() for page in pages for line in page.read_text().splitlines()]
-    return [shlex.split(line, comments=True)[2:] for line in lines if "diffobj train " in line]
+    lines = [line for page in pages for line in page.read_text().splitlines()]
+    told = [line for line in lines if line.startswith("    diffobj train ")]
+    assert len(told) > 4
+    return [shlex.split(line, comments=True)[2:] for line in told]
 
 
 @pytest.mark.parametrize("told", commands(), ids=" ".join)
