@@ -31,6 +31,7 @@ class Task(ABC):
     stateful: ClassVar[bool] = False  # the objective keeps tensors between runs, as a game does
     headline: ClassVar[str] = "objective"  # the metric that says which checkpoint is best
     goal: ClassVar[Literal["min", "max"]] = "min"
+    stage: Literal["validation", "test"] = "test"  # what `evaluate` is for; the trainer sets it
 
     @abstractmethod
     def objective(self, context: Context, batch: Any) -> None:

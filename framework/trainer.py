@@ -237,13 +237,14 @@ class Trainer:
             torch._foreach_copy_(self.buffers, self.buffers_before)  # running means took note of it
         return {t: v for name, q in found.items() for t, v in q.scalars(f"quality/{name}").items()}
 
-    def evaluate(self, stream: str) -> dict[str, float]:
+    def evaluate(self, stage: Literal["validation", "test"]) -> dict[str, float]:
         """The task's metrics, with averaged parameters where there are any; training's randomness is untouched."""
         model, states = self.task.model, save_states()
+        self.task.stage = stage
         model.eval()
         try:
             with torch.no_grad(), self.autocast(), placed(model, self.average or {}):
-                metrics = self.task.evaluate(key(self.settings.seed, stream) % 2**31)
+                metrics = self.task.evaluate(key(self.settings.seed, stage) % 2**31)
         finally:
             model.train()
             restore_states(states)
@@ -474,8 +475,8 @@ def load_for_use(task: Task, folder: Path, which: str) -> int:
             f"{folder}: it was stopped before it had a best checkpoint; take checkpoint=last"
         )
     state = checkpoint.load_newest(folder / "checkpoints", print, kind=kind)
+    task.load_state_dict(state["task"])  # first: a task may take its model's shape from it
     load_model(task, state["model"])
-    task.load_state_dict(state["task"])
     if state["average"] is not None:
         with torch.no_grad():
             for name, value in state["average"].items():
