@@ -6,7 +6,16 @@ from framework.plugin import Plugin
 
 plugin = Plugin(
     name="framework",
-    summary="The core: estimators, optimisers and schedules.",
+    summary="The core: commands, estimators, optimisers and schedules.",
+    commands={
+        "train": "framework.commands.train:run",
+        "evaluate": "framework.commands.evaluate:run",
+        "predict": "framework.commands.predict:run",
+        "compare": "framework.commands.compare:run",
+        "plugins": "framework.commands.plugins:run",
+        "check": "framework.commands.check:run",
+        "new-plugin": "framework.commands.new_plugin:run",
+    },
     estimators={
         "automatic": "framework.gradients.automatic:Automatic",
         "exact": "framework.gradients.exact:Exact",

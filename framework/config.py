@@ -29,7 +29,7 @@ CHOSEN = {  # configuration key -> registry group of the component that the key 
 }
 
 GLOBAL = "# @package _global_"  # an experiment sets keys of every group
-FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+PATHS = ("hydra.run.dir", "hydra.sweep.dir", "input")
 Count = Annotated[int, Field(ge=1)]
 CountOrNever = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -102,6 +102,7 @@ class Settings(Section):
     """A whole experiment, validated."""
 
     experiment: str
+    input: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     task: Choice
     estimator: Choice
@@ -184,7 +185,7 @@ def forgiven(override: str, groups: Mapping[str, Any]) -> str:
         return override
     if not key.strip("+~"):
         raise UserError(f"'{override}': expected group=option or key=value")
-    if key in FOLDERS:  # quoted, a path may hold what Hydra's grammar may not
+    if key in PATHS and value != "null":  # quoted, a path may hold what Hydra's grammar may not
         escaped = value.replace("'", "\\'")
         return override if value[:1] in {"'", '"'} else f"{key}='{escaped}'"
     if key in groups and not value.startswith("{"):  # quoted, a number is an option's name too
@@ -211,6 +212,8 @@ def validate(config: Any) -> Settings:
         settings = Settings.model_validate(plain)
     except ValidationError as error:
         raise UserError(explain(error, Settings, known=dotted(plain))) from None
+    if settings.input is not None and "${input}" not in OmegaConf.to_yaml(config):
+        raise UserError(f"input = '{settings.input}': task '{settings.task.name}' takes none")
     for key, group in CHOSEN.items():
         choice = getattr(settings, key)
         component = registry().component(group, choice.name)

@@ -23,6 +23,7 @@ from typing import Any
 from framework.errors import UserError, suggestion
 
 GROUPS = (
+    "commands",
     "tasks",
     "estimators",
     "rules",
@@ -44,6 +45,7 @@ class Plugin:
         name: the plugin's name, equal to its folder's.
         summary: one line for `diffobj plugins`.
         groups: for each group of `GROUPS` what the plugin brings: `tasks={"javelin": "plugins.javelin.task:Javelin"}`.
+            A command is a function of the arguments after its name, which returns the exit status.
 
     Raises:
         UserError: an unknown group, or a target that is not `"package.module:attribute"`.
@@ -100,12 +102,17 @@ class Component:
             raise UserError(f"{label}: '{module_name}' has no '{attribute}'")
         return getattr(module, attribute)
 
-    def summary(self) -> str:
-        """The first line of the component's docstring, read from its source without importing it."""
-        definition = self._definition()
-        if definition is None:
+    def documentation(self) -> str:
+        """The component's docstring, a command's being its module's, read from the source without importing it."""
+        documented = self._source() if self.group == "commands" else self._definition()
+        if documented is None:
             return "(its source cannot be read)"
-        return (ast.get_docstring(definition) or "").partition("\n")[0]
+        return ast.get_docstring(documented) or ""
+
+    def summary(self) -> str:
+        """One line of documentation, without the name that a command's begins with."""
+        line = self.documentation().partition("\n")[0]
+        return line.removeprefix(f"diffobj {self.name}: ") if self.group == "commands" else line
 
     def options(self) -> list[str] | None:
         """The names of the component's keyword-only arguments, read likewise; None where they are not to be seen."""
@@ -116,18 +123,20 @@ class Component:
         return [a.arg for a in definition.args.kwonlyargs] if definition else None
 
     def _definition(self) -> ast.ClassDef | ast.FunctionDef | None:
-        module_name, _, attribute = self.target.partition(":")
-        try:
-            spec = importlib.util.find_spec(module_name)
-            if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-                return None
-            tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-        except Exception:  # a plugin's mistake; whoever loads the component is told of it
-            return None
-        for node in tree.body:
+        tree, attribute = self._source(), self.target.partition(":")[2]
+        for node in tree.body if tree else []:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
                 return node
         return None
+
+    def _source(self) -> ast.Module | None:
+        try:
+            spec = importlib.util.find_spec(self.target.partition(":")[0])
+            if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+                return None
+            return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        except Exception:  # a plugin's mistake; whoever loads the component is told of it
+            return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from framework.errors import UserError
 from framework.gradients.estimator import Estimator
 from framework.media import Media
 from framework.program import Context, Parameters, Plain, Program, Rollouts, placed
@@ -59,6 +61,16 @@ class Task(ABC):
     def show(self, seed: int) -> Iterator[Media]:
         """Pictures, videos and texts of what the model does now."""
         return iter(())
+
+    def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
+        """What the trained model makes of the user's image, folder or video, or of nothing, for `diffobj predict`.
+
+        Called with the model in evaluation mode and without gradients. A name with slashes is saved in sub-folders.
+
+        Raises:
+            UserError: the task has no predictions (the default), or cannot read the source.
+        """
+        raise UserError(f"{type(self).__name__} makes no predictions; diffobj evaluate measures it")
 
     def program(self, estimator: Estimator) -> Program:
         """The program that the estimator differentiates; a task with several chooses by what the estimator can do."""

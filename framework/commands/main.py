@@ -1,19 +1,15 @@
-"""The command `diffobj`: finds the verb, hands it the rest, and prints a user's mistake in one line."""
+"""The command `diffobj`: finds the verb, the core's or a plugin's, hands it the rest, and tells a mistake in a line."""
 
 from __future__ import annotations
 
-import ast
 import errno
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path
 
 from framework.errors import UserError, suggestion
-
-VERBS = ("train", "evaluate", "compare", "plugins", "check", "new-plugin")
+from framework.plugin import Component, registry
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,12 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     try:
         verb, rest = given[0], given[1:]
-        if verb not in VERBS:
-            raise UserError(f"unknown command '{verb}'; {suggestion(verb, VERBS)}")
+        command = registry().component("commands", verb)
         if verb != "train" and rest and rest[0] in {"-h", "--help"}:
-            print(docstring(verb))
+            print(command.documentation())
             sys.exit(0)
-        sys.exit(import_module(home(verb)).run(rest))
+        sys.exit(command.load()(rest))
     except UserError as error:
         print(f"diffobj: {error}", file=sys.stderr)
         sys.exit(2)
@@ -45,28 +40,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-def home(verb: str) -> str:
-    return f"framework.commands.{verb.replace('-', '_')}"
-
-
-def docstring(verb: str) -> str:
-    """A verb's documentation, read without importing it."""
-    path = Path(__file__).with_name(f"{verb.replace('-', '_')}.py")
-    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-
-
 def usage() -> str:
+    """Every command with a line: the core's in its own order, then the plugins'."""
     lines = [
         "diffobj: differentiate your objective, by whichever gradient estimator you name.",
         "",
         "Usage: diffobj VERB [key=value ...]",
         "",
     ]
-    for verb in VERBS:
-        summary = docstring(verb).partition("\n")[0].partition(": ")[2]
-        lines.append(f"  {verb:<12} {summary}")
+    for owners in commands():
+        lines.append(f"  {owners[0].name:<12} {owners[0].summary()}")
     lines += ["", "diffobj VERB --help tells more."]
     return "\n".join(lines)
+
+
+def commands() -> list[tuple[Component, ...]]:
+    """The owners of each command, in the order of the manifests."""
+    return [owners for (group, _), owners in registry().components.items() if group == "commands"]
 
 
 def keyed(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:

@@ -349,3 +349,15 @@ def test_composing_does_not_depend_on_the_working_directory(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert validate(compose(["experiment=javelin"]).config).experiment == "javelin"
     assert os.getcwd() != here
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "my photo (1), final.jpg", "a=b.png", "$1 {x}.png"])
+def test_an_input_is_handed_to_a_task_that_takes_one(toy, name):
+    settings = validate(compose(["experiment=toy", "task=toy_labelled", f"input={name}"]).config)
+    assert settings.task.options == {"label": name}
+
+
+def test_an_input_that_the_task_does_not_take_is_refused(diffobj: Diffobj):
+    outcome = diffobj("train", "experiment=javelin", "input=photo.jpg")
+    assert outcome.status == 2
+    assert outcome.err == "diffobj: input = 'photo.jpg': task 'javelin' takes none\n"

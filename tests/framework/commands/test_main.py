@@ -2,10 +2,12 @@
 
 import pytest
 
-from framework.commands.main import VERBS, keyed
+from framework.commands.main import commands, keyed
 from framework.config import config_options
 from framework.errors import UserError
 from tests.runs import Diffobj, python
+
+VERBS = [owners[0].name for owners in commands()]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
@@ -66,3 +68,10 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     _, err = process.communicate(timeout=300)
     assert process.returncode == 128 + 13
     assert err == ""
+
+
+def test_a_plugin_brings_commands_of_its_own(toy, diffobj: Diffobj):
+    assert diffobj("speak", "two", "words") == (2, "two words\n", "")
+    assert "  speak        say what one was told: diffobj speak WORDS\n" in diffobj("--help").out
+    assert diffobj("speak", "--help").out.endswith("\n\nA plugin's own command.\n")
+    assert diffobj("speek").err == "diffobj: unknown command 'speek'; did you mean 'speak'?\n"

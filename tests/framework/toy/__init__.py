@@ -5,6 +5,7 @@ from framework.plugin import Plugin
 plugin = Plugin(
     name="toy",
     summary="A small regression that can be told to fail.",
+    commands={"speak": "tests.framework.toy.speak:run"},
     tasks={
         "regression": "tests.framework.toy.task:Regression",
         "draws": "tests.framework.toy.draws:Draws",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy
@@ -13,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from framework import Context, Image, Program, Task
+from framework import Context, Image, Program, Task, Text
 from framework.data import batches
 
 Count = Annotated[int, Field(ge=0)]
@@ -65,7 +66,7 @@ class Regression(Task):
         fault_at: Count = 0,
         fault_until: Count = 10**6,
         signal: int = 15,
-        label: str = "",
+        label: str | None = "",
     ) -> None:
         self.workers, self.batch_size, self.spread = workers, batch_size, spread
         self.fault, self.fault_at, self.fault_until = fault, fault_at, fault_until
@@ -115,3 +116,12 @@ class Regression(Task):
         if self.fault == "show":
             raise RuntimeError("the picture is broken")
         yield Image("square", numpy.full((8, 8, 3), 200, dtype=numpy.uint8))
+
+    def predict(self, source: Path | None, seed: int) -> Iterator[Text]:
+        """What the model says of each line of four numbers."""
+        lines = source.read_text().splitlines() if source else []
+        for number, line in enumerate(lines):
+            inputs = torch.tensor([[float(word) for word in line.split()]])
+            yield Text(f"rows/{number}", f"{self.model(inputs).item():.6f}", suffix=".txt")
+        state = f"training {self.model.training}, gradients {torch.is_grad_enabled()}"
+        yield Text("state", f"{state}, {self.label}", suffix=".txt")
