@@ -15,7 +15,13 @@ from torch import Tensor
 
 from plugins.faces.people import GLASSES, HATS, OCCLUDED, SUNGLASSES, Numbers
 
-SKIN = ((0.97, 0.82, 0.73), (0.91, 0.72, 0.58), (0.77, 0.56, 0.40), (0.56, 0.37, 0.26), (0.35, 0.22, 0.16))
+SKIN = (
+    (0.97, 0.82, 0.73),
+    (0.91, 0.72, 0.58),
+    (0.77, 0.56, 0.40),
+    (0.56, 0.37, 0.26),
+    (0.35, 0.22, 0.16),
+)
 HAIR = ((0.07, 0.05, 0.05), (0.22, 0.14, 0.09), (0.42, 0.28, 0.16), (0.86, 0.72, 0.45))
 IRIS = ((0.28, 0.16, 0.08), (0.42, 0.33, 0.14), (0.27, 0.45, 0.30), (0.28, 0.48, 0.74))
 RED_HAIR, GREY_HAIR = (0.58, 0.25, 0.10), (0.76, 0.76, 0.77)
@@ -153,7 +159,10 @@ class Canvas:
         trait = {name: value[:, 0, 0] for name, value in self.look.items()}
         eye_x, eye_y = trait["eye_distance"], trait["eye_height"]
         tip = eye_y - 0.95 * trait["nose_length"]
-        mouth_x, mouth_y = 0.95 * trait["mouth_width"], trait["mouth_height"] + 0.06 * trait["smile"]
+        mouth_x, mouth_y = (
+            0.95 * trait["mouth_width"],
+            trait["mouth_height"] + 0.06 * trait["smile"],
+        )
         x = torch.stack([-eye_x, eye_x, 0 * one, -mouth_x, mouth_x], 1)
         y = torch.stack([eye_y, eye_y, tip, mouth_y, mouth_y], 1)
         width, depth = trait["head_width"][:, None], trait["head_depth"][:, None]
@@ -175,7 +184,9 @@ def behind(canvas: Canvas) -> None:
     lean = -0.15 * canvas["yaw"].sin()
     bulk = canvas["hair_volume"]
     top = (((u - lean) / (width * bulk)) ** 2 + (v / bulk) ** 2).sqrt() - 1
-    beside = torch.maximum((u - lean).abs() - width * bulk * (1 - 0.12 * v), canvas["hair_length"] - v)
+    beside = torch.maximum(
+        (u - lean).abs() - width * bulk * (1 - 0.12 * v), canvas["hair_length"] - v
+    )
     hair_behind = soft(torch.where(v > 0, top * 0.8, beside), e * 2)
     canvas.dress(hair * 0.72, hair_behind)
     canvas.dress(skin * 0.72, soft(torch.maximum(u.abs() - 0.55 * width, v + 0.55), e * 2))
@@ -322,7 +333,9 @@ def light(canvas: Canvas) -> Tensor:
     across, up = torch.gradient(canvas.depth, dim=(2, 1))
     normal = torch.stack([-across * canvas.scale, up * canvas.scale, torch.ones_like(across)], 1)
     normal = torch.nn.functional.normalize(normal, dim=1)
-    towards = torch.stack([canvas["light_x"], canvas["light_y"], torch.ones_like(canvas["light_x"])], 1)
+    towards = torch.stack(
+        [canvas["light_x"], canvas["light_y"], torch.ones_like(canvas["light_x"])], 1
+    )
     towards = torch.nn.functional.normalize(towards, dim=1)
     facing = (normal * towards).sum(1).clamp(min=0)
     return canvas["ambient"] + (1.08 - canvas["ambient"]) * facing
@@ -387,7 +400,9 @@ def tilted(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
 def rotation(yaw: Tensor, pitch: Tensor) -> Tensor:
     """`[N, 3, 3]`: first nod by the pitch, then turn by the yaw."""
     zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
-    turn = torch.stack([yaw.cos(), zero, yaw.sin(), zero, one, zero, -yaw.sin(), zero, yaw.cos()], -1)
+    turn = torch.stack(
+        [yaw.cos(), zero, yaw.sin(), zero, one, zero, -yaw.sin(), zero, yaw.cos()], -1
+    )
     nod = torch.stack(
         [one, zero, zero, zero, pitch.cos(), -pitch.sin(), zero, pitch.sin(), pitch.cos()], -1
     )

@@ -139,7 +139,11 @@ def verification(embeddings: Tensor, people: Tensor) -> dict[str, float]:
 
 
 def interval(
-    pairs: Pairs, measure: Callable[[Roc], float], seed: int, repeats: int = 200, share: float = 0.95
+    pairs: Pairs,
+    measure: Callable[[Roc], float],
+    seed: int,
+    repeats: int = 200,
+    share: float = 0.95,
 ) -> tuple[float, float]:
     """The central `share` of a measure over bootstrap samples of people."""
     count = len(pairs.genuine)

@@ -116,9 +116,7 @@ def circumstances(seed: int, people: Sequence[int], pictures: Sequence[int]) -> 
         normal.append(torch.randn(len(SPREAD), generator=stream))
         uniform.append(torch.rand(len(CHANCE), generator=stream))
     found = between(torch.stack(uniform), CHANCE)
-    for (name, (mean, deviation)), drawn in zip(
-        SPREAD.items(), torch.stack(normal).T, strict=True
-    ):
+    for (name, (mean, deviation)), drawn in zip(SPREAD.items(), torch.stack(normal).T, strict=True):
         found[name] = mean + deviation * drawn.clamp(-2.2, 2.2)
     return found
 
