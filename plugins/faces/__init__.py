@@ -5,6 +5,9 @@ from framework.plugin import Plugin
 plugin = Plugin(
     name="faces",
     summary="From an image to boxes, landmarks and a feature for each face that is near for the same person.",
+    tasks={
+        "faces_recognition": "plugins.faces.recognition:Recognition",
+    },
     losses={
         "softmax": "plugins.faces.losses:Softmax",
         "normalised_softmax": "plugins.faces.losses:NormalisedSoftmax",

@@ -13,7 +13,7 @@ from plugins.faces.drawing import Drawn, draw
 from plugins.faces.people import circumstances, traits
 
 CHUNK = 64  # faces drawn at once: their pixels stay in the processor's cache
-FIRST_VALIDATION, FIRST_TEST = 1_000_000, 2_000_000  # numbers of people who are never learned from
+FIRST_UNSEEN = 1_000_000  # people with this number and beyond are never learned from
 HEAD = 0.40  # half a head's height as a share of a crop's side
 
 
@@ -23,7 +23,7 @@ class Crops:
 
     Attributes:
         images: `[N, 3, S, S]` uint8, RGB.
-        people: `[N]` int64, who it is: 0..count-1.
+        people: `[N]` int64, who it is: 0..count-1, rising.
         names: what the people are called, `count` of them.
         drawn: whether the faces are drawings.
     """
@@ -41,21 +41,28 @@ class Crops:
         return self.images.shape[-1]
 
     def of(self, people: Sequence[int]) -> Crops:
-        """The crops of some people, numbered anew in the given order."""
+        """The crops of some people, numbered anew and lying in the given order."""
         number = torch.full((len(self.names),), -1)
         number[torch.tensor(people, dtype=torch.long)] = torch.arange(len(people))
-        kept = number[self.people] >= 0
+        mine = number[self.people]
+        kept = mine.argsort(stable=True)[int((mine < 0).sum()) :]
         names = tuple(self.names[i] for i in people)
-        return Crops(self.images[kept], number[self.people[kept]], names, self.drawn)
+        return Crops(self.images[kept], mine[kept], names, self.drawn)
+
+    def colourless(self) -> bool:
+        """Whether all pictures are grey."""
+        return all(bool((part[:, :1] == part).all()) for part in self.images.split(CHUNK))
 
 
-def drawn_crops(seed: int, first: int, people: int, each: int, side: int) -> Crops:
+def drawn_crops(
+    seed: int, first: int, people: int, each: int, side: int, *, first_picture: int = 0
+) -> Crops:
     """`each` pictures of each of `people` invented people, numbers `first` to `first + people - 1`.
 
     As from a detector, the faces are not quite in the middle and not quite of one size.
     """
     who = [first + person for person in range(people) for _ in range(each)]
-    which = [picture for _ in range(people) for picture in range(each)]
+    which = [first_picture + picture for _ in range(people) for picture in range(each)]
     images = torch.empty(len(who), 3, side, side, dtype=torch.uint8)
     for begin in range(0, len(who), CHUNK):
         chosen = slice(begin, begin + CHUNK)
