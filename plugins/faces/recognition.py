@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from pydantic import Field
 from torch import Tensor, nn
 
-from framework import Context, Image, Program, Task, Text, UserError
+from framework import Context, Image, Program, Text, UserError
 from framework.config import Section
 from framework.data import Order
 from framework.media import Media, Projection
@@ -29,6 +29,7 @@ from plugins.faces.augmentation import STRONG, Augmentation, augmented
 from plugins.faces.card import DRAWINGS, card
 from plugins.faces.crops import FIRST_UNSEEN, Crops, drawn_crops
 from plugins.faces.evaluation import Roc, all_pairs, interval, verification
+from plugins.faces.face_task import FaceTask
 from plugins.faces.losses import make_loss
 from plugins.faces.margins import ramp
 from plugins.faces.networks import Embedder, unit
@@ -109,7 +110,7 @@ class Recogniser(nn.Module):
         self.embedder, self.identity = embedder, identity
 
 
-class Recognition(Task):
+class Recognition(FaceTask):
     """Features of cut-out faces that are near for the same person."""
 
     model: Recogniser
@@ -130,8 +131,9 @@ class Recognition(Task):
         data, network = data or Data(), network or Network()
         loss = loss or {"name": "cosface"}
         self.data, self.ramp_steps = data, ramp
-        self.learned, self.held_out = load(data)
-        photographs = not self.learned.drawn
+        self.photographs = None if data.root is None else read_split(Path(data.root), data)
+        photographs = self.photographs is not None
+        self.count = len(self.photographs[0].names) if self.photographs else data.people
         self.augmentation = augmentation or (STRONG if photographs else Augmentation())
         self.embedder = partial(
             Embedder,
@@ -140,10 +142,12 @@ class Recognition(Task):
             widths=network.widths,
             blocks=network.blocks,
             dropout=(0.3 if photographs else 0.0) if network.dropout is None else network.dropout,
-            grey=self.learned.colourless() if network.grey is None else network.grey,
+            grey=photographs and self.learned.colourless()
+            if network.grey is None
+            else network.grey,
             even_light=photographs if network.even_light is None else network.even_light,
         )
-        identity = make_loss(loss, network.size, len(self.learned.names), "task.loss")
+        identity = make_loss(loss, network.size, self.count, "task.loss")
         if identity.pairs and pictures_per_person == 1:
             raise UserError(
                 f"task.pictures_per_person = 1: the loss '{loss['name']}' compares pictures of one person; "
@@ -154,6 +158,19 @@ class Recognition(Task):
         self.model = Recogniser(self.embedder(), identity)
         self.identity = identity
         self.latest: tuple[Tensor, Tensor, float] | None = None  # loss, people, share of the margin
+
+    @cached_property
+    def learned(self) -> Crops:
+        """Faces to learn from; drawn when they are first asked for."""
+        if self.photographs:
+            return self.photographs[0]
+        data = self.data
+        return drawn_crops(data.seed, 0, data.people, data.pictures, data.side)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it learns from drawings."""
+        return self.photographs is None
 
     def objective(self, context: Context, batch: Batch) -> None:
         """The identity loss."""
@@ -199,8 +216,8 @@ class Recognition(Task):
 
     def tested(self, seed: int) -> Crops:
         """People who are not learned from: those of a folder that are held out, or new ones drawn for this seed."""
-        if self.held_out is not None:
-            return self.held_out
+        if self.photographs:
+            return self.photographs[1]
         data = self.data
         first = FIRST_UNSEEN + seed % 1000 * data.tested_people
         return drawn_crops(data.seed, first, data.tested_people, data.tested_pictures, data.side)
@@ -237,7 +254,7 @@ class Recognition(Task):
             found = verification(embeddings, crops.people)
             told = found if not name else {k: found[k] for k in BESIDE if k in found}
             metrics |= {f"{name}{k}": v for k, v in told.items()}
-        if self.learned.drawn:
+        if self.drawn:
             metrics["seen_eer"] = self.seen_eer()
         return metrics
 
@@ -286,23 +303,16 @@ class Recognition(Task):
 
     def about(self) -> dict[str, str]:
         """What the model card says of the data and the network."""
-        source = (
-            "invented, drawn faces" if self.learned.drawn else f"photographs in {self.data.root}"
-        )
+        source = "invented, drawn faces" if self.drawn else f"photographs in {self.data.root}"
         count = sum(p.numel() for p in self.model.embedder.parameters())
         return {
             "What it does": "a feature for each cut-out face, near (cosine) for the same person",
-            "Learned from": f"{source}: {len(self.learned.names)} people, {len(self.learned):,} pictures",
+            "Learned from": f"{source}: {self.count} people, {len(self.learned):,} pictures",
             "Loss": self.loss_name,
             "Network": f"{count:,} parameters, {self.model.embedder.size} numbers per face",
             "Input": f"RGB, {self.data.side} x {self.data.side} pixels, the face alone, upright",
-            "Drawn": DRAWINGS if self.learned.drawn else "",
+            "Drawn": DRAWINGS if self.drawn else "",
         }
-
-    @property
-    def drawn(self) -> bool:
-        """Whether it learned from drawings."""
-        return self.learned.drawn
 
     def faces_in(self, photograph: Pillow.Image) -> dict[str, Tensor]:
         """The whole picture as one face: boxes `[1, 4]`, scores `[1]`, landmarks `[1, 5, 2]` (unknown), embeddings."""
@@ -330,11 +340,9 @@ class Recognition(Task):
         yield Text("embeddings", "\n".join(lines) + "\n", ".csv")
 
 
-def load(data: Data) -> tuple[Crops, Crops | None]:
-    """Faces to learn from, and those held out of a folder."""
-    if data.root is None:
-        return drawn_crops(data.seed, 0, data.people, data.pictures, data.side), None
-    everyone = read_people(Path(data.root).expanduser(), data.side)
+def read_split(root: Path, data: Data) -> tuple[Crops, Crops]:
+    """A folder's faces to learn from, and those of other people to test on."""
+    everyone = read_people(root.expanduser(), data.side)
     learned, held_out = split_people(everyone, data.held_out, data.seed)
     refuse_leaks(learned, held_out)
     return learned, at_most(held_out, MOST_TESTED)
