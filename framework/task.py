@@ -30,6 +30,7 @@ class Task(ABC):
     loop: ClassVar[bool] = False  # one sample at a time: for .item() and branches on drawn values
     headline: ClassVar[str] = "objective"  # the metric that says which checkpoint is best
     goal: ClassVar[Literal["min", "max"]] = "min"
+    stage: Literal["validation", "test"] = "test"  # what `evaluate` is for; the trainer sets it
 
     @abstractmethod
     def objective(self, context: Context, batch: Any) -> None:

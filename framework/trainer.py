@@ -237,13 +237,14 @@ class Trainer:
             torch._foreach_copy_(self.buffers, self.buffers_before)  # running means took note of it
         return {t: v for name, q in found.items() for t, v in q.scalars(f"quality/{name}").items()}
 
-    def evaluate(self, stream: str) -> dict[str, float]:
+    def evaluate(self, stage: Literal["validation", "test"]) -> dict[str, float]:
         """The task's metrics, with averaged parameters where there are any; training's randomness is untouched."""
         model, states = self.task.model, save_states()
+        self.task.stage = stage
         model.eval()
         try:
             with torch.no_grad(), self.autocast(), placed(model, self.average or {}):
-                metrics = self.task.evaluate(key(self.settings.seed, stream) % 2**31)
+                metrics = self.task.evaluate(key(self.settings.seed, stage) % 2**31)
         finally:
             model.train()
             restore_states(states)

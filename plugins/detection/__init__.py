@@ -1,0 +1,14 @@
+"""Object detection: an image goes in, boxes with labels come out."""
+
+from framework.plugin import Plugin
+
+plugin = Plugin(
+    name="detection",
+    summary="Objects found in images: boxes and labels, trained from scratch in minutes or fine-tuned.",
+    tasks={"detection": "plugins.detection.task:Detection"},
+    models={
+        "nano": "plugins.detection.models.anchor_free:nano",
+        "tiny": "plugins.detection.models.anchor_free:tiny",
+        "small": "plugins.detection.models.anchor_free:small",
+    },
+)

@@ -1,0 +1,157 @@
+"""Which places of a feature map answer for which object.
+
+Cell (i, j) of a map of stride s has its centre at ((j + 0.5) s, (i + 0.5) s). An object's centre lies in exactly one
+cell, its *centre cell*.
+
+    heat(cell) = exp(-(dx^2 / 2 sx^2 + dy^2 / 2 sy^2)),  dx, dy in cells from the centre cell,  sx = width / 6 s
+
+Where several objects claim a cell, the smallest has it: of two concentric boxes the smaller owns the centre.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy
+import torch
+from torch import Tensor
+
+from plugins.detection.boxes import area, pairwise_iou
+
+LEAST_SPREAD = 0.35  # cells; an object of any size warms its neighbours a little
+CLAIM = 0.3  # an object's boxes are learned where its heat is above this
+
+
+class Heat(NamedTuple):
+    """Targets of one map.
+
+    Attributes:
+        heat: `[B, C, H, W]`, 1 at centre cells.
+        object: `[P]`, the object that a claimed cell belongs to; cell: `[P]`, which cell of H * W.
+        weight: `[P]`, how much it counts; the weights of an object sum to 1.
+    """
+
+    heat: Tensor
+    object: Tensor
+    cell: Tensor
+    weight: Tensor
+
+
+def cell_centres(
+    height: int, width: int, stride: int, device: torch.device | None = None
+) -> Tensor:
+    """The centres (x, y) of all cells in pixels, `[height * width, 2]`."""
+    y, x = (torch.arange(n, device=device) + 0.5 for n in (height, width))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2) * stride
+
+
+def heat_targets(
+    boxes: Tensor,
+    labels: Tensor,
+    owner: Tensor,
+    shape: tuple[int, int, int, int],
+    stride: int,
+) -> Heat:
+    """The heatmap of boxes `[M, 4]` with labels and images `[M]`, and who owns which cell.
+
+    Args:
+        shape: `(B, C, H, W)` of the map.
+    """
+    images, classes, height, width = shape
+    grid = cell_centres(height, width, 1, boxes.device)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / (2 * stride)
+    limit = torch.tensor([width - 1, height - 1], device=boxes.device)
+    centre = torch.minimum(centre.floor().clamp(min=0), limit) + 0.5
+    spread = ((boxes[:, 2:] - boxes[:, :2]) / (6 * stride)).clamp(min=LEAST_SPREAD)
+    away = (grid - centre.unsqueeze(1)) / spread.unsqueeze(1)  # [M, H W, 2]
+    warmth = torch.exp(-away.square().sum(-1) / 2)
+    heat = warmth.new_zeros(images * classes, height * width)
+    rows = (owner * classes + labels).unsqueeze(1).expand_as(warmth)
+    heat = heat.scatter_reduce(0, rows, warmth, "amax")
+    return Heat(heat.view(shape), *claims(warmth, area(boxes), owner, images))
+
+
+def claims(
+    warmth: Tensor, size: Tensor, owner: Tensor, images: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Objects, cells and weights of the cells that objects own, given warmth `[M, cells]` and sizes `[M]`."""
+    rank = torch.empty_like(owner)
+    rank[size.argsort(stable=True)] = torch.arange(len(size), device=owner.device)
+    nobody = len(size)
+    claim = torch.where(warmth > CLAIM, rank.unsqueeze(1), nobody)
+    least = claim.new_full((images, warmth.shape[1]), nobody)
+    least = least.scatter_reduce(0, owner.unsqueeze(1).expand_as(claim), claim, "amin")
+    thing, cell = ((claim == least[owner]) & (claim < nobody)).nonzero(as_tuple=True)
+    weight = warmth[thing, cell]
+    total = warmth.new_zeros(len(size)).index_add(0, thing, weight)
+    return thing, cell, weight / total[thing]
+
+
+def level_of(boxes: Tensor, strides: tuple[int, ...], reach: int = 8) -> Tensor:
+    """Which map answers for each box `[M]`: the first whose cells times `reach` cover its longer side, or the last."""
+    longest = (boxes[:, 2:] - boxes[:, :2]).amax(-1)
+    limits = torch.tensor([reach * stride for stride in strides[:-1]], device=boxes.device)
+    return torch.bucketize(longest, limits.to(longest.dtype))
+
+
+def centre_sampling(points: Tensor, boxes: Tensor, stride: int, radius: float = 1.5) -> Tensor:
+    """Whether each point `[P, 2]` is inside each box `[M, 4]` and within `radius` cells of its centre: `[P, M]`.
+
+    (Tian et al. 2019.)
+    """
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    near = torch.cat([centre - radius * stride, centre + radius * stride], -1)
+    low = torch.maximum(near[:, :2], boxes[:, :2])
+    high = torch.minimum(near[:, 2:], boxes[:, 2:])
+    point = points.unsqueeze(1)
+    return ((point > low) & (point < high)).all(-1)
+
+
+def task_aligned(
+    scores: Tensor,
+    found: Tensor,
+    points: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    *,
+    most: int = 10,
+    alpha: float = 1.0,
+    beta: float = 6.0,
+) -> tuple[Tensor, Tensor]:
+    """The `most` points inside each object that score and locate it best: score^a IoU^b (Feng et al. 2021).
+
+    Args:
+        scores: `[P, C]` from 0 to 1 and found: `[P, 4]`, the boxes, of all points of one image.
+        boxes: `[M, 4]` and labels: `[M]`, the truth.
+
+    Returns:
+        the object of each point `[P]`, -1 for none, and the score it should have `[P]`: its alignment, scaled so that
+        an object's best point should score the best IoU among its points.
+    """
+    nobody = torch.full((len(points),), -1, device=points.device)
+    if not len(boxes):
+        return nobody, scores.new_zeros(len(points))
+    agreement = pairwise_iou(found, boxes)
+    alignment = scores[:, labels] ** alpha * agreement**beta
+    inside = centre_sampling(points, boxes, stride=1, radius=float("inf"))
+    alignment = torch.where(inside, alignment, -1.0)
+    chosen = alignment.topk(min(most, len(points)), 0).indices
+    candidate = torch.zeros_like(inside).scatter(0, chosen, True) & inside
+    rival = torch.where(candidate, agreement, -1.0)
+    best, thing = rival.max(1)
+    mine = torch.where(candidate & (rival == best.unsqueeze(1)), alignment, 0.0)
+    reach = torch.where(candidate, agreement, 0.0).amax(0)
+    wanted = (mine * reach / mine.amax(0).clamp(min=1e-12)).gather(1, thing.unsqueeze(1)).squeeze(1)
+    taken = best >= 0
+    return torch.where(taken, thing, nobody), torch.where(taken, wanted, 0.0)
+
+
+def hungarian(cost: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the one-to-one matching of least total cost `[n, m]`; the smaller side is matched whole."""
+    from scipy.optimize import linear_sum_assignment
+
+    finite = numpy.nan_to_num(
+        cost.detach().cpu().double().numpy(), nan=1e9, posinf=1e9, neginf=-1e9
+    )
+    rows, columns = linear_sum_assignment(finite)
+    return (torch.as_tensor(rows, device=cost.device), torch.as_tensor(columns, device=cost.device))

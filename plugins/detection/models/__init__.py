@@ -1,0 +1,1 @@
+"""Families of detectors; each file is one idea."""

@@ -1,0 +1,61 @@
+"""Images at the model's size: the longer side becomes `size`; decoded once and kept while there is room."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+from torch.nn import functional
+
+from plugins.detection.sample import Sample, Source, scaled
+
+
+class Prepared:
+    """A source with all images resized, kept in memory up to so many megabytes."""
+
+    def __init__(self, source: Source, size: int, cache_megabytes: float) -> None:
+        self.source, self.size = source, size
+        self.categories = source.categories
+        self.room = cache_megabytes * 1e6
+        self.kept: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def sample(self, index: int) -> Sample:
+        if index in self.kept:
+            return self.kept[index]
+        made = resized(self.source.sample(index), self.size)
+        if self.room >= made.image.numel():
+            self.room -= made.image.numel()
+            self.kept[index] = made
+        return made
+
+
+def resized(sample: Sample, size: int) -> Sample:
+    """The sample with a longer side of `size` pixels; its boxes move along, by each axis's own factor."""
+    height, width = sample.image.shape[-2:]
+    factor = size / max(height, width)
+    if factor == 1:
+        return sample
+    return stretched(sample, max(1, round(height * factor)), max(1, round(width * factor)))
+
+
+def stretched(sample: Sample, height: int, width: int) -> Sample:
+    """The sample with an image of `[3, height, width]`."""
+    before = sample.image.shape[-2:]
+    scale = (width / before[1], height / before[0])
+    image = resized_image(sample.image, height, width)
+    return replace(sample, image=image, boxes=scaled(sample.boxes, scale))
+
+
+def resized_image(image: Tensor, height: int, width: int) -> Tensor:
+    """An image `[3, H, W]` uint8 as `[3, height, width]`, averaged where it shrinks."""
+    smooth = functional.interpolate(
+        image.unsqueeze(0).float(),
+        (height, width),
+        mode="bilinear",
+        antialias=True,
+        align_corners=False,
+    )
+    return smooth[0].round().clamp(0, 255).to(image.dtype)
