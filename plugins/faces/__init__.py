@@ -7,6 +7,7 @@ plugin = Plugin(
     summary="From an image to boxes, landmarks and a feature for each face that is near for the same person.",
     tasks={
         "faces_recognition": "plugins.faces.recognition:Recognition",
+        "faces": "plugins.faces.faces:Faces",
     },
     losses={
         "softmax": "plugins.faces.losses:Softmax",

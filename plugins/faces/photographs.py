@@ -46,8 +46,12 @@ def read_photograph(path: Path) -> Pillow.Image:
 
 def square(photograph: Pillow.Image, side: int) -> Tensor:
     """A photograph as bytes `[3, side, side]`; other proportions are stretched."""
-    small = photograph.resize((side, side), Pillow.Resampling.BILINEAR, reducing_gap=2.0)
-    return torch.from_numpy(numpy.array(small)).permute(2, 0, 1)
+    return as_pixels(photograph.resize((side, side), Pillow.Resampling.BILINEAR))
+
+
+def as_pixels(photograph: Pillow.Image) -> Tensor:
+    """An RGB photograph as bytes `[3, H, W]`."""
+    return torch.from_numpy(numpy.array(photograph)).permute(2, 0, 1).contiguous()
 
 
 def picture_files(folder: Path) -> list[Path]:

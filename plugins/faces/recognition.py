@@ -28,7 +28,7 @@ from framework.randomness import generator, seeded
 from plugins.faces.augmentation import STRONG, Augmentation, augmented
 from plugins.faces.card import DRAWINGS, card
 from plugins.faces.crops import FIRST_UNSEEN, Crops, drawn_crops
-from plugins.faces.evaluation import Roc, all_pairs, interval, verification
+from plugins.faces.evaluation import all_pairs, verification
 from plugins.faces.face_task import FaceTask
 from plugins.faces.losses import make_loss
 from plugins.faces.margins import ramp
@@ -40,7 +40,7 @@ from plugins.faces.photographs import (
     refuse_leaks,
     square,
 )
-from plugins.faces.showing import contact_sheet, pairs_sheet, roc_picture
+from plugins.faces.showing import contact_sheet, pairs_sheet, roc_picture, table_of
 
 Count = Annotated[int, Field(ge=1)]
 AT_ONCE = 256  # pictures embedded together
@@ -276,16 +276,7 @@ class Recognition(FaceTask):
         rocs = {label(k): pairs.roc() for k, pairs in curves.items()}
         yield roc_picture("roc", rocs)
         yield Image("pairs", pairs_sheet(crops, judged[""]))
-        table = "\n".join(
-            [
-                "| | EER (95 % interval over people) | TAR at FAR 0.1 | 0.01 | 0.001 |",
-                "|---|---|---|---|---|",
-                *(
-                    row(label(k), pairs.roc(), interval(pairs, Roc.eer, seed))
-                    for k, pairs in curves.items()
-                ),
-            ]
-        )
+        table = table_of({label(k): pairs for k, pairs in curves.items()}, seed)
         pairs = curves[""].roc()
         counted = f"{len(crops.names)} people, {pairs.genuines:,.0f} genuine and {pairs.impostors:,.0f} impostor pairs"
         yield Text("verification", f"{table}\n\n{counted}.\n")
@@ -376,13 +367,3 @@ def some_of_each(crops: Crops, people: int, each: int, draw: torch.Generator) ->
 
 def label(name: str) -> str:
     return name.strip("_").replace("_", " ") or "this network"
-
-
-def row(name: str, curve: Roc, ends: tuple[float, float]) -> str:
-    """A line of the table of results."""
-    tars = [
-        f"{curve.tar_at(far):.3f}" if curve.impostors * far >= 1 else "too few pairs"
-        for far in (1e-1, 1e-2, 1e-3)
-    ]
-    low, high = ends
-    return f"| {name} | {curve.eer():.3f} ({low:.3f} to {high:.3f}) | {' | '.join(tars)} |"

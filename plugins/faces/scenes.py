@@ -92,7 +92,7 @@ def drawn_scenes(
     for begin in range(0, count, AT_ONCE):
         numbers = range(begin, min(begin + AT_ONCE, count))
         places = [p for n in numbers for p in arranged(seed, first + n, n, side, people, most)]
-        canvases = [as_scene(background(seed, first + n, side)) for n in numbers]
+        canvases = [background(seed, first + n, side) for n in numbers]
         drawn = portraits(seed, first_person, places) if places else None
         for number, place in enumerate(places):
             assert drawn is not None
@@ -111,7 +111,7 @@ def drawn_scenes(
 def arranged(seed: int, scene: int, index: int, side: int, people: int, most: int) -> list[Place]:
     """Who stands where, small faces first; a scene may be empty."""
     draw_from = generator(seed, "scene", scene)
-    count = int(torch.randint(0, most + 1, (), generator=draw_from).clamp(min=0))
+    count = int(torch.randint(0, most + 1, (), generator=draw_from))
     who = torch.randperm(people, generator=draw_from)[:count].tolist()
     taken: list[Place] = []
     for number, person in enumerate(who):
@@ -178,10 +178,6 @@ def paste(scene: Tensor, drawn: Drawn, number: int, place: Place) -> tuple[Tenso
     return moved, drawn.landmarks[number] * factor + shift
 
 
-def as_scene(colours: Tensor) -> Tensor:
-    return colours.clamp(0, 1)
-
-
 def background(seed: int, scene: int, side: int) -> Tensor:
     """A wall with light from somewhere, clutter, and things in the colours and shapes of heads: `[3, S, S]`."""
     random = generator(seed, "background", scene)
@@ -197,7 +193,7 @@ def background(seed: int, scene: int, side: int) -> Tensor:
         image = with_thing(image, x, y, random)
     coarse = torch.randn(1, 3, side // 4, side // 4, generator=random)
     grain = functional.interpolate(coarse, (side, side), mode="bilinear", align_corners=False)[0]
-    return image + 0.03 * grain
+    return (image + 0.03 * grain).clamp(0, 1)
 
 
 def with_thing(image: Tensor, x: Tensor, y: Tensor, random: torch.Generator) -> Tensor:
@@ -224,4 +220,5 @@ def with_thing(image: Tensor, x: Tensor, y: Tensor, random: torch.Generator) -> 
         holes = ((u.abs() - 0.35 * radius) ** 2 + (v - (slim - 0.5) * radius) ** 2).sqrt()
         dark = (0.5 - (holes - 0.14 * radius) / pixel).clamp(0, 1)
         lit = lit * (1 - 0.85 * dark)
-    return image * (1 - inside) + lit * inside
+    changed: Tensor = image * (1 - inside) + lit * inside
+    return changed

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy
 import torch
 from matplotlib.figure import Figure
+from PIL import Image as Pillow
 from torch import Tensor
 
 from framework import Image
 from framework.media import Pixels
+from plugins.detection.drawing import annotated, grid
 from plugins.faces.crops import Crops
-from plugins.faces.evaluation import Roc
+from plugins.faces.evaluation import FARS, Pairs, Roc, interval
+from plugins.faces.scenes import Scenes
 
 GAP = 2  # pixels between pictures
 
@@ -79,3 +82,54 @@ def roc_picture(name: str, curves: Mapping[str, Roc]) -> Image:
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", frameon=False)
     return Image.from_figure(name, figure)
+
+
+def table_of(curves: Mapping[str, Pairs], seed: int) -> str:
+    """Markdown: EER with an interval over people, and TAR at each FAR that can be measured."""
+    lines = [
+        "| | EER (95 % interval over people) | TAR at FAR 0.1 | 0.01 | 0.001 |",
+        "|---|---|---|---|---|",
+    ]
+    for name, pairs in curves.items():
+        curve = pairs.roc()
+        low, high = interval(pairs, Roc.eer, seed)
+        tars = [
+            f"{curve.tar_at(far):.3f}" if curve.impostors * far >= 1 else "too few pairs"
+            for far in FARS
+        ]
+        lines.append(
+            f"| {name} | {curve.eer():.3f} ({low:.3f} to {high:.3f}) | {' | '.join(tars)} |"
+        )
+    return "\n".join(lines)
+
+
+def marked(scenes: Scenes, found: Sequence[Mapping[str, Tensor]], count: int = 8) -> Pixels:
+    """Scenes with what was found in them."""
+    pictures = [
+        annotated(
+            dotted(scenes.images[k], found[k]["landmarks"]), found[k]["boxes"], *plain(found[k])
+        )
+        for k in range(min(count, len(scenes)))
+    ]
+    return grid(pictures, 4)
+
+
+def plain(found: Mapping[str, Tensor]) -> tuple[Tensor, list[str], Tensor]:
+    """Labels, their names and the scores, as the detection plugin draws them."""
+    return torch.zeros(len(found["boxes"]), dtype=torch.long), [""], found["scores"]
+
+
+def dotted(image: Tensor, landmarks: Tensor) -> Tensor:
+    """An image `[3, H, W]` with a light pixel at each landmark."""
+    image = image.clone()
+    height, width = image.shape[-2:]
+    points = landmarks.reshape(-1, 2)
+    points = points[points.isfinite().all(1)].long()
+    image[:, points[:, 1].clamp(0, height - 1), points[:, 0].clamp(0, width - 1)] = 255
+    return image
+
+
+def marked_photograph(photograph: Pillow.Image, found: Mapping[str, Tensor]) -> Pixels:
+    """A photograph with what was found in it."""
+    pixels = torch.from_numpy(numpy.array(photograph)).permute(2, 0, 1)
+    return annotated(dotted(pixels, found["landmarks"]), found["boxes"], *plain(found))
