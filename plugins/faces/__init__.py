@@ -9,6 +9,14 @@ plugin = Plugin(
         "faces_recognition": "plugins.faces.recognition:Recognition",
         "faces": "plugins.faces.faces:Faces",
     },
+    commands={
+        "calibrate": "plugins.faces.commands.calibrate:run",
+        "verify": "plugins.faces.commands.verify:run",
+        "enrol": "plugins.faces.commands.enrol:run",
+        "identify": "plugins.faces.commands.identify:run",
+        "forget": "plugins.faces.commands.forget:run",
+        "cluster": "plugins.faces.commands.cluster:run",
+    },
     losses={
         "softmax": "plugins.faces.losses:Softmax",
         "normalised_softmax": "plugins.faces.losses:NormalisedSoftmax",

@@ -170,6 +170,19 @@ def listed(words: Sequence[str], fold: int, where: str) -> ListedPair:
     raise UserError(f"{where}: '{' '.join(words)}'; expected 'NAME I J' or 'NAME I NAME J'")
 
 
+def numbered(folder: Path, name: str, number: int) -> Path:
+    """The file of a person's picture in LFW's layout, `NAME/NAME_0001.jpg`, whatever its format.
+
+    Raises:
+        UserError: it is not there.
+    """
+    stem = f"{name}_{number:04d}"
+    for file in sorted((folder / name).glob(f"{stem}.*")):
+        if file.suffix.lower() in PICTURES:
+            return file
+    raise UserError(f"{folder / name}: expected the picture {stem}.jpg, or of another format")
+
+
 def read_lines(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
