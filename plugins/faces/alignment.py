@@ -49,8 +49,9 @@ def patches(
     theta = matrices * scale[:, None]
     theta = torch.cat([theta[..., :2], theta[..., 2:] - 1], -1)
     shape = [len(owner), maps.shape[1], side, side]
-    grid = functional.affine_grid(theta, shape, align_corners=False).to(maps.dtype)
-    return functional.grid_sample(maps[owner], grid, padding_mode="border", align_corners=False)
+    grid = functional.affine_grid(theta.float(), shape, align_corners=False)
+    cut = maps[owner].float()  # half precision knows places to a pixel only
+    return functional.grid_sample(cut, grid, padding_mode="border", align_corners=False)
 
 
 def mirrored(landmarks: Tensor, width: float) -> Tensor:
