@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -54,6 +55,7 @@ class Crops:
         return all(bool((part[:, :1] == part).all()) for part in self.images.split(CHUNK))
 
 
+@lru_cache(maxsize=8)  # a sweep draws its people once
 def drawn_crops(
     seed: int, first: int, people: int, each: int, side: int, *, first_picture: int = 0
 ) -> Crops:

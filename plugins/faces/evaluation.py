@@ -127,10 +127,16 @@ def all_pairs(embeddings: Tensor, people: Tensor) -> Pairs:
     return Pairs(genuine, bins[~same], number[upper[~same]], number[lower[~same]])
 
 
-def verification(embeddings: Tensor, people: Tensor) -> dict[str, float]:
-    """EER, TAR at each FAR that can be measured, ten-fold accuracy, and how many pairs there were."""
-    curve = all_pairs(embeddings, people).roc()
+def verification(embeddings: Tensor, people: Tensor, seed: int | None = None) -> dict[str, float]:
+    """EER, TAR at each FAR that can be measured, ten-fold accuracy, and how many pairs there were.
+
+    With a seed also the ends of the EER's 95 % interval over people.
+    """
+    pairs = all_pairs(embeddings, people)
+    curve = pairs.roc()
     metrics = {"eer": curve.eer()}
+    if seed is not None:
+        metrics["eer_low"], metrics["eer_high"] = interval(pairs, Roc.eer, seed)
     for far in FARS:
         if curve.impostors * far >= 1:
             metrics[f"tar_at_far_{far:g}"] = curve.tar_at(far)

@@ -273,7 +273,7 @@ class Faces(FaceTask):
         if not comparable(people):
             return metrics | {"eer": 0.5}  # whoever is found by chance alone
         rows = self.rows(scenes, judged, seed)
-        metrics |= verification(rows.pop("this network"), people)
+        metrics |= verification(rows.pop("this network"), people, seed)
         for name, embeddings in rows.items():
             curve = all_pairs(embeddings, people).roc()
             metrics[f"{name.replace(' ', '_')}_eer"] = curve.eer()

@@ -62,7 +62,8 @@ class IdentityLoss(nn.Module, ABC):
         known = people >= 0
         if not known.any():
             return features.sum() * 0.0
-        return self.loss(features[known], people[known], share)
+        with torch.autocast(features.device.type, enabled=False):  # cosines need all their digits
+            return self.loss(features[known].float(), people[known], share)
 
     @abstractmethod
     def loss(self, features: Tensor, people: Tensor, share: float) -> Tensor:

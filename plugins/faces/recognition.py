@@ -251,7 +251,7 @@ class Recognition(FaceTask):
         crops = self.tested(seed)
         metrics: dict[str, float] = {}
         for name, embeddings in self.judged(crops, seed).items():
-            found = verification(embeddings, crops.people)
+            found = verification(embeddings, crops.people, None if name else seed)
             told = found if not name else {k: found[k] for k in BESIDE if k in found}
             metrics |= {f"{name}{k}": v for k, v in told.items()}
         if self.drawn:
