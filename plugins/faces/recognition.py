@@ -63,8 +63,8 @@ class Data(Section):
     root: str | None = None
     side: Annotated[int, Field(ge=16, le=160)] = 48
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.375
-    people: Annotated[int, Field(ge=2, le=500_000)] = 1000
-    pictures: Annotated[int, Field(ge=2)] = 20
+    people: Annotated[int, Field(ge=2, le=500_000)] = 800
+    pictures: Annotated[int, Field(ge=2)] = 16
     tested_people: Annotated[int, Field(ge=2)] = 100
     tested_pictures: Annotated[int, Field(ge=2)] = 10
     seed: Annotated[int, Field(ge=0)] = 0
