@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -83,6 +84,7 @@ class Place:
     y: float
 
 
+@lru_cache(maxsize=4)  # a study draws its scenes once
 def drawn_scenes(
     seed: int, first: int, count: int, side: int, first_person: int, people: int, most: int
 ) -> Scenes:
