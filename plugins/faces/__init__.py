@@ -8,6 +8,7 @@ plugin = Plugin(
     tasks={
         "faces_recognition": "plugins.faces.recognition:Recognition",
         "faces": "plugins.faces.faces:Faces",
+        "face_detection": "plugins.faces.listed:FaceDetection",
     },
     commands={
         "calibrate": "plugins.faces.commands.calibrate:run",

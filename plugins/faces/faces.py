@@ -209,7 +209,8 @@ class Faces(FaceTask):
         said = self.model.finder.said(batch.images)
         terms = self.model.finder.losses(said, batch)
         share = ramp(max(0, batch.number - self.margin_from), self.ramp_steps)
-        if len(batch.people) > 1:  # batch norm needs two
+        known = int((batch.people >= 0).sum())
+        if known > 1 and self.weights["identity"]:  # batch norm needs two
             features = self.model.finder.features(said, batch.images, batch.aim, batch.owner)
             terms["identity"] = self.model.identity(features, batch.people, share)
             chance = self.model.identity.chance(batch.people, share)

@@ -192,7 +192,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Annotated:
+class Listed:
     """The faces of one photograph.
 
     Attributes:
@@ -208,16 +208,14 @@ class Annotated:
     ignored: Tensor
 
 
-def annotated(file: str, rows: Sequence[Sequence[float]], invalid: Sequence[bool]) -> Annotated:
+def faces_of(file: str, rows: Sequence[Sequence[float]], invalid: Sequence[bool]) -> Listed:
     """From rows of `x y w h` or `x y w h` and 5 times `x y` (and perhaps a visibility); empty boxes are left out."""
     kept = [(row, out) for row, out in zip(rows, invalid, strict=True) if row[2] > 0 and row[3] > 0]
     corner = torch.tensor([row[:4] for row, _ in kept]).reshape(-1, 4)
     boxes = torch.cat([corner[:, :2], corner[:, :2] + corner[:, 2:]], 1)
     landmarks = torch.tensor([points(row[4:]) for row, _ in kept]).reshape(-1, 5, 2)
     landmarks = torch.where(landmarks.amin(-1, keepdim=True) < 0, torch.nan, landmarks)
-    return Annotated(
-        file, boxes, landmarks, torch.tensor([out for _, out in kept], dtype=torch.bool)
-    )
+    return Listed(file, boxes, landmarks, torch.tensor([out for _, out in kept], dtype=torch.bool))
 
 
 def points(row: Sequence[float]) -> list[float]:
@@ -228,7 +226,7 @@ def points(row: Sequence[float]) -> list[float]:
     return [row[step * k + axis] for k in range(5) for axis in (0, 1)]
 
 
-def read_wider(path: Path) -> list[Annotated]:
+def read_wider(path: Path) -> list[Listed]:
     """WIDER FACE's list: a file's name, how many faces, then `x y w h blur expression illumination invalid ...` each.
 
     A photograph without faces says 0 and still has one row of zeros.
@@ -247,11 +245,11 @@ def read_wider(path: Path) -> list[Annotated]:
             raise UserError(f"{where}: {len(rows)} faces; expected {count}")
         place += 2 + max(1, count)
         invalid = [len(row) > 7 and row[7] == 1 for row in rows]
-        found.append(annotated(name, [row[:4] for row in rows[:count]], invalid[:count]))
+        found.append(faces_of(name, [row[:4] for row in rows[:count]], invalid[:count]))
     return found
 
 
-def read_retinaface(path: Path) -> list[Annotated]:
+def read_retinaface(path: Path) -> list[Listed]:
     """RetinaFace's `label.txt`: `# file`, then `x y w h` with five `x y visible` landmarks, -1 where missing.
 
     Raises:
@@ -265,7 +263,7 @@ def read_retinaface(path: Path) -> list[Annotated]:
             photographs[-1][1].append(numbers(line, 4, f"{path}, line {number}"))
         else:
             raise UserError(f"{path}, line {number}: expected '# FILE' before the first face")
-    return [annotated(file, rows, [False] * len(rows)) for file, rows in photographs]
+    return [faces_of(file, rows, [False] * len(rows)) for file, rows in photographs]
 
 
 def numbers(line: str, least: int, where: str) -> list[float]:

@@ -10,7 +10,10 @@ from PIL import Image
 
 from framework.commands import train
 from plugins.faces.card import DRAWINGS
+from plugins.faces.listed import scenes_of
+from plugins.faces.photographs import Listed
 from plugins.faces.recognition import Data, Recognition, some_of_each
+from plugins.faces.scenes import drawn_scenes
 from tests.plugins.faces.stand_in import write_stand_in
 from tests.runs import Diffobj, newest, records, result
 
@@ -234,3 +237,53 @@ def test_predictions_are_a_row_of_numbers_for_each_picture(recognition, people, 
     assert [row.partition(",")[0] for row in rows] == [f"{k}.pgm" for k in range(1, 6)]
     numbers = numpy.array([[float(n) for n in row.split(",")[1:]] for row in rows])
     assert numpy.allclose((numbers**2).sum(1), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["wider", "retinaface"])
+def test_faces_in_ones_own_photographs_are_learned_from_a_list(form, tmp_path):
+    scenes = drawn_scenes(0, 0, 6, 96, 0, 8, 3)
+    lines = []
+    for k in range(6):
+        file = f"{k}.png"
+        Image.fromarray(scenes.images[k].permute(1, 2, 0).numpy()).save(tmp_path / file)
+        mine = scenes.owner == k
+        rows = [
+            " ".join(f"{n:.1f}" for n in (*box[:2], *(box[2:] - box[:2])))
+            for box in scenes.boxes[mine]
+        ]
+        if form == "wider":
+            lines += [file, str(len(rows)), *(rows or ["0 0 0 0"])]
+        else:
+            marks = [" ".join(f"{x:.1f} {y:.1f} 0.0" for x, y in m) for m in scenes.landmarks[mine]]
+            lines += [f"# {file}", *(f"{a} {b}" for a, b in zip(rows, marks, strict=True))]
+    (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
+    told = [
+        "experiment=face_detection",
+        f"task.list={tmp_path / 'list.txt'}",
+        f"task.images={tmp_path}",
+    ]
+    small = ["task.side=192", "task.held_out=0.3", "task.batch_size=2", "trainer.steps=2"]
+    folder = run(tmp_path / "run", *told, *small, "monitor.progress=none", "trainer.log_every=1")
+    assert result(folder)["metrics"]["AP50"] >= 0
+    logged = [r for r in records(folder) if "train/objective" in r]
+    assert all("train/identity" not in r for r in logged)
+    assert any(r["train/landmarks"] > 0 for r in logged) == (form == "retinaface")
+
+
+def test_photographs_are_shrunk_with_their_boxes(tmp_path):
+    pixels = numpy.full((100, 200, 3), 30, numpy.uint8)
+    pixels[20:60, 50:90] = 220
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    box = torch.tensor([[50.0, 20, 90, 60], [0, 0, 5, 5]])
+    unknown = torch.full((2, 5, 2), torch.nan)
+    listed = [
+        Listed("a.png", box, unknown, torch.tensor([False, True])),
+        Listed("b.png", box[:0], unknown[:0], torch.zeros(0, dtype=torch.bool)),
+    ]
+    scenes = scenes_of(listed, tmp_path, 96)
+    assert torch.allclose(scenes.boxes, torch.tensor([[24.0, 9.6, 43.2, 28.8]]))
+    bright = (scenes.images[0, 0] > 125).nonzero()  # half of a pixel or more
+    assert bright.amin(0).tolist() == [10, 24]
+    assert bright.amax(0).tolist() == [28, 42]
+    assert scenes.people.tolist() == [-1]
+    assert (scenes.images[1] == 127).all()
