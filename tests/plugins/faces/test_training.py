@@ -271,19 +271,22 @@ def test_faces_in_ones_own_photographs_are_learned_from_a_list(form, tmp_path):
 
 
 def test_photographs_are_shrunk_with_their_boxes(tmp_path):
-    pixels = numpy.full((100, 200, 3), 30, numpy.uint8)
-    pixels[20:60, 50:90] = 220
+    pixels = numpy.full((200, 200, 3), 30, numpy.uint8)
+    pixels[40:120, 50:90] = 220
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    box = torch.tensor([[50.0, 20, 90, 60], [0, 0, 5, 5]])
+    box = torch.tensor([[50.0, 40, 90, 120], [0, 0, 5, 5]])
     unknown = torch.full((2, 5, 2), torch.nan)
     listed = [
         Listed("a.png", box, unknown, torch.tensor([False, True])),
         Listed("b.png", box[:0], unknown[:0], torch.zeros(0, dtype=torch.bool)),
     ]
     scenes = scenes_of(listed, tmp_path, 96)
-    assert torch.allclose(scenes.boxes, torch.tensor([[24.0, 9.6, 43.2, 28.8]]))
-    bright = (scenes.images[0, 0] > 125).nonzero()  # half of a pixel or more
-    assert bright.amin(0).tolist() == [10, 24]
-    assert bright.amax(0).tolist() == [28, 42]
+    assert torch.allclose(scenes.boxes, torch.tensor([[24.0, 19.2, 43.2, 57.6]]))
+    bright = scenes.images[0, 0].float() - 30
+    place = torch.arange(96) + 0.5  # the square's middle, from how bright each row and column is
+    across, down = ((bright.sum(axis) * place).sum() / bright.sum() for axis in (0, 1))
+    left, top, right, bottom = scenes.boxes[0].tolist()
+    assert abs(across - (left + right) / 2) < 0.1
+    assert abs(down - (top + bottom) / 2) < 0.1
     assert scenes.people.tolist() == [-1]
     assert (scenes.images[1] == 127).all()
