@@ -26,15 +26,15 @@ from framework.media import Image
 SEEDS = (0, 1, 2)
 HERE = Path(__file__).parent
 SIZE = (
-    "task.data.people=300",
+    "task.data.people=200",
     "task.data.pictures=10",
     "task.data.side=32",
     "task.network.widths=[24,48,96]",
     "task.batch_size=96",
-    "task.data.tested_people=70",
-    "task.ramp=60",
-    "scheduler.warmup=20",
-    "trainer.steps=200",
+    "task.data.tested_people=60",
+    "task.ramp=36",
+    "scheduler.warmup=12",
+    "trainer.steps=120",
     "trainer.precision=bfloat16",
 )
 
