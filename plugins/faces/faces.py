@@ -68,7 +68,7 @@ class SceneData(Section):
     """
 
     side: Annotated[int, Field(ge=96, le=512, multiple_of=32)] = 160
-    scenes: Count = 4000
+    scenes: Count = 2500
     people: Annotated[int, Field(ge=2)] = 800
     most: Annotated[int, Field(ge=1, le=30)] = 8
     tested_scenes: Count = 200
@@ -116,7 +116,7 @@ class Faces(FaceTask):
     def __init__(
         self,
         *,
-        route: Route = "joint",
+        route: Route = "aligned_features",
         data: SceneData | None = None,
         size: Annotated[int, Field(ge=2, le=1024)] = 128,
         patch: Annotated[int, Field(ge=8, le=64)] = 24,
