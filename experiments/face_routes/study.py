@@ -2,7 +2,7 @@
 
     python -m experiments.face_routes.study [FOLDER] [STEPS]
 
-Trains `experiment=faces` for 400 steps in FOLDER (outputs/face_routes by default), each variant on the same scenes and
+Trains `experiment=faces` for 250 steps in FOLDER (outputs/face_routes by default), each variant on the same scenes and
 with the same seed; a run that is there already is not repeated. Writes learning.png beside this file.
 """
 
@@ -22,11 +22,11 @@ from framework.media import Image
 
 HERE = Path(__file__).parent
 SIZE = (
-    "task.data.scenes=1500",
+    "task.data.scenes=1200",
     "task.data.tested_scenes=120",
     "task.data.tested_people=40",
-    "task.margin_from=100",
-    "task.ramp=150",
+    "task.margin_from=60",
+    "task.ramp=100",
     "trainer.precision=bfloat16",
 )
 
@@ -41,17 +41,17 @@ class Variant:
 
 VARIANTS = (
     Variant("joint", ("task.route=joint",)),
-    Variant("joint, identity weighs 5 times", ("task.route=joint", "task.identity_weight=5")),
+    Variant("aligned_features", ("task.route=aligned_features",)),
+    Variant("two_stage", ("task.route=two_stage",)),
     Variant(
         "joint, full margin from the start",
         ("task.route=joint", "task.margin_from=0", "task.ramp=0"),
     ),
-    Variant("aligned_features", ("task.route=aligned_features",)),
     Variant(
         "aligned_features, full margin from the start",
         ("task.route=aligned_features", "task.margin_from=0", "task.ramp=0"),
     ),
-    Variant("two_stage", ("task.route=two_stage",)),
+    Variant("joint, identity weighs 5 times", ("task.route=joint", "task.identity_weight=5")),
 )
 
 
@@ -114,5 +114,5 @@ def main(folder: Path, steps: int) -> None:
 if __name__ == "__main__":
     main(
         Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/face_routes"),
-        int(sys.argv[2] if len(sys.argv) > 2 else 400),
+        int(sys.argv[2] if len(sys.argv) > 2 else 250),
     )
