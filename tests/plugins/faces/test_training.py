@@ -239,6 +239,34 @@ def test_predictions_are_a_row_of_numbers_for_each_picture(recognition, people, 
     assert numpy.allclose((numbers**2).sum(1), 1, atol=1e-4)
 
 
+def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_own_pixels(
+    tmp_path, diffobj: Diffobj
+):
+    folder = run(tmp_path / "run", *SCENES)
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    scenes = drawn_scenes(0, 0, 1, 192, 0, 8, 6)
+    Image.fromarray(scenes.images[0].permute(1, 2, 0).numpy()).resize((400, 400)).save(
+        photographs / "a.jpg"
+    )
+    Image.new("L", (50, 300)).save(photographs / "narrow.png")
+    outcome = diffobj(
+        "predict", f"run={folder}", f"input={photographs}", "task.route=aligned_features"
+    )
+    assert outcome.status == 0, outcome.err
+    for name, size in (("a", (400, 400)), ("narrow", (50, 300))):
+        told = json.loads((folder / "predictions" / f"{name}.json").read_text())
+        assert told["drawn"] is True
+        for face in told["faces"]:
+            assert 0 <= face["boxes"][0] <= face["boxes"][2] <= size[0] + 1e-3
+            assert 0 <= face["boxes"][1] <= face["boxes"][3] <= size[1] + 1e-3
+            assert abs(sum(n * n for n in face["embeddings"]) - 1) < 1e-4
+        assert (folder / "predictions" / f"{name}.png").exists()
+    nothing = diffobj("predict", f"run={folder}")
+    assert nothing.status == 2
+    assert "which picture?" in nothing.err
+
+
 @pytest.mark.parametrize("form", ["wider", "retinaface"])
 def test_faces_in_ones_own_photographs_are_learned_from_a_list(form, tmp_path):
     scenes = drawn_scenes(0, 0, 6, 96, 0, 8, 3)
