@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 HERE = Path(__file__).parent / "pictures"
-COLOURS = 96
+COLOURS = 256
 
 
 def small(source: Path, name: str, box: tuple[int, int, int, int] | None = None) -> None:

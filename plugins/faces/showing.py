@@ -80,7 +80,7 @@ def roc_picture(name: str, curves: Mapping[str, Roc]) -> Image:
     axes.set(xscale="log", xlabel="false acceptances (FAR)", ylabel="true acceptances (TAR)")
     axes.set(xlim=(1e-4, 1), ylim=(0, 1.01))
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(loc="best")
     return Image.from_figure(name, figure)
 
 
