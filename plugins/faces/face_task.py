@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from abc import abstractmethod
 
 from PIL import Image as Pillow
 from torch import Tensor
 
 from framework import Task
+from plugins.faces.card import DRAWINGS
 
 
 class FaceTask(Task):
@@ -25,6 +27,11 @@ class FaceTask(Task):
 
         Always tensors; K may be 0. Embeddings have norm 1.
         """
+
+    def warn(self) -> None:
+        """Say on stderr what a network that learned from drawings is not for."""
+        if self.drawn:
+            print(DRAWINGS, file=sys.stderr)
 
     def fingerprint(self) -> str:
         """A name for these very parameters: embeddings of two models cannot be compared."""

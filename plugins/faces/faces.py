@@ -9,6 +9,7 @@ the features of the faces that it found itself tell people apart.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -399,11 +400,18 @@ def predicted(task: FaceTask, source: Path | None) -> Iterator[Media]:
     """What a task finds in a picture or in each picture of a folder."""
     if source is None:
         raise UserError("which picture? input=PICTURE or input=FOLDER")
+    task.warn()
     files = picture_files(source) if source.is_dir() else [source]
     if not files:
         raise UserError(f"input = '{source}': no pictures in this folder")
     for file in files:
-        photograph = read_photograph(file)
+        try:
+            photograph = read_photograph(file)
+        except UserError as error:
+            if not source.is_dir():
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+            continue
         found = task.faces_in(photograph)
         faces = [
             {name: value[k].tolist() for name, value in found.items()}

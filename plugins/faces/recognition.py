@@ -9,6 +9,7 @@ same network with random weights.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -321,13 +322,19 @@ class Recognition(FaceTask):
             raise UserError(
                 "which faces? input=PICTURE or input=FOLDER of pictures of one face each"
             )
-        files = picture_files(source) if source.is_dir() else [source]
+        self.warn()
         lines = []
-        for file in files:
-            found = self.faces_in(read_photograph(file))["embeddings"][0]
+        for file in picture_files(source) if source.is_dir() else [source]:
+            try:
+                found = self.faces_in(read_photograph(file))["embeddings"][0]
+            except UserError as error:
+                if not source.is_dir():
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+                continue
             lines.append(",".join([file.name, *(f"{number:.6f}" for number in found.tolist())]))
         if not lines:
-            raise UserError(f"input = '{source}': no pictures in this folder")
+            raise UserError(f"input = '{source}': no pictures in this folder that can be read")
         yield Text("embeddings", "\n".join(lines) + "\n", ".csv")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +44,11 @@ def use(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> Use:
     """
     words = [a for a in arguments if "=" not in a]
     run = trained(verb, [a for a in arguments if "=" in a], known)
-    from plugins.faces.card import DRAWINGS
     from plugins.faces.face_task import FaceTask
 
     if not isinstance(run.task, FaceTask):
         raise UserError(f"run = '{run.folder}': task {run.settings.task.name} knows no faces")
-    if run.task.drawn:
-        print(DRAWINGS, file=sys.stderr)
+    run.task.warn()
     return Use(run, run.task, words)
 
 

@@ -250,10 +250,13 @@ def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_o
         photographs / "a.jpg"
     )
     Image.new("L", (50, 300)).save(photographs / "narrow.png")
+    (photographs / "torn.png").write_bytes(b"torn")
     outcome = diffobj(
         "predict", f"run={folder}", f"input={photographs}", "task.route=aligned_features"
     )
     assert outcome.status == 0, outcome.err
+    assert DRAWINGS in outcome.err
+    assert outcome.err.count("torn.png") == 2  # in one line: the file, and what Pillow says of it
     for name, size in (("a", (400, 400)), ("narrow", (50, 300))):
         told = json.loads((folder / "predictions" / f"{name}.json").read_text())
         assert told["drawn"] is True
@@ -262,6 +265,8 @@ def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_o
             assert 0 <= face["boxes"][1] <= face["boxes"][3] <= size[1] + 1e-3
             assert abs(sum(n * n for n in face["embeddings"]) - 1) < 1e-4
         assert (folder / "predictions" / f"{name}.png").exists()
+    alone = diffobj("predict", f"run={folder}", f"input={photographs / 'torn.png'}")
+    assert alone.status == 2
     nothing = diffobj("predict", f"run={folder}")
     assert nothing.status == 2
     assert "which picture?" in nothing.err
