@@ -28,14 +28,15 @@ HERE = Path(__file__).parent
 SIZE = (
     "task.data.people=200",
     "task.data.pictures=10",
-    "task.data.side=32",
-    "task.network.widths=[24,48,96]",
+    "task.data.side=24",
+    "task.network.widths=[16,32,64]",
     "task.batch_size=96",
     "task.data.tested_people=60",
     "task.ramp=36",
     "scheduler.warmup=12",
-    "trainer.steps=120",
+    "trainer.steps=150",
     "trainer.precision=bfloat16",
+    "monitor.tensorboard=false",
 )
 
 

@@ -2,7 +2,7 @@
 
     python -m experiments.face_routes.study [FOLDER] [STEPS]
 
-Trains `experiment=faces` for 250 steps in FOLDER (outputs/face_routes by default), each variant on the same scenes and
+Trains `experiment=faces` for 200 steps in FOLDER (outputs/face_routes by default), each variant on the same scenes and
 with the same seed; a run that is there already is not repeated. Writes learning.png beside this file.
 """
 
@@ -25,9 +25,10 @@ SIZE = (
     "task.data.scenes=1200",
     "task.data.tested_scenes=120",
     "task.data.tested_people=40",
-    "task.margin_from=60",
-    "task.ramp=100",
+    "task.margin_from=50",
+    "task.ramp=75",
     "trainer.precision=bfloat16",
+    "monitor.tensorboard=false",
 )
 
 
@@ -114,5 +115,5 @@ def main(folder: Path, steps: int) -> None:
 if __name__ == "__main__":
     main(
         Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/face_routes"),
-        int(sys.argv[2] if len(sys.argv) > 2 else 250),
+        int(sys.argv[2] if len(sys.argv) > 2 else 200),
     )

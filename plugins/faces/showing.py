@@ -57,7 +57,7 @@ def distinct(
     first: Tensor, second: Tensor, cosines: Tensor, largest: bool, count: int
 ) -> tuple[Tensor, Tensor]:
     """The most extreme pairs, no picture in two of them as long as there are others."""
-    order = cosines.argsort(descending=largest).tolist()
+    order = cosines.topk(min(len(cosines), 50 * count), largest=largest).indices.tolist()
     chosen: list[int] = []
     used: set[int] = set()
     for place in order:
