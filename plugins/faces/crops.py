@@ -24,7 +24,7 @@ class Crops:
 
     Attributes:
         images: `[N, 3, S, S]` uint8, RGB.
-        people: `[N]` int64, who it is: 0..count-1, rising.
+        people: `[N]` int64, who it is: 0..count-1; rising where they are learned from.
         names: what the people are called, `count` of them.
         drawn: whether the faces are drawings.
     """

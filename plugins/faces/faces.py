@@ -336,7 +336,7 @@ class Faces(FaceTask):
 
 
 def crops_of(scenes: Scenes, judged: Judged, side: int) -> Crops:
-    """The found faces, aligned by the landmarks that were told, as pictures; ordered by nothing."""
+    """The found faces, aligned by the landmarks that were told, as pictures in the order of `judged`."""
     matrices = similarity(judged.landmarks)
     cut = []
     for number in range(0, len(judged.face), 64):
