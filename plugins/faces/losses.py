@@ -116,8 +116,8 @@ class ClassLoss(IdentityLoss):
 
     def chance(self, people: Tensor, share: float = 1.0) -> float:
         with torch.no_grad():
-            blank = torch.zeros(1, self.people)
-            first, length = torch.zeros(1, dtype=torch.long), torch.full((1,), self.size**0.5)
+            blank = torch.zeros(1, self.people, device=self.prototypes.device)
+            first, length = blank[:, 0].long(), blank[:, 0] + self.size**0.5
             was, self.training = self.training, False  # running statistics take no note of it
             logits = self.logits(blank, first, length, share)
             self.training = was
