@@ -125,7 +125,7 @@ def picture(found: dict[str, list[dict[str, float]]]) -> Image:
             )
             axes.plot(metrics["eer"], place, "o", color="C0", markersize=4)
     axes.set_yticks([-k for k in range(len(found))], list(found))
-    axes.set_xlabel("EER of people who were not learned from (dot: a seed, line: 95 % over people)")
+    axes.set_xlabel("EER of unseen people (dot: a seed, line: 95 % over people)")
     axes.grid(axis="x", alpha=0.3)
     return Image.from_figure("losses", figure)
 
