@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 Pixels = NDArray[numpy.uint8]
 PALETTE_PIXELS = 1_000_000  # so many decide on a video's colours
@@ -83,7 +84,27 @@ class Text:
         return write(folder / f"{self.name}{self.suffix}", self.text.encode())
 
 
-Media = Image | Video | Text
+@dataclass(frozen=True)
+class Projection:
+    """Vectors `[N, D]` with a label and a small square picture `[N, 3, S, S]` uint8 each, for TensorBoard's projector.
+
+    In the run folder they are a table of tab-separated values.
+    """
+
+    name: str
+    vectors: Tensor
+    labels: list[str]
+    pictures: Tensor
+
+    def save(self, folder: Path) -> Path:
+        lines = [
+            "\t".join([label, *(f"{number:.6g}" for number in vector)])
+            for label, vector in zip(self.labels, self.vectors.tolist(), strict=True)
+        ]
+        return write(folder / f"{self.name}.tsv", ("\n".join(lines) + "\n").encode())
+
+
+Media = Image | Video | Text | Projection
 
 
 def write(path: Path, data: bytes) -> Path:

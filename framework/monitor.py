@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from framework.config import MonitorSettings
-from framework.media import Image, Media, Text, Video
+from framework.media import Image, Media, Projection, Text, Video
 
 LINE_SECONDS = 2.0  # plain lines come no more often than this
 
@@ -83,6 +83,9 @@ class Monitor:
                 add_animation(self.writer, tag, media, step)
             elif isinstance(media, Text):
                 self.writer.add_text(tag, media.text, step)
+            elif isinstance(media, Projection):
+                sprites = media.pictures.float() / 255
+                self.writer.add_embedding(media.vectors, media.labels, sprites, step, media.name)
 
     def histograms(self, step: int, parameters: Mapping[str, Tensor]) -> None:
         """Distributions of parameters and gradients; what is not finite is counted instead."""

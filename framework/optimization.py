@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -56,7 +56,7 @@ def adamw(
 
     betas = (beta1, beta2)
     return AdamW(
-        parameters,
+        decayed(parameters, weight_decay),
         lr=learning_rate,
         betas=betas,
         eps=epsilon,
@@ -80,7 +80,7 @@ def sgd(
         raise UserError("optimizer.nesterov = True: expected optimizer.momentum above 0 with it")
 
     return SGD(
-        parameters,
+        decayed(parameters, weight_decay),
         lr=learning_rate,
         momentum=momentum,
         nesterov=nesterov,
@@ -100,6 +100,18 @@ def rmsprop(
     from torch.optim import RMSprop
 
     return RMSprop(parameters, lr=learning_rate, alpha=alpha, eps=epsilon, momentum=momentum)
+
+
+def decayed(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters in groups: one whose class says `undecayed`, such as a class prototype, has no weight decay."""
+    groups: dict[bool, list[Tensor]] = {False: [], True: []}
+    for parameter in parameters:
+        groups[getattr(parameter, "undecayed", False)].append(parameter)
+    return [
+        {"params": members, "weight_decay": 0.0 if undecayed else weight_decay}
+        for undecayed, members in groups.items()
+        if members
+    ]
 
 
 def constant(steps: int, *, warmup: Count = 0) -> Schedule:

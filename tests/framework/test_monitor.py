@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from framework.commands import train
 from framework.config import MonitorSettings
-from framework.media import Image, Text, Video
+from framework.media import Image, Projection, Text, Video
 from framework.monitor import Monitor
 from tests.runs import records, result
 
@@ -138,6 +138,28 @@ def test_images_and_animations_are_shown_as_they_were(tmp_path):
         assert getattr(opened, "n_frames", 1) == 4
     assert read.Tensors("media/c/text_summary")[0].tensor_proto.string_val[0].decode() == "# ä"
     assert sorted(p.name for p in (tmp_path / "media").iterdir()) == ["a.png", "b.gif", "c.md"]
+
+
+def test_vectors_are_handed_to_the_projector_with_labels_and_pictures(tmp_path):
+    said = monitor(tmp_path)
+    vectors = torch.tensor([[0.0, 1.5], [2.0, -3.0], [0.25, 0.0]])
+    pictures = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    pictures[1] = 255
+    said.media(3, [Projection("who", vectors, ["Ann", "Bo", "Cy"], pictures)])
+    said.close()
+    assert "who" in (tmp_path / "projector_config.pbtxt").read_text()
+    (folder,) = {path.parent for path in tmp_path.rglob("tensors.tsv")}
+    read = [
+        [float(n) for n in line.split()]
+        for line in (folder / "tensors.tsv").read_text().splitlines()
+    ]
+    assert torch.equal(torch.tensor(read), vectors)
+    assert (folder / "metadata.tsv").read_text().split() == ["Ann", "Bo", "Cy"]
+    sprite = numpy.asarray(Pillow.open(folder / "sprite.png").convert("RGB"))
+    assert sprite[:4, 4:8].min() == 255
+    assert sprite[:4, :4].max() == 0
+    kept = (tmp_path / "media" / "who.tsv").read_text().splitlines()
+    assert kept[1] == "Bo\t2\t-3"
 
 
 def test_numbers_that_are_not_finite_crash_nothing(tmp_path, capsys):

@@ -1,0 +1,60 @@
+"""Faces brought to one pose: the similarity that carries a template's five points nearest to a face's landmarks.
+
+With points as complex numbers, p the landmarks and t the template, both less their means, the similarity z -> a z + b
+of least squares is a = sum(conj(t) p) / sum |t|^2, b = mean(p) - a mean(t)  (Umeyama 1991, in the plane).
+It is differentiable, and so is the sampling of the patch: features can be aligned inside a network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# (x, y) of the eye to the left, the right one, the nose's tip, the mouth's corners; the patch is the square -1..1.
+TEMPLATE = ((-0.26, -0.10), (0.26, -0.10), (0.0, 0.18), (-0.20, 0.42), (0.20, 0.42))
+MIRRORED = (1, 0, 2, 4, 3)  # which landmark takes whose place in a mirror
+
+
+def template(like: Tensor) -> Tensor:
+    """The template `[5, 2]`."""
+    return torch.tensor(TEMPLATE, dtype=like.dtype, device=like.device)
+
+
+def similarity(landmarks: Tensor) -> Tensor:
+    """Matrices `[M, 2, 3]` that carry points of the patch to where they are in a picture, given `[M, 5, 2]` there."""
+    points = template(landmarks)
+    middle, centre = points.mean(0), landmarks.mean(1)
+    t, p = points - middle, landmarks - centre[:, None]
+    total = t.square().sum()
+    real = (t * p).sum((1, 2)) / total
+    imaginary = (t[:, 0] * p[..., 1] - t[:, 1] * p[..., 0]).sum(1) / total
+    turn = torch.stack([real, -imaginary, imaginary, real], -1).reshape(-1, 2, 2)
+    shift = centre - turn @ middle
+    return torch.cat([turn, shift[..., None]], -1)
+
+
+def patches(
+    maps: Tensor, owner: Tensor, matrices: Tensor, side: int, extent: tuple[int, int]
+) -> Tensor:
+    """Aligned squares `[M, C, side, side]` out of pictures or feature maps `[B, C, H, W]`.
+
+    Args:
+        owner: `[M]`, which picture each face is in.
+        matrices: `[M, 2, 3]`, from `similarity`, in pixels.
+        extent: (height, width) in those pixels, of what the maps cover.
+    """
+    height, width = extent
+    scale = torch.tensor([2 / width, 2 / height], dtype=matrices.dtype, device=matrices.device)
+    theta = matrices * scale[:, None]
+    theta = torch.cat([theta[..., :2], theta[..., 2:] - 1], -1)
+    shape = [len(owner), maps.shape[1], side, side]
+    grid = functional.affine_grid(theta.float(), shape, align_corners=False)
+    cut = maps[owner].float()  # half precision knows places to a pixel only
+    return functional.grid_sample(cut, grid, padding_mode="border", align_corners=False)
+
+
+def mirrored(landmarks: Tensor, width: float) -> Tensor:
+    """Landmarks `[..., 5, 2]` of a mirrored picture: what was the left eye is the right one now."""
+    swapped = landmarks[..., list(MIRRORED), :]
+    return torch.stack([width - swapped[..., 0], swapped[..., 1]], -1)

@@ -1,0 +1,1 @@
+"""The commands of the faces plugin: a trained run used on pictures of people who agreed to it."""

@@ -1,0 +1,68 @@
+"""What the commands share: a run that knows faces, its banner, and the face in a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from framework import UserError
+from framework.commands.trained import Trained, trained
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from plugins.faces.face_task import FaceTask
+
+
+@dataclass(frozen=True)
+class Use:
+    """A loaded run, the command's words (`a.jpg b.jpg`) and its options."""
+
+    run: Trained
+    task: FaceTask
+    words: list[str]
+
+    def option(self, key: str, default: str | None = None) -> str:
+        """An option's value.
+
+        Raises:
+            UserError: it was not given and has no default.
+        """
+        value = self.run.options.get(key, default)
+        if value is None:
+            raise UserError(f"'{key}=...' is missing")
+        return value
+
+
+def use(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> Use:
+    """Load `run=RUN_FOLDER`; what has no `=` is a word.
+
+    Raises:
+        UserError: a run of another task.
+    """
+    words = [a for a in arguments if "=" not in a]
+    run = trained(verb, [a for a in arguments if "=" in a], known)
+    from plugins.faces.face_task import FaceTask
+
+    if not isinstance(run.task, FaceTask):
+        raise UserError(f"run = '{run.folder}': task {run.settings.task.name} knows no faces")
+    run.task.warn()
+    return Use(run, run.task, words)
+
+
+def face_of(task: FaceTask, file: str | Path, *, only: bool = False) -> Tensor:
+    """The embedding `[D]` of the surest face in a picture.
+
+    Raises:
+        UserError: no face, or several where there must be `only` one.
+    """
+    from plugins.faces.photographs import read_photograph
+
+    found = task.faces_in(read_photograph(Path(file)))["embeddings"]
+    if not len(found):
+        raise UserError(f"{file}: no face was found")
+    if only and len(found) > 1:
+        raise UserError(f"{file}: {len(found)} faces; expected a picture of one person alone")
+    return found[0]

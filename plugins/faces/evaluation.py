@@ -1,0 +1,218 @@
+"""How good embeddings are at telling people apart: EER, TAR at a stated FAR, ROC, ten folds of people.
+
+A pair is accepted where its cosine is at least a threshold. FAR is the share of impostor pairs (two people) that are
+accepted, TAR the share of genuine pairs (one person); the EER is where FAR = 1 - TAR. Pairs of one person are not
+independent, so intervals come from resampling PEOPLE (a person drawn twice counts twice; a pair counts as often as
+both of its people were drawn), and folds split people before pairs are made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from framework.errors import UserError
+
+BINS = 4000  # of cosines -1..1: thresholds are told apart to 0.0005
+RESAMPLED = 50_000  # impostor pairs in each bootstrap sample, at most
+FARS = (1e-1, 1e-2, 1e-3)
+
+
+@dataclass(frozen=True)
+class Roc:
+    """Shares accepted at each of the descending thresholds `[K]`."""
+
+    thresholds: Tensor
+    far: Tensor
+    tar: Tensor
+    impostors: float
+    genuines: float
+
+    def eer(self) -> float:
+        """The error at which as many impostors are accepted as genuine pairs are refused."""
+        miss = 1 - self.tar
+        place = int((self.far >= miss).int().argmax())
+        if place == 0:
+            return float((self.far[0] + miss[0]) / 2)
+        gaps = self.far - miss  # rising; zero lies between place - 1 and place
+        share = float(-gaps[place - 1] / (gaps[place] - gaps[place - 1]).clamp(min=1e-12))
+        return float(torch.lerp(self.far[place - 1], self.far[place], share))
+
+    def tar_at(self, far: float) -> float:
+        """TAR at the loosest threshold whose FAR is at most `far`.
+
+        Raises:
+            UserError: fewer impostor pairs than 1 / far: such a FAR cannot be measured.
+        """
+        self.refuse(far)
+        return float(self.tar[self.far <= far].max())
+
+    def threshold_at(self, far: float) -> float:
+        """The loosest threshold whose FAR is at most `far`; raises as `tar_at` does."""
+        self.refuse(far)
+        return float(self.thresholds[int((self.far <= far).sum()) - 1])
+
+    def refuse(self, far: float) -> None:
+        if not 0 < far < 1:
+            raise UserError(f"far = {far}: expected a share between 0 and 1")
+        if self.impostors * far < 1:
+            raise UserError(
+                f"far = {far:g} needs at least {1 / far:,.0f} impostor pairs, there are {self.impostors:,.0f}; "
+                f"the lowest that can be measured is {1 / max(self.impostors, 1):.1g}"
+            )
+
+
+def roc(genuine: Tensor, impostor: Tensor) -> Roc:
+    """The curve from histograms over `BINS` thresholds."""
+    accepted = [histogram.flip(0).cumsum(0) for histogram in (genuine, impostor)]
+    nothing = torch.zeros(1, dtype=torch.float64)
+    edges = torch.linspace(1, -1, BINS + 1, dtype=torch.float64)
+    tar, far = (torch.cat([nothing, a]) / a[-1].clamp(min=1) for a in accepted)
+    return Roc(edges, far, tar, float(accepted[1][-1]), float(accepted[0][-1]))
+
+
+def pairs_roc(cosines: Tensor, same: Tensor) -> Roc:
+    """The curve of listed pairs: cosines `[P]` and whether they are of one person `[P]`."""
+    bins = bin_of(cosines)
+    counts = [torch.bincount(bins[kind], minlength=BINS).double() for kind in (same, ~same)]
+    return roc(counts[0], counts[1])
+
+
+def bin_of(cosines: Tensor) -> Tensor:
+    return ((cosines.double() + 1) / 2 * BINS).long().clamp(0, BINS - 1)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of some embeddings, as histograms by pair of people: what resampling people needs, and no more.
+
+    Attributes:
+        genuine: `[P, BINS]`, for each person.
+        bins, first, second: `[Q]` each, the bin of each impostor pair and its two people.
+    """
+
+    genuine: Tensor
+    bins: Tensor
+    first: Tensor
+    second: Tensor
+
+    def roc(self, weights: Tensor | None = None) -> Roc:
+        """The curve with each person counted `weights[p]` times, once by default."""
+        if weights is None:
+            weights = torch.ones(len(self.genuine), dtype=torch.float64)
+        both = weights[self.first] * weights[self.second]
+        impostor = torch.bincount(self.bins, weights=both, minlength=BINS)
+        return roc(weights @ self.genuine, impostor)
+
+    def thinned(self, most: int) -> Pairs:
+        """With every k-th impostor pair, so that there are no more than `most`."""
+        every = max(1, -(-len(self.bins) // most))
+        some = slice(None, None, every)
+        return Pairs(self.genuine, self.bins[some], self.first[some], self.second[some])
+
+
+def all_pairs(embeddings: Tensor, people: Tensor) -> Pairs:
+    """Every pair of embeddings `[N, D]` (unit norm) of `people` `[N]`.
+
+    Raises:
+        UserError: fewer than two people, or nobody with two pictures.
+    """
+    _, number = people.unique(return_inverse=True)
+    count = int(number.max()) + 1 if len(number) else 0
+    upper, lower = torch.triu_indices(len(number), len(number), 1)
+    cosines = embeddings.float() @ embeddings.float().T
+    bins, same = bin_of(cosines[upper, lower]), number[upper] == number[lower]
+    if count < 2 or not same.any():
+        raise UserError(
+            f"verification needs two people and two pictures of one; got {len(number)} pictures of {count} people"
+        )
+    place = number[upper[same]] * BINS + bins[same]
+    genuine = torch.bincount(place, minlength=count * BINS).reshape(count, BINS).double()
+    return Pairs(genuine, bins[~same], number[upper[~same]], number[lower[~same]])
+
+
+def verification(embeddings: Tensor, people: Tensor, seed: int | None = None) -> dict[str, float]:
+    """EER, TAR at each FAR that can be measured, ten-fold accuracy, and how many pairs there were.
+
+    With a seed also the ends of the EER's 95 % interval over people.
+    """
+    pairs = all_pairs(embeddings, people)
+    curve = pairs.roc()
+    metrics = {"eer": curve.eer()}
+    if seed is not None:
+        metrics["eer_low"], metrics["eer_high"] = interval(pairs, Roc.eer, seed)
+    for far in FARS:
+        if curve.impostors * far >= 1:
+            metrics[f"tar_at_far_{far:g}"] = curve.tar_at(far)
+    metrics["accuracy"] = ten_fold(embeddings, people)
+    return metrics | {"impostor_pairs": curve.impostors, "genuine_pairs": curve.genuines}
+
+
+def interval(
+    pairs: Pairs,
+    measure: Callable[[Roc], float],
+    seed: int,
+    repeats: int = 200,
+    share: float = 0.95,
+) -> tuple[float, float]:
+    """The central `share` of a measure over bootstrap samples of people.
+
+    Of more than `RESAMPLED` impostor pairs some stand for all: it is the people whose number counts.
+    """
+    pairs, count = pairs.thinned(RESAMPLED), len(pairs.genuine)
+    generator = torch.Generator().manual_seed(seed)
+    values = []
+    for _ in range(repeats):
+        drawn = torch.randint(count, (count,), generator=generator)
+        weights = torch.bincount(drawn, minlength=count).double()
+        values.append(measure(pairs.roc(weights)))
+    ends = torch.tensor([(1 - share) / 2, (1 + share) / 2], dtype=torch.float64)
+    low, high = torch.quantile(torch.tensor(values, dtype=torch.float64), ends).tolist()
+    return low, high
+
+
+def people_folds(people: Tensor, folds: int, seed: int = 0) -> Tensor:
+    """The fold `[N]` of each picture: all pictures of a person are in one fold."""
+    names, number = people.unique(return_inverse=True)
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    fold_of_person = torch.empty(len(names), dtype=torch.long)
+    fold_of_person[order] = torch.arange(len(names)) % folds
+    return fold_of_person[number]
+
+
+def ten_fold(embeddings: Tensor, people: Tensor, folds: int = 10) -> float:
+    """Mean accuracy over folds of people, genuine and impostor pairs weighing alike.
+
+    The threshold for a fold is the best one on the pairs inside the other folds. With n people there are at most n / 2
+    folds, so that each holds an impostor pair.
+    """
+    folds = min(folds, len(people.unique()) // 2)
+    if folds < 2:
+        return float("nan")
+    fold = people_folds(people, folds)
+    curves = [fold_histograms(embeddings[fold == k], people[fold == k]) for k in range(folds)]
+    accuracies = []
+    for k, own in enumerate(curves):
+        others = [sum(c[i] for j, c in enumerate(curves) if j != k) for i in (0, 1)]
+        threshold = int(balanced(torch.as_tensor(others[0]), torch.as_tensor(others[1])).argmax())
+        if own[0].sum() and own[1].sum():
+            accuracies.append(float(balanced(*own)[threshold]))
+    return sum(accuracies) / len(accuracies) if accuracies else float("nan")
+
+
+def fold_histograms(embeddings: Tensor, people: Tensor) -> tuple[Tensor, Tensor]:
+    """Histograms `[BINS]` of the genuine and impostor cosines inside one fold."""
+    upper, lower = torch.triu_indices(len(people), len(people), 1)
+    bins = bin_of((embeddings.float() @ embeddings.float().T)[upper, lower])
+    same = people[upper] == people[lower]
+    genuine, impostor = (torch.bincount(bins[k], minlength=BINS).double() for k in (same, ~same))
+    return genuine, impostor
+
+
+def balanced(genuine: Tensor, impostor: Tensor) -> Tensor:
+    """The mean of TAR and 1 - FAR at each threshold."""
+    curve = roc(genuine, impostor)
+    return (curve.tar + 1 - curve.far) / 2
