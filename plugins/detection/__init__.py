@@ -10,5 +10,7 @@ plugin = Plugin(
         "nano": "plugins.detection.models.anchor_free:nano",
         "tiny": "plugins.detection.models.anchor_free:tiny",
         "small": "plugins.detection.models.anchor_free:small",
+        "set_nano": "plugins.detection.models.set_prediction:set_nano",
+        "set_tiny": "plugins.detection.models.set_prediction:set_tiny",
     },
 )

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch.nn import functional
 
-from framework import Context, Image, Program, Task
+from framework import Context, Image, Program, Task, UserError
 from framework.config import check_options
 from framework.data import batches
 from framework.plugin import registry
 from framework.randomness import generator
+from framework.trainer import load_for_use
 from plugins.detection.augmentation import Augmentation, Augmented
 from plugins.detection.data import Data, open_data, usual_objects
 from plugins.detection.drawing import annotated, beside
 from plugins.detection.metrics import precision, require_coco_evaluation
-from plugins.detection.models.detector import Detector
+from plugins.detection.models.detector import Candidates, Detector
+from plugins.detection.relaxed_precision import RelaxedPrecision, mean_average_precision
+from plugins.detection.reward import Reward, expected_reward, set_costs
 from plugins.detection.sample import Batch, Detections, Sample, Source, collate, scaled, stacked
+from plugins.detection.truth import truth_of
 
 Count = Annotated[int, Field(ge=1)]
 CLEAR = 0.3  # scores from which a detection is shown
@@ -46,6 +51,10 @@ class Detection(Task):
         freeze: list[str] = [],  # noqa: B006
         steps: Count = 1000,
         accumulate: Count = 1,
+        start: str | None = None,
+        criterion: Literal["losses", "reward", "average_precision"] = "losses",
+        reward: Reward = Reward(),  # noqa: B008
+        relaxed: RelaxedPrecision = RelaxedPrecision(),  # noqa: B008
         most: Count = 100,
         floor: Annotated[float, Field(ge=0, lt=1)] = 0.001,
     ) -> None:
@@ -60,9 +69,36 @@ class Detection(Task):
         self.augmentation, self.workers, self.multi_scale = augmentation, workers, multi_scale
         self.batch_size, self.most, self.floor = batch_size, most, floor
         self.plain_from = int(steps * accumulate * (1 - augmentation.plain_share))
+        self.criterion, self.reward, self.relaxed = criterion, reward, relaxed
+        self.start = start
+        if start is not None:
+            self.begin_with(Path(start))
+        if criterion != "losses":
+            self.model.hold_statistics()
+
+    def begin_with(self, run: Path) -> None:
+        """Take the parameters of an earlier run's best checkpoint.
+
+        Raises:
+            UserError: there is no such run, or its model is another one.
+        """
+        if not (run / "checkpoints").is_dir():
+            raise UserError(
+                f"task.start = '{run}': expected the folder of a detection run (null: random weights)"
+            )
+        load_for_use(self, run, "best")
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
-        """Varied training images; batch number k is the same wherever a run begins."""
+        """Varied training images; batch number k is the same wherever a run begins.
+
+        Raises:
+            UserError: a criterion that cannot teach a model from random weights.
+        """
+        if start == 0 and self.start is None and self.criterion != "losses":
+            raise UserError(
+                f"task.criterion = '{self.criterion}' tunes a trained model: "
+                "task.start=RUN_FOLDER of `diffobj train experiment=detection`"
+            )
         number = start
         for made in self.loaded(seed, start):
             yield self.rescaled(made, seed, number)
@@ -102,16 +138,38 @@ class Detection(Task):
         return Batch(images.round().to(torch.uint8), boxes, batch.labels, batch.owner)
 
     def objective(self, context: Context, batch: Batch) -> None:
-        """The model's own losses, image by image."""
-        for name, loss in self.model.losses(batch).items():
-            context.cost(loss, name)
+        """The model's own losses, image by image; or the reward of sets of boxes; or a relaxed average precision."""
+        if self.criterion == "losses":
+            for name, loss in self.model.losses(batch).items():
+                context.cost(loss, name)
+            return
+        truth = truth_of(batch)
+        if self.criterion == "reward":
+            found = self.model.candidates(batch.images, self.reward.candidates)
+            set_costs(context, found, truth, self.reward)
+            return
+        found = self.model.candidates(batch.images, self.relaxed.candidates)
+        context.cost(1 - mean_average_precision(found, truth, self.relaxed), "precision")
 
     def evaluate(self, seed: int) -> dict[str, float]:
         """COCO's numbers on held-out images, and the precision of each class."""
         truths, found = self.judged()
         judged = precision(truths, found, self.categories)
         classes = {f"AP/{name}": both[0] for name, both in judged.classes.items()}
-        return judged.numbers | classes
+        tuned = self.rewards(truths, seed) if self.start is not None else {}
+        return judged.numbers | classes | tuned
+
+    def rewards(self, samples: list[Sample], seed: int) -> dict[str, float]:
+        """The mean reward of sets drawn for each image, and of the boxes above 1/2, on images at the model's size."""
+        draws = torch.Generator().manual_seed(seed)
+        parts = []
+        for first in range(0, len(samples), self.batch_size):
+            batch = self.together(samples[first : first + self.batch_size])
+            found = self.model.candidates(batch.images.to(self.device), self.reward.candidates)
+            on_cpu = Candidates(*(tensor.cpu() for tensor in found))
+            parts.append(expected_reward(on_cpu, truth_of(batch), self.reward, draws))
+        drawn, clear = torch.cat(parts, 1).mean(1).tolist()
+        return {"reward": drawn, "reward_of_clear": clear}
 
     def judged(self) -> tuple[list[Sample], list[Detections]]:
         """The held-out images and what the model finds in them, in the originals' pixels."""
