@@ -475,8 +475,8 @@ def load_for_use(task: Task, folder: Path, which: str) -> int:
             f"{folder}: it was stopped before it had a best checkpoint; take checkpoint=last"
         )
     state = checkpoint.load_newest(folder / "checkpoints", print, kind=kind)
+    task.load_state_dict(state["task"])  # first: a task may take its model's shape from it
     load_model(task, state["model"])
-    task.load_state_dict(state["task"])
     if state["average"] is not None:
         with torch.no_grad():
             for name, value in state["average"].items():

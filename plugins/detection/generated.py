@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy
 import torch
@@ -27,7 +27,6 @@ VISIBLE = 0.6
 FINER = 4  # times the resolution at which outlines are drawn
 CONTRAST = 90.0  # least difference of an object's colour to its ground, summed over the channels
 
-Split = Literal["train", "validation", "test"]
 Pixels = NDArray[numpy.float32]
 Mask = NDArray[numpy.float32]
 
@@ -37,7 +36,7 @@ class Generated:
 
     categories = SHAPES
 
-    def __init__(self, split: Split, count: int, side: int) -> None:
+    def __init__(self, split: str, count: int, side: int) -> None:
         self.split, self.count, self.side = split, count, side
         self.made: dict[int, Sample] = {}
 

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 from torch.nn import functional
 
-from framework import Context, Image, Program, Task, UserError
+from framework import Context, Estimator, Image, Program, Task, Text
 from framework.config import check_options
 from framework.data import batches
+from framework.media import Media
 from framework.plugin import registry
 from framework.randomness import generator
-from framework.trainer import load_for_use
+from plugins.detection import plot, prediction
+from plugins.detection.analysis import Analysis, analyse
 from plugins.detection.augmentation import Augmentation, Augmented
-from plugins.detection.data import Data, open_data, usual_objects
+from plugins.detection.data import Data, Splits, image_size, open_data, usual_objects
 from plugins.detection.drawing import annotated, beside
-from plugins.detection.metrics import precision, require_coco_evaluation
-from plugins.detection.models.detector import Candidates, Detector
-from plugins.detection.relaxed_precision import RelaxedPrecision, mean_average_precision
-from plugins.detection.reward import Reward, expected_reward, set_costs
-from plugins.detection.sample import Batch, Detections, Sample, Source, collate, scaled, stacked
-from plugins.detection.truth import truth_of
+from plugins.detection.metrics import Precision, precision, require_coco_evaluation
+from plugins.detection.models.detector import Detector
+from plugins.detection.preparation import resized
+from plugins.detection.relaxed_precision import RelaxedPrecision
+from plugins.detection.reward import Reward
+from plugins.detection.sample import Batch, Detections, Sample, collate, scaled, stacked
+from plugins.detection.tuning import Criterion, begin_with, charge, refuse_random_weights, rewards
 
 Count = Annotated[int, Field(ge=1)]
-CLEAR = 0.3  # scores from which a detection is shown
+Score = Annotated[float, Field(ge=0, lt=1)]
+SHOWN = 6  # images of each kind
 
 
 class Detection(Task):
@@ -52,53 +59,76 @@ class Detection(Task):
         steps: Count = 1000,
         accumulate: Count = 1,
         start: str | None = None,
-        criterion: Literal["losses", "reward", "average_precision"] = "losses",
+        criterion: Criterion = "losses",
         reward: Reward = Reward(),  # noqa: B008
         relaxed: RelaxedPrecision = RelaxedPrecision(),  # noqa: B008
         most: Count = 100,
-        floor: Annotated[float, Field(ge=0, lt=1)] = 0.001,
+        floor: Score = 0.001,
+        clear: Score = 0.3,
     ) -> None:
         require_coco_evaluation()
-        self.splits = open_data(data)
-        self.categories = list(self.splits.train.categories)
-        factory = registry().component("models", model).load()
-        options = check_options(factory, model_options, "task.model_options")
-        self.model = factory(len(self.categories), **options)
-        self.model.usual_objects = usual_objects(self.splits.train)
+        self.data = data
+        self.size = image_size(data)
+        self.factory = registry().component("models", model).load()
+        self.options = check_options(self.factory, model_options, "task.model_options")
+        self.categories = (
+            list(self.splits.train.categories) if self.has_data else list(data.categories)
+        )
+        self.model = self.make_model()
+        if self.has_data:
+            self.model.usual_objects = usual_objects(self.splits.train)
         self.model.freeze(freeze)
         self.augmentation, self.workers, self.multi_scale = augmentation, workers, multi_scale
-        self.batch_size, self.most, self.floor = batch_size, most, floor
+        self.batch_size, self.most, self.floor, self.clear = batch_size, most, floor, clear
         self.plain_from = int(steps * accumulate * (1 - augmentation.plain_share))
-        self.criterion, self.reward, self.relaxed = criterion, reward, relaxed
-        self.start = start
+        self.start, self.criterion, self.reward, self.relaxed = start, criterion, reward, relaxed
         if start is not None:
-            self.begin_with(Path(start))
+            begin_with(self, Path(start))
         if criterion != "losses":
             self.model.hold_statistics()
 
-    def begin_with(self, run: Path) -> None:
-        """Take the parameters of an earlier run's best checkpoint.
+    @property
+    def has_data(self) -> bool:
+        """Whether the images are here; a trained model is used also where they are not."""
+        return self.data.root is None or Path(self.data.root).expanduser().is_dir()
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The images.
 
         Raises:
-            UserError: there is no such run, or its model is another one.
+            UserError: they cannot be read.
         """
-        if not (run / "checkpoints").is_dir():
-            raise UserError(
-                f"task.start = '{run}': expected the folder of a detection run (null: random weights)"
-            )
-        load_for_use(self, run, "best")
+        return open_data(self.data, self.__dict__.get("categories", ()))
+
+    def make_model(self) -> Detector:
+        model: Detector = self.factory(max(1, len(self.categories)), **self.options)
+        return model
+
+    def program(self, estimator: Estimator) -> Program:
+        """The losses; asked for when a training begins, which needs the images."""
+        assert self.splits
+        return super().program(estimator)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The names of the labels: a checkpoint says what its numbers mean."""
+        return {"categories": list(self.categories)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the checkpoint's labels; where there were others, the images are read anew with these."""
+        if state["categories"] == self.categories:
+            return
+        if len(state["categories"]) != self.model.classes:
+            self.categories = list(state["categories"])
+            self.model = self.make_model().to(self.device)
+            del self.__dict__["parameters"]
+        self.categories = list(state["categories"])
+        self.__dict__.pop("splits", None)
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
-        """Varied training images; batch number k is the same wherever a run begins.
-
-        Raises:
-            UserError: a criterion that cannot teach a model from random weights.
-        """
-        if start == 0 and self.start is None and self.criterion != "losses":
-            raise UserError(
-                f"task.criterion = '{self.criterion}' tunes a trained model: "
-                "task.start=RUN_FOLDER of `diffobj train experiment=detection`"
-            )
+        """Varied training images; batch number k is the same wherever a run begins."""
+        if start == 0 and self.start is None:
+            refuse_random_weights(self.criterion)
         number = start
         for made in self.loaded(seed, start):
             yield self.rescaled(made, seed, number)
@@ -115,7 +145,7 @@ class Detection(Task):
         yield from self.stream(seed, max(start, plain_from), plain=True)
 
     def stream(self, seed: int, start: int, *, plain: bool) -> Iterator[Batch]:
-        source = Augmented(self.splits.train, self.augmentation, self.splits.size, plain=plain)
+        source = Augmented(self.splits.train, self.augmentation, self.size, plain=plain)
         size = min(self.batch_size, len(source))
         return batches(source, size, seed, start, workers=self.workers, collate=self.together)
 
@@ -138,38 +168,18 @@ class Detection(Task):
         return Batch(images.round().to(torch.uint8), boxes, batch.labels, batch.owner)
 
     def objective(self, context: Context, batch: Batch) -> None:
-        """The model's own losses, image by image; or the reward of sets of boxes; or a relaxed average precision."""
-        if self.criterion == "losses":
-            for name, loss in self.model.losses(batch).items():
-                context.cost(loss, name)
-            return
-        truth = truth_of(batch)
-        if self.criterion == "reward":
-            found = self.model.candidates(batch.images, self.reward.candidates)
-            set_costs(context, found, truth, self.reward)
-            return
-        found = self.model.candidates(batch.images, self.relaxed.candidates)
-        context.cost(1 - mean_average_precision(found, truth, self.relaxed), "precision")
+        """What `criterion` says; by default the model's own losses, image by image."""
+        charge(context, self.model, batch, self.criterion, self.reward, self.relaxed)
 
     def evaluate(self, seed: int) -> dict[str, float]:
-        """COCO's numbers on held-out images, and the precision of each class."""
+        """COCO's numbers on held-out images, the precision of each class, and the kinds of errors."""
         truths, found = self.judged()
         judged = precision(truths, found, self.categories)
-        classes = {f"AP/{name}": both[0] for name, both in judged.classes.items()}
-        tuned = self.rewards(truths, seed) if self.start is not None else {}
-        return judged.numbers | classes | tuned
-
-    def rewards(self, samples: list[Sample], seed: int) -> dict[str, float]:
-        """The mean reward of sets drawn for each image, and of the boxes above 1/2, on images at the model's size."""
-        draws = torch.Generator().manual_seed(seed)
-        parts = []
-        for first in range(0, len(samples), self.batch_size):
-            batch = self.together(samples[first : first + self.batch_size])
-            found = self.model.candidates(batch.images.to(self.device), self.reward.candidates)
-            on_cpu = Candidates(*(tensor.cpu() for tensor in found))
-            parts.append(expected_reward(on_cpu, truth_of(batch), self.reward, draws))
-        drawn, clear = torch.cat(parts, 1).mean(1).tolist()
-        return {"reward": drawn, "reward_of_clear": clear}
+        analysis = analyse(truths, found, len(self.categories), self.clear)
+        tuned: dict[str, float] = {}
+        if self.start is not None:
+            tuned = rewards(self.model, truths, self.reward, self.batch_size, seed)
+        return judged.numbers | numbers(judged, analysis) | tuned
 
     def judged(self) -> tuple[list[Sample], list[Detections]]:
         """The held-out images and what the model finds in them, in the originals' pixels."""
@@ -177,7 +187,7 @@ class Detection(Task):
         truths = [source.sample(i) for i in range(len(source))]
         return truths, list(self.find(truths))
 
-    def find(self, samples: list[Sample]) -> Iterator[Detections]:
+    def find(self, samples: Sequence[Sample]) -> Iterator[Detections]:
         """What the model finds in samples, in the originals' pixels."""
         for first in range(0, len(samples), self.batch_size):
             part = samples[first : first + self.batch_size]
@@ -188,14 +198,71 @@ class Detection(Task):
                 on_cpu = Detections(*(tensor.cpu() for tensor in found))
                 yield on_cpu.scaled(sample.scale, sample.size)
 
-    def show(self, seed: int) -> Iterator[Image]:
-        """Some held-out images: the truth on the left, what was found on the right."""
-        source: Source = self.splits.test
-        samples = [source.sample(i) for i in range(min(6, len(source)))]
-        for number, (sample, found) in enumerate(zip(samples, self.find(samples), strict=True)):
-            height, width = sample.image.shape[-2:]
-            back = (1 / sample.scale[0], 1 / sample.scale[1])
-            clear = found.above(CLEAR).scaled(back, (height, width))
-            true = annotated(sample.image, sample.boxes, sample.labels, self.categories)
-            seen = annotated(sample.image, clear.boxes, clear.labels, self.categories, clear.scores)
-            yield Image(f"detections/{number:02d}", beside(true, seen))
+    def find_clear(self, images: Sequence[Tensor]) -> list[Detections]:
+        """What is clear to see in images `[3, H, W]` of any size, in their own pixels."""
+        bare = [bare_sample(image, self.size) for image in images]
+        return [found.above(self.clear) for found in self.find(bare)]
+
+    def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
+        """Pictures with boxes, `detections.json` in COCO's form and `detections.csv`."""
+        return prediction.predict(source, self.find_clear, self.categories)
+
+    def show(self, seed: int) -> Iterator[Media]:
+        """The first and the worst test images with their boxes, and the figures of the evaluation."""
+        self.stage = "test"
+        truths, found = self.judged()
+        judged = precision(truths, found, self.categories)
+        analysis = analyse(truths, found, len(self.categories), self.clear)
+        for number in range(min(SHOWN, len(truths))):
+            yield self.pair(f"detections/{number}", truths[number], found[number])
+        for place, number in enumerate(analysis.worst(SHOWN)):
+            yield self.pair(f"worst/{place}", truths[number], found[number])
+        yield Image.from_figure("precision", plot.precision_over_recall(judged, self.categories))
+        yield Image.from_figure("confusion", plot.confusion(analysis, self.categories))
+        yield Image.from_figure("errors", plot.errors(analysis))
+        yield Text(
+            "evaluation", json.dumps(whole(judged, analysis, truths, self.categories)), ".json"
+        )
+
+    def pair(self, name: str, sample: Sample, found: Detections) -> Image:
+        """The truth on the left, what was found on the right."""
+        height, width = sample.image.shape[-2:]
+        back = (1 / sample.scale[0], 1 / sample.scale[1])
+        clear = found.above(self.clear).scaled(back, (height, width))
+        true = annotated(sample.image, sample.boxes, sample.labels, self.categories)
+        seen = annotated(sample.image, clear.boxes, clear.labels, self.categories, clear.scores)
+        return Image(name, beside(true, seen))
+
+
+def bare_sample(image: Tensor, size: int) -> Sample:
+    """An image of which nothing is known, as a sample whose longer side is `size`."""
+    none = torch.zeros(0)
+    height, width = image.shape[-2:]
+    bare = Sample(image, none.view(0, 4), none.long(), none.bool(), none, 0, (height, width))
+    return resized(bare, size)
+
+
+def numbers(judged: Precision, analysis: Analysis) -> dict[str, float]:
+    """The numbers beside COCO's: of each class, and errors for each object that there was to find."""
+    classes = {f"AP/{name}": both[0] for name, both in judged.classes.items()}
+    objects = max(1, analysis.objects)
+    errors = {f"errors/{kind}": count / objects for kind, count in analysis.errors.items()}
+    return classes | errors | {"precision": analysis.precision, "recall": analysis.recall}
+
+
+def whole(
+    judged: Precision, analysis: Analysis, truths: Sequence[Sample], categories: Sequence[str]
+) -> dict[str, Any]:
+    """All that the evaluation found, as plain data."""
+    curves = {
+        name: [round(float(p), 4) for p in judged.curves[0, :, label]]
+        for label, name in enumerate(categories)
+    }
+    return {
+        "numbers": judged.numbers,
+        "classes": {n: {"AP": ap, "AP50": ap50} for n, (ap, ap50) in judged.classes.items()},
+        "precision at recall 0, .01, ..., 1 and IoU .50": curves,
+        "errors": analysis.errors | {"right": analysis.right, "objects": analysis.objects},
+        "confusion (rows: truth; last: nothing)": analysis.confusion.tolist(),
+        "worst images": [truths[i].image_id for i in analysis.worst(50)],
+    }

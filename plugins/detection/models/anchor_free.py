@@ -231,7 +231,7 @@ def tiny(classes: int, *, agreement: Agreement = "giou", box_weight: Weight = 5.
 
 
 def small(classes: int, *, agreement: Agreement = "giou", box_weight: Weight = 5.0) -> AnchorFree:
-    """10 M parameters, maps of stride 8, 16 and 32."""
+    """8.9 M parameters, maps of stride 8, 16 and 32."""
     widths, blocks = (32, 64, 128, 256, 384), (1, 2, 3, 3, 1)
     return AnchorFree(
         classes, widths, blocks, 3, 160, 192, agreement=agreement, box_weight=box_weight

@@ -74,12 +74,16 @@ def gradients(estimator, how, times):
     parameters = {"logits": logits, "shift": shift}
     found = []
     for _ in range(times):
-        logits.grad = shift.grad = None
         made.backward(program(parameters), parameters, Given(how))
-        assert logits.grad is not None
-        assert shift.grad is not None
-        found.append(torch.cat([logits.grad, shift.grad.reshape(1)]))
+        found.append(torch.cat([gradient_of(logits), gradient_of(shift).reshape(1)]))
     return torch.stack(found)
+
+
+def gradient_of(value: torch.Tensor) -> torch.Tensor:
+    """The gradient that was left there, taken away."""
+    assert value.grad is not None
+    gradient, value.grad = value.grad, None
+    return gradient
 
 
 def test_leave_one_out_finds_the_gradient_of_the_expected_reward():

@@ -1,0 +1,82 @@
+"""A trained detector tuned further: where it begins, what is minimised, and what is measured beside COCO's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from framework import Context, Task, UserError
+from framework.trainer import load_for_use
+from plugins.detection.models.detector import Candidates, Detector
+from plugins.detection.relaxed_precision import RelaxedPrecision, mean_average_precision
+from plugins.detection.reward import Reward, expected_reward, set_costs
+from plugins.detection.sample import Batch, Sample, collate
+from plugins.detection.truth import truth_of
+
+Criterion = Literal["losses", "reward", "average_precision"]
+
+
+def begin_with(task: Task, run: Path) -> None:
+    """Take the parameters of an earlier run's best checkpoint.
+
+    Raises:
+        UserError: there is no such run, or its model is another one.
+    """
+    if not (run / "checkpoints").is_dir():
+        raise UserError(
+            f"task.start = '{run}': expected the folder of a detection run (null: random weights)"
+        )
+    load_for_use(task, run, "best")
+
+
+def refuse_random_weights(criterion: Criterion) -> None:
+    """For a training that begins with random weights.
+
+    Raises:
+        UserError: the criterion has no slope there: hardly a box is drawn, none of them right.
+    """
+    if criterion != "losses":
+        raise UserError(
+            f"task.criterion = '{criterion}' tunes a trained model: "
+            "task.start=RUN_FOLDER of `diffobj train experiment=detection`"
+        )
+
+
+def charge(
+    context: Context,
+    model: Detector,
+    batch: Batch,
+    criterion: Criterion,
+    reward: Reward,
+    relaxed: RelaxedPrecision,
+) -> None:
+    """Charge the model's own losses, image by image; or minus the reward of drawn boxes; or 1 - relaxed precision."""
+    if criterion == "losses":
+        for name, loss in model.losses(batch).items():
+            context.cost(loss, name)
+    elif criterion == "reward":
+        candidates = model.candidates(batch.images, reward.candidates)
+        set_costs(context, candidates, truth_of(batch), reward)
+    else:
+        candidates = model.candidates(batch.images, relaxed.candidates)
+        precision = mean_average_precision(candidates, truth_of(batch), relaxed)
+        context.cost(1 - precision, "precision")
+
+
+def rewards(
+    model: Detector, samples: Sequence[Sample], how: Reward, batch_size: int, seed: int
+) -> dict[str, float]:
+    """The mean reward of sets drawn for each image, and of its boxes with a score above 1/2."""
+    draws = torch.Generator().manual_seed(seed)
+    device = next(model.parameters()).device
+    parts = []
+    for first in range(0, len(samples), batch_size):
+        batch = collate(samples[first : first + batch_size], model.multiple)
+        found = model.candidates(batch.images.to(device), how.candidates)
+        on_cpu = Candidates(*(tensor.cpu() for tensor in found))
+        parts.append(expected_reward(on_cpu, truth_of(batch), how, draws))
+    drawn, clear = torch.cat(parts, 1).mean(1).tolist()
+    return {"reward": drawn, "reward_of_clear": clear}
