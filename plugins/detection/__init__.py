@@ -12,5 +12,10 @@ plugin = Plugin(
         "small": "plugins.detection.models.anchor_free:small",
         "set_nano": "plugins.detection.models.set_prediction:set_nano",
         "set_tiny": "plugins.detection.models.set_prediction:set_tiny",
+        "fcos": "plugins.detection.models.zoo:fcos",
+        "retinanet": "plugins.detection.models.zoo:retinanet",
+        "faster_rcnn": "plugins.detection.models.zoo:faster_rcnn",
+        "faster_rcnn_mobile": "plugins.detection.models.zoo:faster_rcnn_mobile",
+        "ssdlite": "plugins.detection.models.zoo:ssdlite",
     },
 )
