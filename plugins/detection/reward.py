@@ -2,16 +2,20 @@
 
 A candidate k with score p_k and box b_k (sides w, h) is kept by chance and drawn a little beside where it is:
 
-    keep_k ~ Bernoulli(p_k),    box_k ~ Normal(b_k, spread * (w, h, w, h))
+    keep_k ~ Bernoulli(s(sharpness * (logit p_k - logit threshold))),    box_k ~ Normal(b_k, spread * (w, h, w, h))
     reward = sum of the IoU of matched boxes  -  penalty * number of boxes that match nothing
 
-and the cost is minus the reward. Nothing is differentiated but the log-probabilities, so that any reward would do;
+where s is the sigmoid: a soft version of the set that a user sees, the boxes with a score above the threshold. The score
+of a heatmap is no probability; were it taken for one, the many weak peaks of an image would drown the few right ones.
+
+The cost is minus the reward. Nothing is differentiated but the log-probabilities, so that any reward would do;
 `estimator=rloo` compares each image's sets with one another. A model is first taught by ordinary losses and then tuned
 on the reward (Pinto et al. 2023). With spread = 0 boxes are not drawn and follow the slope of the IoU.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
@@ -32,15 +36,24 @@ class Reward(Section):
 
     Args:
         candidates: how many boxes of each image may be kept.
+        threshold: the score of even odds. sharpness: how fast odds grow with the score; 1: as the score's own.
         penalty: what a box costs that matches nothing.
         least: the IoU with an object of its class from which a box matches.
         spread: of the drawn boxes around the candidates, as a share of their sides.
     """
 
     candidates: Annotated[int, Field(ge=1)] = 30
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    sharpness: Annotated[float, Field(gt=0)] = 3.0
     penalty: Annotated[float, Field(ge=0)] = 0.5
     least: Annotated[float, Field(gt=0, le=1)] = 0.5
     spread: Annotated[float, Field(ge=0, lt=1)] = 0.02
+
+
+def odds(scores: Tensor, how: Reward) -> Tensor:
+    """The logits of being kept, of scores from 0 to 1."""
+    even = math.log(how.threshold / (1 - how.threshold))
+    return how.sharpness * (scores.clamp(SURE, 1 - SURE).logit() - even)
 
 
 def worth(kept: Tensor, found: Tensor, penalty: float) -> Tensor:
@@ -52,8 +65,7 @@ def worth(kept: Tensor, found: Tensor, penalty: float) -> Tensor:
 def set_costs(context: Context, candidates: Candidates, truth: Truth, how: Reward) -> Tensor:
     """Draw sets of boxes and charge minus their rewards; returns the rewards `[n, B]`."""
     boxes, scores, labels = candidates
-    chance = scores.clamp(SURE, 1 - SURE)
-    likely = Bernoulli(probs=chance, validate_args=False)  # a relaxed draw lies between 0 and 1
+    likely = Bernoulli(logits=odds(scores, how), validate_args=False)  # relaxed, it may be 1/2
     kept = context.sample("keep", likely, per_sample=False)
     if how.spread:
         sides = (boxes[..., 2:] - boxes[..., :2]).detach().clamp(min=1.0)
@@ -70,14 +82,15 @@ def set_costs(context: Context, candidates: Candidates, truth: Truth, how: Rewar
 def expected_reward(
     candidates: Candidates, truth: Truth, how: Reward, draws: torch.Generator, samples: int = 16
 ) -> Tensor:
-    """For each image the mean reward of drawn sets, and the reward of the boxes with a score above 1/2: `[2, B]`."""
+    """For each image the mean reward of drawn sets, and that of the boxes above the threshold: `[2, B]`."""
     boxes, scores, labels = candidates
     shape = (samples, *scores.shape)
-    kept = (torch.rand(shape, generator=draws) < scores).to(scores.dtype)
+    chance = odds(scores, how).sigmoid()
+    kept = (torch.rand(shape, generator=draws) < chance).to(scores.dtype)
     sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0)
     noise = torch.randn((*shape, 4), generator=draws)
     drawn = boxes + how.spread * torch.cat([sides, sides], -1) * noise
     found = matched(kept, agreement(drawn, labels, truth), how.least)
-    clear = (scores > 0.5).to(scores.dtype)
+    clear = (scores > how.threshold).to(scores.dtype)
     plain = matched(clear, agreement(boxes, labels, truth), how.least)
     return torch.stack([worth(kept, found, how.penalty).mean(0), worth(clear, plain, how.penalty)])

@@ -69,7 +69,7 @@ def charge(
 def rewards(
     model: Detector, samples: Sequence[Sample], how: Reward, batch_size: int, seed: int
 ) -> dict[str, float]:
-    """The mean reward of sets drawn for each image, and of its boxes with a score above 1/2."""
+    """The mean reward of sets drawn for each image, and of its boxes above the threshold."""
     draws = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
     parts = []

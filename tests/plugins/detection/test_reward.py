@@ -1,6 +1,7 @@
 """Rewards of drawn sets: their value by hand, their expectation, and their gradient by enumeration."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -8,13 +9,13 @@ import torch
 from framework.gradients.estimate import make_estimator
 from framework.program import Program
 from plugins.detection.models.detector import Candidates
-from plugins.detection.reward import Reward, expected_reward, set_costs, worth
+from plugins.detection.reward import Reward, expected_reward, odds, set_costs, worth
 from plugins.detection.truth import Truth, agreement, matched
 
 BOXES = torch.tensor([[[0.0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 42], [50, 50, 60, 60]]])
 LABELS = torch.tensor([[0, 0, 1, 1]])
 TRUTH = Truth(torch.tensor([[[0.0, 0, 10, 10], [30, 30, 40, 40]]]), torch.tensor([[0, 1]]))
-HOW = Reward(candidates=4, penalty=0.3, spread=0.0)
+HOW = Reward(candidates=4, threshold=0.5, sharpness=1.0, penalty=0.3, spread=0.0)
 
 
 def exact_reward(scores, penalty=0.3, shift=0.0):
@@ -35,6 +36,17 @@ def test_a_set_is_worth_its_matches_less_its_false_positives():
     rewards = worth(kept, found, 0.3)
     expected = [1 + 10 / 12 - 2 * 0.3, 9 / 11, 0.0]
     assert rewards.tolist() == pytest.approx(expected)
+
+
+def test_odds_are_even_at_the_threshold_and_grow_with_the_score():
+    how = Reward(threshold=0.3, sharpness=2.0)
+    scores = torch.tensor([0.3, 0.5, 1.0, 0.0])
+    found = odds(scores, how)
+    assert found[0].item() == pytest.approx(0, abs=1e-6)
+    assert found[1].item() == pytest.approx(-2 * math.log(0.3 / 0.7))
+    assert found.isfinite().all()
+    plain = Reward(threshold=0.5, sharpness=1.0)
+    assert odds(scores[:2], plain).sigmoid().tolist() == pytest.approx([0.3, 0.5])
 
 
 def test_the_expected_reward_is_that_of_all_sets():
@@ -100,7 +112,9 @@ def test_leave_one_out_finds_the_gradient_of_the_expected_reward():
 def test_drawn_boxes_are_pulled_where_the_reward_is():
     """All boxes are shifted by 0.4: back is better, with drawn boxes and by the slope of the IoU alike."""
     torch.manual_seed(0)
-    drawn = gradients("rloo", Reward(candidates=4, penalty=0.3, spread=0.05), 600)[:, 4]
+    drawn = gradients(
+        "rloo", Reward(candidates=4, threshold=0.5, sharpness=1.0, penalty=0.3, spread=0.05), 600
+    )[:, 4]
     slope = gradients("rloo", HOW, 100)[:, 4]
     assert slope.mean() > 0.01
     assert drawn.mean() / (drawn.std() / len(drawn) ** 0.5) > 4
