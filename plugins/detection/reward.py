@@ -5,8 +5,8 @@ A candidate k with score p_k and box b_k (sides w, h) is kept by chance and draw
     keep_k ~ Bernoulli(s(sharpness * (logit p_k - logit threshold))),    box_k ~ Normal(b_k, spread * (w, h, w, h))
     reward = sum of the IoU of matched boxes  -  penalty * number of boxes that match nothing
 
-where s is the sigmoid: a soft version of the set that a user sees, the boxes with a score above the threshold. The score
-of a heatmap is no probability; were it taken for one, the many weak peaks of an image would drown the few right ones.
+where s is the sigmoid: a soft version of the set that a user sees, the boxes with a score above the threshold. A
+heatmap's score is no probability: were it taken for one, the many weak peaks of an image would drown the right ones.
 
 The cost is minus the reward. Nothing is differentiated but the log-probabilities, so that any reward would do;
 `estimator=rloo` compares each image's sets with one another. A model is first taught by ordinary losses and then tuned
