@@ -16,6 +16,7 @@ on the reward (Pinto et al. 2023). With spread = 0 boxes are not drawn and follo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -43,7 +44,7 @@ class Reward(Section):
     """
 
     candidates: Annotated[int, Field(ge=1)] = 30
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     sharpness: Annotated[float, Field(gt=0)] = 3.0
     penalty: Annotated[float, Field(ge=0)] = 0.5
     least: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -82,7 +83,7 @@ def set_costs(context: Context, candidates: Candidates, truth: Truth, how: Rewar
 def expected_reward(
     candidates: Candidates, truth: Truth, how: Reward, draws: torch.Generator, samples: int = 16
 ) -> Tensor:
-    """For each image the mean reward of drawn sets, and that of the boxes above the threshold: `[2, B]`."""
+    """The mean reward `[B]` of sets drawn for each image, nothing charged."""
     boxes, scores, labels = candidates
     shape = (samples, *scores.shape)
     chance = odds(scores, how).sigmoid()
@@ -91,6 +92,15 @@ def expected_reward(
     noise = torch.randn((*shape, 4), generator=draws)
     drawn = boxes + how.spread * torch.cat([sides, sides], -1) * noise
     found = matched(kept, agreement(drawn, labels, truth), how.least)
-    clear = (scores > how.threshold).to(scores.dtype)
-    plain = matched(clear, agreement(boxes, labels, truth), how.least)
-    return torch.stack([worth(kept, found, how.penalty).mean(0), worth(clear, plain, how.penalty)])
+    return worth(kept, found, how.penalty).mean(0)
+
+
+def reward_above(
+    candidates: Candidates, truth: Truth, how: Reward, thresholds: Sequence[float]
+) -> Tensor:
+    """The reward `[T, B]` of the boxes with a score above each threshold, nothing drawn."""
+    boxes, scores, labels = candidates
+    limits = torch.tensor(thresholds, device=scores.device).view(-1, 1, 1)
+    kept = (scores > limits).to(scores.dtype)
+    found = matched(kept, agreement(boxes, labels, truth), how.least)
+    return worth(kept, found, how.penalty)

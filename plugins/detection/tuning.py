@@ -12,11 +12,12 @@ from framework import Context, Task, UserError
 from framework.trainer import load_for_use
 from plugins.detection.models.detector import Candidates, Detector
 from plugins.detection.relaxed_precision import RelaxedPrecision, mean_average_precision
-from plugins.detection.reward import Reward, expected_reward, set_costs
+from plugins.detection.reward import Reward, expected_reward, reward_above, set_costs
 from plugins.detection.sample import Batch, Sample, collate
 from plugins.detection.truth import truth_of
 
 Criterion = Literal["losses", "reward", "average_precision"]
+THRESHOLDS = [0.05 * step for step in range(1, 20)]
 
 
 def begin_with(task: Task, run: Path) -> None:
@@ -69,14 +70,23 @@ def charge(
 def rewards(
     model: Detector, samples: Sequence[Sample], how: Reward, batch_size: int, seed: int
 ) -> dict[str, float]:
-    """The mean reward of sets drawn for each image, and of its boxes above the threshold."""
+    """The mean reward of an image's drawn sets; of its boxes above the threshold; and above the best of 19 thresholds.
+
+    The last one does not profit from scores that were merely made larger or smaller.
+    """
     draws = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
-    parts = []
+    drawn, above = [], []
     for first in range(0, len(samples), batch_size):
         batch = collate(samples[first : first + batch_size], model.multiple)
         found = model.candidates(batch.images.to(device), how.candidates)
         on_cpu = Candidates(*(tensor.cpu() for tensor in found))
-        parts.append(expected_reward(on_cpu, truth_of(batch), how, draws))
-    drawn, clear = torch.cat(parts, 1).mean(1).tolist()
-    return {"reward": drawn, "reward_of_clear": clear}
+        truth = truth_of(batch)
+        drawn.append(expected_reward(on_cpu, truth, how, draws))
+        above.append(reward_above(on_cpu, truth, how, [how.threshold, *THRESHOLDS]))
+    clear, *others = torch.cat(above, 1).mean(1).tolist()
+    return {
+        "reward": float(torch.cat(drawn).mean()),
+        "reward_above_threshold": clear,
+        "reward_at_best": max(others),
+    }

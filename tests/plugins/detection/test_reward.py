@@ -9,7 +9,14 @@ import torch
 from framework.gradients.estimate import make_estimator
 from framework.program import Program
 from plugins.detection.models.detector import Candidates
-from plugins.detection.reward import Reward, expected_reward, odds, set_costs, worth
+from plugins.detection.reward import (
+    Reward,
+    expected_reward,
+    odds,
+    reward_above,
+    set_costs,
+    worth,
+)
 from plugins.detection.truth import Truth, agreement, matched
 
 BOXES = torch.tensor([[[0.0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 42], [50, 50, 60, 60]]])
@@ -52,9 +59,15 @@ def test_odds_are_even_at_the_threshold_and_grow_with_the_score():
 def test_the_expected_reward_is_that_of_all_sets():
     scores = torch.tensor([[0.9, 0.5, 0.7, 0.2]])
     draws = torch.Generator().manual_seed(0)
-    drawn, clear = expected_reward(Candidates(BOXES, scores, LABELS), TRUTH, HOW, draws, 20_000)
-    assert drawn.item() == pytest.approx(exact_reward(scores[0].double()).item(), abs=0.02)
-    assert clear.item() == pytest.approx(1 + 10 / 12)
+    found = expected_reward(Candidates(BOXES, scores, LABELS), TRUTH, HOW, draws, 20_000)
+    assert found.item() == pytest.approx(exact_reward(scores[0].double()).item(), abs=0.02)
+
+
+def test_the_reward_above_a_threshold_is_that_of_its_boxes():
+    candidates = Candidates(BOXES, torch.tensor([[0.9, 0.5, 0.7, 0.2]]), LABELS)
+    found = reward_above(candidates, TRUTH, HOW, [0.1, 0.6, 0.95])
+    expected = [1 + 10 / 12 - 2 * 0.3, 1 + 10 / 12, 0]
+    assert found[:, 0].tolist() == pytest.approx(expected)
 
 
 def program(parameters):
