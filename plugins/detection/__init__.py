@@ -10,6 +10,8 @@ plugin = Plugin(
         "nano": "plugins.detection.models.anchor_free:nano",
         "tiny": "plugins.detection.models.anchor_free:tiny",
         "small": "plugins.detection.models.anchor_free:small",
+        "aligned_nano": "plugins.detection.models.aligned:aligned_nano",
+        "aligned_tiny": "plugins.detection.models.aligned:aligned_tiny",
         "set_nano": "plugins.detection.models.set_prediction:set_nano",
         "set_tiny": "plugins.detection.models.set_prediction:set_tiny",
         "fcos": "plugins.detection.models.zoo:fcos",

@@ -54,7 +54,7 @@ class Detector(nn.Module, ABC):
         """
         raise UserError(
             f"{type(self).__name__} is learned by its own losses only (task.criterion=losses); "
-            "models that a reward can teach: nano, tiny, small, set_nano, set_tiny"
+            "models that a reward can teach: nano, tiny, small, aligned_*, set_*"
         )
 
     def hold_statistics(self) -> None:
