@@ -302,8 +302,8 @@ class Context:
 
     def cost(self, value: Tensor | float, name: str = "cost") -> None:
         """Charge a cost, a scalar or `[n, *batch, ...]`, to the draws made before it and to no other."""
-        position = len(self.trace.scored)
-        self.trace.costs.append(Cost(name, torch.as_tensor(value), position))
+        charged = self._charged(torch.as_tensor(value), f"cost '{name}'", len(self.trace.costs))
+        self.trace.costs.append(Cost(name, charged, len(self.trace.scored)))
 
     def bound(self, log_weight: Tensor, name: str = "bound") -> None:
         """Charge -log of the mean over samples of exp(log_weight) `[n, *batch, ...]`, as importance weighting does.
@@ -314,7 +314,10 @@ class Context:
 
     def penalty(self, value: Tensor | float, name: str) -> None:
         """Add a plain differentiable term (entropy, weight decay): no draw is blamed for it."""
-        self.trace.penalties.append(Cost(name, torch.as_tensor(value), 0))
+        charged = self._charged(
+            torch.as_tensor(value), f"penalty '{name}'", len(self.trace.penalties)
+        )
+        self.trace.penalties.append(Cost(name, charged, 0))
 
     def value(
         self,
@@ -373,6 +376,32 @@ class Context:
         if draw.rule.scored:
             self.trace.scored.append(draw)
 
+    def _charged(self, value: Tensor, what: str, number: int) -> Tensor:
+        """A cost with all leading axes where it has either the samples' or the batch's and n is the batch's size.
+
+        One value for each sample or one for each datum: as with draws, a run with one sample more finds out.
+        """
+        if self.trace.steps or len(self.trace.shape) < 2:
+            return value
+        (n, *batch), site = self.trace.shape, f"{what}, number {number}"
+        if self.probing:
+            self._intents[site] = value.shape[:1] == (n,)
+        ambiguous = batch[0] == n and n > 1
+        if not ambiguous or list(value.shape[: len(batch)]) != batch:
+            return value
+        if tuple(value.shape[: 1 + len(batch)]) == self.trace.shape:
+            return value
+        if site not in self._intents:
+            raise Ambiguous(
+                site,
+                f"{what} has shape {list(value.shape)}, one value for each sample or for each datum: {n} are both; "
+                f"expand it to [samples, *batch] = {list(self.trace.shape)}",
+            )
+        if not self._intents[site]:
+            return value.expand(n, *value.shape)
+        rest = value.shape[1:]
+        return value.reshape(n, *[1] * len(batch), *rest).expand(n, *batch, *rest)
+
     def _carries_samples(
         self, name: str, distribution: Distribution, per_sample: bool | None
     ) -> bool:
@@ -392,12 +421,26 @@ class Context:
             self._intents[name] = True
             return True
         if name not in self._intents:
-            raise Ambiguous(name)
+            raise Ambiguous(
+                name,
+                f"draw '{name}': its batch shape begins with the number of samples, by design or by coincidence; "
+                "say per_sample=True (it depends on an earlier draw) or per_sample=False",
+            )
         return self._intents[name]
 
 
 class Ambiguous(Exception):
-    """A batch shape that begins with n, by design or by coincidence: the runner finds out which."""
+    """An axis of length n, by design or by coincidence: the runner finds out which.
+
+    Attributes:
+        site: what has the axis.
+        asked: what to ask the user where it cannot be found out.
+    """
+
+    def __init__(self, site: str, asked: str) -> None:
+        super().__init__(asked)
+        self.site = site
+        self.asked = asked
 
 
 @dataclass(eq=False)
@@ -411,6 +454,7 @@ class Program:
         steps: the batch holds recorded episodes; draws and costs are `[T, n, ...]`, n is the number of episodes, and
             a cost at step t is charged to the draws of steps up to t.
         rollouts: the records are of fixed length, to be used so often; None: whole episodes, used once.
+        stateful: a run keeps tensors outside, such as a game's state, so that several cannot be made one under vmap.
     """
 
     function: Function
@@ -418,6 +462,7 @@ class Program:
     loop: bool = False
     steps: bool = False
     rollouts: Rollouts | None = None
+    stateful: bool = False
     _intents: dict[str, bool] = field(default_factory=dict, repr=False)
     _ran: bool = field(default=False, repr=False)
 
@@ -457,8 +502,8 @@ class Program:
         states = None if self._ran or key is not None else save_states()
         try:
             self._call(run, parameters, batch)
-        except Ambiguous as site:
-            self._probe(str(site), shape, parameters, batch)
+        except Ambiguous as found:
+            self._probe(found, shape, parameters, batch)
             if states is not None:
                 restore_states(states)  # finding out must not change what is drawn
             run = self._context(rules, shape, key)
@@ -482,25 +527,28 @@ class Program:
                     "the program branches on a drawn value or calls .item(): declare it with "
                     "framework.Program(function, loop=True), or `loop = True` in a task"
                 ) from error
+            if "escaped from inside a function being vmapped" in told:
+                raise ProgramError(
+                    "the program keeps tensors between its runs: declare it with "
+                    "framework.Program(function, stateful=True), or `stateful = True` in a task"
+                ) from error
             raise
 
-    def _probe(self, site: str, shape: tuple[int, ...], parameters: Parameters, batch: Any) -> None:
-        """Find out which distributions carry the sample axis by running with one sample more."""
-        asked = (
-            f"draw '{site}': its batch shape begins with the number of samples, by design or by coincidence; "
-            "say per_sample=True (it depends on an earlier draw) or per_sample=False"
-        )
+    def _probe(
+        self, found: Ambiguous, shape: tuple[int, ...], parameters: Parameters, batch: Any
+    ) -> None:
+        """Find out what carries the sample axis by running with one sample more."""
         plain, more = Plain(), (shape[0] + 1, *shape[1:])
         context = Context(lambda site: plain, more, intents=self._intents, probing=True)
         try:
             with torch.no_grad():
                 self.function(context, parameters, batch)
         except (RuntimeError, ValueError, IndexError) as error:
-            raise ProgramError(asked) from error
+            raise ProgramError(found.asked) from error
         for draw in context.trace.draws:
             self._intents.setdefault(draw.name, False)
-        if site not in self._intents:
-            raise ProgramError(asked)
+        if found.site not in self._intents:
+            raise ProgramError(found.asked)
 
     def _leading_shape(self, batch: Any, samples: int) -> tuple[int, ...]:
         if self.steps:

@@ -35,9 +35,19 @@ BISECTIONS = 60  # halvings of the bracket around the threshold of `top_k`: enou
 
 @dataclass
 class Smoothing:
-    """Whether any operation was smooth, so that the costs are not the hard objective's."""
+    """What has become of a program while it ran.
+
+    Attributes:
+        used: whether any operation was smooth, so that the costs are not the hard objective's.
+        lent: whether any value had another function's derivative (`framework.approximate`).
+    """
 
     used: bool = False
+    lent: bool = False
+
+    @property
+    def biased(self) -> bool:
+        return self.used or self.lent
 
 
 _watched: ContextVar[Smoothing | None] = ContextVar("smoothing", default=None)
@@ -45,7 +55,7 @@ _watched: ContextVar[Smoothing | None] = ContextVar("smoothing", default=None)
 
 @contextmanager
 def smoothing() -> Iterator[Smoothing]:
-    """Note whether the block runs any operation in its smooth form; for estimators."""
+    """Note whether the block runs any operation in its smooth form or lends a derivative; for estimators."""
     noted, outer = Smoothing(), _watched.get()
     token = _watched.set(noted)
     try:
@@ -54,6 +64,7 @@ def smoothing() -> Iterator[Smoothing]:
         _watched.reset(token)
         if outer is not None:
             outer.used |= noted.used
+            outer.lent |= noted.lent
 
 
 def smooth(deciding: Tensor, width: float) -> bool:
@@ -70,6 +81,13 @@ def smooth(deciding: Tensor, width: float) -> bool:
     if noted is not None:
         noted.used = True
     return True
+
+
+def note_stand_in(stand_in: Tensor) -> None:
+    """Note that a value has the derivative of `stand_in`, if it has any."""
+    noted = _watched.get()
+    if noted is not None and carries_gradient(stand_in):
+        noted.lent = True
 
 
 def step(x: Tensor, width: float) -> Tensor:

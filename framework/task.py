@@ -28,6 +28,7 @@ class Task(ABC):
     model: nn.Module  # set it in the constructor
     batch_axes: ClassVar[int] = 0  # how many leading axes of a batch's tensors count data
     loop: ClassVar[bool] = False  # one sample at a time: for .item() and branches on drawn values
+    stateful: ClassVar[bool] = False  # the objective keeps tensors between runs, as a game does
     headline: ClassVar[str] = "objective"  # the metric that says which checkpoint is best
     goal: ClassVar[Literal["min", "max"]] = "min"
     stage: Literal["validation", "test"] = "test"  # what `evaluate` is for; the trainer sets it
@@ -106,5 +107,10 @@ class Task(ABC):
                 objective(context, batch)
 
         return Program(
-            function, batch_axes=self.batch_axes, loop=self.loop, steps=steps, rollouts=rollouts
+            function,
+            batch_axes=self.batch_axes,
+            loop=self.loop,
+            steps=steps,
+            rollouts=rollouts,
+            stateful=self.stateful,
         )

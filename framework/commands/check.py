@@ -197,10 +197,10 @@ def gradient(parts: Parts, settings: Settings) -> Finding:
         seed_torch(key(settings.seed, "difference", number))
         batch = moved(next(task.batches(played, settings.seed, number)), parts.device)
         evaluate = numerical.evaluator(played, task.parameters, batch)
-        sides = [
-            evaluate({n: task.parameters[n].detach() + h * direction[n] for n in names})
+        sides = evaluate(
+            {n: task.parameters[n].detach() + h * direction[n] for n in names}
             for h in (0.01, -0.01)
-        ]
+        )
         measured.append(float(sides[0] - sides[1]) / 0.02)
     a, b = torch.tensor(estimated), torch.tensor(measured)
     difference, scale = float(a.mean() - b.mean()), float(b.abs().mean())

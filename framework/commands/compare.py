@@ -50,16 +50,27 @@ def run(arguments: Sequence[str]) -> int:
     }
     for seed in seeds:
         validate(compose([*overrides, f"seed={seed}"]).config)
-    place = compose(overrides).run_folder
-    folder = place.parent.parent / "compare" / place.parent.name / place.name
-    rows = [compare(name, settings[name], overrides, seeds, folder) for name in estimators]
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder, rows, settings[estimators[0]])
+    folder = comparison_folder(overrides)
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} holds something already; a comparison needs a folder of its own")
+    rows: list[Row] = []
+    for name in estimators:
+        rows.append(compare(name, settings[name], overrides, seeds, folder))
+        write(folder, rows, settings[estimators[0]])  # so that an error in the next loses nothing
+    show(folder)
     print((folder / "comparison.md").read_text())
     print(
         f"look: tensorboard --logdir {folder}; comparison.md, .json and .png in\n{folder.resolve()}"
     )
     return 0
+
+
+def comparison_folder(overrides: list[str]) -> Path:
+    """The folder that hydra.run.dir names, else outputs/compare/<experiment>/<time>."""
+    place = compose(overrides).run_folder
+    if any(override.startswith("hydra.run.dir=") for override in overrides):
+        return place
+    return place.parent.parent / "compare" / place.parent.name / place.name
 
 
 def items(text: str) -> list[str]:
@@ -91,7 +102,7 @@ def compare(
 
 def measured(settings: Settings) -> tuple[dict[str, float], str]:
     """The estimator's figures at the task's initial parameters, and what it was compared with."""
-    from framework.gradients.quality import measure, reference
+    from framework.gradients.quality import measure, reference, samples_of
     from framework.randomness import key, seed_torch
     from framework.trainer import moved
 
@@ -101,12 +112,12 @@ def measured(settings: Settings) -> tuple[dict[str, float], str]:
     batches = task.batches(program, key(settings.seed, "compare") % 2**31, 0)
     first = moved(next(batches), parts.device)
 
-    def batch(
-        number: int,
-    ) -> Any:  # recorded episodes are the randomness: each repeat needs its own
+    def batch(number: int) -> Any:  # recorded episodes are the randomness: each repeat its own
         return moved(next(batches), parts.device) if program.steps else first
 
-    against = reference(program, task.parameters, first, seed=settings.seed)
+    against = reference(
+        program, task.parameters, first, seed=settings.seed, of=samples_of(parts.estimator)
+    )
     found = measure(
         parts.estimator, program, task.parameters, batch, seed=settings.seed, against=against
     )
@@ -127,20 +138,25 @@ def learning_curve(path: Path) -> list[tuple[float, float]]:
 
 
 def write(folder: Path, rows: list[Row], settings: Settings) -> None:
-    """The table, the data and the picture, into the folder and into TensorBoard."""
-    table = markdown(rows, settings)
-    (folder / "comparison.md").write_text(table)
-    (folder / "comparison.json").write_text(json.dumps([vars(row) for row in rows], indent=2))
+    """The table, the data and the picture."""
     from framework.media import Image
 
-    image = Image.from_figure("comparison", picture(rows, settings))
-    image.save(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "comparison.md").write_text(markdown(rows, settings))
+    (folder / "comparison.json").write_text(json.dumps([vars(row) for row in rows], indent=2))
+    Image.from_figure("comparison", picture(rows, settings)).save(folder)
+
+
+def show(folder: Path) -> None:
+    """The table and the picture in TensorBoard, beside the runs."""
+    import numpy
+    from PIL import Image
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(folder / "comparison"))
-    writer.add_image("comparison", image.pixels, 0, dataformats="HWC")
-    writer.add_text("comparison", table, 0)
-    writer.close()
+    with SummaryWriter(str(folder / "comparison")) as writer:
+        with Image.open(folder / "comparison.png") as image:
+            writer.add_image("comparison", numpy.asarray(image), 0, dataformats="HWC")
+        writer.add_text("comparison", (folder / "comparison.md").read_text(), 0)
 
 
 def markdown(rows: list[Row], settings: Settings) -> str:
@@ -224,7 +240,8 @@ def picture(rows: list[Row], settings: Settings) -> Any:
     axes.set(
         xlabel="seconds since the start of the run", ylabel="objective", title=settings.experiment
     )
-    axes.legend(frameon=False)
+    if axes.lines:
+        axes.legend(frameon=False)
     for each in figure.axes:
         each.spines[["top", "right"]].set_visible(False)
     return figure

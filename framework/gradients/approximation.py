@@ -25,9 +25,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from framework.errors import ProgramError
+from framework.gradients.estimator import first_order_only
 from framework.gradients.noise import gumbel_noise, logistic_noise
 from framework.gradients.relaxation import Calls, DiscretePath, Samples, Tempered, Warmth
 from framework.gradients.score_function import Mixed
+from framework.relaxed import note_stand_in
 
 InnerDraws = Annotated[int, Field(ge=1)]
 
@@ -36,6 +38,8 @@ def approximate(
     forward: Callable[..., Tensor], backward: Callable[..., Tensor] | Literal["straight_through"]
 ) -> Callable[..., Tensor]:
     """A function with the value of `forward(*inputs)` and the derivatives, of any order, of `backward(*inputs)`.
+
+    An estimate in which such a derivative had a part is declared biased.
 
     Args:
         forward: anything that takes tensors; it is called without gradients.
@@ -54,6 +58,7 @@ def approximate(
                 f"approximate: forward gave {list(value.shape)} and backward {list(stand_in.shape)}; "
                 "expected the same shape"
             )
+        note_stand_in(stand_in)
         return lend(value, stand_in)
 
     return call
@@ -173,21 +178,6 @@ def gumbel_given(hard: Tensor, logits: Tensor, count: int) -> Tensor:
     largest = (noise * hard).sum(-1, keepdim=True)
     others = torch.logaddexp(noise - logits, largest)
     return -torch.where(hard > 0, largest, others)
-
-
-def first_order_only(estimator: str, site: str, soft: Tensor) -> Tensor:
-    """Let a stand-in refuse derivatives of higher order: they would be its own and not the objective's."""
-
-    def refuse(gradient: Tensor) -> None:
-        if torch.is_grad_enabled():  # the backward pass itself is being recorded
-            raise ProgramError(
-                f"draw '{site}': '{estimator}' knows first derivatives only; "
-                "estimators that know higher ones: exact, reinforce, rloo"
-            )
-
-    if soft.requires_grad:
-        soft.register_hook(refuse)
-    return soft
 
 
 def straight_through(*, samples: Samples = 1, sites: dict[str, Any] | None = None) -> Mixed:

@@ -67,6 +67,7 @@ class Automatic(Estimator):
         for name in names:
             if candidates and (name not in known or name == "automatic"):
                 raise UserError(f"estimator.candidates: no estimator '{name}'")
+        self.samples = samples
         self.candidates = {n: make_estimator(n, samples) for n in names if n in known}
         self.every = every
         self.repeats = repeats
@@ -97,7 +98,7 @@ class Automatic(Estimator):
             ProgramError: none can serve the program; says why of each.
         """
         seed = fresh_key()
-        against = reference(program, parameters, batch, seed=seed)
+        against = reference(program, parameters, batch, seed=seed, of=self.samples)
         self.verdicts = [
             self.judge(name, program, parameters, batch, seed, against) for name in self.candidates
         ]
@@ -139,7 +140,8 @@ class Automatic(Estimator):
             found = look(seed, against)
             if not found.biased and self.distrust(found):  # a large z is bad luck now and then
                 again = key(seed, "again")
-                found = look(again, reference(program, parameters, batch, seed=again))
+                against = reference(program, parameters, batch, seed=again, of=self.samples)
+                found = look(again, against)
         except (ProgramError, NotImplementedError) as error:
             return Verdict(name, None, str(error).partition(";")[0])
         if not math.isfinite(found.variance):

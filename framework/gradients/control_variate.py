@@ -46,9 +46,9 @@ from framework.gradients.latent import (
     Gumbel,
     Logistic,
     base_of,
-    refuse,
 )
 from framework.gradients.partners import Played, Record, Values, play_layers
+from framework.gradients.refusal import refuse
 from framework.gradients.score_function import off_support
 from framework.program import Parameters, Program
 from framework.randomness import generator
@@ -217,9 +217,9 @@ class ControlVariate(Estimator):
         for tuned, move in moves:  # used first, moved afterwards
             tuned.step(move)
         return Estimate(
-            objective=played.objective.detach(),
+            objective=played.hard,
             evaluations=played.evaluations,
-            biased=False,
+            biased=played.biased,
             extras=extras,
         )
 

@@ -30,7 +30,6 @@ from framework.gradients.latent import (
     Gumbel,
     Logistic,
     base_of,
-    refuse,
 )
 from framework.gradients.partners import (
     Branch,
@@ -41,6 +40,7 @@ from framework.gradients.partners import (
     play_layers,
     replayed,
 )
+from framework.gradients.refusal import refuse
 from framework.program import Parameters, Program
 
 Samples = Annotated[int, Field(ge=1)]
@@ -83,7 +83,7 @@ class Arm(Estimator):
         *,
         scale: float | Tensor = 1.0,
     ) -> Estimate:
-        objectives, evaluations = [], 0
+        objectives, evaluations, biased = [], 0, False
         runs = self.samples if program.loop else 1
         for played in play_layers(program, parameters, batch, self.coupling, self.samples):
             pushed: list[Pushed] = []
@@ -91,9 +91,12 @@ class Arm(Estimator):
                 difference = (group.returns - group.partners).detach()
                 pushed += group.push([group.credit(difference) * self.weight(group)])
             backward(played, pushed, parameters, scale / runs)
-            objectives.append(played.objective)
+            objectives.append(played.hard)
             evaluations += played.evaluations
-        return Estimate(objective=mean_objective(objectives), evaluations=evaluations, biased=False)
+            biased |= played.biased
+        return Estimate(
+            objective=mean_objective(objectives), evaluations=evaluations, biased=biased
+        )
 
     def weight(self, group: Group) -> Tensor:
         """What the difference of the costs is multiplied by: u - 1/2."""
@@ -194,7 +197,7 @@ class MeasureValued(Estimator):
         *,
         scale: float | Tensor = 1.0,
     ) -> Estimate:
-        objectives, evaluations = [], 0
+        objectives, evaluations, biased = [], 0, False
         runs = self.samples if program.loop else 1
         for played in play_layers(
             program, parameters, batch, self.coupling, self.samples, partners=False
@@ -202,9 +205,12 @@ class MeasureValued(Estimator):
             with torch.no_grad():
                 pushed = self.derivatives(played, program, parameters, batch)
             backward(played, pushed, parameters, scale / runs)
-            objectives.append(played.objective)
+            objectives.append(played.hard)
             evaluations += played.evaluations
-        return Estimate(objective=mean_objective(objectives), evaluations=evaluations, biased=False)
+            biased |= played.biased
+        return Estimate(
+            objective=mean_objective(objectives), evaluations=evaluations, biased=biased
+        )
 
     def derivatives(
         self, played: Played, program: Program, parameters: Parameters, batch: Any

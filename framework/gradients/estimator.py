@@ -109,6 +109,21 @@ class SurrogateEstimator(Estimator):
         return estimate
 
 
+def first_order_only(estimator: str, site: str, soft: Tensor) -> Tensor:
+    """Let a stand-in refuse derivatives of higher order: they would be its own and not the objective's."""
+
+    def refuse(gradient: Tensor) -> None:
+        if torch.is_grad_enabled():  # the backward pass itself is being recorded
+            raise ProgramError(
+                f"draw '{site}': '{estimator}' knows first derivatives only; "
+                "estimators that know higher ones: exact, reinforce, rloo"
+            )
+
+    if soft.requires_grad:
+        soft.register_hook(refuse)
+    return soft
+
+
 def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
     """Accumulate into `.grad`, as `backward` does."""
     if parameter.grad is None:

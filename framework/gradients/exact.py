@@ -76,8 +76,9 @@ class Exact(SurrogateEstimator):
         if smooth.used:  # exact for the smoothed program; the objective is the hard one's
             with torch.no_grad():
                 hard = self.expectation(program, parameters, batch)[1]
-            estimate.objective, estimate.biased = hard.objective, True
+            estimate.objective = hard.objective
             estimate.evaluations += hard.evaluations
+        estimate.biased |= smooth.biased
         return loss, estimate
 
     def expectation(
@@ -189,8 +190,10 @@ class Enumeration:
         self.supports = supports
         self.copies = copies
         self.states = torch.arange(states).repeat_interleave(copies)  # [n]
-        self.rest = states  # the product of the states of the draws still to come
-        self.quadrature = torch.ones(())  # [n], the product of the quadrature weights
+        self.behind: dict[str, int] = {}  # the product of the states of the draws behind each
+        for site, support in supports.items():
+            states //= support.states
+            self.behind[site] = states
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         support = self.supports.get(site)
@@ -198,19 +201,25 @@ class Enumeration:
             raise ProgramError(
                 f"exact: draw '{site}' is made or not by the value of another: declare the program with loop=True"
             )
-        self.rest //= support.states
-        numbers = self.states // self.rest % support.states
-        self.quadrature = self.quadrature * support.quadrature(numbers)
-        return support.at(numbers, distribution, carried=not shape)
+        return support.at(self.numbers(site), distribution, carried=not shape)
+
+    def numbers(self, site: str) -> Tensor:
+        """Which of its joint values the draw takes in each sample, `[n]`."""
+        return self.states // self.behind[site] % self.supports[site].states
 
     def weights(self, trace: Trace) -> Tensor:
         """Each sample's weight `[n, *batch]`: the probability of its finite draws times quadrature weights."""
-        total = self.quadrature.reshape(-1, *[1] * (len(trace.shape) - 1))
+        total = torch.ones(len(self.states), *[1] * (len(trace.shape) - 1))
         for draw in trace.draws:
-            if draw.name in self.supports and self.supports[draw.name].weights is None:
-                with torch.no_grad():
-                    log_prob = draw.distribution.log_prob(draw.value)
-                    total = total * trace.leading(log_prob, f"draw '{draw.name}'").exp()
+            support = self.supports.get(draw.name)
+            if support is None:
+                continue
+            if support.weights is not None:
+                total = total * support.quadrature(self.numbers(draw.name)).reshape_as(total)
+                continue
+            with torch.no_grad():
+                log_prob = draw.distribution.log_prob(draw.value)
+                total = total * trace.leading(log_prob, f"draw '{draw.name}'").exp()
         return total / self.copies
 
 

@@ -78,7 +78,7 @@ class ForwardGradient(Estimator):
         return Estimate(
             objective=mean_objective(values),
             evaluations=(self.directions + smooth.used) * self.samples,
-            biased=smooth.used,
+            biased=smooth.biased,
         )
 
     def derivative(

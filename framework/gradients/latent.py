@@ -24,8 +24,6 @@ from torch.distributions import (
 )
 from torch.nn.functional import one_hot
 
-from framework.errors import ProgramError
-
 
 class Family(Protocol):
     """A family of distributions. Parameters and noise are given per element: `[n, ...]`, or parameters without n."""
@@ -134,21 +132,3 @@ def base_of(distribution: Distribution) -> Distribution:
     while isinstance(distribution, Independent):
         distribution = distribution.base_dist
     return distribution
-
-
-def refuse(site: str, distribution: Distribution, estimator: str, serves: str) -> ProgramError:
-    """The error of an estimator that cannot serve a draw, with those that can."""
-    kind = type(base_of(distribution)).__name__
-    particular = {
-        "Bernoulli": "exact, arm, disarm, measure_valued, rebar, relax, ",
-        "OneHotCategorical": "exact, measure_valued, rebar, relax, ",
-        "Categorical": "exact, measure_valued, relax, ",
-        "Normal": "reparameterisation, measure_valued, relax, ",
-        "Poisson": "measure_valued, ",
-    }
-    fallback = "reparameterisation, " if distribution.has_rsample else ""
-    choices = particular.get(kind, fallback) + "reinforce, rloo"
-    others = ", ".join(name for name in choices.split(", ") if name != estimator)
-    return ProgramError(
-        f"draw '{site}' ~ {kind}: {estimator} serves {serves}; estimators that can serve it: {others}"
-    )

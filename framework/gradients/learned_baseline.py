@@ -89,6 +89,8 @@ class Learned:
         self, site: str, returns: Tensor, axis: int, known: Callable[[], Tensor]
     ) -> Tensor:
         inputs = known()
+        if site in self.predictors and self.predictors[site].inputs != inputs.shape[-1]:
+            site = f"{site}/{inputs.shape[-1]}"  # another way led here, with other draws
         if site not in self.predictors:
             self.predictors[site] = self.predictor(site, inputs.shape[-1])
         predictor = self.predictors[site]

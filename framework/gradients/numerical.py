@@ -10,12 +10,14 @@ objective is divided by h.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.distributions import Distribution
 
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator, add_gradient, trainable
@@ -25,21 +27,38 @@ from framework.randomness import fresh_key
 Samples = Annotated[int, Field(ge=1)]
 Width = Annotated[float, Field(gt=0)]
 Shaping = Literal["none", "ranks"]
+STACK = (
+    2**20
+)  # elements that shifted copies may have together; beyond a cache, one after the other is as fast
+
+
+class Shared(Plain):
+    """Draws along their path where there is one: noise that no shift reaches is the same for copies under vmap."""
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        return (distribution.rsample if distribution.has_rsample else distribution.sample)(shape)
 
 
 class Numerical(Estimator):
-    """What the three share: evaluating the objective at shifted parameters with common random numbers."""
+    """What the three share: evaluating the objective at shifted parameters with common random numbers.
+
+    Up to `together` shifted copies run at once under vmap, fewer where they would be large. A program that vmap cannot
+    follow (loop mode, state, a discrete draw from a shifted distribution, a foreign library) runs once for each copy
+    instead; `news` says so.
+    """
 
     differentiates_costs: ClassVar[bool] = False
 
-    def __init__(self, samples: int) -> None:
+    def __init__(self, samples: int, together: int) -> None:
         self.samples = samples
-        self.rule = Plain()
+        self.together = together
+        self.rule = Shared()
+        self.untold: list[str] = []
 
     def evaluator(
         self, program: Program, parameters: Parameters, batch: Any
-    ) -> Callable[[Parameters], Tensor]:
-        """The objective as a function of the parameters, the same random draws at every call."""
+    ) -> Callable[[Iterable[Parameters]], Tensor]:
+        """The objective `[k]` at k shifts of the parameters, the same random draws at each."""
         if program.steps:
             raise ProgramError(
                 f"'{type(self).__name__}' needs to play the episodes itself, and the program holds recorded ones; "
@@ -47,8 +66,7 @@ class Numerical(Estimator):
             )
         key = fresh_key()
 
-        @torch.no_grad()
-        def evaluate(shifted: Parameters) -> Tensor:
+        def one(shifted: Parameters) -> Tensor:
             traces = program.run(
                 lambda site: self.rule,
                 {**parameters, **shifted},
@@ -58,7 +76,34 @@ class Numerical(Estimator):
             )
             return torch.stack([trace.objective() for trace in traces]).mean()
 
+        @torch.no_grad()
+        def evaluate(shifts: Iterable[Parameters]) -> Tensor:
+            remaining, values = iter(shifts), []
+            for first in remaining:
+                size = sum(value.numel() for value in first.values())
+                alone = program.loop or program.stateful
+                together = 1 if alone else min(self.together, max(1, STACK // size))
+                chunk = [first, *islice(remaining, together - 1)]
+                values.append(self.at_once(one, chunk) if together > 1 else one(first).reshape(1))
+            return torch.cat(values)
+
         return evaluate
+
+    def at_once(self, one: Callable[[Parameters], Tensor], chunk: list[Parameters]) -> Tensor:
+        """The objective `[k]` at k shifts by one run under vmap, or by k runs from when vmap refused on."""
+        stacked = {name: torch.stack([shift[name] for shift in chunk]) for name in chunk[0]}
+        try:
+            values: Tensor = torch.func.vmap(one, randomness="same")(stacked)
+        except (RuntimeError, ValueError) as error:  # the program's own mistake shows again below
+            values = torch.stack([one(shifted) for shifted in chunk])
+            self.together = 1
+            reason = str(error).strip().partition("\n")[0]
+            self.untold.append(f"perturbations run one after the other: {reason}")
+        return values
+
+    def news(self) -> list[str]:
+        told, self.untold = self.untold, []
+        return told
 
     def estimate(self, value: Tensor, evaluations: int) -> Estimate:
         return Estimate(
@@ -69,8 +114,10 @@ class Numerical(Estimator):
 class FiniteDifference(Numerical):
     """Central differences along every parameter: 2 evaluations each, error O(h^2)."""
 
-    def __init__(self, *, step: Width = 1e-3, samples: Samples = 16) -> None:
-        super().__init__(samples)
+    def __init__(
+        self, *, step: Width = 1e-3, samples: Samples = 16, together: Samples = 32
+    ) -> None:
+        super().__init__(samples, together)
         self.step = step
 
     def backward(
@@ -82,30 +129,38 @@ class FiniteDifference(Numerical):
         scale: float | Tensor = 1.0,
     ) -> Estimate:
         evaluate = self.evaluator(program, parameters, batch)
-        values, evaluations = [], 0
+        values = []
         for name, parameter in trainable(parameters).items():
-            gradient = torch.zeros_like(parameter)
-            for i in range(parameter.numel()):
-                sides = []
-                for shift in (self.step, -self.step):
-                    shifted = parameter.detach().clone()
-                    shifted.view(-1)[i] += shift
-                    sides.append((evaluate({name: shifted}), shifted.view(-1)[i]))
-                (above, right), (below, left) = sides
-                gradient.view(-1)[i] = (above - below) / (right - left)  # the step as rounded
-                values.append((above + below) / 2)
-                evaluations += 2
-            add_gradient(parameter, gradient * scale)
-        return self.estimate(torch.stack(values).mean(), evaluations)
+            sides = evaluate({name: moved} for moved in self.shifted(parameter)).view(-1, 2)
+            values.append(sides)
+            flat = parameter.detach().reshape(-1)
+            step = (flat + self.step) - (flat - self.step)  # as rounded
+            gradient = (sides[:, 0] - sides[:, 1]) / step
+            add_gradient(parameter, gradient.view_as(parameter) * scale)
+        sides = torch.cat(values)
+        return self.estimate(sides.mean(), sides.numel())
+
+    def shifted(self, parameter: Tensor) -> Iterator[Tensor]:
+        """The parameter with its first element raised, lowered, its second raised, and so on."""
+        for i in range(parameter.numel()):
+            for shift in (self.step, -self.step):
+                moved = parameter.detach().clone()
+                moved.view(-1)[i] += shift
+                yield moved
 
 
 class Smoothing(Numerical):
     """Differences along random directions, all kept until the end: the common part of SPSA and evolution strategies."""
 
     def __init__(
-        self, width: float, directions: int, samples: int, shaping: Shaping = "none"
+        self,
+        width: float,
+        directions: int,
+        samples: int,
+        together: int,
+        shaping: Shaping = "none",
     ) -> None:
-        super().__init__(samples)
+        super().__init__(samples, together)
         self.width = width
         self.directions = directions
         self.shaping = shaping
@@ -124,15 +179,12 @@ class Smoothing(Numerical):
     ) -> Estimate:
         evaluate = self.evaluator(program, parameters, batch)
         wanted = trainable(parameters)
-        pairs, values = [], []
-        for _ in range(self.directions):
-            directions = {name: self.direction(parameter) for name, parameter in wanted.items()}
-            pairs.append(directions)
-            values += [
-                evaluate({n: p.detach() + shift * directions[n] for n, p in wanted.items()})
-                for shift in (self.width, -self.width)
-            ]
-        sides = torch.stack(values)
+        pairs = [{n: self.direction(p) for n, p in wanted.items()} for _ in range(self.directions)]
+        sides = evaluate(
+            {n: p.detach() + shift * directions[n] for n, p in wanted.items()}
+            for directions in pairs
+            for shift in (self.width, -self.width)
+        )
         shaped = centred_ranks(sides) if self.shaping == "ranks" else sides
         slopes = (shaped[0::2] - shaped[1::2]) / (2 * self.width * self.directions)
         for name, parameter in wanted.items():
@@ -148,9 +200,14 @@ class SPSA(Smoothing):
     """Simultaneous perturbation: 2 evaluations along random signs, whatever the number of parameters."""
 
     def __init__(
-        self, *, step: Width = 1e-2, directions: Samples = 1, samples: Samples = 16
+        self,
+        *,
+        step: Width = 1e-2,
+        directions: Samples = 1,
+        samples: Samples = 16,
+        together: Samples = 32,
     ) -> None:
-        super().__init__(step, directions, samples)
+        super().__init__(step, directions, samples, together)
 
     def direction(self, parameter: Tensor) -> Tensor:
         return torch.empty_like(parameter).bernoulli_(0.5) * 2 - 1
@@ -171,8 +228,9 @@ class EvolutionStrategies(Smoothing):
         directions: Samples = 16,
         samples: Samples = 16,
         shaping: Shaping = "none",
+        together: Samples = 32,
     ) -> None:
-        super().__init__(sigma, directions, samples, shaping)
+        super().__init__(sigma, directions, samples, together, shaping)
 
     def direction(self, parameter: Tensor) -> Tensor:
         return torch.randn_like(parameter)

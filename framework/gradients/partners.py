@@ -24,7 +24,8 @@ from torch.distributions import Distribution
 
 from framework.errors import ProgramError
 from framework.gradients.latent import Family, base_of
-from framework.program import Context, Cost, Parameters, Program, Trace
+from framework.program import Context, Cost, Parameters, Plain, Program, Trace
+from framework.relaxed import smoothing
 
 Values = tuple[Tensor, ...]
 ALONE = torch.Size(())
@@ -237,6 +238,8 @@ class Played:
         returns: for each record the costs charged behind it in the first run, `[n, *batch]`.
         partners: the same in the partner of the record's layer; equal to `returns` where no partners were asked for.
         evaluations: how many samples of the objective were run.
+        biased: whether the first run met a smooth operation or any run a lent derivative.
+        hard: the hard objective's value: `objective`, or another run's where smooth operations had a part in it.
     """
 
     shape: tuple[int, ...]
@@ -245,6 +248,8 @@ class Played:
     returns: list[Tensor]
     partners: list[Tensor]
     evaluations: int
+    biased: bool
+    hard: Tensor
 
     @property
     def data(self) -> int:
@@ -269,24 +274,53 @@ def play_layers(
     refuse_recorded(program, coupling)
     for _ in range(samples if program.loop else 1):
         n = 1 if program.loop else samples
-        paired = partners and not program.loop
-        blocks = 2 if paired else 1
-        first = FirstRun(coupling, n, paired=paired, loop=program.loop)
-        trace = run(program, first, parameters, batch, blocks * n)
-        refuse_observed(trace, first.records, coupling)
-        costs = costs_behind(trace, blocks)
-        played = Played(
-            shape=(n, *trace.shape[1:]),
-            records=first.records,
-            objective=objective(trace, blocks)[: 1 if coupling.relaxes else blocks].mean(),
-            returns=pick(costs, 0),
-            partners=pick(costs, blocks - 1),
-            evaluations=blocks * n,
-        )
-        if partners:
-            with torch.set_grad_enabled(coupling.relaxes):
-                add_partners(played, program, parameters, batch, coupling, paired)
+        with smoothing() as all_runs:
+            with smoothing() as first_run:
+                paired = partners and not program.loop
+                played = play(program, parameters, batch, coupling, n, paired=paired)
+            if first_run.used and paired and coupling.relaxes:
+                # The relaxed draws beside it may have made the first run smooth: let it be alone.
+                paired = False
+                with smoothing() as first_run:
+                    played = play(program, parameters, batch, coupling, n, paired=paired)
+            if partners:
+                with torch.set_grad_enabled(coupling.relaxes):
+                    add_partners(played, program, parameters, batch, coupling, paired)
+        played.biased = first_run.used or all_runs.lent
+        if first_run.used:
+            with torch.no_grad():
+                (trace,) = program.run(lambda site: Plain(), parameters, batch, samples=n)
+            played.hard = trace.objective()
+            played.evaluations += n
         yield played
+
+
+def play(
+    program: Program,
+    parameters: Parameters,
+    batch: Any,
+    coupling: Coupling,
+    n: int,
+    *,
+    paired: bool,
+) -> Played:
+    """The first run of n samples; `paired`: with the first layer's partner beside it."""
+    blocks = 2 if paired else 1
+    first = FirstRun(coupling, n, paired=paired, loop=program.loop)
+    trace = run(program, first, parameters, batch, blocks * n)
+    refuse_observed(trace, first.records, coupling)
+    costs = costs_behind(trace, blocks)
+    mean = objective(trace, blocks, coupling)[: 1 if coupling.relaxes else blocks].mean()
+    return Played(
+        shape=(n, *trace.shape[1:]),
+        records=first.records,
+        objective=mean,
+        returns=pick(costs, 0),
+        partners=pick(costs, blocks - 1),
+        evaluations=blocks * n,
+        biased=False,
+        hard=mean.detach(),
+    )
 
 
 def add_partners(
@@ -387,9 +421,9 @@ def pick(costs: Sequence[Tensor], block: int) -> list[Tensor]:
     return [picked[id(cost)] for cost in costs]
 
 
-def objective(trace: Trace, blocks: int) -> Tensor:
+def objective(trace: Trace, blocks: int, coupling: Coupling) -> Tensor:
     """All costs and penalties of each sample and datum, `[blocks, n, *batch]`."""
-    trace.refuse_bounds("a coupling of runs")
+    trace.refuse_bounds(coupling.name)
     led = [spread(trace, term, blocks) for term in trace.charges()]
     return led[0] if len(led) == 1 else torch.stack(led).sum(0)
 

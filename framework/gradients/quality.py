@@ -27,7 +27,7 @@ from torch import Tensor
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimator, trainable
 from framework.gradients.exact import Exact
-from framework.gradients.score_function import rloo
+from framework.gradients.score_function import ScoreFunction, rloo
 from framework.program import Parameters, Program, first_tensor, mapped
 from framework.randomness import generator, key, seed_torch, seeded
 
@@ -145,10 +145,12 @@ def reference(
     seed: int,
     samples: int = 512,
     repeats: int = 8,
+    of: int | None = None,
 ) -> Reference | None:
     """The gradient by enumeration where that is feasible, else by a large unbiased sample of the score function.
 
-    None where neither serves the program.
+    A multi-sample bound is another objective for another n: its sample is many small ones of `of` samples, the number
+    that the estimators to be judged take. None where neither serves the program.
     """
     if program.steps:  # recorded episodes: a large sample would have to be played
         return None
@@ -162,6 +164,10 @@ def reference(
     except ProgramError:
         pass
     try:
+        if bounded(program, parameters, batch):
+            if of is None or of < 2:
+                return None
+            samples, repeats = of, max(repeats, min(64, samples * repeats // of))
         large, spread = rloo(samples=samples), look_along(torch.zeros(size), seed)[1:]
         found = sample(
             large,
@@ -180,6 +186,19 @@ def reference(
     )  # at most: the error along one direction is a part of the whole
     errors = torch.cat([torch.tensor([along]), found.projections.std(0) / math.sqrt(repeats)])
     return Reference(found.mean, directions, errors, f"rloo, {samples * repeats} samples")
+
+
+def bounded(program: Program, parameters: Parameters, batch: Any) -> bool:
+    """Whether the program charges a multi-sample bound; a run of two samples tells."""
+    with torch.no_grad(), seeded(0):
+        traces = program.run(lambda site: ScoreFunction(), parameters, batch, samples=2)
+    return any(trace.bounds for trace in traces)
+
+
+def samples_of(estimator: Estimator) -> int | None:
+    """An estimator's n, where it has one."""
+    samples = getattr(estimator, "samples", None)
+    return samples if isinstance(samples, int) else None
 
 
 def judge(found: Sample, against: Reference | None) -> Quality:
@@ -253,9 +272,14 @@ def compare(
     independent, and the variance of the whole batch's estimate is a group's divided by their number.
     """
     if not program.steps:
-        against = reference(program, parameters, batch, seed=seed)
+        references: dict[int | None, Reference | None] = {}
 
         def figures_of(estimator: Estimator) -> Quality:
+            n = samples_of(estimator)
+            if references and not bounded(program, parameters, batch):
+                n = next(iter(references))  # one for all
+            if n not in references:
+                references[n] = reference(program, parameters, batch, seed=seed, of=n)
             return measure(
                 estimator,
                 program,
@@ -263,7 +287,7 @@ def compare(
                 lambda number: batch,
                 repeats=repeats,
                 seed=seed,
-                against=against,
+                against=references[n],
             )
 
         return {name: figures_of(estimator) for name, estimator in estimators.items()}

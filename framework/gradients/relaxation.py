@@ -26,6 +26,7 @@ from torch.distributions import (
 )
 
 from framework.errors import ProgramError
+from framework.gradients.implicit import draw, has_path
 from framework.gradients.noise import gumbel_noise, logistic_noise
 from framework.gradients.score_function import Mixed
 
@@ -50,8 +51,8 @@ class DiscretePath(ABC):
             return self.bernoulli(site, base.logits.expand(*shape, *base.logits.shape))
         if isinstance(base, OneHotCategorical):
             return self.one_hot(site, base.logits.expand(*shape, *base.logits.shape))
-        if distribution.has_rsample:
-            return distribution.rsample(shape)
+        if has_path(distribution):
+            return draw(self.name, site, distribution, shape)
         finite = "exact, " if distribution.has_enumerate_support else ""
         if isinstance(base, Categorical):
             raise ProgramError(

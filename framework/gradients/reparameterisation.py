@@ -1,8 +1,9 @@
 """Reparameterisation: x = g(noise, theta), so the cost is differentiated along the path of the draw.
 
-grad E[f(x)] = E[grad f(g(noise, theta))]: for draws that torch can differentiate (location-scale pathwise; Gamma,
-Beta, Dirichlet implicitly) and costs that are continuous in the draw. A branch on the draw loses its jump: where f is
-discontinuous the estimate is biased, and no program can tell by itself. (Kingma & Welling 2014; Figurnov et al. 2018.)
+grad E[f(x)] = E[grad f(g(noise, theta))]: for draws that have a path (location-scale pathwise; Gamma, Beta, Dirichlet,
+von Mises and mixtures implicitly) and costs that are continuous in the draw. A branch on the draw loses its jump: where
+f is discontinuous the estimate is biased, and no program can tell by itself. (Kingma & Welling 2014; Figurnov et al.
+2018.)
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.errors import ProgramError
+from framework.gradients.implicit import draw, has_path
+from framework.gradients.latent import base_of
+from framework.gradients.refusal import others
 from framework.gradients.score_function import Mixed
 
 
@@ -27,12 +31,12 @@ class Reparameterisation:
     relaxed = False
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        if not distribution.has_rsample:
+        if not has_path(distribution):
             raise ProgramError(
-                f"draw '{site}' ~ {type(distribution).__name__} has no differentiable path; "
-                "estimators that can serve it: exact, reinforce, rloo, spsa, evolution_strategies"
+                f"draw '{site}' ~ {type(base_of(distribution)).__name__} has no differentiable path; "
+                f"estimators that can serve it: {others(distribution, self.name)}, spsa, evolution_strategies"
             )
-        return distribution.rsample(shape)
+        return draw(self.name, site, distribution, shape)
 
 
 def reparameterisation(

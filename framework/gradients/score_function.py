@@ -143,7 +143,7 @@ class Mixed(SurrogateEstimator):
         return loss, Estimate(
             objective=objective,
             evaluations=evaluations,
-            biased=smooth.used or self.rules.biased,
+            biased=smooth.biased or self.rules.biased,
             extras=dict(temperatures),
         )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from framework.errors import ProgramError
+from framework.gradients.implicit import has_path
 from framework.gradients.latent import base_of
 
 
@@ -98,7 +99,7 @@ class Supports:
 def refuse_without_support(site: str, distribution: Distribution) -> ProgramError:
     """The error for a draw that cannot be enumerated."""
     base = base_of(distribution)
-    path = "reparameterisation, " if base.has_rsample else ""
+    path = "reparameterisation, " if has_path(distribution) else ""
     return ProgramError(
         f"draw '{site}' ~ {type(base).__name__} has no finite set of values; estimators that can serve it: "
         f"{path}reinforce, rloo, spsa, evolution_strategies, or exact with estimator.rest set to sample it"

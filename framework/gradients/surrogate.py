@@ -19,6 +19,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from framework.gradients.bound import surrogate_of_bound
 from framework.program import Cost, Draw, Trace, leaves
@@ -193,8 +194,13 @@ def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor) -> Segment:
 
 
 def known_before(group: Sequence[Segment], axis: int) -> Tensor:
-    """What was known before the segments of one site, runs of one sample stacked."""
-    return torch.cat([segment.known for segment in group], axis)
+    """What was known before the segments of one site, runs of one sample stacked.
+
+    Runs in loop mode may have come there by another number of draws: what one does not know is 0.
+    """
+    known = [segment.known for segment in group]
+    width = max(each.shape[-1] for each in known)
+    return torch.cat([pad(each, (0, width - each.shape[-1])) for each in known], axis)
 
 
 def data_of(trace: Trace) -> Tensor | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy
 import torch
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 MOST_PIXELS = 100_000_000  # a few bytes of PNG can claim more than the memory holds
@@ -30,7 +30,7 @@ def read_image(path: Path) -> Tensor:
     except Unreadable:
         raise
     except Exception as error:  # Pillow's decoders raise whatever they like on damaged files
-        raise Unreadable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from None
+        raise Unreadable(reason(error)) from None
 
 
 def read_frames(path: Path) -> list[Tensor]:
@@ -42,7 +42,14 @@ def read_frames(path: Path) -> list[Tensor]:
     except Unreadable:
         raise
     except Exception as error:
-        raise Unreadable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from None
+        raise Unreadable(reason(error)) from None
+
+
+def reason(error: Exception) -> str:
+    """Why an image cannot be read, in one line."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no image of a known kind"
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def refuse_huge(image: Image.Image) -> None:
@@ -67,7 +74,8 @@ def size_of(path: Path) -> tuple[int, int] | None:
     """An image's `(height, width)` as seen, from the beginning of its file; None where it is no image."""
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(0x0112) in TURNED
+            told = image.format != "PNG" or "exif" in image.info  # else Pillow decodes it to look
+            turned = told and image.getexif().get(0x0112) in TURNED
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:
         return None

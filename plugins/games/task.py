@@ -41,6 +41,7 @@ class Game(Task):
     """Play a game: one in torch or any gymnasium environment."""
 
     model: Agent
+    stateful: ClassVar[bool] = True  # the games go on where they are
     headline: ClassVar[str] = "return_mean"
     goal: ClassVar[Literal["min", "max"]] = "max"
 

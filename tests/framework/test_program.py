@@ -229,6 +229,15 @@ def test_a_draw_that_an_estimator_cannot_serve_is_named_with_estimators_that_can
         framework.estimate(program, {"rate": torch.tensor(2.0)}, estimator=estimator)
 
 
+@pytest.mark.parametrize("estimator", ["reparameterisation", "forward_gradient", "alpha_order"])
+def test_enumeration_is_not_proposed_for_a_draw_without_end(estimator):
+    def program(context, parameters, batch):
+        context.cost(context.sample("x", Poisson(parameters["rate"])))
+
+    with pytest.raises(ProgramError, match="can serve it: measure_valued, reinforce, rloo, spsa"):
+        framework.estimate(program, {"rate": torch.tensor(2.0)}, estimator=estimator)
+
+
 def test_too_many_states_are_refused_with_their_number():
     def program(context, parameters, batch):
         context.cost(context.sample("b", Bernoulli(logits=parameters["theta"])).sum(-1))
@@ -325,3 +334,67 @@ def test_placed_parameters_are_taken_out_after_an_error():
     with pytest.raises(ZeroDivisionError), placed(model, {"weight": torch.zeros(1, 1)}):
         1 / 0  # noqa: B018
     assert model.weight is own
+
+
+def datum_costs(context, parameters, batch):
+    """A cost of each datum that depends on no draw, a cost of each sample, and one of each sample and datum."""
+    shared = context.sample("shared", Bernoulli(logits=parameters["shared"]))  # [n]
+    slope = batch @ parameters["weight"]
+    coin = context.sample("coin", Bernoulli(logits=slope))  # [n, B]
+    context.cost(slope**2, "datum")
+    context.cost(2 * shared, "sample")
+    context.cost(coin * batch[:, 0], "both")
+    context.penalty(slope**3, "penalty")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "data", "options"),
+    [
+        ("exact", 4, {}),  # four joint values of the two draws
+        ("rloo", 8, {"samples": 8}),
+        ("rebar", 16, {"samples": 8}),  # a run and its partner side by side
+        ("rebar", 8, {"samples": 8}),
+        ("measure_valued", 16, {"samples": 8}),
+    ],
+)
+def test_one_value_a_datum_is_not_taken_for_one_a_sample_where_they_are_as_many(
+    estimator, data, options
+):
+    batch = torch.randn(data, 2, generator=torch.Generator().manual_seed(0))
+    parameters = {"weight": torch.tensor([0.5, -1.2]), "shared": torch.tensor(0.3)}
+    program = Program(datum_costs, batch_axes=1)
+    found = [
+        framework.estimate(program, parameters, batch, estimator=estimator, seed=i, **options)
+        for i in range(1 if estimator == "exact" else 300)
+    ]
+
+    def objective(weight, shared):
+        slope = batch @ weight
+        return (slope**2 + slope**3 + slope.sigmoid() * batch[:, 0]).mean() + 2 * shared.sigmoid()
+
+    leaves = [value.clone().requires_grad_() for value in parameters.values()]
+    true = torch.autograd.grad(objective(*leaves), leaves)
+    for name, expected in zip(parameters, true, strict=True):
+        estimates = torch.stack([each.gradients[name] for each in found])
+        error = 0.0 if len(found) == 1 else estimates.std(0) / len(found) ** 0.5
+        assert ((estimates.mean(0) - expected).abs() < 1e-4 + 4 * error).all()
+    if estimator == "exact":
+        torch.testing.assert_close(found[0].value, objective(*leaves).item())
+
+
+def test_enumeration_begins_again_where_an_axis_had_to_be_found_out():
+    """The second draw's batch has as many data as the two draws have joint values."""
+
+    def program(context, parameters, batch):
+        first = context.sample("first", Bernoulli(logits=parameters["logit"]))
+        second = context.sample("second", Bernoulli(logits=batch * parameters["logit"]))
+        context.cost((first.unsqueeze(1) + second - 0.3) ** 2)
+
+    batch, logit = torch.tensor([1.0, -1.0, 0.5, 2.0]), torch.tensor(0.4, requires_grad=True)
+    p, q = logit.sigmoid(), (batch * logit).sigmoid()
+    ones = p * q * 1.7**2 + (p * (1 - q) + (1 - p) * q) * 0.7**2 + (1 - p) * (1 - q) * 0.09
+    (true,) = torch.autograd.grad(ones.mean(), logit)
+    found = framework.estimate(
+        Program(program, batch_axes=1), {"logit": logit}, batch, estimator="exact"
+    )
+    torch.testing.assert_close(found.gradients["logit"], true)

@@ -102,3 +102,30 @@ def test_it_resumes_with_the_same_bits():
     second = make_estimator("reinforce", 8, {"baseline": "learned"})
     second.load_state_dict(first.state_dict())
     assert torch.equal(go_on(first, 4), go_on(second, 4))
+
+
+def test_runs_may_come_to_a_draw_by_different_ways():
+    """In loop mode the second draw may have one or two draws before it: what is known has two widths."""
+
+    def branching(context, parameters, batch):
+        first = context.sample("first", Bernoulli(logits=parameters["theta"][0]))
+        if first.item() > 0:
+            context.sample("extra", Bernoulli(logits=parameters["theta"][1]))
+        context.cost(2 * first)
+        second = context.sample("second", Bernoulli(logits=parameters["theta"][1] + first.item()))
+        context.cost(3 * second)
+
+    def objective(p):
+        first, either = p["theta"][0].sigmoid(), p["theta"][1]
+        return 2 * first + 3 * (first * (either + 1).sigmoid() + (1 - first) * either.sigmoid())
+
+    problem = Problem(
+        "branching",
+        framework.Program(branching, loop=True),
+        {"theta": torch.tensor([-0.5, 0.2])},
+        objective,
+        "finite",
+    )
+    for samples in (1, 6):  # alone the widths change from call to call
+        found = gradients(problem, "reinforce", repeats=150, samples=samples, baseline="learned")
+        assert_unbiased(found, problem.gradients())

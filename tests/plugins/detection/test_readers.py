@@ -1,0 +1,322 @@
+"""Four forms of the same data are the same targets; what is wrong is told once each, and the rest is read."""
+
+import json
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from framework import UserError
+from plugins.detection.folder import Folder, open_folder
+from plugins.detection.generated import Generated
+from plugins.detection.images import Unreadable, read_image, size_of
+from plugins.detection.readers import voc
+from plugins.detection.readers.entry import Report, split_of
+from plugins.detection.sample import Sample
+from plugins.detection.writing import write
+
+FORMS = ["coco", "voc", "yolo", "csv"]
+COUNTS = {"train": 6, "validation": 3, "test": 2}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """The same generated images in every form."""
+    root = tmp_path_factory.mktemp("forms")
+    for form in FORMS:
+        write(root / form, form, {s: Generated(s, n, 64) for s, n in COUNTS.items()})
+    return root
+
+
+def picture(path: Path, height: int = 40, width: int = 60) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(numpy.zeros((height, width, 3), numpy.uint8)).save(path)
+
+
+def named(folder: Folder, index: int) -> list[tuple[str, list[float]]]:
+    sample = folder.sample(index)
+    names = [folder.categories[label] for label in sample.labels.tolist()]
+    return sorted(zip(names, sample.boxes.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_back_what_was_written(folders, form):
+    opened = open_folder(folders / form)
+    assert f"({form})" in opened.report[0]
+    assert opened.report[2:] == []  # nothing dropped
+    for split, count in COUNTS.items():
+        source, folder = Generated(split, count, 64), getattr(opened, split)
+        assert len(folder) == count
+        for index in range(count):
+            written = source.sample(index)
+            names = [source.categories[label] for label in written.labels.tolist()]
+            expected = sorted(zip(names, written.boxes.tolist(), strict=True))
+            assert [n for n, _ in named(folder, index)] == [n for n, _ in expected]
+            read = torch.tensor([box for _, box in named(folder, index)])
+            torch.testing.assert_close(
+                read, torch.tensor([box for _, box in expected]), atol=1e-4, rtol=0
+            )
+            assert torch.equal(folder.sample(index).image, written.image)
+
+
+def test_all_forms_give_identical_labels(folders):
+    opened = [open_folder(folders / form) for form in FORMS]
+    for other in opened[1:]:
+        assert other.train.categories == opened[0].train.categories
+        for index in range(COUNTS["train"]):
+            first, second = opened[0].train.sample(index), other.train.sample(index)
+            torch.testing.assert_close(first.boxes, second.boxes, atol=1e-4, rtol=0)
+            assert torch.equal(first.labels, second.labels)
+
+
+def white_square(folder: Path) -> None:
+    """An image with a white square of 10 x 10 pixels whose first pixel is (20, 5)."""
+    pixels = numpy.zeros((40, 60, 3), numpy.uint8)
+    pixels[5:15, 20:30] = 255
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(folder / "a.png")
+
+
+SQUARE = {
+    "voc": (
+        "a.xml",
+        "<annotation><filename>a.png</filename><object><name>square</name><bndbox><xmin>21</xmin>"
+        "<ymin>6</ymin><xmax>30</xmax><ymax>15</ymax></bndbox></object></annotation>",
+    ),
+    "coco": (
+        "a.json",
+        json.dumps(
+            {
+                "images": [{"id": 5, "file_name": "a.png", "width": 60, "height": 40}],
+                "annotations": [
+                    {"id": 9, "image_id": 5, "category_id": 7, "bbox": [20, 5, 10, 10]}
+                ],
+                "categories": [{"id": 7, "name": "square"}],
+            }
+        ),
+    ),
+    "csv": ("a.csv", "filename,class,xmin,ymin,xmax,ymax\na.png,square,20,5,30,15\n"),
+}
+
+
+@pytest.mark.parametrize("form", ["voc", "coco", "csv", "yolo"])
+def test_a_white_square_of_ten_pixels_has_area_100_in_every_form(tmp_path, form):
+    white_square(tmp_path)
+    if form == "yolo":
+        (tmp_path / "classes.txt").write_text("square\n")
+        (tmp_path / "a.txt").write_text("0 0.4166666667 0.25 0.1666666667 0.25\n")
+    else:
+        name, text = SQUARE[form]
+        (tmp_path / name).write_text(text)
+    sample = open_folder(tmp_path).train.sample(0)
+    torch.testing.assert_close(sample.boxes, torch.tensor([[20.0, 5, 30, 15]]), atol=1e-4, rtol=0)
+    assert sample.area[0].item() == pytest.approx(100, abs=1e-3)
+    white = (sample.image[0] > 128).nonzero()
+    assert white.min(0).values.tolist() == [5, 20]
+
+
+def test_a_folder_with_faults_is_read_and_says_so_once_each(tmp_path):
+    for number in range(8):
+        picture(tmp_path / "images" / f"{number}.png")
+    (tmp_path / "images" / "7.png").write_bytes(b"no image at all")
+    images = [{"id": n, "file_name": f"{n}.png", "width": 60, "height": 40} for n in range(8)]
+    images.append({"id": 99, "file_name": "gone.png", "width": 60, "height": 40})
+    boxes = {
+        0: [5, 5, 10, 10],
+        1: [5, 5, 0, 10],  # no width
+        2: [30, 20, -5, 4],  # ends before it begins
+        3: [50, 30, 30, 30],  # cut off at the edge
+        4: [70, 50, 5, 5],  # outside
+        6: [1, 1, 20, 20],
+        7: [1, 1, 20, 20],
+    }
+    notes = [
+        {"id": n + 1, "image_id": image, "category_id": 90 if image % 2 else 3, "bbox": box}
+        for n, (image, box) in enumerate(boxes.items())
+    ]
+    notes.append({"id": 50, "image_id": 0, "category_id": 4, "bbox": [1, 1, 5, 5]})  # a gap
+    data = {
+        "images": images,
+        "annotations": notes,
+        "categories": [
+            {"id": 90, "name": "owl"},
+            {"id": 3, "name": "ant"},
+            {"id": 7, "name": "bee"},
+        ],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(data))
+    opened = open_folder(tmp_path)
+    told = "\n".join(opened.report)
+    for line in (
+        "1 objects of unknown categories dropped",
+        "1 images dropped whose files are missing, the first in gone.png",
+        "2 boxes dropped that are empty or end before they begin",
+        "1 boxes cut off at the edge",
+        "1 boxes dropped that lie outside",
+        "1 images dropped that cannot be read, the first in 7.png",
+    ):
+        assert told.count(line) == 1, told
+    parts = [opened.train, opened.validation, opened.test]
+    assert sum(map(len, parts)) == 7
+    assert opened.train.categories == ["ant", "bee", "owl"]
+    found = [box for part in parts for i in range(len(part)) for box in named(part, i)]
+    assert sorted(found) == [
+        ("ant", [1, 1, 21, 21]), ("ant", [5, 5, 15, 15]), ("owl", [50, 30, 60, 40]),
+    ]  # fmt: skip
+
+
+def test_images_without_objects_have_boxes_of_shape_0_4(tmp_path):
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        picture(tmp_path / "images" / name)
+    (tmp_path / "classes.txt").write_text("x\n")
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / "a.txt").write_text("0 .5 .5 .2 .2\n")
+    (labels / "b.txt").write_text("\n")
+    opened = open_folder(tmp_path)
+    shapes = [
+        tuple(part.sample(i).boxes.shape)
+        for part in (opened.train, opened.validation, opened.test)
+        for i in range(len(part))
+    ]
+    assert sorted(shapes) == [(0, 4), (0, 4), (0, 4), (1, 4)]
+
+
+def test_a_divided_folder_is_divided_by_names_and_stays_so(tmp_path):
+    rows = []
+    for number in range(40):
+        picture(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,1,1,9,9,x\n")
+    (tmp_path / "all.csv").write_text("".join(rows))
+    first = open_folder(tmp_path)
+    assert [len(p) for p in (first.train, first.validation, first.test)] == [28, 4, 8]
+    (tmp_path / "all.csv").write_text("".join(reversed(rows)))
+    second = open_folder(tmp_path)
+    for part in ("train", "validation", "test"):
+        paths = [{e.path for e in getattr(o, part).entries} for o in (first, second)]
+        assert paths[0] == paths[1]
+    everything = [e.path for p in (first.train, first.validation, first.test) for e in p.entries]
+    assert len(set(everything)) == 40
+
+
+def test_a_document_type_is_refused(tmp_path):
+    bomb = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>'
+    path = tmp_path / "a.xml"
+    for text in (bomb.encode(), bomb.replace("?>", ' encoding="utf-16"?>', 1).encode("utf-16")):
+        path.write_bytes(text)
+        with pytest.raises(voc.Refused):
+            voc.read_file(path, Report())
+
+
+def test_a_difficult_object_is_a_crowd(tmp_path):
+    white_square(tmp_path)
+    name, text = SQUARE["voc"]
+    (tmp_path / name).write_text(text.replace("<bndbox>", "<difficult>1</difficult><bndbox>"))
+    assert open_folder(tmp_path).train.sample(0).crowd.tolist() == [True]
+
+
+def test_a_yaml_with_aliases_is_refused(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    (tmp_path / "data.yaml").write_text("names: &a [x]\nother: *a\n")
+    with pytest.raises(UserError, match="aliases"):
+        open_folder(tmp_path)
+
+
+def test_mistakes_are_told_in_one_line(tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    wrong = tmp_path / "wrong"
+    picture(wrong / "a.png")
+    (wrong / "a.json").write_text('{"annotations": 5}')
+    bare = tmp_path / "bare"
+    picture(bare / "a.png")
+    (bare / "a.csv").write_text("image,weight\na.png,4\n")
+    for folder in (tmp_path / "nowhere", empty, wrong, bare):
+        with pytest.raises(UserError) as mistake:
+            open_folder(folder)
+        assert str(folder) in str(mistake.value)
+        assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("instances_val2017", "validation"),
+        ("instances_train2017", "train"),
+        ("valid", "validation"),
+        ("Testing", "test"),
+        ("constraint", None),
+        ("all", None),
+    ],
+)
+def test_splits_are_known_by_their_names(name, split):
+    assert split_of(name) == split
+
+
+def test_images_of_every_kind_are_read_as_they_are_seen(tmp_path):
+    pixels = numpy.zeros((20, 30, 3), numpy.uint8)
+    pixels[:10, :15] = (200, 40, 90)
+    rgb = Image.fromarray(pixels)
+    expected = torch.from_numpy(pixels).permute(2, 0, 1).float()
+    kinds = {
+        "rgb.png": rgb,
+        "palette.png": rgb.quantize(16),
+        "palette.gif": rgb.quantize(16),
+        "cmyk.tif": rgb.convert("CMYK"),
+        "alpha.png": rgb.convert("RGBA"),
+    }
+    for name, image in kinds.items():
+        image.save(tmp_path / name)
+        found = read_image(tmp_path / name)
+        assert found.dtype == torch.uint8
+        assert (found.float() - expected).abs().mean() < 4, name
+    rgb.convert("L").save(tmp_path / "grey.png")
+    grey = read_image(tmp_path / "grey.png")
+    assert grey.shape == (3, 20, 30)
+    assert torch.equal(grey[0], grey[2])
+    deep = Image.fromarray(pixels[:, :, 0].astype(numpy.uint16) * 256)
+    deep.save(tmp_path / "deep.png")
+    assert read_image(tmp_path / "deep.png")[0, 0, 0] > 200
+
+
+def test_a_photograph_is_turned_as_its_exif_says(tmp_path):
+    pixels = numpy.zeros((20, 30, 3), numpy.uint8)
+    pixels[:5, :5] = 255  # top left as stored
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter to the right
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    found = read_image(tmp_path / "a.jpg")
+    assert tuple(found.shape) == (3, 30, 20)
+    assert size_of(tmp_path / "a.jpg") == (30, 20)
+    assert found[0, 2, 17] > 200  # top right as seen
+
+
+def test_a_huge_or_damaged_image_is_refused(tmp_path, monkeypatch):
+    picture(tmp_path / "a.png", 300, 300)
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Unreadable):
+        read_image(tmp_path / "cut.png")
+    monkeypatch.setattr("plugins.detection.images.MOST_PIXELS", 1000)
+    with pytest.raises(Unreadable, match="300 x 300"):
+        read_image(tmp_path / "a.png")
+
+
+def test_an_image_that_is_damaged_inside_holds_nothing_and_is_named_once(tmp_path, capsys):
+    rows = []
+    for number in range(4):
+        noise = numpy.random.default_rng(number).integers(0, 255, (99, 99, 3)).astype(numpy.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,1,1,9,9,x\n")
+    path = tmp_path / "2.png"
+    path.write_bytes(path.read_bytes()[:9000])
+    (tmp_path / "all.csv").write_text("".join(rows))
+    opened = open_folder(tmp_path)
+    samples: list[Sample] = []
+    for part in (opened.train, opened.validation, opened.test):
+        for _ in range(2):
+            samples += [part.sample(i) for i in range(len(part))]
+    assert sum(not len(s.boxes) for s in samples) == 2
+    assert capsys.readouterr().err.count("2.png") == 1

@@ -1,0 +1,336 @@
+"""The task: what a run does from beginning to end, resumed exactly, on a folder with faults, and used afterwards."""
+
+import csv
+import json
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from framework import UserError
+from framework.config import check_components, compose, validate
+from framework.gradients.exact import Exact
+from plugins.detection.augmentation import Augmentation
+from plugins.detection.data import Data
+from plugins.detection.generated import Generated
+from plugins.detection.sample import Batch, Detections
+from plugins.detection.task import Detection
+from plugins.detection.writing import write
+from tests.runs import newest, result
+
+SMALL = Data(size=64, train=12, validation=5, test=7)
+QUICK = [
+    "experiment=detection",
+    "task.data.size=64",
+    "task.data.train=12",
+    "task.data.validation=5",
+    "task.data.test=7",
+    "task.batch_size=4",
+    "trainer.threads=1",
+    "trainer.evaluate_every=0",
+    "trainer.checkpoint_every=0",
+    "monitor.progress=none",
+    "monitor.tensorboard=false",
+]
+
+
+def make(**options) -> Detection:
+    torch.manual_seed(0)
+    return Detection(**{"data": SMALL, "batch_size": 4, **options})
+
+
+def stream(task: Detection, start: int, count: int, seed: int = 0) -> list[Batch]:
+    batches = task.batches(task.as_program(task.objective), seed, start)
+    return [next(batches) for _ in range(count)]
+
+
+def same(one, other) -> bool:
+    return all(
+        torch.equal(getattr(one, name), getattr(other, name))
+        for name in ("images", "boxes", "labels", "owner")
+    )
+
+
+def test_the_experiment_composes_and_its_mistakes_are_named():
+    check_components(validate(compose(["experiment=detection"]).config))
+    for told, expected in (
+        ("task.data.rot=x", "did you mean 'root'"),
+        ("task.augmentation.flip=2", "task.augmentation.flip = 2"),
+        ("task.batch_size=0", "task.batch_size = 0"),
+    ):
+        with pytest.raises(UserError, match=expected):
+            check_components(validate(compose(["experiment=detection", told]).config))
+
+
+def test_an_unknown_model_or_option_is_told_with_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'nano'"):
+        make(model="nanoo")
+    with pytest.raises(UserError, match=r"task\.model_options\.agremeent.*agreement"):
+        make(model_options={"agremeent": "giou"})
+
+
+def test_batch_number_k_is_the_same_wherever_a_run_begins():
+    """Over the boundary behind which there is no mosaic any more, at changing sizes, with workers and without."""
+    how = Augmentation(mosaic=0.7, mixup=0.3, photometric=0.5, jitter=0.5, plain_share=0.5)
+    options = {"augmentation": how, "steps": 8, "multi_scale": 0.5}
+    whole = stream(make(**options), 0, 8)
+    sizes = {tuple(batch.images.shape[-2:]) for batch in whole}
+    assert len(sizes) > 1
+    for start in (1, 3, 5):
+        again = stream(make(**options), start, 8 - start)
+        assert all(same(a, b) for a, b in zip(whole[start:], again, strict=True))
+    parallel = stream(make(**options, workers=2), 2, 4)
+    assert all(same(a, b) for a, b in zip(whole[2:6], parallel, strict=True))
+
+
+def test_the_last_share_of_training_has_no_mosaic(monkeypatch):
+    seen = []
+    task = make(augmentation=Augmentation(mosaic=1.0, plain_share=0.25), steps=8, accumulate=2)
+    chosen = task.stream
+
+    def noted(seed, start, *, plain):
+        seen.append((start, plain))
+        return chosen(seed, start, plain=plain)
+
+    monkeypatch.setattr(task, "stream", noted)
+    stream(task, 0, 14)
+    assert seen == [(0, False), (12, True)]
+
+
+def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(diffobj, tmp_path):
+    """The averaged parameters, the running means and the augmentation included."""
+    options = [
+        *QUICK,
+        "trainer.steps=6",
+        "trainer.ema=0.9",
+        "trainer.accumulate=2",
+        "task.augmentation.mosaic=0.5",
+        "task.augmentation.photometric=0.5",
+        "task.augmentation.jitter=0.5",
+        "task.multi_scale=0.4",
+    ]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert diffobj("train", *options, f"hydra.run.dir={one}").status == 0
+    assert diffobj("train", *options, "trainer.stop_at=3", f"hydra.run.dir={two}").status == 0
+    assert newest(two)["step"] == 3
+    assert diffobj("train", f"resume={two}", "trainer.stop_at=null").status == 0
+    first, second = newest(one), newest(two)
+    assert first["step"] == second["step"] == 6
+    for part in ("model", "average"):
+        assert first[part].keys() == second[part].keys()
+        for name, value in first[part].items():
+            assert torch.equal(value, second[part][name]), (part, name)
+    assert result(one)["metrics"] == result(two)["metrics"]
+
+
+def test_the_averaged_parameters_are_evaluated_and_used(diffobj, tmp_path):
+    run = tmp_path / "run"
+    options = [*QUICK, "trainer.steps=4", "trainer.ema=0.5", f"hydra.run.dir={run}"]
+    assert diffobj("train", *options).status == 0
+    told = json.loads(diffobj("evaluate", f"run={run}").out.splitlines()[-1])
+    assert told["metrics"] == pytest.approx(result(run)["metrics"])
+    state = newest(run)
+    name = "score.bias"
+    assert not torch.equal(state["model"][name], state["average"][name])
+
+
+def test_accumulated_batches_are_one_large_batch():
+    """Batch normalisation apart, 2 batches of 6 have the gradient of one of 12."""
+    task = make(batch_size=6, augmentation=Augmentation(flip=0.0))
+    task.model.eval()
+    program = task.as_program(task.objective)
+    parts = stream(task, 0, 2)
+    whole = task.together([task.splits.train.sample(i) for i in order_of(parts, task)])
+    for part in parts:
+        Exact().backward(program, task.parameters, part, scale=0.5)
+    found = {name: p.grad.clone() for name, p in task.parameters.items() if p.grad is not None}
+    task.model.zero_grad()
+    Exact().backward(program, task.parameters, whole)
+    for name, parameter in task.parameters.items():
+        torch.testing.assert_close(parameter.grad, found[name], atol=1e-5, rtol=1e-3)
+
+
+def order_of(parts: list[Batch], task: Detection) -> list[int]:
+    """Which training images batches hold."""
+    known = [task.splits.train.sample(i).image for i in range(12)]
+    return [
+        next(i for i, one in enumerate(known) if torch.equal(one, image))
+        for part in parts
+        for image in part.images
+    ]
+
+
+def test_every_held_out_image_is_judged_once():
+    task = make()
+    truths, found = task.judged()
+    assert [t.image_id for t in truths] == list(range(7))
+    assert len(found) == 7
+    task.stage = "validation"
+    assert len(task.judged()[0]) == 5
+    held = {id(task.splits.validation.sample(i).image) for i in range(5)}
+    assert not held & {id(task.splits.test.sample(i).image) for i in range(7)}
+
+
+def test_perfect_detections_score_one(monkeypatch):
+    task = make()
+
+    def perfect(samples):
+        for sample in samples:
+            yield Detections(sample.boxes, torch.ones(len(sample.boxes)), sample.labels)
+
+    monkeypatch.setattr(task, "find", perfect)
+    metrics = task.evaluate(0)
+    assert metrics["AP"] == pytest.approx(1)
+    assert metrics["precision"] == metrics["recall"] == 1
+    assert all(metrics[f"errors/{kind}"] == 0 for kind in ("missed", "background", "duplicate"))
+
+
+def test_what_is_shown_is_pictures_figures_and_plain_data(tmp_path):
+    task = make()
+    with torch.no_grad():
+        shown = {media.name: media for media in task.show(0)}
+    assert {"detections/0", "worst/0", "precision", "confusion", "errors"} <= shown.keys()
+    for media in shown.values():
+        media.save(tmp_path)
+    told = json.loads((tmp_path / "evaluation.json").read_text())
+    assert len(told["confusion (rows: truth; last: nothing)"]) == 8
+    assert set(told["classes"]) == set(task.categories)
+
+
+@pytest.fixture
+def faulty(tmp_path):
+    """A folder in VOC's form with two degenerate boxes, an unreadable image, an empty one and odd shapes."""
+    folder = tmp_path / "mine"
+    write(
+        folder, "voc", {"train": Generated("train", 8, 64), "validation": Generated("test", 3, 64)}
+    )
+    notes = sorted((folder / "Annotations").glob("train*.xml"))
+    corners = "<xmin>9</xmin><ymin>9</ymin><xmax>4</xmax><ymax>20</ymax>"
+    broken = f"<object><name>circle</name><bndbox>{corners}</bndbox></object>"
+    for path in notes[:2]:
+        path.write_text(path.read_text().replace("</annotation>", f"{broken}</annotation>"))
+    notes[2].write_text("<annotation><filename>train_000002.png</filename></annotation>")
+    (folder / "JPEGImages" / "train_000003.png").write_bytes(b"oops")
+    wide = folder / "JPEGImages" / "train_000004.png"
+    Image.open(wide).resize((160, 64)).convert("L").save(wide)
+    return folder
+
+
+def test_a_folder_with_faults_trains_to_the_end_and_says_so_once_each(diffobj, faulty, tmp_path):
+    run = tmp_path / "run"
+    done = diffobj(
+        "train", *QUICK, "trainer.steps=5", f"task.data.root={faulty}", f"hydra.run.dir={run}"
+    )
+    assert done.status == 0, done.err
+    for line in (
+        "2 boxes dropped that are empty",
+        "1 images dropped that cannot be read, the first in train_000003.png",
+        "7 to learn from, 3 to validate, 3 to test",
+    ):
+        assert done.err.count(line) == 1, done.err
+    assert result(run)["metrics"]["AP"] >= 0
+    assert list((run / "checkpoints").glob("best_*.pt"))  # also where AP is 0
+
+
+def test_a_checkpoint_knows_its_labels_without_the_images(diffobj, faulty, tmp_path):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    options = [*QUICK, "trainer.steps=2", f"task.data.root={faulty}", f"hydra.run.dir={run}"]
+    assert diffobj("train", *options).status == 0
+    categories = newest(run)["task"]["categories"]
+    assert categories == sorted(categories)
+    faulty.rename(moved)
+    photographs = tmp_path / "photographs" / "trip"
+    photographs.mkdir(parents=True)
+    noise = numpy.random.default_rng(0).integers(0, 255, (3, 50, 90, 3)).astype(numpy.uint8)
+    Image.fromarray(noise[0]).save(photographs / "a.jpg")
+    frames = [Image.fromarray(frame) for frame in noise]
+    frames[0].save(photographs / "b.gif", save_all=True, append_images=frames[1:])
+    (photographs / "c.png").write_bytes(b"no image")
+    out = tmp_path / "out"
+    done = diffobj(
+        "predict", f"run={run}", f"input={photographs.parent}", f"output={out}", "task.clear=0.0"
+    )
+    assert done.status == 0, done.err
+    assert done.err.count("c.png") == 1
+    assert (out / "trip" / "a.png").is_file()
+    assert (out / "trip" / "b.gif").is_file()
+    told = json.loads((out / "detections.json").read_text())
+    assert [c["name"] for c in told["categories"]] == categories
+    assert [i["file_name"] for i in told["images"]] == [
+        "trip/a", "trip/b#0", "trip/b#1", "trip/b#2",
+    ]  # fmt: skip
+    assert {(i["width"], i["height"]) for i in told["images"]} == {(90, 50)}
+    for note in told["annotations"]:
+        x, y, width, height = note["bbox"]
+        assert -1e-3 <= x <= x + width <= 90 + 1e-3
+        assert -1e-3 <= y <= y + height <= 50 + 1e-3
+    rows = list(csv.DictReader((out / "detections.csv").open()))
+    assert len([row for row in rows if row["class"]]) == len(told["annotations"]) > 0
+    for told_wrong in ([], [f"input={photographs / 'c.png'}"]):
+        done = diffobj("predict", f"run={run}", *told_wrong)
+        assert done.status == 2
+        assert done.err.strip().count("\n") == 0
+    assert diffobj("train", *options, f"hydra.run.dir={tmp_path / 'no'}").status == 2
+
+
+def test_labels_mean_the_same_in_another_folder(diffobj, faulty, tmp_path):
+    """A run's labels are kept by name where a folder has fewer categories, in another order."""
+    run, other = tmp_path / "run", tmp_path / "other"
+    options = [*QUICK, "trainer.steps=2", f"task.data.root={faulty}", f"hydra.run.dir={run}"]
+    assert diffobj("train", *options).status == 0
+    categories = newest(run)["task"]["categories"]
+    write(other, "csv", {"test": Generated("test", 3, 64), "train": Generated("train", 2, 64)})
+    table = other / "test.csv"
+    kept = [line for line in table.read_text().splitlines() if "circle" not in line]
+    table.write_text("\n".join(kept))
+    told = diffobj("evaluate", f"run={run}", f"task.data.root={other}")
+    assert told.status == 0, told.err
+    metrics = json.loads(told.out.splitlines()[-1])["metrics"]
+    assert [name for name in metrics if name.startswith("AP/")] == [f"AP/{n}" for n in categories]
+    assert metrics["AP/circle"] == -1
+
+
+def test_a_score_that_is_nothing_still_leaves_a_best_checkpoint(diffobj, tmp_path):
+    run = tmp_path / "run"
+    done = diffobj(
+        "train", *QUICK, "trainer.steps=2", "trainer.evaluate_every=1", f"hydra.run.dir={run}"
+    )
+    assert done.status == 0
+    assert len(list((run / "checkpoints").glob("best_*.pt"))) == 1
+
+
+@pytest.mark.parametrize("precision", ["bfloat16"])
+def test_mixed_precision_trains(diffobj, tmp_path, precision):
+    run = tmp_path / "run"
+    done = diffobj(
+        "train", *QUICK, "trainer.steps=2", f"trainer.precision={precision}", f"hydra.run.dir={run}"
+    )
+    assert done.status == 0, done.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "torch_export"])
+@pytest.mark.parametrize("model", ["nano", "tiny"])
+def test_an_exported_model_agrees_with_the_model(diffobj, tmp_path, form, model):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    run, file = tmp_path / "run", tmp_path / "model"
+    options = [*QUICK, "task.data.test=50", f"task.model={model}", "trainer.steps=30"]
+    assert diffobj("train", *options, f"hydra.run.dir={run}").status == 0
+    done = diffobj("export", f"run={run}", f"format={form}", f"output={file}")
+    assert done.status == 0, done.err
+    told = json.loads(done.out.splitlines()[-1])
+    assert told["images compared"] == 50
+    assert told["largest difference in pixels"] < 0.01
+    assert file.stat().st_size > 1_000_000
+
+
+def test_an_exports_mistakes_are_told_in_one_line(diffobj, tmp_path):
+    run = tmp_path / "run"
+    assert diffobj("train", *QUICK, "trainer.steps=1", f"hydra.run.dir={run}").status == 0
+    for told, expected in (("format=onx", "did you mean 'onnx'"), ("height=0", "height = '0'")):
+        done = diffobj("export", f"run={run}", told)
+        assert done.status == 2
+        assert expected in done.err
+        assert done.err.strip().count("\n") == 0
