@@ -36,6 +36,7 @@ SHARED = (
     "monitor.tensorboard=false",
 )
 METRICS = ("reward", "reward_above_threshold", "reward_at_best", "AP", "AP50")
+LOSSES = ("task.criterion=losses", "estimator=exact")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Arm:
 
 
 ARMS = (
-    Arm("ordinary losses", ("task.criterion=losses", "estimator=exact")),
+    Arm("ordinary losses", (*LOSSES, "optimizer.learning_rate=0.0003")),
+    Arm("ordinary losses, faster", (*LOSSES, "optimizer.learning_rate=0.001")),
     Arm("reward, rloo", ()),
     Arm("reward, rloo, boxes drawn", ("task.reward.spread=0.05",)),
     Arm("relaxed AP", ("task.criterion=average_precision", "estimator=exact")),

@@ -48,7 +48,7 @@ class Reward(Section):
     sharpness: Annotated[float, Field(gt=0)] = 3.0
     penalty: Annotated[float, Field(ge=0)] = 0.5
     least: Annotated[float, Field(gt=0, le=1)] = 0.5
-    spread: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    spread: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 def odds(scores: Tensor, how: Reward) -> Tensor:
