@@ -4,7 +4,7 @@
                    [images=50] [task.KEY=VALUE ...]
 
 What is written takes images `[batch, 3, height, width]` of float32 from 0 to 255 (any batch, this height and width) and
-gives boxes `[batch, k, 4]` in pixels, scores `[batch, k]` and labels `[batch, k]`, best first. It is then run on so many
+gives boxes `[batch, k, 4]` in pixels, scores `[batch, k]` and labels `[batch, k]`, best first. It is then run on some
 test images and compared with the model: a box that is off by 0.01 pixels or more is an error. Where objects can be told
 by several levels of a pyramid, repeats (boxes of a label that agree by 0.65) are left to the user.
 """

@@ -208,8 +208,7 @@ class Detection(Task):
         return prediction.predict(source, self.find_clear, self.categories)
 
     def show(self, seed: int) -> Iterator[Media]:
-        """The first and the worst test images with their boxes, and the figures of the evaluation."""
-        self.stage = "test"
+        """The first and the worst held-out images with their boxes, and the figures of the evaluation."""
         truths, found = self.judged()
         judged = precision(truths, found, self.categories)
         analysis = analyse(truths, found, len(self.categories), self.clear)
