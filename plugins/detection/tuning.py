@@ -72,8 +72,11 @@ def rewards(
 ) -> dict[str, float]:
     """The mean reward of an image's drawn sets; of its boxes above the threshold; and above the best of 19 thresholds.
 
-    The last one does not profit from scores that were merely made larger or smaller.
+    The last one does not profit from scores that were merely made larger or smaller. Nothing of a model that offers no
+    candidates.
     """
+    if type(model).candidates is Detector.candidates:
+        return {}
     draws = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
     drawn, above = [], []

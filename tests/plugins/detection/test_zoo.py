@@ -88,7 +88,10 @@ def test_nothing_is_resized(make, models):
         assert torch.equal(targets[0]["boxes"], target["boxes"])
 
 
-@pytest.mark.parametrize("make", ALL)
+@pytest.mark.parametrize(
+    "make",
+    [ssdlite, *(pytest.param(make, marks=pytest.mark.slow) for make in ALL[1:])],
+)
 def test_its_losses_are_scalars_with_a_gradient_also_where_there_is_no_object(make, models):
     model = models[make.__name__].train()
     for known in (KNOWN, batch([], [], [])):
