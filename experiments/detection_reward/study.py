@@ -25,7 +25,7 @@ from framework import UserError
 from framework.commands import train
 from framework.config import compose, validate
 
-SECONDS = 30.0
+SECONDS = 20.0
 SEEDS = (0, 1, 2)
 SHARED = (
     "experiment=detection_reward",
