@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plugins.detection.assignment import cell_centres, hungarian
+from plugins.detection.assignment import cell_centres, hungarian, require_matching
 from plugins.detection.boxes import from_centre_and_size, giou, to_centre_and_size
 from plugins.detection.models.anchor_free import Pyramid
 from plugins.detection.models.detector import Candidates, Detector
@@ -120,6 +120,7 @@ class SetPrediction(Detector):
         agreement_weight: float = 2.0,
     ) -> None:
         super().__init__(classes)
+        require_matching()
         self.multiple = 2 ** len(widths)
         self.nothing_weight, self.class_cost = nothing_weight, class_cost
         self.corner_weight, self.agreement_weight = corner_weight, agreement_weight

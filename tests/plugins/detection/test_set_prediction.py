@@ -1,8 +1,11 @@
 """Set prediction: each object has one query, an image's loss is its own, and a few images are learned by heart."""
 
+import sys
+
 import pytest
 import torch
 
+from framework import UserError
 from plugins.detection.boxes import pairwise_iou
 from plugins.detection.models.set_prediction import (
     Said,
@@ -139,3 +142,9 @@ def test_sizes_are_as_described_and_images_may_be_oblong(make, least, most):
     assert least < sum(p.numel() for p in model.parameters()) < most
     found = model.detect(torch.zeros(1, 3, 64, 96).byte(), most=4)
     assert len(found[0].scores) == 4
+
+
+def test_without_scipy_it_is_told_before_anything_begins(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(UserError, match=r"pip install 'diffobj\[detection\]'"):
+        set_nano(3)
