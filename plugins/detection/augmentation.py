@@ -33,23 +33,30 @@ class Augmentation(Section):
 
     Args:
         flip: left for right.
-        photometric: brightness, contrast, saturation and hue.
+        photometric: brightness, contrast, saturation and hue; none: 0 for the generated shapes, 0.3 for a folder.
         zoom_out: the image on a larger grey ground, objects up to `zoom` times smaller.
         crop: a part of the image that holds enough of some object (Liu et al. 2016).
-        jitter: another scale, from 1/zoom to zoom, cut off or padded to the same size.
+        jitter: another scale, from 1/zoom to zoom, cut off or padded to the same size; none: 0 for the generated
+            shapes, 0.5 for a folder.
         mosaic: four images in one. mixup: two images, one shining through the other.
         plain_share: the last share of training without mosaic and mixup, on images as they are.
     """
 
     flip: Chance = 0.5
-    photometric: Chance = 0.0
+    photometric: Chance | None = None
     zoom_out: Chance = 0.0
     crop: Chance = 0.0
-    jitter: Chance = 0.0
+    jitter: Chance | None = None
     zoom: Annotated[float, Field(gt=1, le=8)] = 1.5
     mosaic: Chance = 0.0
     mixup: Chance = 0.0
     plain_share: Chance = 0.2
+
+    def suiting(self, few: bool) -> Augmentation:
+        """With what was left open decided: a folder's images are few and the generated ones are many."""
+        usual = {"photometric": 0.3, "jitter": 0.5} if few else {"photometric": 0.0, "jitter": 0.0}
+        given = {name: value for name in usual if (value := getattr(self, name)) is not None}
+        return self.model_copy(update=usual | given)
 
 
 class Augmented:
@@ -90,10 +97,10 @@ class Augmented:
 def transforms(how: Augmentation, size: int) -> list[tuple[float, Any]]:
     """Each transform of torchvision with its probability."""
     steps = [
-        (how.photometric, v2.RandomPhotometricDistort(p=0.5)),
+        (how.photometric or 0.0, v2.RandomPhotometricDistort(p=0.5)),
         (how.zoom_out, v2.RandomZoomOut(fill=PADDING, side_range=(1.0, how.zoom), p=1.0)),
         (how.crop, v2.RandomIoUCrop()),
-        (how.jitter, Jitter(how.zoom)),
+        (how.jitter or 0.0, Jitter(how.zoom)),
         (how.flip, v2.RandomHorizontalFlip(p=1.0)),
     ]
     return [(p, step) for p, step in steps if p > 0]

@@ -35,7 +35,7 @@ class Data(Section):
     form: Literal["auto", "coco", "voc", "yolo", "csv"] = "auto"
     categories: tuple[str, ...] = ()
     size: Annotated[int, Field(ge=32, le=4096)] | None = None
-    train: Count = 2000
+    train: Count = 4000
     validation: Count = 300
     test: Count = 1000
     cache_megabytes: Annotated[float, Field(ge=0)] = 2000

@@ -28,7 +28,7 @@ def annotated(
 ) -> Pixels:
     """An image `[3, H, W]` with boxes `[n, 4]`, their names and scores; enlarged to at least `least` pixels a side."""
     pixels = image.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    times = max(1, round(least / max(pixels.shape[:2])))
+    times = max(1, -(-least // max(pixels.shape[:2])))
     picture = Image.fromarray(pixels)
     picture = picture.resize([n * times for n in picture.size], Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(picture)

@@ -22,7 +22,7 @@ from plugins.detection.sample import Sample
 
 SHAPES = ["circle", "square", "triangle", "star", "cross", "ring", "digit"]
 MOST = 12  # objects in an image
-SMALLEST, LARGEST = 0.08, 0.42  # of the image's side
+SMALLEST, LARGEST = 0.1, 0.42  # of the image's side
 VISIBLE = 0.6
 FINER = 4  # times the resolution at which outlines are drawn
 CONTRAST = 90.0  # least difference of an object's colour to its ground, summed over the channels

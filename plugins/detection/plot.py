@@ -31,10 +31,10 @@ def precision_over_recall(judged: Precision, categories: Sequence[str]) -> Figur
         if known.size:
             right.plot(recall, known.mean(1), lw=2, label=f"IoU {iou:.2f}")
     right.set(title="Mean of the classes", xlabel="recall")
-    for axes in (left, right):
+    for axes, corner in ((left, "lower left"), (right, "upper right")):
         axes.set(xlim=(0, 1.01), ylim=(0, 1.03))
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=8, frameon=False, loc="lower left")
+        axes.legend(fontsize=8, frameon=False, loc=corner)
     return figure
 
 

@@ -78,7 +78,8 @@ class Detection(Task):
         if self.has_data:
             self.model.usual_objects = usual_objects(self.splits.train)
         self.model.freeze(freeze)
-        self.augmentation, self.workers, self.multi_scale = augmentation, workers, multi_scale
+        self.augmentation = augmentation.suiting(few=data.root is not None)
+        self.workers, self.multi_scale = workers, multi_scale
         self.batch_size, self.most, self.floor, self.clear = batch_size, most, floor, clear
         self.plain_from = int(steps * accumulate * (1 - augmentation.plain_share))
         self.start, self.criterion, self.reward, self.relaxed = start, criterion, reward, relaxed

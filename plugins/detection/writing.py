@@ -1,6 +1,6 @@
 """Data sets written to a folder, as COCO's json, Pascal VOC's xml, YOLO's txt or CSV: what the readers read.
 
-    python -m plugins.detection.writing FOLDER [coco|voc|yolo|csv] [train=2000] [validation=300] [test=1000] [size=128]
+    python -m plugins.detection.writing FOLDER [coco|voc|yolo|csv] [train=4000] [validation=300] [test=1000] [size=128]
 
 writes the generated shapes.
 """
@@ -124,7 +124,7 @@ def write_csv(folder: Path, splits: Mapping[str, Source]) -> None:
 
 def main(arguments: list[str]) -> None:
     words = [a for a in arguments if "=" not in a]
-    told = {"train": 2000, "validation": 300, "test": 1000, "size": 128}
+    told = {"train": 4000, "validation": 300, "test": 1000, "size": 128}
     told |= {key: int(value) for key, _, value in (a.partition("=") for a in arguments if "=" in a)}
     side = told.pop("size")
     splits = {split: Generated(split, count, side) for split, count in told.items()}

@@ -181,7 +181,7 @@ class AnchorFree(Detector):
         found = [peaks_of(level, most) for level in maps]
         boxes, scores, labels = (torch.cat(part, 1) for part in zip(*found, strict=True))
         if len(maps) > 1:
-            scores, order = scores.sort(dim=1, descending=True, stable=True)
+            scores, order = scores.topk(scores.shape[1], 1)  # ONNX knows no stable sort
             boxes = boxes.gather(1, order.unsqueeze(-1).expand_as(boxes))
             labels = labels.gather(1, order)
         return boxes, scores, labels
@@ -216,7 +216,7 @@ def peaks_of(level: Maps, most: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def nano(classes: int, *, agreement: Agreement = "giou", box_weight: Weight = 5.0) -> AnchorFree:
     """0.4 M parameters, one map of stride 8: learns from random weights on a CPU in minutes."""
-    widths, blocks = (16, 32, 48, 64, 64), (0, 0, 1, 2, 1)
+    widths, blocks = (16, 32, 48, 64, 64), (0, 1, 2, 1, 1)
     return AnchorFree(
         classes, widths, blocks, 1, 48, 64, agreement=agreement, box_weight=box_weight
     )
