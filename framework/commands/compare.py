@@ -230,7 +230,7 @@ def picture(rows: list[Row], settings: Settings) -> Any:
         axes.invert_yaxis()
         if name == "bias_z":
             axes.axvline(4, color="0.5", ls=":")
-        elif name == "variance" and values:
+        elif name == "variance" and values and max(values) > 10 * min(values):
             axes.set_xscale("log")
     axes = figure.add_subplot(grid[1, :])
     for row in served:

@@ -8,6 +8,7 @@ from Normal(mean, deviation) with the usual KL term, so that new pictures can be
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -17,16 +18,19 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
 from framework import Context, Image, Program, Task, Text
+from framework.media import Media
 from framework.randomness import generator
 from plugins.sketching import svg
 from plugins.sketching.drawing import Strokes, Style
-from plugins.sketching.images import Images, load_images
-from plugins.sketching.photo import blurred
+from plugins.sketching.images import Images, load_images, load_ink
+from plugins.sketching.photo import blurred, pictures_in, readable
 from plugins.sketching.primitives import Name, primitive
 from plugins.sketching.raster import render
 
 Count = Annotated[int, Field(ge=1)]
 Width = Annotated[float, Field(gt=0)]
+
+LARGER = 4  # times the pictures' size, where drawings are shown
 
 
 class Encoder(nn.Module):
@@ -190,22 +194,41 @@ class SketchAutoencoder(Task):
         """Held-out pictures over their drawings; where there is a prior, drawings from noise; one drawing as SVG."""
         pictures = self.held.pictures[:12].to(self.device)
         code = self.model.encoder(pictures)[0]
-        rows = [row_of(pictures), row_of(self.draw_large(code))]
+        rows = [row_of(enlarged(pictures)), row_of(self.draw_large(code))]
         if self.variational:
             draw = torch.Generator().manual_seed(seed)
             rows.append(row_of(self.draw_large(torch.randn(code.shape, generator=draw).to(code))))
         yield Image("drawings", torch.cat(rows).numpy())
-        strokes = self.strokes(code[0])
-        style = Style("soft_or", False, False, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-        flat = Strokes(
-            strokes.control,
-            strokes.width,
-            strokes.opacity,
-            strokes.control.new_zeros(len(strokes.width), 3),
-        )
-        yield Text("drawing", svg.write(flat, self.kind, (self.side, self.side), style), ".svg")
+        yield Text("drawing", self.svg_of(code[0]), ".svg")
 
-    def draw_large(self, code: Tensor, scale: int = 4) -> Tensor:
+    def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
+        """Each picture of a file or folder beside the network's drawing of it, and the drawing as SVG.
+
+        Without a source, what is shown: pictures held out, and drawings from noise where there is a prior.
+
+        Raises:
+            UserError: there is no readable picture.
+        """
+        if source is None:
+            yield from self.show(seed)
+            return
+        for name, ink in readable(pictures_in(source), lambda file: load_ink(file, self.side)):
+            ink = ink.to(self.device)[None]
+            code = self.model.encoder(ink)[0]
+            yield Image(
+                name, torch.cat([row_of(enlarged(ink)), row_of(self.draw_large(code))], 1).numpy()
+            )
+            yield Text(name, self.svg_of(code[0]), ".svg")
+
+    def svg_of(self, code: Tensor) -> str:
+        """The drawing of one code `[latent]` as SVG."""
+        drawn = self.strokes(code)
+        style = Style("soft_or", False, False, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+        black = drawn.control.new_zeros(len(drawn.width), 3)
+        strokes = Strokes(drawn.control, drawn.width, drawn.opacity, black)
+        return svg.write(strokes, self.kind, (self.side, self.side), style)
+
+    def draw_large(self, code: Tensor, scale: int = LARGER) -> Tensor:
         """The ink of codes on a canvas `scale` times as large."""
         strokes = self.strokes(code)
         lines = self.kind.vertices(strokes.control * scale)
@@ -225,9 +248,12 @@ def accuracy(known: Images, pictures: Tensor, labels: Tensor, neighbours: int = 
 
 
 def row_of(ink: Tensor) -> Tensor:
-    """Ink `[N, H, W]` side by side as pixels `[4 H, 4 N W, 3]`, or as they are where they are large."""
-    while ink.shape[-1] < 64:
-        ink = ink.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    """Ink `[N, H, W]` side by side as pixels `[H, N W, 3]`."""
     shades = ((1 - ink).clamp(0, 1) * 255).to(torch.uint8).cpu()
     row = torch.cat(list(shades), 1)
     return row.unsqueeze(-1).expand(-1, -1, 3).contiguous()
+
+
+def enlarged(ink: Tensor) -> Tensor:
+    """Each pixel of `[N, H, W]` as a square of `LARGER` pixels a side."""
+    return ink.repeat_interleave(LARGER, -1).repeat_interleave(LARGER, -2)

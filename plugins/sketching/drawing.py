@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from plugins.sketching.primitives import Primitive
 from plugins.sketching.raster import PEN_WIDTH, Composition, Profile, render
@@ -17,6 +18,8 @@ from plugins.sketching.raster import PEN_WIDTH, Composition, Profile, render
 PACE = (
     8.0  # logits of colour and opacity, and logarithms of width, move this much faster than places
 )
+
+FINE = 2  # flat dots are drawn so many times larger: the kernel's coverage is a line's, not a small disc's
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,13 @@ class Drawing(nn.Module):
             scale: size of the picture relative to the canvas.
             gates: `[*n, S]`, factors of the opacities of the strokes that are present.
         """
-        strokes = self.strokes
+        fine = FINE if self.primitive.segments is None and profile == "flat" else 1
+        strokes, scale = self.strokes, scale * fine
         opacity = strokes.opacity if gates is None else strokes.opacity * gates
         faint = 1 if self.style.filled else widened
         control = strokes.control if scale == 1 else strokes.control * scale
-        size = tuple(max(1, round(side * scale)) for side in self.canvas)
-        if self.primitive.segments is None and profile == "flat":
+        size = tuple(fine * max(1, round(side * scale / fine)) for side in self.canvas)
+        if fine > 1:
             opacity = opacity * dot_share(strokes.width * scale)
         coloured = self.style.coloured
         drawn = render(
@@ -141,6 +145,9 @@ class Drawing(nn.Module):
             profile=profile,
             filled=self.style.filled,
         )
+        if fine > 1:
+            planes = functional.avg_pool2d(drawn.reshape(-1, 1, *size), fine)
+            drawn = planes.reshape(*drawn.shape[:-2], *planes.shape[-2:])
         if coloured:
             return drawn
         if self.plain:

@@ -7,8 +7,12 @@ eigenvector of the structure tensor, the blurred outer product of the gradient w
 from __future__ import annotations
 
 import math
+import sys
 import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy
@@ -20,14 +24,22 @@ from torch.nn import functional
 
 from framework.errors import UserError
 
+SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 LARGEST = 100_000_000  # pixels of a photograph; more is refused as a decompression bomb
 
 
 def default_photo() -> Path:
-    """The portrait of Grace Hopper that comes with matplotlib."""
-    import matplotlib
+    """The portrait of Grace Hopper that comes with matplotlib, which is found without the time to import it.
 
-    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    Raises:
+        UserError: there is no matplotlib.
+    """
+    found = find_spec("matplotlib")
+    if found is None or not found.submodule_search_locations:
+        raise UserError(
+            "which photograph? input=photo.jpg; the default one comes with the package matplotlib"
+        )
+    return Path(found.submodule_search_locations[0]) / "mpl-data/sample_data/grace_hopper.jpg"
 
 
 def load_photo(path: Path, side: int) -> Tensor:
@@ -56,6 +68,47 @@ def load_photo(path: Path, side: int) -> Tensor:
     small = paper.convert("RGB").resize(size, Pillow.Resampling.LANCZOS)
     pixels = numpy.asarray(small, dtype=numpy.float32) / 255
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def pictures_in(source: Path) -> list[Path]:
+    """The picture files of a folder and of those within it, in order; or the one file that was named.
+
+    Raises:
+        UserError: a folder without any.
+    """
+    if not source.is_dir():
+        return [source]
+    files = sorted(f for f in source.rglob("*") if f.suffix.lower() in SUFFIXES)
+    if not files:
+        raise UserError(f"{source}: no pictures in this folder ({' '.join(sorted(SUFFIXES))})")
+    return files
+
+
+def readable(files: list[Path], read: Callable[[Path], Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """A name of its own for each file, and what `read` makes of it; one bad file of several is told and left out.
+
+    Raises:
+        UserError: no file was readable.
+    """
+    stems = Counter(file.stem for file in files)
+    several, found = len(files) > 1, False
+    taken: Counter[str] = Counter()
+    for file in files:
+        name = file.stem if stems[file.stem] == 1 else file.name
+        taken[name] += 1
+        if taken[name] > 1:  # of the same name in another folder
+            name = f"{name}_{taken[name]}"
+        try:
+            picture = read(file)
+        except UserError as error:
+            if not several:
+                raise
+            sys.stderr.write(f"diffobj: {error}; left out\n")
+            continue
+        found = True
+        yield name, picture
+    if not found:
+        raise UserError(f"none of the {len(files)} pictures can be read")
 
 
 def grey(photo: Tensor) -> Tensor:

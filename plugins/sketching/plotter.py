@@ -7,6 +7,7 @@ is reversed wherever that shortens the way (Croes 1958).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy
 from numpy.typing import NDArray
@@ -40,7 +41,17 @@ def followed(ends: Ends, route: Route) -> Ends:
 
 
 def ordered(ends: Ends) -> Route:
-    """A short route through all strokes; what is given is kept where nothing shorter is found."""
+    """A short route through all strokes; what is given is kept where nothing shorter is found.
+
+    The last few are remembered: who measures a drawing shows it next.
+    """
+    return remembered(ends.tobytes())
+
+
+@lru_cache(maxsize=2)
+def remembered(data: bytes) -> Route:
+    """`ordered`, of ends as bytes."""
+    ends = numpy.frombuffer(data, numpy.float64).reshape(-1, 2, 2)
     given = Route(numpy.arange(len(ends)), numpy.zeros(len(ends), bool))
     if len(ends) < 2:
         return given
@@ -94,5 +105,5 @@ def improved(ends: Ends, route: Route) -> Route:
 
 
 def norm(way: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
-    length: NDArray[numpy.float64] = numpy.sqrt((way**2).sum(-1))
+    length: NDArray[numpy.float64] = numpy.hypot(way[..., 0], way[..., 1])
     return length

@@ -26,6 +26,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Literal
 
+import numpy
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -254,8 +255,8 @@ def same_batch(
         colour = colour.to(device, dtype)
         shapes.append(colour.shape[:-1])
     try:
-        shape = torch.broadcast_shapes(*shapes)
-    except RuntimeError:
+        shape = numpy.broadcast_shapes(*shapes)  # torch's own imports its compiler, for seconds
+    except ValueError:
         named = ", ".join(str(list(shape)) for shape in shapes)
         raise ProgramError(
             f"points, width, opacity, colour: axes {named} before the last ones do not broadcast to [*batch, strokes]"

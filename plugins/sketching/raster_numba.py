@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 from numba import njit
+from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor
 
 from plugins.sketching.raster_torch import HALF_PEN, SHARPNESS, Gradients
@@ -26,14 +27,24 @@ if TYPE_CHECKING:
 SOFT_OR, MAX, SMOOTH_MAX, OVER = 0, 1, 2, 3
 CODES = {"soft_or": SOFT_OR, "max": MAX, "smooth_max": SMOOTH_MAX, "over": OVER}
 NEGLIGIBLE = math.log(1e5)  # squared widths: beyond, ink is less than raster.CUT and left out
-WORTH_A_THREAD = 1000  # pieces in tiles, about 0.3 ms of work
+WORTH_A_THREAD = 3000  # pieces in tiles, about 0.3 ms of work
 ROOT_PI = math.sqrt(math.pi)
+ZERO, ONE, SIXTEENTH = numpy.float32(0), numpy.float32(1), numpy.float32(1 / 16)
+CLOSE = numpy.float32(NEGLIGIBLE)
+C1, C2, C3, C4, C5, C6 = (  # of (exp(-u) - 1) / u, so that the bell is exactly 1 at distance 0
+    Chebyshev.interpolate(lambda u: numpy.expm1(-u) / u, 5, (0, NEGLIGIBLE / 16))
+    .convert(kind=Polynomial)
+    .coef.astype(numpy.float32)
+)
 
 
 def forward(job: Job, work: Work) -> Tensor:
     """Each tile's paint and kept paper, `[tiles, channels, pixels]`."""
     tiles = job.ends.new_empty(job.layout.tiles, job.channels, job.layout.pixels)
-    in_threads(_forward, work, *arrays(job, work), tiles.numpy())
+    if softly(job):
+        in_threads(_soft_forward, work, *soft_arrays(job, work), tiles[:, 0].fill_(1).numpy())
+    else:
+        in_threads(_forward, work, *arrays(job, work), tiles.numpy())
     return tiles
 
 
@@ -43,7 +54,12 @@ def backward(job: Job, work: Work, tiles: Tensor, gradient: Tensor) -> Gradients
     by_piece = job.ends.new_zeros(len(work.pieces), 4)
     by_group = job.ends.new_zeros(len(work.stroke), 1 + inks + paints)
     results = by_piece.numpy(), by_group.numpy()
-    in_threads(_backward, work, *arrays(job, work), tiles.numpy(), gradient.numpy(), *results)
+    given = tiles.numpy(), gradient.numpy()
+    if softly(job):
+        layers = (part[:, 0] for part in given)
+        in_threads(_soft_backward, work, *soft_arrays(job, work), *layers, *results)
+    else:
+        in_threads(_backward, work, *arrays(job, work), *given, *results)
     ends = torch.zeros_like(job.ends)
     strokes = job.ends.new_zeros(len(job.width), by_group.shape[1])
     _add_rows(by_piece.numpy(), work.pieces.numpy(), ends.view(-1, 4).numpy())
@@ -59,8 +75,11 @@ def bin_pieces(ends: Tensor, reach: Tensor, layout: Layout, *, whole: bool) -> W
     found = _touches(*given, nowhere, nowhere)
     things, tiles = numpy.empty(found, numpy.int64), numpy.empty(found, numpy.int64)
     _touches(*given, things, tiles)
-    thing, tile = (torch.from_numpy(part) for part in _sort(things, tiles, layout.tiles))
-    return grouped(thing, tile, layout, ends.shape[0], ends.shape[1], whole=whole)
+    counts = _sort(things, tiles, layout.tiles)
+    if whole:
+        thing, tile = (torch.from_numpy(part) for part in (things, tiles))
+        return grouped(thing, tile, layout, ends.shape[0], ends.shape[1], whole=True)
+    return Work(*(torch.from_numpy(part) for part in _group(things, counts, ends.shape[1])))
 
 
 def grid_of(layout: Layout) -> Any:
@@ -85,8 +104,22 @@ def in_threads(draw: Callable[..., None], work: Work, *inputs: Any) -> None:
             done.result()
 
 
+def softly(job: Job) -> bool:
+    """Whether a job is Gaussian lines of one transparent ink in float32, as most are while they learn."""
+    plain = job.colour is None and job.amplitude.shape[1] == 1 and not job.filled
+    single = job.ends.dtype == torch.float32
+    return plain and single and job.composition == "soft_or" and job.profile == "gaussian"
+
+
+def soft_arrays(job: Job, work: Work) -> tuple[Any, ...]:
+    """What the kernels of such jobs read."""
+    strokes = (job.ends.reshape(-1, 4), job.width, job.amplitude[:, 0])
+    lists = (work.pieces, work.first, work.stroke, work.tile_first)
+    return *(part.numpy() for part in (*strokes, *lists)), grid_of(job.layout)
+
+
 def arrays(job: Job, work: Work) -> tuple[Any, Any]:
-    """What both kernels read: the scene's arrays, and how it is drawn."""
+    """What the kernels of all other jobs read: the scene's arrays, and how it is drawn."""
     colour = job.amplitude.new_empty(len(job.width), 0) if job.colour is None else job.colour
     strokes = (job.ends.reshape(-1, 4), job.width, job.amplitude, colour)
     lists = (work.pieces, work.first, work.stroke, work.tile_first)
@@ -156,59 +189,191 @@ def _touches(ends: Any, reach: Any, grid: Any, whole: bool, things: Any, tiles: 
 
 @compiled
 def _sort(things: Any, tiles: Any, count: int) -> Any:
-    """Both lists sorted by tile, by counting: in a tile the order stays."""
+    """Sort both lists by tile, by counting: in a tile the order stays; returns where tiles begin, `[count + 1]`."""
     places = numpy.zeros(count + 1, numpy.int64)
     for tile in tiles:
         places[tile + 1] += 1
     places = numpy.cumsum(places)
-    sorted_things, sorted_tiles = numpy.empty_like(things), numpy.empty_like(tiles)
+    begins = places.copy()
+    given_things, given_tiles = things.copy(), tiles.copy()
     for k in range(len(tiles)):
-        place = places[tiles[k]]
-        sorted_things[place], sorted_tiles[place] = things[k], tiles[k]
-        places[tiles[k]] += 1
-    return sorted_things, sorted_tiles
+        place = places[given_tiles[k]]
+        things[place], tiles[place] = given_things[k], given_tiles[k]
+        places[given_tiles[k]] += 1
+    return begins
+
+
+@compiled
+def _group(things: Any, begins: Any, pieces: int) -> Any:
+    """The fields of a `Work`, from pieces sorted by tile and where each tile begins."""
+    first = numpy.empty(len(things) + 1, numpy.int64)
+    stroke, tile = numpy.empty_like(things), numpy.empty_like(things)
+    tile_first = numpy.empty_like(begins)
+    groups = 0
+    for t in range(len(begins) - 1):
+        tile_first[t] = groups
+        for k in range(begins[t], begins[t + 1]):
+            i = things[k] // pieces
+            if k == begins[t] or i != stroke[groups - 1]:
+                first[groups], stroke[groups], tile[groups] = k, i, t
+                groups += 1
+    tile_first[-1] = groups
+    first[groups] = len(things)
+    return things, first[: groups + 1], stroke[:groups], tile[:groups], tile_first
 
 
 @compiled
 def _nearest(
-    ends: Any,
-    pieces: Any,
-    xs: Any,
-    ys: Any,
-    filled: bool,
-    square: Any,
-    nearest: Any,
-    side: Any,
+    ends: Any, pieces: Any, begin: int, end: int, corner: Any, desk: Any, filled: bool
 ) -> None:
-    """Each pixel's squared distance, nearest piece (a place in `pieces`) and winding number, of a stroke in a tile."""
-    height, width = len(ys), len(xs)
-    one, zero = ends.dtype.type(1), ends.dtype.type(0)
+    """Put on the desk each pixel's squared distance, nearest piece (a place in `pieces`) and winding number."""
+    xs, ys, square, nearest, side, found = desk
+    zero = ends.dtype.type(0)
+    _measure(_course(ends, pieces[begin], corner), xs, ys, square)
+    if end > begin + 1:
+        nearest[:] = begin
+    for k in range(begin + 1, end):
+        _measure(_course(ends, pieces[k], corner), xs, ys, found)
+        for p in range(len(square)):
+            nearer = found[p] < square[p]
+            square[p] = found[p] if nearer else square[p]
+            nearest[p] = numpy.int32(k) if nearer else nearest[p]
+    if not filled:
+        return
     side[:] = 0
-    for k in range(len(pieces)):
-        ax, ay, bx, by = ends[pieces[k]]
-        dx, dy = bx - ax, by - ay
-        length = dx * dx + dy * dy
-        inverse = one / length if length > 1e-12 else zero
-        ix, iy = dx * inverse, dy * inverse
-        for row in range(height):
-            v = ys[row] - ay
-            for column in range(width):
-                u = xs[column] - ax
-                t = min(max(u * ix + v * iy, zero), one)
-                x, y = u - t * dx, v - t * dy
-                found = x * x + y * y
-                p = row * width + column
-                nearer = k == 0 or found < square[p]
-                square[p] = found if nearer else square[p]
-                nearest[p] = k if nearer else nearest[p]
-            rises, falls = v >= 0 and v < dy, v < 0 and v >= dy
-            if filled and (rises or falls):
-                for column in range(width):
-                    turn = dx * v - dy * (xs[column] - ax)
-                    if rises and turn < 0:
-                        side[row * width + column] += 1
-                    elif falls and turn > 0:
-                        side[row * width + column] -= 1
+    for k in range(begin, end):
+        ax, ay, dx, dy, _, _ = _course(ends, pieces[k], corner)
+        for p in range(len(square)):
+            u, v = xs[p] - ax, ys[p] - ay
+            turn = dx * v - dy * u
+            rises, falls = (v >= zero) & (v < dy), (v < zero) & (v >= dy)
+            side[p] += numpy.int32(rises & (turn < zero)) - numpy.int32(falls & (turn > zero))
+
+
+@compiled
+def _course(ends: Any, piece: int, corner: Any) -> Any:
+    """Where a piece begins, seen from a tile's corner; its way (x, y), and that over its squared length, or 0."""
+    ax, ay, bx, by = ends[piece]
+    dx, dy = bx - ax, by - ay
+    length = dx * dx + dy * dy
+    one, zero = ends.dtype.type(1), ends.dtype.type(0)
+    inverse = one / length if length > 1e-12 else zero
+    return ax - corner[0], ay - corner[1], dx, dy, dx * inverse, dy * inverse
+
+
+@compiled
+def _measure(course: Any, xs: Any, ys: Any, square: Any) -> None:
+    """The squared distances of a tile's pixels from one piece."""
+    ax, ay, dx, dy, ix, iy = course
+    one, zero = xs.dtype.type(1), xs.dtype.type(0)
+    for p in range(len(square)):
+        u, v = xs[p] - ax, ys[p] - ay
+        t = u * ix + v * iy
+        t = t if t > zero else zero
+        t = t if t < one else one
+        x, y = u - t * dx, v - t * dy
+        square[p] = x * x + y * y
+
+
+@compiled
+def _bell(square: Any) -> Any:
+    """exp(-square) in float32 for 0..NEGLIGIBLE, to 3e-6 of itself and never above 1, by multiplications only.
+
+    A polynomial of square / 16, squared four times: unlike a library's exp it serves many pixels at once.
+    """
+    u = square * SIXTEENTH
+    root = ONE + u * (C1 + u * (C2 + u * (C3 + u * (C4 + u * (C5 + u * C6)))))
+    root *= root
+    root *= root
+    root *= root
+    return root * root
+
+
+@compiled
+def _soft_forward(
+    start: int,
+    stop: int,
+    ends: Any,
+    width: Any,
+    amplitude: Any,
+    pieces: Any,
+    first: Any,
+    stroke: Any,
+    tile_first: Any,
+    grid: Any,
+    tiles: Any,
+) -> None:
+    """`_forward` of Gaussian lines of one ink; tiles `[tiles, pixels]` hold ones and are left so where nothing is."""
+    desk = _desk(grid, ends)
+    for tile in range(start, stop):
+        if tile_first[tile] == tile_first[tile + 1]:
+            continue
+        corner = _corner(tile, grid, ends)
+        for g in range(tile_first[tile], tile_first[tile + 1]):
+            i = stroke[g]
+            _nearest(ends, pieces, first[g], first[g + 1], corner, desk, False)
+            _soften(desk[2], width[i], amplitude[i], tiles[tile])
+
+
+@compiled
+def _soft_backward(
+    start: int,
+    stop: int,
+    ends: Any,
+    width: Any,
+    amplitude: Any,
+    pieces: Any,
+    first: Any,
+    stroke: Any,
+    tile_first: Any,
+    grid: Any,
+    tiles: Any,
+    gradient: Any,
+    by_piece: Any,
+    by_group: Any,
+) -> None:
+    """`_backward` of Gaussian lines of one ink."""
+    desk = _desk(grid, ends)
+    square, pull = desk[2], numpy.empty_like(desk[2])
+    for tile in range(start, stop):
+        if tile_first[tile] == tile_first[tile + 1]:
+            continue
+        corner, kept, above = _corner(tile, grid, ends), tiles[tile], gradient[tile]
+        for g in range(tile_first[tile], tile_first[tile + 1]):
+            i = stroke[g]
+            _nearest(ends, pieces, first[g], first[g + 1], corner, desk, False)
+            found = _blame_softly(square, width[i], amplitude[i], kept, above, pull)
+            by_group[g, 0], by_group[g, 1] = found
+            _pull(ends, pieces, first[g], first[g + 1], corner, desk, pull, by_piece)
+
+
+@compiled
+def _soften(square: Any, s: Any, amplitude: Any, kept: Any) -> None:
+    """Lay one Gaussian ink over a tile by soft-or, in float32: most drawings are nothing else."""
+    inverse = ONE / (s * s)
+    for p in range(len(square)):
+        scaled = square[p] * inverse
+        near = scaled if scaled < CLOSE else CLOSE
+        ink = _bell(near) if scaled < CLOSE else ZERO
+        kept[p] *= ONE - amplitude * ink
+
+
+@compiled
+def _blame_softly(
+    square: Any, s: Any, amplitude: Any, kept: Any, gradient: Any, by_square: Any
+) -> Any:
+    """The gradient of `_soften`: writes that by the squared distances, returns those by width and by amplitude."""
+    inverse = ONE / (s * s)
+    by_width, by_amplitude = ZERO, ZERO
+    for p in range(len(square)):
+        scaled = square[p] * inverse
+        near = scaled if scaled < CLOSE else CLOSE
+        ink = _bell(near) if scaled < CLOSE else ZERO
+        by_alpha = -kept[p] * gradient[p] / (ONE - amplitude * ink) * ink
+        by_amplitude += by_alpha
+        by_square[p] = -by_alpha * amplitude * inverse
+        by_width += by_alpha * square[p]
+    return by_width * amplitude * inverse * (ONE + ONE) / s, by_amplitude
 
 
 @compiled
@@ -250,23 +415,34 @@ def _slopes(square: Any, side: Any, s: Any, flat: bool, filled: bool, ink: Any) 
 
 
 @compiled
-def _sheet(tile: int, grid: Any, ends: Any) -> Any:
-    """The x and y of a tile's pixel centres, and room for what `_nearest` finds."""
-    place, pixels = tile % (grid[1] * grid[2]), grid[3] * grid[4]
-    xs = (place % grid[2] * grid[4] + numpy.arange(grid[4]) + 0.5).astype(ends.dtype)
-    ys = (place // grid[2] * grid[3] + numpy.arange(grid[3]) + 0.5).astype(ends.dtype)
-    square = numpy.empty(pixels, ends.dtype)
-    return xs, ys, square, numpy.empty(pixels, numpy.int32), numpy.empty(pixels, numpy.int32)
+def _desk(grid: Any, ends: Any) -> Any:
+    """The x and y of pixel centres in a tile, and room for what `_nearest` finds (`found` is its scratch paper)."""
+    pixels = grid[3] * grid[4]
+    xs, ys = numpy.empty(pixels, ends.dtype), numpy.empty(pixels, ends.dtype)
+    for p in range(pixels):
+        xs[p], ys[p] = p % grid[4] + 0.5, p // grid[4] + 0.5
+    square, found = numpy.empty(pixels, ends.dtype), numpy.empty(pixels, ends.dtype)
+    nearest, side = numpy.zeros(pixels, numpy.int32), numpy.zeros(pixels, numpy.int32)
+    return xs, ys, square, nearest, side, found
+
+
+@compiled
+def _corner(tile: int, grid: Any, ends: Any) -> Any:
+    """The x and y of a tile's corner."""
+    place = tile % (grid[1] * grid[2])
+    number = ends.dtype.type
+    return number(place % grid[2] * grid[4]), number(place // grid[2] * grid[3])
 
 
 @compiled
 def _forward(start: int, stop: int, scene: Any, style: Any, tiles: Any) -> None:
+    desk = _desk(scene[8], scene[0])
     for tile in range(start, stop):
-        _forward_tile(tile, scene, style, tiles)
+        _forward_tile(tile, scene, style, desk, tiles)
 
 
 @compiled
-def _forward_tile(tile: int, scene: Any, style: Any, tiles: Any) -> None:
+def _forward_tile(tile: int, scene: Any, style: Any, desk: Any, tiles: Any) -> None:
     """Draw a tile's groups, the last stroke first: it lies on top."""
     ends, width, amplitude, colour, pieces, first, stroke, tile_first, grid = scene
     composition, flat, filled = style
@@ -277,10 +453,10 @@ def _forward_tile(tile: int, scene: Any, style: Any, tiles: Any) -> None:
     paint[:] = 0
     if low == high:
         return
-    xs, ys, square, nearest, side = _sheet(tile, grid, ends)
+    square, side, corner = desk[2], desk[4], _corner(tile, grid, ends)
     for g in range(high - 1, low - 1, -1):
         i = stroke[g]
-        _nearest(ends, pieces[first[g] : first[g + 1]], xs, ys, filled, square, nearest, side)
+        _nearest(ends, pieces, first[g], first[g + 1], corner, desk, filled)
         for p in range(pixels):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             if ink == 0:
@@ -316,20 +492,28 @@ def _backward(
     by_piece: Any,
     by_group: Any,
 ) -> None:
+    desk = _desk(scene[8], scene[0])
     for tile in range(start, stop):
         if scene[7][tile] < scene[7][tile + 1]:
-            _backward_tile(tile, scene, style, tiles, gradient, by_piece, by_group)
+            _backward_tile(tile, scene, style, desk, tiles, gradient, by_piece, by_group)
 
 
 @compiled
 def _backward_tile(
-    tile: int, scene: Any, style: Any, tiles: Any, gradient: Any, by_piece: Any, by_group: Any
+    tile: int,
+    scene: Any,
+    style: Any,
+    desk: Any,
+    tiles: Any,
+    gradient: Any,
+    by_piece: Any,
+    by_group: Any,
 ) -> None:
     """The gradients that a tile's pixels give to its groups and their pieces."""
     ends, width, amplitude, colour, pieces, first, stroke, tile_first, grid = scene
     composition, flat, filled = style
     low, high, inks = tile_first[tile], tile_first[tile + 1], amplitude.shape[1]
-    xs, ys, square, nearest, side = _sheet(tile, grid, ends)
+    square, side, corner = desk[2], desk[4], _corner(tile, grid, ends)
     by_square = numpy.empty_like(square)
     known = numpy.zeros((2, inks, len(square)))
     if composition != SOFT_OR:
@@ -337,8 +521,7 @@ def _backward_tile(
     under = gradient[tile, colour.shape[1]].copy()  # what the gradient makes of all that lies under
     for g in range(low, high):
         i = stroke[g]
-        mine = pieces[first[g] : first[g + 1]]
-        _nearest(ends, mine, xs, ys, filled, square, nearest, side)
+        _nearest(ends, pieces, first[g], first[g + 1], corner, desk, filled)
         for p in range(len(square)):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             by_square[p] = 0
@@ -366,7 +549,7 @@ def _backward_tile(
             slope, by_width = _slopes(square[p], side[p], width[i], flat, filled, ink)
             by_group[g, 0] += by_ink * by_width
             by_square[p] = by_ink * slope
-        _pull(ends, mine, xs, ys, nearest, by_square, by_piece[first[g] : first[g + 1]])
+        _pull(ends, pieces, first[g], first[g + 1], corner, desk, by_square, by_piece)
 
 
 @compiled
@@ -379,13 +562,14 @@ def _survey(tile: int, scene: Any, style: Any) -> Any:
     ends, width, amplitude, _, pieces, first, stroke, tile_first, grid = scene
     composition, flat, filled = style
     low, high = tile_first[tile], tile_first[tile + 1]
-    xs, ys, square, nearest, side = _sheet(tile, grid, ends)
+    desk = _desk(grid, ends)
+    square, side, corner = desk[2], desk[4], _corner(tile, grid, ends)
     known = numpy.ones((high - low if composition == OVER else 2, amplitude.shape[1], len(square)))
     if composition != OVER:
         known[0], known[1] = 0, -1
     for g in range(high - 1, low - 1, -1):
         i = stroke[g]
-        _nearest(ends, pieces[first[g] : first[g + 1]], xs, ys, filled, square, nearest, side)
+        _nearest(ends, pieces, first[g], first[g + 1], corner, desk, filled)
         for p in range(len(square)):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             for c in range(amplitude.shape[1]):
@@ -413,27 +597,34 @@ def _blame(alpha: Any, kept: Any, most: Any, owns: bool, composition: int) -> An
 
 
 @compiled
-def _pull(ends: Any, mine: Any, xs: Any, ys: Any, nearest: Any, by_square: Any, moved: Any) -> None:
-    """Write into `moved [pieces, 4]` the gradient of the pieces' ends, given that of each pixel's squared distance."""
-    for k in range(len(mine)):
-        ax, ay, bx, by = ends[mine[k]]
-        dx, dy = bx - ax, by - ay
-        length = dx * dx + dy * dy
-        one, zero = ends.dtype.type(1), ends.dtype.type(0)
-        inverse = one / length if length > 1e-12 else zero
-        ix, iy = dx * inverse, dy * inverse
-        ax_sum, ay_sum, bx_sum, by_sum = zero, zero, zero, zero
-        for row in range(len(ys)):
-            v = ys[row] - ay
-            for column in range(len(xs)):
-                p = row * len(xs) + column
-                u = xs[column] - ax
-                t = min(max(u * ix + v * iy, zero), one)
-                pull = by_square[p] if nearest[p] == k else zero
-                x, y = pull * (u - t * dx), pull * (v - t * dy)
-                ax_sum += (one - t) * x
-                ay_sum += (one - t) * y
-                bx_sum += t * x
-                by_sum += t * y
-        moved[k, 0], moved[k, 1] = -2 * ax_sum, -2 * ay_sum
+def _pull(
+    ends: Any,
+    pieces: Any,
+    begin: int,
+    end: int,
+    corner: Any,
+    desk: Any,
+    by_square: Any,
+    moved: Any,
+) -> None:
+    """Write into `moved [E, 4]` the gradient of the pieces' ends, given that of each pixel's squared distance."""
+    xs, ys, _, nearest, _, pull = desk
+    one, zero = ends.dtype.type(1), ends.dtype.type(0)
+    alone = end == begin + 1
+    for k in range(begin, end):
+        ax, ay, dx, dy, ix, iy = _course(ends, pieces[k], corner)
+        for p in range(len(xs)):
+            pull[p] = by_square[p] if alone or nearest[p] == numpy.int32(k) else zero
+        x_sum, y_sum, bx_sum, by_sum = zero, zero, zero, zero
+        for p in range(len(xs)):
+            u, v = xs[p] - ax, ys[p] - ay
+            t = u * ix + v * iy
+            t = t if t > zero else zero
+            t = t if t < one else one
+            x, y = pull[p] * (u - t * dx), pull[p] * (v - t * dy)
+            x_sum += x
+            y_sum += y
+            bx_sum += t * x
+            by_sum += t * y
+        moved[k, 0], moved[k, 1] = -2 * (x_sum - bx_sum), -2 * (y_sum - by_sum)
         moved[k, 2], moved[k, 3] = -2 * bx_sum, -2 * by_sum

@@ -20,7 +20,7 @@ from plugins.sketching.tiles import Work
 if TYPE_CHECKING:
     from plugins.sketching.raster import Job
 
-CHUNK = 2**18  # group-pixels computed at a time
+CHUNK = 2**17  # group-pixels computed at a time
 SHARPNESS = 4  # of smooth_max
 HALF_PEN = math.sqrt(math.pi) / 2  # half a flat pen's width, in s
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None]
@@ -32,7 +32,8 @@ def forward(job: Job, work: Work) -> Tensor:
     tiles[:, -job.amplitude.shape[1] :] = 1
     for chunk in chunks(job, work):
         near = nearest(job, work, chunk)
-        ink, _, _ = profile(job, near, job.width[chunk.stroke, None])
+        width = job.width[chunk.stroke, None]
+        ink = line_ink(near, width) if soft(job, near) else profile(job, near, width)[0]
         alpha = job.amplitude[chunk.stroke, :, None] * ink[:, None]
         tiles[chunk.low : chunk.high] = compose(job, chunk, alpha)
     return tiles
@@ -177,14 +178,23 @@ def keep_nearer(best: Nearest, found: Nearest, mine: slice | Tensor, rank: int) 
     best.rank[mine] = torch.where(nearer, rank, best.rank[mine]).to(torch.int16)
 
 
+def soft(job: Job, near: Nearest) -> bool:
+    """Whether the profile is a line's exp(-d^2 / s^2)."""
+    return job.profile == "gaussian" and near.side is None
+
+
+def line_ink(near: Nearest, width: Tensor) -> Tensor:
+    """The ink of such lines."""
+    return (near.square * (-1 / (width * width))).exp_()
+
+
 def profile(job: Job, near: Nearest, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The ink at each pixel for an amplitude of 1, and its derivatives by squared distance and by width."""
     square = near.square
-    if job.profile == "gaussian" and near.side is None:
-        inverse = 1 / (width * width)
-        ink = torch.exp(-square * inverse)
-        by_square = -ink * inverse
-        return ink, by_square, by_square * square * (-2 / width)
+    if soft(job, near):
+        ink = line_ink(near, width)
+        by_square = ink * (-1 / (width * width))
+        return ink, by_square, (by_square * square).mul_(-2 / width)
     distance = square.sqrt()
     slope = 0.5 / distance.clamp(min=1e-6)  # of the distance by its square
     if job.profile == "gaussian":
@@ -209,12 +219,16 @@ def compose(job: Job, chunk: Chunk, alpha: Tensor) -> Tensor:
     shape = (chunk.high - chunk.low, *alpha.shape[1:])
     if job.composition == "max":
         return 1 - most(alpha, chunk, shape)
+    if (
+        job.composition == "soft_or"
+    ):  # log1p would be more exact for faint ink than a picture can show
+        shade = (1 - alpha).log_()
+        return alpha.new_zeros(shape).index_add_(0, chunk.tile, shade).exp_()
     depth = -torch.log1p(-alpha)
     if job.composition == "smooth_max":
         return torch.exp(-smooth_largest(depth, chunk, shape))
     kept = torch.exp(-alpha.new_zeros(shape).index_add_(0, chunk.tile, depth))
-    if job.colour is None:
-        return kept
+    assert job.colour is not None
     weight = alpha * seen(depth, chunk).to(alpha)
     paint = job.colour[chunk.stroke, :, None] * weight
     tiles = alpha.new_zeros(shape[0], paint.shape[1], shape[2])
@@ -225,6 +239,8 @@ def decompose(
     job: Job, chunk: Chunk, alpha: Tensor, tiles: Tensor, above: Tensor
 ) -> tuple[Tensor, Tensor | None]:
     """The gradient of `compose`: by the inks `[g, A, pixels]`, and by the strokes' colours `[g, C]`."""
+    if job.composition == "soft_or":
+        return (above * tiles)[chunk.tile].div_(alpha - 1), None
     own = above[chunk.tile]  # [g, channels, pixels]
     if job.composition == "max":
         largest = most(alpha, chunk, tuple(tiles.shape))
@@ -236,8 +252,7 @@ def decompose(
         largest = smooth_largest(depth, chunk, tuple(tiles.shape))[chunk.tile]
         share = torch.where(largest > 0, depth / largest, 0.0).clamp(max=1)  # powers may underflow
         return -own * torch.exp(depth - largest) * share ** (SHARPNESS - 1), None
-    if job.colour is None:
-        return -own * tiles[chunk.tile] * torch.exp(depth), None
+    assert job.colour is not None
     front = seen(depth, chunk)  # float64
     paints = job.colour.shape[1]
     own, rest = own[:, :paints].double(), own[:, paints:].double()
@@ -291,13 +306,14 @@ def move_ends(ends: Tensor, work: Work, chunk: Chunk, near: Nearest, by_square: 
     pull = -2 * by_square
     pull_x, pull_y = pull * near.x, pull * near.y
     end_x, end_y = pull_x * near.t, pull_y * near.t
-    moved = torch.stack([pull_x - end_x, pull_y - end_y, end_x, end_y], 1)  # [g, 4, pixels]
+    parts = pull_x.sub_(end_x), pull_y.sub_(end_y), end_x, end_y
+    if near.rank is None:
+        moved = torch.stack([part.sum(-1) for part in parts], 1)
+        ends.index_add_(0, work.pieces[chunk.first], moved)
+        return
+    whole = torch.stack(parts, 1)  # [g, 4, pixels]
     for rank in range(chunk.most):
-        if near.rank is None:
-            ends.index_add_(0, work.pieces[chunk.first], moved.sum(-1))
-            return
         has = (chunk.sizes > rank).nonzero()[:, 0]
-        mine = (near.rank[has] == rank).to(moved)
-        ends.index_add_(
-            0, work.pieces[chunk.first[has] + rank], (moved[has] * mine[:, None]).sum(-1)
-        )
+        mine = (near.rank[has] == rank).to(whole)
+        moved = (whole[has] * mine[:, None]).sum(-1)
+        ends.index_add_(0, work.pieces[chunk.first[has] + rank], moved)

@@ -8,7 +8,10 @@ last steps draw with the flat pen that an SVG shows, so that the drawing cannot 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -19,8 +22,10 @@ from torch import Tensor
 from framework import Context, Image, Program, Task, Text, Video
 from framework.config import check_options
 from framework.errors import UserError
+from framework.gradients.estimate import make_estimator
+from framework.media import Media
 from framework.plugin import registry
-from framework.randomness import fresh_key, generator
+from framework.randomness import fresh_key, generator, key
 from plugins.sketching import primitives, svg
 from plugins.sketching.drawing import PACE, Drawing, Strokes, Style
 from plugins.sketching.losses import Loss
@@ -32,6 +37,8 @@ from plugins.sketching.photo import (
     grey,
     line_drawing,
     load_photo,
+    pictures_in,
+    readable,
     scattered,
     stretched,
 )
@@ -47,7 +54,6 @@ Colour = Annotated[list[Share], Field(min_length=3, max_length=3)]
 Learned = Literal["width", "opacity", "colour"]
 
 FRAMES = 60  # of an animation
-SHOWN = 1000  # pixels of the longer side of the pictures shown
 
 
 class Sketch(Task):
@@ -91,35 +97,44 @@ class Sketch(Task):
         respawn_every: Annotated[int, Field(ge=0)] = 25,
         respawn_until: Share = 0.7,
         prune_below: Share = 0.05,
+        rate: Positive = 0.004,
+        shown: Annotated[int, Field(ge=1, le=10_000)] = 1000,
     ) -> None:
         self.steps, self.thinnest, self.widest = steps, thinnest, widest
         self.widened, self.widened_until, self.flat_from = widened, widened_until, flat_from
         self.respawn_every, self.respawn_until = respawn_every, respawn_until
         self.prune_below, self.attention, self.coloured = prune_below, attention, coloured
-        self.photo = load_photo(Path(input) if input else default_photo(), size)
-        canvas = int(self.photo.shape[1]), int(self.photo.shape[2])
-        self.guide = Guide.of(grey(self.photo))
-        self.lightness = stretched(grey(self.photo), gamma)
-        if subject == "lines":
-            self.lightness = line_drawing(self.lightness, line_scale)
+        self.size, self.gamma, self.rate, self.shown = size, gamma, rate, shown
+        self.line_scale = line_scale if subject == "lines" else 0.0
+        self.start_svg, self.count, self.learned = start_svg, strokes, frozenset(learned)
         kind = primitives.primitive(
             "cubic" if start_svg else primitive, controls=controls, closed=closed, knots=knots
         )
         self.placing = Placing(kind, length * size, width, opacity, coarse)
-        style = Style(composition, filled, coloured, triple(paper), triple(ink))
-        if start_svg:
-            begin = svg.as_strokes(svg.read(Path(start_svg)), canvas)
-        else:
-            begin = self.first_strokes(strokes, torch.Generator().manual_seed(fresh_key()))
-        self.model = Drawing(kind, canvas, begin, style, frozenset(learned))
-        self.model.confine(thinnest, widest)
-        self.target = self.wanted()
+        self.style = Style(composition, filled, coloured, triple(paper), triple(ink))
         self.settings = {
             name: made_loss(name, told) for name, told in losses.items() if told is not None
         }
         if not self.settings:
             known = ", ".join(registry().names("losses"))
             raise UserError(f"task.losses names no loss; choices: {known}")
+        photo = load_photo(Path(input) if input else default_photo(), size)
+        self.begin(photo, torch.Generator().manual_seed(fresh_key()))
+
+    def begin(self, photo: Tensor, draw: torch.Generator) -> None:
+        """Lay first strokes on new paper, for a photograph `[3, H, W]`."""
+        self.photo, self.guide = photo, Guide.of(grey(photo))
+        self.lightness = stretched(grey(photo), self.gamma)
+        if self.line_scale:
+            self.lightness = line_drawing(self.lightness, self.line_scale)
+        canvas = int(photo.shape[1]), int(photo.shape[2])
+        if self.start_svg:
+            strokes = svg.as_strokes(svg.read(Path(self.start_svg)), canvas)
+        else:
+            strokes = self.first_strokes(self.count, draw)
+        self.model = Drawing(self.placing.primitive, canvas, strokes, self.style, self.learned)
+        self.model.confine(self.thinnest, self.widest)
+        self.target = self.wanted()
         self.made: list[tuple[float, Loss]] = []  # the losses, made where the drawing lives
         self.number = 0  # of the step that is being made
         self.moved = 0  # strokes put elsewhere so far
@@ -234,7 +249,7 @@ class Sketch(Task):
 
     def show(self, seed: int) -> Iterator[Image | Video | Text]:
         """The sketch, large; beside its photograph; as SVG; being learned; and being drawn."""
-        scale = max(1.0, SHOWN / self.model.side)
+        scale = max(1.0, self.shown / self.model.side)
         sketch = pixels(self.model(profile="flat", scale=scale))
         yield Image("sketch", sketch.numpy())
         yield Image("target_sketch_difference", self.comparison())
@@ -249,6 +264,49 @@ class Sketch(Task):
             yield Video("learning", torch.stack(self.frames).numpy(), 15)
         if len(strokes.width):
             yield Video("drawing", self.film(route), 20)
+
+    def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
+        """Each picture of a file or folder sketched in the run's style; without one, the run's own sketch again.
+
+        Raises:
+            UserError: there is no readable picture.
+        """
+        if source is None:
+            yield from self.show(seed)
+            return
+        files = pictures_in(source)
+        photos = readable(files, lambda file: load_photo(file, self.size))
+        for number, (name, photo) in enumerate(photos):
+            sitting = copy(self)
+            sitting.__dict__.pop("parameters", None)  # those of the run's own drawing
+            sitting.begin(photo, generator(seed, "strokes", number))
+            sitting.model.to(self.device)
+            said = f"{name} ({number + 1} of {len(files)})" if len(files) > 1 else name
+            sitting.finish(key(seed, "sitting", number), said)
+            for media in sitting.show(seed):
+                yield replace(media, name=f"{name}/{media.name}")
+
+    @torch.enable_grad()
+    def finish(self, seed: int, said: str) -> None:
+        """Make all steps at once, by Adam with a rate that falls to a tenth; tells of the progress on stderr."""
+        estimator = make_estimator("exact")
+        program = self.program(estimator)
+        learned = [p for p in self.parameters.values() if p.requires_grad]
+        optimizer = torch.optim.Adam(learned, self.rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, self.steps, eta_min=0.1 * self.rate
+        )
+        told = max(1, self.steps // 4)
+        for number, batch in zip(range(self.steps), self.batches(program, seed, 0), strict=False):
+            optimizer.zero_grad()
+            estimate = estimator.backward(program, self.parameters, batch)
+            optimizer.step()
+            schedule.step()
+            if (number + 1) % told == 0:
+                loss = float(estimate.objective)
+                sys.stderr.write(f"{said}: step {number + 1}/{self.steps}  objective {loss:.4g}\n")
+        with torch.no_grad():
+            self.prune()
 
     def comparison(self) -> Any:
         """Target, sketch and their difference side by side, `[H, 3 W, 3]` uint8."""

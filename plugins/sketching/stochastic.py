@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -20,8 +21,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
-from framework import Context, Image, Text, UserError, Video
+from framework import Context, Image, Program, Text, UserError, Video
 from framework.config import check_options
+from framework.gradients.estimator import Estimator
+from framework.gradients.exact import Exact
+from framework.media import Media
 from plugins.sketching.drawing import PACE, Drawing
 from plugins.sketching.raster import DARKEST, render
 from plugins.sketching.sketch import Sketch
@@ -37,32 +41,40 @@ class StochasticSketch(Sketch):
         *,
         cost_per_stroke: Annotated[float, Field(ge=0)] = 1e-5,
         probability: Annotated[float, Field(gt=0, lt=1)] = 0.7,
-        closed_form: bool = False,
+        closed_form: bool = True,
         sketch: dict[str, Any] = {},  # noqa: B006  (a schema's default, never changed)
     ) -> None:
-        super().__init__(**check_options(Sketch, sketch, "task.sketch"))
         self.cost_per_stroke, self.closed_form = cost_per_stroke, closed_form
-        if closed_form and not known_in_closed_form(self.model, list(self.settings)):
-            raise UserError(
-                "task.closed_form = True: known for black soft_or strokes and losses: {squared: 1.0} only; "
-                "otherwise choose an estimator such as rloo"
-            )
-        logits = torch.full((len(self.model.widths),), probability).logit() / PACE
+        self.probability = probability
+        super().__init__(**check_options(Sketch, sketch, "task.sketch"))
+
+    def begin(self, photo: Tensor, draw: torch.Generator) -> None:
+        """First strokes, each there with the same probability."""
+        super().begin(photo, draw)
+        logits = torch.full((len(self.model.widths),), self.probability).logit() / PACE
         self.model.register_parameter("presence", nn.Parameter(logits))
 
     @property
     def logits(self) -> Tensor:
         """Of the probabilities of the strokes that are present at all, `[S]`."""
-        presence = self.model.get_parameter("presence")
-        return PACE * presence[self.model.present]
+        presence: Any = self.model.presence  # maybe another's, placed there by an estimator
+        logits: Tensor = PACE * presence[self.model.present]
+        return logits
+
+    def program(self, estimator: Estimator) -> Program:
+        """The drawn objective; for the exact estimator its expectation, where that is known in closed form."""
+        known = known_in_closed_form(self.model, list(self.settings))
+        closed = self.closed_form and known and isinstance(estimator, Exact)
+        return self.as_program(self.expectation if closed else self.objective)
+
+    def expectation(self, context: Context, batch: Any) -> None:
+        """The closed form of what `objective` draws."""
+        chance = self.logits.sigmoid()
+        context.cost(self.expected(chance, **self.manner()), "distance")
+        context.cost(self.cost_per_stroke * chance.sum(), "strokes")
 
     def objective(self, context: Context, batch: Any) -> None:
-        """The expected distance from the photograph, and the strokes' own cost."""
-        chance = self.logits.sigmoid()
-        if self.closed_form:
-            context.cost(self.expected(chance, **self.manner()), "distance")
-            context.cost(self.cost_per_stroke * chance.sum(), "strokes")
-            return
+        """The distance of the strokes that are there from the photograph, and their own cost."""
         there = context.sample("present", Bernoulli(logits=self.logits))  # [n, S]
         context.cost(self.loss(self.model(gates=there, **self.manner())), "distance")
         context.cost(self.cost_per_stroke * there.sum(-1), "strokes")
@@ -121,6 +133,18 @@ class StochasticSketch(Sketch):
             yield
         finally:
             model.present.copy_(before)
+
+    def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
+        """What a sketch predicts, learned with the closed form.
+
+        Raises:
+            UserError: there is no readable picture, or no closed form.
+        """
+        if source is not None and not known_in_closed_form(self.model, list(self.settings)):
+            raise UserError(
+                "new pictures need the closed form: black soft_or strokes and losses: {squared: 1.0}"
+            )
+        return super().predict(source, seed)
 
     def prune(self) -> None:
         """Strokes are left out by their probability, not by their opacity."""

@@ -334,12 +334,12 @@ def ellipse_element(element: ElementTree.Element) -> Iterator[Cubics]:
 
 
 def path_element(element: ElementTree.Element) -> Iterator[Cubics]:
-    """Each subpath as a chain of cubics; M L H V C S Q T Z in both cases, no arcs."""
+    """Each subpath as a chain of cubics."""
     pen = Pen()
     for letter, inside in re.findall(
         r"([A-Za-z])([^A-Za-z]*(?:[eE][-+]?\d+[^A-Za-z]*)*)", element.get("d", "")
     ):
-        pen.follow(letter, numbers(inside))
+        pen.follow(letter, arc_numbers(inside) if letter in "Aa" else numbers(inside))
     yield from pen.finished()
 
 
@@ -355,7 +355,7 @@ class Pen:
         """One command with all its coordinates."""
         kind = letter.upper()
         if kind not in TAKES:
-            raise UserError(f"path command '{letter}' is not known here; convert arcs to curves")
+            raise UserError(f"path command '{letter}' is not known")
         if kind == "Z":
             self.line(self.start)
             self.chains.append([])
@@ -374,6 +374,12 @@ class Pen:
             target = self.place.copy()
             target[axis] = base[axis] + given[0]
             self.line(target)
+            return
+        if kind == "A":
+            end = base + given[5:]
+            for curve in arc(self.place, given[:5], end):
+                self.add(*curve)
+            self.handle = None
             return
         points = [base + given[i : i + 2] for i in range(0, len(given), 2)]
         if kind == "M":
@@ -412,7 +418,74 @@ class Pen:
         yield from (numpy.stack(chain) for chain in self.chains if chain)
 
 
-TAKES = {"M": 2, "L": 2, "H": 1, "V": 1, "C": 6, "S": 4, "Q": 4, "T": 2, "Z": 0}
+def arc_numbers(text: str) -> list[float]:
+    """The numbers of arcs: two of each seven are flags, which may stand without a space behind them.
+
+    Raises:
+        UserError: something else.
+    """
+    found: list[float] = []
+    place = 0
+    while text[place:].strip(" ,\t\r\n"):
+        pattern = r"[\s,]*([01])" if len(found) % 7 in {3, 4} else rf"[\s,]*({NUMBER})"
+        match = re.compile(pattern).match(text, place)
+        if match is None:
+            raise UserError(f"an arc's numbers are not '{text.strip()[:40]}'")
+        found.append(float(match[1]))
+        place = match.end()
+    return found
+
+
+def arc(
+    start: NDArray[numpy.float64], told: NDArray[numpy.float64], end: NDArray[numpy.float64]
+) -> Iterator[NDArray[numpy.float64]]:
+    """An elliptic arc as cubics `[3, 2]` (both handles and the end), each of a quarter turn at most.
+
+    Args:
+        told: both radii, the first one's angle in degrees, and the flags for the large arc and for growing angles.
+
+    The centre is found as SVG's own notes say (Appendix B.2): in the circle that the ellipse is a picture of.
+    """
+    radius, (large, growing) = numpy.abs(told[:2]), told[3:] != 0
+    if (radius == 0).any() or (start == end).all():
+        way = end - start
+        yield numpy.stack([start + way / 3, start + way * 2 / 3, end])
+        return
+    c, s = math.cos(math.radians(told[2])), math.sin(math.radians(told[2]))
+    turn = numpy.array([[c, -s], [s, c]])
+    one, other = (turn.T @ point / radius for point in (start, end))
+    half = (other - one) / 2
+    length = float(numpy.hypot(*half))
+    if length > 1:  # radii too small to reach the end are enlarged until they do
+        radius, one, other, half, length = (
+            radius * length,
+            one / length,
+            other / length,
+            half / length,
+            1.0,
+        )
+    aside = math.sqrt(max(0.0, 1 / length**2 - 1)) * numpy.array([-half[1], half[0]])
+    centre = (one + other) / 2 + (-aside if large == growing else aside)
+    first, last = (math.atan2(*(point - centre)[::-1]) for point in (one, other))
+    swept = (last - first) % (2 * math.pi)
+    swept = swept if growing else swept - 2 * math.pi
+    quarters = max(1, math.ceil(abs(swept) / (math.pi / 2) - 1e-9))
+    step = swept / quarters
+    reach = 4 / 3 * math.tan(step / 4)
+    for k in range(quarters):
+        a, b = first + k * step, first + (k + 1) * step
+        here, there = (numpy.array([math.cos(x), math.sin(x)]) for x in (a, b))
+        handles = [
+            here + reach * numpy.array([-here[1], here[0]]),
+            there - reach * numpy.array([-there[1], there[0]]),
+        ]
+        curve = (centre + numpy.stack([*handles, there])) * radius @ turn.T
+        if k == quarters - 1:
+            curve[2] = end
+        yield curve
+
+
+TAKES = {"A": 7, "M": 2, "L": 2, "H": 1, "V": 1, "C": 6, "S": 4, "Q": 4, "T": 2, "Z": 0}
 SHAPES: dict[str, Callable[[ElementTree.Element], Iterator[Cubics]]] = {
     "path": path_element,
     "line": line_element,

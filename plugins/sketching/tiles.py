@@ -52,6 +52,8 @@ class Layout:
         whole = cut.permute(0, 3, 1, 4, 2, 5).reshape(
             self.count, channels, self.rows * self.tile_height, self.columns * self.tile_width
         )
+        if whole.shape[2:] == (self.height, self.width):
+            return whole
         return whole[:, :, : self.height, : self.width]
 
     def cut(self, image: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from hypothesis import given, settings
@@ -277,3 +278,34 @@ def test_mistakes_are_told_in_one_line(change, told):
         render(**arguments)
     assert told in str(mistake.value)
     assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="needs numba")
+def test_the_fast_bell_is_the_exponential_and_never_above_one():
+    from plugins.sketching.raster_numba import NEGLIGIBLE, _bell
+
+    squares = numpy.linspace(0, NEGLIGIBLE, 20_001).astype(numpy.float32)
+    found = _bell(squares)
+    assert found[0] == found.max() == 1
+    assert abs(found / numpy.exp(-squares.astype(numpy.float64)) - 1).max() < 4e-6
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="needs numba")
+def test_the_kernel_of_plain_lines_is_the_kernel_of_all():
+    """In float64 the general kernel draws; in float32 the fast one, curves of several pieces to a tile included."""
+    draw = torch.Generator().manual_seed(5)
+    points = 80 * torch.rand(30, 6, 2, generator=draw, dtype=torch.float64)
+    width = 0.3 + 3 * torch.rand(30, generator=draw, dtype=torch.float64)
+    opacity = torch.rand(30, generator=draw, dtype=torch.float64)
+    weights = torch.rand(80, 90, generator=draw, dtype=torch.float64)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        given = [part.to(dtype).requires_grad_() for part in (points, width, opacity)]
+        picture = render(given[0], given[1], (80, 90), opacity=given[2], backend="numba")
+        (picture * weights.to(dtype)).sum().backward()
+        found.append(
+            [picture.detach().double(), *(g.grad.double() for g in given if g.grad is not None)]
+        )
+    assert abs(found[0][0] - found[1][0]).max() < 1e-4
+    for one, other in zip(found[0][1:], found[1][1:], strict=True):
+        assert (one - other).norm() / other.norm() < 1e-3

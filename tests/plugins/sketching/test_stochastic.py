@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from framework import UserError
 from framework.config import check_options
 from framework.gradients.estimate import make_estimator
 from framework.randomness import seed_torch
@@ -52,31 +51,32 @@ def test_the_closed_form_is_the_mean_over_all_subsets():
 
 
 def test_enumeration_gives_the_closed_forms_gradient():
-    drawn, closed = made(7), made(7, closed_form=True)
+    drawn, closed = made(7, closed_form=False), made(7)
     enumerated, oracle = gradient(drawn, "exact"), gradient(closed, "exact")
     for name in ("objective", "places", "presence", "opacities"):
         error = (enumerated[name] - oracle[name]).norm() / oracle[name].norm()
         assert error < 2e-3, name
 
 
-@pytest.mark.parametrize("name", ["reinforce", "rloo"])
+@pytest.mark.parametrize("name", ["reinforce", "rloo", "disarm", "relax"])
 def test_estimates_agree_with_the_closed_form_on_average(name):
-    oracle = gradient(made(12, closed_form=True), "exact")
+    oracle = gradient(made(12), "exact")
     task, repeats = made(12), 60
-    found = [gradient(task, name, seed, samples=16) for seed in range(repeats)]
+    options = {} if name == "relax" else {"samples": 16}
+    found = [gradient(task, name, seed, **options) for seed in range(repeats)]
     for part in ("presence", "places"):
         stacked = torch.stack([f[part] for f in found]).double()
         difference = stacked.mean(0) - oracle[part]
         error = stacked.std(0) / repeats**0.5
         z = difference.abs() / error.clamp(min=1e-12)
         small = difference.abs() < 1e-6 + 1e-3 * oracle[part].abs().max()
-        assert ((z < 4.5) | small).all(), part  # 4.5: the largest of some fifty
+        assert ((z < 4) | small).all(), part
 
 
 def test_dear_strokes_become_rarer():
     found = {}
     for cost in (0.0, 0.05):
-        task = made(12, closed_form=True, cost_per_stroke=cost)
+        task = made(12, cost_per_stroke=cost)
         optimizer = torch.optim.Adam([p for p in task.parameters.values() if p.requires_grad], 0.02)
         estimator = make_estimator("exact")
         for _ in range(60):
@@ -95,7 +95,48 @@ def test_only_likely_strokes_are_shown_and_the_rest_stays():
     assert len(task.logits) == 10
 
 
-def test_a_closed_form_that_is_not_known_is_refused():
-    for other in ({"composition": "max"}, {"losses": {"pyramid": 1.0}}):
-        with pytest.raises(UserError, match=r"task.closed_form = True: known for black soft_or"):
-            made(4, closed_form=True, sketch=other)
+@pytest.mark.parametrize("other", [{"composition": "max"}, {"losses": {"pyramid": 1.0}}])
+def test_where_no_closed_form_is_known_the_exact_estimator_enumerates(other):
+    one, two = made(5, sketch=other), made(5, sketch=other, closed_form=False)
+    first, second = gradient(one, "exact"), gradient(two, "exact")
+    assert torch.equal(first["presence"], second["presence"])
+    estimator = make_estimator("exact")
+    trace = estimator.backward(one.program(estimator), one.parameters, None)
+    assert trace.evaluations == 2**5
+
+
+def learned(name: str, steps: int) -> tuple[float, float]:
+    """The expected loss before and after learning with an estimator."""
+    task, estimator = made(16), make_estimator(name)
+    program = task.program(estimator)
+    optimizer = torch.optim.Adam([p for p in task.parameters.values() if p.requires_grad], 0.01)
+    with torch.no_grad():
+        before = task.evaluate(0)["loss_expected"]
+    for number in range(steps):
+        seed_torch(number)
+        optimizer.zero_grad()
+        estimator.backward(program, task.parameters, None)
+        optimizer.step()
+    with torch.no_grad():
+        return before, task.evaluate(0)["loss_expected"]
+
+
+@pytest.mark.parametrize("name", ["relax", "straight_through", "gumbel"])
+def test_any_estimator_learns_which_strokes_are_worth_it(name):
+    before, after = learned(name, 40)
+    assert after < 0.9 * before
+
+
+@pytest.mark.parametrize("name", ["rloo", "disarm"])
+def test_estimated_gradients_reach_what_the_exact_gradient_reaches(name):
+    assert learned(name, 200)[1] < 1.05 * learned("exact", 200)[1]
+
+
+def test_estimates_work_with_parameters_that_are_not_the_models_own():
+    task = made(6)
+    estimator = make_estimator("exact")
+    own = {n: p.detach().clone().requires_grad_() for n, p in task.parameters.items()}
+    estimator.backward(task.program(estimator), own, None)
+    found = own["presence"].grad
+    assert found is not None
+    assert torch.equal(found, gradient(task, "exact")["presence"])

@@ -9,7 +9,7 @@ import torch
 from framework.errors import UserError
 from plugins.sketching import svg
 from plugins.sketching.drawing import Strokes, Style
-from plugins.sketching.primitives import Primitive, primitive
+from plugins.sketching.primitives import Primitive, flatten, primitive
 from plugins.sketching.raster import render
 
 WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
@@ -100,7 +100,7 @@ def page(inside: str) -> bytes:
         (b"<svg/>", "no viewBox"),
         (b'<svg viewBox="0 0 0 5"/>', "its size is 0 x 5"),
         (page("<g>" * 100 + "</g>" * 100), "more than 64 deep"),
-        (page('<path d="M0 0A1 1 0 0 0 5 5"/>'), "path command 'A' is not known here"),
+        (page('<path d="M0 0R1 1"/>'), "path command 'R' is not known"),
         (page('<path d="M0 0L5"/>'), "path command 'L' has 1 numbers, expected 2s"),
         (page('<line stroke="blurple" x2="5"/>'), "'blurple' is no colour"),
         (page('<g transform="skewX(5)"/>'), "transform 'skewX(5)' is not known"),
@@ -119,3 +119,42 @@ def test_a_file_without_strokes_cannot_begin_a_drawing(tmp_path):
         svg.as_strokes(svg.parse(page('<rect width="100" height="80" fill="white"/>')), (10, 10))
     with pytest.raises(UserError, match="no such SVG"):
         svg.read(tmp_path / "none.svg")
+
+
+def marks(body: str) -> list[svg.Mark]:
+    return svg.parse(page(body)).marks
+
+
+@pytest.mark.parametrize(
+    ("path", "centre", "share"),
+    [
+        ("M10 0A10 10 0 0 1 0 10", (0, 0), 0.25),
+        ("M10 0A10 10 0 1 0 0 10", (0, 0), 0.75),
+        ("M10 0A10 10 0 0 0 0 10", (10, 10), 0.25),
+        ("M10,0a10,10,0,01-10,10", (0, 0), 0.25),  # flags without spaces
+        ("M10 0A1 1 30 0 1 -10 0", (0, 0), 0.5),  # a radius too small is enlarged
+    ],
+)
+def test_arcs_of_circles_lie_on_them(path, centre, share):
+    cubics = numpy.concatenate([m.cubics for m in marks(f'<path d="{path}"/>')])
+    places = flatten(torch.from_numpy(cubics), 32).numpy() - centre
+    assert abs(numpy.hypot(*places.T) - 10).max() < 0.01
+    length = numpy.linalg.norm(numpy.diff(places, axis=0), axis=1).sum()
+    assert abs(length / (20 * numpy.pi) - share) < 1e-3
+
+
+def test_a_turned_elliptic_arc_is_that_of_the_turned_ellipse():
+    turned = marks('<path d="M8.660254037844386 5A10 4 30 0 1 -8.660254037844386 -5"/>')[0].cubics
+    places = flatten(torch.from_numpy(turned), 32).numpy()
+    c, s = numpy.cos(numpy.pi / 6), numpy.sin(numpy.pi / 6)
+    along, across = places @ [c, s], places @ [-s, c]
+    assert abs((along / 10) ** 2 + (across / 4) ** 2 - 1).max() < 2e-3
+    assert across.max() > 3.99 or across.min() < -3.99
+
+
+def test_an_arc_without_radius_is_a_line_and_bad_numbers_are_told():
+    line = marks('<path d="M1 2A0 5 0 0 1 7 8"/>')[0].cubics
+    assert line[0, -1].tolist() == [7, 8]
+    assert numpy.allclose(line[0, 1], [3, 4])
+    with pytest.raises(UserError, match=r"an arc's numbers are not"):
+        marks('<path d="M1 2A3 5 0 2 1 7 8"/>')
