@@ -31,6 +31,7 @@ def total(model: Aligned, known: Batch) -> torch.Tensor:
     return torch.stack([term.mean() for term in model.losses(known).values()]).sum()
 
 
+@pytest.mark.slow
 def test_a_few_images_are_learned_by_heart_and_scores_are_the_quality_reached():
     model, known = small(), batch()
     optimizer = torch.optim.AdamW(model.parameters(), 0.005)

@@ -98,7 +98,7 @@ def test_more_objects_than_queries_are_borne():
 def test_a_few_images_are_learned_by_heart():
     model, known = small(), batch()
     optimizer = torch.optim.AdamW(model.parameters(), 0.002)
-    for _ in range(150):
+    for _ in range(100):
         optimizer.zero_grad()
         total(model, known).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -41,7 +41,7 @@ def start(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("estimator", ["rloo", "reinforce"])
+@pytest.mark.parametrize("estimator", ["rloo", pytest.param("reinforce", marks=pytest.mark.slow)])
 def test_a_reward_tunes_a_run_and_is_measured(estimator, start, tmp_path, diffobj: Diffobj):
     run = tmp_path / "run"
     outcome = diffobj(
@@ -151,6 +151,7 @@ def test_a_trained_run_is_used_when_its_start_is_gone(start, tmp_path, diffobj: 
     assert '"AP"' in found.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["set_nano", "aligned_nano", "ssdlite"])
 def test_the_other_families_train_and_are_judged(model, tmp_path, diffobj: Diffobj):
     experiment = "detection_set" if model == "set_nano" else "detection"
@@ -167,6 +168,7 @@ def test_the_other_families_train_and_are_judged(model, tmp_path, diffobj: Diffo
     assert 0 <= result(run)["metrics"]["AP"] <= 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_rewarded_says_so(start, tmp_path, diffobj: Diffobj):
     run = tmp_path / "zoo"
     trained = diffobj(
