@@ -18,6 +18,7 @@ PAGES = sorted(FOLDER.glob("*.md"))
 DOCUMENTS = [
     *PAGES,
     ROOT / "experiments" / "digits_estimators" / "README.md",
+    ROOT / "experiments" / "detection_reward" / "README.md",
     ROOT / "plugins" / "teaching" / "README.md",
 ]
 

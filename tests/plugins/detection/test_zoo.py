@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from framework import UserError
+from plugins.detection.boxes import pairwise_iou
 from plugins.detection.models import zoo
 from plugins.detection.models.zoo import Adapted, faster_rcnn_mobile, fcos, retinanet, ssdlite
 from plugins.detection.sample import Batch
@@ -181,12 +182,12 @@ def test_what_are_no_weights_is_told_in_one_line(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", SMALL)
-def test_two_images_are_learned_by_heart(make):
+def test_two_images_are_learned():
+    """Labels, boxes and sizes are understood alike on both sides of the adapter."""
     torch.manual_seed(0)
-    model = make(3).train()
+    model = ssdlite(3).train()
     optimizer = torch.optim.AdamW(model.parameters(), 0.001)
-    for _ in range(150):
+    for _ in range(200):
         optimizer.zero_grad()
         torch.stack(list(model.losses(KNOWN).values())).sum().backward()
         optimizer.step()
@@ -197,6 +198,5 @@ def test_two_images_are_learned_by_heart(make):
         found = model.detect(KNOWN.images, floor=0.3)
     for image, one in enumerate(found):
         boxes, labels = KNOWN.objects_of(image)
-        for box, label in zip(boxes, labels, strict=True):
-            near = (one.boxes - box).abs().amax(1) < 10
-            assert (near & (one.labels == label)).any()
+        agreed = pairwise_iou(one.boxes, boxes) * (one.labels.unsqueeze(1) == labels)
+        assert (agreed.amax(0) > 0.5).all()
