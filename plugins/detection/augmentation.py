@@ -97,7 +97,7 @@ class Augmented:
 def transforms(how: Augmentation, size: int) -> list[tuple[float, Any]]:
     """Each transform of torchvision with its probability."""
     steps = [
-        (how.photometric or 0.0, v2.RandomPhotometricDistort(p=0.5)),
+        (how.photometric or 0.0, v2.ColorJitter(0.3, 0.3, 0.4, 0.03)),
         (how.zoom_out, v2.RandomZoomOut(fill=PADDING, side_range=(1.0, how.zoom), p=1.0)),
         (how.crop, v2.RandomIoUCrop()),
         (how.jitter or 0.0, Jitter(how.zoom)),

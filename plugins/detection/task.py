@@ -52,7 +52,7 @@ class Detection(Task):
         model_options: dict[str, Any] = {},  # noqa: B006  (a schema's default)
         data: Data = Data(),  # noqa: B008
         augmentation: Augmentation = Augmentation(),  # noqa: B008
-        batch_size: Count = 16,
+        batch_size: Count | None = None,
         workers: Annotated[int, Field(ge=0)] = 0,
         multi_scale: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         freeze: list[str] = [],  # noqa: B006
@@ -80,7 +80,8 @@ class Detection(Task):
         self.model.freeze(freeze)
         self.augmentation = augmentation.suiting(few=data.root is not None)
         self.workers, self.multi_scale = workers, multi_scale
-        self.batch_size, self.most, self.floor, self.clear = batch_size, most, floor, clear
+        self.batch_size = batch_size or (16 if data.root is None else 8)
+        self.most, self.floor, self.clear = most, floor, clear
         self.plain_from = int(steps * accumulate * (1 - augmentation.plain_share))
         self.start, self.criterion, self.reward, self.relaxed = start, criterion, reward, relaxed
         if start is not None:
@@ -122,7 +123,7 @@ class Detection(Task):
         if len(state["categories"]) != self.model.classes:
             self.categories = list(state["categories"])
             self.model = self.make_model().to(self.device)
-            del self.__dict__["parameters"]
+            self.__dict__.pop("parameters", None)
         self.categories = list(state["categories"])
         self.__dict__.pop("splits", None)
 

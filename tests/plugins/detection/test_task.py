@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 
 import numpy
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from framework import UserError
 from framework.config import check_components, compose, validate
 from framework.gradients.exact import Exact
+from framework.plugin import ROOT
 from plugins.detection.augmentation import Augmentation
 from plugins.detection.data import Data
 from plugins.detection.generated import Generated
@@ -61,6 +63,30 @@ def test_the_experiment_composes_and_its_mistakes_are_named():
     ):
         with pytest.raises(UserError, match=expected):
             check_components(validate(compose(["experiment=detection", told]).config))
+
+
+def commands() -> list[list[str]]:
+    """What `diffobj train` is told on the pages."""
+    pages = [
+        ROOT / "plugins" / "detection" / "README.md",
+        ROOT / "experiments" / "detection_own_data" / "README.md",
+    ]
+    lines = [line.strip() for page in pages for line in page.read_text().splitlines()]
+    return [shlex.split(line, comments=True)[2:] for line in lines if "diffobj train " in line]
+
+
+@pytest.mark.parametrize("told", commands(), ids=" ".join)
+def test_a_command_of_the_pages_composes(told):
+    check_components(validate(compose(told).config))
+
+
+def test_what_is_left_open_suits_the_images(faulty):
+    shapes, folder = make(), make(data=Data(root=str(faulty), size=64), batch_size=None)
+    assert (shapes.augmentation.jitter, shapes.augmentation.photometric) == (0, 0)
+    assert (folder.augmentation.jitter, folder.augmentation.photometric) == (0.5, 0.3)
+    assert folder.batch_size == 8
+    chosen = make(augmentation=Augmentation(jitter=0.2, flip=0.1))
+    assert (chosen.augmentation.jitter, chosen.augmentation.flip) == (0.2, 0.1)
 
 
 def test_an_unknown_model_or_option_is_told_with_the_nearest():
