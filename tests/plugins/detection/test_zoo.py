@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from framework import UserError
-from plugins.detection.boxes import pairwise_iou
 from plugins.detection.models import zoo
 from plugins.detection.models.zoo import Adapted, faster_rcnn_mobile, fcos, retinanet, ssdlite
 from plugins.detection.sample import Batch
@@ -179,24 +178,3 @@ def test_what_are_no_weights_is_told_in_one_line(tmp_path: Path):
             ssdlite(3, weights=str(path))
         assert "\n" not in str(error.value)
     assert zoo.CACHED == "coco"
-
-
-@pytest.mark.slow
-def test_two_images_are_learned():
-    """Labels, boxes and sizes are understood alike on both sides of the adapter."""
-    torch.manual_seed(0)
-    model = ssdlite(3).train()
-    optimizer = torch.optim.AdamW(model.parameters(), 0.001)
-    for _ in range(200):
-        optimizer.zero_grad()
-        torch.stack(list(model.losses(KNOWN).values())).sum().backward()
-        optimizer.step()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.track_running_stats = False  # two images: their own statistics
-    with torch.no_grad():
-        found = model.detect(KNOWN.images, floor=0.3)
-    for image, one in enumerate(found):
-        boxes, labels = KNOWN.objects_of(image)
-        agreed = pairwise_iou(one.boxes, boxes) * (one.labels.unsqueeze(1) == labels)
-        assert (agreed.amax(0) > 0.5).all()
