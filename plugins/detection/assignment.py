@@ -10,12 +10,13 @@ Where several objects claim a cell, the smallest has it: of two concentric boxes
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import torch
 from torch import Tensor
 
+from framework import UserError
 from plugins.detection.boxes import area, pairwise_iou
 
 LEAST_SPREAD = 0.35  # cells; an object of any size warms its neighbours a little
@@ -146,12 +147,25 @@ def task_aligned(
     return torch.where(taken, thing, nobody), torch.where(taken, wanted, 0.0)
 
 
+def require_matching() -> Any:
+    """scipy's solver of assignment problems.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ModuleNotFoundError:
+        raise UserError(
+            "set prediction matches by scipy: pip install 'diffobj[detection]'"
+        ) from None
+    return linear_sum_assignment
+
+
 def hungarian(cost: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and columns of the one-to-one matching of least total cost `[n, m]`; the smaller side is matched whole."""
-    from scipy.optimize import linear_sum_assignment
-
     finite = numpy.nan_to_num(
         cost.detach().cpu().double().numpy(), nan=1e9, posinf=1e9, neginf=-1e9
     )
-    rows, columns = linear_sum_assignment(finite)
+    rows, columns = require_matching()(finite)
     return (torch.as_tensor(rows, device=cost.device), torch.as_tensor(columns, device=cost.device))

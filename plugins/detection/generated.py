@@ -32,22 +32,24 @@ Mask = NDArray[numpy.float32]
 
 
 class Generated:
-    """So many images of a split, `[3, side, side]` each; made when first asked for and kept."""
+    """So many images of a split, `[3, side, side]` each; made when first asked for and kept by the process."""
 
     categories = SHAPES
 
     def __init__(self, split: str, count: int, side: int) -> None:
         self.split, self.count, self.side = split, count, side
-        self.made: dict[int, Sample] = {}
 
     def __len__(self) -> int:
         return self.count
 
     def sample(self, index: int) -> Sample:
-        if index not in self.made:
-            random = numpy.random.default_rng(key(0, f"detection/{self.split}", 0, index))
-            self.made[index] = scene(random, self.side, index)
-        return self.made[index]
+        return made(self.split, self.side, index)
+
+
+@cache
+def made(split: str, side: int, index: int) -> Sample:
+    """Image `index` of a split, kept: several runs of one process share their images."""
+    return scene(numpy.random.default_rng(key(0, f"detection/{split}", 0, index)), side, index)
 
 
 def scene(random: Generator, side: int, image_id: int) -> Sample:

@@ -27,7 +27,10 @@ from plugins.detection.drawing import annotated, beside
 from plugins.detection.metrics import Precision, precision, require_coco_evaluation
 from plugins.detection.models.detector import Detector
 from plugins.detection.preparation import resized
+from plugins.detection.relaxed_precision import RelaxedPrecision
+from plugins.detection.reward import Reward
 from plugins.detection.sample import Batch, Detections, Sample, collate, scaled, stacked
+from plugins.detection.tuning import Criterion, begin_with, charge, refuse_random_weights, rewards
 
 Count = Annotated[int, Field(ge=1)]
 Score = Annotated[float, Field(ge=0, lt=1)]
@@ -55,6 +58,10 @@ class Detection(Task):
         freeze: list[str] = [],  # noqa: B006
         steps: Count = 1000,
         accumulate: Count = 1,
+        start: str | None = None,
+        criterion: Criterion = "losses",
+        reward: Reward = Reward(),  # noqa: B008
+        relaxed: RelaxedPrecision = RelaxedPrecision(),  # noqa: B008
         most: Count = 100,
         floor: Score = 0.001,
         clear: Score = 0.3,
@@ -76,6 +83,11 @@ class Detection(Task):
         self.batch_size = batch_size or (16 if data.root is None else 8)
         self.most, self.floor, self.clear = most, floor, clear
         self.plain_from = int(steps * accumulate * (1 - augmentation.plain_share))
+        self.start, self.criterion, self.reward, self.relaxed = start, criterion, reward, relaxed
+        if start is not None:
+            begin_with(self, Path(start))
+        if criterion != "losses":
+            self.model.hold_statistics()
 
     @property
     def has_data(self) -> bool:
@@ -117,6 +129,8 @@ class Detection(Task):
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
         """Varied training images; batch number k is the same wherever a run begins."""
+        if start == 0 and self.start is None:
+            refuse_random_weights(self.criterion)
         number = start
         for made in self.loaded(seed, start):
             yield self.rescaled(made, seed, number)
@@ -156,16 +170,18 @@ class Detection(Task):
         return Batch(images.round().to(torch.uint8), boxes, batch.labels, batch.owner)
 
     def objective(self, context: Context, batch: Batch) -> None:
-        """The model's own losses, image by image."""
-        for name, loss in self.model.losses(batch).items():
-            context.cost(loss, name)
+        """What `criterion` says; by default the model's own losses, image by image."""
+        charge(context, self.model, batch, self.criterion, self.reward, self.relaxed)
 
     def evaluate(self, seed: int) -> dict[str, float]:
         """COCO's numbers on held-out images, the precision of each class, and the kinds of errors."""
         truths, found = self.judged()
         judged = precision(truths, found, self.categories)
         analysis = analyse(truths, found, len(self.categories), self.clear)
-        return judged.numbers | numbers(judged, analysis)
+        tuned: dict[str, float] = {}
+        if self.start is not None:
+            tuned = rewards(self.model, truths, self.reward, self.batch_size, seed)
+        return judged.numbers | numbers(judged, analysis) | tuned
 
     def judged(self) -> tuple[list[Sample], list[Detections]]:
         """The held-out images and what the model finds in them, in the originals' pixels."""

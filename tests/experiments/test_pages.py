@@ -20,6 +20,7 @@ DOCUMENTS = [
     ROOT / "experiments" / "digits_estimators" / "README.md",
     ROOT / "experiments" / "game_results" / "README.md",
     ROOT / "experiments" / "differentiable_simulator" / "README.md",
+    ROOT / "experiments" / "detection_reward" / "README.md",
     ROOT / "plugins" / "teaching" / "README.md",
     ROOT / "plugins" / "games" / "README.md",
 ]

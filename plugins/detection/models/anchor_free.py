@@ -23,7 +23,7 @@ from torchvision.ops import batched_nms
 
 from plugins.detection.assignment import cell_centres, heat_targets, level_of
 from plugins.detection.losses import box_loss, peak_focal
-from plugins.detection.models.detector import Detector
+from plugins.detection.models.detector import Candidates, Detector
 from plugins.detection.sample import Batch, Detections
 
 RARE = 0.01  # the score that everything has at the beginning
@@ -172,6 +172,9 @@ class AnchorFree(Detector):
             self.without_repeats(Detections(*one), most).above(floor)
             for one in zip(boxes, scores, labels, strict=True)
         ]
+
+    def candidates(self, images: Tensor, most: int) -> Candidates:
+        return Candidates(*self.peaks(self(images), most))
 
     def peaks(self, maps: Sequence[Maps], most: int) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes `[B, k, 4]`, scores and labels `[B, k]` of the highest places among their 3x3 neighbours."""

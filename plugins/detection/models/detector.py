@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from fnmatch import fnmatch
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from framework import UserError
 from plugins.detection.sample import Batch, Detections
+
+
+class Candidates(NamedTuple):
+    """What may be objects, best first: boxes `[B, k, 4]`, scores from 0 to 1 and labels `[B, k]`."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
 
 
 class Detector(nn.Module, ABC):
@@ -36,6 +45,22 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def detect(self, images: Tensor, most: int = 100, floor: float = 0.0) -> list[Detections]:
         """Up to `most` objects with a score of at least `floor` in each image of `[B, 3, H, W]`, best first."""
+
+    def candidates(self, images: Tensor, most: int) -> Candidates:
+        """The `most` likeliest objects of each image, as many for each, with gradients: what a reward is drawn from.
+
+        Raises:
+            UserError: the model cannot tell (the default).
+        """
+        raise UserError(
+            f"{type(self).__name__} is learned by its own losses only (task.criterion=losses); "
+            "models that a reward can teach: nano, tiny, small, aligned_*, set_*"
+        )
+
+    def hold_statistics(self) -> None:
+        """Let batch normalisation go by its running means in training, too: as in use, an image is then on its own."""
+        self.frozen += [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self.train(self.training)
 
     def freeze(self, patterns: list[str]) -> None:
         """Keep what matches as it is: parameters are not learned, running means do not move.

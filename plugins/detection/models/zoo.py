@@ -1,0 +1,202 @@
+"""torchvision's detectors behind one adapter: their losses, their detections, in this plugin's conventions.
+
+What an adapter has to mind: these networks resize images inside (here they do not: what the data's `size` says is what
+the network sees), some count the background as class 0, none accepts a box without an area, and their losses are means
+over a batch. Weights come from a file or from torch's own folder of downloads; nothing is ever fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import detection as zoo
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from framework import UserError
+from plugins.detection.models.detector import Detector
+from plugins.detection.sample import Batch, Detections
+
+CACHED = "coco"  # the word for weights that torch has downloaded before
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of torchvision's detectors.
+
+    Attributes:
+        build: makes the network of so many outputs.
+        weights: where its published weights would come from.
+        background: how many classes come before ours.
+        class_parts: the parts whose shapes depend on the number of classes.
+    """
+
+    build: Callable[..., nn.Module]
+    weights: Any
+    background: int
+    class_parts: tuple[str, ...]
+
+
+class Unresized(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """Images normalised and nothing else: they come at the size that they are to have."""
+
+    def __init__(self, mean: list[float], deviation: list[float]) -> None:
+        super().__init__(0, 0, mean, deviation, size_divisible=1)
+
+    def resize(
+        self, image: Tensor, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+        return image, target
+
+
+class Adapted(Detector):
+    """A detector of torchvision's.
+
+    Args:
+        kind: which.
+        weights: a file with its parameters; "coco": the published ones, where torch has them already; None: random.
+            The last layers are taken only where the classes are as many. Running means then stay as they are.
+
+    Raises:
+        UserError: no such file, or one that is not this network's.
+    """
+
+    def __init__(self, classes: int, kind: Kind, weights: str | None) -> None:
+        super().__init__(classes)
+        self.background = kind.background
+        self.network = kind.build(
+            weights=None, weights_backbone=None, num_classes=classes + kind.background
+        )
+        built: Any = self.network.transform
+        self.network.transform = Unresized(built.image_mean, built.image_std)
+        if weights is not None:
+            put(self.network, read(weights, kind), kind.class_parts)
+            self.hold_statistics()
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The network's own terms, scalars: means over the batch."""
+        targets = [self.target(*batch.objects_of(i)) for i in range(len(batch.images))]
+        found: dict[str, Tensor] = self.network(list(batch.images / 255), targets)
+        return found
+
+    def target(self, boxes: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The objects of an image as torchvision wants them; those without an area are left out."""
+        whole = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        return {"boxes": boxes[whole], "labels": labels[whole] + self.background}
+
+    def detect(self, images: Tensor, most: int = 100, floor: float = 0.0) -> list[Detections]:
+        judge: Any = getattr(self.network, "roi_heads", self.network)
+        judge.score_thresh, judge.detections_per_img = floor, most
+        training = self.network.training
+        found = self.network.eval()(list(images / 255))
+        self.train(training)
+        return [
+            Detections(one["boxes"], one["scores"], one["labels"] - self.background)
+            for one in found
+        ]
+
+
+def read(weights: str, kind: Kind) -> Mapping[str, Tensor]:
+    """The parameters of a file.
+
+    Raises:
+        UserError: it is not there (the file that would be used is named), or holds no parameters.
+    """
+    url = kind.weights.url
+    path = Path(weights).expanduser()
+    if weights == CACHED:
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    if not path.is_file():
+        fetch = f"; download {url} to there" if weights == CACHED else ""
+        raise UserError(f"task.model_options.weights = '{weights}': no file {path}{fetch}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"task.model_options.weights: {path} holds no plain parameters ({type(error).__name__})"
+        ) from None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"task.model_options.weights: {path} holds no plain parameters")
+    return state
+
+
+def put(network: nn.Module, state: Mapping[str, Tensor], class_parts: tuple[str, ...]) -> None:
+    """Put parameters into a network; parts that depend on the number of classes where they fit.
+
+    Raises:
+        UserError: names or shapes that are not the network's.
+    """
+    own = {n: v for n, v in network.state_dict().items() if not n.endswith("num_batches_tracked")}
+    given = {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}
+    fits = {n for n, v in given.items() if n in own and v.shape == own[n].shape}
+    for name in sorted({*own, *given} - fits):
+        if not name.startswith(class_parts):
+            have = list(given[name].shape) if name in given else "missing"
+            want = list(own[name].shape) if name in own else "no such part"
+            raise UserError(
+                f"task.model_options.weights: '{name}' is {have}, the model expects {want}"
+            )
+    whole = all(n in fits for n in own if n.startswith(class_parts))
+    taken = {n: given[n] for n in fits if whole or not n.startswith(class_parts)}
+    network.load_state_dict(taken, strict=False)
+
+
+FCOS = Kind(
+    zoo.fcos_resnet50_fpn,
+    zoo.FCOS_ResNet50_FPN_Weights.DEFAULT,
+    0,
+    ("head.classification_head.cls_logits",),
+)
+RETINANET = Kind(
+    zoo.retinanet_resnet50_fpn_v2,
+    zoo.RetinaNet_ResNet50_FPN_V2_Weights.DEFAULT,
+    0,
+    ("head.classification_head.cls_logits",),
+)
+FASTER_RCNN = Kind(
+    zoo.fasterrcnn_resnet50_fpn_v2,
+    zoo.FasterRCNN_ResNet50_FPN_V2_Weights.DEFAULT,
+    1,
+    ("roi_heads.box_predictor",),
+)
+FASTER_RCNN_MOBILE = Kind(
+    zoo.fasterrcnn_mobilenet_v3_large_320_fpn,
+    zoo.FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.DEFAULT,
+    1,
+    ("roi_heads.box_predictor",),
+)
+SSDLITE = Kind(
+    zoo.ssdlite320_mobilenet_v3_large,
+    zoo.SSDLite320_MobileNet_V3_Large_Weights.DEFAULT,
+    1,
+    ("head.classification_head",),
+)
+
+
+def fcos(classes: int, *, weights: str | None = None) -> Adapted:
+    """torchvision's FCOS with a ResNet-50 pyramid, 32 M parameters (Tian et al. 2019)."""
+    return Adapted(classes, FCOS, weights)
+
+
+def retinanet(classes: int, *, weights: str | None = None) -> Adapted:
+    """torchvision's RetinaNet v2 with a ResNet-50 pyramid, 36 M parameters (Lin et al. 2017)."""
+    return Adapted(classes, RETINANET, weights)
+
+
+def faster_rcnn(classes: int, *, weights: str | None = None) -> Adapted:
+    """torchvision's Faster R-CNN v2 with a ResNet-50 pyramid, 43 M parameters (Ren et al. 2015)."""
+    return Adapted(classes, FASTER_RCNN, weights)
+
+
+def faster_rcnn_mobile(classes: int, *, weights: str | None = None) -> Adapted:
+    """torchvision's Faster R-CNN with a MobileNetV3 pyramid, 19 M parameters: the one for small machines."""
+    return Adapted(classes, FASTER_RCNN_MOBILE, weights)
+
+
+def ssdlite(classes: int, *, weights: str | None = None) -> Adapted:
+    """torchvision's SSDlite with MobileNetV3, 2.3 M parameters and more with the classes (Sandler et al. 2018)."""
+    return Adapted(classes, SSDLITE, weights)
