@@ -54,6 +54,12 @@ class FaceDetection(Faces):
         landmark_weight: Weight = 5.0,
         batch_size: Count = 8,
     ) -> None:
+        for key, value in (("list", list), ("images", images)):
+            if not value:
+                raise UserError(
+                    f"task.{key} is not named: task.list=label.txt task.images=FOLDER, "
+                    "a list of boxes in WIDER FACE's or RetinaFace's form and the folder of its photographs"
+                )
         self.list, self.folder = Path(list).expanduser(), Path(images).expanduser()
         photographs = read_list(self.list)
         if len(photographs) < 2:
