@@ -117,7 +117,7 @@ def pong_by_peer(steps: int, seed: int) -> float:
     )
     began = time.process_time()
     model.learn(steps)
-    return model.num_timesteps / (time.process_time() - began)
+    return float(model.num_timesteps / (time.process_time() - began))
 
 
 def by_framework(overrides: Sequence[str], seed: int) -> tuple[float, float | None]:
