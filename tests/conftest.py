@@ -1,5 +1,6 @@
 """What all tests share: one thread, so that workers side by side do not get in each other's way, and two fixtures."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ from framework.commands.main import main
 from tests.runs import Diffobj, Outcome, forget_plugins, install
 
 torch.set_num_threads(1)
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # a shell's background jobs and their children ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
