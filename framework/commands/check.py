@@ -156,15 +156,13 @@ def pictures(parts: Parts) -> Finding:
     """What the task shows can be written."""
     import torch
 
-    from framework.media import Image, Projection, Text, Video
+    from framework.media import Media
     from framework.randomness import seeded
 
     parts.task.model.eval()
     with torch.no_grad(), seeded(1), tempfile.TemporaryDirectory() as folder:
         shown = list(parts.task.show(1))
-        if wrong := [
-            type(m).__name__ for m in shown if not isinstance(m, Image | Text | Video | Projection)
-        ]:
+        if wrong := [type(m).__name__ for m in shown if not isinstance(m, Media)]:
             return Finding("show", "", f"yield Image, Video or Text, not {', '.join(wrong)}")
         for media in shown:
             media.save(Path(folder))
