@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plugins.sketching.job import Composition, Profile
 from plugins.sketching.primitives import Primitive
-from plugins.sketching.raster import PEN_WIDTH, Composition, Profile, render
+from plugins.sketching.raster import PEN_WIDTH, render
 
 PACE = (
     8.0  # logits of colour and opacity, and logarithms of width, move this much faster than places

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Literal
@@ -34,10 +33,9 @@ from torch.autograd.function import once_differentiable
 
 from framework.errors import ProgramError, suggestion
 from plugins.sketching import raster_torch
+from plugins.sketching.job import Composition, Job, Profile
 from plugins.sketching.tiles import Layout, Work, bin_pieces, everywhere
 
-Composition = Literal["soft_or", "max", "smooth_max", "over"]
-Profile = Literal["gaussian", "flat"]
 Backend = Literal["auto", "torch", "numba"]
 
 COMPOSITIONS = ("soft_or", "max", "smooth_max", "over")
@@ -112,32 +110,6 @@ def render(
     paper = points.new_ones(1) if background is None else background
     paper = paper[:, None, None] if paper.dim() == 1 else paper
     return drawn.reshape(*batch, channels, *canvas) + kept.reshape(*batch, -1, *canvas) * paper
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a kernel draws: N strokes of P pieces each on the canvases of a layout.
-
-    Attributes:
-        ends: `[N, P, 4]`, both ends of each piece.
-        width: `[N]`.
-        amplitude: `[N, A]`, the largest ink; one for each channel where inks are transparent.
-        colour: `[N, C]` for opaque paint ("over"), else None.
-    """
-
-    ends: Tensor
-    width: Tensor
-    amplitude: Tensor
-    colour: Tensor | None
-    layout: Layout
-    composition: Composition
-    profile: Profile
-    filled: bool
-
-    @property
-    def channels(self) -> int:
-        """Channels of a kernel's result: the paper that is kept; behind the paint where there is opaque paint."""
-        return int(self.amplitude.shape[1]) + (0 if self.colour is None else self.colour.shape[1])
 
 
 def paint(job: Job, module: ModuleType) -> tuple[Tensor, Tensor]:

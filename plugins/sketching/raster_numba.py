@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
 import torch
@@ -18,11 +18,9 @@ from numba import njit
 from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor
 
+from plugins.sketching.job import Job
 from plugins.sketching.raster_torch import HALF_PEN, SHARPNESS, Gradients
 from plugins.sketching.tiles import Layout, Work, grouped
-
-if TYPE_CHECKING:
-    from plugins.sketching.raster import Job
 
 SOFT_OR, MAX, SMOOTH_MAX, OVER = 0, 1, 2, 3
 CODES = {"soft_or": SOFT_OR, "max": MAX, "smooth_max": SMOOTH_MAX, "over": OVER}

@@ -10,15 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from plugins.sketching.job import Job
 from plugins.sketching.tiles import Work
-
-if TYPE_CHECKING:
-    from plugins.sketching.raster import Job
 
 CHUNK = 2**17  # group-pixels computed at a time
 SHARPNESS = 4  # of smooth_max

@@ -28,6 +28,7 @@ from framework.plugin import registry
 from framework.randomness import fresh_key, generator, key
 from plugins.sketching import primitives, svg
 from plugins.sketching.drawing import PACE, Drawing, Strokes, Style
+from plugins.sketching.job import Composition
 from plugins.sketching.losses import Loss
 from plugins.sketching.photo import (
     Guide,
@@ -45,7 +46,6 @@ from plugins.sketching.photo import (
 from plugins.sketching.placing import Placing
 from plugins.sketching.plotter import ordered, travel
 from plugins.sketching.primitives import Knots, Name
-from plugins.sketching.raster import Composition
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
