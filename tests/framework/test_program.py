@@ -11,7 +11,10 @@ from torch.distributions import Bernoulli, Categorical, Normal, Poisson
 
 import framework
 from framework.errors import ProgramError, UserError
-from framework.program import Plain, Program, Trace, placed
+from framework.parameters import placed
+from framework.program import Program
+from framework.rule import Plain
+from framework.trace import Trace
 
 PLAIN = Plain()
 
