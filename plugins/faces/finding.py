@@ -9,8 +9,9 @@ centre             a patch of them of one size around the face's centre, as a co
 two_stage          a patch of the image, aligned by landmarks: nothing is shared
 
 All are differentiable from the feature to the pixels; in all but the last the first layers learn from both. Which of
-the shared features are read is a choice, too: early ones, which are fine, or the late map that the detector's head reads,
-which knows the surroundings. Late ones around the centre are what the first joint networks read, and stay at chance.
+the shared features are read is a choice, too: early ones, which are fine, or the late map that the detector's head
+reads, which knows the surroundings. The late map around the centre is what the first joint networks read: it stays at
+chance.
 """
 
 from __future__ import annotations
