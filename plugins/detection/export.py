@@ -255,11 +255,12 @@ def farthest(wanted: Detections, among: Detections) -> float:
     """How far in pixels a wanted box is at most from the nearest one of the same label and, up to rounding, score."""
     if not len(wanted.boxes):
         return 0.0
+    if not len(among.boxes):
+        return float("inf")
     score = wanted.scores.unsqueeze(1)
     alike = (wanted.labels.unsqueeze(1) == among.labels) & (
         (score - among.scores).abs() <= ROUNDING * score
     )
-    if not alike.any(1).all():
-        return float("inf")
     apart = (wanted.boxes.unsqueeze(1) - among.boxes).abs().amax(-1)
-    return float(apart.where(alike, float("inf")).amin(1).max())
+    near = apart.where(alike & ~apart.isnan(), float("inf")).amin(1)
+    return float(near.max())

@@ -157,9 +157,11 @@ def read_video(path: Path) -> tuple[Iterator[Tensor], float]:
             except av.FFmpegError as error:
                 raise Unreadable(error.strerror) from None
 
-    if not container.streams.video:
+    streams = container.streams.video
+    if not streams:
+        container.close()
         raise Unreadable("it holds no video")
-    return frames(), float(container.streams.video[0].average_rate or FRAMES_PER_SECOND)
+    return frames(), float(streams[0].average_rate or FRAMES_PER_SECOND)
 
 
 def drawn(name: str, frames: Iterable[Tensor], rate: float, find: Find, record: Record) -> Media:

@@ -54,10 +54,11 @@ def test_a_shifted_box_is_measured():
     [
         lambda boxes, scores, labels: (boxes, scores, (labels + 1) % 3),
         lambda boxes, scores, labels: (boxes, 0.999 * scores, labels),
+        lambda boxes, scores, labels: (boxes * math.nan, scores, labels),
         lambda boxes, scores, labels: (boxes[:, 1:], scores[:, 1:], labels[:, 1:]),
         lambda boxes, scores, labels: (boxes[:, :0], scores[:, :0], labels[:, :0]),
     ],
-    ids=["other labels", "lower scores", "the best is missing", "nothing is found"],
+    ids=["other labels", "lower scores", "no numbers", "the best is missing", "nothing is found"],
 )
 def test_what_only_one_of_them_finds_is_refused(change):
     assert compared(detector(), change) == math.inf
