@@ -7,8 +7,8 @@ What is written takes images `[batch, 3, height, width]` of float32 from 0 to 25
 gives boxes `[batch, k, 4]` in pixels, scores `[batch, k]` and labels `[batch, k]`, best first. It is then run on some
 test images and compared with the model: a box that is off by 0.01 pixels or more is an error. So is a detection that
 only one of them has, unless scores decide on it that differ by less than 0.0001 of themselves: which of these is the
-higher one depends on the order in which a processor adds. Where objects can be told by several levels of a pyramid,
-repeats (boxes of a label that agree by 0.65) are left to the user.
+higher one depends on the order in which a processor adds. Where objects can be told by several levels of a pyramid, and
+in the aligned family, repeats (boxes of a label that agree by 0.65) are left to the user.
 """
 
 from __future__ import annotations

@@ -97,7 +97,11 @@ def test_only_a_choice_that_rounding_decides_is_free(logits, most):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "torch_export"])
 @pytest.mark.parametrize(
-    "how", ["task.model=nano", "task.model=tiny", "trainer.precision=bfloat16"]
+    "how",
+    [
+        *(f"task.model={name}" for name in ("nano", "tiny", "aligned_nano")),
+        "trainer.precision=bfloat16",
+    ],
 )
 def test_an_exported_model_agrees_with_the_model(diffobj, tmp_path, form, how):
     pytest.importorskip("onnxruntime")
