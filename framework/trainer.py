@@ -164,7 +164,7 @@ class Trainer:
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), longest, norm)
         self.scaler.step(self.optimizer)
         if self.average is not None:
-            share = 1 - float(self.options.ema or 0)
+            share = 1 - decay(self.options.ema or 0.0, self.progress.step)
             averaged = list(self.average.values())
             torch._foreach_lerp_(averaged, [p.detach() for p in self.parameters.values()], share)
         if self.buffers:
@@ -431,6 +431,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     """Mixed precision, where it is wanted, inside the block."""
     dtype = PRECISIONS.get(precision)
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def decay(highest: float, step: int) -> float:
+    """Of the average at a step: first about a ninth of all steps count, so that what was random is soon forgotten.
+
+    The rule is that of TensorFlow's `tf.train.ExponentialMovingAverage` with `num_updates`.
+    """
+    return min(highest, (1 + step) / (10 + step))
 
 
 def due(count: int, every: int) -> bool:

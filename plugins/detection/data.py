@@ -28,7 +28,7 @@ class Data(Section):
         categories: the names of a folder's labels, in order, objects of others are dropped; none: all, by the alphabet.
         size: the longer side of the images that the model gets; none: 128 for the shapes, 320 for a folder.
         train, validation, test: how many shapes are generated.
-        cache_megabytes: of decoded and resized images that are kept in memory.
+        cache_megabytes: of images, resized or drawn, that each split and process keeps in memory.
     """
 
     root: str | None = None

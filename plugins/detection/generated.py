@@ -32,7 +32,7 @@ Mask = NDArray[numpy.float32]
 
 
 class Generated:
-    """So many images of a split, `[3, side, side]` each; made when first asked for and kept by the process."""
+    """So many images of a split, `[3, side, side]` each; drawn whenever asked for: `Prepared` keeps what has room."""
 
     categories = SHAPES
 
@@ -43,13 +43,8 @@ class Generated:
         return self.count
 
     def sample(self, index: int) -> Sample:
-        return made(self.split, self.side, index)
-
-
-@cache
-def made(split: str, side: int, index: int) -> Sample:
-    """Image `index` of a split, kept: several runs of one process share their images."""
-    return scene(numpy.random.default_rng(key(0, f"detection/{split}", 0, index)), side, index)
+        random = numpy.random.default_rng(key(0, f"detection/{self.split}", 0, index))
+        return scene(random, self.side, index)
 
 
 def scene(random: Generator, side: int, image_id: int) -> Sample:

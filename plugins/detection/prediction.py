@@ -6,16 +6,19 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy
+import torch
+from PIL import Image as Pillow
 from torch import Tensor
 
 from framework import Image, Text, UserError, Video
-from framework.media import Media
+from framework.media import Media, Pixels
 from plugins.detection.boxes import area, to_corner_and_size
 from plugins.detection.coco import category_list
 from plugins.detection.drawing import annotated
@@ -24,7 +27,9 @@ from plugins.detection.readers.entry import IMAGES
 from plugins.detection.sample import Detections
 
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
-FRAMES_PER_SECOND = 10.0
+FRAMES_PER_SECOND = 10.0  # where a file does not say
+TOGETHER = 16  # frames that are in memory at their full size
+SIDE, LONGEST = 640, 1500  # of an animation, in pixels and in frames: it is made in memory
 Find = Callable[[Sequence[Tensor]], list[Detections]]
 
 
@@ -37,10 +42,10 @@ class Record:
     annotations: list[dict[str, Any]] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
 
-    def add(self, name: str, image: Tensor, found: Detections) -> None:
-        """Note what was found in an image `[3, H, W]`."""
+    def add(self, name: str, size: tuple[int, int], found: Detections) -> None:
+        """Note what was found in an image of `(height, width)`."""
         number = len(self.images) + 1
-        height, width = image.shape[-2:]
+        height, width = size
         self.images.append({"id": number, "file_name": name, "width": width, "height": height})
         boxes, sizes = to_corner_and_size(found.boxes).tolist(), area(found.boxes).tolist()
         for place, (label, score) in enumerate(
@@ -88,13 +93,13 @@ def predict(source: Path | None, find: Find, categories: Sequence[str]) -> Itera
     record = Record(categories)
     for path, name in files(source):
         try:
-            frames = read(path)
+            picture = drawn(name, *read(path), find, record)
         except Unreadable as error:
             if source.is_file():
                 raise UserError(f"input = '{source}': {error}") from None
             print(f"{path}: {error}; left out", file=sys.stderr)
             continue
-        yield drawn(name, frames, find, record)
+        yield picture
     if not record.images:
         raise UserError(f"input = '{source}': no image in it can be read")
     yield from record.texts()
@@ -114,21 +119,21 @@ def files(source: Path) -> list[tuple[Path, str]]:
     ]
 
 
-def read(path: Path) -> list[Tensor]:
-    """The frames `[3, H, W]` of an image (one) or a video.
+def read(path: Path) -> tuple[Iterable[Tensor], float]:
+    """The frames `[3, H, W]` of an image (one) or a video, and how many are shown in a second.
 
     Raises:
-        Unreadable: what it is not.
+        Unreadable: what it is not; of a video perhaps on the way.
     """
     if path.suffix.lower() in VIDEOS:
         return read_video(path)
     if path.suffix.lower() in {".gif", ".webp"}:
-        return read_frames(path)
-    return [read_image(path)]
+        return read_frames(path), FRAMES_PER_SECOND
+    return [read_image(path)], FRAMES_PER_SECOND
 
 
-def read_video(path: Path) -> list[Tensor]:
-    """A video's frames, by PyAV.
+def read_video(path: Path) -> tuple[Iterator[Tensor], float]:
+    """A video's frames, decoded by PyAV one after the other and turned as they are to be seen, and their rate.
 
     Raises:
         UserError: PyAV is not installed.
@@ -137,24 +142,57 @@ def read_video(path: Path) -> list[Tensor]:
         import av
     except ModuleNotFoundError:
         raise UserError(f"{path}: videos need PyAV: pip install 'diffobj[video]'") from None
-    import torch
-
     try:
-        with av.open(str(path)) as container:
-            frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-    except (av.FFmpegError, IndexError) as error:
-        raise Unreadable(str(error)) from None
-    return [torch.from_numpy(frame).permute(2, 0, 1) for frame in frames]
+        container = av.open(str(path))
+    except av.FFmpegError as error:
+        raise Unreadable(error.strerror) from None
+
+    def frames() -> Iterator[Tensor]:
+        with container:
+            try:
+                for frame in container.decode(video=0):
+                    quarters = round(frame.rotation / 90)  # a phone held upright films sideways
+                    pixels = numpy.rot90(frame.to_ndarray(format="rgb24"), quarters)
+                    yield torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+            except av.FFmpegError as error:
+                raise Unreadable(error.strerror) from None
+
+    streams = container.streams.video
+    if not streams:
+        container.close()
+        raise Unreadable("it holds no video")
+    return frames(), float(streams[0].average_rate or FRAMES_PER_SECOND)
 
 
-def drawn(name: str, frames: Sequence[Tensor], find: Find, record: Record) -> Media:
-    """The picture or the video with its boxes; what was found is noted."""
-    pictures = []
-    for number, (frame, found) in enumerate(zip(frames, find(frames), strict=True)):
-        record.add(name if len(frames) == 1 else f"{name}#{number}", frame, found)
-        pictures.append(
-            annotated(frame, found.boxes, found.labels, record.categories, found.scores)
-        )
-    if len(pictures) == 1:
+def drawn(name: str, frames: Iterable[Tensor], rate: float, find: Find, record: Record) -> Media:
+    """The picture or the animation with its boxes; what was found is noted once all frames are read.
+
+    Raises:
+        Unreadable: a frame, or there is none.
+    """
+    seen: list[tuple[tuple[int, int], Detections]] = []
+    pictures: list[Pixels] = []
+    coming = iter(frames)
+    while part := list(islice(coming, TOGETHER)):
+        still = not seen and len(part) == 1
+        for frame, found in zip(part, find(part), strict=True):
+            seen.append(((frame.shape[1], frame.shape[2]), found))
+            if len(pictures) < LONGEST:
+                picture = annotated(
+                    frame, found.boxes, found.labels, record.categories, found.scores
+                )
+                pictures.append(picture if still else shrunk(picture))
+    if not seen:
+        raise Unreadable("it has no frame")
+    for number, (size, found) in enumerate(seen):
+        record.add(name if len(seen) == 1 else f"{name}#{number}", size, found)
+    if len(seen) == 1:
         return Image(name, pictures[0])
-    return Video(name, numpy.stack(pictures), FRAMES_PER_SECOND)
+    return Video(name, numpy.stack(pictures), rate)
+
+
+def shrunk(picture: Pixels) -> Pixels:
+    """A picture whose longer side is at most `SIDE`."""
+    smaller = Pillow.fromarray(picture)
+    smaller.thumbnail((SIDE, SIDE))
+    return numpy.asarray(smaller)

@@ -21,7 +21,7 @@ from framework.gradients.estimator import Estimate
 from framework.monitor import Monitor
 from framework.plugin import ROOT
 from framework.run import RunFolder
-from framework.trainer import Trainer, mean_estimate, moved
+from framework.trainer import Trainer, decay, mean_estimate, moved
 from tests.runs import Diffobj, newest, python, records, result
 
 TOY = ("experiment=toy",)
@@ -189,14 +189,14 @@ def test_estimates_of_several_batches_have_the_mean_objective_and_all_evaluation
 
 
 def test_the_average_follows_its_formula_and_evaluation_uses_it(toy):
-    trainer = toy_trainer("trainer.ema=0.75", "trainer.steps=3")
+    trainer = toy_trainer("trainer.ema=0.2", "trainer.steps=4")
     expected = {name: p.detach().clone() for name, p in trainer.parameters.items()}
-    for step in range(1, 4):
+    for step, kept in enumerate([1 / 10, 2 / 11, 0.2, 0.2], 1):  # 3 / 12 would be more than 0.2
         trainer.options.__dict__["steps"] = step
         trainer.stop_reason = ""
         trainer.loop(SilentMonitor())
         for name, p in trainer.parameters.items():
-            expected[name] = 0.75 * expected[name] + 0.25 * p.detach()
+            expected[name] = kept * expected[name] + (1 - kept) * p.detach()
     assert trainer.average is not None
     for name, value in expected.items():
         assert torch.allclose(trainer.average[name], value, atol=1e-6)
@@ -211,6 +211,13 @@ def test_the_average_follows_its_formula_and_evaluation_uses_it(toy):
         for name, p in trainer.parameters.items():
             p.copy_(own[name])
     assert trainer.evaluate("test")["objective"] != with_average
+
+
+def test_a_slow_average_soon_forgets_where_it_began():
+    """Of the first value only the product of all decays is left: a millionth of a percent after 30 steps."""
+    assert 0.9995**30 > 0.98
+    assert math.prod(decay(0.9995, step) for step in range(30)) < 1e-8
+    assert decay(0.9995, 17_989) < decay(0.9995, 17_990) == 0.9995
 
 
 def test_the_gradient_is_clipped_to_the_norm_and_its_own_norm_is_logged(toy):

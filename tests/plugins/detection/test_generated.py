@@ -1,6 +1,7 @@
 """The generated images: the same everywhere, boxes where things are seen, and drawn fast; prediction's small parts."""
 
 import time
+import weakref
 
 import numpy
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from framework import UserError
 from plugins.detection import prediction
+from plugins.detection.data import Data, open_data
 from plugins.detection.drawing import annotated, beside, grid
 from plugins.detection.generated import MOST, SHAPES, VISIBLE, Generated, digit, polygon
 from plugins.detection.sample import Detections, stacked
@@ -50,6 +52,14 @@ def test_samples_keep_the_convention():
     assert min(counts) >= 1
     assert max(counts) <= MOST
     assert len(set(counts)) > 6
+
+
+def test_only_so_many_images_are_kept_in_memory():
+    """An image of 64 pixels takes 12,288 bytes: 8 fit into 100 kB; the others are drawn again, and are the same."""
+    source = open_data(Data(size=64, train=20, cache_megabytes=0.1)).train
+    images = [weakref.ref(source.sample(i).image) for i in range(20)]
+    assert [image() is not None for image in images] == [True] * 8 + [False] * 12
+    assert torch.equal(source.sample(19).image, Generated("train", 20, 64).sample(19).image)
 
 
 def test_every_class_and_size_occurs():

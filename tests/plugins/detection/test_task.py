@@ -335,30 +335,3 @@ def test_mixed_precision_trains(diffobj, tmp_path, precision):
         "train", *QUICK, "trainer.steps=2", f"trainer.precision={precision}", f"hydra.run.dir={run}"
     )
     assert done.status == 0, done.err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["onnx", "torch_export"])
-@pytest.mark.parametrize("model", ["nano", "tiny"])
-def test_an_exported_model_agrees_with_the_model(diffobj, tmp_path, form, model):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    run, file = tmp_path / "run", tmp_path / "model"
-    options = [*QUICK, "task.data.test=50", f"task.model={model}", "trainer.steps=30"]
-    assert diffobj("train", *options, f"hydra.run.dir={run}").status == 0
-    done = diffobj("export", f"run={run}", f"format={form}", f"output={file}")
-    assert done.status == 0, done.err
-    told = json.loads(done.out.splitlines()[-1])
-    assert told["images compared"] == 50
-    assert told["largest difference in pixels"] < 0.01
-    assert file.stat().st_size > 1_000_000
-
-
-def test_an_exports_mistakes_are_told_in_one_line(diffobj, tmp_path):
-    run = tmp_path / "run"
-    assert diffobj("train", *QUICK, "trainer.steps=1", f"hydra.run.dir={run}").status == 0
-    for told, expected in (("format=onx", "did you mean 'onnx'"), ("height=0", "height = '0'")):
-        done = diffobj("export", f"run={run}", told)
-        assert done.status == 2
-        assert expected in done.err
-        assert done.err.strip().count("\n") == 0
