@@ -8,6 +8,7 @@ import sys
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's names for them, from malloc.h
 KEPT = 2**30  # bytes
+CHOICES = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}  # a user's own
 
 
 def keep_freed_memory() -> None:
@@ -16,8 +17,7 @@ def keep_freed_memory() -> None:
     By itself it gives blocks of megabytes back to the system at once, and the next step's tensors take new pages, which
     the system must find and clear: on a CPU that costs a network of images about a sixth of its time.
     """
-    chosen = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
-    if chosen or sys.platform != "linux":
+    if sys.platform != "linux" or CHOICES & os.environ.keys():
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):  # musl has none
