@@ -15,7 +15,7 @@ def keep_freed_memory() -> None:
     """Let glibc keep up to a gigabyte of what is freed; with another C library, or where the user chose, do nothing.
 
     By itself it gives blocks of megabytes back to the system at once, and the next step's tensors take new pages, which
-    the system must find and clear: on a CPU that costs a network of images about a sixth of its time.
+    the system must find and clear: on a CPU that costs a network of images about a seventh of its time.
     """
     if sys.platform != "linux" or CHOICES & os.environ.keys():
         return
