@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -95,8 +96,10 @@ def records(place: Path) -> list[dict[str, Any]]:
 
 def picture(done: dict[str, list[Path]]) -> Figure:
     """The mean return of the last 100 episodes over the steps played: a panel for each row, a line for each seed."""
-    figure = Figure(figsize=(11, 2.6 * ((len(done) + 3) // 4)), layout="constrained", dpi=90)
-    panels = figure.subplots((len(done) + 3) // 4, 4, squeeze=False).flatten()
+    columns = min(4, len(done))
+    lines = math.ceil(len(done) / columns)
+    figure = Figure(figsize=(2.75 * columns, 2.6 * lines), layout="constrained", dpi=90)
+    panels = figure.subplots(lines, columns, squeeze=False).flatten()
     for axes in panels[len(done) :]:
         axes.axis("off")
     for axes, (name, places) in zip(panels, done.items(), strict=False):

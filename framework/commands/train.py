@@ -34,6 +34,7 @@ from framework.config import (
     without_hydra,
 )
 from framework.errors import ProgramError, UserError
+from framework.memory import keep_freed_memory
 from framework.run import RunFolder, reopen
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ def train(config: Any, settings: Settings, folder: RunFolder, *, resume: bool = 
     """Train in a folder; returns 0, or 128+n where signal n stopped the run."""
     from framework.trainer import Trainer
 
+    keep_freed_memory()
     parts = make_parts(settings)
     optimizer = build("optimizer", settings.optimizer, list(parts.task.parameters.values()))
     trainer = Trainer(

@@ -102,9 +102,9 @@ class Picture(Body):
         images = observation.flatten(0, -4) if lead else observation.unsqueeze(0)
         if self.channels_last:
             images = images.movedim(-1, -3)
-        images = images.to(torch.float32, memory_format=torch.channels_last)
+        images = images.to(torch.float32, memory_format=torch.channels_last, copy=self.bytes)
         if self.bytes:
-            images = images / 255
+            images.div_(255)  # in place: they are large
         return self.last(self.layers(images)).reshape(*lead, self.width)  # type: ignore[no-any-return]
 
 
