@@ -9,9 +9,6 @@ schedule ends when the time does. Runs are kept in FOLDER (outputs/detection_rew
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import statistics
 import sys
 import time
@@ -21,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from experiments.runs import result, trained
 from framework import UserError
 from framework.commands import train
 from framework.config import compose, validate
@@ -83,11 +81,8 @@ def run(arm: Arm, seed: int, steps: int, start: Path, folder: Path) -> dict[str,
     """Train, unless it was done before; returns the final metrics."""
     name = arm.label.replace(",", "").replace(" ", "_")
     place = folder / name / f"seed_{seed}"
-    if not (place / "result.json").exists():
-        options = [f"trainer.steps={steps}", f"seed={seed}", f"hydra.run.dir={place}"]
-        with contextlib.redirect_stdout(io.StringIO()):
-            train.run([*told(arm, start), *options])
-    metrics: dict[str, float] = json.loads((place / "result.json").read_text())["metrics"]
+    trained(place, *told(arm, start), f"trainer.steps={steps}", f"seed={seed}")
+    metrics: dict[str, float] = result(place)["metrics"]
     return metrics
 
 

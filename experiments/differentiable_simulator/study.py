@@ -9,9 +9,6 @@ one thread, evaluation left out. Writes learning.png beside this file.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import statistics
 import sys
 import time
@@ -22,7 +19,7 @@ from unittest.mock import patch
 
 from matplotlib.figure import Figure
 
-from framework.commands import train
+from experiments.runs import records, result, trained
 from framework.media import Image
 
 HERE = Path(__file__).parent
@@ -89,30 +86,26 @@ PROBLEMS = (
 def run(problem: Problem, entry: Entry, seed: int, folder: Path) -> Path:
     """Train for the problem's seconds, unless it was done before; returns the run's folder."""
     place = folder / problem.experiment / entry.estimator / f"seed_{seed}"
-    if not (place / "result.json").exists():
-        told = [
-            f"experiment={problem.experiment}",
-            f"estimator={entry.estimator}",
-            *entry.options,
-            f"trainer.seconds={problem.seconds}",
-            f"trainer.evaluate_every={entry.every}",
-            f"seed={seed}",
-            *("scheduler=constant", "trainer.steps=100000", "trainer.clip_norm=1"),
-            *("trainer.log_every=100000", "monitor.tensorboard=false", "task.video_frames=1"),
-            "task.evaluation_episodes=30",
-            *("trainer.quality.every=0", "trainer.threads=1", f"hydra.run.dir={place}"),
-        ]
-        processor = patch("time.monotonic", time.process_time)  # the clock by which a run ends
-        with processor, contextlib.redirect_stdout(io.StringIO()):
-            train.run(told)
-    return place
+    told = [
+        f"experiment={problem.experiment}",
+        f"estimator={entry.estimator}",
+        *entry.options,
+        f"trainer.seconds={problem.seconds}",
+        f"trainer.evaluate_every={entry.every}",
+        f"seed={seed}",
+        *("scheduler=constant", "trainer.steps=100000", "trainer.clip_norm=1"),
+        *("trainer.log_every=100000", "monitor.tensorboard=false", "task.video_frames=1"),
+        "task.evaluation_episodes=30",
+        *("trainer.quality.every=0", "trainer.threads=1"),
+    ]
+    with patch("time.monotonic", time.process_time):  # the clock by which a run ends
+        return trained(place, *told)
 
 
 def curve(place: Path) -> list[tuple[float, float]]:
     """(CPU seconds, greedy return) of a run."""
-    records = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
     tag = "evaluation/return_mean"
-    return [(record["seconds"], record[tag]) for record in records if tag in record]
+    return [(record["seconds"], record[tag]) for record in records(place) if tag in record]
 
 
 def table(problem: Problem, places: dict[str, list[Path]]) -> str:
@@ -122,12 +115,11 @@ def table(problem: Problem, places: dict[str, list[Path]]) -> str:
         "|---|---|---|---|---|",
     ]
     for estimator, runs in places.items():
-        results = [json.loads((place / "result.json").read_text()) for place in runs]
         curves = [curve(place) for place in runs]
         last = [points[-1][1] for points in curves]
         best = statistics.fmean(max(value for _, value in points) for points in curves)
         each = ", ".join(f"{value:.0f}" for value in last)
-        steps = statistics.fmean(result["steps"] for result in results)
+        steps = statistics.fmean(result(place)["steps"] for place in runs)
         when = [
             next((seconds for seconds, value in points if value >= problem.learned), None)
             for points in curves

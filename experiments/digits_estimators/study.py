@@ -8,9 +8,6 @@ estimator, learning rate and seed; a run that is there already is not repeated. 
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +16,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from framework.commands import train
+from experiments.runs import records, result, trained
 from framework.media import Image
 
 EVALUATIONS = 4  # of the objective, for each digit in each step
@@ -58,33 +55,22 @@ def run(entry: Entry, rate: float, seed: int, folder: Path) -> Path:
     """Train, unless it was done before; returns the run's folder."""
     name = entry.label.replace(" ", "_").replace(",", "")
     place = folder / name / f"rate_{rate}" / f"seed_{seed}"
-    if not (place / "result.json").exists():
-        with contextlib.redirect_stdout(io.StringIO()):
-            train.run(
-                [
-                    "experiment=digits_bernoulli",
-                    *entry.options,
-                    f"optimizer.learning_rate={rate}",
-                    f"seed={seed}",
-                    f"hydra.run.dir={place}",
-                ]
-            )
-    return place
+    options = [*entry.options, f"optimizer.learning_rate={rate}", f"seed={seed}"]
+    return trained(place, "experiment=digits_bernoulli", *options)
 
 
 def cell(places: Sequence[Path]) -> str:
     """The negative ELBO of the held-out digits: mean and standard deviation over seeds, then each seed's."""
-    results = [json.loads((place / "result.json").read_text()) for place in places]
-    bounds = [result["metrics"]["negative_elbo"] for result in results]
+    bounds = [result(place)["metrics"]["negative_elbo"] for place in places]
     each = ", ".join(f"{bound:.2f}" for bound in bounds)
     return f"{statistics.fmean(bounds):.2f} ± {statistics.stdev(bounds):.2f} ({each})"
 
 
 def curve(place: Path) -> list[tuple[int, float]]:
     """(step, negative ELBO of held-out digits) of a run."""
-    records = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
     tag = "evaluation/negative_elbo"
-    return [(record["step"], record[tag]) for record in records if record.get(tag) is not None]
+    found = [record for record in records(place) if record.get(tag) is not None]
+    return [(record["step"], record[tag]) for record in found]
 
 
 def mean_curve(places: Sequence[Path]) -> list[tuple[int, float]]:

@@ -9,9 +9,6 @@ others to test on, the same for every loss. Writes the picture losses.png beside
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import statistics
 import sys
 from collections.abc import Sequence
@@ -20,7 +17,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from framework.commands import train
+from experiments.runs import result, trained
 from framework.media import Image
 
 SEEDS = (0, 1, 2)
@@ -82,20 +79,8 @@ ENTRIES = (
 def run(entry: Entry, seed: int, folder: Path) -> dict[str, float]:
     """Train, unless it was done before; returns the final metrics."""
     place = folder / entry.label.replace(", ", "_") / f"seed_{seed}"
-    if not (place / "result.json").exists():
-        print(f"{entry.label}, seed {seed} ...", file=sys.stderr, flush=True)
-        with contextlib.redirect_stdout(io.StringIO()):
-            train.run(
-                [
-                    "experiment=faces_recognition",
-                    *SIZE,
-                    *entry.arguments,
-                    f"seed={seed}",
-                    "monitor.progress=none",
-                    f"hydra.run.dir={place}",
-                ]
-            )
-    metrics: dict[str, float] = json.loads((place / "result.json").read_text())["metrics"]
+    trained(place, "experiment=faces_recognition", *SIZE, *entry.arguments, f"seed={seed}")
+    metrics: dict[str, float] = result(place)["metrics"]
     return metrics
 
 

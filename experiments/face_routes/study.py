@@ -8,16 +8,13 @@ with the same seed; a run that is there already is not repeated. Writes learning
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from framework.commands import train
+from experiments.runs import records, result, trained
 from framework.media import Image
 
 HERE = Path(__file__).parent
@@ -59,32 +56,19 @@ VARIANTS = (
 def run(variant: Variant, steps: int, folder: Path) -> Path:
     """Train, unless it was done before; returns the run's folder."""
     place = folder / variant.label.replace(", ", "_").replace(" ", "_")
-    if not (place / "result.json").exists():
-        print(f"{variant.label} ...", file=sys.stderr, flush=True)
-        with contextlib.redirect_stdout(io.StringIO()):
-            train.run(
-                [
-                    "experiment=faces",
-                    *SIZE,
-                    *variant.arguments,
-                    f"trainer.steps={steps}",
-                    "monitor.progress=none",
-                    f"hydra.run.dir={place}",
-                ]
-            )
-    return place
+    told = [*SIZE, *variant.arguments, f"trainer.steps={steps}"]
+    return trained(place, "experiment=faces", *told)
 
 
 def curve(place: Path) -> list[tuple[int, float]]:
     """(step, identity loss as a share of chance) of a run."""
-    records = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
     tag = "train/identity_over_chance"
-    return [(record["step"], record[tag]) for record in records if tag in record]
+    return [(record["step"], record[tag]) for record in records(place) if tag in record]
 
 
 def line(label: str, place: Path) -> str:
     """A row of the table."""
-    metrics = json.loads((place / "result.json").read_text())["metrics"]
+    metrics = result(place)["metrics"]
     low, high = metrics["eer_low"], metrics["eer_high"]
     share = curve(place)[-1][1]
     return (

@@ -9,9 +9,6 @@ beside this file, a panel for each row that is there.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import math
 import statistics
 import sys
@@ -22,7 +19,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from framework.commands import train
+from experiments.runs import finished, records, result, trained
 from framework.media import Image
 
 SEEDS = (0, 1, 2)
@@ -57,14 +54,6 @@ ROWS = {
 }
 
 
-def run(row: Row, place: Path, seed: int) -> None:
-    """Train, unless it was done before."""
-    if (place / "result.json").exists():
-        return
-    with contextlib.redirect_stdout(io.StringIO()):
-        train.run([*row.options, f"seed={seed}", f"hydra.run.dir={place}"])
-
-
 def cell(values: Sequence[float], digits: int) -> str:
     """Mean and standard deviation over seeds, then each seed's."""
     each = ", ".join(f"{value:.{digits}f}" for value in values)
@@ -73,14 +62,14 @@ def cell(values: Sequence[float], digits: int) -> str:
 
 def line(row: Row, places: Sequence[Path]) -> str:
     """A row of the table."""
-    results = [json.loads((place / "result.json").read_text()) for place in places]
+    results = [result(place) for place in places]
     digits = 3 if abs(row.bar) < 1 else 1
     greedy, drawn = (
-        [result["metrics"][metric] for result in results]
+        [each["metrics"][metric] for each in results]
         for metric in ("return_mean", "return_stochastic")
     )
-    steps = statistics.fmean(records(place)[-1]["train/game_steps"] for place in places)
-    seconds = statistics.fmean(result["seconds"] for result in results)
+    steps = statistics.fmean(played(place)[-1]["train/game_steps"] for place in places)
+    seconds = statistics.fmean(each["seconds"] for each in results)
     reached = "yes" if statistics.fmean(greedy) >= row.bar else "no"
     return (
         f"| {row.title} | {row.bar:g} | {cell(greedy, digits)} | {cell(drawn, digits)} | {reached} "
@@ -88,10 +77,9 @@ def line(row: Row, places: Sequence[Path]) -> str:
     )
 
 
-def records(place: Path) -> list[dict[str, Any]]:
+def played(place: Path) -> list[dict[str, Any]]:
     """What a run logged while it played."""
-    rows = [json.loads(text) for text in (place / "metrics.jsonl").read_text().splitlines()]
-    return [row for row in rows if "train/return" in row]
+    return [row for row in records(place) if "train/return" in row]
 
 
 def picture(done: dict[str, list[Path]]) -> Figure:
@@ -105,7 +93,7 @@ def picture(done: dict[str, list[Path]]) -> Figure:
     for axes, (name, places) in zip(panels, done.items(), strict=False):
         row = ROWS[name]
         for place, colour in zip(places, ("tab:blue", "tab:orange", "tab:green"), strict=True):
-            points = [(r["train/game_steps"] / 1000, r["train/return"]) for r in records(place)]
+            points = [(r["train/game_steps"] / 1000, r["train/return"]) for r in played(place)]
             axes.plot(*zip(*points, strict=True), color=colour, lw=1.2)
         axes.axhline(row.bar, color="grey", lw=0.8, ls="--")
         axes.set_title(row.title, fontsize=9)
@@ -129,8 +117,8 @@ def main(arguments: Sequence[str]) -> None:
         places = [row.place(folder, name, seed) for seed in SEEDS]
         if name in wanted:
             for place, seed in zip(places, SEEDS, strict=True):
-                run(row, place, seed)
-        if all((place / "result.json").exists() for place in places):
+                trained(place, *row.options, f"seed={seed}")
+        if all(finished(place) for place in places):
             done[name] = places
             print(line(row, places), flush=True)
     if done:

@@ -1,0 +1,47 @@
+"""The runs of a study: trained once, gone on with where they were stopped, and read when they are done."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from framework.commands import train
+
+
+def trained(place: Path, *options: str) -> Path:
+    """The folder of a run with these options; what was trained to its end before is not trained again.
+
+    Raises:
+        SystemExit: the run was stopped by a signal; the same study goes on there when it is started again.
+    """
+    told = [*options, "monitor.progress=none", f"hydra.run.dir={place}"]
+    if finished(place):
+        return place
+    if (place / "result.json").exists():
+        told = [f"resume={place}"]
+    print(f"{place} ...", file=sys.stderr, flush=True)
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = train.run(told)
+    if status:
+        raise SystemExit(status)
+    return place
+
+
+def finished(place: Path) -> bool:
+    """Whether a run was trained to its end and judged; one that a signal stopped has no metrics."""
+    return (place / "result.json").exists() and bool(result(place)["metrics"])
+
+
+def result(place: Path) -> dict[str, Any]:
+    """What `result.json` of a run holds."""
+    found: dict[str, Any] = json.loads((place / "result.json").read_text())
+    return found
+
+
+def records(place: Path) -> list[dict[str, Any]]:
+    """What a run logged, a record for each step."""
+    return [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
