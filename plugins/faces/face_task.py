@@ -28,6 +28,10 @@ class FaceTask(Task):
         Always tensors; K may be 0. Embeddings have norm 1.
         """
 
+    def has_seen(self, photograph: Pillow.Image) -> bool:
+        """Whether this very photograph, and who it shows, was learned from."""
+        return False
+
     def warn(self) -> None:
         """Say on stderr what a network that learned from drawings is not for."""
         if self.drawn:

@@ -24,6 +24,7 @@ from framework import UserError
 from plugins.faces.crops import Crops
 
 PICTURES = {".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+GREY = {"1", "L", "LA", "I", "I;16", "F"}  # Pillow's kinds without colours
 MOST_PIXELS = 50_000_000  # of one photograph: what claims more is refused before it is unpacked
 
 
@@ -71,25 +72,54 @@ def read_people(root: Path, side: int, key: str = "task.data.root") -> Crops:
     Raises:
         UserError: no such folder, fewer than two people, or nobody with two pictures.
     """
+    images: list[Tensor] = []
+    labels: list[int] = []
+    people = people_files(root, key)
+    for person, (name, files) in enumerate(people.items()):
+        read = list(readable(files, side))
+        if not read:
+            raise UserError(
+                f"{key} = '{root}': none of the {len(files)} pictures of '{name}' can be read"
+            )
+        labels += [person] * len(read)
+        images += read
+    counts = numpy.bincount(labels, minlength=1)
+    if len(people) < 2 or counts.max() < 2:
+        raise UserError(
+            f"{key} = '{root}': {len(people)} people with {len(images)} readable pictures; "
+            "expected a folder for each of two people or more, with two pictures of one of them or more"
+        )
+    return Crops(torch.stack(images), torch.tensor(labels), tuple(people))
+
+
+def people_files(root: Path, key: str = "task.data.root") -> dict[str, list[Path]]:
+    """The pictures of each person who has any, people and pictures in the natural order of their names.
+
+    Raises:
+        UserError: no such folder.
+    """
     if not root.is_dir():
         raise UserError(f"{key} = '{root}': expected a folder with a folder for each person")
     folders = sorted((f for f in root.iterdir() if f.is_dir()), key=lambda f: natural(f.name))
-    images: list[Tensor] = []
-    labels: list[int] = []
-    names: list[str] = []
-    for folder in folders:
-        read = list(readable(picture_files(folder), side))
-        if read:
-            labels += [len(names)] * len(read)
-            images += read
-            names.append(folder.name)
-    counts = numpy.bincount(labels, minlength=1)
-    if len(names) < 2 or counts.max() < 2:
-        raise UserError(
-            f"{key} = '{root}': {len(names)} people with {len(images)} readable pictures; "
-            "expected a folder for each of two people or more, with two pictures of one of them or more"
-        )
-    return Crops(torch.stack(images), torch.tensor(labels), tuple(names))
+    found = {folder.name: picture_files(folder) for folder in folders}
+    return {name: files for name, files in found.items() if files}
+
+
+def colourless(files: Iterable[Path]) -> bool:
+    """Whether all pictures are grey; looks no further than the first that is not."""
+    return all(map(is_grey, files))
+
+
+def is_grey(file: Path) -> bool:
+    """Whether a picture has no colours, by its kind where that says so; what cannot be read has none."""
+    try:
+        with Pillow.open(file) as opened:
+            if opened.mode in GREY:
+                return True
+        pixels = as_pixels(read_photograph(file))
+    except (UserError, OSError):
+        return True
+    return bool((pixels[:1] == pixels).all())
 
 
 def readable(files: Iterable[Path], side: int) -> Iterable[Tensor]:
@@ -120,8 +150,14 @@ def refuse_leaks(learned: Crops, held_out: Crops) -> None:
             )
 
 
-def digest(image: Tensor) -> bytes:
-    return hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
+def digest(image: Tensor) -> int:
+    """A number of 64 bits for these very pixels."""
+    whole = hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
+    return int.from_bytes(whole[:8], "big")
+
+
+def digests(crops: Crops) -> set[int]:
+    return {digest(image) for image in crops.images}
 
 
 @dataclass(frozen=True)

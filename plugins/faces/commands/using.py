@@ -24,6 +24,15 @@ class Use:
     task: FaceTask
     words: list[str]
 
+    def has_seen(self, file: Path) -> bool:
+        """Whether a picture was learned from; one that cannot be read was not."""
+        from plugins.faces.photographs import read_photograph
+
+        try:
+            return self.task.has_seen(read_photograph(file))
+        except UserError:
+            return False
+
     def option(self, key: str, default: str | None = None) -> str:
         """An option's value.
 

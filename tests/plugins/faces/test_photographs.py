@@ -11,7 +11,9 @@ from framework import UserError
 from plugins.faces.crops import Crops
 from plugins.faces.photographs import (
     MOST_PIXELS,
+    colourless,
     numbered,
+    people_files,
     read_pairs,
     read_people,
     read_photograph,
@@ -40,7 +42,9 @@ def test_forty_people_with_ten_grey_pgm_pictures_each_are_read_in_the_order_of_t
     assert crops.names[:3] == ("s1", "s2", "s3")
     assert crops.names[9] == "s10"
     assert torch.equal(crops.people, torch.arange(40).repeat_interleave(10))
-    assert crops.colourless()
+    assert colourless(file for files in people_files(tmp_path).values() for file in files)
+    Image.new("RGB", (4, 4), (9, 9, 8)).save(tmp_path / "s40" / "11.png")
+    assert not colourless(people_files(tmp_path)["s40"])
 
 
 def test_an_unreadable_picture_is_named_and_left_out(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Training, resuming and using: small runs of both tasks from the command line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy
@@ -8,11 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from framework import UserError
 from framework.commands import train
+from plugins.faces import recognition as recognition_module
 from plugins.faces.card import DRAWINGS
 from plugins.faces.listed import scenes_of
 from plugins.faces.photographs import Listed
-from plugins.faces.recognition import Data, Recognition, some_of_each
+from plugins.faces.recognition import Data, Recognition, divided, some_of_each
 from plugins.faces.scenes import drawn_scenes
 from tests.plugins.faces.stand_in import write_stand_in
 from tests.runs import Diffobj, newest, records, result
@@ -124,6 +127,112 @@ def test_a_folder_of_people_is_learned_from_with_nothing_but_its_name(people, tm
     text = (folder / "media" / "model_card.md").read_text()
     assert DRAWINGS.upper() not in text
     assert "5 people, 25 pictures" in text
+
+
+@pytest.fixture(scope="module")
+def own_photographs(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on photographs, which are taken away afterwards."""
+    folder = tmp_path_factory.mktemp("own")
+    shutil.copytree(people, folder / "people")
+    run(folder / "run", *SMALL, f"task.data.root={folder / 'people'}")
+    shutil.rmtree(folder / "people")
+    return folder / "run"
+
+
+def test_a_run_is_used_without_its_photographs(own_photographs, people, diffobj: Diffobj):
+    a, b = str(people / "s1" / "1.pgm"), str(people / "s2" / "1.pgm")
+    told = [
+        diffobj("verify", f"run={own_photographs}", a, b, *more)
+        for more in ((), (f"task.data.root={people}",), ("task.data.root=null",))
+    ]
+    assert [t.status for t in told] == [0, 0, 0], told
+    assert told[0].out == told[1].out == told[2].out
+    assert DRAWINGS not in told[2].err
+
+
+def test_a_run_is_judged_on_any_folder_by_the_people_of_whom_it_saw_none(
+    own_photographs, people, tmp_path, diffobj: Diffobj
+):
+    def metrics(root: Path) -> dict[str, float]:
+        outcome = diffobj("evaluate", f"run={own_photographs}", f"task.data.root={root}")
+        assert outcome.status == 0, outcome.err
+        found: dict[str, float] = json.loads(outcome.out)["metrics"]
+        return found
+
+    before = result(own_photographs)["metrics"]
+    before.pop("accuracy")  # three people make no folds
+    assert metrics(people).items() >= before.items()
+    more = tmp_path / "more"
+    shutil.copytree(people, more)
+    new = write_stand_in(tmp_path / "other", people=10, pictures=5)
+    shutil.copytree(new / "s10", more / "a")  # who takes everybody's place in the order
+    assert metrics(more)["genuine_pairs"] == 4 * 10
+    for k in range(1, 9):
+        shutil.rmtree(new / f"s{k}")  # the same people again
+    assert metrics(new)["genuine_pairs"] == 2 * 10
+    shutil.rmtree(more)
+    for name in Recognition(data=Data(root=str(people), side=24)).learned.names:
+        shutil.copytree(people / name, more / name)
+    refused = diffobj("evaluate", f"run={own_photographs}", f"task.data.root={more}")
+    assert refused.status == 2
+    assert "0 people who were not learned from" in refused.err
+
+
+def test_people_who_were_learned_from_are_left_out_of_a_calibration(
+    own_photographs, people, tmp_path, diffobj: Diffobj
+):
+    told = ("calibrate", f"run={own_photographs}", "far=0.1")
+    done = diffobj(*told, f"input={people}")
+    assert done.status == 0, done.err
+    assert "left out: 5 people who were learned from" in done.err
+    kept = json.loads((own_photographs / "calibration.json").read_text())
+    assert (kept["people"], kept["genuine_pairs"], kept["impostor_pairs"]) == (3, 30, 75)
+    learned = Recognition(data=Data(root=str(people), side=24)).learned.names
+    for name in learned:
+        shutil.copytree(people / name, tmp_path / "learned" / name)
+    refused = diffobj(*told, f"input={tmp_path / 'learned'}")
+    assert refused.status == 2
+    assert "5 of 5 people were learned from" in refused.err
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_folder_of_too_few_people_is_refused_before_training(
+    count, people, tmp_path, diffobj: Diffobj
+):
+    for k in range(1, count + 1):
+        shutil.copytree(people / f"s{k}", tmp_path / "few" / f"s{k}")
+    told = (f"task.data.root={tmp_path / 'few'}", f"hydra.run.dir={tmp_path / 'run'}")
+    outcome = diffobj("train", *SMALL, *told)
+    assert outcome.status == 2
+    assert f"{count} people; expected four or more" in outcome.err
+
+
+def test_many_people_choose_the_checkpoint_by_others_than_those_it_is_judged_by():
+    few, many = divided(40, Data()), divided(100, Data())
+    assert (len(few.learned), few.validated, len(few.tested)) == (25, [], 15)
+    parts = (many.learned, many.validated, many.tested)
+    assert [len(part) for part in parts] == [56, 6, 38]
+    assert sorted(person for part in parts for person in part) == list(range(100))
+    assert divided(4, Data()).tested == divided(4, Data()).order[:2]
+
+
+def test_validation_and_test_ask_for_different_people(people, monkeypatch):
+    monkeypatch.setattr(recognition_module, "ENOUGH", 5)
+    monkeypatch.setattr(recognition_module, "VALIDATED", 0.4)
+    task = Recognition(data=Data(root=str(people), side=16))
+    tested = set(task.tested(0).names)
+    task.stage = "validation"
+    validated = set(task.tested(0).names)
+    assert (len(tested), len(validated), len(task.learned.names)) == (3, 2, 3)
+    assert not tested & validated
+    assert not (tested | validated) & set(task.learned.names)
+
+
+def test_more_pictures_of_a_person_than_a_batch_holds_are_refused():
+    with pytest.raises(
+        UserError, match=r"task\.pictures_per_person = 32: .* task\.batch_size = 16"
+    ):
+        Recognition(batch_size=16, pictures_per_person=32)
 
 
 def test_pairs_need_several_pictures_of_a_person(tmp_path, diffobj: Diffobj):
