@@ -3,7 +3,8 @@
 minimise  centres + 5 boxes + 5 landmarks + w identity      (see finding.py and losses.py)
 
 It is judged on scenes with people who were never learned from: by the detection's average precision, and by how well
-the features of the faces that it found itself tell people apart.
+the features of the faces that it found itself tell people apart (the EER), which counts as chance, 0.5, as long as it
+finds fewer than half of the faces or fewer than a hundred pairs of one person's.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 FLOOR, CLEAR = 0.01, 0.3  # scores that count for average precision; and that count as found
 FOUND = 0.5  # agreement (IoU) from which a detection is of a face
+LEAST_FOUND, LEAST_PAIRS = (
+    0.5,
+    100,
+)  # share of the faces, and genuine pairs of them, of which an EER says something
 AT_ONCE = 16  # scenes looked at together
 LARGE = 24.0  # pixels of a head's height; smaller faces are also left out in one of the metrics
 PIXELS = 32  # side of the crops that stand for raw pixels
@@ -279,8 +284,8 @@ class Faces(FaceTask):
         judged = self.judge(scenes, self.model)
         metrics = detection_metrics(scenes, judged)
         people = scenes.people[judged.face]
-        if not comparable(people):
-            return metrics | {"eer": 0.5}  # whoever is found by chance alone
+        if not enough(people, len(scenes.people)):
+            return metrics | {"eer": 0.5}  # else a network that finds three faces could be the best
         rows = self.rows(scenes, judged, seed)
         metrics |= verification(rows.pop("this network"), people, seed)
         for name, embeddings in rows.items():
@@ -374,6 +379,13 @@ def comparable(people: Tensor) -> bool:
     """Whether there are two people, and two faces of one."""
     counts = people.unique(return_counts=True)[1]
     return len(counts) > 1 and bool((counts > 1).any())
+
+
+def enough(people: Tensor, faces: int) -> bool:
+    """Whether so many of the faces and so many pairs of one person were found that an EER says something."""
+    counts = people.unique(return_counts=True)[1]
+    pairs = int((counts * (counts - 1) // 2).sum())
+    return comparable(people) and pairs >= LEAST_PAIRS and len(people) >= LEAST_FOUND * faces
 
 
 def heights(scenes: Scenes) -> Tensor:

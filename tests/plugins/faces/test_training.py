@@ -13,6 +13,8 @@ from framework import UserError
 from framework.commands import train
 from plugins.faces import recognition as recognition_module
 from plugins.faces.card import DRAWINGS
+from plugins.faces.faces import Faces, Judged, SceneData, enough
+from plugins.faces.finding import Located
 from plugins.faces.listed import scenes_of
 from plugins.faces.photographs import Listed
 from plugins.faces.recognition import Data, Recognition, divided, some_of_each
@@ -264,6 +266,33 @@ def test_scenes_are_learned_from_by_every_route(route, tmp_path):
     logged = [r for r in records(folder) if "train/objective" in r]
     assert all(0.3 < r["train/identity_over_chance"] < 3 for r in logged)
     assert (folder / "media" / "scenes.png").exists()
+
+
+def test_an_eer_of_hardly_any_faces_is_chance(monkeypatch):
+    data = SceneData(side=96, scenes=2, people=2, tested_scenes=40, tested_people=4)
+    task = Faces(data=data, size=8)
+    task.model.eval()
+    scenes = task.tested(0)
+
+    def finding(faces: torch.Tensor) -> dict[str, float]:
+        """Metrics of a network that finds these faces only, and knows everybody."""
+        where = Located(scenes.boxes[faces], scenes.landmarks[faces], scenes.owner[faces])
+        embeddings = torch.eye(8)[scenes.people[faces]]
+        nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}
+        judged = Judged([nothing] * len(scenes), faces, embeddings, where)
+        monkeypatch.setattr(task, "judge", lambda scenes, model: judged)
+        return task.evaluate(0)
+
+    everything = torch.arange(len(scenes.people))
+    assert len(everything) > 60
+    assert finding(everything)["eer"] == 0
+    half = -(-len(everything) // 2)
+    assert finding(everything[:half])["eer"] == 0
+    assert finding(everything[: half - 1])["eer"] == 0.5
+    assert finding(everything[:3])["eer"] == 0.5
+    few = torch.arange(6).repeat_interleave(6)  # six people, 15 pairs each
+    assert not enough(few, len(few))
+    assert enough(torch.cat([few, few]), 72)
 
 
 def test_the_commands_from_calibration_to_forgetting(
