@@ -17,32 +17,27 @@ from pathlib import Path
 import numpy
 import torch
 from PIL import Image as Pillow
-from PIL import ImageOps
 from torch import Tensor
 
 from framework import UserError
+from plugins.detection.images import Unreadable, read_image
 from plugins.faces.crops import Crops
 
 PICTURES = {".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 GREY = {"1", "L", "LA", "I", "I;16", "F"}  # Pillow's kinds without colours
-MOST_PIXELS = 50_000_000  # of one photograph: what claims more is refused before it is unpacked
 
 
 def read_photograph(path: Path) -> Pillow.Image:
-    """A photograph in RGB, turned as its camera noted.
+    """A photograph in RGB, turned as its camera noted, with what is transparent in white.
 
     Raises:
-        UserError: it cannot be read, or has more than `MOST_PIXELS` pixels.
+        UserError: it cannot be read, or has too many pixels.
     """
     try:
-        with Pillow.open(path) as opened:
-            width, height = opened.size
-            if width * height > MOST_PIXELS:
-                raise UserError(f"{path}: {width} x {height} pixels, more than {MOST_PIXELS:,}")
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: no readable picture ({reason})") from None
+        pixels = read_image(path)
+    except Unreadable as error:
+        raise UserError(f"{path}: no readable picture ({error})") from None
+    return Pillow.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
 def square(photograph: Pillow.Image, side: int) -> Tensor:
@@ -116,8 +111,8 @@ def is_grey(file: Path) -> bool:
         with Pillow.open(file) as opened:
             if opened.mode in GREY:
                 return True
-        pixels = as_pixels(read_photograph(file))
-    except (UserError, OSError):
+        pixels = read_image(file)
+    except Exception:  # Pillow raises whatever it likes on damaged files
         return True
     return bool((pixels[:1] == pixels).all())
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from framework import UserError
+from plugins.detection.images import MOST_PIXELS
 from plugins.faces.crops import Crops
 from plugins.faces.photographs import (
-    MOST_PIXELS,
     colourless,
     numbered,
     people_files,
@@ -88,6 +88,25 @@ def test_a_photograph_is_turned_as_its_camera_noted(tmp_path):
     exif[0x0112] = 6  # to be turned by a quarter
     upright.save(tmp_path / "turned.jpg", exif=exif)
     assert read_photograph(tmp_path / "turned.jpg").size == (8, 4)
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.pgm"])
+def test_a_photograph_of_16_bits_keeps_its_shades(tmp_path, name):
+    shades = numpy.linspace(0, 65535, 48 * 48).reshape(48, 48).astype(numpy.uint16)
+    Image.fromarray(shades).save(tmp_path / "deep.png")
+    (tmp_path / "deep.pgm").write_bytes(b"P5 48 48 65535\n" + shades.astype(">u2").tobytes())
+    read = numpy.asarray(read_photograph(tmp_path / name)).astype(int)
+    assert abs(read - (shades // 257)[..., None]).max() <= 1
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    assert (numpy.asarray(read_photograph(tmp_path / "a.png")) == 255).all()
+
+
+def test_a_telephones_largest_photographs_are_read(tmp_path):
+    Image.new("1", (8160, 6144)).save(tmp_path / "a.png")
+    assert read_photograph(tmp_path / "a.png").size == (8160, 6144)
 
 
 def crops(names: str, start: int) -> Crops:
