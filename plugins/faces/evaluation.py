@@ -59,9 +59,11 @@ class Roc:
         if not 0 < far < 1:
             raise UserError(f"far = {far}: expected a share between 0 and 1")
         if self.impostors * far < 1:
+            count = max(int(self.impostors), 1)
+            unit = 10 ** (len(str(count)) + 1)  # rounded up, or it would be refused itself
             raise UserError(
                 f"far = {far:g} needs at least {1 / far:,.0f} impostor pairs, there are {self.impostors:,.0f}; "
-                f"the lowest that can be measured is {1 / max(self.impostors, 1):.1g}"
+                f"the lowest that can be measured is {-(-unit // count) / unit:g}"
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from abc import abstractmethod
+from typing import ClassVar
 
 from PIL import Image as Pillow
 from torch import Tensor
@@ -15,6 +16,8 @@ from plugins.faces.card import DRAWINGS
 
 class FaceTask(Task):
     """A task whose model finds or describes faces."""
+
+    tells_people: ClassVar[bool] = True  # whether its embeddings mean anything
 
     @property
     @abstractmethod

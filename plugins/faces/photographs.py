@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 import torch
@@ -20,10 +21,15 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from framework import UserError
+from framework.randomness import generator
 from plugins.detection.images import Unreadable, read_image
 from plugins.faces.crops import Crops
 
 PICTURES = {".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+VALIDATED, ENOUGH = (
+    0.1,
+    50,
+)  # share of those to learn from who choose the checkpoint, where there are so many
 GREY = {"1", "L", "LA", "I", "I;16", "F"}  # Pillow's kinds without colours
 
 
@@ -56,9 +62,53 @@ def picture_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda file: natural(file.name))
 
 
+def pictures_in(source: Path) -> list[tuple[Path, str]]:
+    """A picture, or those in a folder and its folders, and what each is called: its suffix, too, where names meet.
+
+    Raises:
+        UserError: a folder without pictures.
+    """
+    if not source.is_dir():
+        return [(source, source.stem)]
+    found = [f for f in source.rglob("*") if f.suffix.lower() in PICTURES and f.is_file()]
+    found.sort(key=lambda file: natural(within(file, source)))
+    if not found:
+        raise UserError(f"input = '{source}': no pictures in this folder")
+    names = [within(file.with_suffix(""), source) for file in found]
+    if len(set(names)) < len(names):
+        names = [within(file, source) for file in found]
+    return list(zip(found, names, strict=True))
+
+
+def within(file: Path, source: Path) -> str:
+    """A file's path inside the folder that was asked about, or its name."""
+    return file.relative_to(source).as_posix() if source.is_dir() else file.name
+
+
 def natural(name: str) -> list[tuple[int, str]]:
     """A sort key by which s2 comes before s10."""
     return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)]
+
+
+class Divided(NamedTuple):
+    """People or photographs by number: all in random order, and what each is for."""
+
+    order: list[int]
+    learned: list[int]
+    validated: list[int]
+    tested: list[int]
+
+
+def divided(count: int, share: float, least: int, what: str, seed: int) -> Divided:
+    """A share of so many to test on, and of many others some to choose the checkpoint by.
+
+    At least `least` are tested on and learned from, where there are so many.
+    """
+    order = torch.randperm(count, generator=generator(seed, what)).tolist()
+    tested = max(0, min(count - least, max(least, round(share * count))))
+    others = count - tested
+    learned = tested + (round(VALIDATED * others) if others >= ENOUGH else 0)
+    return Divided(order, order[learned:], order[tested:learned], order[:tested])
 
 
 def read_people(root: Path, side: int, key: str = "task.data.root") -> Crops:
@@ -146,9 +196,13 @@ def refuse_leaks(learned: Crops, held_out: Crops) -> None:
 
 
 def digest(image: Tensor) -> int:
-    """A number of 64 bits for these very pixels."""
-    whole = hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
-    return int.from_bytes(whole[:8], "big")
+    """A number for these very pixels."""
+    return short_hash(image.contiguous().numpy().tobytes())
+
+
+def short_hash(content: bytes) -> int:
+    """A number of 64 bits for what is the same in every run."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
 
 
 def digests(crops: Crops) -> set[int]:
@@ -237,6 +291,11 @@ class Listed:
     boxes: Tensor
     landmarks: Tensor
     ignored: Tensor
+
+    @property
+    def key(self) -> int:
+        """A number for this line of a list, by which it is known again."""
+        return short_hash(f"{self.file} {self.boxes.tolist()}".encode())
 
 
 def faces_of(file: str, rows: Sequence[Sequence[float]], invalid: Sequence[bool]) -> Listed:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import torch
 from PIL import Image as Pillow
@@ -36,15 +36,18 @@ from plugins.faces.losses import IdentityLoss, make_loss
 from plugins.faces.margins import ramp
 from plugins.faces.networks import Embedder, unit
 from plugins.faces.photographs import (
+    Divided,
     colourless,
     digest,
     digests,
+    divided,
     people_files,
-    picture_files,
+    pictures_in,
     read_people,
     read_photograph,
     refuse_leaks,
     square,
+    within,
 )
 from plugins.faces.showing import contact_sheet, pairs_sheet, roc_picture, table_of
 
@@ -177,11 +180,15 @@ class Recognition(FaceTask):
         if not self.root.is_dir():
             return Shape(True, 2, self.network.grey or False)
         files = list(people_files(self.root).values())
-        parts = divided(len(files), self.data)
+        parts = self.divided(len(files))
         grey = self.network.grey
         if grey is None:
             grey = colourless(file for person in parts.learned for file in files[person])
         return Shape(True, len(parts.learned), grey)
+
+    def divided(self, count: int) -> Divided:
+        """What each of the folder's people is for."""
+        return divided(count, self.data.held_out, 2, "held-out people", self.data.seed)
 
     def make_model(self) -> Recogniser:
         identity = make_loss(self.loss, self.network.size, self.shape.people, "task.loss")
@@ -216,7 +223,7 @@ class Recognition(FaceTask):
     def program(self, estimator: Estimator) -> Program:
         """The identity loss; asked for when a training begins, which needs photographs of enough people."""
         if self.root is not None:
-            everyone, parts = self.everyone, divided(len(self.everyone.names), self.data)
+            everyone, parts = self.everyone, self.divided(len(self.everyone.names))
             if len(parts.learned) < 2 or len(parts.tested) < 2:
                 raise UserError(
                     f"task.data.root = '{self.root}': {len(everyone.names)} people; "
@@ -237,12 +244,12 @@ class Recognition(FaceTask):
         data = self.data
         if self.root is None:
             return drawn_crops(data.seed, 0, data.people, data.pictures, data.side)
-        return self.everyone.of(divided(len(self.everyone.names), data).learned)
+        return self.everyone.of(self.divided(len(self.everyone.names)).learned)
 
     @cached_property
     def validated(self) -> Crops:
         """People of the folder who choose the checkpoint; nobody where there are too few."""
-        return self.everyone.of(divided(len(self.everyone.names), self.data).validated)
+        return self.everyone.of(self.divided(len(self.everyone.names)).validated)
 
     @cached_property
     def unseen(self) -> Crops:
@@ -250,7 +257,7 @@ class Recognition(FaceTask):
         everyone = self.everyone
         pictures = zip(everyone.images, everyone.people.tolist(), strict=True)
         known = {person for image, person in pictures if digest(image) in self.seen}
-        others = [p for p in divided(len(everyone.names), self.data).order if p not in known]
+        others = [p for p in self.divided(len(everyone.names)).order if p not in known]
         if len(others) < 2:
             raise UserError(
                 f"task.data.root = '{self.root}': {len(others)} people who were not learned from; expected two or more"
@@ -422,7 +429,7 @@ class Recognition(FaceTask):
             )
         self.warn()
         lines = []
-        for file in picture_files(source) if source.is_dir() else [source]:
+        for file, _ in pictures_in(source):
             try:
                 found = self.faces_in(read_photograph(file))["embeddings"][0]
             except UserError as error:
@@ -430,28 +437,12 @@ class Recognition(FaceTask):
                     raise
                 print(f"left out: {error}", file=sys.stderr)
                 continue
-            lines.append(",".join([file.name, *(f"{number:.6f}" for number in found.tolist())]))
+            lines.append(
+                ",".join([within(file, source), *(f"{number:.6f}" for number in found.tolist())])
+            )
         if not lines:
             raise UserError(f"input = '{source}': no pictures in this folder that can be read")
         yield Text("embeddings", "\n".join(lines) + "\n", ".csv")
-
-
-class Divided(NamedTuple):
-    """People by number: all in random order, and what each is for."""
-
-    order: list[int]
-    learned: list[int]
-    validated: list[int]
-    tested: list[int]
-
-
-def divided(count: int, data: Data) -> Divided:
-    """A share of so many people to test on, two at least, and of many others some to choose the checkpoint by."""
-    order = torch.randperm(count, generator=generator(data.seed, "held-out people")).tolist()
-    tested = max(0, min(count - 2, max(2, round(data.held_out * count))))
-    others = count - tested
-    learned = tested + (round(VALIDATED * others) if others >= ENOUGH else 0)
-    return Divided(order, order[learned:], order[tested:learned], order[:tested])
 
 
 def at_most(crops: Crops, pictures: int) -> Crops:

@@ -87,6 +87,17 @@ def test_a_far_that_the_impostor_pairs_cannot_carry_is_refused():
         curve.threshold_at(1.5)
 
 
+@pytest.mark.parametrize("pairs", [3, 99, 100, 700, 1000, 1001])
+def test_the_lowest_far_that_is_told_can_be_measured(pairs):
+    cosines = torch.linspace(-0.9, 0.9, pairs + 1)
+    curve = pairs_roc(cosines, torch.arange(pairs + 1) == pairs)
+    with pytest.raises(UserError, match="the lowest that can be measured is") as told:
+        curve.refuse(0.9 / pairs)
+    lowest = float(str(told.value).rpartition(" ")[2])
+    curve.refuse(lowest)
+    assert lowest < 1.2 / pairs
+
+
 def test_metrics_leave_out_what_cannot_be_measured():
     found = verification(*noise(3, 3, 0))
     assert "tar_at_far_0.1" in found

@@ -12,6 +12,7 @@ from plugins.detection.images import MOST_PIXELS
 from plugins.faces.crops import Crops
 from plugins.faces.photographs import (
     colourless,
+    divided,
     numbered,
     people_files,
     read_pairs,
@@ -107,6 +108,17 @@ def test_what_is_transparent_is_white(tmp_path):
 def test_a_telephones_largest_photographs_are_read(tmp_path):
     Image.new("1", (8160, 6144)).save(tmp_path / "a.png")
     assert read_photograph(tmp_path / "a.png").size == (8160, 6144)
+
+
+def test_many_choose_the_checkpoint_by_others_than_those_it_is_judged_by():
+    few, many = (divided(count, 0.375, 2, "people", 0) for count in (40, 100))
+    assert (len(few.learned), few.validated, len(few.tested)) == (25, [], 15)
+    parts = (many.learned, many.validated, many.tested)
+    assert [len(part) for part in parts] == [56, 6, 38]
+    assert sorted(person for part in parts for person in part) == list(range(100))
+    four = divided(4, 0.1, 2, "people", 0)
+    assert (four.tested, four.learned) == (four.order[:2], four.order[2:])
+    assert len(divided(2, 0.5, 2, "people", 0).learned) == 2
 
 
 def crops(names: str, start: int) -> Crops:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -11,14 +12,15 @@ from PIL import Image
 
 from framework import UserError
 from framework.commands import train
-from plugins.faces import recognition as recognition_module
+from framework.commands.trained import trained
+from plugins.faces import photographs
 from plugins.faces.card import DRAWINGS
-from plugins.faces.faces import Faces, Judged, SceneData, enough
+from plugins.faces.faces import Faces, Judged, SceneData, detection_metrics, enough
 from plugins.faces.finding import Located
-from plugins.faces.listed import scenes_of
+from plugins.faces.listed import FaceDetection, scenes_of
 from plugins.faces.photographs import Listed
-from plugins.faces.recognition import Data, Recognition, divided, some_of_each
-from plugins.faces.scenes import drawn_scenes
+from plugins.faces.recognition import Data, Recognition, some_of_each
+from plugins.faces.scenes import Scenes, drawn_scenes
 from tests.plugins.faces.stand_in import write_stand_in
 from tests.runs import Diffobj, newest, records, result
 
@@ -45,6 +47,17 @@ SCENES = (
     "task.data.tested_people=3",
     "task.batch_size=4",
     "trainer.steps=3",
+    "trainer.log_every=1",
+    "monitor.progress=none",
+)
+
+
+FINDING = (
+    "experiment=face_detection",
+    "task.side=192",
+    "task.held_out=0.3",
+    "task.batch_size=2",
+    "trainer.steps=2",
     "trainer.log_every=1",
     "monitor.progress=none",
 )
@@ -209,18 +222,9 @@ def test_a_folder_of_too_few_people_is_refused_before_training(
     assert f"{count} people; expected four or more" in outcome.err
 
 
-def test_many_people_choose_the_checkpoint_by_others_than_those_it_is_judged_by():
-    few, many = divided(40, Data()), divided(100, Data())
-    assert (len(few.learned), few.validated, len(few.tested)) == (25, [], 15)
-    parts = (many.learned, many.validated, many.tested)
-    assert [len(part) for part in parts] == [56, 6, 38]
-    assert sorted(person for part in parts for person in part) == list(range(100))
-    assert divided(4, Data()).tested == divided(4, Data()).order[:2]
-
-
 def test_validation_and_test_ask_for_different_people(people, monkeypatch):
-    monkeypatch.setattr(recognition_module, "ENOUGH", 5)
-    monkeypatch.setattr(recognition_module, "VALIDATED", 0.4)
+    monkeypatch.setattr(photographs, "ENOUGH", 5)
+    monkeypatch.setattr(photographs, "VALIDATED", 0.4)
     task = Recognition(data=Data(root=str(people), side=16))
     tested = set(task.tested(0).names)
     task.stage = "validation"
@@ -332,7 +336,15 @@ def test_the_commands_from_calibration_to_forgetting(
     assert unasked.status == 2
     assert "consent" in unasked.err
     assert diffobj(*enrol, "consent=form of May", "Ann", str(a)).status == 0
-    assert diffobj(*enrol, "consent=form of June", "Bo", str(b)).status == 0
+    odd = tmp_path / "k=1.pgm"
+    shutil.copy(b, odd)
+    assert diffobj(*enrol, "consent=form of June", "Bo", str(odd)).status == 0
+    nameless = diffobj(*enrol, "consent=form of June", str(a), str(b))
+    assert nameless.status == 2
+    assert f"NAME = '{a}' is a picture" in nameless.err
+    nowhere = diffobj(enrol[0], enrol[1], "gallery=no/such/g.json", "consent=form", "Cy", str(a))
+    assert nowhere.status == 2
+    assert "gallery = 'no/such/g.json'" in nowhere.err
     found = diffobj("identify", f"run={recognition}", f"gallery={gallery}", str(a))
     assert json.loads(found.out)["person"] == "Ann"
 
@@ -389,13 +401,17 @@ def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_o
     )
     Image.new("L", (50, 300)).save(photographs / "narrow.png")
     (photographs / "torn.png").write_bytes(b"torn")
+    Image.new("RGB", (80, 80)).save(photographs / "a.png")  # another one than a.jpg
+    (photographs / "more").mkdir()
+    Image.new("RGB", (60, 50)).save(photographs / "more" / "a.png")
     outcome = diffobj("predict", f"run={folder}", f"input={photographs}")
     assert outcome.status == 0, outcome.err
     assert DRAWINGS in outcome.err
     assert "torn.png: no readable picture (no image of a known kind)" in outcome.err
-    for name, size in (("a", (400, 400)), ("narrow", (50, 300))):
+    for name, size in (("a.jpg", (400, 400)), ("narrow.png", (50, 300)), ("more/a.png", (60, 50))):
         told = json.loads((folder / "predictions" / f"{name}.json").read_text())
         assert told["drawn"] is True
+        assert told["file"] == name
         for face in told["faces"]:
             assert 0 <= face["boxes"][0] <= face["boxes"][2] <= size[0] + 1e-3
             assert 0 <= face["boxes"][1] <= face["boxes"][3] <= size[1] + 1e-3
@@ -426,36 +442,109 @@ def test_faces_in_ones_own_photographs_are_learned_from_a_list(form, tmp_path):
             marks = [" ".join(f"{x:.1f} {y:.1f} 0.0" for x, y in m) for m in scenes.landmarks[mine]]
             lines += [f"# {file}", *(f"{a} {b}" for a, b in zip(rows, marks, strict=True))]
     (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
-    told = [
-        "experiment=face_detection",
-        f"task.list={tmp_path / 'list.txt'}",
-        f"task.images={tmp_path}",
-    ]
-    small = ["task.side=192", "task.held_out=0.3", "task.batch_size=2", "trainer.steps=2"]
-    folder = run(tmp_path / "run", *told, *small, "monitor.progress=none", "trainer.log_every=1")
+    told = [f"task.list={tmp_path / 'list.txt'}", f"task.images={tmp_path}"]
+    folder = run(tmp_path / "run", *FINDING, *told)
     assert result(folder)["metrics"]["AP50"] >= 0
     logged = [r for r in records(folder) if "train/objective" in r]
     assert all("train/identity" not in r for r in logged)
     assert any(r["train/landmarks"] > 0 for r in logged) == (form == "retinaface")
 
 
+def listed_photographs(folder: Path, count: int) -> list[str]:
+    """Photographs with a face each and their list, as options of a run."""
+    folder.mkdir(exist_ok=True)
+    random, lines = numpy.random.default_rng(count), []
+    for k in range(count):
+        pixels = random.integers(0, 255, (100, 100, 3)).astype(numpy.uint8)
+        Image.fromarray(pixels).save(folder / f"{k}.png")
+        lines += [f"{k}.png", "1", "10 10 60 60"]
+    (folder / "list.txt").write_text("\n".join(lines) + "\n")
+    return [f"task.list={folder / 'list.txt'}", f"task.images={folder}"]
+
+
+def test_a_run_of_finding_is_used_without_its_list_and_judged_on_another(
+    tmp_path, diffobj: Diffobj
+):
+    own = listed_photographs(tmp_path / "own", 6)
+    folder = run(tmp_path / "run", *FINDING, *own)
+    again = diffobj("evaluate", f"run={folder}")
+    assert json.loads(again.out)["metrics"] == result(folder)["metrics"]
+    shutil.move(tmp_path / "own", tmp_path / "moved")
+    picture = tmp_path / "moved" / "0.png"
+    told = diffobj("predict", f"run={folder}", f"input={picture}")
+    assert told.status == 0, told.err
+    refused = diffobj("verify", f"run={folder}", str(picture), str(picture))
+    assert refused.status == 2
+    assert "task face_detection finds faces and tells nobody apart" in refused.err
+    task = trained("evaluate", [f"run={folder}", *listed_photographs(tmp_path / "other", 7)]).task
+    assert isinstance(task, FaceDetection)
+    assert len(task.tested(0)) == 7 - 4  # four of this form were learned from
+
+
+def test_one_photograph_to_learn_from_and_to_judge_by_is_refused(tmp_path, diffobj: Diffobj):
+    own = listed_photographs(tmp_path / "own", 6)
+    for k in range(1, 6):
+        shutil.copy(tmp_path / "own" / "0.png", tmp_path / "own" / f"{k}.png")
+    outcome = diffobj("train", *FINDING, *own, f"hydra.run.dir={tmp_path / 'run'}")
+    assert outcome.status == 2
+    assert "to judge by, is the very photograph" in outcome.err
+
+
+def test_many_photographs_choose_the_checkpoint_by_others_than_those_it_is_judged_by(tmp_path):
+    listed_photographs(tmp_path, 60)
+    task = FaceDetection(list=str(tmp_path / "list.txt"), images=str(tmp_path), side=96)
+    assert (len(task.learned), len(task.tested(0))) == (49, 6)
+    task.stage = "validation"
+    assert len(task.tested(0)) == 5
+
+
+def test_who_finds_an_ignored_face_is_neither_right_nor_wrong():
+    boxes = torch.tensor([[10.0, 10, 60, 60], [150, 150, 210, 210]])
+    scenes = Scenes(
+        torch.zeros(1, 3, 320, 320, dtype=torch.uint8),
+        boxes,
+        torch.zeros(2, 5, 2),
+        torch.tensor([-1, -1]),
+        torch.tensor([0, 0]),
+        torch.tensor([False, True]),
+    )
+
+    def numbers(found: list[list[float]]) -> dict[str, float]:
+        boxes = torch.tensor(found)
+        one = {"boxes": boxes, "scores": torch.linspace(0.9, 0.8, len(boxes))}
+        one |= {
+            "embeddings": torch.zeros(len(boxes), 4),
+            "landmarks": torch.zeros(len(boxes), 5, 2),
+        }
+        task = Faces(data=SceneData(side=96, scenes=1, people=2), size=4)
+        network: Any = lambda images, floor: [one]  # noqa: E731
+        return detection_metrics(scenes, task.judge(scenes, network))
+
+    right, ignored, wrong = boxes[0].tolist(), [152.0, 152, 208, 208], [220.0, 10, 260, 60]
+    assert numbers([ignored, right]) == {"AP50": 1, "AP": 1, "recall": 1, "precision": 1}
+    half = numbers([wrong, right])
+    assert (half["recall"], half["precision"]) == (1, 0.5)
+    assert half["AP50"] < 0.6
+
+
 def test_photographs_are_shrunk_with_their_boxes(tmp_path):
     pixels = numpy.full((200, 200, 3), 30, numpy.uint8)
     pixels[40:120, 50:90] = 220
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    box = torch.tensor([[50.0, 40, 90, 120], [0, 0, 5, 5]])
-    unknown = torch.full((2, 5, 2), torch.nan)
+    box = torch.tensor([[50.0, 40, 90, 120], [100, 100, 150, 150], [0, 0, 5, 5]])
+    unknown = torch.full((3, 5, 2), torch.nan)
     listed = [
-        Listed("a.png", box, unknown, torch.tensor([False, True])),
+        Listed("a.png", box, unknown, torch.tensor([False, True, False])),
         Listed("b.png", box[:0], unknown[:0], torch.zeros(0, dtype=torch.bool)),
     ]
     scenes = scenes_of(listed, tmp_path, 96)
-    assert torch.allclose(scenes.boxes, torch.tensor([[24.0, 19.2, 43.2, 57.6]]))
+    assert scenes.ignored.tolist() == [False, True, True]  # the last one is 2.4 pixels high here
+    assert torch.allclose(scenes.boxes[0], torch.tensor([24.0, 19.2, 43.2, 57.6]))
     bright = scenes.images[0, 0].float() - 30
     place = torch.arange(96) + 0.5  # the square's middle, from how bright each row and column is
     across, down = ((bright.sum(axis) * place).sum() / bright.sum() for axis in (0, 1))
     left, top, right, bottom = scenes.boxes[0].tolist()
     assert abs(across - (left + right) / 2) < 0.1
     assert abs(down - (top + bottom) / 2) < 0.1
-    assert scenes.people.tolist() == [-1]
+    assert scenes.people.tolist() == [-1, -1, -1]
     assert (scenes.images[1] == 127).all()
