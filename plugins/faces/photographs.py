@@ -30,7 +30,7 @@ VALIDATED, ENOUGH = (
     0.1,
     50,
 )  # share of those to learn from who choose the checkpoint, where there are so many
-GREY = {"1", "L", "LA", "I", "I;16", "F"}  # Pillow's kinds without colours
+GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}  # Pillow's kinds without colours
 
 
 def read_photograph(path: Path) -> Pillow.Image:

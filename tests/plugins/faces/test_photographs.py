@@ -75,6 +75,7 @@ def test_a_folder_from_which_nothing_can_be_learned_is_refused(tmp_path, kind):
         read_people(root, 32)
 
 
+@pytest.mark.filterwarnings("ignore:Image size")  # Pillow's own, of a lower limit
 def test_a_picture_that_claims_more_pixels_than_are_allowed_is_refused(tmp_path):
     side = int(MOST_PIXELS**0.5) + 1000
     path = tmp_path / "bomb.png"
