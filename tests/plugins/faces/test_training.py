@@ -165,6 +165,14 @@ def test_a_run_is_used_without_its_photographs(own_photographs, people, diffobj:
     assert DRAWINGS not in told[2].err
 
 
+def test_a_folder_is_read_no_sooner_than_its_pictures_are_needed(people):
+    task = Recognition(data=Data(root=str(people), side=16))
+    assert "everyone" not in vars(task)
+    assert task.model.embedder.grey
+    assert (task.shape.people, len(task.learned.names)) == (5, 5)
+    assert "everyone" in vars(task)
+
+
 def test_a_run_is_judged_on_any_folder_by_the_people_of_whom_it_saw_none(
     own_photographs, people, tmp_path, diffobj: Diffobj
 ):
