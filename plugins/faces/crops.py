@@ -50,10 +50,6 @@ class Crops:
         names = tuple(self.names[i] for i in people)
         return Crops(self.images[kept], mine[kept], names, self.drawn)
 
-    def colourless(self) -> bool:
-        """Whether all pictures are grey."""
-        return all(bool((part[:, :1] == part).all()) for part in self.images.split(CHUNK))
-
 
 @lru_cache(maxsize=8)  # a sweep draws its people once
 def drawn_crops(

@@ -59,9 +59,11 @@ class Roc:
         if not 0 < far < 1:
             raise UserError(f"far = {far}: expected a share between 0 and 1")
         if self.impostors * far < 1:
+            count = max(int(self.impostors), 1)
+            unit = 10 ** (len(str(count)) + 1)  # rounded up, or it would be refused itself
             raise UserError(
                 f"far = {far:g} needs at least {1 / far:,.0f} impostor pairs, there are {self.impostors:,.0f}; "
-                f"the lowest that can be measured is {1 / max(self.impostors, 1):.1g}"
+                f"the lowest that can be measured is {-(-unit // count) / unit:g}"
             )
 
 
@@ -107,10 +109,14 @@ class Pairs:
         impostor = torch.bincount(self.bins, weights=both, minlength=BINS)
         return roc(weights @ self.genuine, impostor)
 
-    def thinned(self, most: int) -> Pairs:
-        """With every k-th impostor pair, so that there are no more than `most`."""
-        every = max(1, -(-len(self.bins) // most))
-        some = slice(None, None, every)
+    def thinned(self, most: int, generator: torch.Generator) -> Pairs:
+        """With `most` impostor pairs drawn at random, or all where there are no more.
+
+        Every k-th one would not do: pairs lie in the order of pictures, of which it may always meet the same.
+        """
+        if len(self.bins) <= most:
+            return self
+        some = torch.randperm(len(self.bins), generator=generator)[:most]
         return Pairs(self.genuine, self.bins[some], self.first[some], self.second[some])
 
 
@@ -162,8 +168,8 @@ def interval(
 
     Of more than `RESAMPLED` impostor pairs some stand for all: it is the people whose number counts.
     """
-    pairs, count = pairs.thinned(RESAMPLED), len(pairs.genuine)
     generator = torch.Generator().manual_seed(seed)
+    pairs, count = pairs.thinned(RESAMPLED, generator), len(pairs.genuine)
     values = []
     for _ in range(repeats):
         drawn = torch.randint(count, (count,), generator=generator)

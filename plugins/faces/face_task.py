@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from abc import abstractmethod
+from typing import ClassVar
 
 from PIL import Image as Pillow
 from torch import Tensor
@@ -15,6 +16,8 @@ from plugins.faces.card import DRAWINGS
 
 class FaceTask(Task):
     """A task whose model finds or describes faces."""
+
+    tells_people: ClassVar[bool] = True  # whether its embeddings mean anything
 
     @property
     @abstractmethod
@@ -27,6 +30,10 @@ class FaceTask(Task):
 
         Always tensors; K may be 0. Embeddings have norm 1.
         """
+
+    def has_seen(self, photograph: Pillow.Image) -> bool:
+        """Whether this very photograph, and who it shows, was learned from."""
+        return False
 
     def warn(self) -> None:
         """Say on stderr what a network that learned from drawings is not for."""

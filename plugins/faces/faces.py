@@ -3,7 +3,8 @@
 minimise  centres + 5 boxes + 5 landmarks + w identity      (see finding.py and losses.py)
 
 It is judged on scenes with people who were never learned from: by the detection's average precision, and by how well
-the features of the faces that it found itself tell people apart.
+the features of the faces that it found itself tell people apart (the EER), which counts as chance, 0.5, as long as it
+finds fewer than half of the faces or fewer than a hundred pairs of one person's.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from framework.config import Section
 from framework.data import Order
 from framework.media import Media, Projection
 from framework.randomness import generator, seeded
-from plugins.detection.boxes import pairwise_iou
+from plugins.detection.boxes import area, overlap, pairwise_iou
 from plugins.detection.metrics import precision, require_coco_evaluation
 from plugins.detection.sample import Detections
 from plugins.faces.alignment import mirrored, patches, similarity
@@ -38,7 +39,7 @@ from plugins.faces.finding import FaceFinder, Located, Route, SceneBatch, Shared
 from plugins.faces.losses import IdentityLoss, make_loss
 from plugins.faces.margins import ramp
 from plugins.faces.networks import unit
-from plugins.faces.photographs import as_pixels, picture_files, read_photograph
+from plugins.faces.photographs import as_pixels, pictures_in, read_photograph, within
 from plugins.faces.scenes import Scenes, drawn_scenes
 from plugins.faces.showing import (
     contact_sheet,
@@ -53,6 +54,10 @@ Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 FLOOR, CLEAR = 0.01, 0.3  # scores that count for average precision; and that count as found
 FOUND = 0.5  # agreement (IoU) from which a detection is of a face
+LEAST_FOUND, LEAST_PAIRS = (
+    0.5,
+    100,
+)  # share of the faces, and genuine pairs of them, of which an EER says something
 AT_ONCE = 16  # scenes looked at together
 LARGE = 24.0  # pixels of a head's height; smaller faces are also left out in one of the metrics
 PIXELS = 32  # side of the crops that stand for raw pixels
@@ -177,8 +182,8 @@ class Faces(FaceTask):
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[SceneBatch]:
         """Scenes, some of them mirrored and relit; batch number k is the same wherever a run begins."""
-        size = min(self.batch_size, self.data.scenes)
-        for number, places in enumerate(Order(self.data.scenes, size, seed, start), start):
+        size = min(self.batch_size, len(self.learned))
+        for number, places in enumerate(Order(len(self.learned), size, seed, start), start):
             chosen = self.learned.chosen(torch.tensor([index for _, index in places]))
             yield self.varied(chosen, number, generator(seed, "augmentation", number))
 
@@ -196,27 +201,31 @@ class Faces(FaceTask):
         landmarks = torch.where(
             turned[:, None, None], mirrored(scenes.landmarks, side), scenes.landmarks
         )
-        size = self.aim * (bottom - top)[:, None]
+        true, ignored = ~scenes.ignored, scenes.ignored
+        boxes, out, landmarks = boxes[true], boxes[ignored], landmarks[true]
+        size = self.aim * (bottom - top)[true][:, None]
         aim = Located(
             boxes + size * torch.randn(boxes.shape, generator=draw),
             landmarks + size[..., None] * torch.randn(landmarks.shape, generator=draw),
-            scenes.owner,
+            scenes.owner[true],
         )
         return SceneBatch(
             images,
             boxes,
             landmarks,
-            scenes.people,
-            scenes.owner,
+            scenes.people[true],
+            scenes.owner[true],
             aim,
             number,
+            out,
+            scenes.owner[ignored],
         )
 
     def objective(self, context: Context, batch: SceneBatch) -> None:
         """Finding and telling apart, of the same images at once."""
         said = self.model.finder.said(batch.images)
         terms = self.model.finder.losses(said, batch)
-        share = ramp(max(0, batch.number - self.margin_from), self.ramp_steps)
+        share = ramp(batch.number - self.margin_from, self.ramp_steps)
         known = int((batch.people >= 0).sum())
         if known > 1 and self.weights["identity"]:  # batch norm needs two
             features = self.model.finder.features(said, batch.images, batch.aim)
@@ -240,7 +249,7 @@ class Faces(FaceTask):
         faces: list[Tensor] = []
         kept: list[dict[str, Tensor]] = []
         for number, one in enumerate(found):
-            mine = (scenes.owner == number).nonzero()[:, 0]
+            mine = ((scenes.owner == number) & ~scenes.ignored).nonzero()[:, 0]
             sure = one["scores"] >= CLEAR
             pairs = matches(one["boxes"][sure], scenes.boxes[mine])
             detections = torch.tensor([detection for detection, _ in pairs], dtype=torch.long)
@@ -279,8 +288,8 @@ class Faces(FaceTask):
         judged = self.judge(scenes, self.model)
         metrics = detection_metrics(scenes, judged)
         people = scenes.people[judged.face]
-        if not comparable(people):
-            return metrics | {"eer": 0.5}  # whoever is found by chance alone
+        if not enough(people, len(scenes.people)):
+            return metrics | {"eer": 0.5}  # else a network that finds three faces could be the best
         rows = self.rows(scenes, judged, seed)
         metrics |= verification(rows.pop("this network"), people, seed)
         for name, embeddings in rows.items():
@@ -376,6 +385,13 @@ def comparable(people: Tensor) -> bool:
     return len(counts) > 1 and bool((counts > 1).any())
 
 
+def enough(people: Tensor, faces: int) -> bool:
+    """Whether so many of the faces and so many pairs of one person were found that an EER says something."""
+    counts = people.unique(return_counts=True)[1]
+    pairs = int((counts * (counts - 1) // 2).sum())
+    return comparable(people) and pairs >= LEAST_PAIRS and len(people) >= LEAST_FOUND * faces
+
+
 def heights(scenes: Scenes) -> Tensor:
     return scenes.boxes[:, 3] - scenes.boxes[:, 1]
 
@@ -392,13 +408,26 @@ def detection_metrics(scenes: Scenes, judged: Judged) -> dict[str, float]:
         for one in judged.found
     ]
     numbers = precision(truths, told, ["face"]).numbers
-    clear = sum(int((one["scores"] >= CLEAR).sum()) for one in judged.found)
+    clear = sum(
+        int(counted(scenes, number, one["boxes"][one["scores"] >= CLEAR]).sum())
+        for number, one in enumerate(judged.found)
+    )
     return {
         "AP50": numbers["AP50"],
         "AP": numbers["AP"],
-        "recall": len(judged.face) / max(1, len(scenes.boxes)),
+        "recall": len(judged.face) / max(1, int((~scenes.ignored).sum())),
         "precision": len(judged.face) / max(1, clear),
     }
+
+
+def counted(scenes: Scenes, number: int, boxes: Tensor) -> Tensor:
+    """Which of a scene's found boxes `[K, 4]`, best first, are right or wrong: not those of ignored faces."""
+    mine = scenes.owner == number
+    both, _ = overlap(boxes[:, None], scenes.boxes[mine & scenes.ignored])
+    wrong = (both < FOUND * area(boxes)[:, None]).all(1)
+    right = [detection for detection, _ in matches(boxes, scenes.boxes[mine & ~scenes.ignored])]
+    wrong[right] = True
+    return wrong
 
 
 def predicted(task: FaceTask, source: Path | None) -> Iterator[Media]:
@@ -406,10 +435,7 @@ def predicted(task: FaceTask, source: Path | None) -> Iterator[Media]:
     if source is None:
         raise UserError("which picture? input=PICTURE or input=FOLDER")
     task.warn()
-    files = picture_files(source) if source.is_dir() else [source]
-    if not files:
-        raise UserError(f"input = '{source}': no pictures in this folder")
-    for file in files:
+    for file, name in pictures_in(source):
         try:
             photograph = read_photograph(file)
         except UserError as error:
@@ -422,6 +448,6 @@ def predicted(task: FaceTask, source: Path | None) -> Iterator[Media]:
             {name: value[k].tolist() for name, value in found.items()}
             for k in range(len(found["boxes"]))
         ]
-        told = {"file": file.name, "drawn": task.drawn, "faces": faces}
-        yield Text(file.stem, json.dumps(told), ".json")
-        yield Image(file.stem, marked_photograph(photograph, found))
+        told = {"file": within(file, source), "drawn": task.drawn, "faces": faces}
+        yield Text(name, json.dumps(told), ".json")
+        yield Image(name, marked_photograph(photograph, found))

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
@@ -73,6 +73,7 @@ class SceneBatch:
         owner: `[M]`, which image a face is in.
         aim: where a detector would have said that they are: not quite there.
         number: which batch it is, counted from 0.
+        ignored: boxes `[K, 4]` in which nothing is wrong to find, in images `ignored_owner` `[K]`.
     """
 
     images: Tensor
@@ -82,6 +83,8 @@ class SceneBatch:
     owner: Tensor
     aim: Located
     number: int = 0
+    ignored: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
+    ignored_owner: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
 
 class FinePyramid(Pyramid):
@@ -195,8 +198,9 @@ class FaceFinder(nn.Module):
         height = batch.boxes[target.object, 3] - batch.boxes[target.object, 1]
         off = (points - true).abs().mean((1, 2)) / height.clamp(min=1)
         known = off.isfinite()
+        attended = attention(target.heat, batch.ignored, batch.ignored_owner)
         return {
-            "centre": peak_focal(said.logits, target.heat).sum() / count,
+            "centre": (peak_focal(said.logits, target.heat) * attended).sum() / count,
             "box": wrong.sum() / count,
             "landmarks": (off[known] * target.weight[known]).sum() / count,
         }
@@ -233,6 +237,16 @@ class FaceFinder(nn.Module):
             {name: value[image == number] for name, value in everything.items()}
             for number in range(len(images))
         ]
+
+
+def attention(heat: Tensor, ignored: Tensor, owner: Tensor) -> Tensor:
+    """1 where the heat `[B, 1, H, W]` is to be learned, 0 inside ignored boxes `[K, 4]` except at faces' centres."""
+    height, width = heat.shape[-2:]
+    centres = cell_centres(height, width, STRIDE, heat.device)
+    low, high = ignored[:, None, :2] - STRIDE / 2, ignored[:, None, 2:] + STRIDE / 2
+    inside = ((centres >= low) & (centres <= high)).all(-1).view(-1, 1, height, width)
+    hidden = torch.zeros_like(heat).index_add(0, owner, inside.to(heat.dtype)) > 0
+    return (~hidden | (heat == 1)).to(heat.dtype)
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:

@@ -70,9 +70,13 @@ class Gallery:
         del self.people[name]
 
     def known(self, today: Day) -> dict[str, Tensor]:
-        """One feature `[D]` for each person whose day is not over: the mean of theirs, of norm 1."""
+        """The mean `[D]` of the features of each person whose day is not over.
+
+        Its product with a feature is the mean of the cosines, which a threshold of pairs suits; the cosine with a mean
+        of norm 1 would be larger.
+        """
         return {
-            name: torch.nn.functional.normalize(person.embeddings.mean(0), dim=0)
+            name: person.embeddings.mean(0)
             for name, person in self.people.items()
             if person.expires >= today
         }

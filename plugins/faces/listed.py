@@ -1,7 +1,8 @@
 """Finding faces in one's own photographs, whose boxes a list tells: WIDER FACE's or RetinaFace's.
 
 Such lists do not say who a face belongs to, so that boxes and landmarks are learned and features are not. Photographs
-are shrunk to fit a square, and every tenth or so is held out to judge by, at that very size.
+are shrunk to fit a square, and every tenth or so is held out to judge by, at that very size. Faces that the list calls
+invalid or that become too small are ignored: nobody is told that there is none, and nobody is blamed for finding them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy
 import torch
@@ -18,13 +19,15 @@ from PIL import Image as Pillow
 from pydantic import Field
 from torch import Tensor
 
-from framework import Image, Text, UserError
+from framework import Estimator, Image, Program, Text, UserError
 from framework.media import Media
-from framework.randomness import generator
 from plugins.faces.card import card
 from plugins.faces.faces import CLEAR, Count, Faces, SceneData, Weight, above, detection_metrics
 from plugins.faces.photographs import (
+    Divided,
     Listed,
+    digest,
+    divided,
     read_lines,
     read_photograph,
     read_retinaface,
@@ -33,12 +36,13 @@ from plugins.faces.photographs import (
 from plugins.faces.scenes import Scenes
 from plugins.faces.showing import marked
 
-SMALLEST = 4.0  # pixels of a face's height once the photograph is shrunk; smaller ones are left out
+SMALLEST = 4.0  # pixels of a face's height once the photograph is shrunk; smaller ones are ignored
 
 
 class FaceDetection(Faces):
     """Find faces in photographs from a list of boxes."""
 
+    tells_people: ClassVar[bool] = False
     headline: ClassVar[str] = "AP50"
     goal: ClassVar[Literal["min", "max"]] = "max"
 
@@ -61,18 +65,10 @@ class FaceDetection(Faces):
                     "a list of boxes in WIDER FACE's or RetinaFace's form and the folder of its photographs"
                 )
         self.list, self.folder = Path(list).expanduser(), Path(images).expanduser()
-        photographs = read_list(self.list)
-        if len(photographs) < 2:
-            raise UserError(
-                f"task.list = '{list}': {len(photographs)} photographs; expected two or more"
-            )
-        order = torch.randperm(len(photographs), generator=generator(seed, "held-out photographs"))
-        tested = min(len(photographs) - 1, max(1, round(held_out * len(photographs))))
-        shuffled = [photographs[k] for k in order.tolist()]
-        self.parts = shuffled[tested:], shuffled[:tested]
+        self.share, self.seed = held_out, seed
         super().__init__(
             route="two_stage",
-            data=SceneData(side=side, scenes=len(self.parts[0]), people=2),
+            data=SceneData(side=side, people=2),
             loss={"name": "softmax"},
             identity_weight=0.0,
             box_weight=box_weight,
@@ -80,37 +76,102 @@ class FaceDetection(Faces):
             batch_size=batch_size,
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Which photographs the network knows."""
+        return {"seen": sorted(self.seen)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seen = set(state["seen"])
+
+    def program(self, estimator: Estimator) -> Program:
+        """The losses; asked for when a training begins, which needs the photographs."""
+        learned = self.shown(self.learned, self.parts.learned)
+        others = self.shown(self.unseen, self.others)
+        for double in learned.keys() & others.keys():
+            raise UserError(
+                f"task.list = '{self.list}': '{others[double]}', to judge by, is the very photograph "
+                f"'{learned[double]}', to learn from"
+            )
+        return super().program(estimator)
+
+    @cached_property
+    def photographs(self) -> list[Listed]:
+        """The list.
+
+        Raises:
+            UserError: it cannot be read, or names fewer than two photographs.
+        """
+        listed = read_list(self.list)
+        if len(listed) < 2:
+            raise UserError(
+                f"task.list = '{self.list}': {len(listed)} photographs; expected two or more"
+            )
+        return listed
+
+    @cached_property
+    def parts(self) -> Divided:
+        """What each photograph is for."""
+        return divided(len(self.photographs), self.share, 1, "held-out photographs", self.seed)
+
+    def scenes(self, numbers: Sequence[int]) -> Scenes:
+        return scenes_of([self.photographs[n] for n in numbers], self.folder, self.data.side)
+
+    def shown(self, scenes: Scenes, numbers: Sequence[int]) -> dict[int, str]:
+        """The files of photographs with faces, by what they show."""
+        with_faces = scenes.owner.unique().tolist()
+        return {digest(scenes.images[k]): self.photographs[numbers[k]].file for k in with_faces}
+
     @cached_property
     def learned(self) -> Scenes:
         """The photographs to learn from."""
-        return scenes_of(self.parts[0], self.folder, self.data.side)
+        return self.scenes(self.parts.learned)
 
     @cached_property
-    def held_out(self) -> Scenes:
+    def validated(self) -> Scenes:
+        """The photographs that choose the checkpoint; none where there are too few."""
+        return self.scenes(self.parts.validated)
+
+    @cached_property
+    def seen(self) -> set[int]:
+        """The keys of the photographs that were learned from or chose the checkpoint."""
+        return {self.photographs[n].key for n in (*self.parts.learned, *self.parts.validated)}
+
+    @property
+    def others(self) -> list[int]:
+        """The photographs of the list that were not seen in training."""
+        return [n for n in self.parts.order if self.photographs[n].key not in self.seen]
+
+    @cached_property
+    def unseen(self) -> Scenes:
         """The photographs to judge by."""
-        return scenes_of(self.parts[1], self.folder, self.data.side)
+        if not self.others:
+            raise UserError(f"task.list = '{self.list}': all its photographs were learned from")
+        return self.scenes(self.others)
 
     def tested(self, seed: int) -> Scenes:
-        return self.held_out
+        validating = self.stage == "validation" and self.parts.validated
+        return self.validated if validating else self.unseen
 
     @property
     def drawn(self) -> bool:
         return False
 
     def evaluate(self, seed: int) -> dict[str, float]:
-        """Average precision on the held-out photographs."""
-        return detection_metrics(self.held_out, self.judge(self.held_out, self.model))
+        """Average precision on photographs that were not learned from."""
+        scenes = self.tested(seed)
+        return detection_metrics(scenes, self.judge(scenes, self.model))
 
     def show(self, seed: int) -> Iterator[Media]:
         """Held-out photographs with what was found, and the model card."""
-        judged = self.judge(self.held_out, self.model)
+        scenes = self.tested(seed)
+        judged = self.judge(scenes, self.model)
         found = [above(one, CLEAR) for one in judged.found]
-        yield Image("scenes", marked(self.held_out, found))
-        numbers = detection_metrics(self.held_out, judged)
+        yield Image("scenes", marked(scenes, found))
+        numbers = detection_metrics(scenes, judged)
         told = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
         about = {
             "What it does": "boxes, scores and five landmarks for each face in an image; its features mean nothing",
-            "Learned from": f"{len(self.parts[0]):,} photographs of {self.list}",
+            "Learned from": f"{len(self.parts.learned):,} photographs of {self.list}",
             "Input": f"RGB images with the longer side shrunk to {self.data.side} pixels",
         }
         yield Text("model_card", card(about, f"Detection at {self.data.side} pixels: {told}."))
@@ -128,19 +189,21 @@ def scenes_of(photographs: Sequence[Listed], folder: Path, side: int) -> Scenes:
     Raises:
         UserError: none of them can be read.
     """
-    images, boxes, landmarks, owner, bad = [], [], [], [], 0
+    images, boxes, landmarks, owner, ignored, bad = [], [], [], [], [], 0
     for number, photograph in enumerate(photographs):
         try:
             image, factor = fitted(read_photograph(folder / photograph.file), side)
         except UserError as error:
             print(f"left out: {error}", file=sys.stderr)
-            image, factor, bad = torch.full((3, side, side), 127, dtype=torch.uint8), 0.0, bad + 1
+            images.append(torch.full((3, side, side), 127, dtype=torch.uint8))
+            bad += 1
+            continue
         own = photograph.boxes * factor
-        kept = ((own[:, 3] - own[:, 1]) >= SMALLEST) & ~photograph.ignored
         images.append(image)
-        boxes.append(own[kept])
-        landmarks.append(photograph.landmarks[kept] * factor)
-        owner += [number] * int(kept.sum())
+        boxes.append(own)
+        landmarks.append(photograph.landmarks * factor)
+        owner += [number] * len(own)
+        ignored.append(photograph.ignored | (own[:, 3] - own[:, 1] < SMALLEST))
     if bad == len(photographs):
         raise UserError(
             f"task.images = '{folder}': none of the list's photographs can be read there"
@@ -151,6 +214,7 @@ def scenes_of(photographs: Sequence[Listed], folder: Path, side: int) -> Scenes:
         torch.cat(landmarks),
         torch.full((len(owner),), -1),
         torch.tensor(owner, dtype=torch.long),
+        torch.cat(ignored),
     )
 
 

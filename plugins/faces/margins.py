@@ -79,5 +79,7 @@ def margin_for(people: int, large: float = 0.5) -> float:
 
 
 def ramp(step: int, steps: int) -> float:
-    """The share of the margin that counts at a step: from 0 to 1 over so many steps; 1 where there are none."""
+    """The share of the margin that counts: 0 before step 0, from 0 to 1 over so many steps, 1 then."""
+    if step < 0:
+        return 0.0
     return min(1.0, step / steps) if steps else 1.0

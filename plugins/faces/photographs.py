@@ -13,35 +13,37 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 import torch
 from PIL import Image as Pillow
-from PIL import ImageOps
 from torch import Tensor
 
 from framework import UserError
+from framework.randomness import generator
+from plugins.detection.images import Unreadable, read_image
 from plugins.faces.crops import Crops
 
 PICTURES = {".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-MOST_PIXELS = 50_000_000  # of one photograph: what claims more is refused before it is unpacked
+VALIDATED, ENOUGH = (
+    0.1,
+    50,
+)  # share of those to learn from who choose the checkpoint, where there are so many
+GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}  # Pillow's kinds without colours
 
 
 def read_photograph(path: Path) -> Pillow.Image:
-    """A photograph in RGB, turned as its camera noted.
+    """A photograph in RGB, turned as its camera noted, with what is transparent in white.
 
     Raises:
-        UserError: it cannot be read, or has more than `MOST_PIXELS` pixels.
+        UserError: it cannot be read, or has too many pixels.
     """
     try:
-        with Pillow.open(path) as opened:
-            width, height = opened.size
-            if width * height > MOST_PIXELS:
-                raise UserError(f"{path}: {width} x {height} pixels, more than {MOST_PIXELS:,}")
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: no readable picture ({reason})") from None
+        pixels = read_image(path)
+    except Unreadable as error:
+        raise UserError(f"{path}: no readable picture ({error})") from None
+    return Pillow.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
 def square(photograph: Pillow.Image, side: int) -> Tensor:
@@ -60,9 +62,53 @@ def picture_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda file: natural(file.name))
 
 
+def pictures_in(source: Path) -> list[tuple[Path, str]]:
+    """A picture, or those in a folder and its folders, and what each is called: its suffix, too, where names meet.
+
+    Raises:
+        UserError: a folder without pictures.
+    """
+    if not source.is_dir():
+        return [(source, source.stem)]
+    found = [f for f in source.rglob("*") if f.suffix.lower() in PICTURES and f.is_file()]
+    found.sort(key=lambda file: natural(within(file, source)))
+    if not found:
+        raise UserError(f"input = '{source}': no pictures in this folder")
+    names = [within(file.with_suffix(""), source) for file in found]
+    if len(set(names)) < len(names):
+        names = [within(file, source) for file in found]
+    return list(zip(found, names, strict=True))
+
+
+def within(file: Path, source: Path) -> str:
+    """A file's path inside the folder that was asked about, or its name."""
+    return file.relative_to(source).as_posix() if source.is_dir() else file.name
+
+
 def natural(name: str) -> list[tuple[int, str]]:
     """A sort key by which s2 comes before s10."""
     return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)]
+
+
+class Divided(NamedTuple):
+    """People or photographs by number: all in random order, and what each is for."""
+
+    order: list[int]
+    learned: list[int]
+    validated: list[int]
+    tested: list[int]
+
+
+def divided(count: int, share: float, least: int, what: str, seed: int) -> Divided:
+    """A share of so many to test on, and of many others some to choose the checkpoint by.
+
+    At least `least` are tested on and learned from, where there are so many.
+    """
+    order = torch.randperm(count, generator=generator(seed, what)).tolist()
+    tested = max(0, min(count - least, max(least, round(share * count))))
+    others = count - tested
+    learned = tested + (round(VALIDATED * others) if others >= ENOUGH else 0)
+    return Divided(order, order[learned:], order[tested:learned], order[:tested])
 
 
 def read_people(root: Path, side: int, key: str = "task.data.root") -> Crops:
@@ -71,25 +117,54 @@ def read_people(root: Path, side: int, key: str = "task.data.root") -> Crops:
     Raises:
         UserError: no such folder, fewer than two people, or nobody with two pictures.
     """
+    images: list[Tensor] = []
+    labels: list[int] = []
+    people = people_files(root, key)
+    for person, (name, files) in enumerate(people.items()):
+        read = list(readable(files, side))
+        if not read:
+            raise UserError(
+                f"{key} = '{root}': none of the {len(files)} pictures of '{name}' can be read"
+            )
+        labels += [person] * len(read)
+        images += read
+    counts = numpy.bincount(labels, minlength=1)
+    if len(people) < 2 or counts.max() < 2:
+        raise UserError(
+            f"{key} = '{root}': {len(people)} people with {len(images)} readable pictures; "
+            "expected a folder for each of two people or more, with two pictures of one of them or more"
+        )
+    return Crops(torch.stack(images), torch.tensor(labels), tuple(people))
+
+
+def people_files(root: Path, key: str = "task.data.root") -> dict[str, list[Path]]:
+    """The pictures of each person who has any, people and pictures in the natural order of their names.
+
+    Raises:
+        UserError: no such folder.
+    """
     if not root.is_dir():
         raise UserError(f"{key} = '{root}': expected a folder with a folder for each person")
     folders = sorted((f for f in root.iterdir() if f.is_dir()), key=lambda f: natural(f.name))
-    images: list[Tensor] = []
-    labels: list[int] = []
-    names: list[str] = []
-    for folder in folders:
-        read = list(readable(picture_files(folder), side))
-        if read:
-            labels += [len(names)] * len(read)
-            images += read
-            names.append(folder.name)
-    counts = numpy.bincount(labels, minlength=1)
-    if len(names) < 2 or counts.max() < 2:
-        raise UserError(
-            f"{key} = '{root}': {len(names)} people with {len(images)} readable pictures; "
-            "expected a folder for each of two people or more, with two pictures of one of them or more"
-        )
-    return Crops(torch.stack(images), torch.tensor(labels), tuple(names))
+    found = {folder.name: picture_files(folder) for folder in folders}
+    return {name: files for name, files in found.items() if files}
+
+
+def colourless(files: Iterable[Path]) -> bool:
+    """Whether all pictures are grey; looks no further than the first that is not."""
+    return all(map(is_grey, files))
+
+
+def is_grey(file: Path) -> bool:
+    """Whether a picture has no colours, by its kind where that says so; what cannot be read has none."""
+    try:
+        with Pillow.open(file) as opened:
+            if opened.mode in GREY:
+                return True
+        pixels = read_image(file)
+    except Exception:  # Pillow raises whatever it likes on damaged files
+        return True
+    return bool((pixels[:1] == pixels).all())
 
 
 def readable(files: Iterable[Path], side: int) -> Iterable[Tensor]:
@@ -120,8 +195,18 @@ def refuse_leaks(learned: Crops, held_out: Crops) -> None:
             )
 
 
-def digest(image: Tensor) -> bytes:
-    return hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
+def digest(image: Tensor) -> int:
+    """A number for these very pixels."""
+    return short_hash(image.contiguous().numpy().tobytes())
+
+
+def short_hash(content: bytes) -> int:
+    """A number of 64 bits for what is the same in every run."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
+
+
+def digests(crops: Crops) -> set[int]:
+    return {digest(image) for image in crops.images}
 
 
 @dataclass(frozen=True)
@@ -206,6 +291,11 @@ class Listed:
     boxes: Tensor
     landmarks: Tensor
     ignored: Tensor
+
+    @property
+    def key(self) -> int:
+        """A number for this line of a list, by which it is known again."""
+        return short_hash(f"{self.file} {self.boxes.tolist()}".encode())
 
 
 def faces_of(file: str, rows: Sequence[Sequence[float]], invalid: Sequence[bool]) -> Listed:

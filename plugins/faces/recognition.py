@@ -3,16 +3,17 @@
 minimise  identity loss of f(picture), who it is        (`task.loss`, see losses.py)
 
 The people it is judged on are never learned from. Drawn people are told apart by their numbers; of a user's folder a
-share of the people is held out. Beside the network stand two that learned nothing: the pixels themselves, and the
-same network with random weights.
+share of the people is held out. A checkpoint notes which photographs were learned from, so that it can be used without
+them, and be judged on any folder by the people of whom it saw none. Beside the network stand two that learned nothing:
+the pixels themselves, and the same network with random weights.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -21,7 +22,7 @@ from PIL import Image as Pillow
 from pydantic import Field
 from torch import Tensor, nn
 
-from framework import Context, Image, Program, Text, UserError
+from framework import Context, Estimator, Image, Program, Text, UserError
 from framework.config import Section
 from framework.data import Order
 from framework.media import Media, Projection
@@ -31,15 +32,22 @@ from plugins.faces.card import DRAWINGS, card
 from plugins.faces.crops import FIRST_UNSEEN, Crops, drawn_crops
 from plugins.faces.evaluation import all_pairs, verification
 from plugins.faces.face_task import FaceTask
-from plugins.faces.losses import make_loss
+from plugins.faces.losses import IdentityLoss, make_loss
 from plugins.faces.margins import ramp
 from plugins.faces.networks import Embedder, unit
 from plugins.faces.photographs import (
-    picture_files,
+    Divided,
+    colourless,
+    digest,
+    digests,
+    divided,
+    people_files,
+    pictures_in,
     read_people,
     read_photograph,
     refuse_leaks,
     square,
+    within,
 )
 from plugins.faces.showing import contact_sheet, pairs_sheet, roc_picture, table_of
 
@@ -47,6 +55,10 @@ Count = Annotated[int, Field(ge=1)]
 AT_ONCE = 256  # pictures embedded together
 BESIDE = ("eer", "tar_at_far_0.01")  # what is told of what learned nothing
 MOST_TESTED = 2000  # pictures compared with one another
+VALIDATED, ENOUGH = (
+    0.1,
+    50,
+)  # share of the people to learn from who choose the checkpoint, where there are so many
 
 
 class Data(Section):
@@ -55,7 +67,8 @@ class Data(Section):
     Attributes:
         root: a folder with a folder of pictures for each person; None: drawn faces.
         side: pixels of a crop's side.
-        held_out: the share of a folder's people who are tested on and not learned from.
+        held_out: the share of a folder's people who are tested on and not learned from. Of 50 others or more a tenth
+            is not learned from either: they choose the checkpoint.
         people, pictures: drawn people to learn from, and pictures of each.
         tested_people, tested_pictures: likewise, to test on.
         seed: of the drawn people, or of who is held out.
@@ -88,6 +101,19 @@ class Network(Section):
     even_light: bool | None = None
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What the network's shape follows of what it learns from; a checkpoint brings it along.
+
+    Attributes:
+        photographs: whether these are photographs; people: how many; grey: whether they have no colours.
+    """
+
+    photographs: bool
+    people: int
+    grey: bool
+
+
 @dataclass
 class Batch:
     """Faces to learn from.
@@ -106,7 +132,7 @@ class Batch:
 class Recogniser(nn.Module):
     """The embedder, and the identity loss with its prototypes."""
 
-    def __init__(self, embedder: Embedder, identity: nn.Module) -> None:
+    def __init__(self, embedder: Embedder, identity: IdentityLoss) -> None:
         super().__init__()
         self.embedder, self.identity = embedder, identity
 
@@ -129,49 +155,127 @@ class Recognition(FaceTask):
         batch_size: Annotated[int, Field(ge=2)] = 128,
         pictures_per_person: Count = 1,
     ) -> None:
-        data, network = data or Data(), network or Network()
-        loss = loss or {"name": "cosface"}
-        self.data, self.ramp_steps = data, ramp
-        self.photographs = None if data.root is None else read_split(Path(data.root), data)
-        photographs = self.photographs is not None
-        self.count = len(self.photographs[0].names) if self.photographs else data.people
-        self.augmentation = augmentation or (STRONG if photographs else Augmentation())
-        self.embedder = partial(
-            Embedder,
-            data.side,
+        if pictures_per_person > batch_size:
+            raise UserError(
+                f"task.pictures_per_person = {pictures_per_person}: expected at most task.batch_size = {batch_size}"
+            )
+        self.data, self.network = data or Data(), network or Network()
+        self.loss, self.ramp_steps = loss or {"name": "cosface"}, ramp
+        self.root = None if self.data.root is None else Path(self.data.root).expanduser()
+        self.augmentation = augmentation or (Augmentation() if self.root is None else STRONG)
+        self.batch_size, self.each = batch_size, pictures_per_person
+        self.shape = self.shape_of_data()
+        self.model = self.make_model()
+        if self.model.identity.pairs and pictures_per_person == 1:
+            raise UserError(
+                f"task.pictures_per_person = 1: the loss '{self.loss['name']}' compares pictures of one person; "
+                "expected 2 or more"
+            )
+        self.latest: tuple[Tensor, Tensor, float] | None = None  # loss, people, share of the margin
+
+    def shape_of_data(self) -> Shape:
+        """The shape for what there is to learn from; a trained network is used also where its photographs are not."""
+        if self.root is None:
+            return Shape(False, self.data.people, self.network.grey or False)
+        if not self.root.is_dir():
+            return Shape(True, 2, self.network.grey or False)
+        files = list(people_files(self.root).values())
+        parts = self.divided(len(files))
+        grey = self.network.grey
+        if grey is None:
+            grey = colourless(file for person in parts.learned for file in files[person])
+        return Shape(True, len(parts.learned), grey)
+
+    def divided(self, count: int) -> Divided:
+        """What each of the folder's people is for."""
+        return divided(count, self.data.held_out, 2, "held-out people", self.data.seed)
+
+    def make_model(self) -> Recogniser:
+        identity = make_loss(self.loss, self.network.size, self.shape.people, "task.loss")
+        return Recogniser(self.embedder(), identity)
+
+    def embedder(self) -> Embedder:
+        """One with random weights."""
+        network, photographs = self.network, self.shape.photographs
+        return Embedder(
+            self.data.side,
             size=network.size,
             widths=network.widths,
             blocks=network.blocks,
             dropout=(0.3 if photographs else 0.0) if network.dropout is None else network.dropout,
-            grey=photographs and self.learned.colourless()
-            if network.grey is None
-            else network.grey,
+            grey=self.shape.grey,
             even_light=photographs if network.even_light is None else network.even_light,
         )
-        identity = make_loss(loss, network.size, self.count, "task.loss")
-        if identity.pairs and pictures_per_person == 1:
-            raise UserError(
-                f"task.pictures_per_person = 1: the loss '{loss['name']}' compares pictures of one person; "
-                "expected 2 or more"
-            )
-        self.loss_name = str(loss["name"])
-        self.batch_size, self.each = batch_size, pictures_per_person
-        self.model = Recogniser(self.embedder(), identity)
-        self.identity = identity
-        self.latest: tuple[Tensor, Tensor, float] | None = None  # loss, people, share of the margin
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the network's shape follows, and which photographs it knows."""
+        return asdict(self.shape) | {"seen": sorted(self.seen)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the checkpoint's shape, whatever there is to learn from here."""
+        self.seen = set(state["seen"])
+        shape = Shape(state["photographs"], state["people"], state["grey"])
+        if shape != self.shape:
+            self.shape = shape
+            self.model = self.make_model().to(self.device)
+            self.__dict__.pop("parameters", None)
+
+    def program(self, estimator: Estimator) -> Program:
+        """The identity loss; asked for when a training begins, which needs photographs of enough people."""
+        if self.root is not None:
+            everyone, parts = self.everyone, self.divided(len(self.everyone.names))
+            if len(parts.learned) < 2 or len(parts.tested) < 2:
+                raise UserError(
+                    f"task.data.root = '{self.root}': {len(everyone.names)} people; "
+                    "expected four or more, two to learn from and two to test on"
+                )
+            refuse_leaks(self.learned, everyone.of([*parts.tested, *parts.validated]))
+        return super().program(estimator)
+
+    @cached_property
+    def everyone(self) -> Crops:
+        """The people of the folder."""
+        assert self.root is not None
+        return read_people(self.root, self.data.side)
 
     @cached_property
     def learned(self) -> Crops:
-        """Faces to learn from; drawn when they are first asked for."""
-        if self.photographs:
-            return self.photographs[0]
+        """Faces to learn from; drawn or read when they are first asked for."""
         data = self.data
-        return drawn_crops(data.seed, 0, data.people, data.pictures, data.side)
+        if self.root is None:
+            return drawn_crops(data.seed, 0, data.people, data.pictures, data.side)
+        return self.everyone.of(self.divided(len(self.everyone.names)).learned)
+
+    @cached_property
+    def validated(self) -> Crops:
+        """People of the folder who choose the checkpoint; nobody where there are too few."""
+        return self.everyone.of(self.divided(len(self.everyone.names)).validated)
+
+    @cached_property
+    def unseen(self) -> Crops:
+        """People of the folder of whom no picture was seen in training."""
+        everyone = self.everyone
+        pictures = zip(everyone.images, everyone.people.tolist(), strict=True)
+        known = {person for image, person in pictures if digest(image) in self.seen}
+        others = [p for p in self.divided(len(everyone.names)).order if p not in known]
+        if len(others) < 2:
+            raise UserError(
+                f"task.data.root = '{self.root}': {len(others)} people who were not learned from; expected two or more"
+            )
+        return at_most(everyone.of(others), MOST_TESTED)
+
+    @cached_property
+    def seen(self) -> set[int]:
+        """Digests of the photographs that were learned from or chose the checkpoint."""
+        return set() if self.root is None else digests(self.learned) | digests(self.validated)
+
+    def has_seen(self, photograph: Pillow.Image) -> bool:
+        return digest(square(photograph, self.data.side)) in self.seen
 
     @property
     def drawn(self) -> bool:
         """Whether it learns from drawings."""
-        return self.photographs is None
+        return not self.shape.photographs
 
     def objective(self, context: Context, batch: Batch) -> None:
         """The identity loss."""
@@ -212,13 +316,14 @@ class Recognition(FaceTask):
         if self.latest is None:
             return {}
         loss, people, share = self.latest
-        chance = self.identity.chance(people, share)
+        chance = self.model.identity.chance(people, share)
         return {"train/identity_over_chance": float(loss) / max(chance, 1e-9)}
 
     def tested(self, seed: int) -> Crops:
         """People who are not learned from: those of a folder that are held out, or new ones drawn for this seed."""
-        if self.photographs:
-            return self.photographs[1]
+        if self.root is not None:
+            validating = self.stage == "validation" and len(self.validated)
+            return self.validated if validating else self.unseen
         data = self.data
         first = FIRST_UNSEEN + seed % 1000 * data.tested_people
         return drawn_crops(data.seed, first, data.tested_people, data.tested_pictures, data.side)
@@ -295,12 +400,12 @@ class Recognition(FaceTask):
 
     def about(self) -> dict[str, str]:
         """What the model card says of the data and the network."""
-        source = "invented, drawn faces" if self.drawn else f"photographs in {self.data.root}"
+        source = "invented, drawn faces" if self.drawn else f"photographs in {self.root}"
         count = sum(p.numel() for p in self.model.embedder.parameters())
         return {
             "What it does": "a feature for each cut-out face, near (cosine) for the same person",
-            "Learned from": f"{source}: {self.count} people, {len(self.learned):,} pictures",
-            "Loss": self.loss_name,
+            "Learned from": f"{source}: {self.shape.people} people, {len(self.learned):,} pictures",
+            "Loss": str(self.loss["name"]),
             "Network": f"{count:,} parameters, {self.model.embedder.size} numbers per face",
             "Input": f"RGB, {self.data.side} x {self.data.side} pixels, the face alone, upright",
             "Drawn": DRAWINGS if self.drawn else "",
@@ -324,7 +429,7 @@ class Recognition(FaceTask):
             )
         self.warn()
         lines = []
-        for file in picture_files(source) if source.is_dir() else [source]:
+        for file, _ in pictures_in(source):
             try:
                 found = self.faces_in(read_photograph(file))["embeddings"][0]
             except UserError as error:
@@ -332,26 +437,12 @@ class Recognition(FaceTask):
                     raise
                 print(f"left out: {error}", file=sys.stderr)
                 continue
-            lines.append(",".join([file.name, *(f"{number:.6f}" for number in found.tolist())]))
+            lines.append(
+                ",".join([within(file, source), *(f"{number:.6f}" for number in found.tolist())])
+            )
         if not lines:
             raise UserError(f"input = '{source}': no pictures in this folder that can be read")
         yield Text("embeddings", "\n".join(lines) + "\n", ".csv")
-
-
-def read_split(root: Path, data: Data) -> tuple[Crops, Crops]:
-    """A folder's faces to learn from, and those of other people to test on."""
-    everyone = read_people(root.expanduser(), data.side)
-    learned, held_out = split_people(everyone, data.held_out, data.seed)
-    refuse_leaks(learned, held_out)
-    return learned, at_most(held_out, MOST_TESTED)
-
-
-def split_people(everyone: Crops, share: float, seed: int) -> tuple[Crops, Crops]:
-    """Some people to learn from and a share of them to test on, one at least on either side."""
-    count = len(everyone.names)
-    order = torch.randperm(count, generator=generator(seed, "held-out people")).tolist()
-    tested = min(count - 1, max(1, round(share * count)))
-    return everyone.of(order[tested:]), everyone.of(order[:tested])
 
 
 def at_most(crops: Crops, pictures: int) -> Crops:

@@ -38,6 +38,7 @@ class Scenes:
         boxes: `[M, 4]`, landmarks: `[M, 5, 2]`, in pixels of the scene.
         people: `[M]`, who it is, counted from the first of the people that may appear.
         owner: `[M]`, rising, the scene that a face is in.
+        ignored: `[M]`, faces that are neither to be found nor wrong to find.
     """
 
     images: Tensor
@@ -45,6 +46,7 @@ class Scenes:
     landmarks: Tensor
     people: Tensor
     owner: Tensor
+    ignored: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -61,6 +63,7 @@ class Scenes:
             self.landmarks[kept],
             self.people[kept],
             mine[kept],
+            self.ignored[kept],
         )
 
     def sample(self, index: int) -> Sample:
@@ -69,7 +72,8 @@ class Scenes:
         boxes = self.boxes[mine]
         labels = torch.zeros(len(boxes), dtype=torch.long)
         size = (self.images.shape[-2], self.images.shape[-1])
-        return Sample(self.images[index], boxes, labels, labels > 0, area(boxes), index, size)
+        ignored = self.ignored[mine]
+        return Sample(self.images[index], boxes, labels, ignored, area(boxes), index, size)
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def drawn_scenes(
         torch.stack([f[1] for f in found]) if found else torch.zeros(0, 5, 2),
         torch.tensor([f[2] for f in found], dtype=torch.long),
         torch.tensor([f[3] for f in found], dtype=torch.long),
+        torch.zeros(len(found), dtype=torch.bool),
     )
 
 

@@ -4,7 +4,8 @@
 
 FOLDER holds a folder of pictures for each person; pairs=FILE takes the pairs of a list in the form of LFW's pairs.txt
 instead of all pairs. The threshold is written to RUN_FOLDER/calibration.json with its FAR and its data, and is what
-verify, identify and cluster go by. A FAR below 1 / (number of impostor pairs) cannot be measured and is refused.
+verify, identify and cluster go by. A FAR below 1 / (number of impostor pairs) cannot be measured and is refused. People
+of whom a picture was learned from are left out, and told: on them the threshold would be too loose.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import dataclasses
 import datetime
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,14 +74,13 @@ def all_pairs_of(given: Use, folder: Path) -> tuple[Roc, int, int]:
     import torch
 
     from plugins.faces.evaluation import all_pairs
-    from plugins.faces.photographs import natural, picture_files
+    from plugins.faces.photographs import people_files
 
-    if not folder.is_dir():
-        raise UserError(f"input = '{folder}': expected a folder with a folder for each person")
+    people = people_files(folder, "input")
+    seen = learned_people(given, folder, people)
     found, labels = [], []
-    people = sorted((f for f in folder.iterdir() if f.is_dir()), key=lambda f: natural(f.name))
-    for number, person in enumerate(people):
-        for file in picture_files(person):
+    for number, (person, files) in enumerate(people.items()):
+        for file in [] if person in seen else files:
             try:
                 found.append(face_of(given.task, file))
                 labels.append(number)
@@ -90,6 +90,23 @@ def all_pairs_of(given: Use, folder: Path) -> tuple[Roc, int, int]:
         raise UserError(f"input = '{folder}': no face in any folder of it")
     pairs = all_pairs(torch.stack(found), torch.tensor(labels))
     return pairs.roc(), len(set(labels)), len(labels)
+
+
+def learned_people(given: Use, folder: Path, people: Mapping[str, Iterable[Path]]) -> set[str]:
+    """Those of whom a picture was learned from: the network knows them better than anybody it will meet.
+
+    Raises:
+        UserError: all of them were.
+    """
+    seen = {person for person, files in people.items() if any(map(given.has_seen, files))}
+    if seen and len(people) - len(seen) < 2:
+        raise UserError(
+            f"input = '{folder}': {len(seen)} of {len(people)} people were learned from; "
+            "expected two or more who were not"
+        )
+    if seen:
+        print(f"left out: {len(seen)} people who were learned from", file=sys.stderr)
+    return seen
 
 
 def listed_pairs_of(given: Use, folder: Path, listing: Path) -> tuple[Roc, int, int]:
@@ -103,9 +120,18 @@ def listed_pairs_of(given: Use, folder: Path, listing: Path) -> tuple[Roc, int, 
     wanted = {(p.first, p.first_number) for p in pairs} | {
         (p.second, p.second_number) for p in pairs
     }
-    known = {key: face_of(given.task, numbered(folder, *key)) for key in sorted(wanted)}
+    files: dict[str, dict[int, Path]] = {}
+    for name, number in sorted(wanted):
+        files.setdefault(name, {})[number] = numbered(folder, name, number)
+    seen = learned_people(given, folder, {name: own.values() for name, own in files.items()})
+    pairs = [p for p in pairs if not {p.first, p.second} & seen]
+    known = {
+        key: face_of(given.task, files[key[0]][key[1]])
+        for key in sorted(wanted)
+        if key[0] not in seen
+    }
     cosines = torch.stack(
         [known[p.first, p.first_number] @ known[p.second, p.second_number] for p in pairs]
     )
     curve = pairs_roc(cosines, torch.tensor([p.same for p in pairs]))
-    return curve, len({name for name, _ in wanted}), len(wanted)
+    return curve, len({name for name, _ in known}), len(known)

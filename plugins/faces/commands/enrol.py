@@ -13,22 +13,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from framework import UserError
-from plugins.faces.commands.using import face_of, use
+from plugins.faces.commands.using import face_of, use, words_of
 
 
 def run(arguments: Sequence[str]) -> int:
     """Describe the pictures and write the gallery."""
-    words = [a for a in arguments if "=" not in a]
+    words = words_of(arguments)
     if len(words) < 2:
         raise UserError(
             "who, and which pictures? diffobj enrol run=RUN gallery=FILE consent=NOTE NAME a.jpg"
         )
+    if Path(words[0]).is_file():
+        raise UserError(f"NAME = '{words[0]}' is a picture; expected what the person is called")
     given = use("enrol", arguments, ("gallery", "consent", "expires"))
     import torch
 
     from plugins.faces.gallery import Gallery
 
     path, today = Path(given.option("gallery")).expanduser(), datetime.date.today()
+    if not path.parent.is_dir():
+        raise UserError(f"gallery = '{path}': expected a file in a folder that is there")
     name, consent = words[0], given.option("consent", "")
     until = day(given.option("expires", (today + datetime.timedelta(days=365)).isoformat()))
     model = given.task.fingerprint()

@@ -3,8 +3,8 @@
     diffobj identify run=RUN_FOLDER gallery=FILE PICTURE
 
 For each face the most similar person, or "unknown" where nobody is as near as the run's calibration (diffobj calibrate)
-asks for. People whose day is over are not recognised. A person is named wrongly more often than the calibration's FAR
-says, as each face is compared with everybody.
+asks for; who has several pictures is as near as these are on average. People whose day is over are not recognised. A
+person is named wrongly more often than the calibration's FAR says, as each face is compared with everybody.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 
 from framework import UserError
 from plugins.faces.commands.enrol import refuse_other_model
-from plugins.faces.commands.using import use
+from plugins.faces.commands.using import use, words_of
 
 
 def run(arguments: Sequence[str]) -> int:
     """Compare each face with everybody who is known."""
-    words = [a for a in arguments if "=" not in a]
+    words = words_of(arguments)
     if len(words) != 1:
         raise UserError(
             f"{len(words)} pictures; expected one: diffobj identify run=RUN gallery=FILE photo.jpg"

@@ -24,6 +24,15 @@ class Use:
     task: FaceTask
     words: list[str]
 
+    def has_seen(self, file: Path) -> bool:
+        """Whether a picture was learned from; one that cannot be read was not."""
+        from plugins.faces.photographs import read_photograph
+
+        try:
+            return self.task.has_seen(read_photograph(file))
+        except UserError:
+            return False
+
     def option(self, key: str, default: str | None = None) -> str:
         """An option's value.
 
@@ -37,19 +46,29 @@ class Use:
 
 
 def use(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> Use:
-    """Load `run=RUN_FOLDER`; what has no `=` is a word.
+    """Load `run=RUN_FOLDER`; what is no `key=value` is a word.
 
     Raises:
         UserError: a run of another task.
     """
-    words = [a for a in arguments if "=" not in a]
-    run = trained(verb, [a for a in arguments if "=" in a], known)
+    words = words_of(arguments)
+    run = trained(verb, [a for a in arguments if a not in words], known)
     from plugins.faces.face_task import FaceTask
 
     if not isinstance(run.task, FaceTask):
         raise UserError(f"run = '{run.folder}': task {run.settings.task.name} knows no faces")
+    if not run.task.tells_people:
+        raise UserError(
+            f"run = '{run.folder}': task {run.settings.task.name} finds faces and tells nobody apart; "
+            "expected a run of faces or faces_recognition"
+        )
     run.task.warn()
     return Use(run, run.task, words)
+
+
+def words_of(arguments: Sequence[str]) -> list[str]:
+    """Names and pictures: what has no `=`, or is a file all the same."""
+    return [a for a in arguments if "=" not in a or Path(a).is_file()]
 
 
 def face_of(task: FaceTask, file: str | Path, *, only: bool = False) -> Tensor:

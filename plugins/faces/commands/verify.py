@@ -13,12 +13,12 @@ import json
 from collections.abc import Sequence
 
 from framework import UserError
-from plugins.faces.commands.using import face_of, use
+from plugins.faces.commands.using import face_of, use, words_of
 
 
 def run(arguments: Sequence[str]) -> int:
     """Compare two pictures."""
-    words = [a for a in arguments if "=" not in a]
+    words = words_of(arguments)
     if len(words) != 2:
         raise UserError(f"{len(words)} pictures; expected two: diffobj verify run=RUN a.jpg b.jpg")
     given = use("verify", arguments)

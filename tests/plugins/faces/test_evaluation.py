@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from framework import UserError
 from plugins.faces.evaluation import (
+    RESAMPLED,
     Roc,
     all_pairs,
     interval,
@@ -86,6 +87,17 @@ def test_a_far_that_the_impostor_pairs_cannot_carry_is_refused():
         curve.threshold_at(1.5)
 
 
+@pytest.mark.parametrize("pairs", [3, 99, 100, 700, 1000, 1001])
+def test_the_lowest_far_that_is_told_can_be_measured(pairs):
+    cosines = torch.linspace(-0.9, 0.9, pairs + 1)
+    curve = pairs_roc(cosines, torch.arange(pairs + 1) == pairs)
+    with pytest.raises(UserError, match="the lowest that can be measured is") as told:
+        curve.refuse(0.9 / pairs)
+    lowest = float(str(told.value).rpartition(" ")[2])
+    curve.refuse(lowest)
+    assert lowest < 1.2 / pairs
+
+
 def test_metrics_leave_out_what_cannot_be_measured():
     found = verification(*noise(3, 3, 0))
     assert "tar_at_far_0.1" in found
@@ -132,6 +144,25 @@ def test_the_interval_over_people_holds_the_measure_and_is_wider_than_one_over_p
         2 * 1.96 * math.sqrt(eer * (1 - eer) / (pairs.roc().genuines + pairs.roc().impostors))
     )
     assert high - low > 2 * by_pairs
+
+
+def test_the_interval_is_right_where_everybodys_first_picture_is_of_another_style():
+    """More impostor pairs than are resampled, in an order whose period is a person's number of pictures."""
+    generator = torch.Generator().manual_seed(0)
+    people = torch.arange(100).repeat_interleave(10)
+    centres = torch.randn(100, 32, generator=generator)
+    embeddings = centres[people] + 1.2 * torch.randn(1000, 32, generator=generator)
+    embeddings[::10] += 2 * torch.randn(32, generator=generator)
+    pairs = all_pairs(unit(embeddings), people)
+    assert len(pairs.bins) > RESAMPLED
+    eer = pairs.roc().eer()
+    some = pairs.thinned(RESAMPLED, generator)
+    assert len(some.bins) == RESAMPLED
+    assert abs(some.roc().eer() - eer) < 0.005
+    low, high = interval(pairs, Roc.eer, seed=0)
+    assert low < eer < high
+    assert interval(pairs, Roc.eer, seed=0) == (low, high)
+    assert pairs.thinned(len(pairs.bins), generator) is pairs
 
 
 def test_one_person_or_nobody_twice_is_refused():

@@ -1,5 +1,9 @@
 """From images to faces: shapes, alignment, the three routes, and scenes."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
@@ -344,3 +348,44 @@ def test_an_even_light_forgets_exposure_and_contrast():
     with torch.no_grad():
         assert torch.allclose(unit(model(image)), unit(model(0.8 * image + 0.1)), atol=0.15)
         assert model.prepared(0.3 * image).mean().abs() < 1e-5
+
+
+def test_nothing_is_learned_of_places_in_ignored_boxes():
+    """No slope there, but at the centre of a face; elsewhere the very same one."""
+    images = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 255
+    face, other = torch.tensor([[8.0, 8, 32, 32]]), torch.tensor([[16.0, 16, 80, 72]])
+    small = torch.tensor([[85.0, 85, 87, 87]])  # between the centres of places
+    nobody, first = torch.tensor([-1]), torch.tensor([0])
+    landmarks = torch.full((1, 5, 2), torch.nan)
+    batch = SceneBatch(images, face, landmarks, nobody, first, Located(face, landmarks, first))
+    ignoring = replace(batch, ignored=torch.cat([other, small]), ignored_owner=torch.tensor([0, 0]))
+    network = finder("joint")
+
+    def slope(batch: SceneBatch) -> torch.Tensor:
+        said = network.said(batch.images)
+        loss = network.losses(said, batch)["centre"]
+        return torch.autograd.grad(loss, said.logits)[0][0, 0]
+
+    before, after = slope(batch), slope(ignoring)
+    hidden = torch.zeros(SIDE // 4, SIDE // 4, dtype=torch.bool)
+    hidden[3:19, 3:21] = True  # places whose centres lie within half a place of the boxes
+    hidden[21, 21] = True
+    hidden[5, 5] = False  # the face's own
+    assert (before != 0).all()
+    assert torch.equal(after, torch.where(hidden, 0.0, before))
+
+
+def test_the_margin_waits_for_its_batch(monkeypatch):
+    task = Faces(data=SceneData(side=96, scenes=4, people=10), margin_from=3, size=8)
+    identity: Any = task.model.identity
+    shares: list[float] = []
+
+    def harder(own: torch.Tensor, lengths: torch.Tensor, margin: float) -> torch.Tensor:
+        shares.append(margin / identity.margin)
+        return own
+
+    monkeypatch.setattr(identity, "harder", harder)
+    context: Any = SimpleNamespace(cost=lambda value, name: None)
+    for number in (0, 2, 3):
+        task.objective(context, replace(batch(), number=number))
+    assert shares == [0.0] * 4 + [1.0] * 2  # each time the loss and its value by chance

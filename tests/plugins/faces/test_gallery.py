@@ -63,7 +63,12 @@ def test_people_whose_day_is_over_are_not_known_any_more():
     assert set(made.known(TODAY)) == {"Ann Lee", "Björn"}
     assert set(made.known(TODAY + datetime.timedelta(2))) == {"Ann Lee"}
     assert made.known(NEXT_YEAR + datetime.timedelta(1)) == {}
-    assert torch.allclose(made.known(TODAY)["Ann Lee"].norm(), torch.tensor(1.0))
+
+
+def test_a_person_is_as_near_as_their_pictures_are_on_average():
+    """So that a threshold of pairs holds: the cosine with a mean of norm 1 would be larger."""
+    probe, pictures = some(1, 5)[0], some(2)
+    assert torch.allclose(gallery().known(TODAY)["Ann Lee"] @ probe, (pictures @ probe).mean())
 
 
 def test_a_forgotten_person_is_in_the_file_no_more(tmp_path):

@@ -95,4 +95,5 @@ def test_scale_and_margin_follow_the_number_of_people():
 
 def test_the_margin_rises_over_its_ramp_and_stays():
     assert [ramp(step, 4) for step in (0, 1, 4, 9)] == [0.0, 0.25, 1.0, 1.0]
-    assert ramp(0, 0) == 1.0
+    assert [ramp(step, 0) for step in (-1, 0, 1)] == [0.0, 1.0, 1.0]
+    assert ramp(-1, 4) == 0.0

@@ -8,10 +8,13 @@ import torch
 from PIL import Image
 
 from framework import UserError
+from plugins.detection.images import MOST_PIXELS
 from plugins.faces.crops import Crops
 from plugins.faces.photographs import (
-    MOST_PIXELS,
+    colourless,
+    divided,
     numbered,
+    people_files,
     read_pairs,
     read_people,
     read_photograph,
@@ -40,7 +43,9 @@ def test_forty_people_with_ten_grey_pgm_pictures_each_are_read_in_the_order_of_t
     assert crops.names[:3] == ("s1", "s2", "s3")
     assert crops.names[9] == "s10"
     assert torch.equal(crops.people, torch.arange(40).repeat_interleave(10))
-    assert crops.colourless()
+    assert colourless(file for files in people_files(tmp_path).values() for file in files)
+    Image.new("RGB", (4, 4), (9, 9, 8)).save(tmp_path / "s40" / "11.png")
+    assert not colourless(people_files(tmp_path)["s40"])
 
 
 def test_an_unreadable_picture_is_named_and_left_out(tmp_path, capsys):
@@ -70,6 +75,7 @@ def test_a_folder_from_which_nothing_can_be_learned_is_refused(tmp_path, kind):
         read_people(root, 32)
 
 
+@pytest.mark.filterwarnings("ignore:Image size")  # Pillow's own, of a lower limit
 def test_a_picture_that_claims_more_pixels_than_are_allowed_is_refused(tmp_path):
     side = int(MOST_PIXELS**0.5) + 1000
     path = tmp_path / "bomb.png"
@@ -84,6 +90,36 @@ def test_a_photograph_is_turned_as_its_camera_noted(tmp_path):
     exif[0x0112] = 6  # to be turned by a quarter
     upright.save(tmp_path / "turned.jpg", exif=exif)
     assert read_photograph(tmp_path / "turned.jpg").size == (8, 4)
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.pgm"])
+def test_a_photograph_of_16_bits_keeps_its_shades(tmp_path, name):
+    shades = numpy.linspace(0, 65535, 48 * 48).reshape(48, 48).astype(numpy.uint16)
+    Image.fromarray(shades).save(tmp_path / "deep.png")
+    (tmp_path / "deep.pgm").write_bytes(b"P5 48 48 65535\n" + shades.astype(">u2").tobytes())
+    read = numpy.asarray(read_photograph(tmp_path / name)).astype(int)
+    assert abs(read - (shades // 257)[..., None]).max() <= 1
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    assert (numpy.asarray(read_photograph(tmp_path / "a.png")) == 255).all()
+
+
+def test_a_telephones_largest_photographs_are_read(tmp_path):
+    Image.new("1", (8160, 6144)).save(tmp_path / "a.png")
+    assert read_photograph(tmp_path / "a.png").size == (8160, 6144)
+
+
+def test_many_choose_the_checkpoint_by_others_than_those_it_is_judged_by():
+    few, many = (divided(count, 0.375, 2, "people", 0) for count in (40, 100))
+    assert (len(few.learned), few.validated, len(few.tested)) == (25, [], 15)
+    parts = (many.learned, many.validated, many.tested)
+    assert [len(part) for part in parts] == [56, 6, 38]
+    assert sorted(person for part in parts for person in part) == list(range(100))
+    four = divided(4, 0.1, 2, "people", 0)
+    assert (four.tested, four.learned) == (four.order[:2], four.order[2:])
+    assert len(divided(2, 0.5, 2, "people", 0).learned) == 2
 
 
 def crops(names: str, start: int) -> Crops:

@@ -1,19 +1,26 @@
 """Training, resuming and using: small runs of both tasks from the command line."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 import torch
 from PIL import Image
 
+from framework import UserError
 from framework.commands import train
+from framework.commands.trained import trained
+from plugins.faces import photographs
 from plugins.faces.card import DRAWINGS
-from plugins.faces.listed import scenes_of
+from plugins.faces.faces import Faces, Judged, SceneData, detection_metrics, enough
+from plugins.faces.finding import Located
+from plugins.faces.listed import FaceDetection, scenes_of
 from plugins.faces.photographs import Listed
 from plugins.faces.recognition import Data, Recognition, some_of_each
-from plugins.faces.scenes import drawn_scenes
+from plugins.faces.scenes import Scenes, drawn_scenes
 from tests.plugins.faces.stand_in import write_stand_in
 from tests.runs import Diffobj, newest, records, result
 
@@ -40,6 +47,17 @@ SCENES = (
     "task.data.tested_people=3",
     "task.batch_size=4",
     "trainer.steps=3",
+    "trainer.log_every=1",
+    "monitor.progress=none",
+)
+
+
+FINDING = (
+    "experiment=face_detection",
+    "task.side=192",
+    "task.held_out=0.3",
+    "task.batch_size=2",
+    "trainer.steps=2",
     "trainer.log_every=1",
     "monitor.progress=none",
 )
@@ -126,6 +144,111 @@ def test_a_folder_of_people_is_learned_from_with_nothing_but_its_name(people, tm
     assert "5 people, 25 pictures" in text
 
 
+@pytest.fixture(scope="module")
+def own_photographs(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on photographs, which are taken away afterwards."""
+    folder = tmp_path_factory.mktemp("own")
+    shutil.copytree(people, folder / "people")
+    run(folder / "run", *SMALL, f"task.data.root={folder / 'people'}")
+    shutil.rmtree(folder / "people")
+    return folder / "run"
+
+
+def test_a_run_is_used_without_its_photographs(own_photographs, people, diffobj: Diffobj):
+    a, b = str(people / "s1" / "1.pgm"), str(people / "s2" / "1.pgm")
+    told = [
+        diffobj("verify", f"run={own_photographs}", a, b, *more)
+        for more in ((), (f"task.data.root={people}",), ("task.data.root=null",))
+    ]
+    assert [t.status for t in told] == [0, 0, 0], told
+    assert told[0].out == told[1].out == told[2].out
+    assert DRAWINGS not in told[2].err
+
+
+def test_a_folder_is_read_no_sooner_than_its_pictures_are_needed(people):
+    task = Recognition(data=Data(root=str(people), side=16))
+    assert "everyone" not in vars(task)
+    assert task.model.embedder.grey
+    assert (task.shape.people, len(task.learned.names)) == (5, 5)
+    assert "everyone" in vars(task)
+
+
+def test_a_run_is_judged_on_any_folder_by_the_people_of_whom_it_saw_none(
+    own_photographs, people, tmp_path, diffobj: Diffobj
+):
+    def metrics(root: Path) -> dict[str, float]:
+        outcome = diffobj("evaluate", f"run={own_photographs}", f"task.data.root={root}")
+        assert outcome.status == 0, outcome.err
+        found: dict[str, float] = json.loads(outcome.out)["metrics"]
+        return found
+
+    before = result(own_photographs)["metrics"]
+    before.pop("accuracy")  # three people make no folds
+    assert metrics(people).items() >= before.items()
+    more = tmp_path / "more"
+    shutil.copytree(people, more)
+    new = write_stand_in(tmp_path / "other", people=10, pictures=5)
+    shutil.copytree(new / "s10", more / "a")  # who takes everybody's place in the order
+    assert metrics(more)["genuine_pairs"] == 4 * 10
+    for k in range(1, 9):
+        shutil.rmtree(new / f"s{k}")  # the same people again
+    assert metrics(new)["genuine_pairs"] == 2 * 10
+    shutil.rmtree(more)
+    for name in Recognition(data=Data(root=str(people), side=24)).learned.names:
+        shutil.copytree(people / name, more / name)
+    refused = diffobj("evaluate", f"run={own_photographs}", f"task.data.root={more}")
+    assert refused.status == 2
+    assert "0 people who were not learned from" in refused.err
+
+
+def test_people_who_were_learned_from_are_left_out_of_a_calibration(
+    own_photographs, people, tmp_path, diffobj: Diffobj
+):
+    told = ("calibrate", f"run={own_photographs}", "far=0.1")
+    done = diffobj(*told, f"input={people}")
+    assert done.status == 0, done.err
+    assert "left out: 5 people who were learned from" in done.err
+    kept = json.loads((own_photographs / "calibration.json").read_text())
+    assert (kept["people"], kept["genuine_pairs"], kept["impostor_pairs"]) == (3, 30, 75)
+    learned = Recognition(data=Data(root=str(people), side=24)).learned.names
+    for name in learned:
+        shutil.copytree(people / name, tmp_path / "learned" / name)
+    refused = diffobj(*told, f"input={tmp_path / 'learned'}")
+    assert refused.status == 2
+    assert "5 of 5 people were learned from" in refused.err
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_folder_of_too_few_people_is_refused_before_training(
+    count, people, tmp_path, diffobj: Diffobj
+):
+    for k in range(1, count + 1):
+        shutil.copytree(people / f"s{k}", tmp_path / "few" / f"s{k}")
+    told = (f"task.data.root={tmp_path / 'few'}", f"hydra.run.dir={tmp_path / 'run'}")
+    outcome = diffobj("train", *SMALL, *told)
+    assert outcome.status == 2
+    assert f"{count} people; expected four or more" in outcome.err
+
+
+def test_validation_and_test_ask_for_different_people(people, monkeypatch):
+    monkeypatch.setattr(photographs, "ENOUGH", 5)
+    monkeypatch.setattr(photographs, "VALIDATED", 0.4)
+    task = Recognition(data=Data(root=str(people), side=16))
+    tested = set(task.tested(0).names)
+    task.stage = "validation"
+    validated = set(task.tested(0).names)
+    assert (len(tested), len(validated), len(task.learned.names)) == (3, 2, 3)
+    assert not tested & validated
+    assert not (tested | validated) & set(task.learned.names)
+
+
+def test_more_pictures_of_a_person_than_a_batch_holds_are_refused():
+    with pytest.raises(
+        UserError, match=r"task\.pictures_per_person = 32: .* task\.batch_size = 16"
+    ):
+        Recognition(batch_size=16, pictures_per_person=32)
+
+
 def test_pairs_need_several_pictures_of_a_person(tmp_path, diffobj: Diffobj):
     outcome = diffobj(
         "train", *SMALL, "task.loss={name: supcon}", f"hydra.run.dir={tmp_path / 'a'}"
@@ -155,6 +278,33 @@ def test_scenes_are_learned_from_by_every_route(route, tmp_path):
     logged = [r for r in records(folder) if "train/objective" in r]
     assert all(0.3 < r["train/identity_over_chance"] < 3 for r in logged)
     assert (folder / "media" / "scenes.png").exists()
+
+
+def test_an_eer_of_hardly_any_faces_is_chance(monkeypatch):
+    data = SceneData(side=96, scenes=2, people=2, tested_scenes=40, tested_people=4)
+    task = Faces(data=data, size=8)
+    task.model.eval()
+    scenes = task.tested(0)
+
+    def finding(faces: torch.Tensor) -> dict[str, float]:
+        """Metrics of a network that finds these faces only, and knows everybody."""
+        where = Located(scenes.boxes[faces], scenes.landmarks[faces], scenes.owner[faces])
+        embeddings = torch.eye(8)[scenes.people[faces]]
+        nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}
+        judged = Judged([nothing] * len(scenes), faces, embeddings, where)
+        monkeypatch.setattr(task, "judge", lambda scenes, model: judged)
+        return task.evaluate(0)
+
+    everything = torch.arange(len(scenes.people))
+    assert len(everything) > 60
+    assert finding(everything)["eer"] == 0
+    half = -(-len(everything) // 2)
+    assert finding(everything[:half])["eer"] == 0
+    assert finding(everything[: half - 1])["eer"] == 0.5
+    assert finding(everything[:3])["eer"] == 0.5
+    few = torch.arange(6).repeat_interleave(6)  # six people, 15 pairs each
+    assert not enough(few, len(few))
+    assert enough(torch.cat([few, few]), 72)
 
 
 def test_the_commands_from_calibration_to_forgetting(
@@ -194,7 +344,15 @@ def test_the_commands_from_calibration_to_forgetting(
     assert unasked.status == 2
     assert "consent" in unasked.err
     assert diffobj(*enrol, "consent=form of May", "Ann", str(a)).status == 0
-    assert diffobj(*enrol, "consent=form of June", "Bo", str(b)).status == 0
+    odd = tmp_path / "k=1.pgm"
+    shutil.copy(b, odd)
+    assert diffobj(*enrol, "consent=form of June", "Bo", str(odd)).status == 0
+    nameless = diffobj(*enrol, "consent=form of June", str(a), str(b))
+    assert nameless.status == 2
+    assert f"NAME = '{a}' is a picture" in nameless.err
+    nowhere = diffobj(enrol[0], enrol[1], "gallery=no/such/g.json", "consent=form", "Cy", str(a))
+    assert nowhere.status == 2
+    assert "gallery = 'no/such/g.json'" in nowhere.err
     found = diffobj("identify", f"run={recognition}", f"gallery={gallery}", str(a))
     assert json.loads(found.out)["person"] == "Ann"
 
@@ -251,13 +409,17 @@ def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_o
     )
     Image.new("L", (50, 300)).save(photographs / "narrow.png")
     (photographs / "torn.png").write_bytes(b"torn")
+    Image.new("RGB", (80, 80)).save(photographs / "a.png")  # another one than a.jpg
+    (photographs / "more").mkdir()
+    Image.new("RGB", (60, 50)).save(photographs / "more" / "a.png")
     outcome = diffobj("predict", f"run={folder}", f"input={photographs}")
     assert outcome.status == 0, outcome.err
     assert DRAWINGS in outcome.err
-    assert outcome.err.count("torn.png") == 2  # in one line: the file, and what Pillow says of it
-    for name, size in (("a", (400, 400)), ("narrow", (50, 300))):
+    assert "torn.png: no readable picture (no image of a known kind)" in outcome.err
+    for name, size in (("a.jpg", (400, 400)), ("narrow.png", (50, 300)), ("more/a.png", (60, 50))):
         told = json.loads((folder / "predictions" / f"{name}.json").read_text())
         assert told["drawn"] is True
+        assert told["file"] == name
         for face in told["faces"]:
             assert 0 <= face["boxes"][0] <= face["boxes"][2] <= size[0] + 1e-3
             assert 0 <= face["boxes"][1] <= face["boxes"][3] <= size[1] + 1e-3
@@ -288,36 +450,109 @@ def test_faces_in_ones_own_photographs_are_learned_from_a_list(form, tmp_path):
             marks = [" ".join(f"{x:.1f} {y:.1f} 0.0" for x, y in m) for m in scenes.landmarks[mine]]
             lines += [f"# {file}", *(f"{a} {b}" for a, b in zip(rows, marks, strict=True))]
     (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
-    told = [
-        "experiment=face_detection",
-        f"task.list={tmp_path / 'list.txt'}",
-        f"task.images={tmp_path}",
-    ]
-    small = ["task.side=192", "task.held_out=0.3", "task.batch_size=2", "trainer.steps=2"]
-    folder = run(tmp_path / "run", *told, *small, "monitor.progress=none", "trainer.log_every=1")
+    told = [f"task.list={tmp_path / 'list.txt'}", f"task.images={tmp_path}"]
+    folder = run(tmp_path / "run", *FINDING, *told)
     assert result(folder)["metrics"]["AP50"] >= 0
     logged = [r for r in records(folder) if "train/objective" in r]
     assert all("train/identity" not in r for r in logged)
     assert any(r["train/landmarks"] > 0 for r in logged) == (form == "retinaface")
 
 
+def listed_photographs(folder: Path, count: int) -> list[str]:
+    """Photographs with a face each and their list, as options of a run."""
+    folder.mkdir(exist_ok=True)
+    random, lines = numpy.random.default_rng(count), []
+    for k in range(count):
+        pixels = random.integers(0, 255, (100, 100, 3)).astype(numpy.uint8)
+        Image.fromarray(pixels).save(folder / f"{k}.png")
+        lines += [f"{k}.png", "1", "10 10 60 60"]
+    (folder / "list.txt").write_text("\n".join(lines) + "\n")
+    return [f"task.list={folder / 'list.txt'}", f"task.images={folder}"]
+
+
+def test_a_run_of_finding_is_used_without_its_list_and_judged_on_another(
+    tmp_path, diffobj: Diffobj
+):
+    own = listed_photographs(tmp_path / "own", 6)
+    folder = run(tmp_path / "run", *FINDING, *own)
+    again = diffobj("evaluate", f"run={folder}")
+    assert json.loads(again.out)["metrics"] == result(folder)["metrics"]
+    shutil.move(tmp_path / "own", tmp_path / "moved")
+    picture = tmp_path / "moved" / "0.png"
+    told = diffobj("predict", f"run={folder}", f"input={picture}")
+    assert told.status == 0, told.err
+    refused = diffobj("verify", f"run={folder}", str(picture), str(picture))
+    assert refused.status == 2
+    assert "task face_detection finds faces and tells nobody apart" in refused.err
+    task = trained("evaluate", [f"run={folder}", *listed_photographs(tmp_path / "other", 7)]).task
+    assert isinstance(task, FaceDetection)
+    assert len(task.tested(0)) == 7 - 4  # four of this form were learned from
+
+
+def test_one_photograph_to_learn_from_and_to_judge_by_is_refused(tmp_path, diffobj: Diffobj):
+    own = listed_photographs(tmp_path / "own", 6)
+    for k in range(1, 6):
+        shutil.copy(tmp_path / "own" / "0.png", tmp_path / "own" / f"{k}.png")
+    outcome = diffobj("train", *FINDING, *own, f"hydra.run.dir={tmp_path / 'run'}")
+    assert outcome.status == 2
+    assert "to judge by, is the very photograph" in outcome.err
+
+
+def test_many_photographs_choose_the_checkpoint_by_others_than_those_it_is_judged_by(tmp_path):
+    listed_photographs(tmp_path, 60)
+    task = FaceDetection(list=str(tmp_path / "list.txt"), images=str(tmp_path), side=96)
+    assert (len(task.learned), len(task.tested(0))) == (49, 6)
+    task.stage = "validation"
+    assert len(task.tested(0)) == 5
+
+
+def test_who_finds_an_ignored_face_is_neither_right_nor_wrong():
+    boxes = torch.tensor([[10.0, 10, 60, 60], [150, 150, 210, 210]])
+    scenes = Scenes(
+        torch.zeros(1, 3, 320, 320, dtype=torch.uint8),
+        boxes,
+        torch.zeros(2, 5, 2),
+        torch.tensor([-1, -1]),
+        torch.tensor([0, 0]),
+        torch.tensor([False, True]),
+    )
+
+    def numbers(found: list[list[float]]) -> dict[str, float]:
+        boxes = torch.tensor(found)
+        one = {"boxes": boxes, "scores": torch.linspace(0.9, 0.8, len(boxes))}
+        one |= {
+            "embeddings": torch.zeros(len(boxes), 4),
+            "landmarks": torch.zeros(len(boxes), 5, 2),
+        }
+        task = Faces(data=SceneData(side=96, scenes=1, people=2), size=4)
+        network: Any = lambda images, floor: [one]  # noqa: E731
+        return detection_metrics(scenes, task.judge(scenes, network))
+
+    right, ignored, wrong = boxes[0].tolist(), [152.0, 152, 208, 208], [220.0, 10, 260, 60]
+    assert numbers([ignored, right]) == {"AP50": 1, "AP": 1, "recall": 1, "precision": 1}
+    half = numbers([wrong, right])
+    assert (half["recall"], half["precision"]) == (1, 0.5)
+    assert half["AP50"] < 0.6
+
+
 def test_photographs_are_shrunk_with_their_boxes(tmp_path):
     pixels = numpy.full((200, 200, 3), 30, numpy.uint8)
     pixels[40:120, 50:90] = 220
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    box = torch.tensor([[50.0, 40, 90, 120], [0, 0, 5, 5]])
-    unknown = torch.full((2, 5, 2), torch.nan)
+    box = torch.tensor([[50.0, 40, 90, 120], [100, 100, 150, 150], [0, 0, 5, 5]])
+    unknown = torch.full((3, 5, 2), torch.nan)
     listed = [
-        Listed("a.png", box, unknown, torch.tensor([False, True])),
+        Listed("a.png", box, unknown, torch.tensor([False, True, False])),
         Listed("b.png", box[:0], unknown[:0], torch.zeros(0, dtype=torch.bool)),
     ]
     scenes = scenes_of(listed, tmp_path, 96)
-    assert torch.allclose(scenes.boxes, torch.tensor([[24.0, 19.2, 43.2, 57.6]]))
+    assert scenes.ignored.tolist() == [False, True, True]  # the last one is 2.4 pixels high here
+    assert torch.allclose(scenes.boxes[0], torch.tensor([24.0, 19.2, 43.2, 57.6]))
     bright = scenes.images[0, 0].float() - 30
     place = torch.arange(96) + 0.5  # the square's middle, from how bright each row and column is
     across, down = ((bright.sum(axis) * place).sum() / bright.sum() for axis in (0, 1))
     left, top, right, bottom = scenes.boxes[0].tolist()
     assert abs(across - (left + right) / 2) < 0.1
     assert abs(down - (top + bottom) / 2) < 0.1
-    assert scenes.people.tolist() == [-1]
+    assert scenes.people.tolist() == [-1, -1, -1]
     assert (scenes.images[1] == 127).all()
