@@ -54,10 +54,7 @@ Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 FLOOR, CLEAR = 0.01, 0.3  # scores that count for average precision; and that count as found
 FOUND = 0.5  # agreement (IoU) from which a detection is of a face
-LEAST_FOUND, LEAST_PAIRS = (
-    0.5,
-    100,
-)  # share of the faces, and genuine pairs of them, of which an EER says something
+LEAST_FOUND, LEAST_PAIRS = 0.5, 100  # of the faces, and of pairs of one person's: else no EER
 AT_ONCE = 16  # scenes looked at together
 LARGE = 24.0  # pixels of a head's height; smaller faces are also left out in one of the metrics
 PIXELS = 32  # side of the crops that stand for raw pixels
