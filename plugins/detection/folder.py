@@ -89,13 +89,14 @@ def open_folder(root: Path, form: str = "auto", categories: Sequence[str] = ()) 
     names = list(categories) or sorted(reading.categories)
     parts: dict[str | None, list[Entry]] = {}
     checked: dict[Path, tuple[int, int] | None] = {}
-    for split, entries in reading.entries.items():
+    told = merged(reading.entries)
+    for split, entries in told.items():
         clean = [checked_entry(entry, names, checked, report) for entry in entries]
         parts[split] = [entry for entry in clean if entry is not None]
     images = sum(map(len, parts.values()))
-    if images < (1 - TOO_MANY) * sum(map(len, reading.entries.values())) or not images:
-        told = "; ".join(report.lines()) or "it holds no images"
-        raise UserError(f"task.data.root = '{root}': too few images can be read: {told}")
+    if images < (1 - TOO_MANY) * sum(map(len, told.values())) or not images:
+        why = "; ".join(report.lines()) or "it holds no images"
+        raise UserError(f"task.data.root = '{root}': too few images can be read: {why}")
     things = sum(len(entry.things) for part in parts.values() for entry in part)
     if not things or not names:
         raise UserError(f"task.data.root = '{root}': no image has an object")
@@ -107,6 +108,22 @@ def open_folder(root: Path, form: str = "auto", categories: Sequence[str] = ()) 
         *report.lines(),
     ]
     return FolderSplits(Folder(train, names), Folder(validation, names), Folder(test, names), lines)
+
+
+def merged(parts: Mapping[str | None, Sequence[Entry]]) -> dict[str | None, list[Entry]]:
+    """Each split with one entry for each image, which has the objects of all of its entries.
+
+    What is known of an image without a split belongs to the splits that it is in, if there are any.
+    """
+    found: dict[str | None, dict[Path, Entry]] = {split: {} for split in parts}
+    for split in sorted(parts, key=lambda split: split is None):
+        for entry in parts[split]:
+            named = [mine for s, mine in found.items() if s is not None and entry.path in mine]
+            for mine in named if split is None and named else [found[split]]:
+                known = mine[entry.path].things if entry.path in mine else ()
+                new = tuple(thing for thing in entry.things if thing not in known)
+                mine[entry.path] = replace(entry, things=known + new)
+    return {split: list(mine.values()) for split, mine in found.items()}
 
 
 def recognised(root: Path) -> str:

@@ -7,11 +7,12 @@ one json anywhere in root.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from framework import UserError
-from plugins.detection.readers.entry import Entry, Files, Reading, Report, Thing, split_of, whole
+from plugins.detection.readers.entry import Entry, Files, Reading, Report, Thing, read_text, split_of, whole
 
 
 def files(root: Path) -> list[Path]:
@@ -24,19 +25,44 @@ def recognises(root: Path) -> bool:
     return bool(files(root))
 
 
+def split_told(path: Path) -> str | None:
+    return split_of(path.stem) or split_of(path.parent.name)
+
+
+def without_other_tasks(paths: Sequence[Path], report: Report) -> list[Path]:
+    """The files but those, such as person_keypoints_val2017.json, beside which instances_* tells all of the same split."""
+    instances = {(p.parent, split_told(p)) for p in paths if p.stem.startswith("instances")}
+    kept = []
+    for path in paths:
+        if path.stem.startswith("instances") or (path.parent, split_told(path)) not in instances:
+            kept.append(path)
+        else:
+            report.drop("annotation files left out beside instances_*.json", path.name)
+    return kept
+
+
+def holds_boxes(data: dict[str, Any]) -> bool:
+    """Whether it is about boxes: captions have no categories, and panoptic segments no boxes of their own."""
+    notes = data["annotations"]
+    return "categories" in data and (not notes or any("bbox" in note for note in notes))
+
+
 def read(root: Path, report: Report) -> Reading:
     """All splits of a folder.
 
     Raises:
         UserError: a file that is not COCO's json.
     """
-    pictures = Files(root)
+    pictures = Files(root, report)
     names: dict[str, None] = {}
     entries: dict[str | None, list[Entry]] = {}
-    for path in files(root):
-        split = split_of(path.stem) or split_of(path.parent.name)
+    for path in without_other_tasks(files(root), report):
+        split = split_told(path)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(read_text(path))
+            if not holds_boxes(data):
+                report.drop("annotation files without boxes left out", path.name)
+                continue
             made = read_file(data, path, pictures, report)
             names |= dict.fromkeys(str(c["name"]) for c in data["categories"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -48,6 +74,7 @@ def read(root: Path, report: Report) -> Reading:
 
 def read_file(data: dict[str, Any], path: Path, pictures: Files, report: Report) -> list[Entry]:
     """The entries of one file, images without annotations included."""
+    split = split_told(path)
     names = {c["id"]: str(c["name"]) for c in data["categories"]}
     things: dict[Any, list[Thing]] = {image["id"]: [] for image in data["images"]}
     for note in data["annotations"]:
@@ -69,14 +96,14 @@ def read_file(data: dict[str, Any], path: Path, pictures: Files, report: Report)
                     None if area is None else float(area),
                 )
             )
-    near = [path.parent, path.parent.parent / "images"]
+    above = path.parent.parent
     folders = [path.stem.removeprefix("instances_"), split_of(path.stem) or ""]
-    near += [path.parent.parent / folder for folder in folders if folder]
+    near = [path.parent]
+    near += [base / folder for folder in folders if folder for base in (above / "images", above)]
+    near.append(above / "images")
     entries = []
     for image in data["images"]:
-        found = pictures.find(str(image["file_name"]), near)
-        if found is None:
-            report.drop("images dropped whose files are missing", str(image["file_name"]))
-        else:
+        found = pictures.find([str(image["file_name"])], near, split)
+        if found is not None:
             entries.append(Entry(found, tuple(things[image["id"]])))
     return entries

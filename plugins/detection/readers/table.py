@@ -45,24 +45,21 @@ def read(root: Path, report: Report) -> Reading:
     Raises:
         UserError: a file without the columns that are needed.
     """
-    pictures = Files(root)
-    found: dict[str | None, dict[str, list[Thing]]] = {}
+    pictures = Files(root, report)
+    found: dict[tuple[str | None, Path, str], list[Thing]] = {}
     for path in files(root):
         for image, split, thing in rows(path, report):
-            images = found.setdefault(split, {})
-            things = images.setdefault(image, [])
+            things = found.setdefault((split, path.parent, image), [])
             if thing is not None:
                 things.append(thing)
     entries: dict[str | None, list[Entry]] = {}
     names: set[str] = set()
-    for split, images in found.items():
-        for image, things in images.items():
-            file = pictures.find(image)
-            if file is None:
-                report.drop("images dropped whose files are missing", image)
-                continue
-            names |= {thing.name for thing in things}
-            entries.setdefault(split, []).append(Entry(file, tuple(things)))
+    for (split, folder, image), things in found.items():
+        file = pictures.find([image], [folder, folder / "images"], split)
+        if file is None:
+            continue
+        names |= {thing.name for thing in things}
+        entries.setdefault(split, []).append(Entry(file, tuple(things)))
     return Reading(entries, sorted(names))
 
 

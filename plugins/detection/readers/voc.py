@@ -47,7 +47,7 @@ def recognises(root: Path) -> bool:
 
 def read(root: Path, report: Report) -> Reading:
     """All splits of a folder."""
-    pictures = Files(root)
+    pictures = Files(root, report)
     listed = lists(root)
     entries: dict[str | None, list[Entry]] = {}
     names: set[str] = set()
@@ -57,17 +57,22 @@ def read(root: Path, report: Report) -> Reading:
         except (ElementTree.ParseError, Refused, ValueError, OSError) as error:
             report.drop(f"annotation files not read ({error})", path.name)
             continue
-        folder = path.parent.parent / "JPEGImages"
-        image = pictures.find(filename, [path.parent, folder]) or pictures.find(path.stem)
+        split = split_of(path.parent.name)
+        image = pictures.find([filename, path.stem], folders(path), split)
         if image is None:
-            report.drop("images dropped whose files are missing", filename or path.name)
             continue
         names |= {thing.name for thing in things}
-        for split in listed.get(path.stem, [] if listed else [split_of(path.parent.name)]):
+        for split in listed.get(path.stem, [] if listed else [split]):
             entries.setdefault(split, []).append(Entry(image, things))
         if listed and path.stem not in listed:
             report.drop("annotated images in no list of ImageSets/Main left out", path.name)
     return Reading(entries, sorted(names))
+
+
+def folders(path: Path) -> list[Path]:
+    """Where the image of an xml may be: beside it, or in the like folder below JPEGImages."""
+    parts = ["JPEGImages" if part == "Annotations" else part for part in path.parent.parts]
+    return [path.parent, Path(*parts), path.parent.parent / "JPEGImages"]
 
 
 def lists(root: Path) -> dict[str, list[str | None]]:

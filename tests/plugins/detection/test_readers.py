@@ -320,3 +320,110 @@ def test_an_image_that_is_damaged_inside_holds_nothing_and_is_named_once(tmp_pat
             samples += [part.sample(i) for i in range(len(part))]
     assert sum(not len(s.boxes) for s in samples) == 2
     assert capsys.readouterr().err.count("2.png") == 1
+
+
+def marked(path: Path, value: int) -> None:
+    """A picture that can be told by its grey."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(numpy.full((40, 60, 3), value, numpy.uint8)).save(path)
+
+
+def coco_json(path: Path, names, *, categories=("x",), box=(1, 1, 9, 9), **more) -> None:
+    """An annotation file with one object in each image."""
+    images = [{"id": n, "file_name": name} for n, name in enumerate(names)]
+    notes = [
+        {"id": n, "image_id": n, "category_id": n % len(categories), "bbox": list(box)} | more
+        for n in range(len(images))
+    ]
+    kinds = [{"id": n, "name": name} for n, name in enumerate(categories)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "annotations": notes, "categories": kinds}))
+
+
+def greys(folder: Folder) -> list[int]:
+    return [int(folder.sample(i).image[0, 0, 0]) for i in range(len(folder))]
+
+
+@pytest.mark.parametrize("places", ["images/{}", "{}/images", "data/{}"])
+@pytest.mark.parametrize("form", ["coco", "csv"])
+def test_equal_names_in_two_splits_are_each_splits_own_images(tmp_path, form, places):
+    names = [f"frame_{n}.png" for n in range(3)]
+    for value, split in ((50, "train"), (150, "val")):
+        for name in names:
+            marked(tmp_path / places.format(split) / name, value)
+        if form == "coco":
+            coco_json(tmp_path / "annotations" / f"instances_{split}.json", names)
+        else:
+            (tmp_path / f"{split}.csv").write_text("".join(f"{n},1,1,9,9,x\n" for n in names))
+    opened = open_folder(tmp_path, form)
+    assert (greys(opened.train), greys(opened.validation)) == ([50] * 3, [150] * 3)
+    assert opened.report[2:] == []
+
+
+def test_equal_names_in_two_folders_of_voc_are_each_folders_own_images(tmp_path):
+    for value, split in ((50, "train"), (150, "val")):
+        marked(tmp_path / "JPEGImages" / split / "a.png", value)
+        path = tmp_path / "Annotations" / split / "a.xml"
+        path.parent.mkdir(parents=True)
+        path.write_text(SQUARE["voc"][1])
+    opened = open_folder(tmp_path)
+    assert (greys(opened.train), greys(opened.validation)) == ([50], [150])
+
+
+def test_an_image_whose_name_several_files_have_is_dropped_and_told(tmp_path):
+    marked(tmp_path / "one" / "a.png", 50)
+    marked(tmp_path / "two" / "a.png", 150)
+    for name, value in (("b.png", 60), ("c.png", 70), ("d.png", 80)):
+        marked(tmp_path / "one" / name, value)
+    coco_json(tmp_path / "all.json", ["a.png", "b.png", "c.png", "two/a.png"])
+    opened = open_folder(tmp_path)
+    assert "1 images dropped whose names several files have, the first in a.png" in opened.report
+    found = greys(opened.train) + greys(opened.validation) + greys(opened.test)
+    assert sorted(found) == [60, 70, 150]
+
+
+def test_cocos_own_annotations_are_read_once(tmp_path):
+    """instances_*, person_keypoints_* and captions_* of the same images, as they are published."""
+    for split, count in (("train2017", 4), ("val2017", 2)):
+        names = [f"{split}_{n}.png" for n in range(count)]
+        for name in names:
+            marked(tmp_path / split / name, 50)
+        folder = tmp_path / "annotations"
+        coco_json(folder / f"instances_{split}.json", names, categories=("cat", "dog"))
+        coco_json(folder / f"person_keypoints_{split}.json", names, categories=("person",))
+        captions = {"images": [], "annotations": [{"id": 1, "image_id": 1, "caption": "a cat"}]}
+        (folder / f"captions_{split}.json").write_text(json.dumps(captions))
+    opened = open_folder(tmp_path)
+    assert [len(p) for p in (opened.train, opened.validation)] == [4, 2]
+    assert opened.train.categories == ["cat", "dog"]
+    assert [named(opened.train, n)[0][0] for n in range(4)] == ["cat", "dog", "cat", "dog"]
+    left_out = "4 annotation files left out beside instances_*.json"
+    assert any(line.startswith(left_out) for line in opened.report)
+
+
+def test_annotations_of_captions_and_segments_are_left_out_and_told(tmp_path):
+    for name in "abcd":
+        marked(tmp_path / f"{name}.png", 50)
+    coco_json(tmp_path / "all.json", [f"{name}.png" for name in "abcd"])
+    panoptic = {"images": [], "annotations": [{"segments_info": []}], "categories": []}
+    (tmp_path / "panoptic.json").write_text(json.dumps(panoptic))
+    (tmp_path / "captions.json").write_text('{"annotations": [{"caption": "a cat"}]}')
+    opened = open_folder(tmp_path)
+    assert "2 annotation files without boxes left out, the first in captions.json" in opened.report
+    assert sum(map(len, (opened.train, opened.validation, opened.test))) == 4
+
+
+def test_an_image_in_several_files_is_one_image_with_the_objects_of_all(tmp_path):
+    names = [f"{n}.png" for n in range(6)]
+    for name in names:
+        marked(tmp_path / "images" / name, 50)
+    coco_json(tmp_path / "cats.json", names, categories=("cat",))
+    coco_json(tmp_path / "dogs.json", names, categories=("dog",), box=(5, 5, 9, 9))
+    coco_json(tmp_path / "test.json", names[:2], categories=("cat",))
+    opened = open_folder(tmp_path)
+    parts = [opened.train, opened.validation, opened.test]
+    paths = [e.path.name for part in parts for e in part.entries]
+    assert sorted(paths) == names  # none of them twice, nor in two parts
+    assert [e.path.name for e in opened.test.entries] == names[:2]
+    for part in parts:
+        assert named(part, 0) == [("cat", [1, 1, 10, 10]), ("dog", [5, 5, 14, 14])]
