@@ -99,7 +99,8 @@ def open_folder(root: Path, form: str = "auto", categories: Sequence[str] = ()) 
         raise UserError(f"task.data.root = '{root}': too few images can be read: {why}")
     things = sum(len(entry.things) for part in parts.values() for entry in part)
     if not things or not names:
-        raise UserError(f"task.data.root = '{root}': no image has an object")
+        why = "; ".join(["", *report.lines()])
+        raise UserError(f"task.data.root = '{root}': no image has an object{why}")
     train, validation, test, how = divided(parts)
     lines = [
         f"{root} ({form}): {images} images with {things} objects of {len(names)} categories "
@@ -149,6 +150,11 @@ def checked_entry(
     if size is None:
         report.drop("images dropped that cannot be read", entry.path.name)
         return None
+    if entry.size not in (None, size):
+        turned = entry.size == size[::-1]
+        why = "turned (boxes drawn on images that were not turned as their EXIF says?)" * turned
+        why = why or "another one (boxes of another copy of the images?)"
+        report.drop(f"images kept whose size is not the written one but {why}", entry.path.name)
     things = []
     for thing in entry.things:
         if thing.name not in names:

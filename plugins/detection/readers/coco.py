@@ -7,12 +7,23 @@ one json anywhere in root.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from framework import UserError
-from plugins.detection.readers.entry import Entry, Files, Reading, Report, Thing, read_text, split_of, whole
+from plugins.detection.readers.entry import (
+    Entry,
+    Files,
+    Reading,
+    Report,
+    Thing,
+    read_text,
+    size_told,
+    split_of,
+    split_of_folder,
+    whole,
+)
 
 
 def files(root: Path) -> list[Path]:
@@ -25,17 +36,17 @@ def recognises(root: Path) -> bool:
     return bool(files(root))
 
 
-def split_told(path: Path) -> str | None:
-    return split_of(path.stem) or split_of(path.parent.name)
+def split_told(path: Path, root: Path) -> str | None:
+    return split_of(path.stem) or split_of_folder(path, root)
 
 
-def without_other_tasks(paths: Sequence[Path], report: Report) -> list[Path]:
-    """The files but those, such as person_keypoints_val2017.json, beside which instances_* tells all of the same split."""
-    instances = {(p.parent, split_told(p)) for p in paths if p.stem.startswith("instances")}
-    kept = []
-    for path in paths:
-        if path.stem.startswith("instances") or (path.parent, split_told(path)) not in instances:
-            kept.append(path)
+def without_other_tasks(paths: Mapping[Path, str | None], report: Report) -> dict[Path, str | None]:
+    """Files with their splits, but those, such as person_keypoints_*, of which instances_* tells the same split."""
+    instances = {(p.parent, s) for p, s in paths.items() if p.stem.startswith("instances")}
+    kept = {}
+    for path, split in paths.items():
+        if path.stem.startswith("instances") or (path.parent, split) not in instances:
+            kept[path] = split
         else:
             report.drop("annotation files left out beside instances_*.json", path.name)
     return kept
@@ -56,14 +67,14 @@ def read(root: Path, report: Report) -> Reading:
     pictures = Files(root, report)
     names: dict[str, None] = {}
     entries: dict[str | None, list[Entry]] = {}
-    for path in without_other_tasks(files(root), report):
-        split = split_told(path)
+    told = {path: split_told(path, root) for path in files(root)}
+    for path, split in without_other_tasks(told, report).items():
         try:
             data = json.loads(read_text(path))
             if not holds_boxes(data):
                 report.drop("annotation files without boxes left out", path.name)
                 continue
-            made = read_file(data, path, pictures, report)
+            made = read_file(data, path, split, pictures, report)
             names |= dict.fromkeys(str(c["name"]) for c in data["categories"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -72,9 +83,10 @@ def read(root: Path, report: Report) -> Reading:
     return Reading(entries, list(names))
 
 
-def read_file(data: dict[str, Any], path: Path, pictures: Files, report: Report) -> list[Entry]:
+def read_file(
+    data: dict[str, Any], path: Path, split: str | None, pictures: Files, report: Report
+) -> list[Entry]:
     """The entries of one file, images without annotations included."""
-    split = split_told(path)
     names = {c["id"]: str(c["name"]) for c in data["categories"]}
     things: dict[Any, list[Thing]] = {image["id"]: [] for image in data["images"]}
     for note in data["annotations"]:
@@ -105,5 +117,6 @@ def read_file(data: dict[str, Any], path: Path, pictures: Files, report: Report)
     for image in data["images"]:
         found = pictures.find([str(image["file_name"])], near, split)
         if found is not None:
-            entries.append(Entry(found, tuple(things[image["id"]])))
+            size = size_told(image.get("height"), image.get("width"))
+            entries.append(Entry(found, tuple(things[image["id"]]), size))
     return entries

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from framework import UserError
 
@@ -30,10 +31,11 @@ class Thing:
 
 @dataclass(frozen=True)
 class Entry:
-    """An image's file and what is in it."""
+    """An image's file, what is in it, and its `(height, width)` where that is written."""
 
     path: Path
     things: tuple[Thing, ...]
+    size: tuple[int, int] | None = None
 
 
 @dataclass
@@ -70,6 +72,11 @@ def split_of(name: str) -> str | None:
         if any(word in names for word in words):
             return split
     return None
+
+
+def split_of_folder(path: Path, root: Path) -> str | None:
+    """The split that the name of a file's folder tells; the root's own name tells nothing."""
+    return split_of(path.parent.name) if path.parent != root else None
 
 
 class Files:
@@ -129,6 +136,15 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}, line {line}: expected UTF-8; save it in this encoding") from None
+
+
+def size_told(height: Any, width: Any) -> tuple[int, int] | None:
+    """A written size; None where it is no size, such as 0 x 0."""
+    try:
+        size = int(height), int(width)
+    except (TypeError, ValueError):
+        return None
+    return size if min(size) > 0 else None
 
 
 def whole(values: Iterable[float]) -> bool:

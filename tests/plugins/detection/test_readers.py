@@ -427,3 +427,123 @@ def test_an_image_in_several_files_is_one_image_with_the_objects_of_all(tmp_path
     assert [e.path.name for e in opened.test.entries] == names[:2]
     for part in parts:
         assert named(part, 0) == [("cat", [1, 1, 10, 10]), ("dog", [5, 5, 14, 14])]
+
+
+def voc_folder(root: Path, lists: dict[str, str], size: tuple[int, int] = (40, 60)) -> None:
+    """Images a, b, c, d of 40 x 60 pixels with one object each, and ImageSets/Main."""
+    told = f"<size><height>{size[0]}</height><width>{size[1]}</width></size><object>"
+    for name in "abcd":
+        marked(root / "JPEGImages" / f"{name}.png", 50)
+        path = root / "Annotations" / f"{name}.xml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(SQUARE["voc"][1].replace("a.png", f"{name}.png").replace("<object>", told))
+    for name, stems in lists.items():
+        path = root / "ImageSets" / "Main" / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{stem}\n" for stem in stems))
+
+
+@pytest.mark.parametrize(
+    ("lists", "expected"),
+    [
+        ({"trainval": "abc", "test": "d"}, ["train", "train", "train", "test"]),
+        ({"trainval": "abc", "val": "b", "test": "d"}, ["train", "validation", "train", "test"]),
+        ({"trainval": "abc", "train": "a", "val": "b"}, ["train", "validation", None, None]),
+    ],
+)
+def test_vocs_trainval_is_learned_from_where_there_is_no_train(tmp_path, lists, expected):
+    voc_folder(tmp_path, lists)
+    found = {
+        e.path.stem: s for s, part in voc.read(tmp_path, Report()).entries.items() for e in part
+    }
+    assert [found.get(stem) for stem in "abcd"] == expected
+
+
+@pytest.mark.parametrize("form", ["coco", "voc"])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((40, 60), None),
+        ((0, 0), None),
+        ((60, 40), "but turned (boxes drawn on images that were not turned as their EXIF says?)"),
+        ((80, 120), "but another one (boxes of another copy of the images?)"),
+    ],
+)
+def test_a_written_size_is_compared_with_the_image(tmp_path, form, size, expected):
+    if form == "voc":
+        voc_folder(tmp_path, {}, size)
+    else:
+        names = [f"{name}.png" for name in "abcd"]
+        for name in names:
+            marked(tmp_path / name, 50)
+        coco_json(tmp_path / "all.json", names)
+        data = json.loads((tmp_path / "all.json").read_text())
+        for image in data["images"]:
+            image["height"], image["width"] = size
+        (tmp_path / "all.json").write_text(json.dumps(data))
+    told = open_folder(tmp_path).report[2:]
+    if expected is None:
+        assert told == []
+    else:
+        (line,) = told
+        assert line.startswith("4 images kept whose size is not the written one " + expected)
+
+
+def yolo_folder(root: Path, yaml: str | bytes) -> None:
+    for name in "abcd":
+        marked(root / "images" / "train" / f"{name}.png", 50)
+        path = root / "labels" / "train" / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("0 .5 .5 .2 .2\n")
+    (root / "data.yaml").write_bytes(yaml if isinstance(yaml, bytes) else yaml.encode())
+
+
+def test_a_split_of_yolos_yaml_that_is_not_there_is_told(tmp_path):
+    yolo_folder(tmp_path, "train: images/train\nval: images/vaal\nnames: [x]\n")
+    opened = open_folder(tmp_path)
+    told = (
+        "1 folders and lists of the yaml left out that are not there, the first in val: images/vaal"
+    )
+    assert told in opened.report
+
+
+def test_names_of_yolos_yaml_may_have_quoted_numbers(tmp_path):
+    yolo_folder(tmp_path, "names: {'0': cat, '2': dog}\n")
+    assert open_folder(tmp_path, categories=["cat"]).train.categories == ["cat"]
+    assert [name for name, _ in named(open_folder(tmp_path).train, 0)] == ["cat"]
+
+
+def test_a_table_with_semicolons_is_read_and_its_wrong_lines_are_numbered(tmp_path):
+    for name in "abcd":
+        marked(tmp_path / f"{name}.png", 50)
+    head, rows = "image;xmin;ymin;xmax;ymax;class\n\n", [f"{n}.png;1;2;9;8;x\n" for n in "abcd"]
+    (tmp_path / "train.csv").write_text(head + "".join(rows) + "a.png;1;2;9,5;8;x\n")
+    opened = open_folder(tmp_path)
+    why = "1 lines dropped without four numbers and a class, the first in train.csv, line 7"
+    assert why in opened.report
+    assert named(opened.train, 0) == [("x", [1, 2, 9, 8])]
+
+
+def test_a_file_that_is_not_utf8_or_has_wrong_keys_is_told_in_one_line(tmp_path):
+    latin = "Bär".encode("latin-1")
+    yolo = [b"# " + latin + b"\nnames: [x]\n", b"names: {cat: 0}\n"]
+    told = [", line 1: expected UTF-8", ": names: 'cat': expected a class's number, as in `0: cat`"]
+    for number, (yaml, expected) in enumerate(zip(yolo, told, strict=True)):
+        folder = tmp_path / str(number)
+        yolo_folder(folder, yaml)
+        with pytest.raises(UserError, match=f"data.yaml{expected}"):
+            open_folder(folder)
+    yolo_folder(tmp_path / "labels", "names: [x]\n")
+    (tmp_path / "labels" / "labels" / "train" / "b.txt").write_bytes(b"0 .5 .5 .2 .2\n" + latin)
+    marked(tmp_path / "csv" / "a.png", 50)
+    (tmp_path / "csv" / "a.csv").write_bytes(b"a.png,1,1,9,9,x\na.png,1,1,9,9," + latin)
+    for folder, name in (("labels", "b.txt"), ("csv", "a.csv")):
+        with pytest.raises(UserError, match=f"{name}, line 2: expected UTF-8"):
+            open_folder(tmp_path / folder)
+
+
+def test_images_without_any_object_are_refused_with_what_was_dropped(tmp_path):
+    marked(tmp_path / "a.png", 50)
+    coco_json(tmp_path / "a.json", ["a.png"], box=(70, 50, 5, 5))
+    with pytest.raises(UserError, match="no image has an object; 1 boxes dropped that lie outside"):
+        open_folder(tmp_path)
