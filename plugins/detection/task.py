@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from framework import Context, Estimator, Image, Program, Task, Text
+from framework import Context, Estimator, Image, Program, Task, Text, UserError
 from framework.config import check_options
 from framework.data import batches
 from framework.media import Media
@@ -84,8 +85,7 @@ class Detection(Task):
         self.most, self.floor, self.clear = most, floor, clear
         self.plain_from = int(steps * accumulate * (1 - augmentation.plain_share))
         self.start, self.criterion, self.reward, self.relaxed = start, criterion, reward, relaxed
-        if start is not None:
-            begin_with(self, Path(start))
+        self.failure: UserError | None = None  # of taking the start's parameters
         if criterion != "losses":
             self.model.hold_statistics()
 
@@ -108,9 +108,25 @@ class Detection(Task):
         return model
 
     def program(self, estimator: Estimator) -> Program:
-        """The losses; asked for when a training begins, which needs the images."""
+        """The losses; asked for when a training begins, which needs the images and takes the start's parameters.
+
+        One that goes on needs no start and has its own parameters afterwards: only `batches` knows whether to complain.
+        """
         assert self.splits
+        if self.start is not None:
+            try:
+                self.take_start(Path(self.start).expanduser())
+            except UserError as error:
+                self.failure = error
         return super().program(estimator)
+
+    def take_start(self, run: Path) -> None:
+        """Take an earlier run's parameters, but for the labels where those are others."""
+        if not begin_with(self.model, self.categories, run):
+            refuse_random_weights(self.criterion)
+            print(
+                f"task.start = '{run}': other labels; those of this run begin anew", file=sys.stderr
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The names of the labels: a checkpoint says what its numbers mean."""
@@ -129,6 +145,8 @@ class Detection(Task):
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
         """Varied training images; batch number k is the same wherever a run begins."""
+        if start == 0 and self.failure is not None:
+            raise self.failure
         if start == 0 and self.start is None:
             refuse_random_weights(self.criterion)
         number = start

@@ -8,8 +8,8 @@ from typing import Literal
 
 import torch
 
-from framework import Context, Task, UserError
-from framework.trainer import load_for_use
+from framework import Context, UserError
+from framework.checkpoint import load_newest, numbered
 from plugins.detection.models.detector import Candidates, Detector
 from plugins.detection.relaxed_precision import RelaxedPrecision, mean_average_precision
 from plugins.detection.reward import Reward, expected_reward, reward_above, set_costs
@@ -20,21 +20,35 @@ Criterion = Literal["losses", "reward", "average_precision"]
 THRESHOLDS = [0.05 * step for step in range(1, 20)]
 
 
-def begin_with(task: Task, run: Path) -> None:
-    """Take the parameters of an earlier run's best checkpoint.
+def begin_with(model: Detector, categories: Sequence[str], run: Path) -> bool:
+    """Take the parameters of an earlier run's best checkpoint, averaged where they were.
+
+    Returns whether its labels are `categories`, too; where they are others, the layers for them stay as they are.
 
     Raises:
         UserError: there is no such run, or its model is another one.
     """
-    if not (run / "checkpoints").is_dir():
+    if not numbered(run / "checkpoints", "best"):
         raise UserError(
-            f"task.start = '{run}': expected the folder of a detection run (null: random weights)"
+            f"task.start = '{run}': expected the folder of a detection run with a best checkpoint "
+            "(null: random weights)"
         )
-    load_for_use(task, run, "best")
+    state = load_newest(run / "checkpoints", print, kind="best")
+    own = model.state_dict()
+    given = {**state["model"], **(state["average"] or {})}
+    same = state["task"].get("categories") == list(categories)
+    if not same:
+        given |= {name: v for name, v in own.items() if name.startswith(model.class_parts)}
+    for name in {**own, **given}:
+        have, want = (list(s[name].shape) if name in s else None for s in (given, own))
+        if have != want:
+            raise UserError(f"task.start: '{name}' is {have}, the task's model expects {want}")
+    model.load_state_dict(given)
+    return same
 
 
 def refuse_random_weights(criterion: Criterion) -> None:
-    """For a training that begins with random weights.
+    """For a training that begins with random weights, if only for the labels.
 
     Raises:
         UserError: the criterion has no slope there: hardly a box is drawn, none of them right.
@@ -42,7 +56,7 @@ def refuse_random_weights(criterion: Criterion) -> None:
     if criterion != "losses":
         raise UserError(
             f"task.criterion = '{criterion}' tunes a trained model: "
-            "task.start=RUN_FOLDER of `diffobj train experiment=detection`"
+            "task.start=RUN_FOLDER of `diffobj train experiment=detection` with the same labels"
         )
 
 
