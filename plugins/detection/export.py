@@ -115,6 +115,8 @@ def deployed(model: AnchorFree, most: int) -> Any:
     """The model as what is exported: images to boxes, scores and labels, tensors all of them."""
     from torch import nn
 
+    from plugins.detection.models.anchor_free import cut_off
+
     class Deployed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -122,18 +124,9 @@ def deployed(model: AnchorFree, most: int) -> Any:
 
         def forward(self, images: Tensor) -> Found:
             boxes, scores, labels = self.model.peaks(self.model(images), most)
-            return inside(boxes, images), scores, labels
+            return cut_off(boxes, images), scores, labels
 
     return Deployed().eval()
-
-
-def inside(boxes: Tensor, images: Tensor) -> Tensor:
-    """Boxes `[..., 4]` cut off at the edges of images `[B, 3, H, W]`."""
-    import torch
-
-    height, width = images.shape[-2:]
-    edge = torch.tensor([width, height, width, height], dtype=boxes.dtype)
-    return torch.minimum(boxes.clamp(min=0), edge)
 
 
 def write_onnx(
@@ -221,7 +214,7 @@ def peaks_up_to_rounding(
     """
     from torch.nn import functional
 
-    from plugins.detection.models.anchor_free import told
+    from plugins.detection.models.anchor_free import cut_off, told
     from plugins.detection.sample import Detections
 
     possible: list[Detections] = []
@@ -235,7 +228,7 @@ def peaks_up_to_rounding(
         peak = lead >= -margin
         left_out = float(functional.pad(scores[peak], [0, most + 1]).topk(most + 1).values[-1])
         safe = scores - margin > max(FLOOR, left_out)
-        boxes = inside(told(distances, stride)[0], image)
+        boxes = cut_off(told(distances, stride)[0], image)
         for kept, chosen in ((possible, peak), (certain, (lead > margin) & safe)):
             label, cell = chosen.nonzero(as_tuple=True)
             kept.append(Detections(boxes[cell], scores[chosen], label))

@@ -60,7 +60,8 @@ def mean_average_precision(candidates: Candidates, truth: Truth, how: RelaxedPre
     """
     boxes, scores, labels = candidates
     least = min(how.thresholds)
-    found = matched(torch.ones_like(scores), agreement(boxes, labels, truth), least).flatten()
+    there = (scores > 0).to(scores.dtype)  # a repeat has no score
+    found = matched(there, agreement(boxes, labels, truth), least).flatten()
     score, label = scores.clamp(1e-6, 1 - 1e-6).logit().flatten(), labels.flatten()
     parts = []
     for kind in truth.labels[truth.labels >= 0].unique():
