@@ -91,6 +91,14 @@ class Source(Protocol):
         """Sample `index`, the same each time."""
 
 
+class Objects(NamedTuple):
+    """Boxes `[M, 4]` and labels `[M]` of several images, and the image `[M]` that each is in."""
+
+    boxes: Tensor
+    labels: Tensor
+    owner: Tensor
+
+
 @dataclass(frozen=True)
 class Batch:
     """Images of one size and the objects of all of them in one list.
@@ -99,12 +107,14 @@ class Batch:
         images: `[B, 3, H, W]` uint8.
         boxes: `[M, 4]`, labels: `[M]`, of all images; crowds are left out.
         owner: `[M]`, the image that an object is in.
+        crowds: what was left out, if it is known.
     """
 
     images: Tensor
     boxes: Tensor
     labels: Tensor
     owner: Tensor
+    crowds: Objects | None = None
 
     def objects_of(self, image: int) -> tuple[Tensor, Tensor]:
         """Boxes `[n, 4]` and labels `[n]` of one image."""
@@ -114,13 +124,20 @@ class Batch:
 
 def collate(samples: Sequence[Sample], multiple: int = 32) -> Batch:
     """Samples as a batch: images at the top left of a canvas whose sides are multiples of `multiple`."""
-    alone = [s.chosen(~s.crowd) for s in samples]
-    counts = torch.tensor([len(s.boxes) for s in alone])
-    return Batch(
-        stacked([s.image for s in samples], multiple),
-        torch.cat([s.boxes for s in alone]),
-        torch.cat([s.labels for s in alone]),
-        torch.repeat_interleave(torch.arange(len(alone)), counts),
+    images = stacked([s.image for s in samples], multiple)
+    alone, crowds = (
+        objects_of([s.chosen(s.crowd == crowd) for s in samples]) for crowd in (False, True)
+    )
+    return Batch(images, *alone, crowds)
+
+
+def objects_of(samples: Sequence[Sample]) -> Objects:
+    """The objects of all samples in one list."""
+    counts = torch.tensor([len(s.boxes) for s in samples])
+    return Objects(
+        torch.cat([s.boxes for s in samples]),
+        torch.cat([s.labels for s in samples]),
+        torch.repeat_interleave(torch.arange(len(samples)), counts),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -184,8 +185,14 @@ class Detection(Task):
             for n in (height, width)
         )
         images = functional.interpolate(batch.images.float(), (tall, wide), mode="bilinear")
-        boxes = scaled(batch.boxes, (wide / width, tall / height))
-        return Batch(images.round().to(torch.uint8), boxes, batch.labels, batch.owner)
+        scale = (wide / width, tall / height)
+        crowds = batch.crowds and batch.crowds._replace(boxes=scaled(batch.crowds.boxes, scale))
+        return replace(
+            batch,
+            images=images.round().to(torch.uint8),
+            boxes=scaled(batch.boxes, scale),
+            crowds=crowds,
+        )
 
     def objective(self, context: Context, batch: Batch) -> None:
         """What `criterion` says; by default the model's own losses, image by image."""

@@ -16,7 +16,7 @@ from framework.plugin import ROOT
 from plugins.detection.augmentation import Augmentation
 from plugins.detection.data import Data
 from plugins.detection.generated import Generated
-from plugins.detection.sample import Batch, Detections
+from plugins.detection.sample import Batch, Detections, Sample, collate
 from plugins.detection.task import Detection
 from plugins.detection.writing import write
 from tests.runs import newest, result
@@ -335,3 +335,21 @@ def test_mixed_precision_trains(diffobj, tmp_path, precision):
         "train", *QUICK, "trainer.steps=2", f"trainer.precision={precision}", f"hydra.run.dir={run}"
     )
     assert done.status == 0, done.err
+
+
+def test_boxes_and_crowds_of_a_batch_at_another_size_are_where_the_objects_are():
+    task = make(multi_scale=0.5)
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    image[0, 8:40, 16:32], image[1, 44:60, 36:60] = 255, 255
+    boxes = torch.tensor([[16.0, 8, 32, 40], [36, 44, 60, 60]])
+    crowd, area = torch.tensor([False, True]), torch.zeros(2)
+    batch = collate([Sample(image, boxes, torch.arange(2), crowd, area, 1, (64, 64))])
+    sizes = set()
+    for number in range(8):
+        made = task.rescaled(batch, 0, number)
+        sizes.add(made.images.shape[-1])
+        for channel, box in enumerate([made.boxes[0], made.crowds.boxes[0]]):
+            rows, columns = (made.images[0, channel] > 127).nonzero(as_tuple=True)
+            found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            assert (torch.tensor(found) - box).abs().max() <= 1
+    assert len(sizes) > 1
