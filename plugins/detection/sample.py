@@ -28,6 +28,7 @@ class Sample:
         area: `[n]` float32, of the object itself where it is known, else of its box; in the original's pixels.
         image_id: the image's number in its data set.
         size: `(height, width)` of the original; boxes times original / current size are boxes there.
+        damaged: whether the image could not be read: it is grey, and what was in it is not known.
     """
 
     image: Tensor
@@ -37,6 +38,7 @@ class Sample:
     area: Tensor
     image_id: int
     size: tuple[int, int]
+    damaged: bool = False
 
     def chosen(self, keep: Tensor) -> Sample:
         """The same image with those of its objects that `keep` `[n]` names."""

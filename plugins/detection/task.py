@@ -209,9 +209,16 @@ class Detection(Task):
         return judged.numbers | numbers(judged, analysis) | tuned
 
     def judged(self) -> tuple[list[Sample], list[Detections]]:
-        """The held-out images and what the model finds in them, in the originals' pixels."""
+        """The held-out images but damaged ones, and what the model finds in them, in the originals' pixels.
+
+        Raises:
+            UserError: all are damaged.
+        """
         source = self.splits.validation if self.stage == "validation" else self.splits.test
-        truths = [source.sample(i) for i in range(len(source))]
+        samples = (source.sample(i) for i in range(len(source)))
+        truths = [sample for sample in samples if not sample.damaged]
+        if not truths:
+            raise UserError(f"task.data.root: every image of the {self.stage} data is damaged")
         return truths, list(self.find(truths))
 
     def find(self, samples: Sequence[Sample]) -> Iterator[Detections]:

@@ -320,6 +320,32 @@ def test_an_image_that_is_damaged_inside_holds_nothing_and_is_named_once(tmp_pat
             samples += [part.sample(i) for i in range(len(part))]
     assert sum(not len(s.boxes) for s in samples) == 2
     assert capsys.readouterr().err.count("2.png") == 1
+    assert sum(s.damaged for s in samples) == 2
+
+
+@pytest.mark.parametrize(("wrong", "total"), [(5, 10), (6, 10), (60, 400)])
+def test_a_folder_of_images_that_are_damaged_inside_is_refused(tmp_path, wrong, total):
+    """Its headers are whole; half of them may be, of at least a hundred."""
+    marked(tmp_path / "whole.png", 50)
+    whole = (tmp_path / "whole.png").read_bytes()
+    for number in range(total):
+        data = whole[:60] if number < wrong else whole
+        (tmp_path / f"{number:03d}.png").write_bytes(data)
+    (tmp_path / "train.csv").write_text(
+        "".join(f"{number:03d}.png,1,1,9,9,x\n" for number in range(total))
+    )
+    (tmp_path / "test.csv").write_text("whole.png,1,1,9,9,x\n")
+    opened = open_folder(tmp_path)
+
+    def read():
+        parts = (opened.train, opened.validation, opened.test)
+        return [part.sample(i).damaged for part in parts for i in range(len(part))]
+
+    if wrong == 5:
+        assert sum(read()) == 5
+    else:
+        with pytest.raises(UserError, match=r"of \d+ images are damaged, the last in .*\.png"):
+            read()
 
 
 def marked(path: Path, value: int) -> None:

@@ -261,6 +261,17 @@ def test_a_folder_with_faults_trains_to_the_end_and_says_so_once_each(diffobj, f
     assert list((run / "checkpoints").glob("best_*.pt"))  # also where AP is 0
 
 
+def test_a_damaged_image_is_not_judged(faulty):
+    path = faulty / "JPEGImages" / "val_000001.png"
+    path.write_bytes(path.read_bytes()[:200])
+    task = make(data=Data(root=str(faulty), size=64))
+    task.model.eval()
+    with torch.no_grad():
+        truths, found = task.judged()
+    assert [truth.image_id for truth in truths] == [1, 3]
+    assert len(found) == 2
+
+
 def test_a_checkpoint_knows_its_labels_without_the_images(diffobj, faulty, tmp_path):
     run, moved = tmp_path / "run", tmp_path / "moved"
     options = [*QUICK, "trainer.steps=2", f"task.data.root={faulty}", f"hydra.run.dir={run}"]
