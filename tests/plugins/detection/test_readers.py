@@ -11,7 +11,7 @@ from PIL import Image
 from framework import UserError
 from plugins.detection.folder import Folder, open_folder
 from plugins.detection.generated import Generated
-from plugins.detection.images import Unreadable, read_image, size_of
+from plugins.detection.images import Unreadable, read_frames, read_image, size_of
 from plugins.detection.readers import voc
 from plugins.detection.readers.entry import Report, split_of
 from plugins.detection.sample import Sample
@@ -573,3 +573,17 @@ def test_images_without_any_object_are_refused_with_what_was_dropped(tmp_path):
     coco_json(tmp_path / "a.json", ["a.png"], box=(70, 50, 5, 5))
     with pytest.raises(UserError, match="no image has an object; 1 boxes dropped that lie outside"):
         open_folder(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "tif"])
+def test_the_frames_of_a_photograph_are_turned_as_its_exif_says(tmp_path, suffix):
+    pixels = numpy.zeros((20, 30, 3), numpy.uint8)
+    pixels[:5, :5] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).save(path, exif=exif)
+    (frame,) = read_frames(path)
+    assert torch.equal(frame, read_image(path))
+    assert tuple(frame.shape) == (3, 30, 20)
+    assert frame[0, 2, 17] > 200  # top right as seen

@@ -297,7 +297,7 @@ def test_a_checkpoint_knows_its_labels_without_the_images(diffobj, faulty, tmp_p
     told = json.loads((out / "detections.json").read_text())
     assert [c["name"] for c in told["categories"]] == categories
     assert [i["file_name"] for i in told["images"]] == [
-        "trip/a", "trip/b#0", "trip/b#1", "trip/b#2",
+        "trip/a.jpg", "trip/b.gif#0", "trip/b.gif#1", "trip/b.gif#2",
     ]  # fmt: skip
     assert {(i["width"], i["height"]) for i in told["images"]} == {(90, 50)}
     for note in told["annotations"]:
