@@ -133,9 +133,8 @@ def open_folder(root: Path, form: str = "auto", categories: Sequence[str] = ()) 
         *report.lines(),
     ]
     damage = Damage(images)
-    return FolderSplits(
-        *(Folder(part, names, damage) for part in (train, validation, test)), report=lines
-    )
+    folders = [Folder(part, names, damage) for part in (train, validation, test)]
+    return FolderSplits(folders[0], folders[1], folders[2], lines)
 
 
 def merged(parts: Mapping[str | None, Sequence[Entry]]) -> dict[str | None, list[Entry]]:

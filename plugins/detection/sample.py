@@ -6,8 +6,9 @@ Boxes are `(x0, y0, x1, y1)` in pixels of the image at hand, edges and not indic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from typing import NamedTuple, Protocol
 
 import torch
@@ -26,7 +27,7 @@ class Sample:
         labels: `[n]` int64, from 0.
         crowd: `[n]` bool, a box around many objects: found or not, nobody is blamed.
         area: `[n]` float32, of the object itself where it is known, else of its box; in the original's pixels.
-        image_id: the image's number in its data set.
+        image_id: the image's number in its data set, from 1.
         size: `(height, width)` of the original; boxes times original / current size are boxes there.
         damaged: whether the image could not be read: it is grey, and what was in it is not known.
     """
@@ -49,6 +50,10 @@ class Sample:
             crowd=self.crowd[keep],
             area=self.area[keep],
         )
+
+    def without_pixels(self) -> Sample:
+        """The same of the same shape, all of whose pixels are one in memory."""
+        return replace(self, image=self.image.new_zeros(()).expand(self.image.shape))
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -141,6 +146,17 @@ def objects_of(samples: Sequence[Sample]) -> Objects:
         torch.cat([s.labels for s in samples]),
         torch.repeat_interleave(torch.arange(len(samples)), counts),
     )
+
+
+def alike(samples: Iterable[Sample], most: int, multiple: int) -> Iterator[list[Sample]]:
+    """Samples in order, up to `most` together, all of one canvas: what is found in an image depends on it alone."""
+
+    def canvas(sample: Sample) -> tuple[int, ...]:
+        return tuple(-(-side // multiple) for side in sample.image.shape[-2:])
+
+    for _, same in groupby(samples, canvas):
+        while part := list(islice(same, most)):
+            yield part
 
 
 def stacked(images: Sequence[Tensor], multiple: int) -> Tensor:

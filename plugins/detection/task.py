@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,16 @@ from plugins.detection.models.detector import Detector
 from plugins.detection.preparation import resized
 from plugins.detection.relaxed_precision import RelaxedPrecision
 from plugins.detection.reward import Reward
-from plugins.detection.sample import Batch, Detections, Sample, collate, scaled, stacked
+from plugins.detection.sample import (
+    Batch,
+    Detections,
+    Sample,
+    Source,
+    alike,
+    collate,
+    scaled,
+    stacked,
+)
 from plugins.detection.tuning import Criterion, begin_with, charge, refuse_random_weights, rewards
 
 Count = Annotated[int, Field(ge=1)]
@@ -205,26 +214,41 @@ class Detection(Task):
         analysis = analyse(truths, found, len(self.categories), self.clear)
         tuned: dict[str, float] = {}
         if self.start is not None:
-            tuned = rewards(self.model, truths, self.reward, self.batch_size, seed)
+            samples = self.held_out()
+            tuned = rewards(self.model, samples, self.reward, self.batch_size, seed)
         return judged.numbers | numbers(judged, analysis) | tuned
 
     def judged(self) -> tuple[list[Sample], list[Detections]]:
-        """The held-out images but damaged ones, and what the model finds in them, in the originals' pixels.
+        """The held-out images without their pixels, and what the model finds in them, in the originals' pixels.
 
         Raises:
             UserError: all are damaged.
         """
-        source = self.splits.validation if self.stage == "validation" else self.splits.test
-        samples = (source.sample(i) for i in range(len(source)))
-        truths = [sample for sample in samples if not sample.damaged]
+        truths: list[Sample] = []
+
+        def noted() -> Iterator[Sample]:
+            for sample in self.held_out():
+                truths.append(sample.without_pixels())
+                yield sample
+
+        found = list(self.find(noted()))
         if not truths:
             raise UserError(f"task.data.root: every image of the {self.stage} data is damaged")
-        return truths, list(self.find(truths))
+        return truths, found
 
-    def find(self, samples: Sequence[Sample]) -> Iterator[Detections]:
+    @property
+    def judging(self) -> Source:
+        """The data that judges now."""
+        return self.splits.validation if self.stage == "validation" else self.splits.test
+
+    def held_out(self) -> Iterator[Sample]:
+        """The images that judge, but damaged ones."""
+        samples = (self.judging.sample(i) for i in range(len(self.judging)))
+        return (sample for sample in samples if not sample.damaged)
+
+    def find(self, samples: Iterable[Sample]) -> Iterator[Detections]:
         """What the model finds in samples, in the originals' pixels."""
-        for first in range(0, len(samples), self.batch_size):
-            part = samples[first : first + self.batch_size]
+        for part in alike(samples, self.batch_size, self.model.multiple):
             images = stacked([s.image for s in part], self.model.multiple).to(self.device)
             for sample, found in zip(
                 part, self.model.detect(images, self.most, self.floor), strict=True
@@ -257,8 +281,9 @@ class Detection(Task):
             "evaluation", json.dumps(whole(judged, analysis, truths, self.categories)), ".json"
         )
 
-    def pair(self, name: str, sample: Sample, found: Detections) -> Image:
+    def pair(self, name: str, truth: Sample, found: Detections) -> Image:
         """The truth on the left, what was found on the right."""
+        sample = self.judging.sample(truth.image_id - 1)
         height, width = sample.image.shape[-2:]
         back = (1 / sample.scale[0], 1 / sample.scale[1])
         clear = found.above(self.clear).scaled(back, (height, width))

@@ -30,8 +30,9 @@ def truth_of(batch: Batch) -> Truth:
     """A batch's lists of objects and crowds, image by image."""
     images, crowds = len(batch.images), batch.crowds
     truth = by_image(Objects(batch.boxes, batch.labels, batch.owner), images)
-    there = crowds is not None and len(crowds.owner) > 0
-    return truth._replace(crowds=by_image(crowds, images) if there else None)
+    if crowds is None or not len(crowds.owner):
+        return truth
+    return truth._replace(crowds=by_image(crowds, images))
 
 
 def by_image(objects: Objects, images: int) -> Truth:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from framework.checkpoint import load_newest, numbered
 from plugins.detection.models.detector import Candidates, Detector
 from plugins.detection.relaxed_precision import RelaxedPrecision, mean_average_precision
 from plugins.detection.reward import Reward, expected_reward, reward_above, set_costs
-from plugins.detection.sample import Batch, Sample, collate
+from plugins.detection.sample import Batch, Sample, alike, collate
 from plugins.detection.truth import truth_of
 
 Criterion = Literal["losses", "reward", "average_precision"]
@@ -36,7 +36,7 @@ def begin_with(model: Detector, categories: Sequence[str], run: Path) -> bool:
     state = load_newest(run / "checkpoints", print, kind="best")
     own = model.state_dict()
     given = {**state["model"], **(state["average"] or {})}
-    same = state["task"].get("categories") == list(categories)
+    same = bool(state["task"].get("categories") == list(categories))
     if not same:
         given |= {name: v for name, v in own.items() if name.startswith(model.class_parts)}
     for name in {**own, **given}:
@@ -82,7 +82,7 @@ def charge(
 
 
 def rewards(
-    model: Detector, samples: Sequence[Sample], how: Reward, batch_size: int, seed: int
+    model: Detector, samples: Iterable[Sample], how: Reward, batch_size: int, seed: int
 ) -> dict[str, float]:
     """The mean reward of an image's drawn sets; of its boxes above the threshold; and above the best of 19 thresholds.
 
@@ -94,8 +94,8 @@ def rewards(
     draws = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
     drawn, above = [], []
-    for first in range(0, len(samples), batch_size):
-        batch = collate(samples[first : first + batch_size], model.multiple)
+    for part in alike(samples, batch_size, model.multiple):
+        batch = collate(part, model.multiple)
         found = model.candidates(batch.images.to(device), how.candidates)
         on_cpu = Candidates(*(tensor.cpu() for tensor in found))
         truth = truth_of(batch)

@@ -84,7 +84,8 @@ def test_an_images_loss_is_its_own():
 
 def test_an_image_without_objects_has_a_loss_and_a_gradient():
     model = nano(3)
-    empty = Batch(torch.zeros(1, 3, 64, 64).byte(), torch.zeros(0, 4), *[torch.zeros(0).long()] * 2)
+    none = torch.zeros(0).long()
+    empty = Batch(torch.zeros(1, 3, 64, 64).byte(), torch.zeros(0, 4), none, none)
     total(model, empty).backward()
     assert model.score.bias is not None
     assert model.score.bias.grad is not None

@@ -93,7 +93,7 @@ def test_objects_change_their_size_and_images_do_not(name, smallest, largest):
         Augmentation(**EACH[name] | {"zoom": 4.0 if name == "zoom_out" else 2.0}),
     )
     augmented = Augmented(source, how, 120, plain=False)
-    scales = []
+    scales: list[float] = []
     for index in range(8):
         for epoch in range(4):
             made = augmented.item(index, generator(0, "test", epoch, index))

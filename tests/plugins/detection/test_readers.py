@@ -431,8 +431,8 @@ def test_annotations_of_captions_and_segments_are_left_out_and_told(tmp_path):
     for name in "abcd":
         marked(tmp_path / f"{name}.png", 50)
     coco_json(tmp_path / "all.json", [f"{name}.png" for name in "abcd"])
-    panoptic = {"images": [], "annotations": [{"segments_info": []}], "categories": []}
-    (tmp_path / "panoptic.json").write_text(json.dumps(panoptic))
+    panoptic = '{"images": [], "annotations": [{"segments_info": []}], "categories": []}'
+    (tmp_path / "panoptic.json").write_text(panoptic)
     (tmp_path / "captions.json").write_text('{"annotations": [{"caption": "a cat"}]}')
     opened = open_folder(tmp_path)
     assert "2 annotation files without boxes left out, the first in captions.json" in opened.report

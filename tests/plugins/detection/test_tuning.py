@@ -186,7 +186,10 @@ def test_a_run_on_other_labels_begins_with_all_but_these(start, names, tmp_path,
         assert torch.equal(value, (fresh if name.startswith("score.") else earlier)[name]), name
     assert task.categories == list(names)
     assert task.model.usual_objects == 6
-    assert not any(p.requires_grad for p in task.model.pyramid.stages[0].parameters())
+    frozen = [n for n, p in task.model.named_parameters() if not p.requires_grad]
+    assert frozen == [
+        n for n in fresh if n.startswith("pyramid.stages.0.") and n in task.parameters
+    ]
     batch = next(task.batches(task.program(Exact()), 0, 0))
     assert set(batch.labels.tolist()) == set(range(len(names)))
     assert "other labels; those of this run begin anew" in capsys.readouterr().err
