@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from framework.gradients.exact import Exact
+from framework.plugin import registry
 from plugins.detection.data import Data
 from plugins.detection.task import Detection
 from tests.runs import Diffobj, newest, result
@@ -266,3 +267,13 @@ def test_what_cannot_be_rewarded_says_so(start, tmp_path, diffobj: Diffobj):
     further = diffobj("train", *again, *losses, f"hydra.run.dir={tmp_path / 'further'}")
     assert further.status == 0, further.err
     assert not result(tmp_path / "further")["metrics"].keys() & REWARDS
+
+
+@pytest.mark.parametrize("name", ["nano", "aligned_nano", "set_nano", "fcos", "faster_rcnn_mobile"])
+def test_what_depends_on_the_number_of_labels_is_known_by_name(name):
+    make = registry().component("models", name).load()
+    few, many = make(2), make(3)
+    shapes = {n: v.shape for n, v in few.state_dict().items()}
+    grown = {n for n, v in many.state_dict().items() if v.shape != shapes[n]}
+    assert grown == {n for n in shapes if n.startswith(few.class_parts)}
+    assert grown
