@@ -96,6 +96,7 @@ class Detection(Task):
         self.plain_from = int(steps * accumulate * (1 - augmentation.plain_share))
         self.start, self.criterion, self.reward, self.relaxed = start, criterion, reward, relaxed
         self.failure: UserError | None = None  # of taking the start's parameters
+        self.knows_labels = False  # whether these came with the start's
         if criterion != "losses":
             self.model.hold_statistics()
 
@@ -124,19 +125,26 @@ class Detection(Task):
         """
         assert self.splits
         if self.start is not None:
+            run = Path(self.start).expanduser()
             try:
-                self.take_start(Path(self.start).expanduser())
+                self.knows_labels = begin_with(self.model, self.categories, run)
             except UserError as error:
                 self.failure = error
         return super().program(estimator)
 
-    def take_start(self, run: Path) -> None:
-        """Take an earlier run's parameters, but for the labels where those are others."""
-        if not begin_with(self.model, self.categories, run):
+    def check_beginning(self) -> None:
+        """Of a training that does not go on.
+
+        Raises:
+            UserError: it has no start to take, or a criterion that cannot teach what the start does not know.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if not self.knows_labels:
             refuse_random_weights(self.criterion)
-            print(
-                f"task.start = '{run}': other labels; those of this run begin anew", file=sys.stderr
-            )
+            if self.start is not None:
+                told = "it has other labels; what is about these begins anew"
+                print(f"task.start = '{self.start}': {told}", file=sys.stderr)
 
     def state_dict(self) -> dict[str, Any]:
         """The names of the labels: a checkpoint says what its numbers mean."""
@@ -155,10 +163,8 @@ class Detection(Task):
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
         """Varied training images; batch number k is the same wherever a run begins."""
-        if start == 0 and self.failure is not None:
-            raise self.failure
-        if start == 0 and self.start is None:
-            refuse_random_weights(self.criterion)
+        if start == 0:
+            self.check_beginning()
         number = start
         for made in self.loaded(seed, start):
             yield self.rescaled(made, seed, number)

@@ -193,7 +193,7 @@ def test_a_run_on_other_labels_begins_with_all_but_these(start, names, tmp_path,
     ]
     batch = next(task.batches(task.program(Exact()), 0, 0))
     assert set(batch.labels.tolist()) == set(range(len(names)))
-    assert "other labels; those of this run begin anew" in capsys.readouterr().err
+    assert "it has other labels; what is about these begins anew" in capsys.readouterr().err
 
 
 def test_a_reward_cannot_teach_labels_that_the_start_does_not_know(
