@@ -22,6 +22,7 @@ from experiments.runs import result, trained
 from framework import UserError
 from framework.commands import train
 from framework.config import compose, validate
+from framework.trainer import load_for_use
 
 SECONDS = 20.0
 SEEDS = (0, 1, 2)
@@ -89,6 +90,7 @@ def run(arm: Arm, seed: int, steps: int, start: Path, folder: Path) -> dict[str,
 def before(start: Path) -> dict[str, float]:
     """The metrics of the beginning, on the same images."""
     parts = train.make_parts(validate(compose([*SHARED, f"task.start={start}"]).config))
+    load_for_use(parts.task, start, "best")
     parts.task.model.eval()
     with torch.no_grad():
         return parts.task.evaluate(0)

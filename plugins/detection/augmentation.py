@@ -84,7 +84,7 @@ class Augmented:
         """Sample `index` through the transforms."""
         number = int(torch.randint(2**62, (), generator=generator))
         with seeded(number):
-            return transformed(self.source.sample(index), self.transforms)
+            return transformed(self.source.sample(index), self.transforms, self.size)
 
     def others(self, count: int, generator: torch.Generator) -> list[int]:
         return torch.randint(len(self), (count,), generator=generator).tolist()
@@ -131,16 +131,16 @@ class Jitter(v2.Transform):  # type: ignore[misc]
         return v2.functional.pad(out, padding, fill=PADDING)
 
 
-def transformed(sample: Sample, steps: Sequence[tuple[float, Any]]) -> Sample:
+def transformed(sample: Sample, steps: Sequence[tuple[float, Any]], size: int) -> Sample:
     """A sample through transforms, each taken with its probability; randomness is torch's own."""
     for probability, step in steps:
         if float(torch.rand(())) < probability:
-            sample = through(sample, step)
+            sample = through(sample, step, size)
     return sample
 
 
-def through(sample: Sample, step: Any) -> Sample:
-    """A sample through one transform, without the objects that were cut off."""
+def through(sample: Sample, step: Any, size: int) -> Sample:
+    """A sample through one transform, its longer side again `size`, without the objects that were cut off."""
     height, width = sample.image.shape[-2:]
     boxes = tv_tensors.BoundingBoxes(
         sample.boxes, format="XYXY", canvas_size=(height, width), clamping_mode=None
@@ -149,7 +149,7 @@ def through(sample: Sample, step: Any) -> Sample:
     out = step({"image": tv_tensors.Image(sample.image), "boxes": boxes, "labels": numbers})
     kept = out["labels"]  # a crop leaves out objects whose centre is outside
     image, found = out["image"].as_subclass(Tensor), out["boxes"].as_subclass(Tensor)
-    return cut(replace(sample.chosen(kept), image=image, boxes=found))
+    return cut(resized(replace(sample.chosen(kept), image=image, boxes=found), size))
 
 
 def cut(sample: Sample) -> Sample:

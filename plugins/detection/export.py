@@ -26,14 +26,14 @@ from framework.errors import UserError, suggestion
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from plugins.detection.models.anchor_free import AnchorFree
+    from plugins.detection.models.anchor_free import AnchorFree, Maps
     from plugins.detection.sample import Detections
     from plugins.detection.task import Detection
 
 FORMATS = {"onnx": ".onnx", "torch_export": ".pt2"}
 TOLERANCE = 0.01  # pixels
 ROUNDING = 1e-4  # scores that differ by less than this share of themselves may change places
-FLOOR = 0.001  # detections of lower scores do not count
+FLOOR = 0.001  # detections of lower scores do not count, unless an image has none of higher ones
 Found = tuple["Tensor", "Tensor", "Tensor"]
 
 
@@ -115,6 +115,8 @@ def deployed(model: AnchorFree, most: int) -> Any:
     """The model as what is exported: images to boxes, scores and labels, tensors all of them."""
     from torch import nn
 
+    from plugins.detection.models.anchor_free import cut_off
+
     class Deployed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -122,18 +124,9 @@ def deployed(model: AnchorFree, most: int) -> Any:
 
         def forward(self, images: Tensor) -> Found:
             boxes, scores, labels = self.model.peaks(self.model(images), most)
-            return inside(boxes, images), scores, labels
+            return cut_off(boxes, images), scores, labels
 
     return Deployed().eval()
-
-
-def inside(boxes: Tensor, images: Tensor) -> Tensor:
-    """Boxes `[..., 4]` cut off at the edges of images `[B, 3, H, W]`."""
-    import torch
-
-    height, width = images.shape[-2:]
-    edge = torch.tensor([width, height, width, height], dtype=boxes.dtype)
-    return torch.minimum(boxes.clamp(min=0), edge)
 
 
 def write_onnx(
@@ -206,14 +199,17 @@ def difference(
 
     largest = 0.0
     for image in images.split(1):
-        theirs = Detections(*(part[0] for part in again(image))).above(FLOOR)
-        possible, certain = peaks_up_to_rounding(model, image, most)
+        maps = model(image)
+        best = max(float(logits.sigmoid().max()) for logits, _, _ in maps)
+        floor = min(FLOOR, best / 2)
+        theirs = Detections(*(part[0] for part in again(image))).above(floor)
+        possible, certain = peaks_up_to_rounding(maps, image, most, floor)
         largest = max(largest, farthest(theirs, possible), farthest(certain, theirs))
     return largest
 
 
 def peaks_up_to_rounding(
-    model: AnchorFree, image: Tensor, most: int
+    maps: Sequence[Maps], image: Tensor, most: int, floor: float
 ) -> tuple[Detections, Detections]:
     """The places of an image `[1, 3, H, W]` that rounding may make peaks, and those that are found in spite of it.
 
@@ -221,12 +217,12 @@ def peaks_up_to_rounding(
     """
     from torch.nn import functional
 
-    from plugins.detection.models.anchor_free import told
+    from plugins.detection.models.anchor_free import cut_off, told
     from plugins.detection.sample import Detections
 
     possible: list[Detections] = []
     certain: list[Detections] = []
-    for logits, distances, stride in model(image):
+    for logits, distances, stride in maps:
         scores = logits[0].sigmoid()  # [C, H, W]
         around = functional.unfold(functional.pad(scores.unsqueeze(1), [1] * 4), 3)  # [C, 9, H W]
         around[:, 4] = 0.0  # the place itself
@@ -234,8 +230,8 @@ def peaks_up_to_rounding(
         lead, margin = scores - around.amax(1), ROUNDING * scores
         peak = lead >= -margin
         left_out = float(functional.pad(scores[peak], [0, most + 1]).topk(most + 1).values[-1])
-        safe = scores - margin > max(FLOOR, left_out)
-        boxes = inside(told(distances, stride)[0], image)
+        safe = scores - margin > max(floor, left_out)
+        boxes = cut_off(told(distances, stride)[0], image)
         for kept, chosen in ((possible, peak), (certain, (lead > margin) & safe)):
             label, cell = chosen.nonzero(as_tuple=True)
             kept.append(Detections(boxes[cell], scores[chosen], label))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -21,15 +21,38 @@ from plugins.detection.sample import PADDING, Sample
 FORMS: Mapping[str, ModuleType] = {"coco": coco, "voc": voc, "yolo": yolo, "csv": table}
 VALIDATION, TEST = 0.1, 0.2  # shares of a data set that does not say
 TOO_MANY = 0.5  # of the images unreadable: something else is wrong
+ENOUGH = 100  # images that say how many are
+
+
+@dataclass
+class Damage:
+    """Which of a folder's images were read, and which of these turned out to be damaged, in all splits."""
+
+    images: int
+    read: set[Path] = field(default_factory=set)
+    found: set[Path] = field(default_factory=set)
+
+    def note(self, path: Path, why: str) -> None:
+        """Name a damaged image, once.
+
+        Raises:
+            UserError: there are too many.
+        """
+        if path not in self.found:
+            print(f"{path}: {why}; left out", file=sys.stderr)
+        self.found.add(path)
+        if len(self.found) > TOO_MANY * max(len(self.read), min(self.images, ENOUGH)):
+            told = f"{len(self.found)} of {len(self.read)} images are damaged"
+            raise UserError(f"task.data.root: {told}, the last in {path}: {why}")
 
 
 class Folder:
     """Some entries of a folder as samples; images are read when they are asked for."""
 
-    def __init__(self, entries: Sequence[Entry], categories: Sequence[str]) -> None:
+    def __init__(self, entries: Sequence[Entry], categories: Sequence[str], damage: Damage) -> None:
         self.entries = list(entries)
         self.categories = list(categories)
-        self.told: set[Path] = set()
+        self.damage = damage
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -39,12 +62,12 @@ class Folder:
         entry = self.entries[index]
         labels = {name: label for label, name in enumerate(self.categories)}
         things = [thing for thing in entry.things if thing.name in labels]
+        self.damage.read.add(entry.path)
         try:
-            image = read_image(entry.path)
+            image, damaged = read_image(entry.path), False
         except Unreadable as error:
-            if entry.path not in self.told:
-                print(f"{entry.path}: {error}; left out", file=sys.stderr)
-            self.told.add(entry.path)
+            self.damage.note(entry.path, str(error))
+            damaged = True
             image, things = torch.full((3, 32, 32), PADDING, dtype=torch.uint8), []
         return Sample(
             image,
@@ -54,6 +77,7 @@ class Folder:
             torch.tensor([thing.area or 0.0 for thing in things], dtype=torch.float32),
             index + 1,
             (image.shape[1], image.shape[2]),
+            damaged,
         )
 
     def name(self, index: int) -> str:
@@ -89,16 +113,18 @@ def open_folder(root: Path, form: str = "auto", categories: Sequence[str] = ()) 
     names = list(categories) or sorted(reading.categories)
     parts: dict[str | None, list[Entry]] = {}
     checked: dict[Path, tuple[int, int] | None] = {}
-    for split, entries in reading.entries.items():
+    told = merged(reading.entries)
+    for split, entries in told.items():
         clean = [checked_entry(entry, names, checked, report) for entry in entries]
         parts[split] = [entry for entry in clean if entry is not None]
     images = sum(map(len, parts.values()))
-    if images < (1 - TOO_MANY) * sum(map(len, reading.entries.values())) or not images:
-        told = "; ".join(report.lines()) or "it holds no images"
-        raise UserError(f"task.data.root = '{root}': too few images can be read: {told}")
+    if images < (1 - TOO_MANY) * sum(map(len, told.values())) or not images:
+        why = "; ".join(report.lines()) or "it holds no images"
+        raise UserError(f"task.data.root = '{root}': too few images can be read: {why}")
     things = sum(len(entry.things) for part in parts.values() for entry in part)
     if not things or not names:
-        raise UserError(f"task.data.root = '{root}': no image has an object")
+        why = "; ".join(["", *report.lines()])
+        raise UserError(f"task.data.root = '{root}': no image has an object{why}")
     train, validation, test, how = divided(parts)
     lines = [
         f"{root} ({form}): {images} images with {things} objects of {len(names)} categories "
@@ -106,7 +132,25 @@ def open_folder(root: Path, form: str = "auto", categories: Sequence[str] = ()) 
         f"{len(train)} to learn from, {len(validation)} to validate, {len(test)} to test{how}",
         *report.lines(),
     ]
-    return FolderSplits(Folder(train, names), Folder(validation, names), Folder(test, names), lines)
+    damage = Damage(images)
+    folders = [Folder(part, names, damage) for part in (train, validation, test)]
+    return FolderSplits(folders[0], folders[1], folders[2], lines)
+
+
+def merged(parts: Mapping[str | None, Sequence[Entry]]) -> dict[str | None, list[Entry]]:
+    """Each split with one entry for each image, which has the objects of all of its entries.
+
+    What is known of an image without a split belongs to the splits that it is in, if there are any.
+    """
+    found: dict[str | None, dict[Path, Entry]] = {split: {} for split in parts}
+    for split in sorted(parts, key=lambda split: split is None):
+        for entry in parts[split]:
+            named = [mine for s, mine in found.items() if s is not None and entry.path in mine]
+            for mine in named if split is None and named else [found[split]]:
+                known = mine[entry.path].things if entry.path in mine else ()
+                new = tuple(thing for thing in entry.things if thing not in known)
+                mine[entry.path] = replace(entry, things=known + new)
+    return {split: list(mine.values()) for split, mine in found.items()}
 
 
 def recognised(root: Path) -> str:
@@ -132,6 +176,11 @@ def checked_entry(
     if size is None:
         report.drop("images dropped that cannot be read", entry.path.name)
         return None
+    if entry.size not in (None, size):
+        turned = entry.size == size[::-1]
+        why = "turned (boxes drawn on images that were not turned as their EXIF says?)" * turned
+        why = why or "another one (boxes of another copy of the images?)"
+        report.drop(f"images kept whose size is not the written one but {why}", entry.path.name)
     things = []
     for thing in entry.things:
         if thing.name not in names:

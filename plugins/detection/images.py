@@ -38,7 +38,8 @@ def read_frames(path: Path) -> list[Tensor]:
     try:
         with Image.open(path) as image:
             refuse_huge(image)
-            return [as_tensor(frame) for frame in ImageSequence.Iterator(image)]
+            frames = ImageSequence.Iterator(image)
+            return [as_tensor(ImageOps.exif_transpose(frame)) for frame in frames]
     except Unreadable:
         raise
     except Exception as error:

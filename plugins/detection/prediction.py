@@ -43,7 +43,7 @@ class Record:
     rows: list[list[Any]] = field(default_factory=list)
 
     def add(self, name: str, size: tuple[int, int], found: Detections) -> None:
-        """Note what was found in an image of `(height, width)`."""
+        """Note what was found in an image file of `(height, width)`."""
         number = len(self.images) + 1
         height, width = size
         self.images.append({"id": number, "file_name": name, "width": width, "height": height})
@@ -91,9 +91,11 @@ def predict(source: Path | None, find: Find, categories: Sequence[str]) -> Itera
     if source is None:
         raise UserError("which images? diffobj predict run=RUN_FOLDER input=IMAGE|FOLDER|VIDEO")
     record = Record(categories)
+    folder = source.parent if source.is_file() else source
     for path, name in files(source):
         try:
-            picture = drawn(name, *read(path), find, record)
+            file = path.relative_to(folder).as_posix()
+            picture = drawn(name, file, *read(path), find, record)
         except Unreadable as error:
             if source.is_file():
                 raise UserError(f"input = '{source}': {error}") from None
@@ -164,8 +166,10 @@ def read_video(path: Path) -> tuple[Iterator[Tensor], float]:
     return frames(), float(streams[0].average_rate or FRAMES_PER_SECOND)
 
 
-def drawn(name: str, frames: Iterable[Tensor], rate: float, find: Find, record: Record) -> Media:
-    """The picture or the animation with its boxes; what was found is noted once all frames are read.
+def drawn(
+    name: str, file: str, frames: Iterable[Tensor], rate: float, find: Find, record: Record
+) -> Media:
+    """The picture or the animation `name` with its boxes; what was found in `file` is noted once all frames are read.
 
     Raises:
         Unreadable: a frame, or there is none.
@@ -185,7 +189,7 @@ def drawn(name: str, frames: Iterable[Tensor], rate: float, find: Find, record: 
     if not seen:
         raise Unreadable("it has no frame")
     for number, (size, found) in enumerate(seen):
-        record.add(name if len(seen) == 1 else f"{name}#{number}", size, found)
+        record.add(file if len(seen) == 1 else f"{file}#{number}", size, found)
     if len(seen) == 1:
         return Image(name, pictures[0])
     return Video(name, numpy.stack(pictures), rate)

@@ -20,7 +20,7 @@ from torch import Tensor
 from framework import relaxed
 from framework.config import Section
 from plugins.detection.models.detector import Candidates
-from plugins.detection.truth import Truth, agreement, matched
+from plugins.detection.truth import Truth, agreement, blamed, matched
 
 
 class RelaxedPrecision(Section):
@@ -60,11 +60,14 @@ def mean_average_precision(candidates: Candidates, truth: Truth, how: RelaxedPre
     """
     boxes, scores, labels = candidates
     least = min(how.thresholds)
-    found = matched(torch.ones_like(scores), agreement(boxes, labels, truth), least).flatten()
+    there = (scores > 0).to(scores.dtype)  # a repeat has no score
+    found = matched(there, agreement(boxes, labels, truth), least)
+    counted = blamed(boxes.detach(), labels, truth, found, least).flatten()
+    found = found.flatten()
     score, label = scores.clamp(1e-6, 1 - 1e-6).logit().flatten(), labels.flatten()
     parts = []
     for kind in truth.labels[truth.labels >= 0].unique():
-        mine = (label == kind).nonzero().squeeze(1)
+        mine = ((label == kind) & counted).nonzero().squeeze(1)
         limits = torch.tensor(how.thresholds, device=score.device).unsqueeze(1)
         hits = relaxed.greater(found[mine].unsqueeze(0), limits, how.hit_width)
         hits = hits * (found[mine] > 0)

@@ -3,7 +3,7 @@
 A candidate k with score p_k and box b_k (sides w, h) is kept by chance and drawn a little beside where it is:
 
     keep_k ~ Bernoulli(s(sharpness * (logit p_k - logit threshold))),    box_k ~ Normal(b_k, spread * (w, h, w, h))
-    reward = sum of the IoU of matched boxes  -  penalty * number of boxes that match nothing
+    reward = sum of the IoU of matched boxes  -  penalty * number of boxes that match nothing, crowds aside
 
 where s is the sigmoid: a soft version of the set that a user sees, the boxes with a score above the threshold. A
 heatmap's score is no probability: were it taken for one, the many weak peaks of an image would drown the right ones.
@@ -27,7 +27,7 @@ from torch.distributions import Bernoulli, Normal
 from framework import Context
 from framework.config import Section
 from plugins.detection.models.detector import Candidates
-from plugins.detection.truth import Truth, agreement, matched
+from plugins.detection.truth import Truth, agreement, blamed, matched
 
 SURE = 1e-6  # a score's least distance from 0 and 1
 
@@ -63,6 +63,13 @@ def worth(kept: Tensor, found: Tensor, penalty: float) -> Tensor:
     return (kept * found - penalty * false).sum(-1)
 
 
+def reward_of(kept: Tensor, boxes: Tensor, labels: Tensor, truth: Truth, how: Reward) -> Tensor:
+    """The reward `[..., B]` of the boxes `[..., B, K, 4]` that are kept `[..., B, K]`."""
+    found = matched(kept, agreement(boxes, labels, truth), how.least)
+    counted = blamed(boxes.detach(), labels, truth, found, how.least)
+    return worth(kept * counted, found, how.penalty)
+
+
 def set_costs(context: Context, candidates: Candidates, truth: Truth, how: Reward) -> Tensor:
     """Draw sets of boxes and charge minus their rewards; returns the rewards `[n, B]`."""
     boxes, scores, labels = candidates
@@ -74,8 +81,7 @@ def set_costs(context: Context, candidates: Candidates, truth: Truth, how: Rewar
         mine = torch.where(kept.unsqueeze(-1) > 0.5, boxes, boxes.detach())
         around = Normal(mine, how.spread * torch.cat([sides, sides], -1).expand_as(mine))
         boxes = context.sample("box", around, per_sample=True)
-    found = matched(kept, agreement(boxes, labels, truth), how.least)
-    reward = worth(kept, found, how.penalty)
+    reward = reward_of(kept, boxes, labels, truth, how)
     context.cost(-reward, "reward")
     return reward
 
@@ -91,8 +97,7 @@ def expected_reward(
     sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0)
     noise = torch.randn((*shape, 4), generator=draws)
     drawn = boxes + how.spread * torch.cat([sides, sides], -1) * noise
-    found = matched(kept, agreement(drawn, labels, truth), how.least)
-    return worth(kept, found, how.penalty).mean(0)
+    return reward_of(kept, drawn, labels, truth, how).mean(0)
 
 
 def reward_above(
@@ -102,5 +107,4 @@ def reward_above(
     boxes, scores, labels = candidates
     limits = torch.tensor(thresholds, device=scores.device).view(-1, 1, 1)
     kept = (scores > limits).to(scores.dtype)
-    found = matched(kept, agreement(boxes, labels, truth), how.least)
-    return worth(kept, found, how.penalty)
+    return reward_of(kept, boxes, labels, truth, how)

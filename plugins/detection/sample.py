@@ -6,8 +6,9 @@ Boxes are `(x0, y0, x1, y1)` in pixels of the image at hand, edges and not indic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from typing import NamedTuple, Protocol
 
 import torch
@@ -26,8 +27,9 @@ class Sample:
         labels: `[n]` int64, from 0.
         crowd: `[n]` bool, a box around many objects: found or not, nobody is blamed.
         area: `[n]` float32, of the object itself where it is known, else of its box; in the original's pixels.
-        image_id: the image's number in its data set.
+        image_id: the image's number in its data set, from 1.
         size: `(height, width)` of the original; boxes times original / current size are boxes there.
+        damaged: whether the image could not be read: it is grey, and what was in it is not known.
     """
 
     image: Tensor
@@ -37,6 +39,7 @@ class Sample:
     area: Tensor
     image_id: int
     size: tuple[int, int]
+    damaged: bool = False
 
     def chosen(self, keep: Tensor) -> Sample:
         """The same image with those of its objects that `keep` `[n]` names."""
@@ -47,6 +50,10 @@ class Sample:
             crowd=self.crowd[keep],
             area=self.area[keep],
         )
+
+    def without_pixels(self) -> Sample:
+        """The same of the same shape, all of whose pixels are one in memory."""
+        return replace(self, image=self.image.new_zeros(()).expand(self.image.shape))
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -91,6 +98,14 @@ class Source(Protocol):
         """Sample `index`, the same each time."""
 
 
+class Objects(NamedTuple):
+    """Boxes `[M, 4]` and labels `[M]` of several images, and the image `[M]` that each is in."""
+
+    boxes: Tensor
+    labels: Tensor
+    owner: Tensor
+
+
 @dataclass(frozen=True)
 class Batch:
     """Images of one size and the objects of all of them in one list.
@@ -99,12 +114,14 @@ class Batch:
         images: `[B, 3, H, W]` uint8.
         boxes: `[M, 4]`, labels: `[M]`, of all images; crowds are left out.
         owner: `[M]`, the image that an object is in.
+        crowds: what was left out, if it is known.
     """
 
     images: Tensor
     boxes: Tensor
     labels: Tensor
     owner: Tensor
+    crowds: Objects | None = None
 
     def objects_of(self, image: int) -> tuple[Tensor, Tensor]:
         """Boxes `[n, 4]` and labels `[n]` of one image."""
@@ -114,14 +131,32 @@ class Batch:
 
 def collate(samples: Sequence[Sample], multiple: int = 32) -> Batch:
     """Samples as a batch: images at the top left of a canvas whose sides are multiples of `multiple`."""
-    alone = [s.chosen(~s.crowd) for s in samples]
-    counts = torch.tensor([len(s.boxes) for s in alone])
-    return Batch(
-        stacked([s.image for s in samples], multiple),
-        torch.cat([s.boxes for s in alone]),
-        torch.cat([s.labels for s in alone]),
-        torch.repeat_interleave(torch.arange(len(alone)), counts),
+    images = stacked([s.image for s in samples], multiple)
+    alone, crowds = (
+        objects_of([s.chosen(s.crowd == crowd) for s in samples]) for crowd in (False, True)
     )
+    return Batch(images, *alone, crowds)
+
+
+def objects_of(samples: Sequence[Sample]) -> Objects:
+    """The objects of all samples in one list."""
+    counts = torch.tensor([len(s.boxes) for s in samples])
+    return Objects(
+        torch.cat([s.boxes for s in samples]),
+        torch.cat([s.labels for s in samples]),
+        torch.repeat_interleave(torch.arange(len(samples)), counts),
+    )
+
+
+def alike(samples: Iterable[Sample], most: int, multiple: int) -> Iterator[list[Sample]]:
+    """Samples in order, up to `most` together, all of one canvas: what is found in an image depends on it alone."""
+
+    def canvas(sample: Sample) -> tuple[int, ...]:
+        return tuple(-(-side // multiple) for side in sample.image.shape[-2:])
+
+    for _, same in groupby(samples, canvas):
+        while part := list(islice(same, most)):
+            yield part
 
 
 def stacked(images: Sequence[Tensor], multiple: int) -> Tensor:

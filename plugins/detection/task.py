@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from framework import Context, Estimator, Image, Program, Task, Text
+from framework import Context, Estimator, Image, Program, Task, Text, UserError
 from framework.config import check_options
 from framework.data import batches
 from framework.media import Media
@@ -29,7 +31,16 @@ from plugins.detection.models.detector import Detector
 from plugins.detection.preparation import resized
 from plugins.detection.relaxed_precision import RelaxedPrecision
 from plugins.detection.reward import Reward
-from plugins.detection.sample import Batch, Detections, Sample, collate, scaled, stacked
+from plugins.detection.sample import (
+    Batch,
+    Detections,
+    Sample,
+    Source,
+    alike,
+    collate,
+    scaled,
+    stacked,
+)
 from plugins.detection.tuning import Criterion, begin_with, charge, refuse_random_weights, rewards
 
 Count = Annotated[int, Field(ge=1)]
@@ -84,8 +95,8 @@ class Detection(Task):
         self.most, self.floor, self.clear = most, floor, clear
         self.plain_from = int(steps * accumulate * (1 - augmentation.plain_share))
         self.start, self.criterion, self.reward, self.relaxed = start, criterion, reward, relaxed
-        if start is not None:
-            begin_with(self, Path(start))
+        self.failure: UserError | None = None  # of taking the start's parameters
+        self.knows_labels = False  # whether these came with the start's
         if criterion != "losses":
             self.model.hold_statistics()
 
@@ -108,9 +119,32 @@ class Detection(Task):
         return model
 
     def program(self, estimator: Estimator) -> Program:
-        """The losses; asked for when a training begins, which needs the images."""
+        """The losses; asked for when a training begins, which needs the images and takes the start's parameters.
+
+        One that goes on needs no start and has its own parameters afterwards: only `batches` knows whether to complain.
+        """
         assert self.splits
+        if self.start is not None:
+            run = Path(self.start).expanduser()
+            try:
+                self.knows_labels = begin_with(self.model, self.categories, run)
+            except UserError as error:
+                self.failure = error
         return super().program(estimator)
+
+    def check_beginning(self) -> None:
+        """Of a training that does not go on.
+
+        Raises:
+            UserError: it has no start to take, or a criterion that cannot teach what the start does not know.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if not self.knows_labels:
+            refuse_random_weights(self.criterion)
+            if self.start is not None:
+                told = "it has other labels; what is about these begins anew"
+                print(f"task.start = '{self.start}': {told}", file=sys.stderr)
 
     def state_dict(self) -> dict[str, Any]:
         """The names of the labels: a checkpoint says what its numbers mean."""
@@ -129,8 +163,8 @@ class Detection(Task):
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
         """Varied training images; batch number k is the same wherever a run begins."""
-        if start == 0 and self.start is None:
-            refuse_random_weights(self.criterion)
+        if start == 0:
+            self.check_beginning()
         number = start
         for made in self.loaded(seed, start):
             yield self.rescaled(made, seed, number)
@@ -166,8 +200,14 @@ class Detection(Task):
             for n in (height, width)
         )
         images = functional.interpolate(batch.images.float(), (tall, wide), mode="bilinear")
-        boxes = scaled(batch.boxes, (wide / width, tall / height))
-        return Batch(images.round().to(torch.uint8), boxes, batch.labels, batch.owner)
+        scale = (wide / width, tall / height)
+        crowds = batch.crowds and batch.crowds._replace(boxes=scaled(batch.crowds.boxes, scale))
+        return replace(
+            batch,
+            images=images.round().to(torch.uint8),
+            boxes=scaled(batch.boxes, scale),
+            crowds=crowds,
+        )
 
     def objective(self, context: Context, batch: Batch) -> None:
         """What `criterion` says; by default the model's own losses, image by image."""
@@ -180,19 +220,41 @@ class Detection(Task):
         analysis = analyse(truths, found, len(self.categories), self.clear)
         tuned: dict[str, float] = {}
         if self.start is not None:
-            tuned = rewards(self.model, truths, self.reward, self.batch_size, seed)
+            samples = self.held_out()
+            tuned = rewards(self.model, samples, self.reward, self.batch_size, seed)
         return judged.numbers | numbers(judged, analysis) | tuned
 
     def judged(self) -> tuple[list[Sample], list[Detections]]:
-        """The held-out images and what the model finds in them, in the originals' pixels."""
-        source = self.splits.validation if self.stage == "validation" else self.splits.test
-        truths = [source.sample(i) for i in range(len(source))]
-        return truths, list(self.find(truths))
+        """The held-out images without their pixels, and what the model finds in them, in the originals' pixels.
 
-    def find(self, samples: Sequence[Sample]) -> Iterator[Detections]:
+        Raises:
+            UserError: all are damaged.
+        """
+        truths: list[Sample] = []
+
+        def noted() -> Iterator[Sample]:
+            for sample in self.held_out():
+                truths.append(sample.without_pixels())
+                yield sample
+
+        found = list(self.find(noted()))
+        if not truths:
+            raise UserError(f"task.data.root: every image of the {self.stage} data is damaged")
+        return truths, found
+
+    @property
+    def judging(self) -> Source:
+        """The data that judges now."""
+        return self.splits.validation if self.stage == "validation" else self.splits.test
+
+    def held_out(self) -> Iterator[Sample]:
+        """The images that judge, but damaged ones."""
+        samples = (self.judging.sample(i) for i in range(len(self.judging)))
+        return (sample for sample in samples if not sample.damaged)
+
+    def find(self, samples: Iterable[Sample]) -> Iterator[Detections]:
         """What the model finds in samples, in the originals' pixels."""
-        for first in range(0, len(samples), self.batch_size):
-            part = samples[first : first + self.batch_size]
+        for part in alike(samples, self.batch_size, self.model.multiple):
             images = stacked([s.image for s in part], self.model.multiple).to(self.device)
             for sample, found in zip(
                 part, self.model.detect(images, self.most, self.floor), strict=True
@@ -225,8 +287,9 @@ class Detection(Task):
             "evaluation", json.dumps(whole(judged, analysis, truths, self.categories)), ".json"
         )
 
-    def pair(self, name: str, sample: Sample, found: Detections) -> Image:
+    def pair(self, name: str, truth: Sample, found: Detections) -> Image:
         """The truth on the left, what was found on the right."""
+        sample = self.judging.sample(truth.image_id - 1)
         height, width = sample.image.shape[-2:]
         back = (1 / sample.scale[0], 1 / sample.scale[1])
         clear = found.above(self.clear).scaled(back, (height, width))

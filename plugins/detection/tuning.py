@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from framework import Context, Task, UserError
-from framework.trainer import load_for_use
+from framework import Context, UserError
+from framework.checkpoint import load_newest, numbered
 from plugins.detection.models.detector import Candidates, Detector
 from plugins.detection.relaxed_precision import RelaxedPrecision, mean_average_precision
 from plugins.detection.reward import Reward, expected_reward, reward_above, set_costs
-from plugins.detection.sample import Batch, Sample, collate
+from plugins.detection.sample import Batch, Sample, alike, collate
 from plugins.detection.truth import truth_of
 
 Criterion = Literal["losses", "reward", "average_precision"]
 THRESHOLDS = [0.05 * step for step in range(1, 20)]
 
 
-def begin_with(task: Task, run: Path) -> None:
-    """Take the parameters of an earlier run's best checkpoint.
+def begin_with(model: Detector, categories: Sequence[str], run: Path) -> bool:
+    """Take the parameters of an earlier run's best checkpoint, averaged where they were.
+
+    Returns whether its labels are `categories`, too; where they are others, the layers for them stay as they are.
 
     Raises:
         UserError: there is no such run, or its model is another one.
     """
-    if not (run / "checkpoints").is_dir():
+    if not numbered(run / "checkpoints", "best"):
         raise UserError(
-            f"task.start = '{run}': expected the folder of a detection run (null: random weights)"
+            f"task.start = '{run}': expected the folder of a detection run with a best checkpoint "
+            "(null: random weights)"
         )
-    load_for_use(task, run, "best")
+    state = load_newest(run / "checkpoints", print, kind="best")
+    own = model.state_dict()
+    given = {**state["model"], **(state["average"] or {})}
+    same = bool(state["task"].get("categories") == list(categories))
+    if not same:
+        given |= {name: v for name, v in own.items() if name.startswith(model.class_parts)}
+    for name in {**own, **given}:
+        have, want = (list(s[name].shape) if name in s else None for s in (given, own))
+        if have != want:
+            raise UserError(f"task.start: '{name}' is {have}, the task's model expects {want}")
+    model.load_state_dict(given)
+    return same
 
 
 def refuse_random_weights(criterion: Criterion) -> None:
-    """For a training that begins with random weights.
+    """For a training that begins with random weights, if only for the labels.
 
     Raises:
         UserError: the criterion has no slope there: hardly a box is drawn, none of them right.
@@ -42,7 +56,7 @@ def refuse_random_weights(criterion: Criterion) -> None:
     if criterion != "losses":
         raise UserError(
             f"task.criterion = '{criterion}' tunes a trained model: "
-            "task.start=RUN_FOLDER of `diffobj train experiment=detection`"
+            "task.start=RUN_FOLDER of `diffobj train experiment=detection` with the same labels"
         )
 
 
@@ -68,7 +82,7 @@ def charge(
 
 
 def rewards(
-    model: Detector, samples: Sequence[Sample], how: Reward, batch_size: int, seed: int
+    model: Detector, samples: Iterable[Sample], how: Reward, batch_size: int, seed: int
 ) -> dict[str, float]:
     """The mean reward of an image's drawn sets; of its boxes above the threshold; and above the best of 19 thresholds.
 
@@ -80,8 +94,8 @@ def rewards(
     draws = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
     drawn, above = [], []
-    for first in range(0, len(samples), batch_size):
-        batch = collate(samples[first : first + batch_size], model.multiple)
+    for part in alike(samples, batch_size, model.multiple):
+        batch = collate(part, model.multiple)
         found = model.candidates(batch.images.to(device), how.candidates)
         on_cpu = Candidates(*(tensor.cpu() for tensor in found))
         truth = truth_of(batch)

@@ -19,7 +19,6 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
 from plugins.detection.assignment import cell_centres, task_aligned
 from plugins.detection.losses import (
@@ -28,8 +27,8 @@ from plugins.detection.losses import (
     expected_distance,
     quality_focal,
 )
-from plugins.detection.models.anchor_free import SAME_OBJECT, Agreement, AnchorFree, Maps, Weight
-from plugins.detection.sample import Batch, Detections
+from plugins.detection.models.anchor_free import Agreement, AnchorFree, Maps, Weight
+from plugins.detection.sample import Batch
 
 Reach = Annotated[int, Field(ge=4, le=64)]
 Places = Annotated[int, Field(ge=1)]
@@ -63,6 +62,7 @@ class Aligned(AnchorFree):
         super().__init__(
             classes, widths, blocks, levels, neck, head, agreement=agreement, box_weight=box_weight
         )
+        self.repeats = True  # neighbouring places tell the same object
         self.reach, self.places, self.distance_weight = reach, places, distance_weight
         self.distance = nn.Conv2d(head, 4 * (reach + 1), 1)
         nn.init.normal_(self.distance.weight, std=0.01)
@@ -137,10 +137,6 @@ class Aligned(AnchorFree):
             self.box_weight * (weight * wrong).sum(),
             self.distance_weight * (weight * vague).sum(),
         )
-
-    def without_repeats(self, found: Detections, most: int) -> Detections:
-        keep = batched_nms(found.boxes, found.scores, found.labels, SAME_OBJECT)[:most]
-        return Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
 
 
 def aligned_nano(

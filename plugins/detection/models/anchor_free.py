@@ -111,6 +111,7 @@ class AnchorFree(Detector):
         super().__init__(classes)
         self.multiple = 2 ** len(widths)
         self.strides = tuple(8 * 2**level for level in range(levels))
+        self.repeats = levels > 1  # whether an object may be found twice: as a peak on two levels
         self.agreement, self.box_weight = agreement, box_weight
         self.pyramid = Pyramid(widths, blocks, neck)
         self.head = convolution(neck, head)
@@ -165,33 +166,50 @@ class AnchorFree(Detector):
 
     def detect(self, images: Tensor, most: int = 100, floor: float = 0.0) -> list[Detections]:
         boxes, scores, labels = self.peaks(self(images), most)
-        height, width = images.shape[-2:]
-        edge = torch.tensor([width, height, width, height], device=boxes.device)
-        boxes = torch.minimum(boxes.clamp(min=0), edge)
+        found = [
+            Detections(*one) for one in zip(cut_off(boxes, images), scores, labels, strict=True)
+        ]
+        kept = [self.distinct(one)[:most] for one in found]
         return [
-            self.without_repeats(Detections(*one), most).above(floor)
-            for one in zip(boxes, scores, labels, strict=True)
+            Detections(*(part[keep] for part in one)).above(floor)
+            for one, keep in zip(found, kept, strict=True)
         ]
 
     def candidates(self, images: Tensor, most: int) -> Candidates:
-        return Candidates(*self.peaks(self(images), most))
+        """The likeliest places; a repeat, which no user sees, has the score 0 and comes last."""
+        boxes, scores, labels = self.peaks(self(images), most)
+        if self.repeats:
+            seen = torch.zeros_like(scores)
+            for *one, mask in zip(cut_off(boxes, images), scores, labels, seen, strict=True):
+                mask[self.distinct(Detections(*one))] = 1
+            boxes, scores, labels = in_order(boxes, scores * seen, labels)
+        return Candidates(boxes[:, :most], scores[:, :most], labels[:, :most])
 
     def peaks(self, maps: Sequence[Maps], most: int) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes `[B, k, 4]`, scores and labels `[B, k]` of the highest places among their 3x3 neighbours."""
         found = [peaks_of(level, most) for level in maps]
         boxes, scores, labels = (torch.cat(part, 1) for part in zip(*found, strict=True))
-        if len(maps) > 1:
-            scores, order = scores.topk(scores.shape[1], 1)  # ONNX knows no stable sort
-            boxes = boxes.gather(1, order.unsqueeze(-1).expand_as(boxes))
-            labels = labels.gather(1, order)
-        return boxes, scores, labels
+        return in_order(boxes, scores, labels) if len(maps) > 1 else (boxes, scores, labels)
 
-    def without_repeats(self, found: Detections, most: int) -> Detections:
-        """An object may be a peak on two levels: then the better one stays."""
-        if len(self.strides) > 1:
-            keep = batched_nms(found.boxes, found.scores, found.labels, SAME_OBJECT)[:most]
-            found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
-        return found
+    def distinct(self, found: Detections) -> Tensor:
+        """Which of an image's peaks stay, best first: of those that tell the same object only the best."""
+        if not self.repeats:
+            return torch.arange(len(found.scores), device=found.scores.device)
+        boxes, scores = found.boxes.detach(), found.scores.detach()
+        return batched_nms(boxes, scores, found.labels, SAME_OBJECT)  # type: ignore[no-any-return]
+
+
+def in_order(boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes `[B, k, 4]`, scores and labels `[B, k]`, best first."""
+    scores, order = scores.topk(scores.shape[1], 1)  # ONNX knows no stable sort
+    return boxes.gather(1, order.unsqueeze(-1).expand_as(boxes)), scores, labels.gather(1, order)
+
+
+def cut_off(boxes: Tensor, images: Tensor) -> Tensor:
+    """Boxes `[..., 4]` cut off at the edges of images `[B, 3, H, W]`."""
+    height, width = images.shape[-2:]
+    edge = torch.tensor([width, height] * 2, dtype=boxes.dtype, device=boxes.device)
+    return torch.minimum(boxes.clamp(min=0), edge)
 
 
 def told(distances: Tensor, stride: int) -> Tensor:

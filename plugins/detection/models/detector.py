@@ -26,11 +26,13 @@ class Detector(nn.Module, ABC):
     Attributes:
         classes: how many labels there are.
         multiple: the sides of its images are multiples of this.
+        class_parts: how the names of the parameters begin that are about single classes.
         usual_objects: how many objects an image has in the mean of the training data. Losses are divided by it and
             not by the batch's own count, so that an image's loss is its own: 4 batches of 8 equal one of 32.
     """
 
     multiple: int = 32
+    class_parts: tuple[str, ...] = ("score.",)
 
     def __init__(self, classes: int) -> None:
         super().__init__()

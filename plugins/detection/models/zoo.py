@@ -68,6 +68,7 @@ class Adapted(Detector):
     def __init__(self, classes: int, kind: Kind, weights: str | None) -> None:
         super().__init__(classes)
         self.background = kind.background
+        self.class_parts = tuple(f"network.{part}" for part in kind.class_parts)
         self.network = kind.build(
             weights=None, weights_backbone=None, num_classes=classes + kind.background
         )

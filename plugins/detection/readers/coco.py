@@ -7,11 +7,23 @@ one json anywhere in root.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from framework import UserError
-from plugins.detection.readers.entry import Entry, Files, Reading, Report, Thing, split_of, whole
+from plugins.detection.readers.entry import (
+    Entry,
+    Files,
+    Reading,
+    Report,
+    Thing,
+    read_text,
+    size_told,
+    split_of,
+    split_of_folder,
+    whole,
+)
 
 
 def files(root: Path) -> list[Path]:
@@ -24,20 +36,45 @@ def recognises(root: Path) -> bool:
     return bool(files(root))
 
 
+def split_told(path: Path, root: Path) -> str | None:
+    return split_of(path.stem) or split_of_folder(path, root)
+
+
+def without_other_tasks(paths: Mapping[Path, str | None], report: Report) -> dict[Path, str | None]:
+    """Files with their splits, but those, such as person_keypoints_*, of which instances_* tells the same split."""
+    instances = {(p.parent, s) for p, s in paths.items() if p.stem.startswith("instances")}
+    kept = {}
+    for path, split in paths.items():
+        if path.stem.startswith("instances") or (path.parent, split) not in instances:
+            kept[path] = split
+        else:
+            report.drop("annotation files left out beside instances_*.json", path.name)
+    return kept
+
+
+def holds_boxes(data: dict[str, Any]) -> bool:
+    """Whether it is about boxes: captions have no categories, and panoptic segments no boxes of their own."""
+    notes = data["annotations"]
+    return "categories" in data and (not notes or any("bbox" in note for note in notes))
+
+
 def read(root: Path, report: Report) -> Reading:
     """All splits of a folder.
 
     Raises:
         UserError: a file that is not COCO's json.
     """
-    pictures = Files(root)
+    pictures = Files(root, report)
     names: dict[str, None] = {}
     entries: dict[str | None, list[Entry]] = {}
-    for path in files(root):
-        split = split_of(path.stem) or split_of(path.parent.name)
+    told = {path: split_told(path, root) for path in files(root)}
+    for path, split in without_other_tasks(told, report).items():
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            made = read_file(data, path, pictures, report)
+            data = json.loads(read_text(path))
+            if not holds_boxes(data):
+                report.drop("annotation files without boxes left out", path.name)
+                continue
+            made = read_file(data, path, split, pictures, report)
             names |= dict.fromkeys(str(c["name"]) for c in data["categories"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -46,7 +83,9 @@ def read(root: Path, report: Report) -> Reading:
     return Reading(entries, list(names))
 
 
-def read_file(data: dict[str, Any], path: Path, pictures: Files, report: Report) -> list[Entry]:
+def read_file(
+    data: dict[str, Any], path: Path, split: str | None, pictures: Files, report: Report
+) -> list[Entry]:
     """The entries of one file, images without annotations included."""
     names = {c["id"]: str(c["name"]) for c in data["categories"]}
     things: dict[Any, list[Thing]] = {image["id"]: [] for image in data["images"]}
@@ -69,14 +108,15 @@ def read_file(data: dict[str, Any], path: Path, pictures: Files, report: Report)
                     None if area is None else float(area),
                 )
             )
-    near = [path.parent, path.parent.parent / "images"]
+    above = path.parent.parent
     folders = [path.stem.removeprefix("instances_"), split_of(path.stem) or ""]
-    near += [path.parent.parent / folder for folder in folders if folder]
+    near = [path.parent]
+    near += [base / folder for folder in folders if folder for base in (above / "images", above)]
+    near.append(above / "images")
     entries = []
     for image in data["images"]:
-        found = pictures.find(str(image["file_name"]), near)
-        if found is None:
-            report.drop("images dropped whose files are missing", str(image["file_name"]))
-        else:
-            entries.append(Entry(found, tuple(things[image["id"]])))
+        found = pictures.find([str(image["file_name"])], near, split)
+        if found is not None:
+            size = size_told(image.get("height"), image.get("width"))
+            entries.append(Entry(found, tuple(things[image["id"]]), size))
     return entries

@@ -3,17 +3,29 @@
 The header's names are found by their usual spellings: image, filename, file or path; class, label, category or name;
 xmin ymin xmax ymax, x0 y0 x1 y1 or x1 y1 x2 y2, or x y w h (x y width height); split or set. Without a header the
 columns are path, x0, y0, x1, y1, class. Corners are edges: a box of the first pixel alone is 0, 0, 1, 1.
+Semicolons or tabs may stand for the commas.
 Files called train.csv, val.csv and test.csv are these splits.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 from framework import UserError
-from plugins.detection.readers.entry import Entry, Files, Reading, Report, Thing, split_of, whole
+from plugins.detection.readers.entry import (
+    Entry,
+    Files,
+    Reading,
+    Report,
+    Thing,
+    read_text,
+    split_of,
+    split_of_folder,
+    whole,
+)
 
 SPELLINGS = {
     "image": ("image", "filename", "file", "path", "file_name", "image_path", "image_id"),
@@ -45,35 +57,28 @@ def read(root: Path, report: Report) -> Reading:
     Raises:
         UserError: a file without the columns that are needed.
     """
-    pictures = Files(root)
-    found: dict[str | None, dict[str, list[Thing]]] = {}
+    pictures = Files(root, report)
+    found: dict[tuple[str | None, Path, str], list[Thing]] = {}
     for path in files(root):
-        for image, split, thing in rows(path, report):
-            images = found.setdefault(split, {})
-            things = images.setdefault(image, [])
+        for image, split, thing in rows(path, root, report):
+            things = found.setdefault((split, path.parent, image), [])
             if thing is not None:
                 things.append(thing)
     entries: dict[str | None, list[Entry]] = {}
     names: set[str] = set()
-    for split, images in found.items():
-        for image, things in images.items():
-            file = pictures.find(image)
-            if file is None:
-                report.drop("images dropped whose files are missing", image)
-                continue
-            names |= {thing.name for thing in things}
-            entries.setdefault(split, []).append(Entry(file, tuple(things)))
+    for (split, folder, image), things in found.items():
+        file = pictures.find([image], [folder, folder / "images"], split)
+        if file is None:
+            continue
+        names |= {thing.name for thing in things}
+        entries.setdefault(split, []).append(Entry(file, tuple(things)))
     return Reading(entries, sorted(names))
 
 
-def rows(path: Path, report: Report) -> Iterator[tuple[str, str | None, Thing | None]]:
+def rows(path: Path, root: Path, report: Report) -> Iterator[tuple[str, str | None, Thing | None]]:
     """Image, split and object of each line; no object where the box is empty or wrong."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
-        except csv.Error as error:
-            raise UserError(f"{path}: {error}") from None
-    header = [cell.strip().lower() for cell in lines[0]] if lines else []
+    lines = numbered(path)
+    header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
     if any(cell in SPELLINGS["image"] for cell in header):
         lines = lines[1:]
     else:
@@ -82,8 +87,8 @@ def rows(path: Path, report: Report) -> Iterator[tuple[str, str | None, Thing | 
     box, sized = box_columns(header, path)
     if image is None or name is None:
         raise UserError(f"{path}: expected a column for the image and one for the class")
-    own = split_of(path.stem) or split_of(path.parent.name)
-    for number, line in enumerate(lines, 1):
+    own = split_of(path.stem) or split_of_folder(path, root)
+    for number, line in lines:
         cells = line + [""] * (len(header) - len(line))
         part = split_of(cells[split]) if split is not None else own
         texts = [cells[i].strip() for i in box]
@@ -92,8 +97,21 @@ def rows(path: Path, report: Report) -> Iterator[tuple[str, str | None, Thing | 
             continue
         thing = read_box(texts, sized, cells[name].strip())
         if thing is None:
-            report.drop("lines dropped without four numbers and a class", f"{path.name}, {number}")
+            report.drop(
+                "lines dropped without four numbers and a class", f"{path.name}, line {number}"
+            )
         yield cells[image], part, thing
+
+
+def numbered(path: Path) -> list[tuple[int, list[str]]]:
+    """The lines that hold anything, with their numbers; cells end at what the first one has most of: , ; or tab."""
+    text = read_text(path)
+    first = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    try:
+        return [(reader.line_num, line) for line in reader if any(cell.strip() for cell in line)]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: {error}") from None
 
 
 def column(header: list[str], names: tuple[str, ...]) -> int | None:

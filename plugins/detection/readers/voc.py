@@ -1,6 +1,6 @@
 """Pascal VOC's xml: one file for each image; corners count from 1 and belong to the box, so x0 = xmin - 1, x1 = xmax.
 
-    root/Annotations/*.xml + root/JPEGImages/* + root/ImageSets/Main/{train,val,test}.txt,
+    root/Annotations/*.xml + root/JPEGImages/* + root/ImageSets/Main/{train,trainval,val,test}.txt,
     root/{train,val,test}/*.xml beside their images, or *.xml anywhere in root.
 
 An object marked difficult counts as a crowd: found or not, nobody is blamed. A file with a document type is refused:
@@ -18,7 +18,10 @@ from plugins.detection.readers.entry import (
     Reading,
     Report,
     Thing,
+    read_text,
+    size_told,
     split_of,
+    split_of_folder,
     whole,
 )
 
@@ -47,42 +50,59 @@ def recognises(root: Path) -> bool:
 
 def read(root: Path, report: Report) -> Reading:
     """All splits of a folder."""
-    pictures = Files(root)
-    listed = lists(root)
+    pictures = Files(root, report)
+    splits = lists(root)
     entries: dict[str | None, list[Entry]] = {}
     names: set[str] = set()
     for path in files(root):
         try:
-            filename, things = read_file(path, report)
+            filename, things, size = read_file(path, report)
         except (ElementTree.ParseError, Refused, ValueError, OSError) as error:
             report.drop(f"annotation files not read ({error})", path.name)
             continue
-        folder = path.parent.parent / "JPEGImages"
-        image = pictures.find(filename, [path.parent, folder]) or pictures.find(path.stem)
+        own = split_of_folder(path, root)
+        image = pictures.find([filename, path.stem], folders(path), own)
         if image is None:
-            report.drop("images dropped whose files are missing", filename or path.name)
             continue
         names |= {thing.name for thing in things}
-        for split in listed.get(path.stem, [] if listed else [split_of(path.parent.name)]):
-            entries.setdefault(split, []).append(Entry(image, things))
-        if listed and path.stem not in listed:
+        for split in splits.get(path.stem, [] if splits else [own]):
+            entries.setdefault(split, []).append(Entry(image, things, size))
+        if splits and path.stem not in splits:
             report.drop("annotated images in no list of ImageSets/Main left out", path.name)
     return Reading(entries, sorted(names))
 
 
+def folders(path: Path) -> list[Path]:
+    """Where the image of an xml may be: beside it, or in the like folder below JPEGImages."""
+    parts = ["JPEGImages" if part == "Annotations" else part for part in path.parent.parts]
+    return [path.parent, Path(*parts), path.parent.parent / "JPEGImages"]
+
+
 def lists(root: Path) -> dict[str, list[str | None]]:
-    """The splits of each image that ImageSets/Main/train.txt and its like name; lists of one class do not count."""
+    """The splits of each image that ImageSets/Main/train.txt and its like name; lists of one class do not count.
+
+    Where there is no train.txt, what trainval.txt has beside the others is learned from.
+    """
     found: dict[str, list[str | None]] = {}
-    for path in sorted(root.rglob("ImageSets/Main/*.txt")):
-        if path.stem in {"train", "val", "test"}:
-            for line in path.read_text(encoding="utf-8").splitlines():
-                if words := line.split():
-                    found.setdefault(words[0], []).append(split_of(path.stem))
+    for folder in sorted(root.rglob("ImageSets/Main")):
+        told = {name: listed(folder / f"{name}.txt") for name in ("train", "val", "test")}
+        others = {*told["val"], *told["test"]}
+        rest = [stem for stem in listed(folder / "trainval.txt") if stem not in others]
+        told["train"] = told["train"] or rest
+        for name, stems in told.items():
+            for stem in stems:
+                found.setdefault(stem, []).append(split_of(name))
     return found
 
 
-def read_file(path: Path, report: Report) -> tuple[str, tuple[Thing, ...]]:
-    """An image's file name and its objects."""
+def listed(path: Path) -> list[str]:
+    """The first word of each line of a file, if there is one."""
+    lines = read_text(path).splitlines() if path.is_file() else []
+    return [words[0] for line in lines if (words := line.split())]
+
+
+def read_file(path: Path, report: Report) -> tuple[str, tuple[Thing, ...], tuple[int, int] | None]:
+    """An image's file name, its objects, and its `(height, width)` if it is told."""
     if path.stat().st_size > MOST_BYTES:
         raise Refused(f"has more than {MOST_BYTES:,} bytes")
     parser = ElementTree.XMLParser(target=WithoutEntities())
@@ -102,4 +122,5 @@ def read_file(path: Path, report: Report) -> tuple[str, tuple[Thing, ...]]:
             continue
         difficult = (element.findtext("difficult") or "0").strip() == "1"
         things.append(Thing((x0 - 1, y0 - 1, x1, y1), name, difficult))
-    return (tree.findtext("filename") or "").strip(), tuple(things)
+    size = size_told(tree.findtext("size/height"), tree.findtext("size/width"))
+    return (tree.findtext("filename") or "").strip(), tuple(things), size

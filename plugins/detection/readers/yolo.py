@@ -21,6 +21,7 @@ from plugins.detection.readers.entry import (
     Reading,
     Report,
     Thing,
+    read_text,
     split_of,
     whole,
 )
@@ -49,9 +50,9 @@ def read(root: Path, report: Report) -> Reading:
     """
     path = description(root)
     told = read_yaml(path) if path else {}
-    names = class_names(told.get("names"), root)
+    names = class_names(told.get("names"), root, path)
     entries: dict[str | None, list[Entry]] = {}
-    for split, images in splits(root, told).items():
+    for split, images in splits(root, told, report).items():
         made = [entry(image, names, report) for image in images]
         entries[split] = [one for one in made if one is not None]
     return Reading(entries, names)
@@ -59,7 +60,7 @@ def read(root: Path, report: Report) -> Reading:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A mapping; aliases, which can blow up, are refused."""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise UserError(f"{path}: YAML aliases are refused")
@@ -71,31 +72,45 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return told
 
 
-def class_names(told: Any, root: Path) -> list[str]:
-    """The names of classes 0, 1, ..., from the yaml or a list of names; numbers where there is neither."""
+def class_names(told: Any, root: Path, path: Path | None) -> list[str]:
+    """The names of classes 0, 1, ..., from the yaml or a list of names; numbers where there is neither.
+
+    Raises:
+        UserError: keys of the yaml's names that are no numbers.
+    """
     if isinstance(told, dict):
-        return [str(told.get(i, i)) for i in range(max(map(int, told), default=-1) + 1)]
+        for key in told:
+            if not str(key).isdecimal():
+                raise UserError(
+                    f"{path}: names: '{key}': expected a class's number, as in `0: cat`"
+                )
+        names = {int(key): str(name) for key, name in told.items()}
+        return [names.get(i, str(i)) for i in range(max(names, default=-1) + 1)]
     if isinstance(told, list):
         return [str(name) for name in told]
     for name in NAMES:
         if (root / name).is_file():
-            lines = (root / name).read_text(encoding="utf-8").splitlines()
+            lines = read_text(root / name).splitlines()
             return [line.strip() for line in lines if line.strip()]
     highest = -1
     for path in root.rglob("labels/**/*.txt"):
-        firsts = (line.split()[0] for line in path.read_text().splitlines() if line.split())
+        firsts = (line.split()[0] for line in read_text(path).splitlines() if line.split())
         highest = max([highest, *(int(first) for first in firsts if first.isdecimal())])
     return [str(number) for number in range(highest + 1)]
 
 
-def splits(root: Path, told: dict[str, Any]) -> dict[str | None, list[Path]]:
+def splits(root: Path, told: dict[str, Any], report: Report) -> dict[str | None, list[Path]]:
     """The images of each split: as the yaml says, else by the names of folders."""
     base = root / str(told.get("path", "")) if told.get("path") else root
     found: dict[str | None, list[Path]] = {}
     for key in ("train", "val", "test"):
         places = told.get(key) or []
         for place in places if isinstance(places, list) else [places]:
-            found.setdefault(split_of(key), []).extend(images_at(str(place), base, root))
+            images = images_at(str(place), base, root)
+            found.setdefault(split_of(key), []).extend(images or [])
+            if images is None:
+                why = "folders and lists of the yaml left out that are not there"
+                report.drop(why, f"{key}: {place}")
     if any(found.values()):
         return found
     for image in images_in(root):
@@ -105,15 +120,18 @@ def splits(root: Path, told: dict[str, Any]) -> dict[str | None, list[Path]]:
     return found
 
 
-def images_at(place: str, base: Path, root: Path) -> list[Path]:
-    """The images of a folder, or of a text file that lists them; roboflow's ../train/images is taken to be in root."""
+def images_at(place: str, base: Path, root: Path) -> list[Path] | None:
+    """The images of a folder, or of a text file that lists them, if it is there.
+
+    roboflow's ../train/images is taken to be in root.
+    """
     for path in (base / place, root / place, root / place.removeprefix("../")):
         if path.is_dir():
             return images_in(path)
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_text(path).splitlines()
             return [path.parent / line.strip() for line in lines if line.strip()]
-    return []
+    return None
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -136,7 +154,7 @@ def entry(image: Path, names: list[str], report: Report) -> Entry | None:
         report.drop("images dropped whose files are missing", image.name)
         return None
     path = labels_of(image)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = read_text(path).splitlines() if path.is_file() else []
     size = size_of(image) if lines else None
     if lines and size is None:
         return Entry(image, ())  # unreadable: whoever opens it says so

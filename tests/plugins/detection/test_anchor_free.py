@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from plugins.detection.models.anchor_free import AnchorFree, Maps, nano, peaks_of, small, tiny, told
+from plugins.detection.models.aligned import aligned_nano, aligned_tiny
+from plugins.detection.models.anchor_free import (
+    AnchorFree,
+    Maps,
+    cut_off,
+    nano,
+    peaks_of,
+    small,
+    tiny,
+    told,
+)
 from plugins.detection.sample import Batch
 
 
@@ -74,7 +84,8 @@ def test_an_images_loss_is_its_own():
 
 def test_an_image_without_objects_has_a_loss_and_a_gradient():
     model = nano(3)
-    empty = Batch(torch.zeros(1, 3, 64, 64).byte(), torch.zeros(0, 4), *[torch.zeros(0).long()] * 2)
+    none = torch.zeros(0).long()
+    empty = Batch(torch.zeros(1, 3, 64, 64).byte(), torch.zeros(0, 4), none, none)
     total(model, empty).backward()
     assert model.score.bias is not None
     assert model.score.bias.grad is not None
@@ -141,3 +152,29 @@ def test_frozen_parts_do_not_change():
     for name, value in model.state_dict().items():
         frozen = name.startswith(("pyramid.stages.0", "pyramid.stages.1"))
         assert torch.equal(value, before[name]) == frozen, name
+
+
+@pytest.mark.parametrize("make", [nano, tiny, aligned_nano, aligned_tiny])
+def test_a_reward_is_drawn_from_what_a_user_sees(make):
+    """Candidates are the detections: repeats come last and have no score."""
+    torch.manual_seed(0)
+    model = make(2).eval()
+    nn.init.normal_(model.score.weight, std=0.3)
+    with torch.no_grad():
+        model.distance.bias.copy_(
+            model.distance.bias.abs() + 1
+        )  # large boxes: neighbours tell nearly the same
+    images = batch().images
+    candidates, seen = model.candidates(images, 30), model.detect(images, 30, floor=1e-6)
+    peaks = sum(int((level > 0).sum()) for level in model.peaks(model(images), 30)[1])
+    for boxes, scores, labels, found in zip(*candidates, seen, strict=True):
+        there = scores > 0
+        peaks -= int(there.sum())
+        assert len(scores) == 30
+        assert (scores.diff() <= 0).all()
+        assert torch.equal(scores[there], found.scores)
+        assert torch.equal(labels[there], found.labels)
+        torch.testing.assert_close(cut_off(boxes[there], images), found.boxes)
+    assert (peaks > 0) == model.repeats == (make is not nano)  # some were repeats
+    candidates.scores.sum().backward()
+    assert model.score.weight.grad is not None

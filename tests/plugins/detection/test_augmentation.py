@@ -82,6 +82,32 @@ def test_boxes_stay_with_their_objects(name):
     assert name == "mosaic" or compared > 30
 
 
+@pytest.mark.parametrize(
+    ("name", "smallest", "largest"),
+    [("zoom_out", 0.25, 1.0), ("crop", 1.0, 4.0), ("jitter", 0.5, 2.0)],
+)
+def test_objects_change_their_size_and_images_do_not(name, smallest, largest):
+    """What is cut out or put on a larger ground is an image of the usual size again, and its objects are scaled."""
+    source, how = (
+        Coloured(),
+        Augmentation(**EACH[name] | {"zoom": 4.0 if name == "zoom_out" else 2.0}),
+    )
+    augmented = Augmented(source, how, 120, plain=False)
+    scales: list[float] = []
+    for index in range(8):
+        for epoch in range(4):
+            made = augmented.item(index, generator(0, "test", epoch, index))
+            assert max(made.image.shape[-2:]) == 120
+            before = source.sample(index).boxes[made.labels]
+            inside = ((made.boxes[:, :2] > 0) & (made.boxes[:, 2:] < 119)).all(1)  # none cut off
+            whole = [x[inside, 2:] - x[inside, :2] for x in (made.boxes, before)]
+            scales += (whole[0] / whole[1]).flatten().tolist()
+    assert len(scales) > 30
+    assert smallest * 0.95 < min(scales)
+    assert max(scales) < largest * 1.05
+    assert max(scales) / min(scales) > 1.5
+
+
 def test_a_crop_leaves_out_what_is_outside():
     augmented = Augmented(Coloured(), Augmentation(flip=0.0, crop=1.0), 120, plain=False)
     counts = [
@@ -104,8 +130,13 @@ def test_colours_change_and_boxes_do_not():
 
 def test_a_mixture_has_the_objects_of_both():
     augmented = Augmented(Coloured(), Augmentation(flip=0.0, mixup=1.0), 120, plain=False)
-    made = augmented.item(0, generator(0, "test", 0, 0))
-    assert made.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    for index in range(8):
+        made = augmented.item(index, generator(0, "test", 0, index))
+        assert made.labels.tolist() == [0, 1, 2, 0, 1, 2]
+        for box, label in zip(made.boxes, made.labels.tolist(), strict=True):
+            x0, y0, x1, y1 = box.int().tolist()
+            strongest = made.image[:, y0:y1, x0:x1].float().mean((1, 2)).argmax()
+            assert strongest == label  # half as strong, the colour is still seen in every box
 
 
 def test_plain_items_have_no_mosaic():

@@ -64,6 +64,23 @@ def test_what_only_one_of_them_finds_is_refused(change):
     assert compared(detector(), change) == math.inf
 
 
+def test_a_model_that_is_sure_of_nothing_is_compared_all_the_same():
+    """No score reaches the floor: the best of each image are compared."""
+    model = detector()
+    with torch.no_grad():
+        assert model.score.bias is not None
+        model.score.bias -= 12
+        assert max(float(level.logits.sigmoid().max()) for level in model(noise(4))) < 1e-3
+    assert compared(model) == 0
+    down = torch.tensor([0.0, 0.25, 0.0, 0.0])
+    assert compared(model, lambda boxes, *rest: (boxes + down, *rest)) == pytest.approx(
+        0.25, abs=1e-4
+    )
+    assert (
+        compared(model, lambda boxes, *rest: (boxes[:, :0], *(r[:, :0] for r in rest))) == math.inf
+    )
+
+
 class ByHand(AnchorFree):
     """A model that says the given logits in the first cells of one row, and boxes of 20 pixels."""
 

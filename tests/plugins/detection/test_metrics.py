@@ -1,6 +1,7 @@
 """COCO's numbers: pycocotools' to the last digit, and 1 for what is perfect; errors counted by hand."""
 
 import contextlib
+import inspect
 import io
 import json
 
@@ -10,8 +11,11 @@ import torch
 
 from plugins.detection import coco
 from plugins.detection.analysis import analyse
+from plugins.detection.generated import Generated
 from plugins.detection.metrics import NUMBERS, precision, precision_of_json
-from plugins.detection.sample import Detections, Sample
+from plugins.detection.models.anchor_free import nano
+from plugins.detection.sample import Detections, Sample, collate
+from plugins.detection.task import Detection
 
 
 def sample(boxes, labels, crowd=None, image_id=1, size=(200, 300)) -> Sample:
@@ -170,13 +174,26 @@ def test_the_worst_images_come_first():
 
 
 def test_the_floor_of_judged_scores_is_low_enough():
-    """Leaving out what scores less than a thousandth of the best moves no number."""
-    truths, detections = random_case(9)
-    faint = []
-    for one in detections:
-        more = found([[1, 1, 90, 90]] * 3, [0, 1, 2], [0.0009] * 3)
-        faint.append(Detections(*(torch.cat(pair) for pair in zip(one, more, strict=True))))
-    names = ["a", "b", "c", "d"]
-    with_faint = precision(truths, faint, names).numbers
-    without = precision(truths, [one.above(0.001) for one in faint], names).numbers
-    assert with_faint["AP"] == pytest.approx(without["AP"], abs=1e-3)
+    """Of a briefly trained model: AP is that of all scores, and a higher floor would cost."""
+    torch.manual_seed(0)
+    source = Generated("train", 24, 64)
+    samples = [source.sample(i) for i in range(len(source))]
+    batch = collate(samples)
+    model = nano(len(source.categories))
+    model.usual_objects = len(batch.boxes) / len(samples)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.005)
+    for _ in range(25):  # it knows a little of these images
+        optimizer.zero_grad()
+        torch.stack([term.mean() for term in model.losses(batch).values()]).sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+    with torch.no_grad():
+        found = model.detect(batch.images)
+    default = inspect.signature(Detection).parameters["floor"].default
+    judged = {
+        floor: precision(samples, [one.above(floor) for one in found], source.categories).numbers
+        for floor in (0.0, default, 0.3)
+    }
+    assert judged[0.0]["AP"] > 0.05
+    assert judged[default]["AP"] == pytest.approx(judged[0.0]["AP"], abs=1e-3)
+    assert judged[0.3]["AP"] < judged[0.0]["AP"] - 5e-3

@@ -73,7 +73,7 @@ def test_every_frame_of_a_video_is_found_in_and_shown_at_its_speed(tmp_path):
     shown, told = predicted(tmp_path / "a.mp4", find)
     assert shown.frames.shape == (10, 4 * 48, 4 * 80, 3)  # small pictures are enlarged
     assert shown.frames_per_second == 20
-    assert [i["file_name"] for i in told["images"]] == [f"a#{k}" for k in range(10)]
+    assert [i["file_name"] for i in told["images"]] == [f"a.mp4#{k}" for k in range(10)]
     assert [note["image_id"] for note in told["annotations"]] == list(range(1, 11))
     for number, note in enumerate(told["annotations"]):
         assert note["bbox"] == pytest.approx([4 * number, 8, 16, 16], abs=1)
@@ -155,10 +155,10 @@ def test_predict_writes_an_animation_and_boxes_for_each_frame_of_a_video(diffobj
         assert len(list(ImageSequence.Iterator(shown))) == 5
     told = json.loads((out / "detections.json").read_text())
     assert [(i["file_name"], i["width"], i["height"]) for i in told["images"]] == [
-        (f"a#{k}", 64, 64) for k in range(5)
+        (f"a.mkv#{k}", 64, 64) for k in range(5)
     ]
     assert {note["image_id"] for note in told["annotations"]} == {1, 2, 3, 4, 5}
     rows = list(csv.DictReader((out / "detections.csv").open()))
     assert [row["image"] for row in rows] == [
-        f"a#{note['image_id'] - 1}" for note in told["annotations"]
+        f"a.mkv#{note['image_id'] - 1}" for note in told["annotations"]
     ]

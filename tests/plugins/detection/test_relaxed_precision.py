@@ -96,3 +96,14 @@ def test_images_without_objects_give_nothing_to_learn():
     assert found.item() == 0
     assert logits.grad is not None
     assert logits.grad.abs().sum() == 0
+
+
+def test_a_box_in_a_crowd_of_its_class_is_left_out():
+    boxes = torch.tensor([[[20.0, 20, 30, 30], [0, 0, 10, 10]]])
+    candidates = Candidates(boxes, torch.tensor([[0.9, 0.5]]), torch.zeros(1, 2).long())
+    truth = Truth(torch.tensor([[[0.0, 0, 10, 10]]]), torch.zeros(1, 1).long())
+    crowd = Truth(torch.tensor([[[15.0, 15, 40, 40]]]), torch.zeros(1, 1).long())
+    how = RelaxedPrecision(order_width=0, hit_width=0)
+    assert mean_average_precision(candidates, truth, how).item() == pytest.approx(0.5)
+    known = truth._replace(crowds=crowd)
+    assert mean_average_precision(candidates, known, how).item() == pytest.approx(1)

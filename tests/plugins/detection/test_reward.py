@@ -139,3 +139,23 @@ def test_other_estimators_serve_it_by_name(estimator):
     found = gradients(estimator, HOW, 30)
     assert found.isfinite().all()
     assert found[:, 3].mean() > 0  # a box that finds nothing is to be kept less often
+
+
+def test_a_box_in_a_crowd_of_its_class_is_not_blamed():
+    """It lies in the crowd by half; what matches an object counts there, too, and another class is blamed."""
+    half = [
+        [0.0, 40, 20, 60],
+        [9, 40, 29, 60],
+    ]  # by 10 / 20 and by 1 / 20 of its width in the crowd
+    boxes = torch.tensor([[[0.0, 0, 10, 10], *half, [50, 50, 60, 60]]])
+    labels = torch.tensor([[0, 0, 0, 1]])
+    crowds = Truth(torch.tensor([[[0.0, 0, 10, 90], [45, 45, 80, 80]]]), torch.tensor([[0, 0]]))
+    truth = TRUTH._replace(crowds=crowds)
+    candidates = Candidates(boxes, torch.full((1, 4), 0.9), labels)
+    (with_crowds,) = reward_above(candidates, truth, HOW, [0.5])[0].tolist()
+    (without,) = reward_above(candidates, TRUTH, HOW, [0.5])[0].tolist()
+    assert with_crowds == pytest.approx(1 - 2 * 0.3)
+    assert without == pytest.approx(1 - 3 * 0.3)
+    draws = torch.Generator().manual_seed(0)
+    sure = Candidates(boxes, torch.tensor([[1.0, 1.0, 0.0, 0.0]]), labels)
+    assert expected_reward(sure, truth, HOW, draws).item() == pytest.approx(1)

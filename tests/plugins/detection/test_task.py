@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from framework import Image as Shown
 from framework import UserError
 from framework.config import check_components, compose, validate
 from framework.gradients.exact import Exact
@@ -16,8 +17,9 @@ from framework.plugin import ROOT
 from plugins.detection.augmentation import Augmentation
 from plugins.detection.data import Data
 from plugins.detection.generated import Generated
-from plugins.detection.sample import Batch, Detections
-from plugins.detection.task import Detection
+from plugins.detection.images import read_image
+from plugins.detection.sample import Batch, Detections, Sample, collate
+from plugins.detection.task import Detection, bare_sample
 from plugins.detection.writing import write
 from tests.runs import newest, result
 
@@ -261,6 +263,56 @@ def test_a_folder_with_faults_trains_to_the_end_and_says_so_once_each(diffobj, f
     assert list((run / "checkpoints").glob("best_*.pt"))  # also where AP is 0
 
 
+@pytest.mark.parametrize("model", ["nano", "set_nano"])
+def test_what_is_found_in_an_image_does_not_depend_on_its_batch(model):
+    """Upright, lying and square images, as evaluation and as prediction take them."""
+    task = make(model=model, batch_size=3)
+    task.model.eval()
+    draw = torch.Generator().manual_seed(0)
+    images = [
+        torch.randint(0, 256, (3, *size), generator=draw, dtype=torch.uint8)
+        for size in [(64, 40), (20, 64), (64, 64), (64, 64), (64, 64), (64, 64), (24, 64)]
+    ]
+    samples = [bare_sample(image, 64) for image in images]
+    with torch.no_grad():
+        together = list(task.find(samples))
+        alone = [next(task.find([sample])) for sample in samples]
+    for one, other in zip(together, alone, strict=True):
+        assert len(one.scores) > 10
+        torch.testing.assert_close(one.scores, other.scores, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(one.boxes, other.boxes, atol=1e-2, rtol=1e-4)
+
+
+def test_judging_keeps_no_pixels_and_shows_the_images(faulty):
+    task = make(data=Data(root=str(faulty), size=64, cache_megabytes=0))
+    task.model.eval()
+    with torch.no_grad():
+        truths, _ = task.judged()
+        pairs = [
+            media
+            for media in task.show(0)
+            if isinstance(media, Shown) and media.name.startswith("detections/")
+        ]
+    assert [tuple(truth.image.shape) for truth in truths] == [(3, 64, 64)] * 3
+    assert sum(truth.image.untyped_storage().nbytes() for truth in truths) == 3
+    paths = [faulty / "JPEGImages" / f"val_{number:06d}.png" for number in range(3)]
+    means = torch.stack([read_image(path).float().mean((1, 2)) for path in paths])
+    shown = [torch.from_numpy(media.pixels.copy()).float().mean((0, 1)) for media in pairs]
+    nearest = [int((means - mean).abs().amax(1).argmin()) for mean in shown]
+    assert nearest == [0, 1, 2]  # each is its own image, drawn on
+
+
+def test_a_damaged_image_is_not_judged(faulty):
+    path = faulty / "JPEGImages" / "val_000001.png"
+    path.write_bytes(path.read_bytes()[:200])
+    task = make(data=Data(root=str(faulty), size=64))
+    task.model.eval()
+    with torch.no_grad():
+        truths, found = task.judged()
+    assert [truth.image_id for truth in truths] == [1, 3]
+    assert len(found) == 2
+
+
 def test_a_checkpoint_knows_its_labels_without_the_images(diffobj, faulty, tmp_path):
     run, moved = tmp_path / "run", tmp_path / "moved"
     options = [*QUICK, "trainer.steps=2", f"task.data.root={faulty}", f"hydra.run.dir={run}"]
@@ -286,7 +338,7 @@ def test_a_checkpoint_knows_its_labels_without_the_images(diffobj, faulty, tmp_p
     told = json.loads((out / "detections.json").read_text())
     assert [c["name"] for c in told["categories"]] == categories
     assert [i["file_name"] for i in told["images"]] == [
-        "trip/a", "trip/b#0", "trip/b#1", "trip/b#2",
+        "trip/a.jpg", "trip/b.gif#0", "trip/b.gif#1", "trip/b.gif#2",
     ]  # fmt: skip
     assert {(i["width"], i["height"]) for i in told["images"]} == {(90, 50)}
     for note in told["annotations"]:
@@ -335,3 +387,22 @@ def test_mixed_precision_trains(diffobj, tmp_path, precision):
         "train", *QUICK, "trainer.steps=2", f"trainer.precision={precision}", f"hydra.run.dir={run}"
     )
     assert done.status == 0, done.err
+
+
+def test_boxes_and_crowds_of_a_batch_at_another_size_are_where_the_objects_are():
+    task = make(multi_scale=0.5)
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    image[0, 8:40, 16:32], image[1, 44:60, 36:60] = 255, 255
+    boxes = torch.tensor([[16.0, 8, 32, 40], [36, 44, 60, 60]])
+    crowd, area = torch.tensor([False, True]), torch.zeros(2)
+    batch = collate([Sample(image, boxes, torch.arange(2), crowd, area, 1, (64, 64))])
+    sizes = set()
+    for number in range(8):
+        made = task.rescaled(batch, 0, number)
+        sizes.add(made.images.shape[-1])
+        assert made.crowds is not None
+        for channel, box in enumerate([made.boxes[0], made.crowds.boxes[0]]):
+            rows, columns = (made.images[0, channel] > 127).nonzero(as_tuple=True)
+            found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            assert (torch.tensor(found) - box).abs().max() <= 1
+    assert len(sizes) > 1

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugins.detection.sample import Batch
+from plugins.detection.sample import Batch, Sample, collate
 from plugins.detection.truth import Truth, agreement, matched, truth_of
 
 
@@ -87,3 +87,25 @@ def test_many_sets_at_once_are_matched_as_one_by_one(boxes, objects, seed):
         for b in range(2):
             expected = by_hand(kept[n, b].tolist(), agreed[b].tolist(), 0.4)
             assert found[n, b].tolist() == pytest.approx(expected)
+
+
+def test_a_batchs_crowds_come_along_and_are_no_objects():
+    none = torch.zeros(2)
+    samples = [
+        Sample(
+            torch.zeros(3, 8, 8).byte(),
+            torch.tensor([[0.0, 0, 4, 4], [k, 1, 5, 5]]),
+            torch.tensor([k, 3]),
+            torch.tensor([False, k == 1]),
+            none,
+            k,
+            (8, 8),
+        )
+        for k in range(3)
+    ]
+    truth = truth_of(collate(samples, 8))
+    assert truth.labels.tolist() == [[0, 3], [1, -1], [2, 3]]
+    assert truth.crowds is not None
+    assert truth.crowds.labels.tolist() == [[-1], [3], [-1]]
+    assert truth.crowds.boxes[1].tolist() == [[1, 1, 5, 5]]
+    assert truth_of(collate(samples[:1], 8)).crowds is None

@@ -1,10 +1,14 @@
 """Tuning a trained run: from its parameters, by any criterion, exactly resumed; and the other families in training."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from framework.gradients.exact import Exact
+from framework.plugin import registry
 from plugins.detection.data import Data
 from plugins.detection.task import Detection
 from tests.runs import Diffobj, newest, result
@@ -91,6 +95,7 @@ def test_it_begins_where_the_run_ended_and_without_a_step_nothing_changes(start)
         start=str(start),
         criterion="reward",
     )
+    task.program(Exact())
     for name, value in newest(start)["average"].items():
         assert torch.equal(task.parameters[name], value), name
 
@@ -141,14 +146,82 @@ def test_mistakes_are_told_in_one_line(told, expected, start, tmp_path, diffobj:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_trained_run_is_used_when_its_start_is_gone(start, tmp_path, diffobj: Diffobj):
-    run = tmp_path / "run"
-    options = [*QUICK, f"task.start={start}", "estimator.samples=2", "trainer.steps=1"]
-    done = diffobj("train", "experiment=detection_reward", *options, f"hydra.run.dir={run}")
-    assert done.status == 0, done.err
-    found = diffobj("evaluate", f"run={run}", "task.start=null")
+def test_a_tuned_run_is_used_and_resumed_when_its_start_is_gone(start, tmp_path, diffobj: Diffobj):
+    begun, one, two = tmp_path / "start", tmp_path / "one", tmp_path / "two"
+    shutil.copytree(start, begun)
+    options = ["experiment=detection_reward", *QUICK, f"task.start={begun}", "trainer.steps=2"]
+    options.append("estimator.samples=2")
+    assert diffobj("train", *options, f"hydra.run.dir={one}").status == 0
+    assert diffobj("train", *options, "trainer.stop_at=1", f"hydra.run.dir={two}").status == 0
+    shutil.rmtree(begun)
+    resumed = diffobj("train", f"resume={two}", "trainer.stop_at=null")
+    assert resumed.status == 0, resumed.err
+    first, second = newest(one)["model"], newest(two)["model"]
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    found = diffobj("evaluate", f"run={two}")
     assert found.status == 0, found.err
-    assert '"AP"' in found.out
+    assert '"reward_at_best"' in found.out
+    again = diffobj("train", *options, f"hydra.run.dir={tmp_path / 'new'}")
+    assert again.status == 2
+    assert f"task.start = '{begun}': expected the folder of a detection run" in again.err
+
+
+@pytest.mark.parametrize("names", [("ant", "bee"), ("circle", "square", "star")])
+def test_a_run_on_other_labels_begins_with_all_but_these(start, names, tmp_path, capsys):
+    """Own labels, own usual number of objects, frozen parts; fresh layers for the labels alone."""
+    for number in range(4):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{number}.png")
+    lines = [
+        f"{n}.png,{8 * k},1,{8 * k + 9},9,{names[k % len(names)]}\n"
+        for n in range(4)
+        for k in range(6)
+    ]
+    (tmp_path / "all.csv").write_text("".join(lines))
+    task = Detection(
+        data=Data(size=64, root=str(tmp_path)), start=str(start), freeze=["pyramid.stages.0"]
+    )
+    fresh = {name: value.clone() for name, value in task.model.state_dict().items()}
+    task.program(Exact())
+    earlier = newest(start)["model"] | newest(start)["average"]
+    for name, value in task.model.state_dict().items():
+        assert torch.equal(value, (fresh if name.startswith("score.") else earlier)[name]), name
+    assert task.categories == list(names)
+    assert task.model.usual_objects == 6
+    frozen = [n for n, p in task.model.named_parameters() if not p.requires_grad]
+    assert frozen == [
+        n for n in fresh if n.startswith("pyramid.stages.0.") and n in task.parameters
+    ]
+    batch = next(task.batches(task.program(Exact()), 0, 0))
+    assert set(batch.labels.tolist()) == set(range(len(names)))
+    assert "it has other labels; what is about these begins anew" in capsys.readouterr().err
+
+
+def test_a_reward_cannot_teach_labels_that_the_start_does_not_know(
+    start, tmp_path, diffobj: Diffobj
+):
+    for number in range(4):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{number}.png")
+    (tmp_path / "all.csv").write_text("".join(f"{n}.png,1,1,9,9,ant\n" for n in range(4)))
+    done = diffobj(
+        "train",
+        "experiment=detection_reward",
+        *QUICK,
+        f"task.data.root={tmp_path}",
+        f"task.start={start}",
+        "trainer.steps=1",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
+    assert done.status == 2
+    assert "task.criterion = 'reward' tunes a trained model" in done.err
+    assert "with the same labels" in done.err
+
+
+def test_the_starts_folder_may_be_below_home(start, monkeypatch):
+    monkeypatch.setenv("HOME", str(start.parent))
+    task = Detection(data=Data(size=64, train=12, validation=5, test=7), start=f"~/{start.name}")
+    task.program(Exact())
+    assert task.failure is None
+    assert torch.equal(task.parameters["score.bias"], newest(start)["average"]["score.bias"])
 
 
 @pytest.mark.slow
@@ -194,3 +267,13 @@ def test_what_cannot_be_rewarded_says_so(start, tmp_path, diffobj: Diffobj):
     further = diffobj("train", *again, *losses, f"hydra.run.dir={tmp_path / 'further'}")
     assert further.status == 0, further.err
     assert not result(tmp_path / "further")["metrics"].keys() & REWARDS
+
+
+@pytest.mark.parametrize("name", ["nano", "aligned_nano", "set_nano", "fcos", "faster_rcnn_mobile"])
+def test_what_depends_on_the_number_of_labels_is_known_by_name(name):
+    make = registry().component("models", name).load()
+    few, many = make(2), make(3)
+    shapes = {n: v.shape for n, v in few.state_dict().items()}
+    grown = {n for n, v in many.state_dict().items() if v.shape != shapes[n]}
+    assert grown == {n for n in shapes if n.startswith(few.class_parts)}
+    assert grown
