@@ -90,7 +90,7 @@ def main(folder: Path, steps: int) -> None:
         print(line(variant.label, place), flush=True)
         axes.plot(*zip(*curve(place), strict=True), label=variant.label, color=f"C{number}")
     axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="step", ylabel="identity loss as a share of chance", ylim=(0, None))
+    axes.set(xlabel="step", ylabel="identity loss as a share of chance", ylim=(0.7, 1.15))
     axes.legend(frameon=False, fontsize=8)
     axes.grid(alpha=0.3)
     Image.from_figure("learning", figure).save(HERE)
