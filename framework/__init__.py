@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from framework.context import Context
     from framework.errors import ProgramError, UserError
     from framework.gradients.approximation import approximate
     from framework.gradients.estimate import estimate, surrogate
@@ -13,14 +14,14 @@ if TYPE_CHECKING:
     from framework.media import Image, Text, Video
     from framework.perturbation import perturbed
     from framework.plugin import Plugin
-    from framework.program import Context, Program
+    from framework.program import Program
     from framework.task import Task
 
 __version__ = "0.1.0"
 
 # Loaded when first asked for: `import framework` must stay light for manifests and listings.
 _HOMES = {
-    "Context": "framework.program",
+    "Context": "framework.context",
     "Estimate": "framework.gradients.estimator",
     "Estimator": "framework.gradients.estimator",
     "Image": "framework.media",

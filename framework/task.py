@@ -11,11 +11,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from framework.context import Context
 from framework.errors import UserError
 from framework.gradients.estimator import Estimator
 from framework.media import Media
-from framework.program import Context, Parameters, Plain, Program, Rollouts, placed
+from framework.parameters import Parameters, placed
+from framework.program import Program, Rollouts
 from framework.randomness import seeded
+from framework.rule import Plain
 
 
 class Task(ABC):

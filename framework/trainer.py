@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from framework import checkpoint
+from framework.batch import leaves, mapped
 from framework.config import Settings
 from framework.errors import ProgramError, UserError
 from framework.gradients.estimate import make_estimator
@@ -27,7 +28,7 @@ from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.quality import compare
 from framework.monitor import Monitor
 from framework.optimization import Schedule
-from framework.program import leaves, mapped, placed
+from framework.parameters import placed
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
 from framework.run import RunFolder
 from framework.task import Task

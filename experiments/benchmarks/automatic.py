@@ -25,7 +25,7 @@ from framework.gradients.automatic import Automatic
 from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimator
 from framework.gradients.quality import measure, reference
-from framework.program import Parameters
+from framework.parameters import Parameters
 from framework.randomness import seeded
 
 SAMPLES, REPEATS, ROUNDS, CHOICES, BAR = 16, 100, 5, 3, 1.3

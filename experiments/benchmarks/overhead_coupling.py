@@ -24,7 +24,7 @@ from framework import Context, Program
 from framework.gradients.control_variate import rebar, relax
 from framework.gradients.coupling import Arm
 from framework.gradients.estimator import Estimator
-from framework.program import Parameters
+from framework.parameters import Parameters
 
 DRAWS, SAMPLES, ROUNDS, HIDDEN, BAR = 200, 64, 60, 32, 1.5
 Step = Callable[[Tensor], None]

@@ -23,7 +23,8 @@ from framework.errors import UserError, suggestion
 from framework.gradients.automatic import Automatic
 from framework.gradients.estimate import make_estimator
 from framework.media import Image
-from framework.program import Function, Parameters
+from framework.parameters import Parameters
+from framework.program import Function
 from framework.randomness import seeded
 
 PICTURES = Path(__file__).parent / "pictures"

@@ -41,18 +41,18 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("joint", ("task.route=joint",)),
+    Variant(
+        "centre, late features",
+        ("task.route=centre", "task.shared=late"),
+    ),
+    Variant("centre", ("task.route=centre",)),
+    Variant("joint, late features", ("task.shared=late",)),
+    Variant("joint, both features", ("task.shared=both",)),
+    Variant("joint", ()),
     Variant("aligned_features", ("task.route=aligned_features",)),
     Variant("two_stage", ("task.route=two_stage",)),
-    Variant(
-        "joint, full margin from the start",
-        ("task.route=joint", "task.margin_from=0", "task.ramp=0"),
-    ),
-    Variant(
-        "aligned_features, full margin from the start",
-        ("task.route=aligned_features", "task.margin_from=0", "task.ramp=0"),
-    ),
-    Variant("joint, identity weighs 5 times", ("task.route=joint", "task.identity_weight=5")),
+    Variant("joint, full margin from the start", ("task.margin_from=0", "task.ramp=0")),
+    Variant("joint, identity weighs 5 times", ("task.identity_weight=5",)),
 )
 
 

@@ -23,7 +23,9 @@ from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.score_function import ScoreFunction
 from framework.gradients.trajectory import Transitions, gae, upgo, vtrace
-from framework.program import Draw, Parameters, Program, Rollouts, Trace
+from framework.parameters import Parameters
+from framework.program import Program, Rollouts
+from framework.trace import Draw, Trace
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -25,6 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from framework.context import Context
 from framework.errors import ProgramError, UserError
 from framework.gradients.estimator import (
     Estimate,
@@ -36,7 +37,8 @@ from framework.gradients.estimator import (
 )
 from framework.gradients.reparameterisation import Reparameterisation
 from framework.gradients.score_function import Mixed, rloo
-from framework.program import Context, Parameters, Program
+from framework.parameters import Parameters
+from framework.program import Program
 
 
 class Path(Reparameterisation):

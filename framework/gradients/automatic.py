@@ -23,8 +23,9 @@ from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.exact import Exact
 from framework.gradients.quality import Quality, Reference, measure, reference
+from framework.parameters import Parameters
 from framework.plugin import registry
-from framework.program import Parameters, Program
+from framework.program import Program
 from framework.randomness import fresh_key, key
 
 CANDIDATES = ("exact", "reparameterisation", "rloo", "disarm", "rebar", "measure_valued")

@@ -16,7 +16,7 @@ import math
 
 from torch import Tensor
 
-from framework.program import Cost, Trace
+from framework.trace import Cost, Trace
 
 
 def without_each(weights: Tensor) -> Tensor:

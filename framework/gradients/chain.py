@@ -19,7 +19,7 @@ from torch import Tensor
 from framework.errors import ProgramError
 from framework.gradients.latent import Family
 from framework.gradients.partners import Played, Record
-from framework.program import Parameters
+from framework.parameters import Parameters
 
 Pushed = tuple[Tensor, Tensor]  # a distribution's parameter and the gradient with respect to it
 

@@ -50,7 +50,8 @@ from framework.gradients.latent import (
 from framework.gradients.partners import Played, Record, Values, play_layers
 from framework.gradients.refusal import refuse
 from framework.gradients.score_function import off_support
-from framework.program import Parameters, Program
+from framework.parameters import Parameters
+from framework.program import Program
 from framework.randomness import generator
 
 Samples = Annotated[int, Field(ge=1)]

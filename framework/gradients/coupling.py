@@ -41,7 +41,8 @@ from framework.gradients.partners import (
     replayed,
 )
 from framework.gradients.refusal import refuse
-from framework.program import Parameters, Program
+from framework.parameters import Parameters
+from framework.program import Program
 
 Samples = Annotated[int, Field(ge=1)]
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from framework.errors import ProgramError
-from framework.program import Parameters, Program, Rollouts
+from framework.parameters import Parameters
+from framework.program import Program, Rollouts
 
 
 @dataclass(kw_only=True)

@@ -29,8 +29,11 @@ from framework.gradients.score_function import ScoreFunction
 from framework.gradients.support import Support, Supports, refuse_without_support
 from framework.gradients.surrogate import Baseline, Known, add, average, surrogate
 from framework.gradients.tree import Leaf, Tree
-from framework.program import Parameters, Program, Rule, Trace
+from framework.parameters import Parameters
+from framework.program import Program
 from framework.relaxed import smoothing
+from framework.rule import Rule
+from framework.trace import Trace
 
 REST: dict[str, Rule] = {
     "score_function": ScoreFunction(),

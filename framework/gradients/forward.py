@@ -24,8 +24,10 @@ from framework.gradients.estimator import (
     trainable,
 )
 from framework.gradients.reparameterisation import Reparameterisation
-from framework.program import Parameters, Program, Trace
+from framework.parameters import Parameters
+from framework.program import Program
 from framework.relaxed import smoothing
+from framework.trace import Trace
 
 Count = Annotated[int, Field(ge=1)]
 

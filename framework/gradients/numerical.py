@@ -21,8 +21,10 @@ from torch.distributions import Distribution
 
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator, add_gradient, trainable
-from framework.program import Parameters, Plain, Program
+from framework.parameters import Parameters
+from framework.program import Program
 from framework.randomness import fresh_key
+from framework.rule import Plain
 
 Samples = Annotated[int, Field(ge=1)]
 Width = Annotated[float, Field(gt=0)]

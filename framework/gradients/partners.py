@@ -22,10 +22,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.context import Context
 from framework.errors import ProgramError
 from framework.gradients.latent import Family, base_of
-from framework.program import Context, Cost, Parameters, Plain, Program, Trace
+from framework.parameters import Parameters
+from framework.program import Program
 from framework.relaxed import smoothing
+from framework.rule import Plain
+from framework.trace import Cost, Trace
 
 Values = tuple[Tensor, ...]
 ALONE = torch.Size(())

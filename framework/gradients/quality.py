@@ -24,11 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.batch import first_tensor, mapped
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimator, trainable
 from framework.gradients.exact import Exact
 from framework.gradients.score_function import ScoreFunction, rloo
-from framework.program import Parameters, Program, first_tensor, mapped
+from framework.parameters import Parameters
+from framework.program import Program
 from framework.randomness import generator, key, seed_torch, seeded
 
 Batches = Callable[[int], Any]  # the batch of repeat number k

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from framework.config import check_options
 from framework.errors import UserError
 from framework.plugin import registry
-from framework.program import Plain, Rule
+from framework.rule import Plain, Rule
 
 Sites = Mapping[str, str | Mapping[str, Any]]
 

@@ -21,8 +21,10 @@ from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_obj
 from framework.gradients.learned_baseline import Learned
 from framework.gradients.rules import SiteRules, Sites
 from framework.gradients.surrogate import Baseline, Known, surrogate
-from framework.program import Parameters, Program, Rule
+from framework.parameters import Parameters
+from framework.program import Program
 from framework.relaxed import smoothing
+from framework.rule import Rule
 
 Samples = Annotated[int, Field(ge=1)]
 

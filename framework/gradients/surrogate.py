@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from framework.batch import leaves
 from framework.gradients.bound import surrogate_of_bound
-from framework.program import Cost, Draw, Trace, leaves
+from framework.trace import Cost, Draw, Trace
 
 Known = Callable[[], Tensor]
 

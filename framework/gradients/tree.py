@@ -18,9 +18,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.context import Context
 from framework.errors import ProgramError
 from framework.gradients.support import Support, Supports, refuse_without_support
-from framework.program import Context, Parameters, Program, Rule, Trace
+from framework.parameters import Parameters
+from framework.program import Program
+from framework.rule import Rule
+from framework.trace import Trace
 
 
 @dataclass(eq=False, slots=True)

@@ -34,6 +34,12 @@ def similarity(landmarks: Tensor) -> Tensor:
     return torch.cat([turn, shift[..., None]], -1)
 
 
+def upright(centres: Tensor, halves: Tensor) -> Tensor:
+    """Matrices `[M, 2, 3]`, as `similarity`'s, of squares that are not turned: centres `[M, 2]`, half sides `[M]`."""
+    straight = torch.eye(2, dtype=centres.dtype, device=centres.device) * halves[:, None, None]
+    return torch.cat([straight, centres[..., None]], -1)
+
+
 def patches(
     maps: Tensor, owner: Tensor, matrices: Tensor, side: int, extent: tuple[int, int]
 ) -> Tensor:
@@ -41,7 +47,7 @@ def patches(
 
     Args:
         owner: `[M]`, which picture each face is in.
-        matrices: `[M, 2, 3]`, from `similarity`, in pixels.
+        matrices: `[M, 2, 3]`, from `similarity` or `upright`, in pixels.
         extent: (height, width) in those pixels, of what the maps cover.
     """
     height, width = extent

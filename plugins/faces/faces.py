@@ -34,7 +34,7 @@ from plugins.faces.card import DRAWINGS, card
 from plugins.faces.crops import FIRST_UNSEEN, Crops
 from plugins.faces.evaluation import all_pairs, verification
 from plugins.faces.face_task import FaceTask
-from plugins.faces.finding import FaceFinder, Route, SceneBatch
+from plugins.faces.finding import FaceFinder, Located, Route, SceneBatch, Shared
 from plugins.faces.losses import IdentityLoss, make_loss
 from plugins.faces.margins import ramp
 from plugins.faces.networks import unit
@@ -98,13 +98,14 @@ class Judged:
 
     Attributes:
         found: for each scene, as the model gives it.
-        face: `[F]`, which of the scenes' faces was found; embeddings `[F, D]` and landmarks `[F, 5, 2]` as told.
+        face: `[F]`, which of the scenes' faces was found.
+        embeddings: `[F, D]`, and where each was found, as told.
     """
 
     found: list[dict[str, Tensor]]
     face: Tensor
     embeddings: Tensor
-    landmarks: Tensor
+    where: Located
 
 
 class Faces(FaceTask):
@@ -117,7 +118,8 @@ class Faces(FaceTask):
     def __init__(
         self,
         *,
-        route: Route = "aligned_features",
+        route: Route = "joint",
+        shared: Shared = "early",
         data: SceneData | None = None,
         size: Annotated[int, Field(ge=2, le=1024)] = 128,
         patch: Annotated[int, Field(ge=8, le=64)] = 24,
@@ -142,7 +144,7 @@ class Faces(FaceTask):
         }
         self.margin_from, self.ramp_steps, self.aim = margin_from, ramp, aim
         self.batch_size = batch_size
-        self.finder = partial(FaceFinder, route, size=size, patch=patch)
+        self.finder = partial(FaceFinder, route, shared=shared, size=size, patch=patch)
         identity = make_loss(self.loss_options, size, self.data.people, "task.loss")
         self.model = FaceModel(self.finder(), identity)
         self.latest: dict[str, float] = {}
@@ -181,7 +183,7 @@ class Faces(FaceTask):
             yield self.varied(chosen, number, generator(seed, "augmentation", number))
 
     def varied(self, scenes: Scenes, number: int, draw: torch.Generator) -> SceneBatch:
-        """A batch of scenes with mirror images, other light, and landmarks that are a little off."""
+        """A batch of scenes with mirror images, other light, and an aim that is a little off."""
         count, side = len(scenes), scenes.images.shape[-1]
         flip = torch.rand(count, generator=draw) < 0.5
         x = torch.where(flip[:, None, None, None], scenes.images.flip(3), scenes.images).float()
@@ -194,14 +196,19 @@ class Faces(FaceTask):
         landmarks = torch.where(
             turned[:, None, None], mirrored(scenes.landmarks, side), scenes.landmarks
         )
-        off = torch.randn(landmarks.shape, generator=draw) * (bottom - top)[:, None, None]
+        size = self.aim * (bottom - top)[:, None]
+        aim = Located(
+            boxes + size * torch.randn(boxes.shape, generator=draw),
+            landmarks + size[..., None] * torch.randn(landmarks.shape, generator=draw),
+            scenes.owner,
+        )
         return SceneBatch(
             images,
             boxes,
             landmarks,
             scenes.people,
             scenes.owner,
-            landmarks + self.aim * off,
+            aim,
             number,
         )
 
@@ -212,7 +219,7 @@ class Faces(FaceTask):
         share = ramp(max(0, batch.number - self.margin_from), self.ramp_steps)
         known = int((batch.people >= 0).sum())
         if known > 1 and self.weights["identity"]:  # batch norm needs two
-            features = self.model.finder.features(said, batch.images, batch.aim, batch.owner)
+            features = self.model.finder.features(said, batch.images, batch.aim)
             terms["identity"] = self.model.identity(features, batch.people, share)
             chance = self.model.identity.chance(batch.people, share)
             self.latest["identity_over_chance"] = float(terms["identity"].detach()) / chance
@@ -230,36 +237,36 @@ class Faces(FaceTask):
         for part in scenes.images.split(AT_ONCE):
             some = model(part.to(self.device), floor=FLOOR)
             found += [{name: value.cpu() for name, value in one.items()} for one in some]
-        faces, embeddings, landmarks = [], [], []
+        faces: list[Tensor] = []
+        kept: list[dict[str, Tensor]] = []
         for number, one in enumerate(found):
             mine = (scenes.owner == number).nonzero()[:, 0]
             sure = one["scores"] >= CLEAR
-            for detection, face in matches(one["boxes"][sure], scenes.boxes[mine]):
-                faces.append(int(mine[face]))
-                embeddings.append(one["embeddings"][detection])
-                landmarks.append(one["landmarks"][detection])
-        size = self.model.finder.size
-        return Judged(
-            found,
-            torch.tensor(faces, dtype=torch.long),
-            torch.stack(embeddings) if embeddings else torch.zeros(0, size),
-            torch.stack(landmarks) if landmarks else torch.zeros(0, 5, 2),
+            pairs = matches(one["boxes"][sure], scenes.boxes[mine])
+            detections = torch.tensor([detection for detection, _ in pairs], dtype=torch.long)
+            faces.append(mine[torch.tensor([face for _, face in pairs], dtype=torch.long)])
+            kept.append({name: value[detections] for name, value in one.items()})
+        face = torch.cat(faces)
+        embeddings, boxes, landmarks = (
+            torch.cat([one[name] for one in kept]) for name in ("embeddings", "boxes", "landmarks")
         )
+        return Judged(found, face, embeddings, Located(boxes, landmarks, scenes.owner[face]))
 
     def rows(self, scenes: Scenes, judged: Judged, seed: int) -> dict[str, Tensor]:
         """Embeddings `[F, D]` of the found faces by the network, and by what learned nothing."""
         with seeded(seed):
             untrained = self.finder().to(self.device).eval()
-        images, owner = scenes.images.to(self.device), scenes.owner[judged.face].to(self.device)
-        cut = crops_of(scenes, judged, PIXELS)
-        raw = cut.images.float().flatten(1) / 255
+        raw = crops_of(scenes, judged, PIXELS).images.float().flatten(1) / 255
         features = []
-        for number in range(0, len(images), AT_ONCE):
-            mine = (owner >= number) & (owner < number + AT_ONCE)
-            part = images[number : number + AT_ONCE]
+        for first in range(0, len(scenes), AT_ONCE):
+            images = scenes.images[first : first + AT_ONCE].to(self.device)
+            owner = judged.where.owner - first
+            mine = (owner >= 0) & (owner < AT_ONCE)
             if mine.any():
-                said, points = untrained.said(part), judged.landmarks[mine.cpu()].to(self.device)
-                features.append(untrained.features(said, part, points, owner[mine] - number).cpu())
+                boxes, landmarks = judged.where.boxes[mine], judged.where.landmarks[mine]
+                located = Located(*(x.to(self.device) for x in (boxes, landmarks, owner[mine])))
+                said = untrained.said(images)
+                features.append(untrained.features(said, images, located).cpu())
         return {
             "this network": judged.embeddings,
             "raw pixels": unit(raw - raw.mean(0)),
@@ -337,14 +344,12 @@ class Faces(FaceTask):
 
 def crops_of(scenes: Scenes, judged: Judged, side: int) -> Crops:
     """The found faces, aligned by the landmarks that were told, as pictures in the order of `judged`."""
-    matrices = similarity(judged.landmarks)
+    matrices, extent = similarity(judged.where.landmarks), scenes.images.shape[-2:]
     cut = []
-    for number in range(0, len(judged.face), 64):
-        some = slice(number, number + 64)
-        owner = scenes.owner[judged.face[some]]
-        extent = (scenes.images.shape[-2], scenes.images.shape[-1])
-        pixels = scenes.images[owner].float()
-        cut.append(patches(pixels, torch.arange(len(owner)), matrices[some], side, extent))
+    for some in torch.arange(len(judged.face)).split(64):
+        pixels = scenes.images[judged.where.owner[some]].float()
+        each = torch.arange(len(some))
+        cut.append(patches(pixels, each, matrices[some], side, (extent[0], extent[1])))
     images = torch.cat(cut).round().clamp(0, 255).to(torch.uint8)
     people = scenes.people[judged.face]
     names = tuple(f"person {p}" for p in range(int(people.max()) + 1))

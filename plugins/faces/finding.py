@@ -1,13 +1,17 @@
 """One network from images to faces: boxes, scores, five landmarks and a feature for each face.
 
 Faces are points: a heatmap says where their centres are, and at each place other maps tell the box's sides, as in the
-detection plugin, and the landmarks. What the feature is made from is the *route*:
+detection plugin, and the landmarks. What a face's feature is made from is the *route*; a small network reads
 
-joint              the feature map at the face's centre: nothing is aligned, all is one map
-aligned_features   a patch of the early, fine features, turned and scaled so that the landmarks lie on a template
-two_stage          the same patch out of the image itself, for a network of its own that shares nothing
+joint              a patch of the shared features, as large as the face's own box says
+aligned_features   a patch of them, turned and scaled so that the face's landmarks lie on a template
+centre             a patch of them of one size around the face's centre, as a convolution would see it
+two_stage          a patch of the image, aligned by landmarks: nothing is shared
 
-All three are differentiable from the feature to the pixels; in the first two the detector's layers learn from both.
+All are differentiable from the feature to the pixels; in all but the last the first layers learn from both. Which of
+the shared features are read is a choice, too: early ones, which are fine, or the late map that the detector's head
+reads, which knows the surroundings. The late map around the centre is what the first joint networks read: it stays at
+chance.
 """
 
 from __future__ import annotations
@@ -24,13 +28,17 @@ from torch.nn import functional
 from plugins.detection.assignment import cell_centres, heat_targets
 from plugins.detection.losses import box_loss, peak_focal
 from plugins.detection.models.anchor_free import RARE, Pyramid, convolution, told
-from plugins.faces.alignment import patches, similarity
+from plugins.faces.alignment import patches, similarity, upright
 from plugins.faces.networks import Trunk, unit
 
-Route = Literal["joint", "aligned_features", "two_stage"]
+Route = Literal["joint", "aligned_features", "two_stage", "centre"]
+Shared = Literal["early", "late", "both"]
 STRIDE = 4  # pixels between places of the map that tells faces
 FINE = 2  # pixels between places of the features that patches are taken from
 LANDMARK_UNIT = 8.0  # pixels for an output of 1
+AROUND = (
+    0.58  # half a patch's side in heights of the box: about as much of a head as the template shows
+)
 
 
 class Said(NamedTuple):
@@ -46,6 +54,14 @@ class Said(NamedTuple):
     wide: Tensor
 
 
+class Located(NamedTuple):
+    """Where faces are: boxes `[M, 4]` and landmarks `[M, 5, 2]` in pixels, in images `owner` `[M]`."""
+
+    boxes: Tensor
+    landmarks: Tensor
+    owner: Tensor
+
+
 @dataclass(frozen=True)
 class SceneBatch:
     """Images of one size and all faces in them.
@@ -55,7 +71,7 @@ class SceneBatch:
         boxes: `[M, 4]`, landmarks: `[M, 5, 2]` in pixels, NaN where unknown.
         people: `[M]`, -1 where unknown.
         owner: `[M]`, which image a face is in.
-        aim: `[M, 5, 2]`, the landmarks as a detector would have told them: not quite right.
+        aim: where a detector would have said that they are: not quite there.
         number: which batch it is, counted from 0.
     """
 
@@ -64,7 +80,7 @@ class SceneBatch:
     landmarks: Tensor
     people: Tensor
     owner: Tensor
-    aim: Tensor
+    aim: Located
     number: int = 0
 
 
@@ -94,6 +110,7 @@ class FaceFinder(nn.Module):
 
     Args:
         route: what features are made from.
+        shared: which of the detector's features they are made from.
         size: numbers in an embedding.
         patch: side of the aligned patch; in image pixels twice as many are taken.
         widths, blocks: of the pyramid; neck, head: channels of its map and inside the head.
@@ -104,16 +121,17 @@ class FaceFinder(nn.Module):
         self,
         route: Route,
         *,
+        shared: Shared = "early",
         size: int = 128,
         patch: int = 24,
         widths: Sequence[int] = (16, 32, 48, 64, 64),
-        blocks: Sequence[int] = (0, 0, 1, 2, 1),
+        blocks: Sequence[int] = (1, 0, 1, 2, 1),
         neck: int = 48,
         head: int = 48,
         trunk: Sequence[int] = (32, 64, 128),
     ) -> None:
         super().__init__()
-        self.route, self.size, self.patch = route, size, patch
+        self.route, self.shared, self.size, self.patch = route, shared, size, patch
         self.multiple = 2 ** len(widths)
         self.pyramid = FinePyramid(widths, blocks, neck)
         self.head = convolution(neck, head)
@@ -122,20 +140,13 @@ class FaceFinder(nn.Module):
         for layer, bias in zip((self.score, self.distance, self.landmark), biases, strict=True):
             nn.init.normal_(layer.weight, std=0.01)
             layer.bias = nn.Parameter(torch.full((layer.out_channels,), bias))
-        self.identity = self.reader(widths[0], neck, trunk)
+        channels = {"early": widths[0], "late": neck, "both": widths[0] + neck}
+        self.identity = (
+            Trunk(3, 2 * patch, trunk, 1, size)
+            if route == "two_stage"
+            else Trunk(channels[shared], patch, trunk, 1, size, halve_first=False)
+        )
         self.to(memory_format=torch.channels_last)
-
-    def reader(self, fine: int, neck: int, trunk: Sequence[int]) -> nn.Module:
-        """What makes a feature: of a place in the map, of a patch of features, or of a patch of the image."""
-        if self.route == "joint":
-            return nn.Sequential(
-                convolution(neck, trunk[-1]),
-                convolution(trunk[-1], trunk[-1]),
-                nn.Conv2d(trunk[-1], self.size, 1),
-            )
-        if self.route == "aligned_features":
-            return Trunk(fine, self.patch, trunk, 1, self.size, halve_first=False)
-        return Trunk(3, 2 * self.patch, trunk, 1, self.size)
 
     def said(self, images: Tensor) -> Said:
         """Everything that is told at every place of images `[B, 3, H, W]`, sides a multiple of `multiple`."""
@@ -144,21 +155,29 @@ class FaceFinder(nn.Module):
         distances = STRIDE * (self.distance(x).float().clamp(max=6).exp() - 0.5)
         return Said(self.score(x).float(), distances, self.landmark(x).float(), fine, wide)
 
-    def features(self, said: Said, images: Tensor, landmarks: Tensor, owner: Tensor) -> Tensor:
-        """A feature `[M, D]`, not normalised, of each face: landmarks `[M, 5, 2]` in images `owner` `[M]`."""
-        height, width = images.shape[-2:]
-        matrices = similarity(landmarks.float())
-        if self.route == "joint":
-            middle = matrices.clone()
-            middle[..., :2] = 0.0  # of the patch only its middle: one place of the map
-            return patches(self.identity(said.wide), owner, middle, 1, (height, width)).flatten(1)
-        if self.route == "aligned_features":
-            cut = patches(said.fine, owner, matrices, self.patch, (height, width))
-        else:
+    def features(self, said: Said, images: Tensor, faces: Located) -> Tensor:
+        """A feature `[M, D]`, not normalised, of each face."""
+        extent = (images.shape[-2], images.shape[-1])
+        places, owner = self.places(faces), faces.owner
+        if self.route == "two_stage":
             pixels = (images.float() - 127.5) / 64
-            cut = patches(pixels, owner, matrices, 2 * self.patch, (height, width))
+            cut = patches(pixels, owner, places, 2 * self.patch, extent)
+        else:
+            maps = {"early": [said.fine], "late": [said.wide], "both": [said.fine, said.wide]}
+            cuts = [patches(m, owner, places, self.patch, extent) for m in maps[self.shared]]
+            cut = torch.cat(cuts, 1)
         described: Tensor = self.identity(cut.contiguous(memory_format=torch.channels_last))
         return described
+
+    def places(self, faces: Located) -> Tensor:
+        """Matrices `[M, 2, 3]` from a patch to where it is cut out, in pixels."""
+        if self.route in ("aligned_features", "two_stage"):
+            return similarity(faces.landmarks.float())
+        corners = faces.boxes.float().unflatten(1, (2, 2))
+        centre, height = corners.mean(1), corners[:, 1, 1] - corners[:, 0, 1]
+        if self.route == "joint":
+            return upright(centre, AROUND * height)
+        return upright(centre, torch.full_like(height, self.patch * FINE / 2))
 
     def losses(self, said: Said, batch: SceneBatch) -> dict[str, Tensor]:
         """What is wrong with centres, boxes and landmarks, divided by the number of faces."""
@@ -203,7 +222,7 @@ class FaceFinder(nn.Module):
         landmarks = told_landmarks(said.landmarks)[image, cell]
         embeddings = boxes.new_zeros(0, self.size)
         if len(boxes):
-            embeddings = unit(self.features(said, images, landmarks, image))
+            embeddings = unit(self.features(said, images, Located(boxes, landmarks, image)))
         everything = {
             "boxes": boxes,
             "scores": scores[image, rank],

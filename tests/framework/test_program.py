@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import given, settings
-from torch import nn
 from torch.distributions import Bernoulli, Categorical, Normal, Poisson
 
 import framework
 from framework.errors import ProgramError, UserError
-from framework.program import Plain, Program, Trace, placed
+from framework.program import Program
+from framework.rule import Plain
 
 PLAIN = Plain()
 
@@ -125,24 +123,6 @@ def test_a_cost_that_lacks_the_sample_axis_is_refused_unless_it_is_a_scalar():
 def test_a_program_without_a_cost_is_refused():
     with pytest.raises(ProgramError, match=r"charged no cost"):
         run(lambda context, parameters, batch: None)[1][0].objective()
-
-
-@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3))
-@settings(max_examples=40, deadline=None)
-def test_the_objective_is_the_mean_over_samples_and_batch_of_the_sum_over_the_rest(n, b, rest):
-    torch.manual_seed(n * 100 + b * 10 + rest)
-    value = torch.randn(n, b, rest)
-    trace = Trace((n, b))
-    assert torch.allclose(trace.mean(value, "x"), value.sum(-1).mean(), atol=1e-6)
-
-
-def test_a_cost_may_be_shared_by_the_batch_or_by_the_samples():
-    trace = Trace((3, 5))
-    per_sample, per_datum = torch.arange(3.0), torch.arange(5.0)
-    assert trace.leading(per_sample, "x").shape == (3, 1)
-    assert trace.leading(per_datum, "x").shape == (1, 5)
-    assert trace.mean(per_sample, "x") == 1
-    assert trace.mean(per_datum, "x") == 2
 
 
 def test_with_a_key_two_runs_share_their_draws_though_their_number_differs():
@@ -300,40 +280,6 @@ def test_exact_of_a_deterministic_program_is_autodiff():
     found = framework.estimate(program, {"x": torch.tensor([1.0, -2.0])}, estimator="exact")
     assert torch.equal(found.gradients["x"], torch.tensor([3.0, 12.0]))
     assert (found.value, found.evaluations, found.biased) == (-7.0, 1, False)
-
-
-class Tied(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Linear(2, 2, bias=False)
-        self.second = nn.Linear(2, 2, bias=False)
-        self.second.weight = self.first.weight
-
-    def forward(self, x):
-        return self.second(self.first(x))
-
-
-def test_placed_parameters_are_used_receive_gradients_and_are_taken_out_again():
-    model = Tied()
-    own = dict(model.named_parameters())
-    other = {"first.weight": torch.eye(2).requires_grad_()}
-    x = torch.tensor([[1.0, 2.0]])
-    with placed(model, other):
-        out = model(x)
-    assert torch.equal(out, x)
-    out.sum().backward()
-    assert other["first.weight"].grad is not None
-    assert all(dict(model.named_parameters())[name] is p for name, p in own.items())
-    assert model.second.weight is model.first.weight
-    assert model.first.weight.grad is None
-
-
-def test_placed_parameters_are_taken_out_after_an_error():
-    model = nn.Linear(1, 1)
-    own = model.weight
-    with pytest.raises(ZeroDivisionError), placed(model, {"weight": torch.zeros(1, 1)}):
-        1 / 0  # noqa: B018
-    assert model.weight is own
 
 
 def datum_costs(context, parameters, batch):

@@ -172,7 +172,18 @@ class GymnasiumGames(Games):
         return torch.from_numpy(numpy.array(values)).to(self.device)  # a copy: vectors reuse theirs
 
     def draw(self) -> Frame | None:
-        frames = self.vector.render() if self.drawn else None
+        if not self.drawn:
+            return None
+        try:
+            frames = self.vector.render()
+        except Exception as error:  # no display, say: what was learned must not be lost for a film
+            self.drawn = False
+            print(
+                f"environment '{self.environment}' cannot be drawn here: {first_line(error)}; there is no film",
+                file=sys.stderr,
+                flush=True,
+            )
+            return None
         return None if not frames else numpy.asarray(frames[0])
 
     def close(self) -> None:

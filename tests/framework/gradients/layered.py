@@ -8,7 +8,7 @@ from torch.distributions import Bernoulli, Independent, OneHotCategorical
 
 import framework
 from framework import Context, Estimator, Program
-from framework.program import Parameters
+from framework.parameters import Parameters
 
 Problem = tuple[Program, dict[str, Tensor], Tensor | None]
 

@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
+from framework.context import Context
 from framework.errors import ProgramError
 from framework.gradients.actor_critic import A2C, UPGO, Replay, VTrace
 from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.proximal import PPO
 from framework.gradients.score_function import reinforce
 from framework.gradients.trajectory import Transitions
-from framework.program import Context, Parameters, Program
+from framework.parameters import Parameters
+from framework.program import Program
 
 STEPS, GAMES = 6, 8
 

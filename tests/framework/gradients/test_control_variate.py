@@ -22,8 +22,8 @@ import framework
 from framework import Context, Program, ProgramError, checkpoint
 from framework.gradients.control_variate import ControlVariate, rebar, relax
 from framework.gradients.estimate import make_estimator
+from framework.parameters import Parameters
 from framework.plugin import registry
-from framework.program import Parameters
 from tests.framework.gradients.layered import (
     LOGITS,
     PROBLEMS,

@@ -21,8 +21,8 @@ import framework
 from framework import Context, Program, ProgramError
 from framework.gradients.coupling import Arm, Disarm, MeasureValued
 from framework.gradients.estimate import make_estimator
+from framework.parameters import Parameters
 from framework.plugin import registry
-from framework.program import Parameters
 from tests.framework.gradients.layered import (
     LOGITS,
     PROBLEMS,

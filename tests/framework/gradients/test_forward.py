@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, Gamma, Normal
 
 from framework import Program, ProgramError, estimate
 from framework.gradients.estimate import make_estimator
-from framework.program import placed
+from framework.parameters import placed
 from tests.framework.gradients.problems import PROBLEMS, assert_unbiased, gradients
 
 

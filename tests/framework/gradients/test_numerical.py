@@ -19,7 +19,7 @@ from framework.gradients.numerical import (
     FiniteDifference,
     centred_ranks,
 )
-from framework.program import Parameters, placed
+from framework.parameters import Parameters, placed
 from tests.framework.gradients.problems import Problem, gradients
 
 

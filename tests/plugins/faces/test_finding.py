@@ -5,13 +5,13 @@ import torch
 
 from plugins.detection.assignment import cell_centres, heat_targets
 from plugins.detection.boxes import pairwise_iou
-from plugins.faces.alignment import TEMPLATE, mirrored, patches, similarity
+from plugins.faces.alignment import TEMPLATE, mirrored, patches, similarity, upright
 from plugins.faces.faces import Faces, SceneData, matches
-from plugins.faces.finding import FaceFinder, Route, Said, SceneBatch
+from plugins.faces.finding import AROUND, FaceFinder, Located, Route, Said, SceneBatch, Shared
 from plugins.faces.networks import Embedder, unit
 from plugins.faces.scenes import MOST_HIDDEN, drawn_scenes
 
-ROUTES: tuple[Route, ...] = ("joint", "aligned_features", "two_stage")
+ROUTES: tuple[Route, ...] = ("joint", "aligned_features", "centre", "two_stage")
 SIDE = 96
 SCENES = drawn_scenes(0, 0, 6, SIDE, 0, 10, 4)
 
@@ -23,7 +23,11 @@ def finder(route: Route) -> FaceFinder:
 
 def batch() -> SceneBatch:
     s = SCENES
-    return SceneBatch(s.images, s.boxes, s.landmarks, s.people, s.owner, s.landmarks)
+    return SceneBatch(s.images, s.boxes, s.landmarks, s.people, s.owner, located())
+
+
+def located() -> Located:
+    return Located(SCENES.boxes, SCENES.landmarks, SCENES.owner)
 
 
 def test_the_template_is_carried_onto_itself_by_the_identity():
@@ -66,6 +70,42 @@ def test_a_patch_lies_upright_whatever_the_turn_in_the_image():
         step = 24 * (7 / 8) / 63  # a patch spans 24 pixels
         assert abs(down - step * c) < 0.01
         assert abs(across - step * s) < 0.01
+
+
+def test_an_upright_patch_is_what_lies_in_its_square():
+    image = torch.arange(64.0).expand(1, 2, 64, 64)
+    image = torch.stack([image[0, 0], image[0, 0].T])[None]  # x and y of each pixel
+    square = upright(torch.tensor([[20.0, 30.0]]), torch.tensor([4.0]))
+    patch = patches(image, torch.tensor([0]), square, 4, (64, 64))[0]
+    assert torch.allclose(patch[0, 0], torch.tensor([16.5, 18.5, 20.5, 22.5]), atol=1e-4)
+    assert torch.allclose(patch[1, :, 0], torch.tensor([26.5, 28.5, 30.5, 32.5]), atol=1e-4)
+
+
+def test_patches_are_cut_where_the_route_says():
+    """By the box, by the landmarks, or of one size; all around the same head."""
+    boxes, marks = SCENES.boxes, SCENES.landmarks
+    middle, height = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 3] - boxes[:, 1]
+    joint, aligned, centre = (
+        finder(route).places(located()) for route in ("joint", "aligned_features", "centre")
+    )
+    assert torch.allclose(joint[:, :, 2], middle)
+    assert torch.allclose(joint[:, 0, 0], AROUND * height)
+    assert torch.equal(aligned, similarity(marks))
+    assert torch.allclose(centre[:, :, 2], middle)
+    assert torch.allclose(centre[:, 1, 1], torch.full((len(boxes),), 12.0))  # of 12 places
+    assert not joint[:, 0, 1].any()
+    size = aligned[:, :, 0].norm(dim=1) / joint[:, 0, 0]
+    assert (size.log().abs() < 0.3).all()
+
+
+def test_a_joint_feature_needs_no_landmarks():
+    model, b = finder("joint"), batch()
+    unknown = located()._replace(landmarks=b.landmarks * torch.nan)
+    with torch.no_grad():
+        said = model.said(b.images)
+        assert torch.equal(
+            model.features(said, b.images, unknown), model.features(said, b.images, located())
+        )
 
 
 def test_mirroring_swaps_left_and_right_landmarks():
@@ -117,16 +157,27 @@ def test_a_face_is_described_alike_alone_and_in_a_batch(route):
 def test_identity_reaches_the_shared_layers_except_where_nothing_is_shared(route):
     model, b = finder(route), batch()
     said = model.said(b.images)
-    model.features(said, b.images, b.landmarks, b.owner).square().sum().backward()
+    model.features(said, b.images, located()).square().sum().backward()
     shared = next(model.pyramid.parameters()).grad
     reached = shared is not None and bool(shared.any())
     assert reached == (route != "two_stage")
 
 
+def test_late_features_are_shared_by_every_layer_and_early_ones_by_the_first():
+    choices: tuple[tuple[Shared, bool], ...] = (("early", False), ("late", True), ("both", True))
+    for shared, whole in choices:
+        model, b = FaceFinder("joint", shared=shared, size=16, patch=12, trunk=(8, 16)), batch()
+        model.features(model.said(b.images), b.images, located()).square().sum().backward()
+        for number, stage in enumerate(model.pyramid.stages):
+            reached = all(p.grad is not None and bool(p.grad.any()) for p in stage.parameters())
+            assert reached == (whole or number == 0), (shared, number)
+
+
 def test_landmarks_carry_a_gradient_from_the_feature():
     model, b = finder("aligned_features"), batch()
     marks = b.landmarks.clone().requires_grad_()
-    model.features(model.said(b.images), b.images, marks, b.owner).square().sum().backward()
+    faces = located()._replace(landmarks=marks)
+    model.features(model.said(b.images), b.images, faces).square().sum().backward()
     assert marks.grad is not None
     assert marks.grad.isfinite().all()
     assert marks.grad.any()
@@ -181,9 +232,8 @@ def test_losses_of_images_without_faces_are_finite_and_only_about_centres():
     model = finder("aligned_features").train()
     images = torch.zeros(2, 3, SIDE, SIDE)
     none = torch.zeros(0, dtype=torch.long)
-    empty = SceneBatch(
-        images, torch.zeros(0, 4), torch.zeros(0, 5, 2), none, none, torch.zeros(0, 5, 2)
-    )
+    nowhere = Located(torch.zeros(0, 4), torch.zeros(0, 5, 2), none)
+    empty = SceneBatch(images, nowhere.boxes, nowhere.landmarks, none, none, nowhere)
     losses = model.losses(model.said(images), empty)
     assert losses["centre"] > 0
     assert losses["box"] == losses["landmarks"] == 0

@@ -147,7 +147,7 @@ def test_some_of_each_gives_so_many_different_pictures_of_so_many_people():
     assert all(len(row.unique()) == 5 for row in more)
 
 
-@pytest.mark.parametrize("route", ["joint", "aligned_features", "two_stage"])
+@pytest.mark.parametrize("route", ["joint", "aligned_features", "two_stage", "centre"])
 def test_scenes_are_learned_from_by_every_route(route, tmp_path):
     folder = run(tmp_path / "run", *SCENES, f"task.route={route}")
     metrics = result(folder)["metrics"]
@@ -251,9 +251,7 @@ def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_o
     )
     Image.new("L", (50, 300)).save(photographs / "narrow.png")
     (photographs / "torn.png").write_bytes(b"torn")
-    outcome = diffobj(
-        "predict", f"run={folder}", f"input={photographs}", "task.route=aligned_features"
-    )
+    outcome = diffobj("predict", f"run={folder}", f"input={photographs}")
     assert outcome.status == 0, outcome.err
     assert DRAWINGS in outcome.err
     assert outcome.err.count("torn.png") == 2  # in one line: the file, and what Pillow says of it

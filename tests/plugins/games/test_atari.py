@@ -9,8 +9,8 @@ import numpy
 import pytest
 import torch
 
+from framework.context import Context
 from framework.errors import UserError
-from framework.program import Context
 from framework.randomness import seeded
 from plugins.games.environments.atari import name_of
 from plugins.games.environments.making import make_games

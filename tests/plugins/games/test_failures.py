@@ -115,6 +115,20 @@ def test_an_environment_that_goes_on_failing_ends_the_run_in_one_line(faulty):
     assert "\n" not in str(told.value)
 
 
+def test_an_environment_that_cannot_be_drawn_is_said_once_and_leaves_no_film(faulty, capsys):
+    games, agent = faulty("cannot be drawn")
+    games.drawn, games.vector.render = True, lambda: 1 / 0
+    game = Game(environment="cart_pole")
+    game.model = agent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("plugins.games.task.make_games", lambda *_, **__: games)
+        assert list(game.video(0)) == []
+    told = capsys.readouterr().err
+    assert told == (
+        "environment 'Faulty-v0' cannot be drawn here: division by zero; there is no film\n"
+    )
+
+
 def test_a_process_for_each_game_plays_the_same_games():
     """Three cart-poles in processes and in this one: the same seeds and actions, the same observations."""
     actions = torch.tensor([[0, 1, 0], [1, 1, 0], [0, 0, 1]])

@@ -10,10 +10,12 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from framework.context import Context
 from framework.gradients.actor_critic import A2C
 from framework.gradients.proximal import PPO
+from framework.parameters import Parameters
 from framework.plugin import registry
-from framework.program import Context, Parameters, Program
+from framework.program import Program
 from framework.randomness import seeded
 from plugins.games.environments import gymnasium_games
 from plugins.games.environments.gymnasium_games import GymnasiumGames

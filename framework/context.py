@@ -1,0 +1,252 @@
+"""What a program sees: where it draws, observes and charges costs; everything is written into the trace."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.distributions import Distribution
+
+from framework.errors import ProgramError
+from framework.randomness import seed_torch
+from framework.rule import Rules
+from framework.trace import Cost, Draw, Prediction, Trace
+
+
+class Context:
+    """What a program sees: where it draws, observes and charges costs. `samples` is n, the leading axis."""
+
+    __slots__ = ("_intents", "_key", "_rules", "probing", "samples", "trace")
+
+    def __init__(
+        self,
+        rules: Rules,
+        shape: tuple[int, ...],
+        *,
+        steps: bool = False,
+        alone: bool = False,
+        key: int | None = None,
+        intents: dict[str, bool] | None = None,
+        probing: bool = False,
+    ) -> None:
+        self.samples = shape[1] if steps else shape[0]
+        self.trace = Trace(shape, steps, alone)
+        self.probing = probing
+        self._rules = rules
+        self._key = key
+        self._intents = {} if intents is None else intents
+
+    def sample(
+        self,
+        name: str,
+        distribution: Distribution,
+        *,
+        baseline: Tensor | None = None,
+        per_sample: bool | None = None,
+    ) -> Tensor:
+        """Draw from `distribution`.
+
+        Args:
+            name: the draw's site; configuration chooses rules by it.
+            distribution: its parameters either depend on no draw (they are repeated for each sample) or carry the
+                sample axis because they depend on an earlier draw.
+            baseline: an expected cost given all that was known before this draw, `[n, *batch]` or smaller; it
+                replaces the estimator's own and must not depend on the draw.
+            per_sample: whether the parameters carry the sample axis. Needed only where it cannot be found out by
+                running the program with one sample more.
+
+        Returns:
+            the draw, `[n, *batch, *rest]`.
+
+        Raises:
+            ProgramError: the estimator's rule cannot serve the distribution.
+        """
+        rule = self._rules(name)
+        carries = self._carries_samples(name, distribution, per_sample)
+        shape = torch.Size(()) if carries else torch.Size((self.samples,))
+        if self._key is not None:
+            seed_torch(self._key ^ zlib.crc32(f"{name}/{len(self.trace.draws)}".encode()))
+        value = rule.draw(name, distribution, shape)
+        self._record(Draw(name, distribution, value, rule, baseline))
+        return value
+
+    def observe(
+        self,
+        name: str,
+        distribution: Distribution,
+        value: Tensor,
+        *,
+        mask: Tensor | None = None,
+        behaviour: Tensor | None = None,
+        baseline: Tensor | None = None,
+    ) -> None:
+        """Tell of a draw made earlier, such as the recorded actions of episodes.
+
+        Args:
+            distribution: what the value would be drawn from under the current parameters.
+            value: the recorded draw, `[n, *batch, ...]`, or `[T, n, ...]` in a program of episodes.
+            mask: true where the draw was really made; elsewhere its log-probability counts as 0.
+            behaviour: the log-probability under the distribution that made the draw, for estimators off policy.
+        """
+        rule = self._rules(name)
+        if not rule.scored and not self.probing:
+            raise ProgramError(
+                f"draw '{name}' was made earlier, and '{rule.name}' needs to draw it itself; "
+                "estimators that can serve it: reinforce, rloo"
+            )
+        self._record(Draw(name, distribution, value, rule, baseline, mask, behaviour))
+
+    def cost(self, value: Tensor | float, name: str = "cost") -> None:
+        """Charge a cost, a scalar or `[n, *batch, ...]`, to the draws made before it and to no other."""
+        charged = self._charged(torch.as_tensor(value), f"cost '{name}'", len(self.trace.costs))
+        self.trace.costs.append(Cost(name, charged, len(self.trace.scored)))
+
+    def bound(self, log_weight: Tensor, name: str = "bound") -> None:
+        """Charge -log of the mean over samples of exp(log_weight) `[n, *batch, ...]`, as importance weighting does.
+
+        All draws of all samples made before it are charged with it. (Burda et al. 2016; Mnih & Rezende 2016.)
+        """
+        self.trace.bounds.append(Cost(name, log_weight, len(self.trace.scored)))
+
+    def penalty(self, value: Tensor | float, name: str) -> None:
+        """Add a plain differentiable term (entropy, weight decay): no draw is blamed for it."""
+        charged = self._charged(
+            torch.as_tensor(value), f"penalty '{name}'", len(self.trace.penalties)
+        )
+        self.trace.penalties.append(Cost(name, charged, 0))
+
+    def value(
+        self,
+        prediction: Tensor,
+        following: Tensor,
+        *,
+        terminated: Tensor,
+        truncated: Tensor,
+        behaviour: Tensor | None = None,
+    ) -> None:
+        """Tell what return the program predicts of recorded steps: minus the discounted cost still to come.
+
+        Actor-critic estimators learn the prediction and build advantages from it; the others do not read it.
+
+        Args:
+            prediction: `[T, N]`, from what was known before each step; differentiable.
+            following: `[T, N]`, from what each step led to, before any reset. At a truncated step that is the
+                episode's last observation; at a terminated one it is not read.
+            terminated: `[T, N]`, the step ended the episode and nothing comes any more.
+            truncated: `[T, N]`, the episode was cut off behind the step, though it would have gone on.
+            behaviour: `[T, N]`, the prediction that was made when the steps were recorded.
+
+        Raises:
+            ProgramError: another shape, a second call, or a program that holds no recorded steps.
+        """
+        if self.trace.prediction is not None:
+            raise ProgramError("context.value was called twice; a program predicts one return")
+        for name, given in (("prediction", prediction), ("following", following)):
+            if not self.trace.steps or tuple(given.shape) != self.trace.shape:
+                expected = list(self.trace.shape) if self.trace.steps else "recorded steps [T, N]"
+                raise ProgramError(
+                    f"context.value: {name} has shape {list(given.shape)}; expected {expected}"
+                )
+        self.trace.prediction = Prediction(
+            prediction, following.detach(), terminated, truncated, behaviour
+        )
+
+    def black_box(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Call a function through which no gradient passes.
+
+        Raises:
+            ProgramError: an input carries a gradient that would be lost, which would bias the estimate.
+        """
+        if any(carries_gradient(i) for i in inputs):
+            pathwise = [d.name for d in self.trace.draws if carries_gradient(d.value)]
+            whose = f"draw '{pathwise[-1]}'" if pathwise else "a parameter"
+            raise ProgramError(
+                f"a gradient through {whose} would be lost in a black box; estimators that can serve it: "
+                f"{'reinforce, rloo, ' if pathwise else ''}finite_difference, spsa, evolution_strategies"
+            )
+        with torch.no_grad():
+            return function(*inputs)
+
+    def _record(self, draw: Draw) -> None:
+        self.trace.draws.append(draw)
+        if draw.rule.scored:
+            self.trace.scored.append(draw)
+
+    def _charged(self, value: Tensor, what: str, number: int) -> Tensor:
+        """A cost with all leading axes where it has either the samples' or the batch's and n is the batch's size.
+
+        One value for each sample or one for each datum: as with draws, a run with one sample more finds out.
+        """
+        if self.trace.steps or len(self.trace.shape) < 2:
+            return value
+        (n, *batch), site = self.trace.shape, f"{what}, number {number}"
+        if self.probing:
+            self._intents[site] = value.shape[:1] == (n,)
+        ambiguous = batch[0] == n and n > 1
+        if not ambiguous or list(value.shape[: len(batch)]) != batch:
+            return value
+        if tuple(value.shape[: 1 + len(batch)]) == self.trace.shape:
+            return value
+        if site not in self._intents:
+            raise Ambiguous(
+                site,
+                f"{what} has shape {list(value.shape)}, one value for each sample or for each datum: {n} are both; "
+                f"expand it to [samples, *batch] = {list(self.trace.shape)}",
+            )
+        if not self._intents[site]:
+            return value.expand(n, *value.shape)
+        rest = value.shape[1:]
+        return value.reshape(n, *[1] * len(batch), *rest).expand(n, *batch, *rest)
+
+    def _carries_samples(
+        self, name: str, distribution: Distribution, per_sample: bool | None
+    ) -> bool:
+        """Whether the distribution's parameters carry the sample axis: told, certain, or found by probing."""
+        batch_shape = distribution.batch_shape
+        leads = len(batch_shape) > 0 and batch_shape[0] == self.samples
+        if per_sample and not leads:
+            raise ProgramError(
+                f"draw '{name}': per_sample=True, but the distribution's batch shape {list(batch_shape)} "
+                f"does not begin with the {self.samples} samples"
+            )
+        if per_sample is not None:
+            return per_sample
+        if not leads or not self.trace.draws:  # the first draw cannot depend on an earlier one
+            return False
+        if self.probing:
+            self._intents[name] = True
+            return True
+        if name not in self._intents:
+            raise Ambiguous(
+                name,
+                f"draw '{name}': its batch shape begins with the number of samples, by design or by coincidence; "
+                "say per_sample=True (it depends on an earlier draw) or per_sample=False",
+            )
+        return self._intents[name]
+
+
+class Ambiguous(Exception):
+    """An axis of length n, by design or by coincidence: the runner finds out which.
+
+    Attributes:
+        site: what has the axis.
+        asked: what to ask the user where it cannot be found out.
+    """
+
+    def __init__(self, site: str, asked: str) -> None:
+        super().__init__(asked)
+        self.site = site
+        self.asked = asked
+
+
+def carries_gradient(value: Any) -> bool:
+    """Whether a derivative flows through `value` here and now, backwards (autograd) or forwards (a dual number)."""
+    if not isinstance(value, Tensor):
+        return False
+    if value.requires_grad and torch.is_grad_enabled():
+        return True
+    return forward_ad.unpack_dual(value).tangent is not None

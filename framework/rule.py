@@ -1,0 +1,42 @@
+"""How one random value of a program is made: an estimator hands the context one rule for each draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+class Rule(Protocol):
+    """How one draw is made and whether its log-probability enters the surrogate.
+
+    Attributes:
+        biased: whether a gradient through the draw may be off in expectation.
+        relaxed: whether the value may lie off the distribution's support: the run's costs are then not the objective.
+    """
+
+    name: str
+    scored: bool
+    biased: bool
+    relaxed: bool
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        """A value of shape `[*shape, *distribution.batch_shape, *distribution.event_shape]`."""
+
+
+Rules = Callable[[str], Rule]
+
+
+class Plain:
+    """The rule that draws and does nothing else: what evaluation and numerical estimators need."""
+
+    name = "plain"
+    scored = False
+    biased = False
+    relaxed = False
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        return distribution.sample(shape)

@@ -1,0 +1,155 @@
+"""What one run of a program did: its draws, its costs and the sums over their axes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from framework.errors import ProgramError
+from framework.rule import Rule
+
+
+@dataclass(eq=False, slots=True)
+class Draw:
+    """A random value in a program, made now (`sample`) or earlier (`observe`)."""
+
+    name: str
+    distribution: Distribution
+    value: Tensor
+    rule: Rule
+    baseline: Tensor | None = None
+    mask: Tensor | None = None
+    behaviour: Tensor | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Cost:
+    """A cost and how many scored draws had been made before it: those, and no others, are charged with it."""
+
+    name: str
+    value: Tensor
+    position: int
+
+
+@dataclass(eq=False, slots=True)
+class Prediction:
+    """What a program predicts of recorded steps, `[T, N]` each; see `Context.value`."""
+
+    value: Tensor
+    following: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    behaviour: Tensor | None
+
+
+@dataclass(eq=False, slots=True)
+class Trace:
+    """What one run of a program did. `shape` is the leading shape: `[n, *batch]`, or `[T, n]` for episodes."""
+
+    shape: tuple[int, ...]
+    steps: bool = False
+    alone: bool = False  # one of several runs of one sample each
+    batch: Any = None
+    draws: list[Draw] = field(default_factory=list)
+    scored: list[Draw] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    penalties: list[Cost] = field(default_factory=list)
+    prediction: Prediction | None = None
+    bounds: list[Cost] = field(default_factory=list)  # values are log weights
+
+    def leading(self, value: Tensor, what: str) -> Tensor:
+        """Sum `value` over the axes behind the leading ones; the result broadcasts against `shape`.
+
+        A value may lack the sample axis (it depends on no draw), the batch axes, or both.
+
+        Raises:
+            ProgramError: a shape that fits none of these.
+        """
+        kept = self._kept(value, what)
+        if value.dim() > len(kept):
+            value = value.flatten(len(kept)).sum(-1)
+        depth = len(self.shape)
+        if len(kept) == depth:
+            return value
+        if not kept:
+            return value
+        return (
+            value.reshape(-1, *[1] * (depth - 1)) if kept == self.shape[:1] else value.unsqueeze(0)
+        )
+
+    def mean(self, value: Tensor, what: str) -> Tensor:
+        """The mean over samples and batch of the sum over every other axis, the steps' included.
+
+        A scalar counts once, in a program of episodes too.
+        """
+        kept = self._kept(value, what)
+        count = math.prod(kept[1:] if self.steps else kept)
+        return value.mean() if count == value.numel() else value.sum() / count
+
+    def _kept(self, value: Tensor, what: str) -> tuple[int, ...]:
+        """Which of the leading axes a value has: all of them, the samples', the batch's, or none."""
+        shape, lead = tuple(value.shape), self.shape
+        if not shape:
+            return ()
+        if shape[: len(lead)] == lead:
+            return lead
+        if not self.steps and shape[0] == lead[0]:  # one value a sample, shared by the batch
+            return lead[:1]
+        if not self.steps and len(lead) > 1 and shape[: len(lead) - 1] == lead[1:]:
+            return lead[1:]  # one value a datum, the same for all samples
+        names = "[steps, episodes, ...]" if self.steps else "[samples, *batch, ...]"
+        raise ProgramError(
+            f"{what} has shape {list(shape)}; expected a scalar or {names} beginning with {list(lead)}"
+        )
+
+    def objective(self) -> Tensor:
+        """The hard objective of this run: the mean over samples and batch of all costs and penalties."""
+        means = [self.mean(c.value, f"cost '{c.name}'") for c in self.charges()]
+        means += [self.bound(bound).mean() for bound in self.bounds]
+        return means[0] if len(means) == 1 else torch.stack(means).sum()
+
+    def charges(self) -> list[Cost]:
+        """All costs and penalties.
+
+        Raises:
+            ProgramError: there are none.
+        """
+        terms = [*self.costs, *self.penalties]
+        if not terms and not self.bounds:
+            raise ProgramError("the program charged no cost: call context.cost(value)")
+        return terms
+
+    def bound(self, bound: Cost) -> Tensor:
+        """A multi-sample bound's value for each datum, `[*batch]`: -log of the samples' mean weight."""
+        weights = self.log_weights(bound)
+        return math.log(len(weights)) - weights.logsumexp(0)
+
+    def log_weights(self, bound: Cost) -> Tensor:
+        """A bound's log weights, `[n, *batch]`.
+
+        Raises:
+            ProgramError: episodes, or one of several runs of one sample: the samples are not together.
+        """
+        if self.steps or self.alone:
+            raise ProgramError(
+                f"bound '{bound.name}' is made of all samples together, which a program of episodes or in loop mode "
+                "does not run together"
+            )
+        return self.leading(bound.value, f"bound '{bound.name}'").expand(self.shape)
+
+    def refuse_bounds(self, estimator: str) -> None:
+        """For estimators that compare the samples' own costs.
+
+        Raises:
+            ProgramError: the program has a multi-sample bound, whose samples have no costs of their own.
+        """
+        if self.bounds:
+            raise ProgramError(
+                f"'{estimator}' needs each sample's own cost, and bound '{self.bounds[0].name}' is made of all samples "
+                "together; estimators that can serve it: vimco, reinforce, reparameterisation, gumbel"
+            )
