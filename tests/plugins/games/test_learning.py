@@ -1,0 +1,122 @@
+"""What the task hands to estimators: the right rows, rewards and predictions, and every game once in an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from framework.gradients.estimate import make_estimator
+from framework.gradients.proximal import PPO
+from framework.gradients.trajectory import Transitions, gae
+from plugins.games.rollouts import Record
+from plugins.games.task import Game
+from tests.plugins.games.counter import LENGTH, Counter, game_of, learn
+
+LEARNERS = ("a2c", "ppo", "vtrace", "upgo", "rloo")
+
+
+class Generous(Counter):
+    """Every step earns 3 times the action."""
+
+    def step(self, action: Any) -> Any:
+        seen, reward, *rest = super().step(action)
+        return seen, 3.0 * reward * int(action), *rest
+
+
+def first_batch(game: Game, name: str) -> tuple[Any, Record]:
+    """An estimator and the first record that the task makes for it."""
+    estimator = make_estimator(name)
+    made = next(game.batches(game.program(estimator), 0, 0))
+    assert made is not None
+    return estimator, made
+
+
+def gradients(game: Game) -> dict[str, torch.Tensor]:
+    return {n: p.grad.clone() for n, p in game.parameters.items() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_actions_in_rows_that_are_no_steps_have_no_influence(monkeypatch, name):
+    """Rollouts: the resets between episodes. Whole episodes: all behind the end of the shorter ones."""
+    game = game_of(monkeypatch, lambda i: Generous(LENGTH + i), 4, rollout_steps=20)
+    estimator, made = first_batch(game, name)
+    assert not made.valid.all()
+    told = learn(game, estimator, made)
+    before = gradients(game)
+    other = torch.where(made.valid, made.actions, 1 - made.actions)
+    claimed = made.log_prob
+    if claimed is not None:
+        claimed = torch.where(made.valid, claimed, -5.0)
+    again = learn(game, estimator, replace(made, actions=other, log_prob=claimed))
+    torch.testing.assert_close(gradients(game), before, rtol=0, atol=0)
+    torch.testing.assert_close(again.extras, told.extras, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_what_is_learned_from_are_clipped_and_scaled_rewards(monkeypatch, name):
+    options = {"rollout_steps": 20, "reward_scale": 0.5}
+    for clip, worth in ((False, 1.5), (True, 0.5)):
+        game = game_of(monkeypatch, lambda i: Generous(), 4, clip_rewards=clip, **options)
+        estimator, made = first_batch(game, name)
+        chosen = (made.actions * made.valid).sum(0).float().mean()
+        torch.testing.assert_close(learn(game, estimator, made).objective, -worth * chosen)
+        assert set(made.rewards.unique().tolist()) == {0.0, 3.0}  # what is reported is not
+
+
+def test_a_policys_gradient_grows_with_the_scale_of_rewards(monkeypatch):
+    found = []
+    for scale in (1.0, 4.0):
+        game = game_of(monkeypatch, lambda i: Generous(), 8, reward_scale=scale)
+        learn(game, *first_batch(game, "rloo"))
+        found.append(gradients(game)["head.linear.weight"])
+    assert found[0].abs().max() > 0.01
+    torch.testing.assert_close(found[1], 4 * found[0])
+
+
+def test_the_parts_of_each_epoch_hold_every_game_once(monkeypatch):
+    game = game_of(monkeypatch, lambda i: Counter(3 + i), 7, rollout_steps=12)
+    estimator = PPO(epochs=3, minibatches=3)
+    batches = game.batches(game.program(estimator), 0, 0)
+    orders = []
+    for _ in range(3):
+        parts = [next(batches) for _ in range(3)]
+        # the games' episodes differ in length: the first reset of a column says which game it is
+        resets = [part.fresh[1:].int().argmax(0) - 3 for part in parts if part is not None]
+        assert sorted(len(games) for games in resets) == [2, 2, 3]
+        orders.append(torch.cat(resets).tolist())
+    assert [sorted(order) for order in orders] == [list(range(7))] * 3
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_a_prediction_is_kept_near_that_of_the_time_of_playing(monkeypatch):
+    """PPO's clipped value loss, computed by hand behind a step that raised every prediction by 1."""
+    game = game_of(monkeypatch, lambda i: Counter(), 4, rollout_steps=12)
+    _, made = first_batch(game, "ppo")
+    with torch.no_grad():
+        game.model.value_head.bias.add_(1.0)
+        values = game.model.judge(made.observations, None, made.fresh)[1]
+    now, old = values[:-1], values[:-1] - 1
+    steps = Transitions(
+        made.rewards, now, values[1:], made.terminated, made.truncated, made.valid
+    )
+    target = now + gae(steps, 0.99, 0.95)
+    free, held = (now - target).square(), (old + 0.1 - target).square()
+    expected = 0.5 * torch.maximum(free, held)[made.valid].mean()
+    assert not torch.isclose(expected, 0.5 * free[made.valid].mean(), rtol=0.1)
+    told = learn(game, PPO(clip_value=0.1), made)
+    torch.testing.assert_close(torch.as_tensor(told.extras["value_loss"]), expected)
+
+
+def test_greedy_episodes_take_the_likeliest_action_and_stochastic_ones_draw(monkeypatch):
+    game = game_of(monkeypatch, lambda i: Generous(), 4, evaluation_episodes=200)
+    with torch.no_grad():
+        game.model.head.linear.weight.zero_()
+        game.model.head.linear.bias.copy_(torch.tensor([0.0, 1.0]))
+    metrics = game.evaluate(0)
+    assert (metrics["return_mean"], metrics["return_std"]) == (3.0 * LENGTH, 0.0)
+    chance = torch.tensor(1.0).sigmoid().item()
+    error = 3 * (LENGTH * chance * (1 - chance) / 200) ** 0.5
+    assert abs(metrics["return_stochastic"] - 3 * LENGTH * chance) < 4 * error
