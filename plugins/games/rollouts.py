@@ -226,7 +226,10 @@ def count(storage: Storage, t: int, position: Position, outcome: Outcome) -> Non
 
 @dataclass(frozen=True)
 class Step:
-    """One step of whole episodes: what it was chosen from, what was drawn and what it led to."""
+    """One step of whole episodes: what it was chosen from, what was drawn and what it led to.
+
+    `broken [N]`: the game was not over but failed, and begins anew; its episode so far counts for nothing.
+    """
 
     observation: Observation
     fresh: Tensor
@@ -235,12 +238,14 @@ class Step:
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
+    broken: Tensor
 
 
 def play(games: Games, agent: Agent, act: Act, seed: int, device: torch.device) -> Iterator[Step]:
     """Play one episode in every game and yield each step, until the last game has ended.
 
-    A game that has ended before the others goes on being stepped by its vector; nothing of that is valid.
+    A game that has ended before the others goes on being stepped by its vector; nothing of that is valid. One that
+    fails before its end plays its episode again.
     """
     now = begin(games, agent, seed, device)
     observation, memory, fresh = now.observation, now.memory, now.fresh
@@ -248,6 +253,7 @@ def play(games: Games, agent: Agent, act: Act, seed: int, device: torch.device) 
     while bool(playing.any()):
         actions, memory = act(observation, memory, fresh)
         outcome = games.step(agent.played(actions))
+        ended = outcome.terminated | outcome.truncated
         yield Step(
             observation=observation,
             fresh=fresh,
@@ -256,8 +262,9 @@ def play(games: Games, agent: Agent, act: Act, seed: int, device: torch.device) 
             terminated=outcome.terminated & playing,
             truncated=outcome.truncated & playing,
             valid=playing & outcome.valid,
+            broken=playing & outcome.fresh & ~ended,
         )
-        playing = playing & ~(outcome.terminated | outcome.truncated | outcome.fresh)
+        playing = playing & ~ended
         observation, fresh = outcome.observations, outcome.fresh
 
 
@@ -269,8 +276,8 @@ def play_episodes(
     returns = torch.zeros(games.count, device=device)
     lengths = torch.zeros(games.count, device=device)
     for step in play(games, agent, act, seed, device):
-        returns += step.rewards
-        lengths += step.valid
+        returns = torch.where(step.broken, 0.0, returns + step.rewards)
+        lengths = torch.where(step.broken, 0.0, lengths + step.valid)
     return Finished(returns, lengths)
 
 
@@ -288,8 +295,14 @@ def record_episodes(
         parts = [getattr(step, name) for step in steps]
         return mapped(lambda *rows: torch.stack(rows), *parts)
 
+    counts = ~stacked("broken").flip(0).cumsum(0).flip(0).bool()  # nothing up to a game's last failure
     return Record(
-        **{f.name: stacked(f.name) for f in fields(Step) if f.name != "observation"},
+        rewards=stacked("rewards") * counts,
+        actions=stacked("actions"),
         observations=stacked("observation"),
+        fresh=stacked("fresh"),
+        terminated=stacked("terminated"),
+        truncated=stacked("truncated"),
+        valid=stacked("valid") & counts,
         memory=agent.empty_memory(games.count, device),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -240,7 +241,7 @@ class Game(Task):
             return context.sample(f"action/{number}", policy, per_sample=True), state
 
         for step in play(games, self.model, act, fresh_key() % 2**31, self.device):
-            earned = earned + self.learned(step.rewards)
+            earned = torch.where(step.broken, 0.0, earned + self.learned(step.rewards))
         context.cost(-earned, "return")
 
     def evaluate(self, seed: int) -> dict[str, float]:
@@ -298,9 +299,15 @@ class Game(Task):
 
     def film(self, seed: int) -> tuple[list[Any], float]:
         """Frames of one greedy episode (of a fast game every second one) and their rate; none without a picture."""
-        games = make_games(
-            self.environment, 1, self.device, drawn=not self.window, window=self.window
-        )
+        try:
+            games = make_games(
+                self.environment, 1, self.device, drawn=not self.window, window=self.window
+            )
+        except UserError as error:  # what was learned must not be lost for a film
+            if self.window:
+                raise
+            print(f"{error}; there is no film", file=sys.stderr, flush=True)
+            return [], 1.0
         every = 2 if games.frames_per_second > 25 else 1
         frames = []
         with seeded(seed):

@@ -28,6 +28,8 @@ Continuous = Literal["clipped", "squashed", "beta"]
 class Head(nn.Module):
     """From features `[*batch, F]` to a distribution of batch shape `[*batch]`."""
 
+    choices: int = 0  # entries of an action mask; continuous actions have none
+
     @abstractmethod
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
         """The policy; actions whose `mask` is false have probability 0."""
@@ -47,6 +49,7 @@ class DiscreteHead(Head):
     def __init__(self, features: int, choices: int, first: int = 0) -> None:
         super().__init__()
         self.linear = initialised(nn.Linear(features, choices), 0.01)
+        self.choices = choices
         self.first = first
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Choice:
@@ -65,8 +68,8 @@ class MultiDiscreteHead(Head):
 
     def __init__(self, features: int, sizes: list[int]) -> None:
         super().__init__()
-        self.sizes = sizes
-        self.linear = initialised(nn.Linear(features, sum(sizes)), 0.01)
+        self.sizes, self.choices = sizes, sum(sizes)
+        self.linear = initialised(nn.Linear(features, self.choices), 0.01)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
         return MultiCategorical(masked(self.linear(features), mask), self.sizes)
@@ -96,7 +99,6 @@ class GaussianHead(Head):
         remember_bounds(self, space)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
-        refuse_mask(mask)
         mean = self.linear(features)
         kind = SquashedNormal if self.squashed else Gaussian
         each = kind(mean, self.log_spread.exp().expand_as(mean), validate_args=False)
@@ -126,7 +128,6 @@ class BetaHead(Head):
         remember_bounds(self, space)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
-        refuse_mask(mask)
         a, b = (1 + softplus(self.linear(features))).chunk(2, -1)
         return Independent(OpenBeta(a, b, validate_args=False), 1, validate_args=False)
 
@@ -259,13 +260,6 @@ def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
     return (
         logits if mask is None else logits.masked_fill(~mask.bool(), torch.finfo(logits.dtype).min)
     )
-
-
-def refuse_mask(mask: Tensor | None) -> None:
-    if mask is not None:
-        raise UserError(
-            "an action mask needs a discrete choice of actions; the actions are continuous"
-        )
 
 
 def remember_bounds(head: nn.Module, space: Box) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from framework.errors import UserError
 from plugins.games.environments.games import Observation, mapped
 from plugins.games.policies import bodies, memory
-from plugins.games.policies.actions import Continuous, make_head
+from plugins.games.policies.actions import Continuous, Head, make_head
 from plugins.games.policies.normalisation import Normaliser
 
 
@@ -52,6 +52,7 @@ class Agent(nn.Module):
             width, shared = memory_width, True
         self.value_body = None if shared else bodies.make_body(observations, encoder, hidden, see)
         self.head = make_head(width, actions, continuous, log_spread)
+        check_mask(observations, self.head)
         self.value_head = bodies.initialised(nn.Linear(width, 1), 1.0)
 
     def compile(self, *args: Any, **options: Any) -> None:
@@ -160,3 +161,15 @@ class Agent(nn.Module):
     def played(self, actions: Tensor) -> Tensor:
         """What the games are given for drawn actions."""
         return self.head.played(actions)
+
+
+def check_mask(observations: Space[Any], head: Head) -> None:
+    """Refuse a mask that says of other actions than the head chooses from."""
+    mask = observations.get(bodies.MASK) if isinstance(observations, Dict) else None
+    if mask is None or mask.shape == (head.choices,):
+        return
+    wanted = f"one entry for each of {head.choices} choices" if head.choices else "none"
+    kind = "discrete" if head.choices else "continuous"
+    raise UserError(
+        f"observation '{bodies.MASK}' is {mask}, expected {wanted}: the actions are {kind}"
+    )

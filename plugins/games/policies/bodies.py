@@ -189,6 +189,11 @@ def make_body(
     """
     if isinstance(space, Dict):
         parts = {name: part for name, part in space.spaces.items() if name != MASK}
+        if not parts or any(isinstance(part, Dict) for part in parts.values()):
+            raise UserError(
+                f"no policy sees the observations {space}; served are Dicts of Box and Discrete, one at least"
+                f" besides '{MASK}'"
+            )
         return Named({name: make_body(part, kind, hidden) for name, part in parts.items()})
     if isinstance(space, Discrete):
         return OneHot(space, hidden)

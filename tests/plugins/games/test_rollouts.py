@@ -99,6 +99,19 @@ def test_the_value_behind_a_truncated_step_is_the_last_observations(monkeypatch,
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_named_observations_lead_to_the_true_last_one_in_every_mode(monkeypatch, mode):
+    """The mask of a counter at 5 forbids action 5 % 4."""
+    games = games_of(monkeypatch, lambda i: Choosy(SPACES["discrete"][0], 4), 2, mode)
+    games.reset(0)
+    for _ in range(LENGTH):
+        outcome = games.step(torch.zeros(2, dtype=torch.long))
+    seen = outcome.observations if outcome.last is None else outcome.last
+    assert isinstance(seen, dict)
+    assert seen["count"].tolist() == [[LENGTH]] * 2
+    assert seen["action_mask"].tolist() == [[1, 0, 1, 1]] * 2
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("terminates", "worth"), [(False, 5.0), (True, None)])
 def test_reward_one_for_ever_is_worth_one_over_one_minus_gamma_in_every_mode(
     monkeypatch, mode, terminates, worth
