@@ -132,15 +132,24 @@ class Trainer:
             scale = self.scaler.scale(torch.tensor(scale, device=self.device))
         estimates = []
         for _ in range(times):
-            batch = next(batches, ENDED)
-            if batch is ENDED:
-                raise ProgramError("the task's batches ended: `batches` must go on for ever")
-            self.batch = moved(batch, self.device)
+            self.batch = moved(self.next_batch(batches), self.device)
             with self.autocast():
                 estimates.append(
                     self.estimator.backward(self.program, self.parameters, self.batch, scale=scale)
                 )
         return mean_estimate(estimates)
+
+    def next_batch(self, batches: Iterator[Any]) -> Any:
+        """The next batch; what its making changed in the model, such as statistics of what was seen, outlives a skip."""
+        versions = [buffer._version for buffer in self.buffers]
+        batch = next(batches, ENDED)
+        if batch is ENDED:
+            raise ProgramError("the task's batches ended: `batches` must go on for ever")
+        buffers = zip(self.buffers_before, self.buffers, versions, strict=True)
+        for before, now, version in buffers:
+            if now._version != version:
+                before.copy_(now)
+        return batch
 
     def step(self) -> Tensor:
         """Clip, refuse what is not finite, move the parameters; returns the gradient's norm."""

@@ -372,6 +372,29 @@ def test_a_step_without_a_finite_gradient_is_skipped_and_leaves_no_trace(toy):
     assert not alike(frozen["model"], trainer.state()["model"])
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_making_a_batch_changed_in_the_model_outlives_a_skipped_step(toy, times):
+    trainer = toy_trainer(
+        "task.fault=poison", "task.fault_at=3", "trainer.steps=5", f"trainer.accumulate={times}"
+    )
+    noted, normalised = torch.zeros(()), [buffer.clone() for buffer in trainer.buffers]
+    trainer.buffers_before.append(noted.clone())
+    trainer.buffers.append(noted)
+    original = trainer.task.batches
+
+    def batches(*arguments: Any) -> Iterator[Any]:
+        for batch in original(*arguments):
+            noted.add_(1)
+            yield batch
+
+    trainer.task.batches = batches  # type: ignore[method-assign]
+    trainer.loop(SilentMonitor())
+    assert trainer.progress.skipped >= 1
+    assert noted == 5 * times
+    assert all(bool(buffer.isfinite().all()) for buffer in trainer.buffers)
+    assert not alike(normalised, trainer.buffers[:-1])
+
+
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_too_many_skipped_steps_in_a_row_stop_the_run_and_lose_nothing(
     toy, tmp_path, diffobj: Diffobj, precision
