@@ -140,9 +140,13 @@ class Trainer:
         return mean_estimate(estimates)
 
     def next_batch(self, batches: Iterator[Any]) -> Any:
-        """The next batch; what its making changed in the model, such as statistics of what was seen, outlives a skip."""
+        """The next batch; what its making changed in the model, such as statistics of what was seen, outlives a skip.
+
+        Episodes are played in the precision in which they are learned from, else their probabilities would differ.
+        """
         versions = [buffer._version for buffer in self.buffers]
-        batch = next(batches, ENDED)
+        with self.autocast() if self.program.steps else nullcontext():
+            batch = next(batches, ENDED)
         if batch is ENDED:
             raise ProgramError("the task's batches ended: `batches` must go on for ever")
         buffers = zip(self.buffers_before, self.buffers, versions, strict=True)

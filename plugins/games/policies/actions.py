@@ -1,7 +1,8 @@
 """Heads: from features to a distribution over actions, one for each kind of action space.
 
 A head's actions are what the distribution draws; `played` turns them into what the game is given (a number between 0
-and 1 into a torque, say). Log-probabilities are always of the drawn action, so nothing is lost by clipping.
+and 1 into a torque, say). Log-probabilities are always of the drawn action, so nothing is lost by clipping, and of
+single precision under autocast, too: learning compares them.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class DiscreteHead(Head):
         self.first = first
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Choice:
-        return Choice(masked(self.linear(features), mask))
+        return Choice(masked(self.linear(features).float(), mask))
 
     def greedy(self, policy: Distribution) -> Tensor:
         assert isinstance(policy, Choice)
@@ -72,7 +73,7 @@ class MultiDiscreteHead(Head):
         self.linear = initialised(nn.Linear(features, self.choices), 0.01)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
-        return MultiCategorical(masked(self.linear(features), mask), self.sizes)
+        return MultiCategorical(masked(self.linear(features).float(), mask), self.sizes)
 
 
 class GaussianHead(Head):
@@ -99,7 +100,7 @@ class GaussianHead(Head):
         remember_bounds(self, space)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
-        mean = self.linear(features)
+        mean = self.linear(features).float()
         kind = SquashedNormal if self.squashed else Gaussian
         each = kind(mean, self.log_spread.exp().expand_as(mean), validate_args=False)
         return Independent(each, 1, validate_args=False)
@@ -128,7 +129,7 @@ class BetaHead(Head):
         remember_bounds(self, space)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
-        a, b = (1 + softplus(self.linear(features))).chunk(2, -1)
+        a, b = (1 + softplus(self.linear(features).float())).chunk(2, -1)
         return Independent(OpenBeta(a, b, validate_args=False), 1, validate_args=False)
 
     def greedy(self, policy: Distribution) -> Tensor:

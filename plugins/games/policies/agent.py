@@ -91,7 +91,7 @@ class Agent(nn.Module):
         """The same with the predicted returns `[N]`, for an agent with one body for both."""
         features, state = self.notice(observation, state, fresh)
         policy = self.head(features, bodies.action_mask(observation))
-        return policy, self.value_head(features).squeeze(-1), state
+        return policy, self.value(features), state
 
     def notice(
         self, observation: Observation, state: Tensor | None, fresh: Tensor
@@ -111,7 +111,7 @@ class Agent(nn.Module):
         if self.memory is not None:
             assert state is not None
             features = self.memory.step(features, state, fresh)[0]
-        return self.value_head(features).squeeze(-1)  # type: ignore[no-any-return]
+        return self.value(features)
 
     def judge(
         self, observations: Observation, state: Tensor | None, fresh: Tensor
@@ -135,7 +135,7 @@ class Agent(nn.Module):
             predicting = self.remembered(self.body(seen), state, fresh)
             features = predicting[:-1]
         policy = self.head(features, bodies.action_mask(acting))
-        return policy, self.value_head(predicting).squeeze(-1)
+        return policy, self.value(predicting)
 
     def policy(
         self, observations: Observation, state: Tensor | None, fresh: Tensor
@@ -149,6 +149,10 @@ class Agent(nn.Module):
             return features
         assert state is not None
         return self.memory(features, state, fresh)  # type: ignore[no-any-return]
+
+    def value(self, features: Tensor) -> Tensor:
+        """Predicted returns, of single precision under autocast, too."""
+        return self.value_head(features).float().squeeze(-1)  # type: ignore[no-any-return]
 
     def normalised(self, observations: Observation) -> Observation:
         if self.normaliser is None:

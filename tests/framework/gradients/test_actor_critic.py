@@ -287,3 +287,18 @@ def test_a_prediction_that_left_its_clip_towards_the_target_learns_no_more_and_o
     assert float(loss) == pytest.approx(0.5 * (1.8**2 + 2**2) / 2)
     assert prediction.grad is not None
     assert prediction.grad.tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_means_and_moments_lose_nothing_under_autocast(dtype):
+    values = torch.randn(32, 64, generator=torch.Generator().manual_seed(0)) + 500.0
+    nothing, none = torch.zeros(32, 64), torch.zeros(32, 64, dtype=torch.bool)
+    steps = Transitions(nothing, nothing, nothing, none, none, ~none)
+    replay = Replay(nothing, nothing + 1, nothing, steps, None)
+    with torch.autocast("cpu", dtype=dtype):
+        mean, (centre, variance) = replay.mean(values.square()), replay.moments(values)
+        standardised = replay.standardised(values)
+    torch.testing.assert_close(mean, values.square().mean())
+    torch.testing.assert_close(centre, values.mean())
+    torch.testing.assert_close(variance, values.var(correction=0))
+    torch.testing.assert_close(float(standardised.std(correction=0)), 1.0)

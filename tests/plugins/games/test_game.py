@@ -113,6 +113,19 @@ def test_statistics_of_observations_are_saved_and_frozen_in_evaluation(tmp_path,
     assert printed[0] == printed[1]
 
 
+@pytest.mark.parametrize(
+    "options", [[], ["task.shared=true"], ["task.memory=lstm"], ["task.environment=pendulum"]]
+)
+def test_ppos_ratio_is_one_on_the_first_part_in_mixed_precision(tmp_path, options):
+    """Games are played in the precision in which they are learned from; probabilities are of single precision."""
+    folder = tmp_path / "run"
+    common = ["task=cartpole_torch", "estimator=ppo", "task.games=8", "trainer.log_every=1"]
+    run(folder, *common, "trainer.steps=2", "trainer.precision=bfloat16", *options)
+    first, second = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()[:2])
+    assert first["train/kl"] == first["train/clip_fraction"] == 0
+    assert second["train/kl"] > 0
+
+
 def slopes(game: Game, estimator: str, repeats: int, **options: Any) -> torch.Tensor:
     """Estimates `[repeats]` of the objective's slope along a fixed direction of the policy's parameters."""
     chosen = make_estimator(estimator, None, options)
