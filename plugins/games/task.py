@@ -114,8 +114,17 @@ class Game(Task):
 
         Rollouts with predictions where it wants them; whole recorded episodes where it can use recorded actions; else
         episodes played under its own parameters, each action a draw.
+
+        Raises:
+            UserError: fewer games than parts that they are to be divided into.
         """
         if estimator.rollouts is not None:
+            parts = estimator.rollouts.minibatches
+            if parts > self.games:
+                raise UserError(
+                    f"estimator.minibatches = {parts}: expected at most task.games = {self.games}, each part holds"
+                    " whole games"
+                )
             return self.as_program(self.replay, steps=True, rollouts=estimator.rollouts)
         if estimator.replays:
             return self.as_program(self.objective, steps=True)

@@ -79,8 +79,9 @@ class MultiDiscreteHead(Head):
 class GaussianHead(Head):
     """A normal distribution for each number of a bounded or unbounded box; a spread that does not depend on features.
 
-    `clipped`: the box's ends are -1 and 1, and what is drawn beyond is played as the end. `squashed`: tanh of a normal
-    draw, always inside.
+    `clipped`: the box's ends are -1 and 1, and what is drawn beyond is played as the end; in a box that lacks an end
+    somewhere, draws are played as they are, cut at the ends that there are. `squashed`: tanh of a normal draw, always
+    inside.
     """
 
     low: Tensor
@@ -107,7 +108,7 @@ class GaussianHead(Head):
 
     def played(self, actions: Tensor) -> Tensor:
         if not self.bounded:
-            return torch.unflatten(actions, -1, self.shape)
+            return torch.unflatten(actions.clamp(self.low, self.high), -1, self.shape)
         inside = self.low + (self.high - self.low) * (actions.clamp(-1, 1) + 1) / 2
         return torch.unflatten(inside, -1, self.shape)
 

@@ -72,6 +72,7 @@ SPACES: dict[str, tuple[Any, str]] = {
     "multi-binary": (MultiBinary(3), "clipped"),
     "clipped": (Box(-2, 5, (2,), numpy.float32), "clipped"),
     "unbounded": (Box(-numpy.inf, numpy.inf, (2,), numpy.float32), "clipped"),
+    "half-bounded": (Box(numpy.float32([0, -9]), numpy.float32([9, numpy.inf])), "clipped"),
     "squashed": (Box(-2, 5, (2,), numpy.float32), "squashed"),
     "beta": (Box(-2, 5, (2, 2), numpy.float32), "beta"),
 }

@@ -9,7 +9,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from torch.distributions import Categorical, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from plugins.games.policies.actions import Choice, Gaussian, SquashedNormal, masked
+from plugins.games.policies.actions import Choice, Gaussian, SquashedNormal, make_head, masked
 from plugins.games.policies.agent import Agent
 
 LOGITS = torch.tensor([[0.3, -1.0, 2.0, 0.0], [5.0, 5.0, -5.0, 1.0]])
@@ -58,6 +58,14 @@ def test_normal_draws_have_their_mean_and_deviation(kind):
     if kind is Gaussian:
         ours, theirs = (chosen(mean[:1], deviation[:1]) for chosen in (Gaussian, Normal))
         torch.testing.assert_close(ours.log_prob(value), theirs.log_prob(value))
+
+
+def test_a_number_with_one_end_is_cut_there_and_no_other_is_changed():
+    low = numpy.array([0, -numpy.inf, -numpy.inf], dtype=numpy.float32)
+    high = numpy.array([numpy.inf, 1, numpy.inf], dtype=numpy.float32)
+    head = make_head(4, Box(low, high), "clipped", 0.0)
+    drawn = torch.tensor([[-2.0, -2.0, -2.0], [3.0, 3.0, 3.0]])
+    assert head.played(drawn).tolist() == [[0.0, -2.0, -2.0], [3.0, 1.0, 3.0]]
 
 
 def test_squashed_log_probabilities_are_those_of_torchs_transformed_normal():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
 from framework.gradients.proximal import PPO
 from framework.gradients.trajectory import Transitions, gae
@@ -89,6 +90,17 @@ def test_the_parts_of_each_epoch_hold_every_game_once(monkeypatch):
         orders.append(torch.cat(resets).tolist())
     assert [sorted(order) for order in orders] == [list(range(7))] * 3
     assert len({tuple(order) for order in orders}) == 3
+
+
+@pytest.mark.parametrize(("games", "minibatches"), [(1, 4), (3, 4)])
+def test_more_parts_than_games_are_refused(games, minibatches):
+    """A part without a game would learn nothing and say nothing."""
+    game = Game(environment="cart_pole", games=games, hidden=[4])
+    with pytest.raises(
+        UserError, match=f"estimator.minibatches = {minibatches}: .*task.games = {games}"
+    ):
+        game.program(PPO(minibatches=minibatches))
+    assert game.program(PPO(minibatches=games)).rollouts is not None
 
 
 def test_a_prediction_is_kept_near_that_of_the_time_of_playing(monkeypatch):
