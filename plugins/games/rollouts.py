@@ -84,6 +84,7 @@ class Position:
         memory: what the agent remembers.
         fresh: `[N]`, the observation begins an episode.
         returns, lengths: `[N]`, of the episodes under way.
+        discounted: `[N]`, their discounted returns, where these are wanted.
     """
 
     observation: Observation
@@ -91,6 +92,7 @@ class Position:
     fresh: Tensor
     returns: Tensor
     lengths: Tensor
+    discounted: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,19 @@ def count(storage: Storage, t: int, position: Position, outcome: Outcome) -> Non
     storage.put("lengths", t, lengths, storage.steps)
     goes_on = ~(outcome.terminated | outcome.truncated | outcome.fresh)
     position.returns, position.lengths = returns * goes_on, lengths * goes_on
+
+
+@torch.no_grad()
+def discounted_returns(
+    rewards: Tensor, fresh: Tensor, before: Tensor | None, discount: float
+) -> Tensor:
+    """What each episode had earned by each step, earlier rewards discounted, `[T, N]`; `before`: the last row before."""
+    rows = []
+    earned = torch.zeros_like(rewards[0]) if before is None else before
+    for reward, begins in zip(rewards.unbind(), fresh[:-1].unbind(), strict=True):
+        earned = reward + discount * earned.masked_fill(begins, 0.0)
+        rows.append(earned)
+    return torch.stack(rows)
 
 
 @dataclass(frozen=True)

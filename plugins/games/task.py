@@ -32,6 +32,7 @@ from plugins.games.rollouts import (
     Record,
     Storage,
     begin,
+    discounted_returns,
     play,
     play_episodes,
     record,
@@ -65,6 +66,7 @@ class Game(Task):
         continuous: Continuous = "clipped",
         log_spread: float = 0.0,
         normalise_observations: bool = False,
+        normalise_returns: bool = False,
         reward_scale: Annotated[float, Field(gt=0)] = 1.0,
         clip_rewards: bool = False,
         lives_end: bool = False,
@@ -97,6 +99,7 @@ class Game(Task):
             continuous=continuous,
             log_spread=log_spread,
             normalise=normalise_observations,
+            normalise_returns=normalise_returns,
         )
         vector.close()
         self.history: list[
@@ -108,6 +111,7 @@ class Game(Task):
         self.position: Position | None = None  # where the games stand, between two records
         self.current: Record | None = None  # the rollout that is being learned from
         self.restored: dict[str, Any] = {}  # a resumed run's games and rollout
+        self.discount = 1.0  # the estimator's
 
     def program(self, estimator: Estimator) -> Program:
         """What the estimator differentiates.
@@ -116,7 +120,8 @@ class Game(Task):
         episodes played under its own parameters, each action a draw.
 
         Raises:
-            UserError: fewer games than parts that they are to be divided into.
+            UserError: fewer games than parts that they are to be divided into, or an option that the estimator has no
+                use for.
         """
         if estimator.rollouts is not None:
             parts = estimator.rollouts.minibatches
@@ -125,7 +130,13 @@ class Game(Task):
                     f"estimator.minibatches = {parts}: expected at most task.games = {self.games}, each part holds"
                     " whole games"
                 )
+            self.discount = getattr(estimator, "discount", 1.0)
             return self.as_program(self.replay, steps=True, rollouts=estimator.rollouts)
+        if self.model.return_scale is not None:
+            raise UserError(
+                "task.normalise_returns = true: served are estimators that read predictions (a2c, ppo, vtrace, upgo);"
+                " others need task.reward_scale"
+            )
         if estimator.replays:
             return self.as_program(self.objective, steps=True)
         return self.as_program(self.play_out)
@@ -182,6 +193,7 @@ class Game(Task):
         with seeded(seed):
             made, finished = record(self.vector(self.games), self.model, self.position, storage)
         self.learn_statistics(made)
+        self.learn_size(made, self.position)
         self.note(finished, int(made.valid.sum()), time.monotonic() - began)
         return made
 
@@ -209,6 +221,15 @@ class Game(Task):
         if isinstance(normaliser, Normaliser) and isinstance(made.observations, Tensor):
             normaliser.note(made.observations[: len(made.valid)][made.valid])
 
+    def learn_size(self, made: Record, position: Position) -> None:
+        """Note a rollout's returns; they count at once, since nobody acts by them."""
+        if self.model.return_scale is not None:
+            returns = discounted_returns(
+                self.clipped(made.rewards), made.fresh, position.discounted, self.discount
+            )
+            position.discounted = returns[-1]
+            self.model.return_scale.note(returns[made.valid])
+
     def objective(self, context: Context, batch: Record) -> None:
         """Minus the return of whole episodes, charged step by step to the recorded actions."""
         policy = self.model.policy(batch.observations, batch.memory, batch.fresh)
@@ -233,7 +254,13 @@ class Game(Task):
 
     def learned(self, rewards: Tensor) -> Tensor:
         """Rewards as they are learned from; what is reported are the game's own."""
-        return self.reward_scale * (rewards.clamp(-1, 1) if self.clip_rewards else rewards)
+        rewards = self.clipped(rewards)
+        if self.model.return_scale is not None:
+            rewards = self.model.return_scale(rewards)
+        return self.reward_scale * rewards
+
+    def clipped(self, rewards: Tensor) -> Tensor:
+        return rewards.clamp(-1, 1) if self.clip_rewards else rewards
 
     def play_out(self, context: Context, batch: None) -> None:
         """Minus the return of episodes played now: `context.samples` games, each action a draw."""

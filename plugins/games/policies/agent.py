@@ -15,7 +15,7 @@ from framework.errors import UserError
 from plugins.games.environments.games import Observation, mapped
 from plugins.games.policies import bodies, memory
 from plugins.games.policies.actions import Continuous, Head, make_head
-from plugins.games.policies.normalisation import Normaliser
+from plugins.games.policies.normalisation import Normaliser, ReturnScale
 
 
 class Agent(nn.Module):
@@ -25,6 +25,7 @@ class Agent(nn.Module):
         shared: one body for both heads; else each has its own. A memory needs a shared one.
         see: which numbers of a flat observation are seen.
         normalise: see observations relative to their running mean and deviation.
+        normalise_returns: predict returns relative to their running size.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Agent(nn.Module):
         continuous: Continuous = "clipped",
         log_spread: float = 0.0,
         normalise: bool = False,
+        normalise_returns: bool = False,
     ) -> None:
         super().__init__()
         self.normaliser = self.make_normaliser(observations) if normalise else None
+        self.return_scale = ReturnScale() if normalise_returns else None
         self.body = bodies.make_body(observations, encoder, hidden, see)
         width = self.body.width
         self.memory: memory.Memory | None = None

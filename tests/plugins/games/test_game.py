@@ -51,6 +51,7 @@ def test_a_run_that_is_stopped_inside_or_between_rollouts_ends_with_the_same_bit
         "task.rollout_steps=6",
         "task.hidden=[8]",
         "task.memory=gru",
+        "task.normalise_returns=true",
         "estimator.epochs=2",
         "estimator.minibatches=2",
         "trainer.steps=8",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 
 from framework.errors import UserError
+from framework.gradients.actor_critic import A2C
 from framework.gradients.estimate import make_estimator
 from framework.gradients.proximal import PPO
 from framework.gradients.trajectory import Transitions, gae
+from plugins.games.policies.normalisation import ReturnScale
 from plugins.games.rollouts import Record
 from plugins.games.task import Game
 from tests.plugins.games.counter import LENGTH, Counter, game_of, learn
@@ -65,6 +68,48 @@ def test_what_is_learned_from_are_clipped_and_scaled_rewards(monkeypatch, name):
         chosen = (made.actions * made.valid).sum(0).float().mean()
         torch.testing.assert_close(learn(game, estimator, made).objective, -worth * chosen)
         assert set(made.rewards.unique().tolist()) == {0.0, 3.0}  # what is reported is not
+
+
+def test_returns_are_learned_from_over_their_running_size(monkeypatch):
+    """Two rollouts by hand: discounted returns go on across them and begin anew with each episode; no reset counts."""
+    game = game_of(
+        monkeypatch, lambda i: Generous(LENGTH + i), 3, rollout_steps=8, normalise_returns=True
+    )
+    estimator = A2C(discount=0.5)
+    batches = game.batches(game.program(estimator), 0, 0)
+    returns, running = [], [0.0] * 3
+    for _ in range(2):
+        made = next(batches)
+        assert made is not None
+        for t in range(8):
+            for n in range(3):
+                running[n] = float(made.rewards[t, n]) + 0.5 * running[n] * (not made.fresh[t, n])
+                returns += [running[n]] if made.valid[t, n] else []
+        size = (sum(earned**2 for earned in returns) / len(returns)) ** 0.5
+        told = learn(game, estimator, made)
+        torch.testing.assert_close(told.objective, -made.rewards.sum(0).mean() / size)
+    assert set(made.rewards.unique().tolist()) == {0.0, 3.0}  # what is reported is not
+    assert game.latest["train/return"] > LENGTH
+    before = copy.deepcopy(game.model.state_dict())
+    game.evaluate(0)
+    torch.testing.assert_close(game.model.state_dict(), before, rtol=0, atol=0)
+    assert before["return_scale.count"] == len(returns)
+
+
+def test_the_size_of_returns_is_one_until_something_is_earned_and_rare_rewards_are_cut():
+    scale = ReturnScale()
+    assert scale(torch.tensor([2.0])).tolist() == [2.0]
+    scale.note(torch.zeros(10))
+    assert scale(torch.tensor([0.0, 2.0])).tolist() == [0.0, 2.0]
+    scale.note(torch.tensor([3.0, 3.0]))
+    torch.testing.assert_close(scale(torch.tensor([3.0])), torch.tensor([6.0**0.5]))
+    assert scale(torch.tensor([100.0, -100.0])).tolist() == [10.0, -10.0]
+
+
+def test_the_size_of_returns_is_refused_where_none_are_predicted():
+    game = Game(environment="cart_pole", hidden=[4], normalise_returns=True)
+    with pytest.raises(UserError, match=r"task.normalise_returns = true: .*ppo"):
+        game.program(make_estimator("rloo"))
 
 
 def test_a_policys_gradient_grows_with_the_scale_of_rewards(monkeypatch):
