@@ -195,7 +195,7 @@ def fill(games: Games, agent: Agent, position: Position, storage: Storage) -> No
         else:
             policy, position.memory = agent.act(*now)
             actions = policy.sample()
-        outcome = games.step(agent.played(actions))
+        outcome = games.timed_step(agent.played(actions))
         storage.put("actions", t, actions, steps)
         keep(storage, t, outcome)
         if outcome.last is not None:
@@ -267,7 +267,7 @@ def play(games: Games, agent: Agent, act: Act, seed: int, device: torch.device) 
     playing = torch.ones(games.count, dtype=torch.bool, device=device)
     while bool(playing.any()):
         actions, memory = act(observation, memory, fresh)
-        outcome = games.step(agent.played(actions))
+        outcome = games.timed_step(agent.played(actions))
         ended = outcome.terminated | outcome.truncated
         yield Step(
             observation=observation,
@@ -310,7 +310,9 @@ def record_episodes(
         parts = [getattr(step, name) for step in steps]
         return mapped(lambda *rows: torch.stack(rows), *parts)
 
-    counts = ~stacked("broken").flip(0).cumsum(0).flip(0).bool()  # nothing up to a game's last failure
+    counts = (
+        ~stacked("broken").flip(0).cumsum(0).flip(0).bool()
+    )  # nothing up to a game's last failure
     return Record(
         rewards=stacked("rewards") * counts,
         actions=stacked("actions"),

@@ -37,6 +37,8 @@ class Normaliser(nn.Module):
     @torch.no_grad()
     def note(self, values: Tensor) -> None:
         """Add values `[B, *shape]` to the statistics (Chan et al. 1979)."""
+        if len(values) == 0:
+            return  # an empty mean is no number
         values = values.double()
         count = torch.tensor(float(len(values)), dtype=torch.float64, device=values.device)
         mean = values.mean(0)

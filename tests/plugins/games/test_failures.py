@@ -289,6 +289,17 @@ def test_a_process_for_each_game_plays_the_same_games():
     assert torch.equal(seen[0], seen[1])
 
 
+def test_only_the_games_of_training_have_processes():
+    game = Game(environment="MountainCar-v0", games=2, processes=True, evaluation_episodes=3)
+    kinds = {
+        purpose: type(getattr(game.vector(2, purpose), "vector", None))
+        for purpose in ("training", "evaluation")
+    }
+    game.vector(2).close()
+    assert kinds["training"] is AsyncVectorEnv
+    assert kinds["evaluation"] is not AsyncVectorEnv
+
+
 def test_a_game_in_torch_has_no_window():
     game = Game(environment="snake", hidden=[4], window=True)
     with pytest.raises(UserError, match="has no window"):

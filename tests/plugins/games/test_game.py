@@ -171,6 +171,19 @@ def test_reparameterisation_and_the_score_function_agree_in_expectation_on_the_s
         ({"environment": "cart_pol"}, "did you mean 'cart_pole'"),
         ({"environment": "os:CartPole-v1"}, "expected a registered name"),
         ({"environment": "pendulum", "see": [3]}, "numbers are 0 to 2"),
+        (
+            {"environment": "FrozenLake-v1", "see": [0]},
+            r"task.see = \[0\]: only numbers in one Box",
+        ),
+        ({"environment": "snake", "see": [0]}, r"task.see = \[0\]: only numbers in one Box"),
+        ({"environment": "snake", "see": [0], "encoder": "multilayer", "hidden": [4]}, ""),
+        (
+            {"environment": "cart_pole", "encoder": "impala"},
+            "task.encoder = 'impala': it needs images",
+        ),
+        ({"environment": "FrozenLake-v1", "encoder": "board"}, "task.encoder = 'board': it needs"),
+        ({"environment": "CartPole-v1", "lives_end": True}, "task.lives_end = true: .*no lives"),
+        ({"environment": "cart_pole", "sticky": 0.25}, "task.sticky = 0.25: .*no sticky actions"),
         ({"environment": "MountainCarContinuous-v0", "see": [0], "hidden": [4]}, ""),
     ],
 )

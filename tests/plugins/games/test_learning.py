@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +15,12 @@ from framework.gradients.actor_critic import A2C
 from framework.gradients.estimate import make_estimator
 from framework.gradients.proximal import PPO
 from framework.gradients.trajectory import Transitions, gae
-from plugins.games.policies.normalisation import ReturnScale
+from plugins.games.policies.normalisation import Normaliser, ReturnScale
 from plugins.games.rollouts import Record
 from plugins.games.task import Game
 from tests.plugins.games.counter import LENGTH, Counter, game_of, learn
 
+PARTS = ("game", "environment", "acting", "learning")
 LEARNERS = ("a2c", "ppo", "vtrace", "upgo", "rloo")
 
 
@@ -96,6 +98,58 @@ def test_returns_are_learned_from_over_their_running_size(monkeypatch):
     assert before["return_scale.count"] == len(returns)
 
 
+@pytest.mark.parametrize("name", ["evolution_strategies", "reparameterisation"])
+def test_episodes_that_are_played_for_an_estimate_are_noted_as_recorded_ones_are(name):
+    """4 samples (and for evolution strategies 2 pairs of perturbations) of 8 steps each."""
+    game = Game(environment="pendulum", games=4, hidden=[4], normalise_observations=True)
+    game.vector(4).time_limit = 8  # type: ignore[attr-defined]
+    estimator = make_estimator(name, 4, {"directions": 2} if name == "evolution_strategies" else {})
+    program = game.program(estimator)
+    batches = game.batches(program, 0, 0)
+    normaliser = game.model.normaliser
+    assert normaliser is not None
+    for number in range(2):
+        batch = next(batches)
+        assert (normaliser.deviation != 1).all() == (number > 0)  # what was seen before counts now
+        told = estimator.backward(program, game.parameters, batch)
+        episodes = (number + 1) * told.evaluations
+        assert normaliser.count == game.latest["train/game_steps"] == 8 * episodes
+    assert game.latest["train/episode_length"] == 8
+    assert len(game.recent) == episodes
+    assert game.latest["train/return"] == pytest.approx(
+        sum(earned for earned, _ in game.recent) / episodes
+    )
+
+
+def test_nothing_seen_leaves_the_statistics_as_they_are():
+    normaliser = Normaliser((2,))
+    normaliser.note(torch.zeros(0, 2))
+    normaliser.note(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
+    normaliser.adopt()
+    torch.testing.assert_close(normaliser.mean, torch.tensor([2.0, 4.0]))
+
+
+def test_the_speed_of_playing_is_split_into_acting_environment_and_learning(monkeypatch):
+    """A game that takes 20 ms of 2 steps, learning that takes 50 ms, and an evaluation that is neither."""
+
+    class Slow(Counter):
+        def step(self, action: Any) -> Any:
+            time.sleep(0.01)
+            return super().step(action)
+
+    game = game_of(monkeypatch, lambda i: Slow(), 1, rollout_steps=2, evaluation_episodes=5)
+    batches = game.batches(game.program(A2C()), 0, 0)
+    next(batches)
+    assert "time/learning_steps_per_second" not in game.scalars()
+    game.evaluate(0)
+    time.sleep(0.05)
+    next(batches)
+    seconds = {name: 2 / game.scalars()[f"time/{name}_steps_per_second"] for name in PARTS}
+    assert 0.02 <= seconds["environment"] < 0.05
+    assert 0.05 <= seconds["learning"] < 0.15  # an evaluation takes 0.5
+    assert seconds["game"] == pytest.approx(seconds["environment"] + seconds["acting"])
+
+
 def test_the_size_of_returns_is_one_until_something_is_earned_and_rare_rewards_are_cut():
     scale = ReturnScale()
     assert scale(torch.tensor([2.0])).tolist() == [2.0]
@@ -156,9 +210,7 @@ def test_a_prediction_is_kept_near_that_of_the_time_of_playing(monkeypatch):
         game.model.value_head.bias.add_(1.0)
         values = game.model.judge(made.observations, None, made.fresh)[1]
     now, old = values[:-1], values[:-1] - 1
-    steps = Transitions(
-        made.rewards, now, values[1:], made.terminated, made.truncated, made.valid
-    )
+    steps = Transitions(made.rewards, now, values[1:], made.terminated, made.truncated, made.valid)
     target = now + gae(steps, 0.99, 0.95)
     free, held = (now - target).square(), (old + 0.1 - target).square()
     expected = 0.5 * torch.maximum(free, held)[made.valid].mean()

@@ -155,9 +155,7 @@ def test_ppos_ratio_is_one_on_the_first_part_for_every_action_space(monkeypatch,
 def test_masks_hold_while_acting_and_learning_with_and_without_memory(
     monkeypatch, space, choices, recurrence
 ):
-    game = game_of(
-        monkeypatch, lambda i: Choosy(SPACES[space][0], choices), 6, memory=recurrence
-    )
+    game = game_of(monkeypatch, lambda i: Choosy(SPACES[space][0], choices), 6, memory=recurrence)
     made, _ = rollout(game.vector(6), game.model, 16)
     told = learn(game, PPO(clip=1e-5, entropy_weight=0.1), made.of(torch.tensor([0, 5])))
     assert float(told.extras["clip_fraction"]) == 0
