@@ -230,7 +230,7 @@ def count(storage: Storage, t: int, position: Position, outcome: Outcome) -> Non
 def discounted_returns(
     rewards: Tensor, fresh: Tensor, before: Tensor | None, discount: float
 ) -> Tensor:
-    """What each episode had earned by each step, earlier rewards discounted, `[T, N]`; `before`: the last row before."""
+    """What each episode had earned by each step, discounted, `[T, N]`; `before`: the last row before."""
     rows = []
     earned = torch.zeros_like(rewards[0]) if before is None else before
     for reward, begins in zip(rewards.unbind(), fresh[:-1].unbind(), strict=True):

@@ -444,8 +444,8 @@ class Game(Task):
     def note(self, finished: Finished, steps: int, played: Stopwatch) -> None:
         """Episode statistics for the log, and how fast the games were played and learned from.
 
-        Learning is all that is done between two records, evaluation left out. On an accelerator the parts count how long
-        it takes to ask for them.
+        Learning is all that is done between two records, evaluation left out. On an accelerator the parts count how
+        long it takes to ask for them.
         """
         seconds, environment = played.stop()
         pairs = list(zip(finished.returns.tolist(), finished.lengths.tolist(), strict=True))

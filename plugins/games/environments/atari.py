@@ -1,11 +1,11 @@
 """Atari 2600 games by ale-py's own vector: emulators in C++ threads, pictures made ready for deep Q-learning's network.
 
 What is seen is as published (Mnih et al. 2015): each action for 4 frames, the brighter of the last two, grey, 84 x 84,
-the 4 latest as channels; up to 30 idle frames and the fire button in the beginning. Every action is played as chosen,
-the protocol of gym's NoFrameskip-v4, of which PPO's published scores are; `sticky` repeats the last action by chance, 0.25
-in Machado et al. 2018 and in gymnasium's own ALE/...-v5. An episode ends after 27,000 actions at the latest. Rewards are the
-game's own and an episode is a whole game, so what is reported is the full score; the task clips rewards and counts lost
-lives as ends for learning only. Needs the extra [atari].
+the 4 latest as channels; up to 30 idle frames and the fire button in the beginning. Every action is played as chosen:
+the protocol of gym's NoFrameskip-v4, from which PPO's published scores are. `sticky` repeats the last action by chance,
+with 0.25 in Machado et al. 2018 and in gymnasium's own ALE/...-v5. Rewards are the game's own and an episode is a whole
+game, of at most 27,000 actions, so what is reported is the full score; the task clips rewards and counts lost lives as
+ends for learning only. Needs the extra [atari].
 """
 
 from __future__ import annotations

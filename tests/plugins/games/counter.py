@@ -72,7 +72,7 @@ SPACES: dict[str, tuple[Any, str]] = {
     "multi-binary": (MultiBinary(3), "clipped"),
     "clipped": (Box(-2, 5, (2,), numpy.float32), "clipped"),
     "unbounded": (Box(-numpy.inf, numpy.inf, (2,), numpy.float32), "clipped"),
-    "half-bounded": (Box(numpy.float32([0, -9]), numpy.float32([9, numpy.inf])), "clipped"),
+    "half-bounded": (Box(numpy.array([0, -9], "f"), numpy.array([9, numpy.inf], "f")), "clipped"),
     "squashed": (Box(-2, 5, (2,), numpy.float32), "squashed"),
     "beta": (Box(-2, 5, (2, 2), numpy.float32), "beta"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -70,7 +71,7 @@ def test_sticky_actions_change_the_game_and_are_off_by_default():
     pytest.importorskip("ale_py")
     scores = []
     for sticky in (None, 0.0, 0.25):
-        options = {} if sticky is None else {"sticky": sticky}
+        options: dict[str, Any] = {} if sticky is None else {"sticky": sticky}
         games = Game(environment="ALE/Breakout-v5", hidden=[4], **options).vector(2)
         games.reset(3)
         seen = [games.step(torch.tensor([t % 4] * 2)).observations for t in range(60)]

@@ -202,8 +202,8 @@ class Plain(Counter):
 @pytest.fixture
 def registered():
     """Two environments in gymnasium's registry."""
-    gymnasium.register("Unlicensed-v0", Unlicensed)
-    gymnasium.register("Plain-v0", Plain)
+    gymnasium.register("Unlicensed-v0", f"{__name__}:Unlicensed")
+    gymnasium.register("Plain-v0", f"{__name__}:Plain")
     yield
     for name in ("Unlicensed-v0", "Plain-v0"):
         gymnasium.registry.pop(name)

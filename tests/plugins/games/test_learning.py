@@ -63,7 +63,7 @@ def test_actions_in_rows_that_are_no_steps_have_no_influence(monkeypatch, name):
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_what_is_learned_from_are_clipped_and_scaled_rewards(monkeypatch, name):
-    options = {"rollout_steps": 20, "reward_scale": 0.5}
+    options: dict[str, Any] = {"rollout_steps": 20, "reward_scale": 0.5}
     for clip, worth in ((False, 1.5), (True, 0.5)):
         game = game_of(monkeypatch, lambda i: Generous(), 4, clip_rewards=clip, **options)
         estimator, made = first_batch(game, name)
@@ -90,7 +90,7 @@ def test_returns_are_learned_from_over_their_running_size(monkeypatch):
         size = (sum(earned**2 for earned in returns) / len(returns)) ** 0.5
         told = learn(game, estimator, made)
         torch.testing.assert_close(told.objective, -made.rewards.sum(0).mean() / size)
-    assert set(made.rewards.unique().tolist()) == {0.0, 3.0}  # what is reported is not
+        assert set(made.rewards.unique().tolist()) == {0.0, 3.0}  # what is reported is not
     assert game.latest["train/return"] > LENGTH
     before = copy.deepcopy(game.model.state_dict())
     game.evaluate(0)
@@ -222,8 +222,8 @@ def test_a_prediction_is_kept_near_that_of_the_time_of_playing(monkeypatch):
 def test_greedy_episodes_take_the_likeliest_action_and_stochastic_ones_draw(monkeypatch):
     game = game_of(monkeypatch, lambda i: Generous(), 4, evaluation_episodes=200)
     with torch.no_grad():
-        game.model.head.linear.weight.zero_()
-        game.model.head.linear.bias.copy_(torch.tensor([0.0, 1.0]))
+        game.parameters["head.linear.weight"].zero_()
+        game.parameters["head.linear.bias"].copy_(torch.tensor([0.0, 1.0]))
     metrics = game.evaluate(0)
     assert (metrics["return_mean"], metrics["return_std"]) == (3.0 * LENGTH, 0.0)
     chance = torch.tensor(1.0).sigmoid().item()
