@@ -62,6 +62,7 @@ class PPO(ActorCritic):
         self.final_clip = clip if final_clip is None else final_clip
         self.anneal_steps = anneal_steps
         self.calls = 0
+        self.stops = 0  # parts that were refused
         self.clip_value = clip_value
         self.largest_kl = largest_kl
         self.normalise = normalise
@@ -80,6 +81,9 @@ class PPO(ActorCritic):
         clipped = ratios.clamp(1 - self.clip, 1 + self.clip)
         policy_loss = -replay.mean(torch.minimum(ratios * advantages, clipped * advantages))
         far = self.largest_kl is not None and float(extras["kl"]) > self.largest_kl
+        self.stops += far
+        if self.largest_kl is not None:
+            extras["kl_stops"] = float(self.stops)
         return Lesson(policy_loss, self.value_loss(replay, targets), extras, refused=far)
 
     def value_loss(self, replay: Replay, targets: Tensor) -> Tensor:
@@ -102,7 +106,8 @@ class PPO(ActorCritic):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"calls": self.calls}
+        return {"calls": self.calls, "stops": self.stops}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.calls = state["calls"]
+        self.stops = state.get("stops", 0)  # older checkpoints do not count them

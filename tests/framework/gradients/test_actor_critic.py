@@ -142,7 +142,8 @@ def test_a_part_beyond_the_largest_kl_leaves_no_gradient_and_adam_leaves_the_par
     optimizer.zero_grad()
     before = {name: p.detach().clone() for name, p in parameters.items()}
     far = replace(batch, behaviour=log_prob(parameters, batch) - 1.0)
-    found, _ = gradients(estimator, far, parameters)
+    found, told = gradients(estimator, far, parameters)
+    assert told.extras["kl_stops"] == 1
     assert all(gradient is None for gradient in found.values())
     optimizer.step()
     assert all(torch.equal(parameters[name], before[name]) for name in before)

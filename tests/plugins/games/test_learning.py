@@ -14,6 +14,7 @@ from framework.errors import UserError
 from framework.gradients.actor_critic import A2C
 from framework.gradients.estimate import make_estimator
 from framework.gradients.proximal import PPO
+from framework.gradients.quality import compare
 from framework.gradients.trajectory import Transitions, gae
 from plugins.games.policies.normalisation import Normaliser, ReturnScale
 from plugins.games.rollouts import Record
@@ -189,6 +190,18 @@ def test_the_parts_of_each_epoch_hold_every_game_once(monkeypatch):
         orders.append(torch.cat(resets).tolist())
     assert [sorted(order) for order in orders] == [list(range(7))] * 3
     assert len({tuple(order) for order in orders}) == 3
+
+
+def test_a_part_too_small_to_be_divided_has_no_variance_and_does_not_claim_to_have_none():
+    game = Game(environment="cart_pole", games=4, rollout_steps=8, hidden=[4])
+    for minibatches, measured in ((4, False), (1, True)):
+        estimator = PPO(minibatches=minibatches)
+        program = game.program(estimator)
+        batch = next(game.batches(program, 0, 0))
+        quality = compare({"ppo": estimator}, program, game.parameters, batch, repeats=4, seed=0)
+        figures = quality["ppo"].scalars("quality/ppo")
+        assert ("quality/ppo/variance" in figures) == measured
+        assert "quality/ppo/seconds" in figures
 
 
 @pytest.mark.parametrize(("games", "minibatches"), [(1, 4), (3, 4)])
