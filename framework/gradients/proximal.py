@@ -62,7 +62,6 @@ class PPO(ActorCritic):
         self.final_clip = clip if final_clip is None else final_clip
         self.anneal_steps = anneal_steps
         self.calls = 0
-        self.stops = 0  # parts that were refused
         self.clip_value = clip_value
         self.largest_kl = largest_kl
         self.normalise = normalise
@@ -81,9 +80,8 @@ class PPO(ActorCritic):
         clipped = ratios.clamp(1 - self.clip, 1 + self.clip)
         policy_loss = -replay.mean(torch.minimum(ratios * advantages, clipped * advantages))
         far = self.largest_kl is not None and float(extras["kl"]) > self.largest_kl
-        self.stops += far
         if self.largest_kl is not None:
-            extras["kl_stops"] = float(self.stops)
+            extras["kl_stops"] = float(far)
         return Lesson(policy_loss, self.value_loss(replay, targets), extras, refused=far)
 
     def value_loss(self, replay: Replay, targets: Tensor) -> Tensor:
@@ -106,8 +104,7 @@ class PPO(ActorCritic):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"calls": self.calls, "stops": self.stops}
+        return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.calls = state["calls"]
-        self.stops = state.get("stops", 0)  # older checkpoints do not count them

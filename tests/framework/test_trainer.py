@@ -21,7 +21,7 @@ from framework.gradients.estimator import Estimate
 from framework.monitor import Monitor
 from framework.plugin import ROOT
 from framework.run import RunFolder
-from framework.trainer import Trainer, mean_estimate, moved
+from framework.trainer import Trainer, Window, mean_estimate, moved
 from tests.runs import Diffobj, newest, python, records, result
 
 TOY = ("experiment=toy",)
@@ -370,6 +370,13 @@ def test_a_step_without_a_finite_gradient_is_skipped_and_leaves_no_trace(toy):
     trainer.loop(SilentMonitor())
     assert trainer.progress.skipped_in_a_row == 0
     assert not alike(frozen["model"], trainer.state()["model"])
+
+
+def test_what_an_estimator_tells_is_logged_as_a_mean_over_the_steps_since_the_last_record():
+    window = Window(0)
+    for extras in ({"kl": torch.tensor(1.0)}, {"kl": 3.0, "rare": 5.0}):
+        window.add(Estimate(objective=torch.zeros(()), evaluations=1, biased=False, extras=extras))
+    assert window.extras() == {"kl": 2.0, "rare": 5.0}
 
 
 @pytest.mark.parametrize("times", [1, 2])
