@@ -374,7 +374,8 @@ def test_a_step_without_a_finite_gradient_is_skipped_and_leaves_no_trace(toy):
 
 def test_what_an_estimator_tells_is_logged_as_a_mean_over_the_steps_since_the_last_record():
     window = Window(0)
-    for extras in ({"kl": torch.tensor(1.0)}, {"kl": 3.0, "rare": 5.0}):
+    told: list[dict[str, Tensor | float]] = [{"kl": torch.tensor(1.0)}, {"kl": 3.0, "rare": 5.0}]
+    for extras in told:
         window.add(Estimate(objective=torch.zeros(()), evaluations=1, biased=False, extras=extras))
     assert window.extras() == {"kl": 2.0, "rare": 5.0}
 

@@ -192,6 +192,32 @@ def test_the_parts_of_each_epoch_hold_every_game_once(monkeypatch):
     assert len({tuple(order) for order in orders}) == 3
 
 
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(
+    ("environment", "normalise"), [("pendulum", True), ("key_door", False), ("snake", False)]
+)
+def test_ppos_ratio_is_one_on_the_first_part_of_every_rollout(environment, normalise, shared):
+    """On boards, too, and where the statistics of observations have moved on between the rollouts."""
+    game = Game(
+        environment=environment,
+        games=6,
+        rollout_steps=10,
+        hidden=[8],
+        shared=shared,
+        normalise_observations=normalise,
+    )
+    estimator = PPO(epochs=1, minibatches=2, clip=1e-6)
+    program = game.program(estimator)
+    optimizer = torch.optim.Adam(game.parameters.values(), lr=0.01)
+    batches = game.batches(program, 0, 0)
+    for number in range(6):
+        told = learn(game, estimator, next(batches))  # type: ignore[arg-type]
+        optimizer.step()
+        first = number % 2 == 0
+        assert (float(told.extras["clip_fraction"]) == 0) == first
+        assert (float(told.extras["kl"]) < 1e-9) == first
+
+
 def test_a_part_too_small_to_be_divided_has_no_variance_and_does_not_claim_to_have_none():
     game = Game(environment="cart_pole", games=4, rollout_steps=8, hidden=[4])
     for minibatches, measured in ((4, False), (1, True)):
