@@ -121,6 +121,16 @@ def test_upgo_drops_what_came_after_a_disappointment():
     torch.testing.assert_close(found["logits"], parameters["logits"].grad)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.7])
+def test_upgos_prediction_learns_vtraces_targets_of_its_decay(decay):
+    batch = record()
+    found, _ = gradients(UPGO(decay=decay), batch)
+    expected, _ = gradients(VTrace(decay=decay), batch)
+    whole, _ = gradients(VTrace(decay=1.0), batch)
+    torch.testing.assert_close(found["value"], expected["value"])
+    assert not torch.allclose(found["value"], whole["value"])
+
+
 def test_ppo_learns_nothing_from_steps_whose_ratio_is_beyond_the_clip():
     batch = record()
     raised = log_prob(fresh(), batch) - 1.0  # every action is e times likelier now
