@@ -117,7 +117,7 @@ class Trainer:
             window.add(estimate)
             progress.seconds = time.monotonic() - started
             if progress.step % options.log_every == 0 or progress.step == options.steps:
-                monitor.scalars(progress.step, self.scalars(window, estimate, norm))
+                monitor.scalars(progress.step, self.scalars(window, norm))
                 window = Window(progress.step)
             self.at_intervals(monitor)
             started = time.monotonic() - progress.seconds  # evaluation is no training time
@@ -132,15 +132,28 @@ class Trainer:
             scale = self.scaler.scale(torch.tensor(scale, device=self.device))
         estimates = []
         for _ in range(times):
-            batch = next(batches, ENDED)
-            if batch is ENDED:
-                raise ProgramError("the task's batches ended: `batches` must go on for ever")
-            self.batch = moved(batch, self.device)
+            self.batch = moved(self.next_batch(batches), self.device)
             with self.autocast():
                 estimates.append(
                     self.estimator.backward(self.program, self.parameters, self.batch, scale=scale)
                 )
         return mean_estimate(estimates)
+
+    def next_batch(self, batches: Iterator[Any]) -> Any:
+        """The next batch; what its making changed in the model, such as statistics of what was seen, outlives a skip.
+
+        Episodes are played in the precision in which they are learned from, else their probabilities would differ.
+        """
+        versions = [buffer._version for buffer in self.buffers]
+        with self.autocast() if self.program.steps else nullcontext():
+            batch = next(batches, ENDED)
+        if batch is ENDED:
+            raise ProgramError("the task's batches ended: `batches` must go on for ever")
+        buffers = zip(self.buffers_before, self.buffers, versions, strict=True)
+        for before, now, version in buffers:
+            if now._version != version:
+                before.copy_(now)
+        return batch
 
     def step(self) -> Tensor:
         """Clip, refuse what is not finite, move the parameters; returns the gradient's norm."""
@@ -188,8 +201,8 @@ class Trainer:
                 f"a smaller optimizer.learning_rate or trainer.clip_norm may help{kept}"
             )
 
-    def scalars(self, window: Window, estimate: Estimate, norm: Tensor) -> dict[str, float]:
-        """What is logged every `log_every` steps."""
+    def scalars(self, window: Window, norm: Tensor) -> dict[str, float]:
+        """What is logged every `log_every` steps; what the estimator tells is a mean over them."""
         values = {
             "train/objective": window.mean(),
             "gradient/norm": norm.item(),
@@ -197,7 +210,7 @@ class Trainer:
             "time/steps_per_second": window.steps_per_second(),
             "time/evaluations_per_second": window.evaluations_per_second(),
         }
-        values |= {f"train/{name}": float(value) for name, value in estimate.extras.items()}
+        values |= {f"train/{name}": value for name, value in window.extras().items()}
         values |= {tag: float(value) for tag, value in self.task.scalars().items()}
         if self.progress.skipped:
             values["gradient/skipped_steps"] = self.progress.skipped
@@ -401,15 +414,25 @@ class Window:
         self.count = 0
         self.evaluations = 0
         self.total: Tensor | float = 0.0
+        self.told: dict[str, Tensor | float] = {}  # sums of the estimates' extras
+        self.times: dict[str, int] = {}  # how often each was told
         self.started = time.monotonic()
 
+    @torch.no_grad()
     def add(self, estimate: Estimate) -> None:
         self.count += 1
         self.evaluations += estimate.evaluations
         self.total = self.total + estimate.objective
+        for name, value in estimate.extras.items():
+            self.told[name] = self.told.get(name, 0.0) + value
+            self.times[name] = self.times.get(name, 0) + 1
 
     def mean(self) -> float:
         return float(self.total) / self.count
+
+    def extras(self) -> dict[str, float]:
+        """Means of what the estimator told."""
+        return {name: float(value) / self.times[name] for name, value in self.told.items()}
 
     def steps_per_second(self) -> float:
         return self.count / max(1e-9, time.monotonic() - self.started)

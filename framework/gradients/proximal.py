@@ -80,6 +80,8 @@ class PPO(ActorCritic):
         clipped = ratios.clamp(1 - self.clip, 1 + self.clip)
         policy_loss = -replay.mean(torch.minimum(ratios * advantages, clipped * advantages))
         far = self.largest_kl is not None and float(extras["kl"]) > self.largest_kl
+        if self.largest_kl is not None:
+            extras["kl_stops"] = float(far)
         return Lesson(policy_loss, self.value_loss(replay, targets), extras, refused=far)
 
     def value_loss(self, replay: Replay, targets: Tensor) -> Tensor:

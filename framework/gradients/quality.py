@@ -135,7 +135,8 @@ def sample(
             squares += float(gradient.square().sum())
             projections.append(project(directions, gradient))
             evaluations, biased = estimate.evaluations, estimate.biased
-    variance = max(0.0, (squares - repeats * float(mean.square().sum())) / max(1, repeats - 1))
+    spread = squares - repeats * float(mean.square().sum())
+    variance = max(0.0, spread / (repeats - 1)) if repeats > 1 else math.nan  # one says nothing
     return Sample(mean, variance, torch.stack(projections), min(seconds), evaluations, biased)
 
 
@@ -294,7 +295,7 @@ def compare(
 
         return {name: figures_of(estimator) for name, estimator in estimators.items()}
     episodes = first_tensor(batch).shape[1]
-    groups = min(repeats, episodes // 2)  # a leave-one-out baseline needs two in each
+    groups = max(1, min(repeats, episodes // 2))  # a leave-one-out baseline needs two in each
     figures = {}
     for name, estimator in estimators.items():
         found = sample(

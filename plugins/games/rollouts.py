@@ -84,6 +84,7 @@ class Position:
         memory: what the agent remembers.
         fresh: `[N]`, the observation begins an episode.
         returns, lengths: `[N]`, of the episodes under way.
+        discounted: `[N]`, their discounted returns, where these are wanted.
     """
 
     observation: Observation
@@ -91,6 +92,7 @@ class Position:
     fresh: Tensor
     returns: Tensor
     lengths: Tensor
+    discounted: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def fill(games: Games, agent: Agent, position: Position, storage: Storage) -> No
         else:
             policy, position.memory = agent.act(*now)
             actions = policy.sample()
-        outcome = games.step(agent.played(actions))
+        outcome = games.timed_step(agent.played(actions))
         storage.put("actions", t, actions, steps)
         keep(storage, t, outcome)
         if outcome.last is not None:
@@ -224,9 +226,25 @@ def count(storage: Storage, t: int, position: Position, outcome: Outcome) -> Non
     position.returns, position.lengths = returns * goes_on, lengths * goes_on
 
 
+@torch.no_grad()
+def discounted_returns(
+    rewards: Tensor, fresh: Tensor, before: Tensor | None, discount: float
+) -> Tensor:
+    """What each episode had earned by each step, discounted, `[T, N]`; `before`: the last row before."""
+    rows = []
+    earned = torch.zeros_like(rewards[0]) if before is None else before
+    for reward, begins in zip(rewards.unbind(), fresh[:-1].unbind(), strict=True):
+        earned = reward + discount * earned.masked_fill(begins, 0.0)
+        rows.append(earned)
+    return torch.stack(rows)
+
+
 @dataclass(frozen=True)
 class Step:
-    """One step of whole episodes: what it was chosen from, what was drawn and what it led to."""
+    """One step of whole episodes: what it was chosen from, what was drawn and what it led to.
+
+    `broken [N]`: the game was not over but failed, and begins anew; its episode so far counts for nothing.
+    """
 
     observation: Observation
     fresh: Tensor
@@ -235,19 +253,22 @@ class Step:
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
+    broken: Tensor
 
 
 def play(games: Games, agent: Agent, act: Act, seed: int, device: torch.device) -> Iterator[Step]:
     """Play one episode in every game and yield each step, until the last game has ended.
 
-    A game that has ended before the others goes on being stepped by its vector; nothing of that is valid.
+    A game that has ended before the others goes on being stepped by its vector; nothing of that is valid. One that
+    fails before its end plays its episode again.
     """
     now = begin(games, agent, seed, device)
     observation, memory, fresh = now.observation, now.memory, now.fresh
     playing = torch.ones(games.count, dtype=torch.bool, device=device)
     while bool(playing.any()):
         actions, memory = act(observation, memory, fresh)
-        outcome = games.step(agent.played(actions))
+        outcome = games.timed_step(agent.played(actions))
+        ended = outcome.terminated | outcome.truncated
         yield Step(
             observation=observation,
             fresh=fresh,
@@ -256,8 +277,9 @@ def play(games: Games, agent: Agent, act: Act, seed: int, device: torch.device) 
             terminated=outcome.terminated & playing,
             truncated=outcome.truncated & playing,
             valid=playing & outcome.valid,
+            broken=playing & outcome.fresh & ~ended,
         )
-        playing = playing & ~(outcome.terminated | outcome.truncated | outcome.fresh)
+        playing = playing & ~ended
         observation, fresh = outcome.observations, outcome.fresh
 
 
@@ -269,8 +291,8 @@ def play_episodes(
     returns = torch.zeros(games.count, device=device)
     lengths = torch.zeros(games.count, device=device)
     for step in play(games, agent, act, seed, device):
-        returns += step.rewards
-        lengths += step.valid
+        returns = torch.where(step.broken, 0.0, returns + step.rewards)
+        lengths = torch.where(step.broken, 0.0, lengths + step.valid)
     return Finished(returns, lengths)
 
 
@@ -288,8 +310,16 @@ def record_episodes(
         parts = [getattr(step, name) for step in steps]
         return mapped(lambda *rows: torch.stack(rows), *parts)
 
+    counts = (
+        ~stacked("broken").flip(0).cumsum(0).flip(0).bool()
+    )  # nothing up to a game's last failure
     return Record(
-        **{f.name: stacked(f.name) for f in fields(Step) if f.name != "observation"},
+        rewards=stacked("rewards") * counts,
+        actions=stacked("actions"),
         observations=stacked("observation"),
+        fresh=stacked("fresh"),
+        terminated=stacked("terminated"),
+        truncated=stacked("truncated"),
+        valid=stacked("valid") & counts,
         memory=agent.empty_memory(games.count, device),
     )

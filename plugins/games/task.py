@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -18,19 +19,19 @@ from framework import Context, Estimator, Image, Program, Task, Text, UserError,
 from framework.media import Media
 from framework.program import Rollouts
 from framework.randomness import fresh_key, generator, key, seeded
-from plugins.games.environments.games import Games, Observation
+from plugins.games.environments.games import Games, Observation, mapped
 from plugins.games.environments.making import make_games
 from plugins.games.plot import returns_over_training
 from plugins.games.policies import bodies, memory
 from plugins.games.policies.actions import Continuous
 from plugins.games.policies.agent import Agent
-from plugins.games.policies.normalisation import Normaliser
 from plugins.games.rollouts import (
     Finished,
     Position,
     Record,
     Storage,
     begin,
+    discounted_returns,
     play,
     play_episodes,
     record,
@@ -64,9 +65,11 @@ class Game(Task):
         continuous: Continuous = "clipped",
         log_spread: float = 0.0,
         normalise_observations: bool = False,
+        normalise_returns: bool = False,
         reward_scale: Annotated[float, Field(gt=0)] = 1.0,
         clip_rewards: bool = False,
         lives_end: bool = False,
+        sticky: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         processes: bool = False,
         window: bool = False,
         evaluation_episodes: Count = 100,
@@ -78,12 +81,17 @@ class Game(Task):
         self.reward_scale = reward_scale
         self.clip_rewards = clip_rewards
         self.lives_end = lives_end
+        self.sticky = sticky
         self.processes = processes
         self.window = window
         self.evaluation_episodes = evaluation_episodes
         self.video_frames = video_frames
         self.vectors: dict[tuple[str, int], Games] = {}
-        vector = make_games(environment, 1)
+        vector = make_games(environment, 1, sticky=sticky)
+        if lives_end and not vector.has_lives:
+            raise UserError(
+                f"task.lives_end = true: environment '{environment}' has no lives, Atari's games have some"
+            )
         self.model = Agent(
             vector.observation_space,
             vector.action_space,
@@ -96,6 +104,7 @@ class Game(Task):
             continuous=continuous,
             log_spread=log_spread,
             normalise=normalise_observations,
+            normalise_returns=normalise_returns,
         )
         vector.close()
         self.history: list[
@@ -103,19 +112,38 @@ class Game(Task):
         ] = []  # steps played, mean return of the episodes ended
         self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)  # returns and lengths
         self.latest: dict[str, float] = {}
+        self.learned_since: float | None = None  # when the latest record was made
+        self.evaluated = 0.0  # seconds of evaluation since then
         self.played = 0  # steps of single games in this training
         self.position: Position | None = None  # where the games stand, between two records
         self.current: Record | None = None  # the rollout that is being learned from
         self.restored: dict[str, Any] = {}  # a resumed run's games and rollout
+        self.discount = 1.0  # the estimator's
 
     def program(self, estimator: Estimator) -> Program:
         """What the estimator differentiates.
 
         Rollouts with predictions where it wants them; whole recorded episodes where it can use recorded actions; else
         episodes played under its own parameters, each action a draw.
+
+        Raises:
+            UserError: fewer games than parts that they are to be divided into, or an option that the estimator has no
+                use for.
         """
         if estimator.rollouts is not None:
+            parts = estimator.rollouts.minibatches
+            if parts > self.games:
+                raise UserError(
+                    f"estimator.minibatches = {parts}: expected at most task.games = {self.games}, each part holds"
+                    " whole games"
+                )
+            self.discount = getattr(estimator, "discount", 1.0)
             return self.as_program(self.replay, steps=True, rollouts=estimator.rollouts)
+        if self.model.return_scale is not None:
+            raise UserError(
+                "task.normalise_returns = true: served are estimators that read predictions (a2c, ppo, vtrace, upgo);"
+                " others need task.reward_scale"
+            )
         if estimator.replays:
             return self.as_program(self.objective, steps=True)
         return self.as_program(self.play_out)
@@ -126,20 +154,23 @@ class Game(Task):
             yield from self.rollouts(program.rollouts, seed, start)
         number = start
         while True:
-            yield self.episodes(key(seed, "episodes", number)) if program.steps else None
+            if program.steps:
+                yield self.episodes(key(seed, "episodes", number))
+            else:
+                self.adopt()
+                yield None
             number += 1
 
     def episodes(self, seed: int) -> Record:
         """Whole episodes, one of each game."""
-        began = time.monotonic()
+        games = self.vector(self.games)
+        played = Stopwatch(games)
         self.adopt()
         with seeded(seed):
-            made = record_episodes(
-                self.vector(self.games), self.model, self.act, seed % 2**31, self.device
-            )
-        self.learn_statistics(made)
+            made = record_episodes(games, self.model, self.act, seed % 2**31, self.device)
+        self.learn_statistics(made.observations, made.valid)
         finished = Finished(made.returns, made.lengths)
-        self.note(finished, int(made.lengths.sum()), time.monotonic() - began)
+        self.note(finished, int(made.lengths.sum()), played)
         return made
 
     def rollouts(self, use: Rollouts, seed: int, start: int) -> Iterator[Record]:
@@ -167,12 +198,16 @@ class Game(Task):
     def rollout(self, storage: Storage, seed: int) -> Record:
         """The next rollout of the current policy."""
         assert self.position is not None
-        began = time.monotonic()
+        games = self.vector(self.games)
+        played = Stopwatch(games)
         self.adopt()
         with seeded(seed):
-            made, finished = record(self.vector(self.games), self.model, self.position, storage)
-        self.learn_statistics(made)
-        self.note(finished, int(made.valid.sum()), time.monotonic() - began)
+            made, finished = record(games, self.model, self.position, storage)
+        self.learn_statistics(
+            mapped(lambda part: part[:-1], made.observations), made.valid
+        )  # the last row is the next rollout's first one
+        self.learn_size(made, self.position)
+        self.note(finished, int(made.valid.sum()), played)
         return made
 
     def take_position(self, seed: int, start: int) -> None:
@@ -193,11 +228,19 @@ class Game(Task):
         if self.model.normaliser is not None:
             self.model.normaliser.adopt()
 
-    def learn_statistics(self, made: Record) -> None:
-        """Note a record's observations for the normaliser."""
-        normaliser = self.model.normaliser
-        if isinstance(normaliser, Normaliser) and isinstance(made.observations, Tensor):
-            normaliser.note(made.observations[: len(made.valid)][made.valid])
+    def learn_statistics(self, observations: Observation, valid: Tensor) -> None:
+        """Note what was seen before valid steps for the normaliser."""
+        if self.model.normaliser is not None and isinstance(observations, Tensor):
+            self.model.normaliser.note(observations[valid])
+
+    def learn_size(self, made: Record, position: Position) -> None:
+        """Note a rollout's returns; they count at once, since nobody acts by them."""
+        if self.model.return_scale is not None:
+            returns = discounted_returns(
+                self.clipped(made.rewards), made.fresh, position.discounted, self.discount
+            )
+            position.discounted = returns[-1]
+            self.model.return_scale.note(returns[made.valid])
 
     def objective(self, context: Context, batch: Record) -> None:
         """Minus the return of whole episodes, charged step by step to the recorded actions."""
@@ -223,12 +266,19 @@ class Game(Task):
 
     def learned(self, rewards: Tensor) -> Tensor:
         """Rewards as they are learned from; what is reported are the game's own."""
-        return self.reward_scale * (rewards.clamp(-1, 1) if self.clip_rewards else rewards)
+        rewards = self.clipped(rewards)
+        if self.model.return_scale is not None:
+            rewards = self.model.return_scale(rewards)
+        return self.reward_scale * rewards
+
+    def clipped(self, rewards: Tensor) -> Tensor:
+        return rewards.clamp(-1, 1) if self.clip_rewards else rewards
 
     def play_out(self, context: Context, batch: None) -> None:
         """Minus the return of episodes played now: `context.samples` games, each action a draw."""
         games = self.vector(context.samples)
-        earned = torch.zeros(context.samples, device=self.device)
+        played = Stopwatch(games)
+        earned, returns, lengths = torch.zeros(3, context.samples, device=self.device)
         number = 0
 
         def act(
@@ -240,12 +290,19 @@ class Game(Task):
             return context.sample(f"action/{number}", policy, per_sample=True), state
 
         for step in play(games, self.model, act, fresh_key() % 2**31, self.device):
-            earned = earned + self.learned(step.rewards)
+            earned = torch.where(step.broken, 0.0, earned + self.learned(step.rewards))
+            returns = torch.where(step.broken, 0.0, returns + step.rewards.detach())
+            lengths = torch.where(step.broken, 0.0, lengths + step.valid)
+            self.learn_statistics(step.observation, step.valid)
+        self.note(Finished(returns, lengths), int(lengths.sum()), played)
         context.cost(-earned, "return")
 
     def evaluate(self, seed: int) -> dict[str, float]:
         """Greedy episodes, each from its own seeded start, and as many by the policy as it is."""
-        return self.metrics(*self.episodes_of_both(seed))
+        began = time.monotonic()
+        metrics = self.metrics(*self.episodes_of_both(seed))
+        self.evaluated += time.monotonic() - began
+        return metrics
 
     def metrics(self, greedy: Finished, drawn: Finished) -> dict[str, float]:
         return {
@@ -298,9 +355,20 @@ class Game(Task):
 
     def film(self, seed: int) -> tuple[list[Any], float]:
         """Frames of one greedy episode (of a fast game every second one) and their rate; none without a picture."""
-        games = make_games(
-            self.environment, 1, self.device, drawn=not self.window, window=self.window
-        )
+        try:
+            games = make_games(
+                self.environment,
+                1,
+                self.device,
+                drawn=not self.window,
+                window=self.window,
+                sticky=self.sticky,
+            )
+        except UserError as error:  # what was learned must not be lost for a film
+            if self.window:
+                raise
+            print(f"{error}; there is no film", file=sys.stderr, flush=True)
+            return [], 1.0
         every = 2 if games.frames_per_second > 25 else 1
         frames = []
         with seeded(seed):
@@ -359,15 +427,27 @@ class Game(Task):
         return self.model.greedy(policy), state
 
     def vector(self, count: int, purpose: str = "training") -> Games:
-        """A vector of `count` games, made once for each purpose: evaluation must not disturb a rollout."""
+        """A vector of `count` games, made once for each purpose: evaluation must not disturb a rollout.
+
+        Only those of training have processes: an evaluation's many games would each hold one for the whole run.
+        """
         if (purpose, count) not in self.vectors:
             self.vectors[purpose, count] = make_games(
-                self.environment, count, self.device, processes=self.processes
+                self.environment,
+                count,
+                self.device,
+                processes=self.processes and purpose == "training",
+                sticky=self.sticky,
             )
         return self.vectors[purpose, count]
 
-    def note(self, finished: Finished, steps: int, seconds: float) -> None:
-        """Episode statistics for the log, and how fast the games were played."""
+    def note(self, finished: Finished, steps: int, played: Stopwatch) -> None:
+        """Episode statistics for the log, and how fast the games were played and learned from.
+
+        Learning is all that is done between two records, evaluation left out. On an accelerator the parts count how
+        long it takes to ask for them.
+        """
+        seconds, environment = played.stop()
         pairs = list(zip(finished.returns.tolist(), finished.lengths.tolist(), strict=True))
         self.recent.extend(pairs)
         self.played += steps
@@ -375,11 +455,30 @@ class Game(Task):
             self.history.append((self.played, sum(r for r, _ in pairs) / len(pairs)))
         self.latest = {
             "time/game_steps_per_second": steps / max(seconds, 1e-9),
+            "time/environment_steps_per_second": steps / max(environment, 1e-9),
+            "time/acting_steps_per_second": steps / max(seconds - environment, 1e-9),
             "train/game_steps": float(self.played),
         }
+        if self.learned_since is not None:
+            learning = played.began - self.learned_since - self.evaluated
+            self.latest["time/learning_steps_per_second"] = steps / max(learning, 1e-9)
+        self.learned_since, self.evaluated = time.monotonic(), 0.0
         if self.recent:
             self.latest["train/return"] = sum(r for r, _ in self.recent) / len(self.recent)
             self.latest["train/episode_length"] = sum(n for _, n in self.recent) / len(self.recent)
+
+
+class Stopwatch:
+    """How long a record takes, and how much of it the games themselves."""
+
+    def __init__(self, games: Games) -> None:
+        self.games = games
+        self.before = games.seconds
+        self.began = time.monotonic()
+
+    def stop(self) -> tuple[float, float]:
+        """Seconds in all, and those of the games."""
+        return time.monotonic() - self.began, self.games.seconds - self.before
 
 
 def placed_on(state: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from framework.gradients.estimator import Estimate
 from framework.monitor import Monitor
 from framework.plugin import ROOT
 from framework.run import RunFolder
-from framework.trainer import Trainer, decay, mean_estimate, moved
+from framework.trainer import Trainer, Window, decay, mean_estimate, moved
 from tests.runs import Diffobj, newest, python, records, result
 
 TOY = ("experiment=toy",)
@@ -377,6 +377,37 @@ def test_a_step_without_a_finite_gradient_is_skipped_and_leaves_no_trace(toy):
     trainer.loop(SilentMonitor())
     assert trainer.progress.skipped_in_a_row == 0
     assert not alike(frozen["model"], trainer.state()["model"])
+
+
+def test_what_an_estimator_tells_is_logged_as_a_mean_over_the_steps_since_the_last_record():
+    window = Window(0)
+    told: list[dict[str, Tensor | float]] = [{"kl": torch.tensor(1.0)}, {"kl": 3.0, "rare": 5.0}]
+    for extras in told:
+        window.add(Estimate(objective=torch.zeros(()), evaluations=1, biased=False, extras=extras))
+    assert window.extras() == {"kl": 2.0, "rare": 5.0}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_making_a_batch_changed_in_the_model_outlives_a_skipped_step(toy, times):
+    trainer = toy_trainer(
+        "task.fault=poison", "task.fault_at=3", "trainer.steps=5", f"trainer.accumulate={times}"
+    )
+    noted, normalised = torch.zeros(()), [buffer.clone() for buffer in trainer.buffers]
+    trainer.buffers_before.append(noted.clone())
+    trainer.buffers.append(noted)
+    original = trainer.task.batches
+
+    def batches(*arguments: Any) -> Iterator[Any]:
+        for batch in original(*arguments):
+            noted.add_(1)
+            yield batch
+
+    trainer.task.__dict__["batches"] = batches
+    trainer.loop(SilentMonitor())
+    assert trainer.progress.skipped >= 1
+    assert noted == 5 * times
+    assert all(bool(buffer.isfinite().all()) for buffer in trainer.buffers)
+    assert not alike(normalised, trainer.buffers[:-1])
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])

@@ -1,9 +1,11 @@
 """Atari 2600 games by ale-py's own vector: emulators in C++ threads, pictures made ready for deep Q-learning's network.
 
-What is seen is as published (Mnih et al. 2015, Machado et al. 2018): each action for 4 frames, the brighter of the last
-two, grey, 84 x 84, the 4 latest as channels; up to 30 idle frames and the fire button in the beginning. Rewards are the
-game's own and an episode is a whole game, so what is reported is the full score; the task clips rewards and counts lost
-lives as ends for learning only. Needs the extra [atari].
+What is seen is as published (Mnih et al. 2015): each action for 4 frames, the brighter of the last two, grey, 84 x 84,
+the 4 latest as channels; up to 30 idle frames and the fire button in the beginning. Every action is played as chosen:
+the protocol of gym's NoFrameskip-v4, from which PPO's published scores are. `sticky` repeats the last action by chance,
+with 0.25 in Machado et al. 2018 and in gymnasium's own ALE/...-v5. Rewards are the game's own and an episode is a whole
+game, of at most 27,000 actions, so what is reported is the full score; the task clips rewards and counts lost lives as
+ends for learning only. Needs the extra [atari].
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ class AtariGames(GymnasiumGames):
 
     Args:
         drawn: a second emulator in colour plays along: the same seed and the same actions give the same game.
+        sticky: how likely a frame repeats the last action.
     """
+
+    has_lives = True
 
     def __init__(
         self,
@@ -38,8 +43,10 @@ class AtariGames(GymnasiumGames):
         device: torch.device | str = "cpu",
         *,
         drawn: bool = False,
+        sticky: float = 0.0,
     ) -> None:
         self.rom = rom_of(environment)
+        self.emulation = {"repeat_action_probability": sticky}
         super().__init__(environment, count, device, drawn=drawn)
         self.lives = numpy.zeros(count, dtype=int)
         self.frames_per_second = 15.0
@@ -47,10 +54,10 @@ class AtariGames(GymnasiumGames):
         self.picture: Any = None
         if drawn:
             size = {"img_height": 210, "img_width": 160, "grayscale": False, "stack_num": 1}
-            self.coloured = vector_of(self.rom, count, **size)
+            self.coloured = vector_of(self.rom, count, **size, **self.emulation)
 
     def make(self) -> VectorEnv[Any, Any, Any]:
-        return vector_of(self.rom, self.count)
+        return vector_of(self.rom, self.count, **self.emulation)
 
     def reset(self, seed: int) -> Observation:
         if self.coloured is not None:

@@ -7,6 +7,7 @@ that reset at once hand that last observation out separately.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,7 +55,9 @@ class Games(ABC):
     observation_space: Space[Any]  # of one game
     action_space: Space[Any]
     differentiable: ClassVar[bool] = False  # rewards can be differentiated through actions
+    has_lives: ClassVar[bool] = False  # a step may cost one of several lives
     frames_per_second: float = 25.0
+    seconds: float = 0.0  # spent in steps so far
 
     @abstractmethod
     def reset(self, seed: int) -> Observation:
@@ -63,6 +66,13 @@ class Games(ABC):
     @abstractmethod
     def step(self, actions: Tensor) -> Outcome:
         """Play one action `[N, ...]` in each game."""
+
+    def timed_step(self, actions: Tensor) -> Outcome:
+        """`step`, its time counted."""
+        began = time.monotonic()
+        outcome = self.step(actions)
+        self.seconds += time.monotonic() - began
+        return outcome
 
     def draw(self) -> Frame | None:
         """A picture of the first game; None where it cannot be drawn."""

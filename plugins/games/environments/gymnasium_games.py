@@ -1,7 +1,8 @@
 """Gymnasium's environments as games in tensors, vetted by name, whatever their autoreset mode.
 
-An environment that raises, returns what is not finite or changes its shape does not end a run: its games begin anew,
-what was under way is cut off there, and it is said once each time. It does end the run when it happens too often.
+An environment that raises, returns what is not finite or changes its shape, in a step or in a reset, does not end a
+run: its games begin anew, what was under way is cut off there, and it is said once each time. It does end the run when
+it happens too often.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,7 +68,14 @@ class GymnasiumGames(Games):
         return make_vector(self.environment, self.count, *self.options)
 
     def reset(self, seed: int) -> Observation:
-        observations, _ = self.vector.reset(seed=seed)
+        while True:
+            try:
+                observations, _ = self.vector.reset(seed=seed)
+                self.refuse_unplayable(observations)
+                break
+            except Exception as error:  # whatever somebody else's environment may raise
+                self.survive(error)
+                seed = (seed + 1) % 2**31
         self.ended = numpy.zeros(self.count, dtype=bool)
         return self.seen(observations)
 
@@ -80,21 +89,16 @@ class GymnasiumGames(Games):
             observations, rewards, terminated, truncated, info = self.vector.step(
                 actions.cpu().numpy()
             )
+            ended = numpy.logical_or(terminated, truncated)
             self.refuse_unplayable(observations, rewards)
-        except Exception as error:  # whatever somebody else's environment may raise
+            observations, last = self.behind_ends(observations, ended, info)
+        except Exception as error:
             return self.begin_anew(error)
-        before = self.ended
-        self.ended = ended = numpy.logical_or(terminated, truncated)
-        valid, fresh, last = numpy.ones(self.count, dtype=bool), ended, None
+        before, self.ended = self.ended, ended
+        valid, fresh = numpy.ones(self.count, dtype=bool), ended
         if self.mode == AutoresetMode.NEXT_STEP:
             valid, fresh = ~before, before
             rewards = numpy.where(valid, rewards, 0.0)
-        elif self.mode == AutoresetMode.SAME_STEP:
-            last = self.last_seen(observations, info)
-        else:
-            last = observations
-            if ended.any():
-                observations, _ = self.vector.reset(options={"reset_mask": ended})
         return Outcome(
             observations=self.seen(observations),
             rewards=self.tensor(numpy.asarray(rewards, dtype=numpy.float32)),
@@ -106,11 +110,37 @@ class GymnasiumGames(Games):
             lost=self.lives_lost(info, valid),
         )
 
+    def behind_ends(
+        self, observations: Any, ended: Any, info: Mapping[str, Any]
+    ) -> tuple[Any, Any | None]:
+        """What the next actions are chosen from and, where games reset at once, what the step really led to."""
+        if self.mode == AutoresetMode.NEXT_STEP:
+            return observations, None
+        if self.mode == AutoresetMode.SAME_STEP:
+            last = last_seen(observations, info)
+            self.refuse_unplayable(last)
+            return observations, last
+        last = observations
+        if ended.any():
+            observations, _ = self.vector.reset(options={"reset_mask": ended})
+            self.refuse_unplayable(observations)
+        return observations, last
+
     def begin_anew(self, error: Exception) -> Outcome:
-        """All games from their beginning, after a step that failed and counts for nothing.
+        """All games from their beginning, after a step that failed and counts for nothing."""
+        self.survive(error)
+        observations = self.reset(fresh_key() % 2**31)
+        none, every = (torch.full((self.count,), v, device=self.device) for v in (False, True))
+        last = None if self.mode == AutoresetMode.NEXT_STEP else observations
+        return Outcome(
+            observations, torch.zeros_like(none, dtype=torch.float32), none, none, none, every, last
+        )
+
+    def survive(self, error: Exception) -> None:
+        """Say what failed and make the games again.
 
         Raises:
-            UserError: it has failed too often.
+            UserError: they have failed too often.
         """
         self.failures += 1
         told = f"environment '{self.environment}' failed: {first_line(error)}"
@@ -119,32 +149,12 @@ class GymnasiumGames(Games):
         print(f"{told}; its games begin anew", file=sys.stderr, flush=True)
         close(self.vector)
         self.vector = self.make()
-        observations = self.reset(fresh_key() % 2**31)
-        none, every = (torch.full((self.count,), v, device=self.device) for v in (False, True))
-        last = None if self.mode == AutoresetMode.NEXT_STEP else observations
-        return Outcome(
-            observations, torch.zeros_like(none, dtype=torch.float32), none, none, none, every, last
-        )
 
     def lives_lost(self, info: Mapping[str, Any], valid: Any) -> Tensor | None:
         """Where a step cost a life and the game goes on; None for games without lives."""
         return None
 
-    def last_seen(self, observations: Any, info: Mapping[str, Any]) -> Any:
-        """What each step really led to: the true last observation of games that were reset at once."""
-        finals = info.get("final_obs")
-        if finals is None:
-            return observations
-        if isinstance(observations, Mapping):
-            raise UserError(
-                f"environment '{self.environment}': SAME_STEP resets of several observations by name are not served"
-            )
-        last = numpy.array(observations)
-        for i in numpy.flatnonzero(info["_final_obs"]):
-            last[i] = finals[i]
-        return last
-
-    def refuse_unplayable(self, observations: Any, rewards: Any) -> None:
+    def refuse_unplayable(self, observations: Any, rewards: Any = ()) -> None:
         """An environment that returns NaN would teach NaN.
 
         Raises:
@@ -158,7 +168,8 @@ class GymnasiumGames(Games):
             if values.shape != spaces[name].shape:
                 declared = list(spaces[name].shape or ())
                 raise ValueError(f"observations of shape {list(values.shape)}, declared {declared}")
-        for what, values in (("reward", rewards), *(("observation", v) for v in parts.values())):
+        checked = [("observation", part) for part in parts.values()]
+        for what, values in (("reward", numpy.asarray(rewards)), *checked):
             if values.dtype.kind == "f" and not numpy.isfinite(values).all():
                 raise ValueError(f"a {what} that is not finite")
 
@@ -190,6 +201,28 @@ class GymnasiumGames(Games):
         self.vector.close()
 
 
+def last_seen(observations: Any, info: Mapping[str, Any]) -> Any:
+    """What each step really led to: the true last observation of games that were reset at once."""
+    finals = info.get("final_obs")  # one game's observation each, None for games that go on
+    if finals is None:
+        return observations
+    ended = numpy.flatnonzero(info["_final_obs"])
+    if isinstance(observations, Mapping):
+        return {
+            name: replaced(part, {i: finals[i][name] for i in ended})
+            for name, part in observations.items()
+        }
+    return replaced(observations, {i: finals[i] for i in ended})
+
+
+def replaced(values: Any, others: Mapping[Any, Any]) -> Any:
+    """A copy with some rows replaced."""
+    values = numpy.array(values)
+    for i, other in others.items():
+        values[i] = other
+    return values
+
+
 def numbers(values: Any) -> Any:
     return values if values.dtype == numpy.uint8 else values.astype(numpy.float32)
 
@@ -204,11 +237,14 @@ def make_vector(
     """`count` games played in step.
 
     Raises:
-        UserError: an unknown environment, a name that would import a module, or a package that is missing.
+        UserError: an unknown environment, a name that would import a module, a package that is missing, or whatever the
+            environment itself raises.
     """
     check_name(environment)
     options: dict[str, Any] = {}
     mode = "async" if processes else None  # None: its own vector class where it has one
+    if processes:  # a process's fault is told in one line, its traceback is not
+        warnings.filterwarnings("ignore", message=r"\x1b\[31mERROR: ")
     if drawn or window:
         mode = "sync"  # native vector classes seldom draw
         options["render_mode"] = "human" if window else "rgb_array"
@@ -216,9 +252,8 @@ def make_vector(
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pixels need no display
     try:
         return gymnasium.make_vec(environment, num_envs=count, vectorization_mode=mode, **options)
-    except (gymnasium.error.Error, ImportError) as error:
-        told = str(error).partition("\n")[0]
-        raise UserError(f"task.environment = '{environment}': {told}") from None
+    except Exception as error:  # whatever somebody else's constructor may raise
+        raise UserError(f"task.environment = '{environment}': {first_line(error)}") from error
 
 
 def check_name(environment: str) -> None:

@@ -21,6 +21,7 @@ def make_games(
     drawn: bool = False,
     processes: bool = False,
     window: bool = False,
+    sticky: float = 0.0,
 ) -> Games:
     """`count` games.
 
@@ -29,11 +30,16 @@ def make_games(
         drawn: they are to be filmed.
         processes: each of gymnasium's games in a process of its own.
         window: the single game shows itself in a window; gymnasium's games only.
+        sticky: how likely a frame repeats the last action instead; Atari's games only.
 
     Raises:
-        UserError: an unknown environment, or one whose package is missing.
+        UserError: an unknown environment, one whose package is missing, or an option that it does not have.
     """
     own = registry().names("environments")
+    if sticky and not environment.startswith(atari.PREFIX):
+        raise UserError(
+            f"task.sticky = {sticky:g}: environment '{environment}' has no sticky actions, Atari's games have"
+        )
     if environment in own:
         refuse_window(environment, window)
         return cast(Games, registry().component("environments", environment).load()(count, device))
@@ -43,7 +49,7 @@ def make_games(
         )
     if environment.startswith(atari.PREFIX):
         refuse_window(environment, window)
-        return atari.AtariGames(environment, count, device, drawn=drawn)
+        return atari.AtariGames(environment, count, device, drawn=drawn, sticky=sticky)
     return GymnasiumGames(
         environment, count, device, drawn=drawn, processes=processes, window=window
     )

@@ -1,7 +1,8 @@
 """Heads: from features to a distribution over actions, one for each kind of action space.
 
 A head's actions are what the distribution draws; `played` turns them into what the game is given (a number between 0
-and 1 into a torque, say). Log-probabilities are always of the drawn action, so nothing is lost by clipping.
+and 1 into a torque, say). Log-probabilities are always of the drawn action, so nothing is lost by clipping, and of
+single precision under autocast, too: learning compares them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ Continuous = Literal["clipped", "squashed", "beta"]
 class Head(nn.Module):
     """From features `[*batch, F]` to a distribution of batch shape `[*batch]`."""
 
+    choices: int = 0  # entries of an action mask; continuous actions have none
+
     @abstractmethod
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
         """The policy; actions whose `mask` is false have probability 0."""
@@ -47,10 +50,11 @@ class DiscreteHead(Head):
     def __init__(self, features: int, choices: int, first: int = 0) -> None:
         super().__init__()
         self.linear = initialised(nn.Linear(features, choices), 0.01)
+        self.choices = choices
         self.first = first
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Choice:
-        return Choice(masked(self.linear(features), mask))
+        return Choice(masked(self.linear(features).float(), mask))
 
     def greedy(self, policy: Distribution) -> Tensor:
         assert isinstance(policy, Choice)
@@ -65,18 +69,19 @@ class MultiDiscreteHead(Head):
 
     def __init__(self, features: int, sizes: list[int]) -> None:
         super().__init__()
-        self.sizes = sizes
-        self.linear = initialised(nn.Linear(features, sum(sizes)), 0.01)
+        self.sizes, self.choices = sizes, sum(sizes)
+        self.linear = initialised(nn.Linear(features, self.choices), 0.01)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
-        return MultiCategorical(masked(self.linear(features), mask), self.sizes)
+        return MultiCategorical(masked(self.linear(features).float(), mask), self.sizes)
 
 
 class GaussianHead(Head):
     """A normal distribution for each number of a bounded or unbounded box; a spread that does not depend on features.
 
-    `clipped`: the box's ends are -1 and 1, and what is drawn beyond is played as the end. `squashed`: tanh of a normal
-    draw, always inside.
+    `clipped`: the box's ends are -1 and 1, and what is drawn beyond is played as the end; in a box that lacks an end
+    somewhere, draws are played as they are, cut at the ends that there are. `squashed`: tanh of a normal draw, always
+    inside.
     """
 
     low: Tensor
@@ -96,15 +101,14 @@ class GaussianHead(Head):
         remember_bounds(self, space)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
-        refuse_mask(mask)
-        mean = self.linear(features)
+        mean = self.linear(features).float()
         kind = SquashedNormal if self.squashed else Gaussian
         each = kind(mean, self.log_spread.exp().expand_as(mean), validate_args=False)
         return Independent(each, 1, validate_args=False)
 
     def played(self, actions: Tensor) -> Tensor:
         if not self.bounded:
-            return torch.unflatten(actions, -1, self.shape)
+            return torch.unflatten(actions.clamp(self.low, self.high), -1, self.shape)
         inside = self.low + (self.high - self.low) * (actions.clamp(-1, 1) + 1) / 2
         return torch.unflatten(inside, -1, self.shape)
 
@@ -126,8 +130,7 @@ class BetaHead(Head):
         remember_bounds(self, space)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
-        refuse_mask(mask)
-        a, b = (1 + softplus(self.linear(features))).chunk(2, -1)
+        a, b = (1 + softplus(self.linear(features).float())).chunk(2, -1)
         return Independent(OpenBeta(a, b, validate_args=False), 1, validate_args=False)
 
     def greedy(self, policy: Distribution) -> Tensor:
@@ -259,13 +262,6 @@ def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
     return (
         logits if mask is None else logits.masked_fill(~mask.bool(), torch.finfo(logits.dtype).min)
     )
-
-
-def refuse_mask(mask: Tensor | None) -> None:
-    if mask is not None:
-        raise UserError(
-            "an action mask needs a discrete choice of actions; the actions are continuous"
-        )
 
 
 def remember_bounds(head: nn.Module, space: Box) -> None:

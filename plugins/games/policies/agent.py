@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from framework.errors import UserError
 from plugins.games.environments.games import Observation, mapped
 from plugins.games.policies import bodies, memory
-from plugins.games.policies.actions import Continuous, make_head
-from plugins.games.policies.normalisation import Normaliser
+from plugins.games.policies.actions import Continuous, Head, make_head
+from plugins.games.policies.normalisation import Normaliser, ReturnScale
 
 
 class Agent(nn.Module):
@@ -25,6 +25,7 @@ class Agent(nn.Module):
         shared: one body for both heads; else each has its own. A memory needs a shared one.
         see: which numbers of a flat observation are seen.
         normalise: see observations relative to their running mean and deviation.
+        normalise_returns: predict returns relative to their running size.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Agent(nn.Module):
         continuous: Continuous = "clipped",
         log_spread: float = 0.0,
         normalise: bool = False,
+        normalise_returns: bool = False,
     ) -> None:
         super().__init__()
         self.normaliser = self.make_normaliser(observations) if normalise else None
+        self.return_scale = ReturnScale() if normalise_returns else None
         self.body = bodies.make_body(observations, encoder, hidden, see)
         width = self.body.width
         self.memory: memory.Memory | None = None
@@ -52,6 +55,7 @@ class Agent(nn.Module):
             width, shared = memory_width, True
         self.value_body = None if shared else bodies.make_body(observations, encoder, hidden, see)
         self.head = make_head(width, actions, continuous, log_spread)
+        check_mask(observations, self.head)
         self.value_head = bodies.initialised(nn.Linear(width, 1), 1.0)
 
     def compile(self, *args: Any, **options: Any) -> None:
@@ -90,7 +94,7 @@ class Agent(nn.Module):
         """The same with the predicted returns `[N]`, for an agent with one body for both."""
         features, state = self.notice(observation, state, fresh)
         policy = self.head(features, bodies.action_mask(observation))
-        return policy, self.value_head(features).squeeze(-1), state
+        return policy, self.value(features), state
 
     def notice(
         self, observation: Observation, state: Tensor | None, fresh: Tensor
@@ -110,7 +114,7 @@ class Agent(nn.Module):
         if self.memory is not None:
             assert state is not None
             features = self.memory.step(features, state, fresh)[0]
-        return self.value_head(features).squeeze(-1)  # type: ignore[no-any-return]
+        return self.value(features)
 
     def judge(
         self, observations: Observation, state: Tensor | None, fresh: Tensor
@@ -134,7 +138,7 @@ class Agent(nn.Module):
             predicting = self.remembered(self.body(seen), state, fresh)
             features = predicting[:-1]
         policy = self.head(features, bodies.action_mask(acting))
-        return policy, self.value_head(predicting).squeeze(-1)
+        return policy, self.value(predicting)
 
     def policy(
         self, observations: Observation, state: Tensor | None, fresh: Tensor
@@ -149,6 +153,10 @@ class Agent(nn.Module):
         assert state is not None
         return self.memory(features, state, fresh)  # type: ignore[no-any-return]
 
+    def value(self, features: Tensor) -> Tensor:
+        """Predicted returns, of single precision under autocast, too."""
+        return self.value_head(features).float().squeeze(-1)  # type: ignore[no-any-return]
+
     def normalised(self, observations: Observation) -> Observation:
         if self.normaliser is None:
             return observations
@@ -160,3 +168,15 @@ class Agent(nn.Module):
     def played(self, actions: Tensor) -> Tensor:
         """What the games are given for drawn actions."""
         return self.head.played(actions)
+
+
+def check_mask(observations: Space[Any], head: Head) -> None:
+    """Refuse a mask that says of other actions than the head chooses from."""
+    mask = observations.get(bodies.MASK) if isinstance(observations, Dict) else None
+    if mask is None or mask.shape == (head.choices,):
+        return
+    wanted = f"one entry for each of {head.choices} choices" if head.choices else "none"
+    kind = "discrete" if head.choices else "continuous"
+    raise UserError(
+        f"observation '{bodies.MASK}' is {mask}, expected {wanted}: the actions are {kind}"
+    )

@@ -187,16 +187,23 @@ def make_body(
     Raises:
         UserError: a space that none serves.
     """
+    refuse_unused(space, kind, see)
     if isinstance(space, Dict):
         parts = {name: part for name, part in space.spaces.items() if name != MASK}
-        return Named({name: make_body(part, kind, hidden) for name, part in parts.items()})
+        if not parts or any(isinstance(part, Dict) for part in parts.values()):
+            raise UserError(
+                f"no policy sees the observations {space}; served are Dicts of Box and Discrete, one at least"
+                f" besides '{MASK}'"
+            )
+        kinds = {name: kind if has_images(part) else "auto" for name, part in parts.items()}
+        return Named({name: make_body(part, kinds[name], hidden) for name, part in parts.items()})
     if isinstance(space, Discrete):
         return OneHot(space, hidden)
     if not isinstance(space, Box):
         raise UserError(
             f"no policy sees the observations {space}; served are Box, Discrete and Dict of these"
         )
-    if len(space.shape) != 3:
+    if not has_images(space):
         return Multilayer(space, hidden, see)
     if kind == "auto":
         kind = "board" if max(space.shape[-2:]) <= 24 else "nature"
@@ -204,6 +211,25 @@ def make_body(
         return Multilayer(space, hidden, see)
     pictures = {"board": Board, "nature": Nature, "impala": Impala}
     return pictures[kind](space, hidden[-1])
+
+
+def refuse_unused(space: Space[Any], kind: Kind, see: Sequence[int] | None) -> None:
+    """Refuse options that would do nothing for these observations."""
+    flat = isinstance(space, Box) and (kind == "multilayer" or not has_images(space))
+    if see is not None and not flat:
+        raise UserError(
+            f"task.see = {list(see)}: only numbers in one Box can be seen in part, not {space}"
+        )
+    if kind not in ("auto", "multilayer") and not has_images(space):
+        raise UserError(
+            f"task.encoder = '{kind}': it needs images of three axes, not {space}; choices: auto, multilayer"
+        )
+
+
+def has_images(space: Space[Any]) -> bool:
+    if isinstance(space, Dict):
+        return any(has_images(part) for part in space.spaces.values())
+    return isinstance(space, Box) and len(space.shape) == 3
 
 
 def convolution(

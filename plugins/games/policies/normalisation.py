@@ -37,6 +37,8 @@ class Normaliser(nn.Module):
     @torch.no_grad()
     def note(self, values: Tensor) -> None:
         """Add values `[B, *shape]` to the statistics (Chan et al. 1979)."""
+        if len(values) == 0:
+            return  # an empty mean is no number
         values = values.double()
         count = torch.tensor(float(len(values)), dtype=torch.float64, device=values.device)
         mean = values.mean(0)
@@ -54,3 +56,29 @@ class Normaliser(nn.Module):
         known = self.count > 1
         self.mean.copy_(torch.where(known, self.running_mean, 0.0))
         self.deviation.copy_(torch.where(known, (variance + 1e-8).sqrt(), 1.0))
+
+
+class ReturnScale(nn.Module):
+    """Rewards over the root mean square of discounted returns: predictions of about 1, whatever a game pays.
+
+    About zero and not about their mean: predictions are not shifted, and returns that are all alike are not blown up.
+    """
+
+    count: Tensor
+    square: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("square", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, rewards: Tensor) -> Tensor:
+        size = (self.square / self.count).sqrt()
+        size = torch.where(size > 0, size, 1.0)  # nothing earned yet
+        return (rewards / size.to(rewards.dtype)).clamp(-LARGEST, LARGEST)
+
+    @torch.no_grad()
+    def note(self, returns: Tensor) -> None:
+        """Add returns `[B]` to the statistics."""
+        self.count += len(returns)
+        self.square += returns.double().square().sum()

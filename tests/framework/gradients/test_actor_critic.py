@@ -121,6 +121,16 @@ def test_upgo_drops_what_came_after_a_disappointment():
     torch.testing.assert_close(found["logits"], parameters["logits"].grad)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.7])
+def test_upgos_prediction_learns_vtraces_targets_of_its_decay(decay):
+    batch = record()
+    found, _ = gradients(UPGO(decay=decay), batch)
+    expected, _ = gradients(VTrace(decay=decay), batch)
+    whole, _ = gradients(VTrace(decay=1.0), batch)
+    torch.testing.assert_close(found["value"], expected["value"])
+    assert not torch.allclose(found["value"], whole["value"])
+
+
 def test_ppo_learns_nothing_from_steps_whose_ratio_is_beyond_the_clip():
     batch = record()
     raised = log_prob(fresh(), batch) - 1.0  # every action is e times likelier now
@@ -142,7 +152,8 @@ def test_a_part_beyond_the_largest_kl_leaves_no_gradient_and_adam_leaves_the_par
     optimizer.zero_grad()
     before = {name: p.detach().clone() for name, p in parameters.items()}
     far = replace(batch, behaviour=log_prob(parameters, batch) - 1.0)
-    found, _ = gradients(estimator, far, parameters)
+    found, told = gradients(estimator, far, parameters)
+    assert told.extras["kl_stops"] == 1
     assert all(gradient is None for gradient in found.values())
     optimizer.step()
     assert all(torch.equal(parameters[name], before[name]) for name in before)
@@ -287,3 +298,18 @@ def test_a_prediction_that_left_its_clip_towards_the_target_learns_no_more_and_o
     assert float(loss) == pytest.approx(0.5 * (1.8**2 + 2**2) / 2)
     assert prediction.grad is not None
     assert prediction.grad.tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_means_and_moments_lose_nothing_under_autocast(dtype):
+    values = torch.randn(32, 64, generator=torch.Generator().manual_seed(0)) + 500.0
+    nothing, none = torch.zeros(32, 64), torch.zeros(32, 64, dtype=torch.bool)
+    steps = Transitions(nothing, nothing, nothing, none, none, ~none)
+    replay = Replay(nothing, nothing + 1, nothing, steps, None)
+    with torch.autocast("cpu", dtype=dtype):
+        mean, (centre, variance) = replay.mean(values.square()), replay.moments(values)
+        standardised = replay.standardised(values)
+    torch.testing.assert_close(mean, values.square().mean())
+    torch.testing.assert_close(centre, values.mean())
+    torch.testing.assert_close(variance, values.var(correction=0))
+    torch.testing.assert_close(float(standardised.std(correction=0)), 1.0)

@@ -7,8 +7,15 @@ from typing import Any
 
 import gymnasium
 import numpy
+import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from framework.gradients.estimator import Estimate, Estimator
+from plugins.games.environments import gymnasium_games
+from plugins.games.policies.agent import Agent
+from plugins.games.rollouts import Record
+from plugins.games.task import Game
 
 LENGTH = 5
 
@@ -65,6 +72,7 @@ SPACES: dict[str, tuple[Any, str]] = {
     "multi-binary": (MultiBinary(3), "clipped"),
     "clipped": (Box(-2, 5, (2,), numpy.float32), "clipped"),
     "unbounded": (Box(-numpy.inf, numpy.inf, (2,), numpy.float32), "clipped"),
+    "half-bounded": (Box(numpy.array([0, -9], "f"), numpy.array([9, numpy.inf], "f")), "clipped"),
     "squashed": (Box(-2, 5, (2,), numpy.float32), "squashed"),
     "beta": (Box(-2, 5, (2, 2), numpy.float32), "beta"),
 }
@@ -73,3 +81,39 @@ SPACES: dict[str, tuple[Any, str]] = {
 def vector_of(make: Any, count: int, mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> Any:
     """`count` games made by `make(i)`."""
     return SyncVectorEnv([partial(make, i) for i in range(count)], autoreset_mode=mode)
+
+
+def register(monkeypatch: Any, make: Any, mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> None:
+    """Let every name of gymnasium's stand for the environment that `make(i)` makes."""
+    monkeypatch.setattr(
+        gymnasium_games, "make_vector", lambda name, count, *_: vector_of(make, count, mode)
+    )
+
+
+def game_of(
+    monkeypatch: Any,
+    make: Any,
+    count: int,
+    mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+    **options: Any,
+) -> Game:
+    """The task of playing an environment that no registry knows."""
+    register(monkeypatch, make, mode)
+    torch.manual_seed(0)
+    game = Game(environment="Counter-v0", games=count, hidden=[8], **options)
+    decided(game.model)
+    return game
+
+
+def decided(agent: Agent) -> Agent:
+    """The agent with preferences: undecided policies would hide differences."""
+    with torch.no_grad():
+        for parameter in agent.head.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.5)
+    return agent
+
+
+def learn(game: Game, estimator: Estimator, batch: Record) -> Estimate:
+    """One gradient of the task's own program, into `.grad`."""
+    game.model.zero_grad()
+    return estimator.backward(game.program(estimator), game.parameters, batch)

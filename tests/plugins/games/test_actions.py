@@ -6,9 +6,10 @@ import numpy
 import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
-from torch.distributions import Categorical, Normal
+from torch.distributions import Categorical, Normal, TransformedDistribution
+from torch.distributions.transforms import TanhTransform
 
-from plugins.games.policies.actions import Choice, Gaussian, SquashedNormal, masked
+from plugins.games.policies.actions import Choice, Gaussian, SquashedNormal, make_head, masked
 from plugins.games.policies.agent import Agent
 
 LOGITS = torch.tensor([[0.3, -1.0, 2.0, 0.0], [5.0, 5.0, -5.0, 1.0]])
@@ -57,6 +58,22 @@ def test_normal_draws_have_their_mean_and_deviation(kind):
     if kind is Gaussian:
         ours, theirs = (chosen(mean[:1], deviation[:1]) for chosen in (Gaussian, Normal))
         torch.testing.assert_close(ours.log_prob(value), theirs.log_prob(value))
+
+
+def test_a_number_with_one_end_is_cut_there_and_no_other_is_changed():
+    low = numpy.array([0, -numpy.inf, -numpy.inf], dtype=numpy.float32)
+    high = numpy.array([numpy.inf, 1, numpy.inf], dtype=numpy.float32)
+    head = make_head(4, Box(low, high), "clipped", 0.0)
+    drawn = torch.tensor([[-2.0, -2.0, -2.0], [3.0, 3.0, 3.0]])
+    assert head.played(drawn).tolist() == [[0.0, -2.0, -2.0], [3.0, 1.0, 3.0]]
+
+
+def test_squashed_log_probabilities_are_those_of_torchs_transformed_normal():
+    mean, deviation = torch.tensor([1.0, -2.0, 0.0]), torch.tensor([0.5, 2.0, 1.0])
+    values = torch.tensor([[0.2, -0.9, 0.999], [-0.7, 0.5, 0.0]])
+    theirs = TransformedDistribution(Normal(mean, deviation), TanhTransform())
+    ours = SquashedNormal(mean, deviation)
+    torch.testing.assert_close(ours.log_prob(values), theirs.log_prob(values))
 
 
 def test_an_agent_sees_every_part_of_named_observations():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -64,6 +65,19 @@ def game_rule():
     from framework.gradients.score_function import ScoreFunction
 
     return ScoreFunction()
+
+
+def test_sticky_actions_change_the_game_and_are_off_by_default():
+    pytest.importorskip("ale_py")
+    scores = []
+    for sticky in (None, 0.0, 0.25):
+        options: dict[str, Any] = {} if sticky is None else {"sticky": sticky}
+        games = Game(environment="ALE/Breakout-v5", hidden=[4], **options).vector(2)
+        games.reset(3)
+        seen = [games.step(torch.tensor([t % 4] * 2)).observations for t in range(60)]
+        scores.append(torch.stack([part for part in seen if isinstance(part, torch.Tensor)]))
+    assert torch.equal(scores[0], scores[1])
+    assert not torch.equal(scores[1], scores[2])
 
 
 def test_rewards_are_clipped_for_learning_only():

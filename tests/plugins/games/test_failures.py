@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy
 import pytest
 import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from framework.errors import UserError
+from framework.gradients.estimate import make_estimator
 from framework.randomness import seeded
 from plugins.games.environments import gymnasium_games
 from plugins.games.environments.gymnasium_games import PATIENCE, GymnasiumGames
 from plugins.games.policies.agent import Agent
-from plugins.games.rollouts import Storage, begin, play_episodes, record
+from plugins.games.rollouts import Storage, begin, record
 from plugins.games.task import Game
-from tests.plugins.games.counter import Counter, vector_of
+from tests.plugins.games.counter import Counter, game_of, register, vector_of
 
 CPU = torch.device("cpu")
 
@@ -43,6 +47,18 @@ class Faulty(Counter):
             if self.kind == "shape":
                 seen = numpy.zeros(2, dtype=numpy.float32)
         return seen, reward, *rest
+
+
+class Diverging(Counter):
+    """A counter that raises once, in the given step of a game that is longer."""
+
+    fault = 0
+
+    def step(self, action: Any) -> Any:
+        if self.clock + 1 == Diverging.fault < self.length:
+            Diverging.fault = 0
+            raise RuntimeError("diverged")
+        return super().step(action)
 
 
 @pytest.fixture
@@ -98,14 +114,146 @@ def test_the_advantage_before_a_fault_counts_the_prediction_and_nothing_of_the_n
     assert advantages[2] == 0
 
 
-def test_whole_episodes_are_cut_off_at_a_fault(faulty):
-    games, agent = faulty("raises", 4)
+def test_a_fault_leaves_every_game_of_an_evaluation_a_whole_episode(monkeypatch, capsys):
+    """Games of 2 to 6 steps, the fourth of which fails in all of them: those that were over keep their result."""
+    game = game_of(monkeypatch, lambda i: Diverging(2 + i), 5, evaluation_episodes=5)
+    monkeypatch.setattr(Diverging, "fault", 4)
+    metrics = game.evaluate(0)
+    assert capsys.readouterr().err.count("\n") == 1
+    for name in ("return_mean", "length_mean", "return_stochastic"):
+        assert metrics[name] == 4.0, name
+    assert metrics["return_min"] == 2.0
 
-    def act(observation, state, fresh):
-        return torch.zeros(1, dtype=torch.long), state
 
-    played = play_episodes(games, agent, act, 0, CPU)
-    assert played.returns.tolist() == played.lengths.tolist() == [3.0]
+@pytest.mark.parametrize("name", ["rloo", "reinforce", "spsa"])
+def test_a_fault_leaves_every_game_that_is_learned_from_a_whole_episode(monkeypatch, name):
+    game = game_of(monkeypatch, lambda i: Diverging(2 + i), 5)
+    estimator = make_estimator(name, 5)
+    monkeypatch.setattr(Diverging, "fault", 4)
+    with seeded(0):
+        made = next(game.batches(game.program(estimator), 0, 0))
+        if made is not None:
+            assert made.returns.tolist() == made.lengths.tolist() == [2, 3, 4, 5, 6]
+            for n, begins in enumerate([0, 0, 4, 4, 4]):  # behind the fault's row
+                rows = torch.arange(len(made.valid))
+                assert torch.equal(made.valid[:, n], (rows >= begins) & (rows < begins + 2 + n))
+            assert made.fresh[[0, 4]].all()
+        told = estimator.backward(game.program(estimator), game.parameters, made)
+    assert told.objective == -4
+    assert game.latest.get("train/return", 4) == 4
+
+
+class Reluctant(Counter):
+    """A counter whose resets go wrong at given numbers of them."""
+
+    resets = 0
+    faults: tuple[int, ...] = ()
+    kind = "raises"
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        seen, info = super().reset(seed=seed)
+        Reluctant.resets += 1
+        if Reluctant.resets in self.faults:
+            if self.kind == "raises":
+                raise RuntimeError("no licence")
+            seen = seen * numpy.nan
+        return seen, info
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("kind", ["raises", "returns NaN"])
+def test_a_reset_that_fails_is_survived_in_every_mode(monkeypatch, capsys, kind, mode):
+    """The first reset of all and that behind the first episode."""
+    register(monkeypatch, lambda i: Reluctant(), mode)
+    monkeypatch.setattr(Reluctant, "resets", 0)
+    monkeypatch.setattr(Reluctant, "faults", (1, 3))
+    monkeypatch.setattr(Reluctant, "kind", kind)
+    games = GymnasiumGames("Reluctant-v0", 1)
+    agent = Agent(games.observation_space, games.action_space, hidden=[4])
+    with seeded(0):
+        made, finished = record(games, agent, begin(games, agent, 0, CPU), Storage(20))
+    assert capsys.readouterr().err.count("begin anew\n") == 2
+    assert torch.isfinite(made.observations).all()  # type: ignore[arg-type]
+    assert set(finished.returns.tolist()) == {5.0}
+
+
+def test_resets_that_go_on_failing_end_the_run_in_one_line(monkeypatch):
+    register(monkeypatch, lambda i: Reluctant())
+    monkeypatch.setattr(Reluctant, "resets", 0)
+    monkeypatch.setattr(Reluctant, "faults", tuple(range(1, 100)))
+    with pytest.raises(UserError, match="no licence; that was failure number 11"):
+        GymnasiumGames("Reluctant-v0", 1).reset(0)
+
+
+class Unlicensed(Counter):
+    """An environment that cannot be made."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("licence missing\nsecond line")
+
+
+class Plain(Counter):
+    """An environment that knows nothing of drawing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+@pytest.fixture
+def registered():
+    """Two environments in gymnasium's registry."""
+    gymnasium.register("Unlicensed-v0", f"{__name__}:Unlicensed")
+    gymnasium.register("Plain-v0", f"{__name__}:Plain")
+    yield
+    for name in ("Unlicensed-v0", "Plain-v0"):
+        gymnasium.registry.pop(name)
+
+
+def test_an_environment_that_cannot_be_made_is_told_in_one_line(registered):
+    with pytest.raises(UserError) as told:
+        Game(environment="Unlicensed-v0")
+    assert str(told.value) == "task.environment = 'Unlicensed-v0': licence missing"
+
+
+def test_an_environment_that_takes_no_render_mode_leaves_no_film(registered, capsys):
+    game = Game(environment="Plain-v0", hidden=[4])
+    assert list(game.video(0)) == []
+    told = capsys.readouterr().err
+    assert "render_mode" in told
+    assert told.endswith("; there is no film\n")
+    assert told.count("\n") == 1
+
+
+def test_a_fault_in_a_process_is_told_in_one_line(monkeypatch, capfd, recwarn):
+    monkeypatch.setattr(Diverging, "fault", 2)  # the processes inherit it
+    monkeypatch.setattr(gymnasium, "make_vec", lambda *_, **__: AsyncVectorEnv([Diverging]))
+    monkeypatch.setitem(gymnasium.registry, "Processes-v0", None)
+    games = GymnasiumGames("Processes-v0", 1, processes=True)
+    games.reset(0)
+    for _ in range(2):
+        games.step(torch.zeros(1, dtype=torch.long))
+    games.close()
+    assert [str(w.message) for w in recwarn if "ERROR" in str(w.message)] == []
+    told = capfd.readouterr().err
+    assert told == "environment 'Processes-v0' failed: diverged; its games begin anew\n"
+
+
+B = Box(-1, 1, (2,), numpy.float32)
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "told"),
+    [
+        (Dict(a=Dict(b=B), c=B), Discrete(2), "no policy sees the observations"),
+        (Dict(action_mask=MultiBinary(2)), Discrete(2), "one at least besides 'action_mask'"),
+        (Dict(x=B, action_mask=MultiBinary(3)), Discrete(2), "one entry for each of 2 choices"),
+        (Dict(x=B, action_mask=MultiBinary(2)), B, "expected none: the actions are continuous"),
+    ],
+)
+def test_what_no_agent_can_see_is_told_before_it_is_made(observations, actions, told):
+    with pytest.raises(UserError, match=told) as error:
+        Agent(observations, actions)
+    assert "\n" not in str(error.value)
 
 
 def test_an_environment_that_goes_on_failing_ends_the_run_in_one_line(faulty):
@@ -139,6 +287,17 @@ def test_a_process_for_each_game_plays_the_same_games():
         games.close()
         seen.append(torch.stack([row for row in rows if isinstance(row, torch.Tensor)]))
     assert torch.equal(seen[0], seen[1])
+
+
+def test_only_the_games_of_training_have_processes():
+    game = Game(environment="MountainCar-v0", games=2, processes=True, evaluation_episodes=3)
+    kinds = {
+        purpose: type(getattr(game.vector(2, purpose), "vector", None))
+        for purpose in ("training", "evaluation")
+    }
+    game.vector(2).close()
+    assert kinds["training"] is AsyncVectorEnv
+    assert kinds["evaluation"] is not AsyncVectorEnv
 
 
 def test_a_game_in_torch_has_no_window():

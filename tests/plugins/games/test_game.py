@@ -51,6 +51,7 @@ def test_a_run_that_is_stopped_inside_or_between_rollouts_ends_with_the_same_bit
         "task.rollout_steps=6",
         "task.hidden=[8]",
         "task.memory=gru",
+        "task.normalise_returns=true",
         "estimator.epochs=2",
         "estimator.minibatches=2",
         "trainer.steps=8",
@@ -113,6 +114,19 @@ def test_statistics_of_observations_are_saved_and_frozen_in_evaluation(tmp_path,
     assert printed[0] == printed[1]
 
 
+@pytest.mark.parametrize(
+    "options", [[], ["task.shared=true"], ["task.memory=lstm"], ["task.environment=pendulum"]]
+)
+def test_ppos_ratio_is_one_on_the_first_part_in_mixed_precision(tmp_path, options):
+    """Games are played in the precision in which they are learned from; probabilities are of single precision."""
+    folder = tmp_path / "run"
+    common = ["task=cartpole_torch", "estimator=ppo", "task.games=8", "trainer.log_every=1"]
+    run(folder, *common, "trainer.steps=2", "trainer.precision=bfloat16", *options)
+    first, second = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()[:2])
+    assert first["train/kl"] == first["train/clip_fraction"] == 0
+    assert second["train/kl"] > 0
+
+
 def slopes(game: Game, estimator: str, repeats: int, **options: Any) -> torch.Tensor:
     """Estimates `[repeats]` of the objective's slope along a fixed direction of the policy's parameters."""
     chosen = make_estimator(estimator, None, options)
@@ -157,6 +171,19 @@ def test_reparameterisation_and_the_score_function_agree_in_expectation_on_the_s
         ({"environment": "cart_pol"}, "did you mean 'cart_pole'"),
         ({"environment": "os:CartPole-v1"}, "expected a registered name"),
         ({"environment": "pendulum", "see": [3]}, "numbers are 0 to 2"),
+        (
+            {"environment": "FrozenLake-v1", "see": [0]},
+            r"task.see = \[0\]: only numbers in one Box",
+        ),
+        ({"environment": "snake", "see": [0]}, r"task.see = \[0\]: only numbers in one Box"),
+        ({"environment": "snake", "see": [0], "encoder": "multilayer", "hidden": [4]}, ""),
+        (
+            {"environment": "cart_pole", "encoder": "impala"},
+            "task.encoder = 'impala': it needs images",
+        ),
+        ({"environment": "FrozenLake-v1", "encoder": "board"}, "task.encoder = 'board': it needs"),
+        ({"environment": "CartPole-v1", "lives_end": True}, "task.lives_end = true: .*no lives"),
+        ({"environment": "cart_pole", "sticky": 0.25}, "task.sticky = 0.25: .*no sticky actions"),
         ({"environment": "MountainCarContinuous-v0", "see": [0], "hidden": [4]}, ""),
     ],
 )

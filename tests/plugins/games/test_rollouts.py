@@ -10,14 +10,11 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from framework.context import Context
-from framework.gradients.actor_critic import A2C
+from framework.gradients.actor_critic import VTrace
 from framework.gradients.proximal import PPO
-from framework.parameters import Parameters
 from framework.plugin import registry
-from framework.program import Program
 from framework.randomness import seeded
-from plugins.games.environments import gymnasium_games
+from plugins.games.environments.games import Games
 from plugins.games.environments.gymnasium_games import GymnasiumGames
 from plugins.games.environments.making import make_games
 from plugins.games.policies.agent import Agent
@@ -30,7 +27,16 @@ from plugins.games.rollouts import (
     record,
     record_episodes,
 )
-from tests.plugins.games.counter import LENGTH, SPACES, Choosy, Counter, vector_of
+from tests.plugins.games.counter import (
+    LENGTH,
+    SPACES,
+    Choosy,
+    Counter,
+    decided,
+    game_of,
+    learn,
+    register,
+)
 
 CPU = torch.device("cpu")
 MODES = list(AutoresetMode)
@@ -41,38 +47,18 @@ def games_of(
     monkeypatch: Any, make: Any, count: int, mode: AutoresetMode = NEXT_STEP
 ) -> GymnasiumGames:
     """Games of an environment that no registry knows."""
-    monkeypatch.setattr(gymnasium_games, "make_vector", lambda *_: vector_of(make, count, mode))
+    register(monkeypatch, make, mode)
     return GymnasiumGames("Counter-v0", count)
 
 
-def rollout(games: GymnasiumGames, agent: Agent, steps: int) -> tuple[Record, Any]:
+def rollout(games: Games, agent: Agent, steps: int) -> tuple[Record, Any]:
     with seeded(0):
         return record(games, agent, begin(games, agent, 0, CPU), Storage(steps))
 
 
 def agent_for(games: Any, **options: Any) -> Agent:
     torch.manual_seed(0)
-    agent = Agent(games.observation_space, games.action_space, hidden=[8], **options)
-    with torch.no_grad():
-        for parameter in agent.head.parameters():  # undecided policies would hide differences
-            parameter.add_(torch.randn(parameter.shape) * 0.5)
-    return agent
-
-
-def replayed(agent: Agent, batch: Record, estimator: Any) -> Any:
-    def replay(context: Context, parameters: Parameters, batch: Record) -> None:
-        policy, values = agent.judge(batch.observations, batch.memory, batch.fresh)
-        context.observe("action", policy, batch.actions, mask=batch.valid, behaviour=batch.log_prob)
-        context.value(
-            values[:-1],
-            batch.following(values),
-            terminated=batch.terminated,
-            truncated=batch.truncated,
-        )
-        context.cost(-batch.rewards)
-
-    parameters = dict(agent.named_parameters())
-    return estimator.backward(Program(replay, steps=True), parameters, batch)
+    return decided(Agent(games.observation_space, games.action_space, hidden=[8], **options))
 
 
 @pytest.mark.parametrize("terminates", [False, True])
@@ -113,23 +99,35 @@ def test_the_value_behind_a_truncated_step_is_the_last_observations(monkeypatch,
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_named_observations_lead_to_the_true_last_one_in_every_mode(monkeypatch, mode):
+    """The mask of a counter at 5 forbids action 5 % 4."""
+    games = games_of(monkeypatch, lambda i: Choosy(SPACES["discrete"][0], 4), 2, mode)
+    games.reset(0)
+    for _ in range(LENGTH):
+        outcome = games.step(torch.zeros(2, dtype=torch.long))
+    seen = outcome.observations if outcome.last is None else outcome.last
+    assert isinstance(seen, dict)
+    assert seen["count"].tolist() == [[LENGTH]] * 2
+    assert seen["action_mask"].tolist() == [[1, 0, 1, 1]] * 2
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("terminates", "worth"), [(False, 5.0), (True, None)])
 def test_reward_one_for_ever_is_worth_one_over_one_minus_gamma_in_every_mode(
     monkeypatch, mode, terminates, worth
 ):
     """With a time limit that only truncates, V = 1/(1 - 0.8) everywhere; with a real end, what is left to earn."""
-    games = games_of(monkeypatch, lambda i: Counter(LENGTH, terminates), 4, mode)
-    agent = agent_for(games)
-    optimizer = torch.optim.Adam(agent.parameters(), lr=0.03)
-    for number in range(400):
-        if number % 10 == 0:
-            made, _ = rollout(games, agent, 12)
+    game = game_of(monkeypatch, lambda i: Counter(LENGTH, terminates), 4, mode, rollout_steps=12)
+    estimator = VTrace(epochs=10, discount=0.8)
+    program = game.program(estimator)
+    optimizer = torch.optim.Adam(game.model.parameters(), lr=0.03)
+    for _, batch in zip(range(400), game.batches(program, 0, 0), strict=False):
         optimizer.zero_grad()
-        replayed(agent, made, A2C(discount=0.8))
+        estimator.backward(program, game.parameters, batch)
         optimizer.step()
     with torch.no_grad():
         counts = torch.arange(LENGTH + 1.0).reshape(-1, 1, 1)
-        values = agent.judge(counts, None, torch.zeros(LENGTH + 1, 1))[1][:LENGTH, 0]
+        values = game.model.judge(counts, None, torch.zeros(LENGTH + 1, 1))[1][:LENGTH, 0]
     left = [sum(0.8**i for i in range(LENGTH - count)) for count in range(LENGTH)]
     expected = torch.full((LENGTH,), worth) if worth else torch.tensor(left)
     torch.testing.assert_close(values, expected, atol=0.25, rtol=0)
@@ -139,13 +137,14 @@ def test_reward_one_for_ever_is_worth_one_over_one_minus_gamma_in_every_mode(
 @pytest.mark.parametrize("space", list(SPACES))
 def test_ppos_ratio_is_one_on_the_first_part_for_every_action_space(monkeypatch, space, recurrence):
     actions, continuous = SPACES[space]
-    games = games_of(monkeypatch, lambda i: Choosy(actions), 6)
-    agent = agent_for(games, continuous=continuous, recurrence=recurrence)
-    made, _ = rollout(games, agent, 16)
-    told = replayed(agent, made.of(torch.tensor([4, 1, 3])), PPO(clip=1e-5))
+    game = game_of(
+        monkeypatch, lambda i: Choosy(actions), 6, continuous=continuous, memory=recurrence
+    )
+    made, _ = rollout(game.vector(6), game.model, 16)
+    told = learn(game, PPO(clip=1e-5), made.of(torch.tensor([4, 1, 3])))
     assert abs(float(told.extras["kl"])) < 1e-6
     assert float(told.extras["clip_fraction"]) == 0
-    played = agent.played(made.actions)
+    played = game.model.played(made.actions)
     assert all(actions.contains(a.numpy().astype(actions.dtype)) for a in played.flatten(0, 1))
 
 
@@ -156,13 +155,12 @@ def test_ppos_ratio_is_one_on_the_first_part_for_every_action_space(monkeypatch,
 def test_masks_hold_while_acting_and_learning_with_and_without_memory(
     monkeypatch, space, choices, recurrence
 ):
-    games = games_of(monkeypatch, lambda i: Choosy(SPACES[space][0], choices), 6)
-    agent = agent_for(games, recurrence=recurrence)
-    made, _ = rollout(games, agent, 16)
-    told = replayed(agent, made.of(torch.tensor([0, 5])), PPO(clip=1e-5, entropy_weight=0.1))
+    game = game_of(monkeypatch, lambda i: Choosy(SPACES[space][0], choices), 6, memory=recurrence)
+    made, _ = rollout(game.vector(6), game.model, 16)
+    told = learn(game, PPO(clip=1e-5, entropy_weight=0.1), made.of(torch.tensor([0, 5])))
     assert float(told.extras["clip_fraction"]) == 0
-    assert torch.isfinite(told.extras["entropy"])
-    assert all(torch.isfinite(p.grad).all() for p in agent.parameters() if p.grad is not None)
+    assert torch.isfinite(torch.as_tensor(told.extras["entropy"]))
+    assert all(torch.isfinite(p.grad).all() for p in game.parameters.values() if p.grad is not None)
     if space == "discrete":
         assert isinstance(made.observations, dict)
         allowed = made.observations["action_mask"][:-1].gather(-1, made.actions.unsqueeze(-1))
