@@ -365,7 +365,7 @@ class Trainer:
         load_model(self.task, state["model"])
         self.optimizer.load_state_dict(copied(state["optimizer"]))
         self.estimator.load_state_dict(moved(state["estimator"], self.device))
-        self.task.load_state_dict(state["task"])
+        load_task(self.task, state["task"])
         if state["scaler"]:  # empty where the run had another precision before
             self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
@@ -499,6 +499,20 @@ def load_model(task: Task, state: Mapping[str, Tensor]) -> None:
     task.model.load_state_dict(dict(state))
 
 
+def load_task(task: Task, state: dict[str, Any]) -> None:
+    """Put a task's saved state back.
+
+    Raises:
+        UserError: it lacks what the task keeps now.
+    """
+    try:
+        task.load_state_dict(state)
+    except KeyError as error:
+        raise UserError(
+            f"checkpoint: the task's state has no {error}, only {sorted(state)}: another version of the plugin saved it"
+        ) from error
+
+
 def load_for_use(task: Task, folder: Path, which: str) -> int:
     """Put the best or the last checkpoint's parameters, averaged where they were, into the model; returns its step."""
     kind: Literal["step", "best"] = "best" if which == "best" else "step"
@@ -507,7 +521,7 @@ def load_for_use(task: Task, folder: Path, which: str) -> int:
             f"{folder}: it was stopped before it had a best checkpoint; take checkpoint=last"
         )
     state = checkpoint.load_newest(folder / "checkpoints", print, kind=kind)
-    task.load_state_dict(state["task"])  # first: a task may take its model's shape from it
+    load_task(task, state["task"])  # first: a task may take its model's shape from it
     load_model(task, state["model"])
     if state["average"] is not None:
         with torch.no_grad():

@@ -14,7 +14,7 @@ from torch import nn
 from framework import checkpoint
 from framework.checkpoint import forget_after, load, load_newest, numbered, prune, save
 from framework.errors import UserError
-from framework.trainer import load_model
+from framework.trainer import load_model, load_task
 
 STATE = {
     "step": 3,
@@ -250,3 +250,12 @@ def test_other_shapes_are_refused_and_named():
         load_model(Small(3, 4), {"weight": state["weight"]})  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"'extra' is \[1\], the task's model expects None"):
         load_model(Small(3, 4), {**state, "extra": torch.ones(1)})  # type: ignore[arg-type]
+
+
+def test_a_state_without_what_a_task_keeps_now_is_told_by_name():
+    class Task:
+        def load_state_dict(self, state):
+            self.seen = state["seen"]
+
+    with pytest.raises(UserError, match=r"the task's state has no 'seen', only \['people'\]"):
+        load_task(Task(), {"people": 3})  # type: ignore[arg-type]
