@@ -22,7 +22,7 @@ from experiments.runs import result, trained
 from framework import UserError
 from framework.commands import train
 from framework.config import compose, validate
-from framework.trainer import load_for_use
+from framework.restoring import load_for_use
 
 SECONDS = 20.0
 SEEDS = (0, 1, 2)

@@ -69,7 +69,7 @@ def trained(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> T
     settings = validate(change_config(load_config(folder), changes))
 
     parts = make_parts(settings)
-    from framework.trainer import load_for_use
+    from framework.restoring import load_for_use
 
     return Trained(
         folder=folder,

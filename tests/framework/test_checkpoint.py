@@ -14,7 +14,7 @@ from torch import nn
 from framework import checkpoint
 from framework.checkpoint import forget_after, load, load_newest, numbered, prune, save
 from framework.errors import UserError
-from framework.trainer import load_model, load_task
+from framework.restoring import load_model, load_task
 
 STATE = {
     "step": 3,
