@@ -21,6 +21,7 @@ from plugins.games.environments.native import NativeGames, State
 
 GRAVITY, CART, POLE, HALF_LENGTH = 9.8, 1.0, 0.1, 0.5  # m/s^2, kg, kg, m
 MASS = CART + POLE
+LEVER = -HALF_LENGTH * POLE / MASS  # m
 FORCE = 10.0  # N
 TIME_STEP = 0.02  # s
 FARTHEST = 2.4  # m from the middle
@@ -35,15 +36,37 @@ class CartPole(NativeGames):
     observation_space = Box(-numpy.inf, numpy.inf, (4,), numpy.float32)
     action_space: Space[Any] = Discrete(2)
 
+    def __init__(self, count: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(count, device)
+        self.limits = torch.tensor([[FARTHEST], [STEEPEST]], device=self.device)
+        self.to_the_left = torch.tensor(-FORCE / MASS, device=self.device)
+        self.fall = torch.tensor(GRAVITY / LEVER, device=self.device)
+        self.inertia = torch.tensor(-4 / 3 * MASS / POLE, device=self.device)
+
     def begin(self, count: int) -> State:
         """What is seen is all there is, `[N, 4]`: place and speed of the cart, angle and spin of the pole."""
         return {"seen": torch.empty(4, count, device=self.device).uniform_(-0.05, 0.05).T}
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
-        moved = swing(state["seen"], (2 * FORCE / MASS) * actions - FORCE / MASS)
-        x, _, angle, _ = moved.unbind(-1)
-        over = (x.abs() > FARTHEST) | (angle.abs() > STEEPEST)
-        return {"seen": moved}, torch.ones_like(x), over
+        force = torch.add(self.to_the_left, actions, alpha=2 * FORCE / MASS)
+        moved = self.swing(state["seen"], force)
+        too_far, too_steep = (moved.T[::2].abs() > self.limits).unbind()  # place and angle
+        return {"seen": moved}, torch.ones_like(moved[:, 0]), too_far | too_steep
+
+    def swing(self, seen: Tensor, force: Tensor) -> Tensor:
+        """The carts and poles `[N, 4]` one time step later, under a force `[N]` for each kilogram of both, m/s^2.
+
+        The columns lie one behind the other in memory, terms are joined, and constants are tensors already: with
+        thousands of games each pass over the numbers counts, and each number of Python made a tensor.
+        """
+        rows = seen.T
+        _, speed, angle, spin = rows.unbind()
+        cosine, sine = angle.cos(), angle.sin()
+        push = torch.addcmul(force, spin * spin, sine, value=-LEVER)
+        pull = torch.addcmul(self.fall * sine, cosine, push, value=-1 / LEVER)
+        turning = pull / torch.addcmul(self.inertia, cosine, cosine)
+        pushing = torch.addcmul(push, turning, cosine, value=LEVER)
+        return torch.add(rows, torch.stack([speed, pushing, spin, turning]), alpha=TIME_STEP).T
 
     def observe(self, state: State) -> Tensor:
         return state["seen"]
@@ -74,23 +97,7 @@ class SmoothCartPole(CartPole):
         return {"seen": super().begin(count)["seen"] * leaning}
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
-        moved = swing(state["seen"], FORCE / MASS * actions.squeeze(-1))
+        moved = self.swing(state["seen"], FORCE / MASS * actions.squeeze(-1))
         x, _, angle, _ = moved.unbind(-1)
         rewards = torch.cos(angle) - 0.1 * x.square() - 0.01 * actions.squeeze(-1).square()
         return {"seen": moved}, rewards, torch.zeros_like(x, dtype=torch.bool)
-
-
-def swing(seen: Tensor, force: Tensor) -> Tensor:
-    """The carts and poles `[N, 4]` one time step later, under a force `[N]` for each kilogram of both, m/s^2.
-
-    The columns lie one behind the other in memory, and terms are joined: with thousands of games each pass over the
-    numbers counts.
-    """
-    _, speed, angle, spin = seen.unbind(-1)
-    cosine, sine = angle.cos(), angle.sin()
-    moment, least = POLE * HALF_LENGTH / MASS, -HALF_LENGTH * POLE / MASS
-    push = torch.addcmul(force, spin.square(), sine, value=moment)
-    pull = torch.addcmul(GRAVITY / least * sine, cosine, push, value=-1 / least)
-    turning = pull / (cosine.square() - 4 / 3 * MASS / POLE)
-    pushing = torch.addcmul(push, turning, cosine, value=-moment)
-    return torch.add(seen.T, torch.stack([speed, pushing, spin, turning]), alpha=TIME_STEP).T

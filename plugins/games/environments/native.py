@@ -56,7 +56,7 @@ class NativeGames(Games):
         self.state, self.clock = self.renewed(moved, clock, beginning)
         valid = ~beginning
         terminated = over & valid
-        truncated = (self.clock >= self.time_limit) & ~terminated
+        truncated = (self.clock >= self.time_limit) > terminated  # of booleans, > is "and not"
         self.ended = terminated | truncated
         return Outcome(
             observations=self.observe(self.state),
