@@ -29,7 +29,7 @@ PICTURES = {".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".t
 VALIDATED, ENOUGH = (
     0.1,
     50,
-)  # share of those to learn from who choose the checkpoint, where there are so many
+)  # of those to learn from, where there are so many, choose the checkpoint
 GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}  # Pillow's kinds without colours
 
 

@@ -55,10 +55,6 @@ Count = Annotated[int, Field(ge=1)]
 AT_ONCE = 256  # pictures embedded together
 BESIDE = ("eer", "tar_at_far_0.01")  # what is told of what learned nothing
 MOST_TESTED = 2000  # pictures compared with one another
-VALIDATED, ENOUGH = (
-    0.1,
-    50,
-)  # share of the people to learn from who choose the checkpoint, where there are so many
 
 
 class Data(Section):

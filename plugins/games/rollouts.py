@@ -310,9 +310,8 @@ def record_episodes(
         parts = [getattr(step, name) for step in steps]
         return mapped(lambda *rows: torch.stack(rows), *parts)
 
-    counts = (
-        ~stacked("broken").flip(0).cumsum(0).flip(0).bool()
-    )  # nothing up to a game's last failure
+    fails_later = stacked("broken").flip(0).cumsum(0).flip(0).bool()
+    counts = ~fails_later  # nothing up to a game's last failure
     return Record(
         rewards=stacked("rewards") * counts,
         actions=stacked("actions"),
