@@ -16,6 +16,7 @@ from framework.gradients.exact import Exact
 from framework.plugin import ROOT
 from plugins.detection.augmentation import Augmentation
 from plugins.detection.data import Data
+from plugins.detection.drawing import annotated, beside
 from plugins.detection.generated import Generated
 from plugins.detection.images import read_image
 from plugins.detection.sample import Batch, Detections, Sample, collate
@@ -214,6 +215,22 @@ def test_perfect_detections_score_one(monkeypatch):
     assert metrics["AP"] == pytest.approx(1)
     assert metrics["precision"] == metrics["recall"] == 1
     assert all(metrics[f"errors/{kind}"] == 0 for kind in ("missed", "background", "duplicate"))
+
+
+def test_pictures_show_what_was_found_in_the_very_image_that_is_shown(monkeypatch):
+    task = make()
+
+    def perfect(samples):
+        for s in samples:
+            yield Detections(s.boxes, torch.ones(len(s.boxes)), s.labels)
+
+    monkeypatch.setattr(task, "find", perfect)
+    shown = {medium.name: medium for medium in task.show(0) if isinstance(medium, Shown)}
+    for number in range(3):
+        s = task.splits.test.sample(number)
+        true = annotated(s.image, s.boxes, s.labels, task.categories)
+        seen = annotated(s.image, s.boxes, s.labels, task.categories, torch.ones(len(s.boxes)))
+        assert numpy.array_equal(shown[f"detections/{number}"].pixels, beside(true, seen))
 
 
 def test_what_is_shown_is_pictures_figures_and_plain_data(tmp_path):
