@@ -44,7 +44,7 @@ class Generated:
 
     def sample(self, index: int) -> Sample:
         random = numpy.random.default_rng(key(0, f"detection/{self.split}", 0, index))
-        return scene(random, self.side, index + 1)
+        return scene(random, self.side, index)
 
 
 def scene(random: Generator, side: int, image_id: int) -> Sample:

@@ -27,7 +27,7 @@ class Sample:
         labels: `[n]` int64, from 0.
         crowd: `[n]` bool, a box around many objects: found or not, nobody is blamed.
         area: `[n]` float32, of the object itself where it is known, else of its box; in the original's pixels.
-        image_id: the image's number in its data set, from 1.
+        image_id: the image's number in its data set, its own.
         size: `(height, width)` of the original; boxes times original / current size are boxes there.
         damaged: whether the image could not be read: it is grey, and what was in it is not known.
     """

@@ -277,9 +277,9 @@ class Detection(Task):
         judged = precision(truths, found, self.categories)
         analysis = analyse(truths, found, len(self.categories), self.clear)
         for number in range(min(SHOWN, len(truths))):
-            yield self.pair(f"detections/{number}", truths[number], found[number])
+            yield self.pair(f"detections/{number}", number, truths[number], found[number])
         for place, number in enumerate(analysis.worst(SHOWN)):
-            yield self.pair(f"worst/{place}", truths[number], found[number])
+            yield self.pair(f"worst/{place}", number, truths[number], found[number])
         yield Image.from_figure("precision", plot.precision_over_recall(judged, self.categories))
         yield Image.from_figure("confusion", plot.confusion(analysis, self.categories))
         yield Image.from_figure("errors", plot.errors(analysis))
@@ -287,9 +287,11 @@ class Detection(Task):
             "evaluation", json.dumps(whole(judged, analysis, truths, self.categories)), ".json"
         )
 
-    def pair(self, name: str, truth: Sample, found: Detections) -> Image:
-        """The truth on the left, what was found on the right."""
-        sample = self.judging.sample(truth.image_id - 1)
+    def pair(self, name: str, number: int, truth: Sample, found: Detections) -> Image:
+        """The truth on the left, what was found on the right; `number`: which of the judged images it is."""
+        rest = range(number, len(self.judging))  # damaged ones before it were not judged
+        samples = (self.judging.sample(i) for i in rest)
+        sample = next(s for s in samples if s.image_id == truth.image_id)
         height, width = sample.image.shape[-2:]
         back = (1 / sample.scale[0], 1 / sample.scale[1])
         clear = found.above(self.clear).scaled(back, (height, width))
