@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from framework.context import Context
     from framework.errors import ProgramError, UserError
-    from framework.gradients.approximation import approximate
     from framework.gradients.estimate import estimate, surrogate
     from framework.gradients.estimator import Estimate, Estimator
+    from framework.gradients.relaxation.straight_through import approximate
     from framework.media import Image, Text, Video
     from framework.perturbation import perturbed
     from framework.plugin import Plugin
@@ -32,7 +32,7 @@ _HOMES = {
     "Text": "framework.media",
     "UserError": "framework.errors",
     "Video": "framework.media",
-    "approximate": "framework.gradients.approximation",
+    "approximate": "framework.gradients.relaxation.straight_through",
     "estimate": "framework.gradients.estimate",
     "perturbed": "framework.perturbation",
     "surrogate": "framework.gradients.estimate",

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from framework.errors import ProgramError
-from framework.gradients.noise import gumbel_noise
-from framework.gradients.surrogate import box
+from framework.gradients.distributions.noise import gumbel_noise
+from framework.gradients.surrogate.dice import box
 from framework.relaxed import smooth
 
 Solver = Callable[[Tensor], Tensor]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from framework.checkpoint import load_newest
-from framework.config import config_options
+from framework.config.composition import config_options
 from framework.plugin import ROOT, registry
+from framework.training.checkpoint import load_newest
 
 
 class Outcome(NamedTuple):

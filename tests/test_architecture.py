@@ -86,7 +86,9 @@ def test_the_foundations_know_nothing_of_what_stands_on_them():
     for low in ("plugin", "errors", "randomness", "media", "program", "config"):
         file = ROOT / "framework" / f"{low}.py"
         above = [
-            m for m in imports(file) if m.startswith(("framework.trainer", "framework.commands"))
+            m
+            for m in imports(file)
+            if m.startswith(("framework.training.trainer", "framework.commands"))
         ]
         assert above == [], low
 

@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Gamma, Normal, OneHotCategorical, Poisson
 
 from framework import Context, Program, ProgramError
-from framework.gradients.automatic import Automatic
 from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimator
-from framework.gradients.quality import measure, reference
+from framework.gradients.selection.automatic import Automatic
+from framework.gradients.selection.quality import measure, reference
 from framework.parameters import Parameters
 from framework.randomness import seeded
 

@@ -31,8 +31,8 @@ import torch
 
 from experiments.benchmarks.pairs import ratio, report
 from framework.commands import train
-from framework.monitor import Monitor
-from framework.trainer import Trainer
+from framework.training.monitor import Monitor
+from framework.training.trainer import Trainer
 from plugins.games.environments.making import make_games
 from plugins.games.task import Game
 

@@ -25,6 +25,7 @@ from experiments.benchmarks.pairs import ratio, report
 from framework import Context, Program, Task
 from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimator
+from framework.training.assembly import choose_device
 
 Call = Callable[[], object]
 
@@ -143,12 +144,12 @@ STEPS = 2000
 
 def train_by_framework() -> float:
     """CPU seconds of a training run by the framework, clipping and logging every 10 steps."""
-    from framework.commands import train
-    from framework.config import compose, validate
-    from framework.monitor import Monitor
-    from framework.optimization import adam, constant
-    from framework.run import RunFolder
-    from framework.trainer import Trainer
+    from framework.config.composition import compose
+    from framework.config.validation import validate
+    from framework.training.monitor import Monitor
+    from framework.training.optimization import adam, constant
+    from framework.training.run_folder import RunFolder
+    from framework.training.trainer import Trainer
 
     overrides = [
         "task=javelin",
@@ -162,7 +163,7 @@ def train_by_framework() -> float:
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
         folder = RunFolder(Path(place) / "run")
         folder.open()
-        device = train.choose_device("cpu")
+        device = choose_device("cpu")
         exact = make_estimator("exact")
         trainer = Trainer(settings, task, exact, optimizer, constant(STEPS), folder, device)
         monitor = Monitor(

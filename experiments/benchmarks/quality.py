@@ -16,11 +16,12 @@ from pathlib import Path
 
 import torch
 
-from framework.commands import train
-from framework.config import build, compose, validate
-from framework.monitor import Monitor
-from framework.run import RunFolder
-from framework.trainer import Trainer
+from framework.config.composition import compose
+from framework.config.validation import build, validate
+from framework.training.assembly import make_parts
+from framework.training.monitor import Monitor
+from framework.training.run_folder import RunFolder
+from framework.training.trainer import Trainer
 
 BAR = 0.05
 RUNS = {
@@ -35,7 +36,7 @@ def share(overrides: list[str], steps: int) -> float:
     quiet = ["monitor.progress=none", "monitor.tensorboard=false", "trainer.evaluate_every=0"]
     settings = validate(compose([*overrides, *quiet, f"trainer.steps={steps}"]).config)
     every = settings.trainer.quality.every
-    parts = train.make_parts(settings)
+    parts = make_parts(settings)
     optimizer = build("optimizer", settings.optimizer, list(parts.task.parameters.values()))
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
         folder = RunFolder(Path(place) / "run")

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plugins.sketching.raster import Backend, render
+from plugins.sketching.raster.render import Backend, render
 from tests.plugins.sketching.dense import dense
 
 CASES = ((100, 128), (100, 256), (500, 128))  # lines, pixels of a side

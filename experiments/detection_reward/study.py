@@ -20,9 +20,10 @@ import torch
 
 from experiments.runs import result, trained
 from framework import UserError
-from framework.commands import train
-from framework.config import compose, validate
-from framework.restoring import load_for_use
+from framework.config.composition import compose
+from framework.config.validation import validate
+from framework.training.assembly import make_parts
+from framework.training.restoring import load_for_use
 
 SECONDS = 20.0
 SEEDS = (0, 1, 2)
@@ -62,7 +63,7 @@ def told(arm: Arm, start: Path) -> list[str]:
 
 def steps_of(arm: Arm, start: Path, timed: int = 20, before: int = 5) -> int:
     """How many steps of the arm `SECONDS` are, by the CPU-seconds of `timed` of them."""
-    parts = train.make_parts(validate(compose([*told(arm, start), "task.data.train=100"]).config))
+    parts = make_parts(validate(compose([*told(arm, start), "task.data.train=100"]).config))
     torch.set_num_threads(1)
     program = parts.task.program(parts.estimator)
     batches = parts.task.batches(program, 0, 0)
@@ -89,7 +90,7 @@ def run(arm: Arm, seed: int, steps: int, start: Path, folder: Path) -> dict[str,
 
 def before(start: Path) -> dict[str, float]:
     """The metrics of the beginning, on the same images."""
-    parts = train.make_parts(validate(compose([*SHARED, f"task.start={start}"]).config))
+    parts = make_parts(validate(compose([*SHARED, f"task.start={start}"]).config))
     load_for_use(parts.task, start, "best")
     parts.task.model.eval()
     with torch.no_grad():

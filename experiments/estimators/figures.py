@@ -20,8 +20,8 @@ from torch.distributions import Bernoulli, Normal
 
 from framework import Context, Program, estimate
 from framework.errors import UserError, suggestion
-from framework.gradients.automatic import Automatic
 from framework.gradients.estimate import make_estimator
+from framework.gradients.selection.automatic import Automatic
 from framework.media import Image
 from framework.parameters import Parameters
 from framework.program import Function

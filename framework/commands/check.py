@@ -23,14 +23,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.commands import train
-from framework.config import Settings, compose, validate
+from framework.config.composition import compose
+from framework.config.schema import Settings
+from framework.config.validation import validate
 from framework.plugin import registry
+from framework.training.assembly import make_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from framework.commands.train import Parts
     from framework.program import Program
+    from framework.training.assembly import Parts
 
 REPEATS = 32  # estimates, and finite differences, that are compared
 QUIET = ("monitor.tensorboard=false", "monitor.progress=none", "trainer.checkpoint_every=0")
@@ -60,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
 def findings(settings: Settings, arguments: list[str]) -> Iterator[Finding]:
     """The checks in order; the first failure of the basic ones ends them, since the rest would only repeat it."""
     yield manifest(settings)
-    parts = train.make_parts(settings)
+    parts = make_parts(settings)
     program = parts.task.program(parts.estimator)
     basics: list[Callable[[], Finding]] = [
         lambda: contract(parts, program, settings),
@@ -119,7 +122,7 @@ def one_estimate(
 ) -> tuple[float, list[Tensor]]:
     """The objective and the gradients of batch `number`."""
     from framework.randomness import key, seed_torch
-    from framework.trainer import moved
+    from framework.training.trainer import moved
 
     task = parts.task
     task.model.zero_grad()
@@ -178,7 +181,7 @@ def gradient(parts: Parts, settings: Settings) -> Finding:
 
     from framework.gradients.numerical import FiniteDifference
     from framework.randomness import generator, key, seed_torch
-    from framework.trainer import moved
+    from framework.training.trainer import moved
 
     task, numerical = parts.task, FiniteDifference(samples=64)
     program, played = task.program(parts.estimator), task.program(numerical)
@@ -222,7 +225,7 @@ def resume(arguments: list[str]) -> Finding:
     """Four steps at once and two plus two must end with the same bits."""
     import torch
 
-    from framework.checkpoint import load_newest
+    from framework.training.checkpoint import load_newest
 
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
         whole, parted = Path(place, "whole"), Path(place, "parted")
@@ -239,7 +242,7 @@ def resume(arguments: list[str]) -> Finding:
 
 def speed(parts: Parts, program: Program, settings: Settings) -> Finding:
     """How fast a step is and where its time goes."""
-    from framework.trainer import moved
+    from framework.training.trainer import moved
 
     batches, fetching, differentiating = parts.task.batches(program, settings.seed, 0), 0.0, 0.0
     steps = 0

@@ -19,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from framework.commands import train
-from framework.config import Settings, compose, validate
+from framework.config.composition import compose
+from framework.config.schema import Settings
+from framework.config.validation import validate
 from framework.errors import UserError
+from framework.training.assembly import make_parts
 
 
 @dataclass
@@ -102,11 +105,11 @@ def compare(
 
 def measured(settings: Settings) -> tuple[dict[str, float], str]:
     """The estimator's figures at the task's initial parameters, and what it was compared with."""
-    from framework.gradients.quality import measure, reference, samples_of
+    from framework.gradients.selection.quality import measure, reference, samples_of
     from framework.randomness import key, seed_torch
-    from framework.trainer import moved
+    from framework.training.trainer import moved
 
-    parts = train.make_parts(settings)
+    parts = make_parts(settings)
     task, program = parts.task, parts.task.program(parts.estimator)
     seed_torch(key(settings.seed, "compare"))
     batches = task.batches(program, key(settings.seed, "compare") % 2**31, 0)

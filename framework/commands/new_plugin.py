@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 
 from framework.commands.main import keyed
-from framework.config import config_options
+from framework.config.composition import config_options
 from framework.errors import UserError
 from framework.plugin import ROOT, registry
 

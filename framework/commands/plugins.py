@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from framework.commands.main import keyed
-from framework.config import config_options
+from framework.config.composition import config_options
 from framework.plugin import GROUPS, registry
 
 

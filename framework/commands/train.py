@@ -14,36 +14,30 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.config import (
+from framework.config.composition import (
     CORE_CONFIGS,
-    Settings,
-    build,
-    check_components,
     compose,
-    first_line,
     forgiving,
     join_search_path,
     name_experiment,
     refuse_conflicts,
     told_in_one_line,
-    validate,
     without_hydra,
 )
-from framework.errors import ProgramError, UserError
-from framework.memory import keep_freed_memory
-from framework.run import RunFolder, reopen
+from framework.config.explanation import first_line
+from framework.config.schema import Settings
+from framework.config.validation import build, check_components, validate
+from framework.errors import UserError
+from framework.training.allocator import keep_freed_memory
+from framework.training.assembly import Parts, make_parts
+from framework.training.resume import reopen
+from framework.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    import torch
-
-    from framework.gradients.estimator import Estimator
-    from framework.optimization import Schedule
-    from framework.task import Task
-    from framework.trainer import Trainer
+    from framework.training.trainer import Trainer
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -141,45 +135,9 @@ def check_sweep(overrides: list[str]) -> None:
         check_components(settings)
 
 
-@dataclass
-class Parts:
-    """What a run is made of, built and checked before its folder exists."""
-
-    device: torch.device
-    task: Task
-    estimator: Estimator
-    schedule: Schedule
-
-
-def make_parts(settings: Settings) -> Parts:
-    """Build the task and the estimator.
-
-    Raises:
-        UserError: an option that a component does not have or refuses, or a device that is not there.
-    """
-    import torch
-
-    from framework.randomness import key, seed_torch
-
-    options = settings.trainer
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    device = choose_device(options.device)
-    estimator = build("estimator", settings.estimator)
-    schedule = build("scheduler", settings.scheduler, options.steps)
-    seed_torch(key(settings.seed, "model"))
-    task = build("task", settings.task)
-    if not task.parameters:
-        raise ProgramError(f"task '{settings.task.name}': its model has no parameters to learn")
-    task.model.to(device)
-    if options.compile:
-        task.model.compile()
-    return Parts(device, task, estimator, schedule)
-
-
 def train(config: Any, settings: Settings, folder: RunFolder, *, resume: bool = False) -> int:
     """Train in a folder; returns 0, or 128+n where signal n stopped the run."""
-    from framework.trainer import Trainer
+    from framework.training.trainer import Trainer
 
     keep_freed_memory()
     parts = make_parts(settings)
@@ -200,7 +158,7 @@ def train(config: Any, settings: Settings, folder: RunFolder, *, resume: bool = 
 
 def take_up(trainer: Trainer, folder: RunFolder) -> None:
     """Continue from the newest undamaged checkpoint, or begin where the run was killed before its first."""
-    from framework.checkpoint import forget_after, load_newest, numbered
+    from framework.training.checkpoint import forget_after, load_newest, numbered
 
     if not numbered(folder.checkpoints) and not (folder.path / "result.json").exists():
         print(f"{folder.path}: stopped before its first checkpoint; it begins anew", flush=True)
@@ -211,7 +169,7 @@ def take_up(trainer: Trainer, folder: RunFolder) -> None:
 
 def train_in(folder: RunFolder, config: Any, trainer: Trainer, hello: str) -> None:
     """Train with a monitor. Where an error ends it before the first step, nothing stays of a folder made for it."""
-    from framework.monitor import Monitor
+    from framework.training.monitor import Monitor
 
     settings, start = trainer.settings, trainer.progress.step
     folder.write_config(config)
@@ -251,29 +209,6 @@ def train_in(folder: RunFolder, config: Any, trainer: Trainer, hello: str) -> No
         raise
     finally:
         monitor.close()
-
-
-def choose_device(name: str) -> torch.device:
-    """The device to train on.
-
-    Raises:
-        UserError: it was named and is not there.
-    """
-    import torch
-
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        name = next(device for device, there in available.items() if there)
-    if not available[name]:
-        there = ", ".join(device for device in available if available[device])
-        raise UserError(
-            f"trainer.device = '{name}': not available on this machine; choices: {there}"
-        )
-    return torch.device(name)
 
 
 def greeting(settings: Settings, parts: Parts, start: int) -> str:

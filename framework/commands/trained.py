@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.commands.main import keyed
-from framework.commands.train import make_parts
-from framework.config import Settings, validate
+from framework.config.schema import Settings
+from framework.config.validation import validate
 from framework.errors import UserError
-from framework.run import change_config, load_config
+from framework.training.assembly import make_parts
+from framework.training.resume import change_config, load_config
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,7 @@ class Trained:
         """The model in evaluation mode, no gradients, the run's own precision."""
         import torch
 
-        from framework.trainer import autocast
+        from framework.training.precision import autocast
 
         self.task.model.eval()
         with torch.no_grad(), autocast(self.device, self.settings.trainer.precision):
@@ -69,7 +70,7 @@ def trained(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> T
     settings = validate(change_config(load_config(folder), changes))
 
     parts = make_parts(settings)
-    from framework.restoring import load_for_use
+    from framework.training.restoring import load_for_use
 
     return Trained(
         folder=folder,

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from framework.config import check_options
+from framework.config.validation import check_options
 from framework.gradients.estimator import Estimate, Estimator
 from framework.plugin import registry
 from framework.program import Function, Program, as_program

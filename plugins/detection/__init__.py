@@ -6,7 +6,7 @@ plugin = Plugin(
     name="detection",
     summary="Objects found in images: boxes and labels, trained from scratch in minutes or fine-tuned.",
     tasks={"detection": "plugins.detection.task:Detection"},
-    commands={"export": "plugins.detection.export:run"},
+    commands={"export": "plugins.detection.commands.export:run"},
     models={
         "nano": "plugins.detection.models.anchor_free:nano",
         "tiny": "plugins.detection.models.anchor_free:tiny",

@@ -20,10 +20,10 @@ from torch import Tensor
 from framework import Image, Text, UserError, Video
 from framework.media import Media, Pixels
 from plugins.detection.boxes import area, to_corner_and_size
-from plugins.detection.coco import category_list
-from plugins.detection.drawing import annotated
-from plugins.detection.images import Unreadable, read_frames, read_image
-from plugins.detection.readers.entry import IMAGES
+from plugins.detection.data.coco_json import category_list
+from plugins.detection.data.images import Unreadable, read_frames, read_image
+from plugins.detection.data.readers.entry import IMAGES
+from plugins.detection.evaluation.boxes_on_images import annotated
 from plugins.detection.sample import Detections
 
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}

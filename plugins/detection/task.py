@@ -16,21 +16,29 @@ from torch import Tensor
 from torch.nn import functional
 
 from framework import Context, Estimator, Image, Program, Task, Text, UserError
-from framework.config import check_options
+from framework.config.validation import check_options
 from framework.data import batches
 from framework.media import Media
 from framework.plugin import registry
 from framework.randomness import generator
-from plugins.detection import plot, prediction
-from plugins.detection.analysis import Analysis, analyse
-from plugins.detection.augmentation import Augmentation, Augmented
-from plugins.detection.data import Data, Splits, image_size, open_data, usual_objects
-from plugins.detection.drawing import annotated, beside
-from plugins.detection.metrics import Precision, precision, require_coco_evaluation
+from plugins.detection import prediction
+from plugins.detection.data.augmentation import Augmentation, Augmented
+from plugins.detection.data.resizing import resized
+from plugins.detection.data.splits import Data, Splits, image_size, open_data, usual_objects
+from plugins.detection.evaluation import figures as plot
+from plugins.detection.evaluation.boxes_on_images import annotated, beside
+from plugins.detection.evaluation.error_analysis import Analysis, analyse
+from plugins.detection.evaluation.metrics import Precision, precision, require_coco_evaluation
 from plugins.detection.models.detector import Detector
-from plugins.detection.preparation import resized
-from plugins.detection.relaxed_precision import RelaxedPrecision
-from plugins.detection.reward import Reward
+from plugins.detection.objectives.relaxed_precision import RelaxedPrecision
+from plugins.detection.objectives.reward import Reward
+from plugins.detection.objectives.tuning import (
+    Criterion,
+    begin_with,
+    charge,
+    refuse_random_weights,
+    rewards,
+)
 from plugins.detection.sample import (
     Batch,
     Detections,
@@ -41,7 +49,6 @@ from plugins.detection.sample import (
     scaled,
     stacked,
 )
-from plugins.detection.tuning import Criterion, begin_with, charge, refuse_random_weights, rewards
 
 Count = Annotated[int, Field(ge=1)]
 Score = Annotated[float, Field(ge=0, lt=1)]

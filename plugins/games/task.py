@@ -21,6 +21,7 @@ from framework.program import Rollouts
 from framework.randomness import fresh_key, generator, key, seeded
 from plugins.games.environments.games import Games, Observation, mapped
 from plugins.games.environments.making import make_games
+from plugins.games.episode_log import RECENT, Stopwatch
 from plugins.games.plot import returns_over_training
 from plugins.games.policies import bodies, memory
 from plugins.games.policies.actions import Continuous
@@ -39,7 +40,6 @@ from plugins.games.rollouts import (
 )
 
 Count = Annotated[int, Field(ge=1)]
-RECENT = 100  # episodes over which returns are averaged for the log
 
 
 class Game(Task):
@@ -466,19 +466,6 @@ class Game(Task):
         if self.recent:
             self.latest["train/return"] = sum(r for r, _ in self.recent) / len(self.recent)
             self.latest["train/episode_length"] = sum(n for _, n in self.recent) / len(self.recent)
-
-
-class Stopwatch:
-    """How long a record takes, and how much of it the games themselves."""
-
-    def __init__(self, games: Games) -> None:
-        self.games = games
-        self.before = games.seconds
-        self.began = time.monotonic()
-
-    def stop(self) -> tuple[float, float]:
-        """Seconds in all, and those of the games."""
-        return time.monotonic() - self.began, self.games.seconds - self.before
 
 
 def placed_on(state: dict[str, Any], device: torch.device) -> dict[str, Any]:

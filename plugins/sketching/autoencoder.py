@@ -20,12 +20,12 @@ from torch.nn import functional
 from framework import Context, Image, Program, Task, Text
 from framework.media import Media
 from framework.randomness import generator
-from plugins.sketching import svg
-from plugins.sketching.drawing import Strokes, Style
-from plugins.sketching.images import Images, load_images, load_ink
-from plugins.sketching.photo import blurred, pictures_in, readable
-from plugins.sketching.primitives import Name, primitive
-from plugins.sketching.raster import render
+from plugins.sketching.images.digits import Images, load_images, load_ink
+from plugins.sketching.images.photo import blurred, pictures_in, readable
+from plugins.sketching.raster.render import render
+from plugins.sketching.strokes.drawing import Strokes, Style
+from plugins.sketching.strokes.primitives import Name, primitive
+from plugins.sketching.svg import writing
 
 Count = Annotated[int, Field(ge=1)]
 Width = Annotated[float, Field(gt=0)]
@@ -226,7 +226,7 @@ class SketchAutoencoder(Task):
         style = Style("soft_or", False, False, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
         black = drawn.control.new_zeros(len(drawn.width), 3)
         strokes = Strokes(drawn.control, drawn.width, drawn.opacity, black)
-        return svg.write(strokes, self.kind, (self.side, self.side), style)
+        return writing.write(strokes, self.kind, (self.side, self.side), style)
 
     def draw_large(self, code: Tensor, scale: int = LARGER) -> Tensor:
         """The ink of codes on a canvas `scale` times as large."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from framework.errors import UserError
-from plugins.sketching.photo import blurred, slopes
+from plugins.sketching.images.photo import blurred, slopes
 
 Loss = Callable[[Tensor], Tensor]
 

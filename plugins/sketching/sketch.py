@@ -20,17 +20,13 @@ from pydantic import Field
 from torch import Tensor
 
 from framework import Context, Image, Program, Task, Text, Video
-from framework.config import check_options
+from framework.config.validation import check_options
 from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
 from framework.media import Media
 from framework.plugin import registry
 from framework.randomness import fresh_key, generator, key
-from plugins.sketching import primitives, svg
-from plugins.sketching.drawing import PACE, Drawing, Strokes, Style
-from plugins.sketching.job import Composition
-from plugins.sketching.losses import Loss
-from plugins.sketching.photo import (
+from plugins.sketching.images.photo import (
     Guide,
     at,
     blurred,
@@ -43,9 +39,15 @@ from plugins.sketching.photo import (
     scattered,
     stretched,
 )
-from plugins.sketching.placing import Placing
-from plugins.sketching.plotter import ordered, travel
-from plugins.sketching.primitives import Knots, Name
+from plugins.sketching.losses import Loss
+from plugins.sketching.raster.job import Composition
+from plugins.sketching.strokes import primitives
+from plugins.sketching.strokes.drawing import PACE, Drawing, Strokes, Style
+from plugins.sketching.strokes.placing import Placing
+from plugins.sketching.strokes.plotter import ordered, travel
+from plugins.sketching.strokes.primitives import Knots, Name
+from plugins.sketching.svg import reading as svg
+from plugins.sketching.svg import writing
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -258,7 +260,7 @@ class Sketch(Task):
         if self.model.style.composition != "over" and len(strokes.width):
             route = ordered(self.ends(strokes))
         style = self.model.style
-        text = svg.write(strokes, self.model.primitive, self.model.canvas, style, route)
+        text = writing.write(strokes, self.model.primitive, self.model.canvas, style, route)
         yield Text("sketch", text, suffix=".svg")
         if len(self.frames) > 1:
             yield Video("learning", torch.stack(self.frames).numpy(), 15)

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
 from framework import Context, Image, Program, Text, UserError, Video
-from framework.config import check_options
+from framework.config.validation import check_options
+from framework.gradients.enumeration.exact import Exact
 from framework.gradients.estimator import Estimator
-from framework.gradients.exact import Exact
 from framework.media import Media
-from plugins.sketching.drawing import PACE, Drawing
-from plugins.sketching.raster import DARKEST, render
+from plugins.sketching.raster.render import DARKEST, render
 from plugins.sketching.sketch import Sketch
+from plugins.sketching.strokes.drawing import PACE, Drawing
 
 
 class StochasticSketch(Sketch):

@@ -10,7 +10,8 @@ import pytest
 
 from experiments.estimators.figures import FIGURES, draw
 from framework import UserError
-from framework.config import check_components, compose, validate
+from framework.config.composition import compose
+from framework.config.validation import check_components, validate
 from framework.plugin import ROOT, registry
 
 FOLDER = ROOT / "experiments" / "estimators"

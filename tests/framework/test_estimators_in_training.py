@@ -7,7 +7,7 @@ import pytest
 from framework.commands import train
 from framework.errors import ProgramError
 from framework.plugin import registry
-from tests.framework.test_trainer import alike
+from tests.framework.training.test_trainer import alike
 from tests.runs import newest, result
 
 ESTIMATORS = registry().names("estimators")

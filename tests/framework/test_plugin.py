@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from framework import plugin as plugins
-from framework.config import config_folders
+from framework.config.composition import config_folders
 from framework.errors import UserError
 from framework.plugin import ROOT, Component, Found, Plugin, register, registry
 from tests.runs import Diffobj, forget_plugins, install, python, result

@@ -20,14 +20,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from plugins.detection.assignment import cell_centres, task_aligned
-from plugins.detection.losses import (
+from plugins.detection.models.anchor_free import Agreement, AnchorFree, Maps, Weight
+from plugins.detection.models.assignment import cell_centres, task_aligned
+from plugins.detection.models.losses import (
     box_loss,
     distribution_focal,
     expected_distance,
     quality_focal,
 )
-from plugins.detection.models.anchor_free import Agreement, AnchorFree, Maps, Weight
 from plugins.detection.sample import Batch
 
 Reach = Annotated[int, Field(ge=4, le=64)]

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import batched_nms
 
-from plugins.detection.assignment import cell_centres, heat_targets, level_of
-from plugins.detection.losses import box_loss, peak_focal
+from plugins.detection.models.assignment import cell_centres, heat_targets, level_of
 from plugins.detection.models.detector import Candidates, Detector
+from plugins.detection.models.losses import box_loss, peak_focal
 from plugins.detection.sample import Batch, Detections
 
 RARE = 0.01  # the score that everything has at the beginning

@@ -22,9 +22,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plugins.detection.assignment import cell_centres, hungarian, require_matching
 from plugins.detection.boxes import from_centre_and_size, giou, to_centre_and_size
 from plugins.detection.models.anchor_free import Pyramid
+from plugins.detection.models.assignment import cell_centres, hungarian, require_matching
 from plugins.detection.models.detector import Candidates, Detector
 from plugins.detection.sample import Batch, Detections
 

@@ -22,7 +22,7 @@ from framework import UserError
 from plugins.faces.commands.using import Use, face_of, use
 
 if TYPE_CHECKING:
-    from plugins.faces.evaluation import Roc
+    from plugins.faces.evaluation.verification import Roc
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -31,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     far, folder = share(given.option("far", "0.01")), Path(given.option("input")).expanduser()
     if given.words:
         raise UserError(f"'{given.words[0]}': expected key=value")
-    from plugins.faces.calibration import Calibration
+    from plugins.faces.evaluation.calibration import Calibration
 
     with given.run.in_use():
         pairs = given.run.options.get("pairs")
@@ -73,8 +73,8 @@ def all_pairs_of(given: Use, folder: Path) -> tuple[Roc, int, int]:
     """The curve of all pairs in a folder of people, and how many people and pictures there are."""
     import torch
 
-    from plugins.faces.evaluation import all_pairs
-    from plugins.faces.photographs import people_files
+    from plugins.faces.data.photographs import people_files
+    from plugins.faces.evaluation.verification import all_pairs
 
     people = people_files(folder, "input")
     seen = learned_people(given, folder, people)
@@ -113,8 +113,8 @@ def listed_pairs_of(given: Use, folder: Path, listing: Path) -> tuple[Roc, int, 
     """The curve of the pairs of a list, and how many people and pictures are in them."""
     import torch
 
-    from plugins.faces.evaluation import pairs_roc
-    from plugins.faces.photographs import numbered, read_pairs
+    from plugins.faces.data.lists import numbered, read_pairs
+    from plugins.faces.evaluation.verification import pairs_roc
 
     pairs = read_pairs(listing)
     wanted = {(p.first, p.first_number) for p in pairs} | {

@@ -22,9 +22,9 @@ def run(arguments: Sequence[str]) -> int:
     given = use("cluster", arguments, ("input",))
     import torch
 
-    from plugins.faces.calibration import need_calibration
-    from plugins.faces.grouping import groups
-    from plugins.faces.photographs import picture_files, read_photograph
+    from plugins.faces.data.photographs import picture_files, read_photograph
+    from plugins.faces.evaluation.calibration import need_calibration
+    from plugins.faces.evaluation.clustering import groups
 
     folder = Path(given.option("input")).expanduser()
     if not folder.is_dir():

@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     given = use("enrol", arguments, ("gallery", "consent", "expires"))
     import torch
 
-    from plugins.faces.gallery import Gallery
+    from plugins.faces.evaluation.gallery import Gallery
 
     path, today = Path(given.option("gallery")).expanduser(), datetime.date.today()
     if not path.parent.is_dir():

@@ -18,7 +18,7 @@ def run(arguments: Sequence[str]) -> int:
     options = keyed([a for a in arguments if "=" in a], ("gallery",))
     if len(words) != 1 or "gallery" not in options:
         raise UserError("whom, and where? diffobj forget gallery=FILE NAME")
-    from plugins.faces.gallery import Gallery
+    from plugins.faces.evaluation.gallery import Gallery
 
     path = Path(options["gallery"]).expanduser()
     gallery = Gallery.load(path)

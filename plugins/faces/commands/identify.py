@@ -29,9 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     given = use("identify", arguments, ("gallery",))
     import torch
 
-    from plugins.faces.calibration import need_calibration
-    from plugins.faces.gallery import Gallery
-    from plugins.faces.photographs import read_photograph
+    from plugins.faces.data.photographs import read_photograph
+    from plugins.faces.evaluation.calibration import need_calibration
+    from plugins.faces.evaluation.gallery import Gallery
 
     model = given.task.fingerprint()
     path = Path(given.option("gallery")).expanduser()

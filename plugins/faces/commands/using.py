@@ -13,7 +13,7 @@ from framework.commands.trained import Trained, trained
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from plugins.faces.face_task import FaceTask
+    from plugins.faces.tasks.face_task import FaceTask
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Use:
 
     def has_seen(self, file: Path) -> bool:
         """Whether a picture was learned from; one that cannot be read was not."""
-        from plugins.faces.photographs import read_photograph
+        from plugins.faces.data.photographs import read_photograph
 
         try:
             return self.task.has_seen(read_photograph(file))
@@ -53,7 +53,7 @@ def use(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> Use:
     """
     words = words_of(arguments)
     run = trained(verb, [a for a in arguments if a not in words], known)
-    from plugins.faces.face_task import FaceTask
+    from plugins.faces.tasks.face_task import FaceTask
 
     if not isinstance(run.task, FaceTask):
         raise UserError(f"run = '{run.folder}': task {run.settings.task.name} knows no faces")
@@ -77,7 +77,7 @@ def face_of(task: FaceTask, file: str | Path, *, only: bool = False) -> Tensor:
     Raises:
         UserError: no face, or several where there must be `only` one.
     """
-    from plugins.faces.photographs import read_photograph
+    from plugins.faces.data.photographs import read_photograph
 
     found = task.faces_in(read_photograph(Path(file)))["embeddings"]
     if not len(found):

@@ -22,7 +22,7 @@ def run(arguments: Sequence[str]) -> int:
     if len(words) != 2:
         raise UserError(f"{len(words)} pictures; expected two: diffobj verify run=RUN a.jpg b.jpg")
     given = use("verify", arguments)
-    from plugins.faces.calibration import load_calibration
+    from plugins.faces.evaluation.calibration import load_calibration
 
     with given.run.in_use():
         first, second = (face_of(given.task, word) for word in words)

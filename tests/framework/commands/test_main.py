@@ -3,7 +3,7 @@
 import pytest
 
 from framework.commands.main import commands, keyed
-from framework.config import config_options
+from framework.config.composition import config_options
 from framework.errors import UserError
 from tests.runs import Diffobj, python
 

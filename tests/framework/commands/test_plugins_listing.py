@@ -1,6 +1,6 @@
 """diffobj plugins: everything that is installed, a line each."""
 
-from framework.config import config_options
+from framework.config.composition import config_options
 from framework.plugin import GROUPS, registry
 from tests.runs import Diffobj
 

@@ -152,7 +152,7 @@ def test_an_interrupt_before_the_first_step_leaves_nothing(
     def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("framework.trainer.Trainer.loop", interrupted)
+    monkeypatch.setattr("framework.training.trainer.Trainer.loop", interrupted)
     before = files(tmp_path)
     outcome = diffobj("train", "experiment=toy")
     assert outcome.status == 130

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Bernoulli, Normal
 
 import framework
-from framework.gradients.automatic import Automatic
+from framework.gradients.selection.automatic import Automatic
 from framework.randomness import seeded
 from framework.relaxed import where
 from tests.framework.gradients.problems import Problem, assert_unbiased, gradients

@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 from framework import UserError
 from framework.media import Text, Video
 from plugins.detection import prediction
-from plugins.detection.generated import Generated
+from plugins.detection.data.generated import Generated
 from plugins.detection.sample import Detections
 from tests.plugins.detection.test_task import QUICK
 

@@ -11,17 +11,18 @@ from PIL import Image
 
 from framework import Image as Shown
 from framework import UserError
-from framework.config import check_components, compose, validate
-from framework.gradients.exact import Exact
+from framework.config.composition import compose
+from framework.config.validation import check_components, validate
+from framework.gradients.enumeration.exact import Exact
 from framework.plugin import ROOT
-from plugins.detection.augmentation import Augmentation
-from plugins.detection.data import Data
-from plugins.detection.drawing import annotated, beside
-from plugins.detection.generated import Generated
-from plugins.detection.images import read_image
+from plugins.detection.data.augmentation import Augmentation
+from plugins.detection.data.generated import Generated
+from plugins.detection.data.images import read_image
+from plugins.detection.data.splits import Data
+from plugins.detection.data.writing import write
+from plugins.detection.evaluation.boxes_on_images import annotated, beside
 from plugins.detection.sample import Batch, Detections, Sample, collate
 from plugins.detection.task import Detection, bare_sample
-from plugins.detection.writing import write
 from tests.runs import newest, result
 
 SMALL = Data(size=64, train=12, validation=5, test=7)

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from plugins.faces.drawing import draw
-from plugins.faces.people import circumstances, traits
+from plugins.faces.synthetic.drawing import draw
+from plugins.faces.synthetic.people import circumstances, traits
 
 FIRST = 5_000_000
 

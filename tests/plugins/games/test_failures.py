@@ -100,7 +100,7 @@ def test_a_run_survives_a_fault_and_the_failed_step_counts_for_nothing(faulty, c
 
 
 def test_the_advantage_before_a_fault_counts_the_prediction_and_nothing_of_the_next_episode(faulty):
-    from framework.gradients.trajectory import Transitions, gae
+    from framework.gradients.policy_gradient.advantages import Transitions, gae
 
     games, agent = faulty("raises", 3)
     with seeded(0):

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from framework.checkpoint import load_newest
 from framework.commands import evaluate, predict, train
 from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
 from framework.randomness import seeded
+from framework.training.checkpoint import load_newest
 from plugins.games.task import Game
 
 QUIET = [

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from framework.errors import UserError
-from framework.gradients.actor_critic import A2C
 from framework.gradients.estimate import make_estimator
-from framework.gradients.proximal import PPO
-from framework.gradients.quality import compare
-from framework.gradients.trajectory import Transitions, gae
+from framework.gradients.policy_gradient.actor_critic import A2C
+from framework.gradients.policy_gradient.advantages import Transitions, gae
+from framework.gradients.policy_gradient.ppo import PPO
+from framework.gradients.selection.quality import compare
 from plugins.games.policies.normalisation import Normaliser, ReturnScale
 from plugins.games.rollouts import Record
 from plugins.games.task import Game

@@ -10,8 +10,8 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from framework.gradients.actor_critic import VTrace
-from framework.gradients.proximal import PPO
+from framework.gradients.policy_gradient.actor_critic import VTrace
+from framework.gradients.policy_gradient.ppo import PPO
 from framework.plugin import registry
 from framework.randomness import seeded
 from plugins.games.environments.games import Games

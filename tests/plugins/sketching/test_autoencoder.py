@@ -12,12 +12,12 @@ import torch
 from PIL import Image as Pillow
 
 from framework import UserError
-from framework.config import check_options
+from framework.config.validation import check_options
 from framework.gradients.estimate import make_estimator
 from framework.media import Image, Text
 from framework.randomness import seed_torch
 from plugins.sketching.autoencoder import RecurrentDecoder, SketchAutoencoder
-from plugins.sketching.images import load_images
+from plugins.sketching.images.digits import load_images
 
 
 @pytest.fixture

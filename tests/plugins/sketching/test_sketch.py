@@ -12,16 +12,17 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from framework.config import check_options, compose, validate
+from framework.config.composition import compose
+from framework.config.validation import check_options, validate
 from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
 from framework.media import Image, Text, Video
 from framework.randomness import seed_torch
-from plugins.sketching import svg
-from plugins.sketching.drawing import PACE
-from plugins.sketching.photo import Guide, line_drawing, load_photo, scattered, stretched
-from plugins.sketching.raster import PEN_WIDTH
+from plugins.sketching.images.photo import Guide, line_drawing, load_photo, scattered, stretched
+from plugins.sketching.raster.render import PEN_WIDTH
 from plugins.sketching.sketch import Sketch
+from plugins.sketching.strokes.drawing import PACE
+from plugins.sketching.svg import reading as svg
 
 STYLES = ["sketch", "sketch_pencil", "sketch_brush", "sketch_stipple", "sketch_shapes", "sketch_minimal"]  # fmt: skip
 

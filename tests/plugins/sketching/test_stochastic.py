@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from framework.config import check_options
+from framework.config.validation import check_options
 from framework.gradients.estimate import make_estimator
 from framework.randomness import seed_torch
-from plugins.sketching.drawing import PACE
 from plugins.sketching.stochastic import StochasticSketch
+from plugins.sketching.strokes.drawing import PACE
 
 
 def made(strokes: int, **options: Any) -> StochasticSketch:

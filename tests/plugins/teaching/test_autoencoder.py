@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 
 from framework.commands.train import run
 from framework.gradients.estimate import make_estimator
-from framework.gradients.quality import measure, reference
+from framework.gradients.selection.quality import measure, reference
 from plugins.teaching.autoencoder import DigitsAutoencoder
 
 CODES: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ import torch
 
 from framework.commands.train import run
 from framework.gradients.estimate import make_estimator
-from framework.gradients.forward import ForwardGradient
+from framework.gradients.pathwise.forward_mode import ForwardGradient
 from plugins.teaching.meta_gradient import CURVATURES, MetaGradient, slope
 from tests.framework.gradients.problems import assert_unbiased
 from tests.plugins.teaching.conftest import gradients, many_gradients

@@ -1,0 +1,177 @@
+"""Composition: Hydra builds a configuration from the core's and the plugins' YAML, and overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from framework.config.explanation import first_line
+from framework.errors import UserError, suggestion
+from framework.plugin import ROOT, registry
+
+CORE_CONFIGS = ROOT / "configs"
+
+
+GLOBAL = "# @package _global_"  # an experiment sets keys of every group
+
+
+PATHS = ("hydra.run.dir", "hydra.sweep.dir", "input")
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What Hydra composed: the configuration as written (interpolations unresolved) and the run folder it names."""
+
+    config: Any
+    run_folder: Path
+
+
+def compose(overrides: Sequence[str]) -> Composition:
+    """Compose `configs/train.yaml` with overrides such as `experiment=javelin estimator.samples=8`.
+
+    Raises:
+        UserError: an option that does not exist, or an override that cannot be parsed.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    join_search_path()
+    with initialize_config_dir(str(CORE_CONFIGS), version_base="1.3"), told_in_one_line():
+        config = hydra_compose("train", forgiving(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        choices = config.hydra.runtime.choices
+        refuse_conflicts(choices)
+        refuse_foreign_targets(OmegaConf.to_container(config.hydra, resolve=False))
+        name_experiment(config, choices)
+        folder = Path(config.hydra.run.dir)
+        return Composition(without_hydra(config), folder)
+
+
+def without_hydra(config: Any) -> Any:
+    """The experiment's own part of a composed configuration."""
+    from omegaconf import OmegaConf, open_dict
+
+    config = config.copy()
+    OmegaConf.set_readonly(config, False)
+    with open_dict(config):
+        config.pop("hydra", None)
+    return config
+
+
+def name_experiment(config: Any, choices: Mapping[str, Any]) -> None:
+    """An experiment is called what was chosen for it, or after its task where none was."""
+    from omegaconf import open_dict
+
+    with open_dict(config):
+        config.experiment = choices.get("experiment") or choices.get("task") or "experiment"
+
+
+def forgiving(overrides: Iterable[str]) -> list[str]:
+    """Overrides that Hydra accepts even where a key is unknown, so that validation can name the nearest key.
+
+    Naming a task without an experiment starts from the defaults, not from the default experiment's settings.
+    """
+    groups = config_options()
+    given = ["~experiment" if o == "experiment=null" else o for o in overrides]
+    keys = {override.partition("=")[0].lstrip("~") for override in given}
+    if "task" in keys and "experiment" not in keys:
+        given.append("~experiment")
+    written = [forgiven(override, groups) for override in given]
+    if "~experiment" in given:
+        written.append("learning=none")  # what suits an estimator in an experiment goes with it
+    return written
+
+
+def forgiven(override: str, groups: Mapping[str, Any]) -> str:
+    """One override as Hydra accepts it."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return override
+    if not key.strip("+~"):
+        raise UserError(f"'{override}': expected group=option or key=value")
+    if key in PATHS and value != "null":  # quoted, a path may hold what Hydra's grammar may not
+        escaped = value.replace("'", "\\'")
+        return override if value[:1] in {"'", '"'} else f"{key}='{escaped}'"
+    if key in groups and not value.startswith("{"):  # quoted, a number is an option's name too
+        return f"{key}='{value}'" if value.replace(".", "").isdigit() else override
+    plain = key.replace(".", "").isidentifier() and not key.startswith("hydra.")
+    return f"++{override}" if plain else override
+
+
+def refuse_foreign_targets(node: Any, path: str = "hydra") -> None:
+    """Of `hydra.launcher` and its like, which Hydra itself calls, refuse all but Hydra's own and its plugins'."""
+    if isinstance(node, dict):
+        target = str(node.get("_target_", "hydra."))
+        if not target.startswith(("hydra.", "hydra_plugins.", "optuna.")):
+            raise UserError(f"'{path}._target_' = {target!r} is refused: it is none of Hydra's")
+        for key, value in node.items():
+            refuse_foreign_targets(value, f"{path}.{key}")
+
+
+@cache
+def config_options() -> dict[str, dict[str, list[Path]]]:
+    """Every option of every configuration group, with the files that define it: {group: {option: [file, ...]}}."""
+    options: dict[str, dict[str, list[Path]]] = {}
+    for folder in config_folders():
+        for file in sorted(folder.rglob("*.yaml")):
+            group = file.parent.relative_to(folder).as_posix()
+            if group != ".":
+                options.setdefault(group, {}).setdefault(file.stem, []).append(file)
+    return options
+
+
+def config_folders() -> list[Path]:
+    """The core's configuration folder and each plugin's."""
+    return [CORE_CONFIGS, *(found.configs for found in registry().found if found.configs)]
+
+
+def refuse_conflicts(choices: Mapping[str, Any]) -> None:
+    """Refuse a chosen option that two folders define: one would silently shadow the other."""
+    for group, option in choices.items():
+        files = config_options().get(group, {}).get(str(option), [])
+        if len(files) > 1:
+            named = " and ".join(str(file) for file in files)
+            raise UserError(f"{group}={option} is defined twice: {named}; rename one")
+        if group == "experiment" and files and GLOBAL not in files[0].read_text(encoding="utf-8"):
+            raise UserError(f"{files[0]}: without '{GLOBAL}' above, its settings would not count")
+
+
+@cache
+def join_search_path() -> None:
+    """Let Hydra find the configurations of every plugin."""
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class PluginConfigs(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for found in registry().found:
+                if found.configs:
+                    search_path.append(found.name, found.configs.as_uri())
+
+    Plugins.instance().register(PluginConfigs)
+
+
+class told_in_one_line:
+    """Turn Hydra's multi-line complaints into one line with the nearest option."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+        from omegaconf.errors import OmegaConfBaseException
+
+        if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+            group, _, option = str(error.missing_cfg_file).rpartition("/")
+            near = suggestion(option, config_options().get(group, {}))
+            raise UserError(f"unknown {group or 'configuration'} '{option}'; {near}") from None
+        if isinstance(error, OverrideParseException):
+            written = str(error.override).removeprefix("++")
+            raise UserError(f"'{written}': expected group=option or key=value") from None
+        if isinstance(error, HydraException | OmegaConfBaseException | ValueError):
+            raise UserError(first_line(error)) from None

@@ -1,0 +1,122 @@
+"""Configuration: Hydra composes YAML, pydantic validates what it composed, the registry turns names into components.
+
+Nothing here imports torch: a mistake in the core's own keys is told before torch is loaded, one in a component's
+options as soon as the component's module is. `hydra.utils.instantiate` is never called and `_target_` is an error:
+a configuration holds names and plain data.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ValidationError, create_model
+
+from framework.config.explanation import dotted, explain, first_line
+from framework.config.schema import Choice, Section, Settings
+from framework.errors import UserError, suggestion
+from framework.plugin import registry
+
+CHOSEN = {  # configuration key -> registry group of the component that the key chooses
+    "task": "tasks",
+    "estimator": "estimators",
+    "optimizer": "optimizers",
+    "scheduler": "schedulers",
+}
+
+
+def validate(config: Any) -> Settings:
+    """Plain, resolved and checked settings from a composed configuration.
+
+    Raises:
+        UserError: one line per mistake, each naming the key and the nearest valid one.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    refuse_targets(OmegaConf.to_container(config, resolve=False))
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(first_line(error)) from None
+    try:
+        settings = Settings.model_validate(plain)
+    except ValidationError as error:
+        raise UserError(explain(error, Settings, known=dotted(plain))) from None
+    if settings.input is not None and "${input}" not in OmegaConf.to_yaml(config):
+        raise UserError(f"input = '{settings.input}': task '{settings.task.name}' takes none")
+    for key, group in CHOSEN.items():
+        choice = getattr(settings, key)
+        component = registry().component(group, choice.name)
+        if component.target.startswith("framework.training.optimization:"):  # loads without torch
+            check_options(component.load(), choice.options, key)
+        elif (valid := component.options()) is not None:
+            for unknown in choice.options.keys() - set(valid):
+                raise UserError(f"unknown key '{key}.{unknown}'; {suggestion(unknown, valid)}")
+    return settings
+
+
+def check_components(settings: Settings) -> None:
+    """Check the options of every component against its signature; imports their modules.
+
+    Raises:
+        UserError: an option that a component does not have or refuses.
+    """
+    for key, group in CHOSEN.items():
+        choice = getattr(settings, key)
+        check_options(registry().component(group, choice.name).load(), choice.options, key)
+
+
+def build(key: str, choice: Choice, *given: Any) -> Any:
+    """Make the component that configuration key `key` chooses, from what the trainer gives and its own options."""
+    factory = registry().component(CHOSEN[key], choice.name).load()
+    return factory(*given, **check_options(factory, choice.options, key))
+
+
+def check_options(factory: Callable[..., Any], options: Mapping[str, Any], key: str) -> Any:
+    """Validate options against the factory's keyword-only parameters, its schema.
+
+    Raises:
+        UserError: one line per mistake.
+    """
+    schema = options_schema(factory)
+    try:
+        checked = schema.model_validate(dict(options))
+    except ValidationError as error:
+        raise UserError(explain(error, schema, prefix=key)) from None
+    return {name: getattr(checked, name) for name in checked.model_fields_set}
+
+
+@cache
+def options_schema(factory: Callable[..., Any]) -> type[BaseModel]:
+    """A pydantic model of a component's keyword-only parameters."""
+    keywords = [
+        p for p in inspect.signature(factory).parameters.values() if p.kind == p.KEYWORD_ONLY
+    ]
+    annotations = {p.name: p.annotation for p in keywords}
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    scope = getattr(function, "__globals__", {})  # none where a class has no constructor of its own
+    hints = get_type_hints(SimpleNamespace(__annotations__=annotations), scope, include_extras=True)
+    fields = {p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in keywords}
+    return create_model(factory.__name__, __base__=Section, **fields)  # type: ignore[call-overload,no-any-return]
+
+
+def refuse_targets(node: Any, path: str = "") -> None:
+    """Refuse `_target_` and its relatives anywhere: a configuration names components, it does not call code."""
+    items = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
+    for key, value in items:
+        where = f"{path}.{key}" if path else str(key)
+        if key in {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}:
+            raise UserError(
+                f"'{where}' is refused: choose a registered component by its name instead"
+            )
+        refuse_targets(value, where)

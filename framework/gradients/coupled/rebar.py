@@ -1,0 +1,43 @@
+"""REBAR and RELAX by name."""
+
+from __future__ import annotations
+
+from framework.gradients.coupled.control_variate import ControlVariate, Positive, Rate, Samples
+
+
+def rebar(
+    *,
+    samples: Samples = 16,
+    temperature: Positive = 0.5,
+    eta: float = 1.0,
+    learning_rate: Rate = 0.01,
+) -> ControlVariate:
+    """REBAR: the relaxed objective as control variate; eta and the temperature tuned for least variance."""
+    return ControlVariate(
+        "rebar",
+        samples,
+        relaxed=True,
+        hidden=None,
+        temperature=temperature,
+        learning_rate=learning_rate,
+        eta=eta,
+    )
+
+
+def relax(
+    *,
+    samples: Samples = 16,
+    hidden: Samples = 32,
+    relaxed_cost: bool = False,
+    temperature: Positive = 0.5,
+    learning_rate: Rate = 0.01,
+) -> ControlVariate:
+    """RELAX: a network of the relaxed draws as control variate, for costs known only by value; LAX for Normal draws."""
+    return ControlVariate(
+        "relax",
+        samples,
+        relaxed=relaxed_cost,
+        hidden=hidden,
+        temperature=temperature,
+        learning_rate=learning_rate,
+    )

@@ -1,0 +1,37 @@
+"""Tensors that are tuned beside training to lower an estimator's variance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Tuned:
+    """Tensors that follow a gradient by Adam."""
+
+    def __init__(self, tensors: dict[str, Tensor], rate: float) -> None:
+        self.tensors = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
+        self.adam = torch.optim.Adam(list(self.tensors.values()), lr=rate)
+
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """Move by one step, unless a gradient is not finite."""
+        if all(bool(gradient.isfinite().all()) for gradient in gradients):
+            for tensor, gradient in zip(self.tensors.values(), gradients, strict=True):
+                tensor.grad = gradient
+            self.adam.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        tensors = {name: tensor.detach() for name, tensor in self.tensors.items()}
+        return {"tensors": tensors, "adam": self.adam.state_dict()}
+
+    @classmethod
+    def load(cls, state: dict[str, Any], rate: float, device: torch.device) -> Tuned:
+        """What `state_dict` returned, on a device."""
+        tensors = {name: tensor.clone().to(device) for name, tensor in state["tensors"].items()}
+        tuned = cls(tensors, rate)
+        tuned.adam.load_state_dict(deepcopy(state["adam"]))
+        return tuned

@@ -1,0 +1,271 @@
+"""Exact gradients: autodiff where nothing is drawn, the sum over all values where finitely many can be.
+
+E[f] = sum over x of p(x) f(x). Every joint value of the program's finite draws becomes one sample of weight p(x); a
+Normal draw is integrated by Gauss-Hermite quadrature, exact to rounding for smooth costs and declared biased because
+a cost with a jump is not smooth. The derivative is that of p, so that the cost may be a black box in the draws.
+A program in loop mode, whose draws may depend on what was drawn, is run once for each leaf of its tree of draws.
+
+In a program of finite and other draws `rest` samples the others, Normal ones included: with z these n draws,
+
+    E[f] = E_z [ sum over x of p(x | z) f(x, z) ]
+
+is exact in x and an unbiased average in z; each of the n sums is compared with the others' mean.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.distributions import Distribution
+
+from framework.errors import ProgramError, UserError
+from framework.gradients.distributions.support import Support, Supports, refuse_without_support
+from framework.gradients.enumeration.tree import Leaf, Tree
+from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
+from framework.gradients.pathwise.reparameterisation import Reparameterisation
+from framework.gradients.score_function import ScoreFunction
+from framework.gradients.surrogate.dice import Baseline, Known, add, average, surrogate
+from framework.parameters import Parameters
+from framework.program import Program
+from framework.relaxed import smoothing
+from framework.rule import Rule
+from framework.trace import Trace
+
+REST: dict[str, Rule] = {
+    "score_function": ScoreFunction(),
+    "reparameterisation": Reparameterisation(),
+}
+
+
+class Exact(SurrogateEstimator):
+    """Exact: autodiff, every value of finite draws, Gauss-Hermite quadrature of Normal draws.
+
+    Args:
+        states: the most joint values of all draws, or leaves of their tree.
+        nodes: of the quadrature of each element of a Normal draw.
+        rest: what becomes of draws that are not finite; "refuse": Normal ones are integrated, others refused.
+        samples: n, of the rest.
+
+    Raises:
+        UserError: one sample of a rest that is scored: there is no other to compare it with.
+    """
+
+    def __init__(
+        self,
+        *,
+        states: Annotated[int, Field(ge=1)] = 4096,
+        nodes: Annotated[int, Field(ge=2, le=128)] = 32,
+        rest: Literal["refuse", "score_function", "reparameterisation"] = "refuse",
+        samples: Annotated[int, Field(ge=1)] = 16,
+    ) -> None:
+        if rest == "score_function" and samples < 2:
+            raise UserError(
+                "estimator.samples = 1: expected 2 or more with estimator.rest=score_function, which compares samples"
+            )
+        self.states = states
+        self.nodes = nodes if rest == "refuse" else None
+        self.rest = REST.get(rest)
+        self.samples = samples
+
+    def surrogate(
+        self, program: Program, parameters: Parameters, batch: Any = None
+    ) -> tuple[Tensor, Estimate]:
+        with smoothing() as smooth:
+            loss, estimate = self.expectation(program, parameters, batch)
+        if smooth.used:  # exact for the smoothed program; the objective is the hard one's
+            with torch.no_grad():
+                hard = self.expectation(program, parameters, batch)[1]
+            estimate.objective = hard.objective
+            estimate.evaluations += hard.evaluations
+        estimate.biased |= smooth.biased
+        return loss, estimate
+
+    def expectation(
+        self, program: Program, parameters: Parameters, batch: Any
+    ) -> tuple[Tensor, Estimate]:
+        """The weighted sum over all joint values of the draws."""
+        if program.loop:
+            return self.sum_of_leaves(program, parameters, batch)
+        return self.sum_of_states(program, parameters, batch)
+
+    def sum_of_states(
+        self, program: Program, parameters: Parameters, batch: Any
+    ) -> tuple[Tensor, Estimate]:
+        """All joint values as the samples of one run."""
+        survey = Survey(Supports(self.nodes, program.batch_axes), self.rest)
+        trace = program.run(lambda site: survey, parameters, batch)[0]
+        if not trace.draws:
+            loss = trace.objective()
+            return loss, Estimate(objective=loss.detach(), evaluations=1, biased=False)
+        if len({draw.name for draw in trace.draws}) < len(trace.draws):
+            names = ", ".join(draw.name for draw in trace.draws)
+            raise ProgramError(f"exact: two draws share a name ({names}); give each draw its own")
+        states = math.prod(support.states for support in survey.found.values())
+        if states > self.states:
+            raise ProgramError(
+                f"exact: {states} states, more than estimator.states={self.states}; "
+                "estimators that can serve it: reinforce, rloo, spsa, evolution_strategies"
+            )
+        copies = self.samples if len(survey.found) < len(trace.draws) else 1
+        walk = Enumeration(survey.found, states, copies)
+        rest = None if self.rest is None else Repeated(self.rest, states)
+        trace = program.run(
+            lambda site: rest if rest and site not in survey.found else walk,
+            parameters,
+            batch,
+            samples=states * copies,
+        )[0]
+        weights = walk.weights(trace)
+        baseline = OtherSamples(weights, copies) if rest and rest.scored and copies > 1 else None
+        loss = surrogate([trace], baseline, weights)
+        return loss, Estimate(
+            objective=mean_objective([loss]),
+            evaluations=states * copies,
+            biased=any(support.weights is not None for support in survey.found.values()),
+        )
+
+    def sum_of_leaves(
+        self, program: Program, parameters: Parameters, batch: Any
+    ) -> tuple[Tensor, Estimate]:
+        """All leaves of the tree of draws, each by a run of its own; several trees where some draws are sampled."""
+        supports = Supports(self.nodes, program.batch_axes)
+        tree = Tree(self.states, supports, self.rest)
+        trees = [list(tree.walk(program, parameters, batch))]
+        baselines: list[Baseline | None] = [None]
+        if tree.samples:
+            for _ in range(self.samples - 1):
+                another = Tree(self.states, supports, self.rest)
+                trees.append(list(another.walk(program, parameters, batch)))
+            values = [sum(charged(leaf) for leaf in leaves) for leaves in trees]
+            others = max(1, len(values) - 1)
+            baselines = [level((sum(values) - value) / others) for value in values]
+        losses = [
+            surrogate([leaf.trace], baseline, leaf.weight)
+            for leaves, baseline in zip(trees, baselines, strict=True)
+            for leaf in leaves
+        ]
+        loss = torch.stack(losses).sum() / len(trees)
+        return loss, Estimate(
+            objective=mean_objective([loss]), evaluations=len(losses), biased=tree.quadrature
+        )
+
+
+class Survey:
+    """A first run with one sample that notes which values each draw can take."""
+
+    name = "exact"
+    scored = False  # a draw made earlier is refused
+    biased = False
+    relaxed = False
+
+    def __init__(self, supports: Supports, rest: Rule | None) -> None:
+        self.supports = supports
+        self.rest = rest
+        self.found: dict[str, Support] = {}
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        support = self.supports.of(distribution, carried=not shape)
+        if support is not None:
+            self.found[site] = support
+        elif self.rest is None:
+            raise refuse_without_support(site, distribution)
+        else:
+            self.rest.draw(site, distribution, shape)  # whether it can
+        return distribution.sample(shape)
+
+
+class Enumeration:
+    """The second run: sample i of every finite draw takes the value that the digits of i's state name.
+
+    The samples are `states` blocks of `copies`, which the rest is drawn for.
+    """
+
+    name = "exact"
+    scored = True
+    biased = False
+    relaxed = False
+
+    def __init__(self, supports: dict[str, Support], states: int, copies: int) -> None:
+        self.supports = supports
+        self.copies = copies
+        self.states = torch.arange(states).repeat_interleave(copies)  # [n]
+        self.behind: dict[str, int] = {}  # the product of the states of the draws behind each
+        for site, support in supports.items():
+            states //= support.states
+            self.behind[site] = states
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        support = self.supports.get(site)
+        if support is None:
+            raise ProgramError(
+                f"exact: draw '{site}' is made or not by the value of another: declare the program with loop=True"
+            )
+        return support.at(self.numbers(site), distribution, carried=not shape)
+
+    def numbers(self, site: str) -> Tensor:
+        """Which of its joint values the draw takes in each sample, `[n]`."""
+        return self.states // self.behind[site] % self.supports[site].states
+
+    def weights(self, trace: Trace) -> Tensor:
+        """Each sample's weight `[n, *batch]`: the probability of its finite draws times quadrature weights."""
+        total = torch.ones(len(self.states), *[1] * (len(trace.shape) - 1))
+        for draw in trace.draws:
+            support = self.supports.get(draw.name)
+            if support is None:
+                continue
+            if support.weights is not None:
+                total = total * support.quadrature(self.numbers(draw.name)).reshape_as(total)
+                continue
+            with torch.no_grad():
+                log_prob = draw.distribution.log_prob(draw.value)
+                total = total * trace.leading(log_prob, f"draw '{draw.name}'").exp()
+        return total / self.copies
+
+
+class Repeated:
+    """Samples the rest; a draw that depends on no other is the same in every state, whose weights then sum to 1."""
+
+    name = "exact"
+    biased = False
+    relaxed = False
+
+    def __init__(self, rule: Rule, states: int) -> None:
+        self.rule = rule
+        self.scored = rule.scored
+        self.states = states
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        if not shape:
+            return self.rule.draw(site, distribution, shape)
+        value = self.rule.draw(site, distribution, torch.Size((shape[0] // self.states,)))
+        return value.repeat(self.states, *[1] * (value.dim() - 1))
+
+
+class OtherSamples:
+    """Leave-one-out: the mean of the other copies' returns, each summed over all states."""
+
+    def __init__(self, weights: Tensor, copies: int) -> None:
+        self.weights = weights * copies
+        self.copies = copies
+
+    def __call__(self, site: str, returns: Tensor, axis: int, known: Known) -> Tensor:
+        weighted = torch.where(self.weights > 0, self.weights * returns, 0.0)
+        sums = weighted.unflatten(0, (-1, self.copies)).sum(0)  # [copies, *batch]
+        others: Tensor = (sums.sum(0) - sums) / (self.copies - 1)
+        return others.repeat(len(returns) // self.copies, *[1] * (returns.dim() - 1))
+
+
+def level(value: float) -> Baseline:
+    """The same baseline everywhere."""
+    return lambda site, returns, axis, known: value
+
+
+def charged(leaf: Leaf) -> float:
+    """What a leaf adds to the sum over leaves."""
+    trace = leaf.trace
+    costs = [trace.leading(cost.value.detach(), f"cost '{cost.name}'") for cost in trace.costs]
+    return float(add(average(costs, trace, leaf.weight))) if costs else 0.0

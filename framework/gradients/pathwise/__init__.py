@@ -1,0 +1,1 @@
+"""Pathwise estimators: the derivative flows through the drawn value."""

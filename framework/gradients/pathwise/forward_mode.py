@@ -1,0 +1,116 @@
+"""The forward gradient: (grad F . v) v for a random direction v, by forward-mode differentiation alone.
+
+E[v v^T] = I for v ~ N(0, I), so the estimate is unbiased; its variance grows with the number of parameters. One run
+carries the value and its derivative along v together: nothing is stored for a backward pass, whatever the program's
+length. Draws need a differentiable path. (Baydin et al. 2022.)
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.distributions import Distribution
+
+from framework.errors import ProgramError
+from framework.gradients.estimator import (
+    Estimate,
+    Estimator,
+    add_gradient,
+    mean_objective,
+    trainable,
+)
+from framework.gradients.pathwise.reparameterisation import Reparameterisation
+from framework.parameters import Parameters
+from framework.program import Program
+from framework.relaxed import smoothing
+from framework.trace import Trace
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class ForwardPath(Reparameterisation):
+    """Draw with a path along which torch can differentiate forwards."""
+
+    name = "forward_gradient"
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        try:
+            return super().draw(site, distribution, shape)
+        except NotImplementedError as error:
+            raise ProgramError(
+                f"draw '{site}' ~ {type(distribution).__name__} has no forward derivative in torch; "
+                "estimators that can serve it: reparameterisation, reinforce, rloo, spsa, evolution_strategies"
+            ) from error
+
+
+class ForwardGradient(Estimator):
+    """Derivatives along random directions by forward-mode differentiation: unbiased, no backward pass."""
+
+    def __init__(self, *, directions: Count = 16, samples: Count = 16) -> None:
+        self.directions = directions
+        self.samples = samples
+        self.rule = ForwardPath()
+
+    def backward(
+        self,
+        program: Program,
+        parameters: Parameters,
+        batch: Any = None,
+        *,
+        scale: float | Tensor = 1.0,
+    ) -> Estimate:
+        wanted = trainable(parameters)
+        gradients = {name: torch.zeros_like(parameter) for name, parameter in wanted.items()}
+        values = []
+        with torch.no_grad(), smoothing() as smooth:
+            for _ in range(self.directions):
+                along = {name: torch.randn_like(parameter) for name, parameter in wanted.items()}
+                value, slope = self.derivative(program, parameters, along, batch)
+                values.append(value)
+                for name, direction in along.items():
+                    gradients[name] += slope / self.directions * direction
+            if smooth.used:  # these values are the smoothed program's
+                values = [mean_of(self.run(program, parameters, batch))]
+        for name, parameter in wanted.items():
+            add_gradient(parameter, gradients[name] * scale)
+        return Estimate(
+            objective=mean_objective(values),
+            evaluations=(self.directions + smooth.used) * self.samples,
+            biased=smooth.biased,
+        )
+
+    def derivative(
+        self, program: Program, parameters: Parameters, along: Parameters, batch: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The objective of one run and its derivative along a direction."""
+        with forward_ad.dual_level():
+            dual = {
+                name: forward_ad.make_dual(parameters[name].detach(), direction)
+                for name, direction in along.items()
+            }
+            objective = mean_of(self.run(program, {**parameters, **dual}, batch))
+            value, slope = forward_ad.unpack_dual(objective)
+            if slope is None:
+                raise ProgramError(
+                    "the objective depends on no parameter in a way forward_gradient can see; estimators that need "
+                    "only its values: finite_difference, spsa, evolution_strategies"
+                )
+            return value, slope
+
+    def run(self, program: Program, parameters: Parameters, batch: Any) -> list[Trace]:
+        try:
+            return program.run(lambda site: self.rule, parameters, batch, samples=self.samples)
+        except NotImplementedError as error:
+            told = str(error).partition(" because")[0].partition("\n")[0]
+            raise ProgramError(
+                f"forward_gradient: {told}; estimators that can serve it: reparameterisation, spsa"
+            ) from error
+
+
+def mean_of(traces: list[Trace]) -> Tensor:
+    """The mean of several runs' objectives, its derivative kept."""
+    return torch.stack([trace.objective() for trace in traces]).mean()

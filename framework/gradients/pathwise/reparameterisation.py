@@ -1,0 +1,46 @@
+"""Reparameterisation: x = g(noise, theta), so the cost is differentiated along the path of the draw.
+
+grad E[f(x)] = E[grad f(g(noise, theta))]: for draws that have a path (location-scale pathwise; Gamma, Beta, Dirichlet,
+von Mises and mixtures implicitly) and costs that are continuous in the draw. A branch on the draw loses its jump: where
+f is discontinuous the estimate is biased, and no program can tell by itself. (Kingma & Welling 2014; Figurnov et al.
+2018.)
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.distributions import Distribution
+
+from framework.errors import ProgramError
+from framework.gradients.distributions.implicit import draw, has_path
+from framework.gradients.distributions.noise_families import base_of
+from framework.gradients.distributions.refusal import others
+from framework.gradients.surrogate.sampled import Mixed
+
+
+class Reparameterisation:
+    """Draw with a differentiable path to the distribution's parameters."""
+
+    name = "reparameterisation"
+    scored = False
+    biased = False
+    relaxed = False
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        if not has_path(distribution):
+            raise ProgramError(
+                f"draw '{site}' ~ {type(base_of(distribution)).__name__} has no differentiable path; "
+                f"estimators that can serve it: {others(distribution, self.name)}, spsa, evolution_strategies"
+            )
+        return draw(self.name, site, distribution, shape)
+
+
+def reparameterisation(
+    *, samples: Annotated[int, Field(ge=1)] = 1, sites: dict[str, Any] | None = None
+) -> Mixed:
+    """Differentiate along the path of each draw, for continuous draws and differentiable costs."""
+    return Mixed(Reparameterisation(), samples, sites)

@@ -1,0 +1,370 @@
+"""Actor-critic estimators: the score function over recorded steps, compared with a learned prediction.
+
+    loss = - mean(A_t log p(a_t | s_t)) + c_V mean((V(s_t) - target_t)^2) / 2 - c_H mean(entropy)
+
+The program observes its recorded actions, charges its costs step by step and reports V with `context.value`; the
+estimators differ in how they make the advantages A and the targets from them (see trajectory.py). Discounting and
+predictions trade bias for variance, so all of them are biased; means are over steps, not episodes, so that the
+gradient's size does not depend on a record's length.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from framework.errors import ProgramError
+from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.policy_gradient.advantages import Transitions, gae, upgo, vtrace
+from framework.gradients.score_function import ScoreFunction
+from framework.parameters import Parameters
+from framework.program import Program, Rollouts
+from framework.trace import Draw, Trace
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Width = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a program told of recorded steps; every tensor is `[T, N]`.
+
+    Attributes:
+        log_prob: of the recorded actions under the current parameters, differentiable; 0 in rows that are no steps.
+        ratios: its probability over the one under which the actions were drawn, differentiable.
+        value: the prediction, differentiable.
+        transitions: rewards, predictions and ends, without gradient.
+        behaviour_value: the prediction when the steps were recorded, where the program knows it.
+    """
+
+    log_prob: Tensor
+    ratios: Tensor
+    value: Tensor
+    transitions: Transitions
+    behaviour_value: Tensor | None
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """1 / (number of steps) in rows that are steps, else 0, flat: a mean is one product with them."""
+        valid = self.transitions.valid
+        return (valid / valid.sum().clamp(min=1)).flatten()
+
+    @cached_property
+    def shares(self) -> Tensor:
+        """The same with the number of all ranks' steps: sums are added up across ranks."""
+        if not across_ranks():
+            return self.weights
+        valid = self.transitions.valid
+        return (valid / summed(valid.sum()).clamp(min=1)).flatten()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of `[T, N]` over the rows that are steps; all values must be finite."""
+        return weighted(values, self.weights)
+
+    def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of `[T, N]` over the steps of the whole batch, all ranks' parts together."""
+        mean = summed(weighted(values, self.shares))
+        return mean, summed(weighted((values - mean).square(), self.shares))
+
+    @torch.no_grad()
+    def standardised(self, advantages: Tensor) -> Tensor:
+        """Advantages with mean 0 and variance 1 over the steps of the whole batch."""
+        mean, variance = self.moments(advantages)
+        return (advantages - mean) / (variance.sqrt() + 1e-8)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What an actor-critic estimator makes of a replay: two losses, and what it has to tell."""
+
+    policy_loss: Tensor
+    value_loss: Tensor
+    extras: dict[str, Tensor | float]
+    refused: bool = False  # the policy has moved too far from the recorded one: learn nothing
+
+
+class ActorCritic(Estimator):
+    """What they share: reading the trace and weighing policy, value and entropy."""
+
+    replays = True
+    rollouts: Rollouts
+
+    def __init__(
+        self,
+        *,
+        rollouts: Rollouts,
+        discount: float,
+        decay: float,
+        value_weight: float,
+        entropy_weight: float,
+    ) -> None:
+        self.rollouts = rollouts
+        self.discount = discount
+        self.decay = decay
+        self.value_weight = value_weight
+        self.entropy_weight = entropy_weight
+        self.rule = ScoreFunction()
+
+    @abstractmethod
+    def learn(self, replay: Replay) -> Lesson:
+        """The losses of one batch."""
+
+    def backward(
+        self,
+        program: Program,
+        parameters: Parameters,
+        batch: Any = None,
+        *,
+        scale: float | Tensor = 1.0,
+    ) -> Estimate:
+        """Add `scale` times the loss's gradient; nothing at all where the estimator refuses the batch.
+
+        A parameter whose `.grad` stays None is left where it is by torch's optimisers.
+        """
+        name = type(self).__name__.lower()
+        trace = program.run(lambda site: self.rule, parameters, batch)[0]
+        replay = read(trace, name, reused=self.rollouts.epochs * self.rollouts.minibatches > 1)
+        lesson = self.learn(replay)
+        with torch.set_grad_enabled(self.entropy_weight > 0):
+            entropy = replay.mean(entropy_of(trace, replay))
+        loss = lesson.policy_loss + self.value_weight * lesson.value_loss
+        if self.entropy_weight > 0:
+            loss = loss - self.entropy_weight * entropy
+        for penalty in trace.penalties:
+            loss = loss + trace.mean(penalty.value, f"penalty '{penalty.name}'")
+        if not lesson.refused:
+            (loss * scale).backward()
+        extras = {
+            **lesson.extras,
+            "entropy": entropy.detach(),
+            "value_loss": lesson.value_loss.detach(),
+        }
+        return Estimate(
+            objective=trace.objective().detach(),
+            evaluations=trace.shape[1],
+            biased=True,
+            extras=extras,
+        )
+
+
+class A2C(ActorCritic):
+    """Advantage actor-critic: one step of the score function with generalised advantages (Mnih et al. 2016)."""
+
+    def __init__(
+        self,
+        *,
+        discount: Share = 0.99,
+        decay: Share = 0.95,
+        value_weight: Weight = 0.5,
+        entropy_weight: Weight = 0.0,
+        normalise: bool = False,
+    ) -> None:
+        super().__init__(
+            rollouts=Rollouts(),
+            discount=discount,
+            decay=decay,
+            value_weight=value_weight,
+            entropy_weight=entropy_weight,
+        )
+        self.normalise = normalise
+
+    def learn(self, replay: Replay) -> Lesson:
+        advantages = gae(replay.transitions, self.discount, self.decay)
+        targets = replay.transitions.values + advantages
+        extras: dict[str, Tensor | float] = {
+            "explained_variance": explained_variance(replay, targets)
+        }
+        if self.normalise:
+            advantages = replay.standardised(advantages)
+        policy_loss = -replay.mean(advantages * replay.log_prob)
+        return Lesson(policy_loss, squared_error(replay, targets), extras)
+
+
+class VTrace(ActorCritic):
+    """V-trace actor-critic: advantages and targets corrected for an older policy's actions (Espeholt et al. 2018)."""
+
+    def __init__(
+        self,
+        *,
+        epochs: Count = 1,
+        minibatches: Count = 1,
+        discount: Share = 0.99,
+        decay: Share = 1.0,
+        value_weight: Weight = 0.5,
+        entropy_weight: Weight = 0.0,
+        clip_error: Width = 1.0,
+        clip_trace: Width = 1.0,
+        normalise: bool = False,
+    ) -> None:
+        super().__init__(
+            rollouts=Rollouts(epochs, minibatches),
+            discount=discount,
+            decay=decay,
+            value_weight=value_weight,
+            entropy_weight=entropy_weight,
+        )
+        self.clip_error = clip_error
+        self.clip_trace = clip_trace
+        self.normalise = normalise
+
+    def learn(self, replay: Replay) -> Lesson:
+        ratios = replay.ratios.detach()
+        targets, advantages = vtrace(
+            replay.transitions, ratios, self.discount, self.decay, self.clip_error, self.clip_trace
+        )
+        if self.normalise:
+            advantages = replay.standardised(advantages)
+        extras: dict[str, Tensor | float] = {
+            "ratio": replay.mean(ratios),
+            "explained_variance": explained_variance(replay, targets),
+        }
+        policy_loss = -replay.mean(advantages * replay.log_prob)
+        return Lesson(policy_loss, squared_error(replay, targets), extras)
+
+
+class UPGO(ActorCritic):
+    """Upgoing policy update: follow what went better than predicted, with V-trace's targets (Vinyals et al. 2019)."""
+
+    def __init__(
+        self,
+        *,
+        epochs: Count = 1,
+        minibatches: Count = 1,
+        discount: Share = 0.99,
+        decay: Share = 0.95,
+        value_weight: Weight = 0.5,
+        entropy_weight: Weight = 0.0,
+        normalise: bool = False,
+    ) -> None:
+        super().__init__(
+            rollouts=Rollouts(epochs, minibatches),
+            discount=discount,
+            decay=decay,
+            value_weight=value_weight,
+            entropy_weight=entropy_weight,
+        )
+        self.normalise = normalise
+
+    def learn(self, replay: Replay) -> Lesson:
+        ratios = replay.ratios.detach()
+        targets, _ = vtrace(replay.transitions, ratios, self.discount, self.decay)
+        advantages = ratios.clamp(max=1.0) * upgo(replay.transitions, self.discount)
+        if self.normalise:
+            advantages = replay.standardised(advantages)
+        extras: dict[str, Tensor | float] = {
+            "ratio": replay.mean(ratios),
+            "explained_variance": explained_variance(replay, targets),
+        }
+        policy_loss = -replay.mean(advantages * replay.log_prob)
+        return Lesson(policy_loss, squared_error(replay, targets), extras)
+
+
+def read(trace: Trace, name: str, *, reused: bool) -> Replay:
+    """What a trace tells of recorded steps.
+
+    Raises:
+        ProgramError: it holds no recorded draws or no prediction, or not the probabilities under which draws were
+            made although the record is used several times.
+    """
+    prediction = trace.prediction
+    if prediction is None or not trace.scored:
+        raise ProgramError(
+            f"'{name}' learns from recorded steps with predictions, and the program reports "
+            f"{'no value (context.value)' if trace.steps else 'none'}; estimators that can serve it: "
+            f"{'reinforce, rloo' if trace.steps else 'reinforce, rloo, spsa, evolution_strategies'}"
+        )
+    valid = torch.ones(trace.shape, dtype=torch.bool, device=prediction.value.device)
+    masks = [draw.mask for draw in trace.scored]
+    made = [mask for mask in masks if mask is not None]
+    if len(made) == len(masks):
+        valid = torch.stack(made).any(0) if len(made) > 1 else made[0]
+    pairs = [log_probs(trace, draw, name, reused) for draw in trace.scored]
+    log_prob = total([now for now, _ in pairs])
+    rewards = total(
+        [-trace.leading(c.value, f"cost '{c.name}'") for c in trace.costs] or [torch.zeros(())]
+    )
+    transitions = Transitions(
+        rewards.detach().expand(trace.shape),
+        prediction.value.detach(),
+        prediction.following,
+        prediction.terminated,
+        prediction.truncated,
+        valid,
+    )
+    ratios = (log_prob - total([then for _, then in pairs])).exp()
+    return Replay(log_prob, ratios, prediction.value, transitions, prediction.behaviour)
+
+
+def log_probs(trace: Trace, draw: Draw, name: str, reused: bool) -> tuple[Tensor, Tensor]:
+    """A draw's log-probability now and when it was made, `[T, N]`, 0 where it was not made."""
+    what = f"the log-probability of draw '{draw.name}'"
+    now = trace.leading(draw.distribution.log_prob(draw.value), what)
+    if draw.behaviour is None and reused:
+        raise ProgramError(
+            f"'{name}' uses a record several times: tell context.observe('{draw.name}', ...) the log-probability "
+            "under which the draw was made (behaviour=), or set estimator.epochs and estimator.minibatches to 1"
+        )
+    then = now.detach() if draw.behaviour is None else trace.leading(draw.behaviour, what)
+    if draw.mask is None:
+        return now, then
+    return torch.where(draw.mask, now, 0.0), torch.where(draw.mask, then, 0.0)
+
+
+def entropy_of(trace: Trace, replay: Replay) -> Tensor:
+    """The entropy of all actions of a step, `[T, N]`; where it has no closed form, an estimate for the log."""
+    try:
+        return total(
+            [
+                trace.leading(d.distribution.entropy(), f"entropy of '{d.name}'")
+                for d in trace.scored
+            ]
+        )
+    except NotImplementedError:
+        if torch.is_grad_enabled():
+            kind = type(trace.scored[0].distribution).__name__
+            raise ProgramError(
+                f"draw '{trace.scored[0].name}' ~ {kind} has no entropy in closed form: "
+                "set estimator.entropy_weight to 0"
+            ) from None
+        return -replay.log_prob.detach()
+
+
+def squared_error(replay: Replay, targets: Tensor) -> Tensor:
+    """Half the mean squared error of the prediction."""
+    return 0.5 * replay.mean((replay.value - targets).square())
+
+
+@torch.no_grad()
+def explained_variance(replay: Replay, targets: Tensor) -> Tensor:
+    """1 - variance(target - V) / variance(target): 1 for a perfect prediction, 0 for a constant one."""
+    _, unexplained = replay.moments(targets - replay.value)
+    return 1 - unexplained / replay.moments(targets)[1].clamp(min=1e-8)
+
+
+def weighted(values: Tensor, weights: Tensor) -> Tensor:
+    """The sum of `[T, N]` times flat weights; `dot`, unlike `@`, stays as precise under autocast."""
+    return values.float().flatten().dot(weights)
+
+
+def across_ranks() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def summed(number: Tensor) -> Tensor:
+    """A scalar added up across ranks."""
+    if across_ranks():
+        number = number.clone()
+        torch.distributed.all_reduce(number)
+    return number
+
+
+def total(terms: list[Tensor]) -> Tensor:
+    return terms[0] if len(terms) == 1 else torch.stack(terms).sum(0)

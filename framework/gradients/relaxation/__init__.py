@@ -1,0 +1,1 @@
+"""Biased estimators for discrete draws: Gumbel-softmax and the straight-through family."""

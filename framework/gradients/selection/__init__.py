@@ -1,0 +1,1 @@
+"""Measuring estimators against each other, and choosing between them."""

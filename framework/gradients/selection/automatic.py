@@ -1,0 +1,181 @@
+"""Automatic choice: measure the estimators that can serve a program and take the best by variance x seconds.
+
+At equal time an estimator with variance v and cost t is as good as v t allows: n repetitions cost n t and leave v / n.
+Only unbiased estimators are candidates, and even those are believed only after their bias was looked for: a
+reparameterised draw under a branch is biased and does not know it. It is refused where it was found to be off twice,
+against two references. A declared bias is taken only where the user set `bias_tolerance`, and only when it was measured
+to be a smaller part of the gradient than that.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor
+
+from framework.errors import ProgramError, UserError
+from framework.gradients.enumeration.exact import Exact
+from framework.gradients.estimate import make_estimator
+from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.selection.quality import Quality, Reference, measure, reference
+from framework.parameters import Parameters
+from framework.plugin import registry
+from framework.program import Program
+from framework.randomness import fresh_key, key
+
+CANDIDATES = ("exact", "reparameterisation", "rloo", "disarm", "rebar", "measure_valued")
+SUSPICIOUS_Z = 4.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found out about one candidate; `refused` says why it cannot be taken, empty where it can."""
+
+    name: str
+    quality: Quality | None
+    refused: str = ""
+
+    @property
+    def score(self) -> float:
+        return math.inf if self.quality is None else self.quality.variance_times_seconds
+
+    def __str__(self) -> str:
+        if self.quality is None:
+            return f"{self.name}: {self.refused}"
+        figures = f"variance {self.quality.variance:.3g} x {1e3 * self.quality.seconds:.3g} ms = {self.score:.3g}"
+        return f"{self.name}: {figures}{f', {self.refused}' if self.refused else ''}"
+
+
+class Automatic(Estimator):
+    """Measures the estimators that can serve the program and takes the best by variance x seconds."""
+
+    def __init__(
+        self,
+        *,
+        samples: Annotated[int, Field(ge=2)] = 16,
+        candidates: list[str] | None = None,
+        every: Annotated[int, Field(ge=0)] = 0,
+        repeats: Annotated[int, Field(ge=4)] = 32,
+        bias_tolerance: Annotated[float, Field(gt=0)] | None = None,
+    ) -> None:
+        names = list(candidates or CANDIDATES)
+        known = set(registry().names("estimators"))
+        for name in names:
+            if candidates and (name not in known or name == "automatic"):
+                raise UserError(f"estimator.candidates: no estimator '{name}'")
+        self.samples = samples
+        self.candidates = {n: make_estimator(n, samples) for n in names if n in known}
+        self.every = every
+        self.repeats = repeats
+        self.bias_tolerance = bias_tolerance
+        self.chosen = ""
+        self.calls = 0
+        self.verdicts: list[Verdict] = []
+        self.told: list[str] = []
+
+    def backward(
+        self,
+        program: Program,
+        parameters: Parameters,
+        batch: Any = None,
+        *,
+        scale: float | Tensor = 1.0,
+    ) -> Estimate:
+        """Measure where it is due, then let the chosen estimator work."""
+        if not self.chosen or (self.every and self.calls % self.every == 0):
+            self.choose(program, parameters, batch)
+        self.calls += 1
+        return self.candidates[self.chosen].backward(program, parameters, batch, scale=scale)
+
+    def choose(self, program: Program, parameters: Parameters, batch: Any) -> None:
+        """Measure every candidate at these parameters and take the best.
+
+        Raises:
+            ProgramError: none can serve the program; says why of each.
+        """
+        seed = fresh_key()
+        against = reference(program, parameters, batch, seed=seed, of=self.samples)
+        self.verdicts = [
+            self.judge(name, program, parameters, batch, seed, against) for name in self.candidates
+        ]
+        able = [verdict for verdict in self.verdicts if not verdict.refused]
+        if not able:
+            reasons = "; ".join(str(verdict) for verdict in self.verdicts)
+            raise ProgramError(f"automatic: no candidate can serve the program: {reasons}")
+        self.chosen = min(able, key=lambda verdict: verdict.score).name
+        self.told = [f"automatic: {self.chosen}, by variance x seconds", *self.report()]
+
+    def judge(
+        self,
+        name: str,
+        program: Program,
+        parameters: Parameters,
+        batch: Any,
+        seed: int,
+        against: Reference | None,
+    ) -> Verdict:
+        """Whether a candidate can serve, is to be believed, and how good it is."""
+        estimator = copy.deepcopy(self.candidates[name])
+        repeats = 2 if isinstance(estimator, Exact) else self.repeats  # it has nothing to vary
+
+        def look(seed: int, against: Reference | None) -> Quality:
+            def batches(number: int) -> Any:
+                return batch
+
+            return measure(
+                estimator,
+                program,
+                parameters,
+                batches,
+                repeats=repeats,
+                seed=seed,
+                against=against,
+            )
+
+        try:
+            found = look(seed, against)
+            if not found.biased and self.distrust(found):  # a large z is bad luck now and then
+                again = key(seed, "again")
+                against = reference(program, parameters, batch, seed=again, of=self.samples)
+                found = look(again, against)
+        except (ProgramError, NotImplementedError) as error:
+            return Verdict(name, None, str(error).partition(";")[0])
+        if not math.isfinite(found.variance):
+            return Verdict(name, None, "its gradient is not finite")
+        return Verdict(name, found, self.distrust(found))
+
+    def distrust(self, found: Quality) -> str:
+        """Why an estimator's gradient is not to be trusted; empty where it is."""
+        off = abs(found.norm_ratio - 1) + max(0.0, 1 - found.cosine)
+        if found.biased and self.bias_tolerance is None:
+            return "biased, and estimator.bias_tolerance is not set"
+        if found.biased and not off <= (self.bias_tolerance or 0.0):
+            return f"biased: {off:.2g} of the gradient"
+        if not found.biased and found.bias_z > SUSPICIOUS_Z:
+            return f"its mean is {found.bias_z:.1f} standard errors off the reference"
+        return ""
+
+    def news(self) -> list[str]:
+        news, self.told = self.told, []
+        return news
+
+    def report(self) -> list[str]:
+        """What was measured, a line for each candidate, the chosen one first."""
+        ordered: Sequence[Verdict] = sorted(
+            self.verdicts, key=lambda v: (v.name != self.chosen, v.score)
+        )
+        return [str(verdict) for verdict in ordered]
+
+    def state_dict(self) -> dict[str, Any]:
+        states = {name: candidate.state_dict() for name, candidate in self.candidates.items()}
+        return {"chosen": self.chosen, "calls": self.calls, "candidates": states}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.chosen, self.calls = state["chosen"], state["calls"]
+        for name, saved in state["candidates"].items():
+            self.candidates[name].load_state_dict(saved)

@@ -1,0 +1,69 @@
+"""Baselines: what a return is compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.gradients.surrogate.dice import Known
+from framework.gradients.surrogate.multi_sample_bound import without_each
+
+
+class LeaveOneOut:
+    """Each sample's return is compared with the mean of the others': b_i = mean over j != i of R_j."""
+
+    def __call__(self, site: str, returns: Tensor, axis: int, known: Known | None = None) -> Tensor:
+        samples = returns.shape[axis]
+        if samples < 2:
+            return torch.zeros_like(returns)
+        return (returns.sum(axis, keepdim=True) - returns) / (samples - 1)
+
+    def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor:
+        return without_each(log_weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class MovingAverage:
+    """Returns are compared with a running mean of earlier calls' returns; 0 in the first call.
+
+    In a program of episodes each step has its own running mean.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.means: dict[str, Tensor] = {}
+        self.calls: dict[str, int] = {}
+
+    def __call__(self, site: str, returns: Tensor, axis: int, known: Known | None = None) -> Tensor:
+        latest = returns.mean(dim=list(range(axis, returns.dim())))  # [] or [T]
+        calls = self.calls.get(site, 0)
+        mean, latest = longest(self.means.get(site, torch.zeros_like(latest)), latest)
+        correction = 1 - self.decay**calls  # as in Adam: the mean began at 0
+        baseline = mean / correction if calls else mean
+        latest = torch.where(latest.isfinite(), latest, baseline)  # one NaN must not stay for ever
+        self.means[site] = self.decay * mean + (1 - self.decay) * latest
+        self.calls[site] = calls + 1
+        return baseline[: returns.shape[0]].unsqueeze(1) if axis else baseline
+
+    def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor:
+        return self(site, value.expand(log_weights.shape), 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"means": dict(self.means), "calls": dict(self.calls)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.means, self.calls = dict(state["means"]), dict(state["calls"])
+
+
+def longest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two vectors padded with zeros to the longer one's length; scalars as they are."""
+    if a.dim() == 0 or a.shape == b.shape:
+        return a, b
+    length = max(len(a), len(b))
+    return tuple(torch.nn.functional.pad(v, (0, length - len(v))) for v in (a, b))  # type: ignore[return-value]

@@ -1,0 +1,267 @@
+"""The DiCE surrogate of a trace: a scalar whose derivatives of any order estimate the objective's.
+
+With scored draws grouped into segments between costs, box(x) = exp(x - stop(x)) and P_j the log-probability of all
+draws up to segment j,
+
+    L = c_0 + sum_j [ box(P_j) c_j + (1 - box(lp_j)) b_j ]
+
+has the value of the objective and the gradient  sum_j grad lp_j (R_j - b_j) + grad c,  where R_j is the sum of the
+costs behind segment j: a cost is charged to earlier draws only. (Foerster et al. 2018; baselines: Mao et al. 2019.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from framework.batch import leaves
+from framework.gradients.surrogate.multi_sample_bound import surrogate_of_bound
+from framework.trace import Cost, Draw, Trace
+
+Known = Callable[[], Tensor]
+
+
+class Baseline(Protocol):
+    """What a return is compared with, so that luck common to all samples earns no credit."""
+
+    def __call__(self, site: str, returns: Tensor, axis: int, known: Known) -> Tensor | float:
+        """A baseline for `returns`, whose sample axis is `axis`; must not depend on the draw it serves.
+
+        `known()` tells what was known before the draw, `[*returns' shape, inputs]`.
+        """
+
+
+@runtime_checkable
+class BoundBaseline(Baseline, Protocol):
+    """A baseline that serves multi-sample bounds, too."""
+
+    def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor | float:
+        """A baseline for a bound of value `[*batch]` over log weights `[n, *batch]`, for each sample."""
+
+
+@dataclass(eq=False, slots=True)
+class Segment:
+    """Draws that share their returns: none of them has a cost between it and the next.
+
+    Attributes:
+        site: the first draw's name.
+        log_prob: of the draws served by the estimator's baseline, `[n, *batch]` or `[T, n]`; None: there are none.
+        own: (log-probability, baseline) of the draws that brought a baseline.
+        cost: what is charged right behind the segment.
+        returns: all that is charged behind the segment, detached.
+        trace, first: where it stands: its trace and its first draw.
+    """
+
+    site: str
+    log_prob: Tensor | None
+    own: list[tuple[Tensor, Tensor]]
+    cost: Tensor
+    returns: Tensor
+    trace: Trace
+    first: Draw
+
+    @property
+    def known(self) -> Tensor:
+        """What was known before the segment, `[*shape, inputs]`: a 1, the batch's first tensor, the earlier draws."""
+        shape = self.trace.shape
+        data = data_of(self.trace)
+        parts = [torch.ones(*shape, 1, device=self.cost.device), *([] if data is None else [data])]
+        for draw in () if self.trace.steps else self.trace.draws:
+            if draw is self.first:
+                break
+            if draw.value.shape[: len(shape)] == shape:
+                parts.append(draw.value.detach().reshape(*shape, -1))
+            elif draw.value.shape[:1] == shape[:1]:  # shared by the batch
+                wide = draw.value.detach().reshape(shape[0], *[1] * (len(shape) - 1), -1)
+                parts.append(wide.expand(*shape, -1))
+        return torch.cat([part.to(torch.float32) for part in parts], -1)
+
+    def total(self) -> Tensor:
+        """The log-probability of all draws of the segment."""
+        if not self.own and self.log_prob is not None:
+            return self.log_prob
+        parts = [log_prob for log_prob, _ in self.own]
+        return add(parts if self.log_prob is None else [*parts, self.log_prob])
+
+
+def surrogate(
+    traces: Sequence[Trace], baseline: Baseline | None = None, weights: Tensor | None = None
+) -> Tensor:
+    """The surrogate of the runs of one program.
+
+    Args:
+        traces: one vectorised run, or one run for each sample.
+        baseline: the estimator's baseline; None: no baseline.
+        weights: `[n, *batch]`, replacing the mean over samples by a weighted sum (enumeration, quadrature).
+    """
+    parts = [segments(trace) for trace in traces]
+    compared = baselines(parts, baseline, axis=1 if traces[0].steps else 0)
+    losses = []
+    for trace, chain in zip(traces, parts, strict=True):
+        terms: list[Tensor] = []
+        logged: Tensor | None = None  # P_j
+        for segment in chain:
+            total = segment.total()
+            if trace.steps:
+                total = total.cumsum(0)  # a cost at step t blames the draws up to t
+            value = compared.get(id(segment))
+            if logged is None and total is segment.log_prob and value is not None:
+                # Both boxes are the same one: box c + (1 - box) b = box (c - b) + b.
+                logged = total
+                terms += [box(logged) * (segment.cost - value), value]
+                continue
+            logged = total if logged is None else logged + total
+            terms.append(box(logged) * segment.cost)
+            if segment.log_prob is not None and value is not None:
+                terms.append((1 - box(segment.log_prob)) * value)
+            terms += [(1 - box(log_prob)) * b for log_prob, b in segment.own]
+        if weights is not None:
+            trace.refuse_bounds("exact")
+        bounds = [term for b in trace.bounds for term in bound_terms(trace, b, baseline)]
+        losses.append(add([*blameless(trace, weights), *average(terms, trace, weights), *bounds]))
+    return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+
+def bound_terms(trace: Trace, bound: Cost, baseline: Baseline | None) -> list[Tensor]:
+    """A multi-sample bound's part of the surrogate: all draws before it are charged with it."""
+    if not bound.position:
+        return surrogate_of_bound(trace, bound, None, None)
+    log_prob = segment_of(trace, trace.scored[: bound.position], bound.value).total()
+    value: Tensor | None = None
+    if isinstance(baseline, BoundBaseline):
+        weights = trace.log_weights(bound).detach()
+        found = baseline.of_bound(bound.name, weights, trace.bound(bound).detach())
+        value = torch.as_tensor(found, device=weights.device)
+    return surrogate_of_bound(trace, bound, log_prob, value)
+
+
+def blameless(trace: Trace, weights: Tensor | None) -> list[Tensor]:
+    """The means of the costs that no draw is blamed for, and of the penalties."""
+    charges = [cost for cost in trace.charges() if cost.position == 0]
+    if trace.steps and trace.scored:
+        charges = trace.penalties
+    if weights is None:
+        return [trace.mean(charge.value, f"cost '{charge.name}'") for charge in charges]
+    led = [trace.leading(charge.value, f"cost '{charge.name}'") for charge in charges]
+    return average(led, trace, weights)
+
+
+def segments(trace: Trace) -> list[Segment]:
+    """A trace's segments in order: the draws between costs, and what is charged behind them."""
+    charged: dict[int, list[Tensor]] = {}
+    for cost in trace.costs:
+        position = len(trace.scored) if trace.steps else cost.position
+        if position:
+            charged.setdefault(position, []).append(
+                trace.leading(cost.value, f"cost '{cost.name}'")
+            )
+    if trace.scored and len(trace.scored) not in charged:
+        # Nothing is charged behind the last draws. Another run may have charged something there (a loop that went on),
+        # and to leave them out would leave their baseline out: the estimate would be biased.
+        charged[len(trace.scored)] = [torch.zeros((), device=trace.scored[-1].value.device)]
+    chain: list[Segment] = []
+    for start, end in pairwise([0, *sorted(charged)]):
+        chain.append(segment_of(trace, trace.scored[start:end], add(charged[end])))
+    behind = torch.zeros(())
+    for segment in reversed(chain):
+        returns = segment.cost.detach().expand(trace.shape)
+        if trace.steps:  # the sum of the costs from step t on
+            returns = returns.flip(0).cumsum(0).flip(0)
+        segment.returns = behind = returns + behind
+    return chain
+
+
+def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor) -> Segment:
+    """The segment of some consecutive draws; its returns are filled in by `segments`."""
+    served, own = [], []
+    for draw in draws:
+        log_prob = draw.distribution.log_prob(draw.value)
+        if draw.mask is not None:
+            log_prob = torch.where(draw.mask, log_prob, 0.0)
+        log_prob = trace.leading(log_prob, f"the log-probability of draw '{draw.name}'")
+        if draw.baseline is None:
+            served.append(log_prob)
+        else:
+            own.append((log_prob, draw.baseline.detach()))
+    log_probs = add(served) if served else None
+    return Segment(draws[0].name, log_probs, own, cost, cost, trace, draws[0])
+
+
+def known_before(group: Sequence[Segment], axis: int) -> Tensor:
+    """What was known before the segments of one site, runs of one sample stacked.
+
+    Runs in loop mode may have come there by another number of draws: what one does not know is 0.
+    """
+    known = [segment.known for segment in group]
+    width = max(each.shape[-1] for each in known)
+    return torch.cat([pad(each, (0, width - each.shape[-1])) for each in known], axis)
+
+
+def data_of(trace: Trace) -> Tensor | None:
+    """The batch's first tensor, flat for each datum or step, `[*shape, inputs]`; None where the batch is no data."""
+    data = next(leaves(trace.batch), None)
+    if data is None:
+        return None
+    data = data.detach()
+    if trace.steps:
+        return data.reshape(*trace.shape, -1)
+    batch = trace.shape[1:]
+    if not batch or data.shape[: len(batch)] != batch:
+        return None
+    return data.reshape(*batch, -1).expand(*trace.shape, -1)
+
+
+def baselines(
+    parts: Sequence[list[Segment]], baseline: Baseline | None, axis: int
+) -> dict[int, Tensor]:
+    """Each segment's baseline, by the segment's identity; segments of one site are compared across runs."""
+    if baseline is None:
+        return {}
+    sites: dict[str, list[Segment]] = {}
+    for chain in parts:
+        for number, segment in enumerate(chain):
+            sites.setdefault(f"{number}/{segment.site}", []).append(segment)
+    compared: dict[int, Tensor] = {}
+    for site, group in sites.items():
+        returns = (
+            torch.cat([s.returns for s in group], axis) if len(group) > 1 else group[0].returns
+        )
+        found = torch.as_tensor(baseline(site, returns, axis, partial(known_before, group, axis)))
+        sharing = len(group) > 1 and found.dim() > 0  # runs of one sample each, stacked
+        for i, segment in enumerate(group):
+            compared[id(segment)] = found[i : i + 1] if sharing else found
+    return compared
+
+
+def average(terms: Sequence[Tensor], trace: Trace, weights: Tensor | None) -> list[Tensor]:
+    """The mean of the sum of terms over samples and batch, or the weighted sum over samples; nothing of nothing."""
+    if not terms:
+        return []
+    total = add(terms)
+    if weights is not None:
+        return [torch.where(weights > 0, weights * total, 0.0).expand(trace.shape).sum(0).mean()]
+    if trace.steps:
+        return [total.expand(trace.shape).sum(0).mean()]
+    return [total.mean() if total.dim() else total]
+
+
+def box(log_prob: Tensor) -> Tensor:
+    """exp(x - stop(x)): 1 in value, and any derivative of the probability relative to itself."""
+    return (log_prob - log_prob.detach()).exp()
+
+
+def add(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors that broadcast against each other, in as few operations as possible."""
+    if len(terms) > 2 and all(term.shape == terms[0].shape for term in terms):
+        return torch.stack(list(terms)).sum(0)
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total

@@ -1,0 +1,106 @@
+"""The surrogate of one sampled run of the program, each draw made by its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from framework.errors import ProgramError
+from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
+from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
+from framework.gradients.surrogate.dice import Baseline, surrogate
+from framework.gradients.surrogate.learned_baseline import Learned
+from framework.gradients.surrogate.site_rules import SiteRules, Sites
+from framework.parameters import Parameters
+from framework.program import Program
+from framework.relaxed import smoothing
+from framework.rule import Rule
+
+
+class Mixed(SurrogateEstimator):
+    """The surrogate of one run of the program, each draw made by its rule: the family's common engine.
+
+    Args:
+        rule: how a draw is made that no pattern of `sites` matches.
+        samples: n; a batch of recorded episodes brings its own n.
+        sites: rules by name pattern.
+        baseline: what returns are compared with.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        samples: int,
+        sites: Sites | None = None,
+        baseline: LeaveOneOut | MovingAverage | Learned | None = None,
+    ) -> None:
+        self.rules = SiteRules(rule, sites)
+        self.replays = rule.scored  # a draw made earlier has a log-probability and no path
+        self.calls = 0
+        self.samples = samples
+        self.baseline: Baseline | None = baseline
+
+    def surrogate(
+        self, program: Program, parameters: Parameters, batch: Any = None
+    ) -> tuple[Tensor, Estimate]:
+        temperatures = self.rules.begin(self.calls)
+        self.calls += 1
+        with smoothing() as smooth, off_support(self.rules):
+            traces = program.run(self.rules, parameters, batch, samples=self.samples)
+        scored = any(trace.scored for trace in traces)
+        samples = traces[0].shape[1] if program.steps else self.samples
+        if isinstance(self.baseline, LeaveOneOut) and scored and samples < 2:
+            raise ProgramError(
+                f"a leave-one-out baseline compares samples and there is {samples}: set estimator.samples to 2 or more"
+            )
+        loss = surrogate(traces, self.baseline if scored else None)
+        objective, evaluations = loss.detach(), samples  # the surrogate's value is the objective's
+        if smooth.used or self.rules.relaxed:  # unless what was run is not the hard program
+            with torch.no_grad():
+                traces = program.run(self.rules.hard, parameters, batch, samples=self.samples)
+            objective = mean_objective([trace.objective() for trace in traces])
+            evaluations += samples
+        return loss, Estimate(
+            objective=objective,
+            evaluations=evaluations,
+            biased=smooth.biased or self.rules.biased,
+            extras=dict(temperatures),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"calls": self.calls} if self.rules.scheduled else {}
+        if self.baseline is not None:
+            state["baseline"] = self.baseline.state_dict()  # type: ignore[attr-defined]
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.calls = state.get("calls", 0)
+        if self.baseline is not None:
+            self.baseline.load_state_dict(state["baseline"])  # type: ignore[attr-defined]
+
+
+class Relaxing(Protocol):
+    """What may give a program values off a distribution's support."""
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether it has."""
+
+
+@contextmanager
+def off_support(rules: Relaxing) -> Iterator[None]:
+    """Say what to do where a program takes the log-probability of a relaxed value."""
+    try:
+        yield
+    except ValueError as error:
+        if rules.relaxed and "within the support" in str(error):
+            raise ProgramError(
+                "the program takes the log-probability of a relaxed value, which is off the distribution's support: "
+                "give that distribution validate_args=False; or estimators that keep draws hard: "
+                "straight_through_gumbel, gumbel_rao, reinmax"
+            ) from error
+        raise

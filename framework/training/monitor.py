@@ -1,0 +1,191 @@
+"""What a run tells while it runs: TensorBoard, a progress bar or plain lines, `metrics.jsonl`, `log.txt`, `media/`.
+
+Tags keep to a small vocabulary: train/ (objective, estimator's extras), gradient/, evaluation/, time/, media/.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.config.schema import MonitorSettings
+from framework.media import Image, Media, Projection, Text, Video
+
+LINE_SECONDS = 2.0  # plain lines come no more often than this
+
+
+class Monitor:
+    """Writes one run's records; numbers arrive already collected, so nothing here waits for a device."""
+
+    def __init__(
+        self, folder: Path, settings: MonitorSettings, *, experiment: str, steps: int, start: int
+    ) -> None:
+        self.folder = folder
+        self.steps = steps
+        drop_records_after(folder / "metrics.jsonl", start)
+        self.metrics = (folder / "metrics.jsonl").open("a", buffering=1)
+        self.log = (folder / "log.txt").open("a", buffering=1)
+        self.writer = make_writer(folder, start) if settings.tensorboard else None
+        self.bar = make_bar(experiment, steps, start) if wants_bar(settings.progress) else None
+        self.quiet = settings.progress == "none"
+        self.last_line = -math.inf
+        self.started = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """A sentence for the console and `log.txt`."""
+        self.log.write(text + "\n")
+        if self.bar is not None:
+            self.bar.console.print(text, markup=False, highlight=False)
+        elif not self.quiet:
+            print(text, flush=True)
+
+    def scalars(self, step: int, values: Mapping[str, float], *, announce: bool = False) -> None:
+        """Numbers by tag. `announce` prints them whatever was printed last."""
+        record: dict[str, Any] = {
+            "step": step,
+            "seconds": round(time.monotonic() - self.started, 3),
+        }
+        record |= {tag: value if math.isfinite(value) else None for tag, value in values.items()}
+        self.metrics.write(json.dumps(record) + "\n")
+        if self.writer is not None:
+            for tag, value in values.items():
+                self.writer.add_scalar(tag, value, step)
+        now = time.monotonic()
+        due = announce or (self.bar is None and now - self.last_line >= LINE_SECONDS)
+        if not due and self.bar is None:
+            return
+        line = "  ".join(f"{tag.partition('/')[2]} {value:.4g}" for tag, value in values.items())
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=step, numbers=line)
+        if due:
+            self.say(f"step {step}/{self.steps}  {line}")
+            self.last_line = now
+
+    def media(self, step: int, shown: Iterable[Media]) -> None:
+        """Pictures, videos and texts: into `media/` and TensorBoard."""
+        for media in shown:
+            media.save(self.folder / "media")
+            if self.writer is None:
+                continue
+            tag = f"media/{media.name}"
+            if isinstance(media, Image):
+                self.writer.add_image(tag, media.pixels, step, dataformats="HWC")
+            elif isinstance(media, Video):
+                add_animation(self.writer, tag, media, step)
+            elif isinstance(media, Text):
+                self.writer.add_text(tag, media.text, step)
+            elif isinstance(media, Projection):
+                sprites = media.pictures.float() / 255
+                self.writer.add_embedding(media.vectors, media.labels, sprites, step, media.name)
+
+    def histograms(self, step: int, parameters: Mapping[str, Tensor]) -> None:
+        """Distributions of parameters and gradients; what is not finite is counted instead."""
+        if self.writer is None:
+            return
+        for name, parameter in parameters.items():
+            for kind, values in (("parameters", parameter), ("gradients", parameter.grad)):
+                if values is None:
+                    continue
+                finite = values.detach()[torch.isfinite(values)]
+                missing = values.numel() - finite.numel()
+                if missing:
+                    self.writer.add_scalar(f"{kind}/{name}/not_finite", missing, step)
+                if finite.numel():
+                    self.writer.add_histogram(f"{kind}/{name}", finite, step)
+
+    def texts(self, texts: Mapping[str, str]) -> None:
+        """Long texts such as the configuration, shown as written."""
+        if self.writer is not None:
+            for tag, text in texts.items():
+                self.writer.add_text(tag, "    " + text.replace("\n", "\n    "), 0)
+
+    def hyperparameters(
+        self, step: int, options: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> None:
+        """The configuration with the final metrics, for TensorBoard's HPARAMS page.
+
+        `add_hparams` would make a second, time-stamped run; the same three summaries go to this run's own writer.
+        """
+        if self.writer is None:
+            return
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {
+            k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in options.items()
+        }
+        finals = {f"final/{name}": value for name, value in metrics.items()}
+        file_writer = self.writer._get_file_writer()
+        for summary in hparams(plain, finals):
+            file_writer.add_summary(summary)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        for record in (self.writer, self.metrics, self.log):
+            if record is not None:
+                with suppress(OSError):  # a full disk: whoever wrote last was told
+                    record.close()
+
+
+def drop_records_after(path: Path, step: int) -> None:
+    """Drop what a killed run had recorded beyond the step from which it is resumed, and a half-written last line."""
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= step]
+        path.write_text("".join(kept))
+
+
+def make_writer(folder: Path, start: int) -> Any:
+    """TensorBoard's writer; steps that a stopped run had written beyond `start` are purged."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    before = any(folder.glob("events.out.tfevents*"))
+    return SummaryWriter(str(folder), purge_step=start + 1 if before else None)
+
+
+def add_animation(writer: Any, tag: str, video: Video, step: int) -> None:
+    """An animated GIF as an image summary: TensorBoard's pages play it."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    _, height, width, _ = video.frames.shape
+    image = Summary.Image(
+        height=height, width=width, colorspace=3, encoded_image_string=video.encoded()
+    )
+    writer._get_file_writer().add_summary(
+        Summary(value=[Summary.Value(tag=tag, image=image)]), step
+    )
+
+
+def wants_bar(progress: str) -> bool:
+    return progress == "bar" or (progress == "auto" and sys.stdout.isatty())
+
+
+def make_bar(experiment: str, steps: int, start: int) -> Any:
+    """A progress bar with the latest numbers behind it."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}", markup=False),
+    )
+    bar.add_task(experiment, total=steps, completed=start, numbers="")
+    bar.start()
+    return bar

@@ -1,0 +1,104 @@
+"""Resuming: the configuration of an earlier run, the changes it permits, what it refuses."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from framework.config.explanation import dotted, first_line
+from framework.config.schema import Settings
+from framework.config.validation import validate
+from framework.errors import UserError
+
+FIXED = (
+    "experiment",
+    "seed",
+    "task",
+    "estimator",
+    "optimizer",
+)  # what a resume may not change
+
+
+CHANGEABLE = {"optimizer.learning_rate"}  # though within it
+
+
+def load_config(folder: Path) -> Any:
+    """The configuration of an earlier run.
+
+    Raises:
+        UserError: not a run folder, or YAML with aliases (a few bytes of which can fill the memory).
+    """
+    import yaml
+    from omegaconf import OmegaConf
+
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{folder} is no run folder: it has no config.yaml")
+    try:
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise UserError(f"{path}: YAML aliases are refused")
+        config = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: {first_line(error)}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: expected a mapping of keys")
+    return OmegaConf.create(config)
+
+
+def change_config(config: Any, overrides: list[str]) -> Any:
+    """An earlier run's configuration with `key=value` changes.
+
+    Raises:
+        UserError: an override that is no `key=value`, or whose key is a group. Unknown keys are found by `validate`.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    changed = config.copy()
+    for override in overrides:
+        key, equals, value = override.lstrip("+").partition("=")
+        if not (equals and key.replace(".", "_").isidentifier()):
+            raise UserError(f"'{override}': expected key=value")
+        try:
+            if OmegaConf.is_dict(OmegaConf.select(changed, key)):
+                raise UserError(
+                    f"'{key}' is a group: a run's own choices stay; change single keys of it"
+                )
+            OmegaConf.update(changed, key, OmegaConf.from_dotlist([f"x={value}"]).x)
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            raise UserError(f"'{override}': {first_line(error)}") from None
+    return changed
+
+
+def refuse_other_run(before: Any, after: Any) -> None:
+    """Refuse to resume with a changed task, estimator, optimiser or seed, saying what differs."""
+    from omegaconf import OmegaConf
+
+    differences = []
+    for key in FIXED:
+        old, new = OmegaConf.select(before, key), OmegaConf.select(after, key)
+        if old != new:
+            keys = [
+                dotted(OmegaConf.to_container(n), key) if OmegaConf.is_dict(n) else [key]
+                for n in (old, new)
+            ]
+            for place in dict.fromkeys(itertools.chain(*keys)):
+                was, now = OmegaConf.select(before, place), OmegaConf.select(after, place)
+                if was != now and place not in CHANGEABLE:
+                    differences.append(f"{place}: {was} -> {now}")
+    if differences:
+        raise UserError(
+            f"a resumed run keeps its {', '.join(FIXED)}; changed: {'; '.join(differences)}"
+        )
+
+
+def reopen(folder: Path, overrides: list[str]) -> tuple[Any, Settings]:
+    """The configuration and settings of an earlier run, with permitted changes."""
+    before = load_config(folder)
+    validate(before)
+    after = change_config(before, overrides)
+    refuse_other_run(before, after)
+    return after, validate(after)

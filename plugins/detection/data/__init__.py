@@ -1,0 +1,1 @@
+"""Detection data: readers of label formats, generated images, resizing, augmentation."""

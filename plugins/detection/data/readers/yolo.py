@@ -1,0 +1,193 @@
+"""YOLO's text files: one for each image, a line `class x y width height` for each object, as shares of the image.
+
+    root/data.yaml (names; train, val and test: folders, lists of images, or several) or root/classes.txt,
+    root/images/... + root/labels/... with the same names, or both side by side.
+
+An image without a text file has no objects. A line with more numbers is an outline: its box is taken.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from framework import UserError
+from plugins.detection.data.images import size_of
+from plugins.detection.data.readers.entry import (
+    IMAGES,
+    Entry,
+    Reading,
+    Report,
+    Thing,
+    read_text,
+    split_of,
+    whole,
+)
+
+NAMES = ("classes.txt", "obj.names", "labels.txt")
+
+
+def description(root: Path) -> Path | None:
+    """The folder's yaml, if it has one that names classes."""
+    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
+        if "names" in path.read_text(encoding="utf-8", errors="replace"):
+            return path
+    return None
+
+
+def recognises(root: Path) -> bool:
+    named = description(root) is not None or any((root / name).is_file() for name in NAMES)
+    return named or (root / "labels").is_dir()
+
+
+def read(root: Path, report: Report) -> Reading:
+    """All splits of a folder.
+
+    Raises:
+        UserError: a yaml that cannot be read.
+    """
+    path = description(root)
+    told = read_yaml(path) if path else {}
+    names = class_names(told.get("names"), root, path)
+    entries: dict[str | None, list[Entry]] = {}
+    for split, images in splits(root, told, report).items():
+        made = [entry(image, names, report) for image in images]
+        entries[split] = [one for one in made if one is not None]
+    return Reading(entries, names)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping; aliases, which can blow up, are refused."""
+    text = read_text(path)
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise UserError(f"{path}: YAML aliases are refused")
+        told = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: {str(error).partition(chr(10))[0]}") from None
+    if not isinstance(told, dict):
+        raise UserError(f"{path}: expected a mapping of keys")
+    return told
+
+
+def class_names(told: Any, root: Path, path: Path | None) -> list[str]:
+    """The names of classes 0, 1, ..., from the yaml or a list of names; numbers where there is neither.
+
+    Raises:
+        UserError: keys of the yaml's names that are no numbers.
+    """
+    if isinstance(told, dict):
+        for key in told:
+            if not str(key).isdecimal():
+                raise UserError(
+                    f"{path}: names: '{key}': expected a class's number, as in `0: cat`"
+                )
+        names = {int(key): str(name) for key, name in told.items()}
+        return [names.get(i, str(i)) for i in range(max(names, default=-1) + 1)]
+    if isinstance(told, list):
+        return [str(name) for name in told]
+    for name in NAMES:
+        if (root / name).is_file():
+            lines = read_text(root / name).splitlines()
+            return [line.strip() for line in lines if line.strip()]
+    highest = -1
+    for path in root.rglob("labels/**/*.txt"):
+        firsts = (line.split()[0] for line in read_text(path).splitlines() if line.split())
+        highest = max([highest, *(int(first) for first in firsts if first.isdecimal())])
+    return [str(number) for number in range(highest + 1)]
+
+
+def splits(root: Path, told: dict[str, Any], report: Report) -> dict[str | None, list[Path]]:
+    """The images of each split: as the yaml says, else by the names of folders."""
+    base = root / str(told.get("path", "")) if told.get("path") else root
+    found: dict[str | None, list[Path]] = {}
+    for key in ("train", "val", "test"):
+        places = told.get(key) or []
+        for place in places if isinstance(places, list) else [places]:
+            images = images_at(str(place), base, root)
+            found.setdefault(split_of(key), []).extend(images or [])
+            if images is None:
+                why = "folders and lists of the yaml left out that are not there"
+                report.drop(why, f"{key}: {place}")
+    if any(found.values()):
+        return found
+    for image in images_in(root):
+        parts = image.relative_to(root).parts[:-1]
+        split = next((s for part in parts if (s := split_of(part))), None)
+        found.setdefault(split, []).append(image)
+    return found
+
+
+def images_at(place: str, base: Path, root: Path) -> list[Path] | None:
+    """The images of a folder, or of a text file that lists them, if it is there.
+
+    roboflow's ../train/images is taken to be in root.
+    """
+    for path in (base / place, root / place, root / place.removeprefix("../")):
+        if path.is_dir():
+            return images_in(path)
+        if path.is_file():
+            lines = read_text(path).splitlines()
+            return [path.parent / line.strip() for line in lines if line.strip()]
+    return None
+
+
+def images_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGES]
+
+
+def labels_of(image: Path) -> Path:
+    """The text file of an image: .../labels/... for .../images/..., or beside it."""
+    parts = list(image.parts)
+    for i in reversed(range(len(parts) - 1)):
+        if parts[i] == "images":
+            parts[i] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def entry(image: Path, names: list[str], report: Report) -> Entry | None:
+    """An image with the objects of its text file."""
+    if not image.is_file():
+        report.drop("images dropped whose files are missing", image.name)
+        return None
+    path = labels_of(image)
+    lines = read_text(path).splitlines() if path.is_file() else []
+    size = size_of(image) if lines else None
+    if lines and size is None:
+        return Entry(image, ())  # unreadable: whoever opens it says so
+    height, width = size or (1, 1)
+    things = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        thing = read_line(line, width, height, names)
+        if isinstance(thing, str):
+            report.drop(thing, f"{path.name}, line {number}")
+        else:
+            things.append(thing)
+    return Entry(image, tuple(things))
+
+
+def read_line(line: str, width: int, height: int, names: list[str]) -> Thing | str:
+    """An object, or why it is none."""
+    words = line.split()
+    try:
+        numbers = [float(word) for word in words[1:]]
+        label = int(words[0])
+    except ValueError:
+        return "lines dropped that are not `class x y width height`"
+    if len(numbers) < 4 or len(numbers) % 2 or not whole(numbers):
+        return "lines dropped that are not `class x y width height`"
+    if not 0 <= label < len(names):
+        return "objects of unknown categories dropped"
+    if len(numbers) == 4:
+        x, y, w, h = numbers
+        corners = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+    else:
+        xs, ys = numbers[::2], numbers[1::2]
+        corners = (min(xs), min(ys), max(xs), max(ys))
+    x0, y0, x1, y1 = corners
+    return Thing((x0 * width, y0 * height, x1 * width, y1 * height), names[label])

@@ -1,0 +1,137 @@
+"""Data sets written to a folder, as COCO's json, Pascal VOC's xml, YOLO's txt or CSV: what the readers read.
+
+    python -m plugins.detection.data.writing FOLDER [coco|voc|yolo|csv] [train=12000] [validation=300] [test=1000]
+
+writes the generated shapes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+from PIL import Image
+
+from plugins.detection.boxes import to_centre_and_size
+from plugins.detection.data import coco_json as coco
+from plugins.detection.data.generated import Generated
+from plugins.detection.sample import Sample, Source
+
+SHORT = {"train": "train", "validation": "val", "test": "test"}
+
+
+def write(folder: Path, form: str, splits: Mapping[str, Source]) -> None:
+    """Write splits (train, validation, test) in one of the four forms, images as PNG."""
+    {"coco": write_coco, "voc": write_voc, "yolo": write_yolo, "csv": write_csv}[form](
+        folder, splits
+    )
+
+
+def file_name(split: str, index: int) -> str:
+    return f"{SHORT[split]}_{index:06d}.png"
+
+
+def save_image(sample: Sample, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sample.image.permute(1, 2, 0).numpy()).save(path)
+
+
+def write_coco(folder: Path, splits: Mapping[str, Source]) -> None:
+    """annotations/instances_train.json and train/*.png, and so on."""
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    for split, source in splits.items():
+        samples = [source.sample(i) for i in range(len(source))]
+        names = [file_name(split, i) for i in range(len(source))]
+        for sample, name in zip(samples, names, strict=True):
+            save_image(sample, folder / SHORT[split] / name)
+        text = json.dumps(coco.truth(samples, source.categories, names))
+        (folder / "annotations" / f"instances_{SHORT[split]}.json").write_text(text)
+
+
+def write_voc(folder: Path, splits: Mapping[str, Source]) -> None:
+    """Annotations/*.xml, JPEGImages/*.png and ImageSets/Main/train.txt, and so on."""
+    for part in ("Annotations", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for split, source in splits.items():
+        names = [file_name(split, i) for i in range(len(source))]
+        for index, name in enumerate(names):
+            sample = source.sample(index)
+            save_image(sample, folder / "JPEGImages" / name)
+            path = folder / "Annotations" / name
+            path.with_suffix(".xml").write_bytes(voc_xml(sample, name, source.categories))
+        stems = "".join(f"{name.removesuffix('.png')}\n" for name in names)
+        (folder / "ImageSets" / "Main" / f"{SHORT[split]}.txt").write_text(stems)
+
+
+def voc_xml(sample: Sample, name: str, categories: list[str]) -> bytes:
+    """An image's annotation; corners count from 1 and belong to the box."""
+    root = ElementTree.Element("annotation")
+    ElementTree.SubElement(root, "filename").text = name
+    size = ElementTree.SubElement(root, "size")
+    for key, value in zip(("height", "width", "depth"), (*sample.size, 3), strict=True):
+        ElementTree.SubElement(size, key).text = str(value)
+    for box, label in zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True):
+        thing = ElementTree.SubElement(root, "object")
+        ElementTree.SubElement(thing, "name").text = categories[label]
+        ElementTree.SubElement(thing, "difficult").text = "0"
+        bounds = ElementTree.SubElement(thing, "bndbox")
+        corners = (box[0] + 1, box[1] + 1, box[2], box[3])
+        for key, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True):
+            ElementTree.SubElement(bounds, key).text = f"{value:g}"
+    return ElementTree.tostring(root)
+
+
+def write_yolo(folder: Path, splits: Mapping[str, Source]) -> None:
+    """data.yaml, images/train/*.png and labels/train/*.txt, and so on."""
+    categories = next(iter(splits.values())).categories
+    folder.mkdir(parents=True, exist_ok=True)
+    places = "".join(f"{SHORT[split]}: images/{SHORT[split]}\n" for split in splits)
+    (folder / "data.yaml").write_text(f"{places}names: {json.dumps(categories)}\n")
+    for split, source in splits.items():
+        for index in range(len(source)):
+            sample, name = source.sample(index), file_name(split, index)
+            save_image(sample, folder / "images" / SHORT[split] / name)
+            height, width = sample.size
+            lines = [
+                f"{label} {x / width:.9g} {y / height:.9g} {w / width:.9g} {h / height:.9g}\n"
+                for label, (x, y, w, h) in zip(
+                    sample.labels.tolist(), to_centre_and_size(sample.boxes).tolist(), strict=True
+                )
+            ]
+            path = folder / "labels" / SHORT[split] / name.replace(".png", ".txt")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(lines))
+
+
+def write_csv(folder: Path, splits: Mapping[str, Source]) -> None:
+    """train.csv and images/*.png, and so on; an image without objects has a line without a box."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, source in splits.items():
+        with (folder / f"{SHORT[split]}.csv").open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["image", "xmin", "ymin", "xmax", "ymax", "class"])
+            for index in range(len(source)):
+                sample, name = source.sample(index), file_name(split, index)
+                save_image(sample, folder / "images" / name)
+                pairs = zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True)
+                rows = [[name, *box, source.categories[label]] for box, label in pairs]
+                table.writerows(rows or [[name, "", "", "", "", ""]])
+
+
+def main(arguments: list[str]) -> None:
+    words = [a for a in arguments if "=" not in a]
+    told = {"train": 12000, "validation": 300, "test": 1000, "size": 128}
+    told |= {key: int(value) for key, _, value in (a.partition("=") for a in arguments if "=" in a)}
+    side = told.pop("size")
+    splits = {split: Generated(split, count, side) for split, count in told.items()}
+    write(Path(words[0]), words[1] if len(words) > 1 else "coco", splits)
+
+
+if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
+    main(sys.argv[1:])

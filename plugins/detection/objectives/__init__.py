@@ -1,0 +1,1 @@
+"""Detection objectives beyond losses: the task's reward, relaxed average precision, tuning."""

@@ -1,0 +1,1 @@
+"""Face data: photographs and lists of them, crops, augmentation."""

@@ -1,0 +1,1 @@
+"""What face models are worth: verification, calibration, clustering, galleries, figures."""

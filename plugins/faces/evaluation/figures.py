@@ -1,0 +1,135 @@
+"""Pictures of faces and of how well they are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy
+import torch
+from matplotlib.figure import Figure
+from PIL import Image as Pillow
+from torch import Tensor
+
+from framework import Image
+from framework.media import Pixels
+from plugins.detection.evaluation.boxes_on_images import annotated, grid
+from plugins.faces.data.crops import Crops
+from plugins.faces.evaluation.verification import FARS, Pairs, Roc, interval
+from plugins.faces.synthetic.scenes import Scenes
+
+GAP = 2  # pixels between pictures
+
+
+def contact_sheet(crops: Crops, people: int = 8, each: int = 10) -> Pixels:
+    """A row for each of some people, `[H, W, 3]`."""
+    rows = []
+    for person in range(min(people, len(crops.names))):
+        mine = crops.images[crops.people == person][:each]
+        blank = torch.full((each - len(mine), *crops.images.shape[1:]), 255, dtype=torch.uint8)
+        rows.append(torch.cat([mine, blank]))
+    return tiled(torch.stack(rows))
+
+
+def tiled(images: Tensor) -> Pixels:
+    """Bytes `[R, C, 3, S, S]` as one picture of R rows."""
+    padded = torch.nn.functional.pad(images, (0, GAP, 0, GAP), value=255)
+    rows, columns, _, height, width = padded.shape
+    sheet = padded.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
+    return numpy.ascontiguousarray(sheet.numpy())
+
+
+def pairs_sheet(crops: Crops, embeddings: Tensor, count: int = 10) -> Pixels:
+    """Two rows each of: one person's most alike and least alike pairs, two people's least alike and most alike pairs.
+
+    From above: easy genuine pairs, genuine pairs that are missed first, easy impostors, impostors accepted first.
+    """
+    upper, lower = torch.triu_indices(len(crops), len(crops), 1)
+    cosines = (embeddings @ embeddings.T)[upper, lower]
+    same = crops.people[upper] == crops.people[lower]
+    rows = []
+    for kind, largest in ((same, True), (same, False), (~same, False), (~same, True)):
+        first, second = distinct(upper[kind], lower[kind], cosines[kind], largest, count)
+        rows += [crops.images[first], crops.images[second]]
+    return tiled(torch.stack(rows))
+
+
+def distinct(
+    first: Tensor, second: Tensor, cosines: Tensor, largest: bool, count: int
+) -> tuple[Tensor, Tensor]:
+    """The most extreme pairs, no picture in two of them as long as there are others."""
+    order = cosines.topk(min(len(cosines), 50 * count), largest=largest).indices.tolist()
+    chosen: list[int] = []
+    used: set[int] = set()
+    for place in order:
+        pair = {int(first[place]), int(second[place])}
+        if len(chosen) < count and not pair & used:
+            chosen.append(place)
+            used |= pair
+    chosen += [order[k % len(order)] for k in range(count - len(chosen))]
+    places = torch.tensor(chosen)
+    return first[places], second[places]
+
+
+def roc_picture(name: str, curves: Mapping[str, Roc]) -> Image:
+    """TAR by FAR, the latter in powers of ten, as far as the number of impostor pairs carries."""
+    figure = Figure(figsize=(5, 4), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    for label, curve in curves.items():
+        shown = curve.far * curve.impostors >= 1
+        axes.plot(curve.far[shown], curve.tar[shown], label=f"{label}: EER {curve.eer():.3f}")
+    axes.set(xscale="log", xlabel="false acceptances (FAR)", ylabel="true acceptances (TAR)")
+    axes.set(xlim=(1e-4, 1), ylim=(0, 1.01))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best")
+    return Image.from_figure(name, figure)
+
+
+def table_of(curves: Mapping[str, Pairs], seed: int) -> str:
+    """Markdown: EER with an interval over people, and TAR at each FAR that can be measured."""
+    lines = [
+        "| | EER (95 % interval over people) | TAR at FAR 0.1 | 0.01 | 0.001 |",
+        "|---|---|---|---|---|",
+    ]
+    for name, pairs in curves.items():
+        curve = pairs.roc()
+        low, high = interval(pairs, Roc.eer, seed)
+        tars = [
+            f"{curve.tar_at(far):.3f}" if curve.impostors * far >= 1 else "too few pairs"
+            for far in FARS
+        ]
+        lines.append(
+            f"| {name} | {curve.eer():.3f} ({low:.3f} to {high:.3f}) | {' | '.join(tars)} |"
+        )
+    return "\n".join(lines)
+
+
+def marked(scenes: Scenes, found: Sequence[Mapping[str, Tensor]], count: int = 8) -> Pixels:
+    """Scenes with what was found in them."""
+    pictures = [
+        annotated(
+            dotted(scenes.images[k], found[k]["landmarks"]), found[k]["boxes"], *plain(found[k])
+        )
+        for k in range(min(count, len(scenes)))
+    ]
+    return grid(pictures, 4)
+
+
+def plain(found: Mapping[str, Tensor]) -> tuple[Tensor, list[str], Tensor]:
+    """Labels, their names and the scores, as the detection plugin draws them."""
+    return torch.zeros(len(found["boxes"]), dtype=torch.long), [""], found["scores"]
+
+
+def dotted(image: Tensor, landmarks: Tensor) -> Tensor:
+    """An image `[3, H, W]` with a light pixel at each landmark."""
+    image = image.clone()
+    height, width = image.shape[-2:]
+    points = landmarks.reshape(-1, 2)
+    points = points[points.isfinite().all(1)].long()
+    image[:, points[:, 1].clamp(0, height - 1), points[:, 0].clamp(0, width - 1)] = 255
+    return image
+
+
+def marked_photograph(photograph: Pillow.Image, found: Mapping[str, Tensor]) -> Pixels:
+    """A photograph with what was found in it."""
+    pixels = torch.from_numpy(numpy.array(photograph)).permute(2, 0, 1)
+    return annotated(dotted(pixels, found["landmarks"]), found["boxes"], *plain(found))

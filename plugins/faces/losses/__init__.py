@@ -1,0 +1,1 @@
+"""Identity losses: over classes, over pairs, and their margins."""

@@ -1,0 +1,1 @@
+"""Face models: networks for crops, the finder for scenes, alignment."""

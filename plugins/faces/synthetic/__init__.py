@@ -1,0 +1,1 @@
+"""Synthetic faces: people, their rendered faces, whole scenes."""

@@ -1,0 +1,1 @@
+"""The tasks: recognition of crops, faces in scenes, detection from lists."""

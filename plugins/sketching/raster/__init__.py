@@ -1,0 +1,1 @@
+"""The differentiable rasteriser: strokes to pixels, in torch or numba."""

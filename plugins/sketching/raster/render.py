@@ -1,0 +1,260 @@
+"""A differentiable rasteriser: polylines -> picture, by tiles, with a backward pass that recomputes.
+
+One primitive is enough: the soft polyline. A pixel at distance d from a stroke of width s carries the ink
+
+    alpha = opacity * exp(-d^2 / s^2)                 profile "gaussian"
+    alpha = opacity * (coverage of the pixel)         profile "flat", an antialiased pen 1.772 s wide: what an SVG shows
+
+and a filled shape blurs its edge with the same Gaussian, alpha = opacity * erfc(+-d / s) / 2. The inks of a pixel are
+composed as
+
+    soft_or      1 - prod(1 - alpha_i)                order-free, what overlapping ink does
+    max          max alpha_i                          order-free, overlaps do not darken
+    smooth_max   1 - exp(-|t|_4), t_i = -log(1 - alpha_i)     between the two: |t|_1 is soft_or, |t|_inf is max
+    over         later strokes cover earlier ones     ordered; without colour it equals soft_or
+
+Pixel (i, j) has its centre at x = j + 0.5, y = i + 0.5; x runs right, y down. Strokes end where alpha < 1e-5.
+(Mihai & Hare 2021 draw the same picture densely; tiles and recomputation make it some hundred times faster.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from framework.errors import ProgramError, suggestion
+from plugins.sketching.raster import torch_kernel as raster_torch
+from plugins.sketching.raster.job import Composition, Job, Profile
+from plugins.sketching.raster.tiles import Layout, Work, bin_pieces, everywhere
+
+Backend = Literal["auto", "torch", "numba"]
+
+COMPOSITIONS = ("soft_or", "max", "smooth_max", "over")
+PROFILES = ("gaussian", "flat")
+PEN_WIDTH = math.sqrt(
+    math.pi
+)  # a flat pen of 1.772 s leaves the ink of the profile exp(-d^2 / s^2)
+CUT = 1e-5  # ink that may be left out of a pixel for each stroke
+REACH = math.sqrt(math.log(1 / CUT))  # in widths
+THINNEST = 0.05  # pixels; thinner strokes are drawn so
+DARKEST = 1 - 1e-6  # full ink, short of 1 so that no logarithm or quotient is infinite
+TINY = 1024  # pixels of a canvas that is not worth cutting into tiles
+
+
+def render(
+    points: Tensor,
+    width: Tensor | float,
+    size: int | tuple[int, int],
+    *,
+    colour: Tensor | None = None,
+    opacity: Tensor | float | None = None,
+    background: Tensor | None = None,
+    composition: Composition = "soft_or",
+    profile: Profile = "gaussian",
+    filled: bool = False,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Draw polylines; differentiable once in points, width, opacity, colour and background.
+
+    Args:
+        points: `[*batch, strokes, vertices, 2]`, x then y in pixels; one vertex draws a dot.
+        width: s in pixels, a number or `[*batch, strokes]`.
+        size: the canvas, (height, width) in pixels, or one side of a square.
+        colour: `[*batch, strokes, C]` in 0..1; None: ink without colour.
+        opacity: the ink at a stroke's centre in 0..1, a number or `[*batch, strokes]`; None: 1.
+        background: the paper, `[C]` or a picture `[*batch, C, height, width]`; None: white. Needs `colour`.
+        composition: how inks meet. All but "over" multiply the paper's colour as transparent inks do.
+        profile: "gaussian" to learn with, "flat" to see what a pen or an SVG would draw.
+        filled: draw the inside of closed shapes; a last edge back to the first vertex is implied.
+        backend: "auto" takes numba's kernel on the CPU where numba is installed.
+
+    Returns:
+        without colour the ink `[*batch, height, width]`, 0 paper and 1 ink; with it the picture
+        `[*batch, C, height, width]`.
+
+    Raises:
+        ProgramError: shapes that do not fit, points that are not finite, an unknown composition or profile.
+    """
+    canvas = (size, size) if isinstance(size, int) else size
+    check(points, canvas, composition, profile)
+    points, width, opacity, colour = same_batch(points, width, opacity, colour)
+    *batch, strokes, _, _ = points.shape
+    count = math.prod(batch)
+    job = Job(
+        ends=pieces_of(points, filled).flatten(0, -3),
+        width=width.flatten().clamp(min=THINNEST),
+        amplitude=amplitude_of(opacity, colour, composition).flatten(0, -2),
+        colour=colour.flatten(0, -2) if colour is not None and composition == "over" else None,
+        layout=layout_of(count, canvas),
+        composition="soft_or" if composition == "over" and colour is None else composition,
+        profile=profile,
+        filled=filled,
+    )
+    if strokes * count == 0:
+        drawn = points.new_zeros(count, 1 if colour is None else colour.shape[-1], *canvas)
+        kept = torch.ones_like(drawn)
+    else:
+        drawn, kept = paint(job, kernel(backend, points))
+    if colour is None:
+        return (1 - kept).reshape(*batch, *canvas)
+    channels = colour.shape[-1]
+    paper = points.new_ones(1) if background is None else background
+    paper = paper[:, None, None] if paper.dim() == 1 else paper
+    return drawn.reshape(*batch, channels, *canvas) + kept.reshape(*batch, -1, *canvas) * paper
+
+
+def paint(job: Job, module: ModuleType) -> tuple[Tensor, Tensor]:
+    """The paint that was put on, `[count, C, H, W]` (0 for transparent inks), and the share of paper still seen."""
+    tiles = Paint.apply(job.ends, job.width, job.amplitude, job.colour, job, module)
+    image = job.layout.assemble(tiles)
+    if job.colour is None:
+        return torch.zeros((), dtype=image.dtype, device=image.device).expand_as(image), image
+    paints = job.colour.shape[1]
+    return image[:, :paints], image[:, paints:]
+
+
+class Paint(Function):
+    """Forward and backward by a kernel; only the inputs, the lists of tiles and the result are kept in between."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        ends: Tensor,
+        width: Tensor,
+        amplitude: Tensor,
+        colour: Tensor | None,
+        job: Job,
+        module: ModuleType,
+    ) -> Tensor:
+        plain = detached(job, ends, width, amplitude, colour)
+        work = plan(plain, module)
+        tiles: Tensor = module.forward(plain, work)
+        ctx.save_for_backward(ends, width, amplitude, colour, tiles)
+        ctx.job, ctx.work, ctx.module = job, work, module
+        return tiles
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        ends, width, amplitude, colour, tiles = ctx.saved_tensors
+        plain = detached(ctx.job, ends, width, amplitude, colour)
+        found = ctx.module.backward(plain, ctx.work, tiles, gradient.contiguous())
+        return *found, None, None
+
+
+def detached(
+    job: Job, ends: Tensor, width: Tensor, amplitude: Tensor, colour: Tensor | None
+) -> Job:
+    return Job(
+        ends.detach().contiguous(),
+        width.detach().contiguous(),
+        amplitude.detach().contiguous(),
+        None if colour is None else colour.detach().contiguous(),
+        job.layout,
+        job.composition,
+        job.profile,
+        job.filled,
+    )
+
+
+def plan(job: Job, module: ModuleType) -> Work:
+    """Which strokes are drawn in which tiles."""
+    layout, (strokes, pieces, _) = job.layout, job.ends.shape
+    if layout.rows == layout.columns == 1:
+        return everywhere(layout, strokes // layout.count, pieces, job.ends.device)
+    reach = job.width * REACH if job.profile == "gaussian" else job.width * PEN_WIDTH / 2 + 0.5
+    bins: Callable[..., Work] = getattr(module, "bin_pieces", bin_pieces)
+    return bins(job.ends, reach, layout, whole=job.filled)
+
+
+def kernel(backend: Backend, points: Tensor) -> ModuleType:
+    """The module that draws: numba's on the CPU where it is installed, else torch's."""
+    if backend == "numba" or (
+        backend == "auto" and points.device.type == "cpu" and find_spec("numba") is not None
+    ):
+        if find_spec("numba") is None:
+            raise ProgramError(
+                "backend 'numba' needs the package numba: pip install 'diffobj[sketching]'; or backend='torch'"
+            )
+        from plugins.sketching.raster import numba_kernel as raster_numba
+
+        return raster_numba
+    return raster_torch
+
+
+def layout_of(count: int, canvas: tuple[int, int]) -> Layout:
+    height, width = canvas
+    if height * width <= TINY:
+        return Layout(count, height, width, height, width)
+    return Layout(count, height, width)
+
+
+def pieces_of(points: Tensor, filled: bool) -> Tensor:
+    """`[..., vertices, 2]` -> `[..., pieces, 4]`; a single vertex is a piece without length."""
+    if filled:
+        points = torch.cat([points, points[..., :1, :]], -2)
+    if points.shape[-2] == 1:
+        return torch.cat([points, points], -1)
+    return torch.cat([points[..., :-1, :], points[..., 1:, :]], -1)
+
+
+def amplitude_of(opacity: Tensor, colour: Tensor | None, composition: str) -> Tensor:
+    """The largest ink of each stroke and channel, `[*batch, strokes, A]`."""
+    ink = opacity.unsqueeze(-1) * DARKEST
+    return ink if colour is None or composition == "over" else ink * (1 - colour)
+
+
+def same_batch(
+    points: Tensor, width: Tensor | float, opacity: Tensor | float | None, colour: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """All inputs in one floating type with one batch shape."""
+    dtype = points.dtype if points.dtype in {torch.float32, torch.float64} else torch.float32
+    points = points.to(dtype)
+    device = points.device
+    width = torch.as_tensor(width, dtype=dtype, device=device)
+    opacity = torch.as_tensor(1.0 if opacity is None else opacity, dtype=dtype, device=device)
+    shapes = [points.shape[:-2], width.shape, opacity.shape]
+    if colour is not None:
+        colour = colour.to(device, dtype)
+        shapes.append(colour.shape[:-1])
+    try:
+        shape = numpy.broadcast_shapes(*shapes)  # torch's own imports its compiler, for seconds
+    except ValueError:
+        named = ", ".join(str(list(shape)) for shape in shapes)
+        raise ProgramError(
+            f"points, width, opacity, colour: axes {named} before the last ones do not broadcast to [*batch, strokes]"
+        ) from None
+    return (
+        points.expand(*shape, *points.shape[-2:]),
+        width.expand(shape),
+        opacity.expand(shape),
+        None if colour is None else colour.expand(*shape, colour.shape[-1]),
+    )
+
+
+def check(points: Tensor, canvas: tuple[int, int], composition: str, profile: str) -> None:
+    if points.dim() < 3 or points.shape[-1] != 2 or points.shape[-2] == 0:
+        raise ProgramError(
+            f"points {list(points.shape)}: expected [*batch, strokes, vertices, 2] with a vertex at least"
+        )
+    if min(canvas) < 1:
+        raise ProgramError(f"size = {canvas}: expected a height and a width of 1 pixel or more")
+    for name, value, known in (
+        ("composition", composition, COMPOSITIONS),
+        ("profile", profile, PROFILES),
+    ):
+        if value not in known:
+            raise ProgramError(f"{name} = '{value}'; {suggestion(value, known)}")
+    finite = torch.isfinite(points.detach()).flatten(-2).all(-1)
+    if not bool(finite.all()):
+        stroke = int((~finite.flatten()).nonzero()[0])
+        raise ProgramError(f"stroke {stroke} has a coordinate that is not finite")

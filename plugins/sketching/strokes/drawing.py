@@ -1,0 +1,183 @@
+"""A drawing: strokes with places, widths, opacities and colours that can be learned, and the paper they lie on.
+
+Places are kept in shares of the canvas's longer side and widths as logarithms, so that one learning rate suits all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from plugins.sketching.raster.job import Composition, Profile
+from plugins.sketching.raster.render import PEN_WIDTH, render
+from plugins.sketching.strokes.primitives import Primitive
+
+PACE = (
+    8.0  # logits of colour and opacity, and logarithms of width, move this much faster than places
+)
+
+FINE = 2  # flat dots are drawn so many times larger: the kernel's coverage is a line's, not a small disc's
+
+
+@dataclass(frozen=True)
+class Style:
+    """How strokes are put on paper.
+
+    Attributes:
+        paper, ink: colours in 0..1; `ink` is the colour of all strokes where colours are not learned.
+    """
+
+    composition: Composition
+    filled: bool
+    coloured: bool
+    paper: tuple[float, float, float]
+    ink: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Strokes:
+    """Strokes in pixels of the drawing's own canvas, for rendering and for export.
+
+    Attributes:
+        control: `[S, k, 2]`.
+        width: s of the profile exp(-d^2 / s^2), `[S]`.
+        opacity: `[S]`.
+        colour: `[S, 3]`.
+    """
+
+    control: Tensor
+    width: Tensor
+    opacity: Tensor
+    colour: Tensor
+
+
+class Drawing(nn.Module):
+    """Strokes of one primitive on a canvas of (height, width) pixels.
+
+    Args:
+        strokes: where they begin.
+        learned: which of "width", "opacity", "colour" are learned; the rest stays as given. Places always are.
+    """
+
+    present: Tensor
+    ink: Tensor
+    paper: Tensor
+
+    def __init__(
+        self,
+        primitive: Primitive,
+        canvas: tuple[int, int],
+        strokes: Strokes,
+        style: Style,
+        learned: frozenset[str],
+    ) -> None:
+        super().__init__()
+        self.primitive, self.canvas, self.style = primitive, canvas, style
+        self.side = max(canvas)
+        self.places = nn.Parameter(torch.empty_like(strokes.control))
+        self.widths = nn.Parameter(torch.empty_like(strokes.width), "width" in learned)
+        self.opacities = nn.Parameter(torch.empty_like(strokes.opacity), "opacity" in learned)
+        self.colours = nn.Parameter(torch.empty_like(strokes.colour), "colour" in learned)
+        self.register_buffer("present", torch.ones(len(strokes.width), dtype=torch.bool))
+        self.register_buffer("ink", torch.tensor(style.ink))
+        self.register_buffer("paper", torch.tensor(style.paper))
+        self.replace(torch.arange(len(strokes.width)), strokes)
+
+    @torch.no_grad()
+    def replace(self, which: Tensor, strokes: Strokes) -> None:
+        """Put new strokes in the places of `which`."""
+        self.places[which] = strokes.control / self.side
+        self.widths[which] = strokes.width.log() / PACE
+        self.opacities[which] = strokes.opacity.clamp(0.02, 0.98).logit() / PACE
+        self.colours[which] = strokes.colour.clamp(0.02, 0.98).logit() / PACE
+        self.present[which] = True
+
+    @property
+    def strokes(self) -> Strokes:
+        """The strokes that are present, as they are now."""
+        here = self.present
+        control = self.places[here] * self.side
+        colour = torch.sigmoid(PACE * self.colours[here])
+        if not self.style.coloured:
+            colour = self.ink.expand(len(control), 3)
+        return Strokes(
+            control,
+            torch.exp(PACE * self.widths[here]),
+            torch.sigmoid(PACE * self.opacities[here]),
+            colour,
+        )
+
+    def forward(
+        self,
+        *,
+        widened: float = 1.0,
+        profile: Profile = "gaussian",
+        scale: float = 1.0,
+        gates: Tensor | None = None,
+    ) -> Tensor:
+        """The picture `[*n, C, H, W]`: one channel, the lightness, where all strokes are black on white, else three.
+
+        Args:
+            widened: all widths times this, and lines fainter by as much: the same ink, spread out.
+            scale: size of the picture relative to the canvas.
+            gates: `[*n, S]`, factors of the opacities of the strokes that are present.
+        """
+        fine = FINE if self.primitive.segments is None and profile == "flat" else 1
+        strokes, scale = self.strokes, scale * fine
+        opacity = strokes.opacity if gates is None else strokes.opacity * gates
+        faint = 1 if self.style.filled else widened
+        control = strokes.control if scale == 1 else strokes.control * scale
+        size = tuple(fine * max(1, round(side * scale / fine)) for side in self.canvas)
+        if fine > 1:
+            opacity = opacity * dot_share(strokes.width * scale)
+        coloured = self.style.coloured
+        drawn = render(
+            self.primitive.vertices(control),
+            strokes.width * (widened * scale),
+            (size[0], size[1]),
+            colour=strokes.colour if coloured else None,
+            opacity=opacity / faint,
+            background=self.paper if coloured else None,
+            composition=self.style.composition,
+            profile=profile,
+            filled=self.style.filled,
+        )
+        if fine > 1:
+            planes = functional.avg_pool2d(drawn.reshape(-1, 1, *size), fine)
+            drawn = planes.reshape(*drawn.shape[:-2], *planes.shape[-2:])
+        if coloured:
+            return drawn
+        if self.plain:
+            return 1 - drawn.unsqueeze(-3)
+        paper, ink = self.paper[:, None, None], self.ink[:, None, None]
+        return paper + (ink - paper) * drawn.unsqueeze(-3)
+
+    @property
+    def plain(self) -> bool:
+        """Black on white: one channel says it all."""
+        style = self.style
+        return not style.coloured and set(style.paper) == {1.0} and set(style.ink) == {0.0}
+
+    @torch.no_grad()
+    def confine(self, thinnest: float, widest: float) -> None:
+        """Bring control points back onto the canvas and widths into their range, in pixels."""
+        height, width = self.canvas
+        limit = self.places.new_tensor([width / self.side, height / self.side])
+        self.places.copy_(torch.minimum(self.places.clamp(min=0), limit))
+        self.widths.clamp_(math.log(thinnest) / PACE, math.log(widest) / PACE)
+        for logits in (self.opacities, self.colours):
+            logits.clamp_(-8 / PACE, 8 / PACE)
+
+
+def dot_share(width: Tensor) -> Tensor:
+    """What a flat pen's dot must be multiplied with so that it leaves the ink of a disc of its radius r = 0.886 s.
+
+    The flat profile is a line's coverage; over a dot it sums up to pi (r^2 + 1/12), or 2 pi r (1/4 + r^2 / 3) below
+    r = 1/2, instead of pi r^2.
+    """
+    r = width * (PEN_WIDTH / 2)
+    return torch.where(r > 0.5, r * r / (r * r + 1 / 12), r / (0.5 + r * r * (2 / 3)))

@@ -1,0 +1,115 @@
+"""Where strokes begin: at places drawn from a density, following the photograph's edges, coloured as it is there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from plugins.sketching.images.photo import Guide, at
+from plugins.sketching.strokes.drawing import Strokes
+from plugins.sketching.strokes.primitives import Primitive
+
+HATCHING = (
+    -math.pi / 4
+)  # the direction of strokes where the photograph has none, as a right hand hatches
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How first strokes look; lengths and widths in pixels.
+
+    Attributes:
+        length: of a stroke, or the diameter of a shape.
+        width: s of the profile exp(-d^2 / s^2).
+        coarse: how many times larger the first strokes are than the last: a painter's order.
+    """
+
+    primitive: Primitive
+    length: float
+    width: float
+    opacity: float
+    coarse: float
+
+    def strokes(
+        self,
+        places: Tensor,
+        rank: Tensor,
+        photo: Tensor,
+        guide: Guide,
+        generator: torch.Generator,
+    ) -> Strokes:
+        """Strokes at `places [N, 2]` in pixels.
+
+        Args:
+            rank: `[N]` in 0..1, the place in the painter's order; 0 is painted first.
+            photo: `[3, H, W]`, where colours come from.
+        """
+        size = self.coarse ** (0.5 - rank.to(places))
+        vary = 0.6 + 0.8 * torch.rand(len(places), generator=generator).to(places)
+        finer = 1 - 0.6 * at(guide.edges, places)
+        length = self.length * size * vary * finer
+        colour = at(photo, places).T.contiguous()
+        like = torch.ones_like(size)
+        return Strokes(
+            self.controls(places, length, guide, generator),
+            self.width * size,
+            self.opacity * like,
+            colour,
+        )
+
+    def controls(
+        self, places: Tensor, length: Tensor, guide: Guide, generator: torch.Generator
+    ) -> Tensor:
+        """Control points `[N, k, 2]` around `places`."""
+        count = self.primitive.controls
+        if count == 1:
+            return places.unsqueeze(1)
+        along = self.direction(places, None, guide, generator)
+        if self.primitive.closed:
+            return self.rounds(places, length / 2, along)
+        sides = []
+        for sign in (1.0, -1.0):
+            way, place, walked = sign * along, places, []
+            for _ in range(
+                count - 1
+            ):  # half of the length in count - 1 steps, so that the middle is hit
+                place = place + way * (length / (2 * (count - 1)))[:, None]
+                way = self.direction(place, way, guide, generator)
+                walked.append(place)
+            sides.append(walked)
+        line = torch.stack([*reversed(sides[1]), places, *sides[0]], 1)  # [N, 2 count - 1, 2]
+        return line[:, ::2] if count > 2 else line[:, [0, -1]]
+
+    def rounds(self, places: Tensor, radius: Tensor, along: Tensor) -> Tensor:
+        """Ellipses 5:3 in the direction `along [N, 2]`, by an ellipse's own control points or by points on it."""
+        across = torch.stack([-along[:, 1], along[:, 0]], 1) * 0.6
+        if self.primitive.name == "ellipse":
+            ways = [torch.zeros_like(along), along, across]
+        else:
+            turns = [
+                2 * math.pi * i / self.primitive.controls for i in range(self.primitive.controls)
+            ]
+            ways = [math.cos(t) * along + math.sin(t) * across for t in turns]
+        return places[:, None] + torch.stack(ways, 1) * radius[:, None, None]
+
+    @staticmethod
+    def direction(
+        places: Tensor, before: Tensor | None, guide: Guide, generator: torch.Generator
+    ) -> Tensor:
+        """Unit vectors along the edges, or hatching where there are none; never turning back on `before`."""
+        angle, steady = at(guide.direction, places), at(guide.steadiness, places)
+        found = torch.stack([angle.cos(), angle.sin()], 1)
+        if before is None:
+            shake = 0.3 * torch.randn(len(places), generator=generator).to(places)
+            free = torch.stack([(HATCHING + shake).cos(), (HATCHING + shake).sin()], 1)
+        else:
+            free = before
+            found = torch.where((found * before).sum(1, keepdim=True) < 0, -found, found)
+        share = (2 * steady - 0.5).clamp(0, 1)[:, None]
+        if before is None:
+            found = torch.where((found * free).sum(1, keepdim=True) < 0, -found, found)
+        mixed = share * found + (1 - share) * free
+        return torch.nn.functional.normalize(mixed, dim=1)

@@ -1,0 +1,650 @@
+"""The one loop: exact resume, accumulation, averages, precision, budgets, and what survives each way of failing."""
+
+import math
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from framework.commands import train
+from framework.config.composition import compose
+from framework.config.validation import build, validate
+from framework.errors import UserError
+from framework.gradients.estimator import Estimate
+from framework.plugin import ROOT
+from framework.training import optimization
+from framework.training.assembly import make_parts
+from framework.training.averages import Window, decay, mean_estimate
+from framework.training.monitor import Monitor
+from framework.training.run_folder import RunFolder
+from framework.training.trainer import Trainer, moved
+from tests.runs import Diffobj, newest, python, records, result
+
+TOY = ("experiment=toy",)
+
+
+def toy_trainer(*overrides: str) -> Trainer:
+    """A trainer of the toy regression, nothing run yet."""
+    settings = validate(compose([*TOY, *overrides]).config)
+    parts = make_parts(settings)
+    optimizer = build("optimizer", settings.optimizer, list(parts.task.parameters.values()))
+    folder = RunFolder(Path("unused"))
+    return Trainer(
+        settings, parts.task, parts.estimator, optimizer, parts.schedule, folder, parts.device
+    )
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Nested state, bit for bit; seconds are left out."""
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(alike(a[k], b[k]) for k in a if k != "seconds")
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(alike, a, b))
+    return bool(a == b)
+
+
+# --- exact resume ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_stopped_after_any_step_and_resumed_ends_with_the_same_bits(toy, tmp_path, workers):
+    common = [*TOY, "trainer.steps=9", "trainer.evaluate_every=4", f"task.workers={workers}"]
+    whole = tmp_path / "whole"
+    train.run([*common, f"hydra.run.dir={whole}"])
+    stops = range(1, 9) if workers == 0 else (1, 6)  # 6 batches make an epoch
+    for stop in stops:
+        parted = tmp_path / f"parted_{stop}"
+        train.run([*common, f"hydra.run.dir={parted}", f"trainer.stop_at={stop}"])
+        assert result(parted)["steps"] == stop
+        train.run([f"resume={parted}"])
+        assert alike(newest(whole), newest(parted)), f"stopped at step {stop}"
+        assert result(parted)["metrics"] == result(whole)["metrics"]
+        assert result(parted)["best"] == result(whole)["best"]
+
+
+def test_the_number_of_data_workers_changes_nothing(toy, tmp_path):
+    for workers in (0, 2):
+        train.run([*TOY, f"task.workers={workers}", f"hydra.run.dir={tmp_path / str(workers)}"])
+    assert alike(newest(tmp_path / "0"), newest(tmp_path / "2"))
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "reinforce", "spsa", "evolution_strategies"])
+def test_the_javelin_resumes_exactly_with_every_kind_of_estimator(tmp_path, estimator):
+    common = [
+        "experiment=javelin",
+        f"estimator={estimator}",
+        "trainer.steps=6",
+        "monitor.progress=none",
+    ]
+    common += ["monitor.tensorboard=false", "trainer.evaluate_every=2"]
+    train.run([*common, f"hydra.run.dir={tmp_path / 'whole'}"])
+    for stop in (1, 3, 5):
+        parted = tmp_path / f"parted_{stop}"
+        train.run([*common, f"hydra.run.dir={parted}", f"trainer.stop_at={stop}"])
+        train.run([f"resume={parted}", "trainer.stop_at=null"])
+        assert alike(newest(tmp_path / "whole"), newest(parted)), f"stopped at step {stop}"
+
+
+def test_cartpole_resumes_exactly(tmp_path):
+    common = ["experiment=cartpole", "trainer.steps=4", "trainer.evaluate_every=2", "task.games=8"]
+    common += ["task.evaluation_episodes=5", "task.video_frames=2", "monitor.progress=none"]
+    train.run([*common, f"hydra.run.dir={tmp_path / 'whole'}"])
+    train.run([*common, f"hydra.run.dir={tmp_path / 'parted'}", "trainer.stop_at=3"])
+    train.run([f"resume={tmp_path / 'parted'}"])
+    assert alike(newest(tmp_path / "whole"), newest(tmp_path / "parted"))
+
+
+def test_resuming_a_finished_run_trains_no_further_step(toy, tmp_path, diffobj: Diffobj):
+    folder = tmp_path / "run"
+    diffobj("train", *TOY, f"hydra.run.dir={folder}")
+    before, end = newest(folder), result(folder)
+    assert diffobj("train", f"resume={folder}").status == 0
+    assert alike(before, newest(folder))
+    assert result(folder)["metrics"] == end["metrics"]
+    assert result(folder)["steps"] == 12
+
+
+def test_a_finished_run_can_be_given_more_steps(toy, tmp_path, diffobj: Diffobj):
+    folder = tmp_path / "run"
+    diffobj("train", *TOY, f"hydra.run.dir={folder}")
+    assert diffobj("train", f"resume={folder}", "trainer.steps=15").status == 0
+    assert result(folder)["steps"] == 15
+
+
+def test_an_average_asked_for_on_resume_begins_at_the_parameters_of_now(toy, tmp_path):
+    folder = tmp_path / "run"
+    train.run([*TOY, "trainer.ema=null", "trainer.stop_at=6", f"hydra.run.dir={folder}"])
+    now = newest(folder)["model"]["0.weight"]
+    trainer = toy_trainer("trainer.ema=0.9")
+    trainer.load(newest(folder))
+    assert trainer.average is not None
+    assert torch.equal(trainer.average["0.weight"], now)
+
+
+@pytest.mark.parametrize(("first", "then"), [("float32", "float16"), ("float16", "float32")])
+def test_a_resume_may_change_the_precision(toy, tmp_path, first, then):
+    folder = tmp_path / "run"
+    train.run([*TOY, f"trainer.precision={first}", "trainer.stop_at=6", f"hydra.run.dir={folder}"])
+    train.run([f"resume={folder}", f"trainer.precision={then}"])
+    assert result(folder)["steps"] == 12
+
+
+def test_loading_copies_the_optimisers_state(toy, tmp_path):
+    trainer = toy_trainer()
+    trainer.loop(SilentMonitor())
+    state = trainer.state()
+    torch.save(state, tmp_path / "state.pt")
+    frozen = torch.load(tmp_path / "state.pt")
+    other = toy_trainer("trainer.steps=20")
+    other.load(frozen)
+    other.loop(SilentMonitor())
+    assert other.progress.step == 20
+    assert alike(frozen["optimizer"], torch.load(tmp_path / "state.pt")["optimizer"])
+
+
+class SilentMonitor(Monitor):
+    """Takes what a monitor takes and keeps the scalars."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, dict[str, float]]] = []
+
+    def scalars(self, step: int, values: Mapping[str, float], *, announce: bool = False) -> None:
+        self.seen.append((step, dict(values)))
+
+
+# --- one step -------------------------------------------------------------------------------------------------------
+
+
+def test_two_batches_of_8_accumulated_are_one_batch_of_16(toy):
+    plain = (
+        "task.layers=plain",
+        "task.spread=0",
+        "estimator=exact",
+        "trainer.steps=3",
+        "optimizer=sgd",
+    )
+    one = toy_trainer(*plain, "task.batch_size=16")
+    two = toy_trainer(*plain, "task.batch_size=8", "trainer.accumulate=2")
+    one_monitor, two_monitor = SilentMonitor(), SilentMonitor()
+    one.loop(one_monitor)
+    two.loop(two_monitor)
+    for a, b in zip(one.parameters.values(), two.parameters.values(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    for (_, ours), (_, theirs) in zip(one_monitor.seen, two_monitor.seen, strict=True):
+        for tag in ("train/objective", "gradient/norm"):
+            assert ours[tag] == pytest.approx(theirs[tag], abs=1e-5)
+
+
+def test_estimates_of_several_batches_have_the_mean_objective_and_all_evaluations():
+    parts = [Estimate(objective=torch.tensor(v), evaluations=4, biased=False) for v in (1.0, 4.0)]
+    both = mean_estimate(parts)
+    assert both.value == 2.5
+    assert both.evaluations == 8
+
+
+def test_the_average_follows_its_formula_and_evaluation_uses_it(toy):
+    trainer = toy_trainer("trainer.ema=0.2", "trainer.steps=4")
+    expected = {name: p.detach().clone() for name, p in trainer.parameters.items()}
+    for step, kept in enumerate([1 / 10, 2 / 11, 0.2, 0.2], 1):  # 3 / 12 would be more than 0.2
+        trainer.options.__dict__["steps"] = step
+        trainer.stop_reason = ""
+        trainer.loop(SilentMonitor())
+        for name, p in trainer.parameters.items():
+            expected[name] = kept * expected[name] + (1 - kept) * p.detach()
+    assert trainer.average is not None
+    for name, value in expected.items():
+        assert torch.allclose(trainer.average[name], value, atol=1e-6)
+    with_average = trainer.evaluate("test")["objective"]
+    own = {name: p.detach().clone() for name, p in trainer.parameters.items()}
+    with torch.no_grad():
+        for name, p in trainer.parameters.items():
+            p.copy_(trainer.average[name])
+    trainer.average = None
+    assert trainer.evaluate("test")["objective"] == with_average
+    with torch.no_grad():
+        for name, p in trainer.parameters.items():
+            p.copy_(own[name])
+    assert trainer.evaluate("test")["objective"] != with_average
+
+
+def test_a_slow_average_soon_forgets_where_it_began():
+    """Of the first value only the product of all decays is left: a millionth of a percent after 30 steps."""
+    assert 0.9995**30 > 0.98
+    assert math.prod(decay(0.9995, step) for step in range(30)) < 1e-8
+    assert decay(0.9995, 17_989) < decay(0.9995, 17_990) == 0.9995
+
+
+def test_the_gradient_is_clipped_to_the_norm_and_its_own_norm_is_logged(toy):
+    trainer = toy_trainer(
+        "trainer.clip_norm=0.01", "trainer.steps=1", "optimizer=sgd", "optimizer.learning_rate=1"
+    )
+    before = {name: p.detach().clone() for name, p in trainer.parameters.items()}
+    monitor = SilentMonitor()
+    trainer.loop(monitor)
+    moves = [trainer.parameters[name].detach() - value for name, value in before.items()]
+    assert torch.cat([m.flatten() for m in moves]).norm().item() == pytest.approx(0.01, rel=1e-4)
+    assert monitor.seen[0][1]["gradient/norm"] > 0.1
+
+
+def test_a_gradient_below_the_norm_is_left_alone(toy):
+    ends = []
+    for clip in ("null", "1e6"):
+        trainer = toy_trainer(f"trainer.clip_norm={clip}")
+        trainer.loop(SilentMonitor())
+        ends.append(dict(trainer.parameters))
+    assert alike(*ends)
+
+
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [
+        ("constant", lambda t: 1.0),
+        ("linear", lambda t: 1 - 0.8 * t),
+        ("cosine", lambda t: 0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * t))),
+    ],
+)
+def test_schedules_follow_their_closed_forms(name, at):
+    options = {} if name == "constant" else {"final": 0.2}
+    factor = getattr(optimization, name)(110, warmup=10, **options)
+    for step in range(10):
+        assert factor(step) == pytest.approx((step + 1) / 11)
+    for step in range(10, 111, 5):
+        assert factor(step) == pytest.approx(at((step - 10) / 100))
+    assert factor(500) == pytest.approx(at(1.0))
+
+
+def test_the_learning_rate_of_each_step_is_the_schedules(toy):
+    monitor = SilentMonitor()
+    toy_trainer("optimizer.learning_rate=0.5", "scheduler=linear").loop(monitor)
+    rates = [values["train/learning_rate"] for _, values in monitor.seen]
+    assert rates == pytest.approx([0.5 * (1 - step / 12) for step in range(12)])
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_trains_on_the_cpu(toy, precision):
+    trainer = toy_trainer(
+        f"trainer.precision={precision}", "trainer.steps=150", "optimizer.learning_rate=0.03"
+    )
+    before = trainer.evaluate("test")["objective"]
+    trainer.loop(SilentMonitor())
+    assert trainer.evaluate("test")["objective"] < 0.3 * before
+    assert all(p.dtype == torch.float32 for p in trainer.parameters.values())
+    assert trainer.progress.skipped < 20
+
+
+def test_batches_of_any_nesting_are_moved():
+    from collections import namedtuple
+
+    pair = namedtuple("pair", "a b")
+    nested = {"x": [torch.ones(2), (torch.zeros(1), "text")], "y": pair(torch.ones(1), None)}
+    there = moved(nested, torch.device("cpu"))
+    assert alike(there, nested)
+    assert isinstance(there["y"], pair)
+
+
+# --- when to stop ---------------------------------------------------------------------------------------------------
+
+
+def test_the_target_stops_training_at_the_evaluation_that_reaches_it(
+    toy, tmp_path, diffobj: Diffobj
+):
+    folder = tmp_path / "run"
+    options = ("trainer.evaluate_every=2", "trainer.early_stopping.target=1e9")
+    assert diffobj("train", *TOY, *options, f"hydra.run.dir={folder}").status == 0
+    assert result(folder)["steps"] == 2
+    assert "reached" in result(folder)["stopped"]
+
+
+def test_patience_counts_evaluations_without_improvement(toy, tmp_path, diffobj: Diffobj):
+    folder = tmp_path / "run"
+    options = ["trainer.evaluate_every=1", "trainer.early_stopping.patience=3", "trainer.steps=50"]
+    options += [
+        "optimizer=sgd",
+        "optimizer.learning_rate=1e-12",
+        "trainer.ema=null",
+        "task.layers=plain",
+    ]
+    assert diffobj("train", *TOY, *options, f"hydra.run.dir={folder}").status == 0
+    assert result(folder)["steps"] == 4
+    assert result(folder)["best"]["step"] == 1
+
+
+def test_a_budget_of_seconds_ends_training(toy, tmp_path, diffobj: Diffobj):
+    folder = tmp_path / "run"
+    options = ("trainer.seconds=0.3", "trainer.steps=100000", "task.fault=slow")
+    assert diffobj("train", *TOY, *options, f"hydra.run.dir={folder}").status == 0
+    end = result(folder)
+    assert 1 <= end["steps"] <= 15  # of 0.02 s at least
+    assert end["seconds"] >= 0.3
+    assert end["metrics"]
+
+
+def test_the_best_evaluations_checkpoint_is_kept(toy, tmp_path):
+    folder = tmp_path / "run"
+    options = [
+        "trainer.evaluate_every=1",
+        "optimizer=sgd",
+        "optimizer.learning_rate=0.9",
+        "trainer.ema=null",
+    ]
+    train.run([*TOY, *options, "scheduler=constant", f"hydra.run.dir={folder}"])
+    scores = {
+        r["step"]: r["evaluation/objective"] for r in records(folder) if "evaluation/objective" in r
+    }
+    best = min(range(1, 13), key=lambda step: scores[step])
+    assert result(folder)["best"]["step"] == best
+    assert [p.stem for p in (folder / "checkpoints").glob("best*.pt")] == [f"best_{best:09d}"]
+
+
+def test_an_evaluation_that_is_not_a_number_is_never_the_best(toy, tmp_path, diffobj: Diffobj):
+    folder = tmp_path / "run"
+    options = (
+        "trainer.evaluate_every=1",
+        "task.fault=metric",
+        "task.fault_at=2",
+        "trainer.steps=5",
+    )
+    assert diffobj("train", *TOY, *options, f"hydra.run.dir={folder}").status == 0
+    assert result(folder)["best"]["step"] == 2
+    assert result(folder)["metrics"] == {"objective": None}  # JSON has no NaN
+
+
+# --- when something goes wrong --------------------------------------------------------------------------------------
+
+
+def test_a_step_without_a_finite_gradient_is_skipped_and_leaves_no_trace(toy):
+    trainer = toy_trainer(
+        "task.fault=poison", "task.fault_at=3", "task.fault_until=5", "trainer.steps=3"
+    )
+    trainer.loop(SilentMonitor())
+    before = trainer.state()
+    frozen = {
+        part: {k: v.clone() for k, v in before[part].items()} for part in ("model", "average")
+    }
+    trainer.options.__dict__["steps"] = 5
+    trainer.stop_reason = ""
+    trainer.loop(SilentMonitor())
+    assert trainer.progress.skipped == trainer.progress.skipped_in_a_row == 2
+    assert alike(frozen, {part: trainer.state()[part] for part in frozen})
+    trainer.options.__dict__["steps"] = 6
+    trainer.stop_reason = ""
+    trainer.loop(SilentMonitor())
+    assert trainer.progress.skipped_in_a_row == 0
+    assert not alike(frozen["model"], trainer.state()["model"])
+
+
+def test_what_an_estimator_tells_is_logged_as_a_mean_over_the_steps_since_the_last_record():
+    window = Window(0)
+    told: list[dict[str, Tensor | float]] = [{"kl": torch.tensor(1.0)}, {"kl": 3.0, "rare": 5.0}]
+    for extras in told:
+        window.add(Estimate(objective=torch.zeros(()), evaluations=1, biased=False, extras=extras))
+    assert window.extras() == {"kl": 2.0, "rare": 5.0}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_making_a_batch_changed_in_the_model_outlives_a_skipped_step(toy, times):
+    trainer = toy_trainer(
+        "task.fault=poison", "task.fault_at=3", "trainer.steps=5", f"trainer.accumulate={times}"
+    )
+    noted, normalised = torch.zeros(()), [buffer.clone() for buffer in trainer.buffers]
+    trainer.buffers_before.append(noted.clone())
+    trainer.buffers.append(noted)
+    original = trainer.task.batches
+
+    def batches(*arguments: Any) -> Iterator[Any]:
+        for batch in original(*arguments):
+            noted.add_(1)
+            yield batch
+
+    trainer.task.__dict__["batches"] = batches
+    trainer.loop(SilentMonitor())
+    assert trainer.progress.skipped >= 1
+    assert noted == 5 * times
+    assert all(bool(buffer.isfinite().all()) for buffer in trainer.buffers)
+    assert not alike(normalised, trainer.buffers[:-1])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_too_many_skipped_steps_in_a_row_stop_the_run_and_lose_nothing(
+    toy, tmp_path, diffobj: Diffobj, precision
+):
+    folder = tmp_path / "run"
+    options = [
+        "task.fault=poison",
+        "task.fault_at=4",
+        "trainer.nonfinite_patience=3",
+        "trainer.steps=60",
+    ]
+    options += [f"trainer.precision={precision}"]
+    outcome = diffobj("train", *TOY, *options, f"hydra.run.dir={folder}")
+    assert outcome.status == 2
+    assert outcome.err.startswith("diffobj: step ")
+    assert "not finite" in outcome.err
+    assert outcome.err.count("\n") == 1
+    state, end = newest(folder), result(folder)
+    assert state["step"] == end["steps"]
+    assert all(bool(value.isfinite().all()) for value in state["model"].values())
+    assert "not finite" in end["stopped"]
+    held = torch.load(folder / "nonfinite_batch.pt")
+    assert [tuple(t.shape) for t in held] == [(8, 4), (8,)]
+    if precision == "float32":
+        assert end["steps"] == 6  # 4 good ones and 2 skipped; the third in a row ended it
+
+
+def test_a_moving_average_baseline_survives_a_cost_that_is_not_a_number(toy):
+    trainer = toy_trainer(
+        "estimator=reinforce", "task.fault=poison", "task.fault_at=2", "task.fault_until=3"
+    )
+    trainer.loop(SilentMonitor())
+    assert trainer.progress.skipped == 1
+
+
+@pytest.mark.parametrize("fault", ["objective", "evaluate"])
+def test_a_mistake_in_the_task_is_an_honest_traceback_and_loses_nothing(toy, tmp_path, fault):
+    folder = tmp_path / "run"
+    options = [f"task.fault={fault}", "task.fault_at=5", "trainer.evaluate_every=1"]
+    with pytest.raises(RuntimeError, match="is broken"):
+        train.run([*TOY, *options, f"hydra.run.dir={folder}"])
+    made = 5 if fault == "objective" else 6
+    assert newest(folder)["step"] == made
+    assert result(folder)["steps"] == made
+    assert (
+        result(folder)["stopped"]
+        == f"RuntimeError: the {fault.replace('evaluate', 'evaluation')} is broken"
+    )
+
+
+def test_a_picture_that_fails_at_the_end_costs_no_result(toy, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(RuntimeError, match="picture"):
+        train.run([*TOY, "task.fault=show", f"hydra.run.dir={folder}"])
+    assert result(folder)["metrics"]["objective"] > 0
+    assert newest(folder)["step"] == 12
+
+
+def test_a_headline_that_is_not_among_the_metrics_is_told_in_one_line(
+    toy, tmp_path, diffobj: Diffobj
+):
+    folder = tmp_path / "run"
+    outcome = diffobj("train", *TOY, "task.fault=headline", f"hydra.run.dir={folder}")
+    assert outcome.status == 2
+    assert (
+        outcome.err == "diffobj: the task's headline 'objective' is not among its metrics: error\n"
+    )
+    assert newest(folder)["step"] == 12
+
+
+def test_a_failure_before_the_first_step_leaves_no_folder(
+    toy, tmp_path, monkeypatch, diffobj: Diffobj
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for place in ("hydra.run.dir=mine/run", "seed=0"):
+        outcome = diffobj(
+            "train", *TOY, "estimator=exact", "estimator.states=1", "estimator.nodes=2", place
+        )
+        assert outcome.status == 2, outcome.err
+        assert outcome.err.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "site-packages"]
+
+
+def test_batches_that_end_are_told_in_one_line(toy):
+    trainer = toy_trainer()
+    trainer.task.batches = lambda *given: iter([])  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="batches ended"):
+        trainer.loop(SilentMonitor())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_stops_between_steps_and_a_resume_ends_with_the_same_bits(toy, tmp_path, number):
+    options = ["task.fault=interrupt", f"task.signal={int(number)}"]
+    for folder, at in (("parted", 4), ("whole", 99)):
+        place = f"hydra.run.dir={tmp_path / folder}"
+        status = train.run([*TOY, *options, f"task.fault_at={at}", place])
+        assert status == (128 + number if at == 4 else 0)
+    assert result(tmp_path / "parted")["stopped"] == f"stopped by {number.name}"
+    assert result(tmp_path / "parted")["steps"] == newest(tmp_path / "parted")["step"] == 5
+    train.run([f"resume={tmp_path / 'parted'}"])
+    ends = [newest(tmp_path / folder) for folder in ("parted", "whole")]
+    assert alike(*ends)
+    assert signal.getsignal(number) is not None
+
+
+def test_a_second_signal_leaves_at_once_and_keeps_what_was_saved(toy, tmp_path, monkeypatch):
+    options = ["trainer.checkpoint_every=2", "trainer.accumulate=2", "task.fault=interrupt"]
+    options += ["task.fault_at=6", f"hydra.run.dir={tmp_path / 'run'}"]  # in the fourth step
+
+    def twice(*given: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("tests.framework.toy.task.os.kill", twice)
+    with pytest.raises(SystemExit) as exit:
+        train.run([*TOY, *options])
+    assert exit.value.code == 128 + signal.SIGTERM
+    assert newest(tmp_path / "run")["step"] == 2
+
+
+def test_a_hangup_is_heeded_unless_it_is_ignored_as_under_nohup(toy):
+    trainer = toy_trainer()
+    with trainer.listening(SilentMonitor()):
+        signal.raise_signal(signal.SIGHUP)
+    assert trainer.stopped_by == signal.SIGHUP
+    other = toy_trainer()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with other.listening(SilentMonitor()):
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert other.stopped_by is None
+
+
+def test_ctrl_c_in_a_terminal_reaches_data_workers_too_and_the_run_still_stops_cleanly(
+    toy, tmp_path
+):
+    folder = tmp_path / "run"
+    command = [
+        "-m",
+        "framework.commands.main",
+        "train",
+        *TOY,
+        "trainer.steps=5000",
+        "task.workers=2",
+    ]
+    options = ["task.fault=slow", f"hydra.run.dir={folder}"]
+    process = python(*command, *options, cwd=tmp_path, path=f"{toy}:{ROOT}", start_new_session=True)
+    deadline = time.monotonic() + 300
+    while len(records(folder)) < 3:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group hears it
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 128 + signal.SIGINT, err
+    assert err == ""
+    assert out.splitlines()[-1] == str(folder)
+    assert newest(folder)["step"] == result(folder)["steps"] >= 3
+
+
+def test_a_killed_run_resumes_from_its_last_checkpoint(toy, tmp_path):
+    common = [*TOY, "trainer.checkpoint_every=4"]
+    command = [
+        "-m",
+        "framework.commands.main",
+        "train",
+        *common,
+        "task.fault=kill",
+        "task.fault_at=10",
+    ]
+    folder, whole = tmp_path / "run", tmp_path / "whole"
+    process = python(*command, f"hydra.run.dir={folder}", cwd=tmp_path, path=f"{toy}:{ROOT}")
+    process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL
+    assert newest(folder)["step"] == 8
+    assert [r["step"] for r in records(folder)] == list(range(1, 11))
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("fault: kill", "fault: null"))
+    train.run([f"resume={folder}"])
+    train.run([*common, f"hydra.run.dir={whole}"])
+    assert alike(newest(folder), newest(whole))
+    steps = [r["step"] for r in records(folder) if "train/objective" in r]
+    assert steps == list(range(1, 13)), "each step is recorded once"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 kB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("making a small file system needs the rights to")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=False)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's
+@pytest.mark.parametrize(
+    "filled_by", ["trainer.checkpoint_every=1", "monitor.histograms_every=1", "trainer.log_every=1"]
+)
+def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_was_saved(
+    toy, small_disk, filled_by, diffobj: Diffobj
+):
+    options = [
+        "trainer.keep_checkpoints=1000",
+        "trainer.checkpoint_every=2",
+        "trainer.steps=20000",
+    ]
+    options += [f"monitor.tensorboard={'true' if 'histograms' in filled_by else 'false'}"]
+    folder = small_disk / "run"
+    outcome = diffobj("train", *TOY, *options, filled_by, f"hydra.run.dir={folder}")
+    assert outcome.status == 2
+    assert outcome.err.count("\n") == 1
+    assert "bytes free, a checkpoint needs" in outcome.err or "No space left" in outcome.err
+    state = newest(folder)
+    assert state["step"] >= 1
+    assert not list((folder / "checkpoints").glob(".*"))
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", ["reinforce", "rloo", "reparameterisation"])
+def test_measuring_the_estimators_quality_changes_nothing(toy, estimator):
+    ends = []
+    for every in (0, 2):
+        trainer = toy_trainer(f"estimator={estimator}", f"trainer.quality.every={every}")
+        trainer.loop(SilentMonitor())
+        ends.append(trainer.state())
+    assert alike(*ends)

@@ -1,0 +1,279 @@
+"""Tuning a trained run: from its parameters, by any criterion, exactly resumed; and the other families in training."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from framework.gradients.enumeration.exact import Exact
+from framework.plugin import registry
+from plugins.detection.data.splits import Data
+from plugins.detection.task import Detection
+from tests.runs import Diffobj, newest, result
+
+QUICK = [
+    "task.data.size=64",
+    "task.data.train=12",
+    "task.data.validation=5",
+    "task.data.test=7",
+    "task.batch_size=4",
+    "trainer.threads=1",
+    "trainer.evaluate_every=0",
+    "trainer.checkpoint_every=0",
+    "monitor.progress=none",
+    "monitor.tensorboard=false",
+]
+REWARDS = {"reward", "reward_above_threshold", "reward_at_best"}
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Path:
+    """A run that was hardly trained, so that its scores are no longer all alike."""
+    import sys
+
+    from framework.commands.main import main
+
+    folder: Path = tmp_path_factory.mktemp("start") / "run"
+    before = sys.argv
+    with pytest.raises(SystemExit):
+        main(
+            ["train", "experiment=detection", *QUICK, "trainer.steps=3", f"hydra.run.dir={folder}"]
+        )
+    sys.argv = before
+    return folder
+
+
+@pytest.mark.parametrize("estimator", ["rloo", pytest.param("reinforce", marks=pytest.mark.slow)])
+def test_a_reward_tunes_a_run_and_is_measured(estimator, start, tmp_path, diffobj: Diffobj):
+    run = tmp_path / "run"
+    outcome = diffobj(
+        "train",
+        "experiment=detection_reward",
+        *QUICK,
+        f"task.start={start}",
+        f"estimator={estimator}",
+        "estimator.samples=4",
+        "trainer.steps=2",
+        f"hydra.run.dir={run}",
+    )
+    assert outcome.status == 0, outcome.err
+    metrics = result(run)["metrics"]
+    assert metrics.keys() >= REWARDS
+    assert (
+        metrics["reward_at_best"] >= 0
+    )  # above a high threshold there is no box, and nothing to pay
+    first, tuned = newest(start)["model"], newest(run)["model"]
+    for name, value in tuned.items():
+        if "running" in name or "batches" in name:
+            assert torch.equal(value, first[name]), name
+    assert not torch.equal(first["score.weight"], tuned["score.weight"])
+
+
+def test_a_relaxed_precision_tunes_a_run_and_the_hard_one_is_reported(
+    start, tmp_path, diffobj: Diffobj
+):
+    run = tmp_path / "run"
+    outcome = diffobj(
+        "train",
+        "experiment=detection_reward",
+        *QUICK,
+        f"task.start={start}",
+        "task.criterion=average_precision",
+        "estimator=exact",
+        "trainer.steps=2",
+        f"hydra.run.dir={run}",
+    )
+    assert outcome.status == 0, outcome.err
+    assert result(run)["metrics"].keys() >= REWARDS
+
+
+def test_it_begins_where_the_run_ended_and_without_a_step_nothing_changes(start):
+    task = Detection(
+        data=Data(size=64, train=12, validation=5, test=7),
+        start=str(start),
+        criterion="reward",
+    )
+    task.program(Exact())
+    for name, value in newest(start)["average"].items():
+        assert torch.equal(task.parameters[name], value), name
+
+
+def test_tuning_interrupted_and_resumed_is_uninterrupted_bit_for_bit(
+    start, tmp_path, diffobj: Diffobj
+):
+    one, two = tmp_path / "one", tmp_path / "two"
+    options = [
+        "experiment=detection_reward",
+        *QUICK,
+        f"task.start={start}",
+        "task.reward.spread=0.05",
+        "estimator.samples=4",
+        "trainer.steps=4",
+    ]
+    assert diffobj("train", *options, f"hydra.run.dir={one}").status == 0
+    assert diffobj("train", *options, "trainer.stop_at=2", f"hydra.run.dir={two}").status == 0
+    assert diffobj("train", f"resume={two}", "trainer.stop_at=null").status == 0
+    first, second = newest(one)["model"], newest(two)["model"]
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert result(one)["metrics"] == result(two)["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([], "task.criterion = 'reward' tunes a trained model: task.start=RUN_FOLDER"),
+        (["task.start=nowhere"], "task.start = 'nowhere': expected the folder of a detection run"),
+        (["task.start={start}", "task.model=tiny"], "the task's model expects"),
+        (["task.start={start}", "task.model=ssdlite"], "the task's model expects"),
+        (["task.criterion=rewards"], "task.criterion = 'rewards': expected 'losses', 'reward'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(told, expected, start, tmp_path, diffobj: Diffobj):
+    filled = [option.format(start=start) for option in told]
+    outcome = diffobj(
+        "train",
+        "experiment=detection_reward",
+        *QUICK,
+        *filled,
+        "trainer.steps=1",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
+    assert outcome.status == 2
+    assert expected in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tuned_run_is_used_and_resumed_when_its_start_is_gone(start, tmp_path, diffobj: Diffobj):
+    begun, one, two = tmp_path / "start", tmp_path / "one", tmp_path / "two"
+    shutil.copytree(start, begun)
+    options = ["experiment=detection_reward", *QUICK, f"task.start={begun}", "trainer.steps=2"]
+    options.append("estimator.samples=2")
+    assert diffobj("train", *options, f"hydra.run.dir={one}").status == 0
+    assert diffobj("train", *options, "trainer.stop_at=1", f"hydra.run.dir={two}").status == 0
+    shutil.rmtree(begun)
+    resumed = diffobj("train", f"resume={two}", "trainer.stop_at=null")
+    assert resumed.status == 0, resumed.err
+    first, second = newest(one)["model"], newest(two)["model"]
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    found = diffobj("evaluate", f"run={two}")
+    assert found.status == 0, found.err
+    assert '"reward_at_best"' in found.out
+    again = diffobj("train", *options, f"hydra.run.dir={tmp_path / 'new'}")
+    assert again.status == 2
+    assert f"task.start = '{begun}': expected the folder of a detection run" in again.err
+
+
+@pytest.mark.parametrize("names", [("ant", "bee"), ("circle", "square", "star")])
+def test_a_run_on_other_labels_begins_with_all_but_these(start, names, tmp_path, capsys):
+    """Own labels, own usual number of objects, frozen parts; fresh layers for the labels alone."""
+    for number in range(4):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{number}.png")
+    lines = [
+        f"{n}.png,{8 * k},1,{8 * k + 9},9,{names[k % len(names)]}\n"
+        for n in range(4)
+        for k in range(6)
+    ]
+    (tmp_path / "all.csv").write_text("".join(lines))
+    task = Detection(
+        data=Data(size=64, root=str(tmp_path)), start=str(start), freeze=["pyramid.stages.0"]
+    )
+    fresh = {name: value.clone() for name, value in task.model.state_dict().items()}
+    task.program(Exact())
+    earlier = newest(start)["model"] | newest(start)["average"]
+    for name, value in task.model.state_dict().items():
+        assert torch.equal(value, (fresh if name.startswith("score.") else earlier)[name]), name
+    assert task.categories == list(names)
+    assert task.model.usual_objects == 6
+    frozen = [n for n, p in task.model.named_parameters() if not p.requires_grad]
+    assert frozen == [
+        n for n in fresh if n.startswith("pyramid.stages.0.") and n in task.parameters
+    ]
+    batch = next(task.batches(task.program(Exact()), 0, 0))
+    assert set(batch.labels.tolist()) == set(range(len(names)))
+    assert "it has other labels; what is about these begins anew" in capsys.readouterr().err
+
+
+def test_a_reward_cannot_teach_labels_that_the_start_does_not_know(
+    start, tmp_path, diffobj: Diffobj
+):
+    for number in range(4):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{number}.png")
+    (tmp_path / "all.csv").write_text("".join(f"{n}.png,1,1,9,9,ant\n" for n in range(4)))
+    done = diffobj(
+        "train",
+        "experiment=detection_reward",
+        *QUICK,
+        f"task.data.root={tmp_path}",
+        f"task.start={start}",
+        "trainer.steps=1",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
+    assert done.status == 2
+    assert "task.criterion = 'reward' tunes a trained model" in done.err
+    assert "with the same labels" in done.err
+
+
+def test_the_starts_folder_may_be_below_home(start, monkeypatch):
+    monkeypatch.setenv("HOME", str(start.parent))
+    task = Detection(data=Data(size=64, train=12, validation=5, test=7), start=f"~/{start.name}")
+    task.program(Exact())
+    assert task.failure is None
+    assert torch.equal(task.parameters["score.bias"], newest(start)["average"]["score.bias"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["set_nano", "aligned_nano", "ssdlite"])
+def test_the_other_families_train_and_are_judged(model, tmp_path, diffobj: Diffobj):
+    experiment = "detection_set" if model == "set_nano" else "detection"
+    run = tmp_path / "run"
+    outcome = diffobj(
+        "train",
+        f"experiment={experiment}",
+        *QUICK,
+        f"task.model={model}",
+        "trainer.steps=2",
+        f"hydra.run.dir={run}",
+    )
+    assert outcome.status == 0, outcome.err
+    assert 0 <= result(run)["metrics"]["AP"] <= 1
+
+
+@pytest.mark.slow
+def test_what_cannot_be_rewarded_says_so(start, tmp_path, diffobj: Diffobj):
+    run = tmp_path / "zoo"
+    trained = diffobj(
+        "train",
+        "experiment=detection",
+        *QUICK,
+        "task.model=ssdlite",
+        "trainer.steps=1",
+        f"hydra.run.dir={run}",
+    )
+    assert trained.status == 0, trained.err
+    again = [
+        "experiment=detection_reward",
+        *QUICK,
+        "task.model=ssdlite",
+        f"task.start={run}",
+        "trainer.steps=1",
+    ]
+    outcome = diffobj("train", *again, f"hydra.run.dir={tmp_path / 'tuned'}")
+    assert outcome.status == 2
+    assert "Adapted is learned by its own losses only (task.criterion=losses)" in outcome.err
+    losses = ["task.criterion=losses", "estimator=exact"]
+    further = diffobj("train", *again, *losses, f"hydra.run.dir={tmp_path / 'further'}")
+    assert further.status == 0, further.err
+    assert not result(tmp_path / "further")["metrics"].keys() & REWARDS
+
+
+@pytest.mark.parametrize("name", ["nano", "aligned_nano", "set_nano", "fcos", "faster_rcnn_mobile"])
+def test_what_depends_on_the_number_of_labels_is_known_by_name(name):
+    make = registry().component("models", name).load()
+    few, many = make(2), make(3)
+    shapes = {n: v.shape for n, v in few.state_dict().items()}
+    grown = {n for n, v in many.state_dict().items() if v.shape != shapes[n]}
+    assert grown == {n for n in shapes if n.startswith(few.class_parts)}
+    assert grown

@@ -1,0 +1,172 @@
+"""Verification measured on embeddings whose answers are known."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framework import UserError
+from plugins.faces.evaluation.verification import (
+    RESAMPLED,
+    Roc,
+    all_pairs,
+    interval,
+    pairs_roc,
+    people_folds,
+    ten_fold,
+    verification,
+)
+from plugins.faces.models.networks import unit
+
+
+def noise(people: int, each: int, seed: int, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = unit(torch.randn(people * each, size, generator=generator))
+    return embeddings, torch.arange(people).repeat_interleave(each)
+
+
+def test_perfect_embeddings_make_no_error():
+    embeddings = torch.eye(6).repeat_interleave(4, 0)
+    found = verification(embeddings, torch.arange(6).repeat_interleave(4))
+    assert found["eer"] == 0
+    assert found["tar_at_far_0.01"] == 1
+    assert found["accuracy"] == 1
+    assert found["impostor_pairs"] == 24 * 20 / 2
+    assert found["genuine_pairs"] == 6 * 6
+
+
+def test_pure_noise_is_told_apart_half_of_the_time():
+    """Fold accuracy and EER of embeddings that say nothing: one half, over twelve repeats."""
+    found = [verification(*noise(40, 5, seed)) for seed in range(12)]
+    for name in ("accuracy", "eer"):
+        values = torch.tensor([f[name] for f in found])
+        z = (values.mean() - 0.5) / (values.std() / math.sqrt(len(values)))
+        assert abs(values.mean() - 0.5) < 0.01 or abs(z) < 4, name
+
+
+def test_choosing_the_threshold_on_the_judged_fold_itself_would_flatter_noise():
+    """Why folds split people: the best threshold on the very pairs that are judged lies above one half."""
+    embeddings, people = noise(20, 4, 3)
+    curve = all_pairs(embeddings, people).roc()
+    assert float(((curve.tar + 1 - curve.far) / 2).max()) > 0.5
+    assert ten_fold(embeddings, people) < float(((curve.tar + 1 - curve.far) / 2).max())
+
+
+def test_known_pairs_have_the_error_rates_that_can_be_counted():
+    cosines = torch.tensor([0.9, 0.8, 0.7, 0.2, 0.75, 0.3, 0.1, 0.0])
+    same = torch.tensor([True] * 4 + [False] * 4)
+    curve = pairs_roc(cosines, same)
+    assert curve.impostors == 4
+    assert curve.genuines == 4
+    assert (
+        abs(curve.eer() - 0.25) < 1e-9
+    )  # accepts from 0.7 or 0.3 on: one of four wrong on either side
+    assert curve.tar_at(0.25) == 0.75
+    assert 0.3 < curve.threshold_at(0.25) < 0.75
+
+
+def test_the_threshold_at_a_far_accepts_no_more_than_that():
+    embeddings, people = noise(30, 4, 5)
+    pairs = all_pairs(embeddings, people)
+    for far in (0.3, 0.1, 0.01):
+        limit = pairs.roc().threshold_at(far)
+        cosines = embeddings @ embeddings.T
+        different = people[:, None] != people[None, :]
+        assert (cosines[different] >= limit + 1e-6).float().mean() <= far
+
+
+def test_a_far_that_the_impostor_pairs_cannot_carry_is_refused():
+    curve = pairs_roc(torch.tensor([0.9, 0.1, 0.2]), torch.tensor([True, False, False]))
+    with pytest.raises(
+        UserError, match=r"far = 0\.01 needs at least 100 impostor pairs, there are 2"
+    ):
+        curve.tar_at(0.01)
+    with pytest.raises(UserError, match="between 0 and 1"):
+        curve.threshold_at(1.5)
+
+
+@pytest.mark.parametrize("pairs", [3, 99, 100, 700, 1000, 1001])
+def test_the_lowest_far_that_is_told_can_be_measured(pairs):
+    cosines = torch.linspace(-0.9, 0.9, pairs + 1)
+    curve = pairs_roc(cosines, torch.arange(pairs + 1) == pairs)
+    with pytest.raises(UserError, match="the lowest that can be measured is") as told:
+        curve.refuse(0.9 / pairs)
+    lowest = float(str(told.value).rpartition(" ")[2])
+    curve.refuse(lowest)
+    assert lowest < 1.2 / pairs
+
+
+def test_metrics_leave_out_what_cannot_be_measured():
+    found = verification(*noise(3, 3, 0))
+    assert "tar_at_far_0.1" in found
+    assert "tar_at_far_0.01" not in found
+
+
+@given(st.integers(2, 9), st.integers(1, 6), st.integers(2, 5), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_nobody_is_in_two_folds(people, each, folds, seed):
+    labels = torch.arange(people).repeat_interleave(each)[torch.randperm(people * each)]
+    fold = people_folds(labels, folds, seed)
+    for person in range(people):
+        assert len(fold[labels == person].unique()) == 1
+
+
+def test_resampled_people_weigh_as_if_their_pictures_were_there_so_often():
+    """A person drawn twice counts twice; pairs of two people by the product of their counts."""
+    embeddings, people = noise(3, 4, 7)
+    weights = torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64)
+    curve = all_pairs(embeddings, people).roc(weights)
+    cosines = embeddings @ embeddings.T
+    wanted, same = [], []
+    for i in range(12):
+        for j in range(i):
+            a, b = int(people[i]), int(people[j])
+            times = int(weights[a]) if a == b else int(weights[a] * weights[b])
+            wanted += [float(cosines[i, j])] * times
+            same += [a == b] * times
+    expected = pairs_roc(torch.tensor(wanted), torch.tensor(same))
+    assert torch.allclose(curve.tar, expected.tar)
+    assert torch.allclose(curve.far, expected.far)
+
+
+def test_the_interval_over_people_holds_the_measure_and_is_wider_than_one_over_pairs_would_be():
+    generator = torch.Generator().manual_seed(4)
+    centres = torch.randn(30, 1, 8, generator=generator)
+    embeddings = unit(centres + 0.9 * torch.randn(30, 8, 8, generator=generator)).flatten(0, 1)
+    people = torch.arange(30).repeat_interleave(8)
+    pairs = all_pairs(embeddings, people)
+    low, high = interval(pairs, Roc.eer, seed=0)
+    eer = pairs.roc().eer()
+    assert low < eer < high
+    by_pairs = (
+        2 * 1.96 * math.sqrt(eer * (1 - eer) / (pairs.roc().genuines + pairs.roc().impostors))
+    )
+    assert high - low > 2 * by_pairs
+
+
+def test_the_interval_is_right_where_everybodys_first_picture_is_of_another_style():
+    """More impostor pairs than are resampled, in an order whose period is a person's number of pictures."""
+    generator = torch.Generator().manual_seed(0)
+    people = torch.arange(100).repeat_interleave(10)
+    centres = torch.randn(100, 32, generator=generator)
+    embeddings = centres[people] + 1.2 * torch.randn(1000, 32, generator=generator)
+    embeddings[::10] += 2 * torch.randn(32, generator=generator)
+    pairs = all_pairs(unit(embeddings), people)
+    assert len(pairs.bins) > RESAMPLED
+    eer = pairs.roc().eer()
+    some = pairs.thinned(RESAMPLED, generator)
+    assert len(some.bins) == RESAMPLED
+    assert abs(some.roc().eer() - eer) < 0.005
+    low, high = interval(pairs, Roc.eer, seed=0)
+    assert low < eer < high
+    assert interval(pairs, Roc.eer, seed=0) == (low, high)
+    assert pairs.thinned(len(pairs.bins), generator) is pairs
+
+
+def test_one_person_or_nobody_twice_is_refused():
+    with pytest.raises(UserError, match="two people"):
+        all_pairs(torch.eye(3), torch.zeros(3, dtype=torch.long))
+    with pytest.raises(UserError, match="two pictures of one"):
+        all_pairs(torch.eye(3), torch.arange(3))

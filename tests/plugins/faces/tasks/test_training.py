@@ -1,0 +1,559 @@
+"""Training, resuming and using: small runs of both tasks from the command line."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from framework import UserError
+from framework.commands import train
+from framework.commands.trained import trained
+from plugins.faces.data import photographs
+from plugins.faces.data.lists import Listed
+from plugins.faces.evaluation.model_card import DRAWINGS
+from plugins.faces.evaluation.scene_metrics import Judged, detection_metrics, enough
+from plugins.faces.models.face_finder import Located
+from plugins.faces.synthetic.scenes import Scenes, drawn_scenes
+from plugins.faces.tasks.face_detection import FaceDetection, scenes_of
+from plugins.faces.tasks.recognition import Data, Recognition, some_of_each
+from plugins.faces.tasks.scenes_task import Faces, SceneData
+from tests.plugins.faces.stand_in import write_stand_in
+from tests.runs import Diffobj, newest, records, result
+
+SMALL = (
+    "experiment=faces_recognition",
+    "task.data.people=12",
+    "task.data.pictures=4",
+    "task.data.tested_people=6",
+    "task.data.tested_pictures=4",
+    "task.data.side=24",
+    "task.network.widths=[8,16]",
+    "task.network.blocks=0",
+    "task.batch_size=16",
+    "trainer.steps=6",
+    "trainer.log_every=2",
+    "monitor.progress=none",
+)
+SCENES = (
+    "experiment=faces",
+    "task.data.side=96",
+    "task.data.scenes=8",
+    "task.data.people=6",
+    "task.data.tested_scenes=4",
+    "task.data.tested_people=3",
+    "task.batch_size=4",
+    "trainer.steps=3",
+    "trainer.log_every=1",
+    "monitor.progress=none",
+)
+
+
+FINDING = (
+    "experiment=face_detection",
+    "task.side=192",
+    "task.held_out=0.3",
+    "task.batch_size=2",
+    "trainer.steps=2",
+    "trainer.log_every=1",
+    "monitor.progress=none",
+)
+
+
+def run(folder: Path, *arguments: str) -> Path:
+    assert train.run([*arguments, f"hydra.run.dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_stand_in(tmp_path_factory.mktemp("photographs") / "people", people=8, pictures=5)
+
+
+@pytest.fixture(scope="module")
+def recognition(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(tmp_path_factory.mktemp("runs") / "recognition", *SMALL)
+
+
+def test_a_run_reports_what_learned_nothing_beside_the_network(recognition):
+    metrics = result(recognition)["metrics"]
+    for name in ("eer", "raw_pixels_eer", "even_pixels_eer", "random_network_eer", "seen_eer"):
+        assert 0 <= metrics[name] <= 1, name
+    assert metrics["impostor_pairs"] == (24 * 23 - 6 * 4 * 3) / 2
+    assert all(
+        "train/identity_over_chance" in r for r in records(recognition) if "train/objective" in r
+    )
+
+
+def test_the_identity_loss_begins_near_chance(tmp_path):
+    folder = run(tmp_path / "run", *SMALL, "trainer.steps=1", "trainer.log_every=1")
+    (first,) = [r for r in records(folder) if "train/objective" in r]
+    assert 0.6 < first["train/identity_over_chance"] < 1.6
+
+
+def test_pictures_table_and_model_card_are_written(recognition):
+    names = {p.name for p in (recognition / "media").iterdir()}
+    assert {
+        "learned.png",
+        "tested.png",
+        "roc.png",
+        "pairs.png",
+        "verification.md",
+        "model_card.md",
+    } <= names
+    text = (recognition / "media" / "model_card.md").read_text()
+    assert DRAWINGS.upper() in text
+    for wanted in (
+        "12 people, 48 pictures",
+        "RGB, 24 x 24",
+        "random network",
+        "95 % interval",
+        "Not for",
+    ):
+        assert wanted in text
+    assert (recognition / "projector_config.pbtxt").exists()
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(recognition, tmp_path):
+    folder = run(tmp_path / "run", *SMALL, "trainer.stop_at=3")
+    assert train.run([f"resume={folder}", "trainer.stop_at=null"]) == 0
+    whole, resumed = newest(recognition), newest(folder)
+    for name, value in whole["model"].items():
+        assert torch.equal(value, resumed["model"][name]), name
+
+
+def test_people_who_are_tested_are_never_learned_from_and_follow_the_seed():
+    task = Recognition(data=Data(people=5, pictures=2, tested_people=4, tested_pictures=2, side=16))
+    first, second = task.tested(1), task.tested(2)
+    everyone = [set(c.names) for c in (task.learned, first, second)]
+    assert everyone[0].isdisjoint(everyone[1] | everyone[2])
+    assert everyone[1].isdisjoint(everyone[2])
+    assert torch.equal(task.tested(1).images, first.images)
+
+
+def test_a_folder_of_people_is_learned_from_with_nothing_but_its_name(people, tmp_path):
+    folder = run(tmp_path / "run", *SMALL, f"task.data.root={people}")
+    metrics = result(folder)["metrics"]
+    assert "seen_eer" not in metrics
+    assert metrics["genuine_pairs"] == 3 * 10  # three of eight people held out
+    text = (folder / "media" / "model_card.md").read_text()
+    assert DRAWINGS.upper() not in text
+    assert "5 people, 25 pictures" in text
+
+
+@pytest.fixture(scope="module")
+def own_photographs(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on photographs, which are taken away afterwards."""
+    folder = tmp_path_factory.mktemp("own")
+    shutil.copytree(people, folder / "people")
+    run(folder / "run", *SMALL, f"task.data.root={folder / 'people'}")
+    shutil.rmtree(folder / "people")
+    return folder / "run"
+
+
+def test_a_run_is_used_without_its_photographs(own_photographs, people, diffobj: Diffobj):
+    a, b = str(people / "s1" / "1.pgm"), str(people / "s2" / "1.pgm")
+    told = [
+        diffobj("verify", f"run={own_photographs}", a, b, *more)
+        for more in ((), (f"task.data.root={people}",), ("task.data.root=null",))
+    ]
+    assert [t.status for t in told] == [0, 0, 0], told
+    assert told[0].out == told[1].out == told[2].out
+    assert DRAWINGS not in told[2].err
+
+
+def test_a_folder_is_read_no_sooner_than_its_pictures_are_needed(people):
+    task = Recognition(data=Data(root=str(people), side=16))
+    assert "everyone" not in vars(task)
+    assert task.model.embedder.grey
+    assert (task.shape.people, len(task.learned.names)) == (5, 5)
+    assert "everyone" in vars(task)
+
+
+def test_a_run_is_judged_on_any_folder_by_the_people_of_whom_it_saw_none(
+    own_photographs, people, tmp_path, diffobj: Diffobj
+):
+    def metrics(root: Path) -> dict[str, float]:
+        outcome = diffobj("evaluate", f"run={own_photographs}", f"task.data.root={root}")
+        assert outcome.status == 0, outcome.err
+        found: dict[str, float] = json.loads(outcome.out)["metrics"]
+        return found
+
+    before = result(own_photographs)["metrics"]
+    before.pop("accuracy")  # three people make no folds
+    assert metrics(people).items() >= before.items()
+    more = tmp_path / "more"
+    shutil.copytree(people, more)
+    new = write_stand_in(tmp_path / "other", people=10, pictures=5)
+    shutil.copytree(new / "s10", more / "a")  # who takes everybody's place in the order
+    assert metrics(more)["genuine_pairs"] == 4 * 10
+    for k in range(1, 9):
+        shutil.rmtree(new / f"s{k}")  # the same people again
+    assert metrics(new)["genuine_pairs"] == 2 * 10
+    shutil.rmtree(more)
+    for name in Recognition(data=Data(root=str(people), side=24)).learned.names:
+        shutil.copytree(people / name, more / name)
+    refused = diffobj("evaluate", f"run={own_photographs}", f"task.data.root={more}")
+    assert refused.status == 2
+    assert "0 people who were not learned from" in refused.err
+
+
+def test_people_who_were_learned_from_are_left_out_of_a_calibration(
+    own_photographs, people, tmp_path, diffobj: Diffobj
+):
+    told = ("calibrate", f"run={own_photographs}", "far=0.1")
+    done = diffobj(*told, f"input={people}")
+    assert done.status == 0, done.err
+    assert "left out: 5 people who were learned from" in done.err
+    kept = json.loads((own_photographs / "calibration.json").read_text())
+    assert (kept["people"], kept["genuine_pairs"], kept["impostor_pairs"]) == (3, 30, 75)
+    learned = Recognition(data=Data(root=str(people), side=24)).learned.names
+    for name in learned:
+        shutil.copytree(people / name, tmp_path / "learned" / name)
+    refused = diffobj(*told, f"input={tmp_path / 'learned'}")
+    assert refused.status == 2
+    assert "5 of 5 people were learned from" in refused.err
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_folder_of_too_few_people_is_refused_before_training(
+    count, people, tmp_path, diffobj: Diffobj
+):
+    for k in range(1, count + 1):
+        shutil.copytree(people / f"s{k}", tmp_path / "few" / f"s{k}")
+    told = (f"task.data.root={tmp_path / 'few'}", f"hydra.run.dir={tmp_path / 'run'}")
+    outcome = diffobj("train", *SMALL, *told)
+    assert outcome.status == 2
+    assert f"{count} people; expected four or more" in outcome.err
+
+
+def test_validation_and_test_ask_for_different_people(people, monkeypatch):
+    monkeypatch.setattr(photographs, "ENOUGH", 5)
+    monkeypatch.setattr(photographs, "VALIDATED", 0.4)
+    task = Recognition(data=Data(root=str(people), side=16))
+    tested = set(task.tested(0).names)
+    task.stage = "validation"
+    validated = set(task.tested(0).names)
+    assert (len(tested), len(validated), len(task.learned.names)) == (3, 2, 3)
+    assert not tested & validated
+    assert not (tested | validated) & set(task.learned.names)
+
+
+def test_more_pictures_of_a_person_than_a_batch_holds_are_refused():
+    with pytest.raises(
+        UserError, match=r"task\.pictures_per_person = 32: .* task\.batch_size = 16"
+    ):
+        Recognition(batch_size=16, pictures_per_person=32)
+
+
+def test_pairs_need_several_pictures_of_a_person(tmp_path, diffobj: Diffobj):
+    outcome = diffobj(
+        "train", *SMALL, "task.loss={name: supcon}", f"hydra.run.dir={tmp_path / 'a'}"
+    )
+    assert outcome.status == 2
+    assert "task.pictures_per_person = 1: the loss 'supcon' compares" in outcome.err
+    run(tmp_path / "b", *SMALL, "task.loss={name: supcon}", "task.pictures_per_person=2")
+
+
+def test_some_of_each_gives_so_many_different_pictures_of_so_many_people():
+    task = Recognition(data=Data(people=7, pictures=5, side=16, tested_people=2))
+    draw = torch.Generator().manual_seed(0)
+    chosen = some_of_each(task.learned, 4, 3, draw)
+    people = task.learned.people[chosen].reshape(4, 3)
+    assert (people == people[:, :1]).all()
+    assert len(people[:, 0].unique()) == 4
+    assert len(chosen.unique()) == 12
+    more = some_of_each(task.learned, 2, 8, draw).reshape(2, 8)
+    assert all(len(row.unique()) == 5 for row in more)
+
+
+@pytest.mark.parametrize("route", ["joint", "aligned_features", "two_stage", "centre"])
+def test_scenes_are_learned_from_by_every_route(route, tmp_path):
+    folder = run(tmp_path / "run", *SCENES, f"task.route={route}")
+    metrics = result(folder)["metrics"]
+    assert {"AP50", "AP", "recall", "precision", "eer"} <= set(metrics)
+    logged = [r for r in records(folder) if "train/objective" in r]
+    assert all(0.3 < r["train/identity_over_chance"] < 3 for r in logged)
+    assert (folder / "media" / "scenes.png").exists()
+
+
+def test_an_eer_of_hardly_any_faces_is_chance(monkeypatch):
+    data = SceneData(side=96, scenes=2, people=2, tested_scenes=40, tested_people=4)
+    task = Faces(data=data, size=8)
+    task.model.eval()
+    scenes = task.tested(0)
+
+    def finding(faces: torch.Tensor) -> dict[str, float]:
+        """Metrics of a network that finds these faces only, and knows everybody."""
+        where = Located(scenes.boxes[faces], scenes.landmarks[faces], scenes.owner[faces])
+        embeddings = torch.eye(8)[scenes.people[faces]]
+        nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}
+        judged = Judged([nothing] * len(scenes), faces, embeddings, where)
+        monkeypatch.setattr(task, "judge", lambda scenes, model: judged)
+        return task.evaluate(0)
+
+    everything = torch.arange(len(scenes.people))
+    assert len(everything) > 60
+    assert finding(everything)["eer"] == 0
+    half = -(-len(everything) // 2)
+    assert finding(everything[:half])["eer"] == 0
+    assert finding(everything[: half - 1])["eer"] == 0.5
+    assert finding(everything[:3])["eer"] == 0.5
+    few = torch.arange(6).repeat_interleave(6)  # six people, 15 pairs each
+    assert not enough(few, len(few))
+    assert enough(torch.cat([few, few]), 72)
+
+
+def test_the_commands_from_calibration_to_forgetting(
+    recognition, people, tmp_path, diffobj: Diffobj
+):
+    a, b = people / "s1" / "1.pgm", people / "s2" / "1.pgm"
+    blind = diffobj("verify", f"run={recognition}", str(a), str(b))
+    assert blind.status == 0
+    assert DRAWINGS in blind.err
+    assert json.loads(blind.out)["same_person"] is None
+
+    gallery = tmp_path / "people.json"
+    needs = diffobj("cluster", f"run={recognition}", f"input={people / 's1'}")
+    assert needs.status == 2
+    assert "no threshold without data" in needs.err
+
+    refused = diffobj("calibrate", f"run={recognition}", f"input={people}", "far=0.0001")
+    assert refused.status == 2
+    assert "far = 0.0001 needs at least 10,000 impostor pairs, there are 700" in refused.err
+
+    done = diffobj("calibrate", f"run={recognition}", f"input={people}", "far=0.1")
+    assert done.status == 0, done.err
+    kept = json.loads((recognition / "calibration.json").read_text())
+    assert kept["far"] == 0.1
+    assert kept["people"] == 8
+    assert kept["impostor_pairs"] == 700
+
+    same = diffobj("verify", f"run={recognition}", str(a), str(a))
+    told = json.loads(same.out)
+    assert same.status == 0
+    assert told["same_person"] is True
+    assert abs(told["cosine"] - 1) < 1e-3
+    assert told["far"] == 0.1
+
+    enrol = ("enrol", f"run={recognition}", f"gallery={gallery}")
+    unasked = diffobj(*enrol, "Ann", str(a))
+    assert unasked.status == 2
+    assert "consent" in unasked.err
+    assert diffobj(*enrol, "consent=form of May", "Ann", str(a)).status == 0
+    odd = tmp_path / "k=1.pgm"
+    shutil.copy(b, odd)
+    assert diffobj(*enrol, "consent=form of June", "Bo", str(odd)).status == 0
+    nameless = diffobj(*enrol, "consent=form of June", str(a), str(b))
+    assert nameless.status == 2
+    assert f"NAME = '{a}' is a picture" in nameless.err
+    nowhere = diffobj(enrol[0], enrol[1], "gallery=no/such/g.json", "consent=form", "Cy", str(a))
+    assert nowhere.status == 2
+    assert "gallery = 'no/such/g.json'" in nowhere.err
+    found = diffobj("identify", f"run={recognition}", f"gallery={gallery}", str(a))
+    assert json.loads(found.out)["person"] == "Ann"
+
+    assert diffobj("forget", f"gallery={gallery}", "Ann").status == 0
+    assert "Ann" not in gallery.read_text()
+    grouped = diffobj("cluster", f"run={recognition}", f"input={people / 's1'}")
+    faces = [face for line in grouped.out.splitlines() for face in json.loads(line)["faces"]]
+    assert sorted(faces) == [f"{k}.pgm" for k in range(1, 6)]
+
+
+def test_calibration_by_a_list_of_pairs(recognition, tmp_path, diffobj: Diffobj):
+    root = tmp_path / "lfw"
+    random = numpy.random.default_rng(0)
+    for name in ("Ann_Lee", "Bo"):
+        (root / name).mkdir(parents=True)
+        for number in (1, 2):
+            pixels = random.integers(0, 255, (30, 30, 3)).astype(numpy.uint8)
+            Image.fromarray(pixels).save(root / name / f"{name}_{number:04d}.png")
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("1 2\nAnn_Lee 1 2\nBo 1 2\nAnn_Lee 1 Bo 1\nAnn_Lee 2 Bo 2\n")
+    outcome = diffobj(
+        "calibrate", f"run={recognition}", f"input={root}", f"pairs={pairs}", "far=0.5"
+    )
+    assert outcome.status == 0, outcome.err
+    kept = json.loads((recognition / "calibration.json").read_text())
+    assert (kept["genuine_pairs"], kept["impostor_pairs"], kept["pictures"]) == (2, 2, 4)
+
+
+def test_commands_refuse_a_run_that_knows_no_faces(tmp_path, diffobj: Diffobj):
+    folder = run(tmp_path / "run", "experiment=javelin", "trainer.steps=2", "monitor.progress=none")
+    outcome = diffobj("verify", f"run={folder}", "a.jpg", "b.jpg")
+    assert outcome.status == 2
+    assert "task javelin knows no faces" in outcome.err
+
+
+def test_predictions_are_a_row_of_numbers_for_each_picture(recognition, people, diffobj: Diffobj):
+    outcome = diffobj("predict", f"run={recognition}", f"input={people / 's3'}")
+    assert outcome.status == 0, outcome.err
+    rows = (recognition / "predictions" / "embeddings.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == [f"{k}.pgm" for k in range(1, 6)]
+    numbers = numpy.array([[float(n) for n in row.split(",")[1:]] for row in rows])
+    assert numpy.allclose((numbers**2).sum(1), 1, atol=1e-4)
+
+
+def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_own_pixels(
+    tmp_path, diffobj: Diffobj
+):
+    folder = run(tmp_path / "run", *SCENES)
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    scenes = drawn_scenes(0, 0, 1, 192, 0, 8, 6)
+    Image.fromarray(scenes.images[0].permute(1, 2, 0).numpy()).resize((400, 400)).save(
+        photographs / "a.jpg"
+    )
+    Image.new("L", (50, 300)).save(photographs / "narrow.png")
+    (photographs / "torn.png").write_bytes(b"torn")
+    Image.new("RGB", (80, 80)).save(photographs / "a.png")  # another one than a.jpg
+    (photographs / "more").mkdir()
+    Image.new("RGB", (60, 50)).save(photographs / "more" / "a.png")
+    outcome = diffobj("predict", f"run={folder}", f"input={photographs}")
+    assert outcome.status == 0, outcome.err
+    assert DRAWINGS in outcome.err
+    assert "torn.png: no readable picture (no image of a known kind)" in outcome.err
+    for name, size in (("a.jpg", (400, 400)), ("narrow.png", (50, 300)), ("more/a.png", (60, 50))):
+        told = json.loads((folder / "predictions" / f"{name}.json").read_text())
+        assert told["drawn"] is True
+        assert told["file"] == name
+        for face in told["faces"]:
+            assert 0 <= face["boxes"][0] <= face["boxes"][2] <= size[0] + 1e-3
+            assert 0 <= face["boxes"][1] <= face["boxes"][3] <= size[1] + 1e-3
+            assert abs(sum(n * n for n in face["embeddings"]) - 1) < 1e-4
+        assert (folder / "predictions" / f"{name}.png").exists()
+    alone = diffobj("predict", f"run={folder}", f"input={photographs / 'torn.png'}")
+    assert alone.status == 2
+    nothing = diffobj("predict", f"run={folder}")
+    assert nothing.status == 2
+    assert "which picture?" in nothing.err
+
+
+@pytest.mark.parametrize("form", ["wider", "retinaface"])
+def test_faces_in_ones_own_photographs_are_learned_from_a_list(form, tmp_path):
+    scenes = drawn_scenes(0, 0, 6, 96, 0, 8, 3)
+    lines = []
+    for k in range(6):
+        file = f"{k}.png"
+        Image.fromarray(scenes.images[k].permute(1, 2, 0).numpy()).save(tmp_path / file)
+        mine = scenes.owner == k
+        rows = [
+            " ".join(f"{n:.1f}" for n in (*box[:2], *(box[2:] - box[:2])))
+            for box in scenes.boxes[mine]
+        ]
+        if form == "wider":
+            lines += [file, str(len(rows)), *(rows or ["0 0 0 0"])]
+        else:
+            marks = [" ".join(f"{x:.1f} {y:.1f} 0.0" for x, y in m) for m in scenes.landmarks[mine]]
+            lines += [f"# {file}", *(f"{a} {b}" for a, b in zip(rows, marks, strict=True))]
+    (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
+    told = [f"task.list={tmp_path / 'list.txt'}", f"task.images={tmp_path}"]
+    folder = run(tmp_path / "run", *FINDING, *told)
+    assert result(folder)["metrics"]["AP50"] >= 0
+    logged = [r for r in records(folder) if "train/objective" in r]
+    assert all("train/identity" not in r for r in logged)
+    assert any(r["train/landmarks"] > 0 for r in logged) == (form == "retinaface")
+
+
+def listed_photographs(folder: Path, count: int) -> list[str]:
+    """Photographs with a face each and their list, as options of a run."""
+    folder.mkdir(exist_ok=True)
+    random, lines = numpy.random.default_rng(count), []
+    for k in range(count):
+        pixels = random.integers(0, 255, (100, 100, 3)).astype(numpy.uint8)
+        Image.fromarray(pixels).save(folder / f"{k}.png")
+        lines += [f"{k}.png", "1", "10 10 60 60"]
+    (folder / "list.txt").write_text("\n".join(lines) + "\n")
+    return [f"task.list={folder / 'list.txt'}", f"task.images={folder}"]
+
+
+def test_a_run_of_finding_is_used_without_its_list_and_judged_on_another(
+    tmp_path, diffobj: Diffobj
+):
+    own = listed_photographs(tmp_path / "own", 6)
+    folder = run(tmp_path / "run", *FINDING, *own)
+    again = diffobj("evaluate", f"run={folder}")
+    assert json.loads(again.out)["metrics"] == result(folder)["metrics"]
+    shutil.move(tmp_path / "own", tmp_path / "moved")
+    picture = tmp_path / "moved" / "0.png"
+    told = diffobj("predict", f"run={folder}", f"input={picture}")
+    assert told.status == 0, told.err
+    refused = diffobj("verify", f"run={folder}", str(picture), str(picture))
+    assert refused.status == 2
+    assert "task face_detection finds faces and tells nobody apart" in refused.err
+    task = trained("evaluate", [f"run={folder}", *listed_photographs(tmp_path / "other", 7)]).task
+    assert isinstance(task, FaceDetection)
+    assert len(task.tested(0)) == 7 - 4  # four of this form were learned from
+
+
+def test_one_photograph_to_learn_from_and_to_judge_by_is_refused(tmp_path, diffobj: Diffobj):
+    own = listed_photographs(tmp_path / "own", 6)
+    for k in range(1, 6):
+        shutil.copy(tmp_path / "own" / "0.png", tmp_path / "own" / f"{k}.png")
+    outcome = diffobj("train", *FINDING, *own, f"hydra.run.dir={tmp_path / 'run'}")
+    assert outcome.status == 2
+    assert "to judge by, is the very photograph" in outcome.err
+
+
+def test_many_photographs_choose_the_checkpoint_by_others_than_those_it_is_judged_by(tmp_path):
+    listed_photographs(tmp_path, 60)
+    task = FaceDetection(list=str(tmp_path / "list.txt"), images=str(tmp_path), side=96)
+    assert (len(task.learned), len(task.tested(0))) == (49, 6)
+    task.stage = "validation"
+    assert len(task.tested(0)) == 5
+
+
+def test_who_finds_an_ignored_face_is_neither_right_nor_wrong():
+    boxes = torch.tensor([[10.0, 10, 60, 60], [150, 150, 210, 210]])
+    scenes = Scenes(
+        torch.zeros(1, 3, 320, 320, dtype=torch.uint8),
+        boxes,
+        torch.zeros(2, 5, 2),
+        torch.tensor([-1, -1]),
+        torch.tensor([0, 0]),
+        torch.tensor([False, True]),
+    )
+
+    def numbers(found: list[list[float]]) -> dict[str, float]:
+        boxes = torch.tensor(found)
+        one = {"boxes": boxes, "scores": torch.linspace(0.9, 0.8, len(boxes))}
+        one |= {
+            "embeddings": torch.zeros(len(boxes), 4),
+            "landmarks": torch.zeros(len(boxes), 5, 2),
+        }
+        task = Faces(data=SceneData(side=96, scenes=1, people=2), size=4)
+        network: Any = lambda images, floor: [one]  # noqa: E731
+        return detection_metrics(scenes, task.judge(scenes, network))
+
+    right, ignored, wrong = boxes[0].tolist(), [152.0, 152, 208, 208], [220.0, 10, 260, 60]
+    assert numbers([ignored, right]) == {"AP50": 1, "AP": 1, "recall": 1, "precision": 1}
+    half = numbers([wrong, right])
+    assert (half["recall"], half["precision"]) == (1, 0.5)
+    assert half["AP50"] < 0.6
+
+
+def test_photographs_are_shrunk_with_their_boxes(tmp_path):
+    pixels = numpy.full((200, 200, 3), 30, numpy.uint8)
+    pixels[40:120, 50:90] = 220
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    box = torch.tensor([[50.0, 40, 90, 120], [100, 100, 150, 150], [0, 0, 5, 5]])
+    unknown = torch.full((3, 5, 2), torch.nan)
+    listed = [
+        Listed("a.png", box, unknown, torch.tensor([False, True, False])),
+        Listed("b.png", box[:0], unknown[:0], torch.zeros(0, dtype=torch.bool)),
+    ]
+    scenes = scenes_of(listed, tmp_path, 96)
+    assert scenes.ignored.tolist() == [False, True, True]  # the last one is 2.4 pixels high here
+    assert torch.allclose(scenes.boxes[0], torch.tensor([24.0, 19.2, 43.2, 57.6]))
+    bright = scenes.images[0, 0].float() - 30
+    place = torch.arange(96) + 0.5  # the square's middle, from how bright each row and column is
+    across, down = ((bright.sum(axis) * place).sum() / bright.sum() for axis in (0, 1))
+    left, top, right, bottom = scenes.boxes[0].tolist()
+    assert abs(across - (left + right) / 2) < 0.1
+    assert abs(down - (top + bottom) / 2) < 0.1
+    assert scenes.people.tolist() == [-1, -1, -1]
+    assert (scenes.images[1] == 127).all()

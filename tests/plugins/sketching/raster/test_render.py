@@ -1,0 +1,312 @@
+"""The rasteriser draws what the dense reference draws, with its gradients, and survives every degenerate stroke."""
+
+from __future__ import annotations
+
+import math
+from importlib.util import find_spec
+from itertools import product
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from framework.errors import ProgramError
+from plugins.sketching.raster import render as raster
+from plugins.sketching.raster import tiles
+from plugins.sketching.raster.render import render
+from tests.plugins.sketching.dense import dense
+
+BACKENDS = ["torch", *(["numba"] if find_spec("numba") else [])]
+COMPOSITIONS: list[Any] = ["soft_or", "max", "smooth_max", "over"]
+
+
+def strokes(
+    count: int, vertices: int, size: tuple[int, int], dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
+    """Strokes all over a canvas and some way beyond its edges."""
+    draw = torch.Generator().manual_seed(vertices)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=draw, dtype=torch.float64)
+
+    middle = uniform(count, 1, 2) * torch.tensor([size[1], size[0]])
+    points = middle + 8 * torch.randn(count, vertices, 2, generator=draw, dtype=torch.float64)
+    made = {
+        "points": points,
+        "width": 0.6 + 2 * uniform(count),
+        "opacity": 0.3 + 0.7 * uniform(count),
+        "colour": uniform(count, 3),
+    }
+    return {name: value.to(dtype).requires_grad_() for name, value in made.items()}
+
+
+def gradients(picture: Tensor, inputs: dict[str, Tensor]) -> list[Tensor]:
+    draw = torch.Generator().manual_seed(5)
+    mixed = torch.randn(picture.shape, generator=draw, dtype=torch.float64)
+    return list(
+        torch.autograd.grad(
+            (picture * mixed.to(picture)).sum(),
+            list(inputs.values()),
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("vertices", "filled"), [(1, False), (2, False), (6, False), (6, True)], ids=str
+)
+@pytest.mark.parametrize("size", [(41, 58), (20, 24)], ids=["tiles", "tiny"])
+def test_picture_and_gradients_are_those_of_the_dense_reference(backend, vertices, filled, size):
+    exact = strokes(10, vertices, size, torch.float64)
+    for composition, profile, coloured in product(
+        COMPOSITIONS, ["gaussian", "flat"], [False, True]
+    ):
+        named = {k: v for k, v in exact.items() if coloured or k != "colour"}
+        given = {k: v.detach().float().requires_grad_() for k, v in named.items()}
+        rest: dict[str, Any] = {"composition": composition, "profile": profile, "filled": filled}
+        reference = dense(named["points"], named["width"], size, **without(named), **rest)
+        picture = render(
+            given["points"], given["width"], size, **without(given), **rest, backend=backend
+        )
+        told = f"{composition} {profile} coloured={coloured}"
+        assert (picture - reference).abs().max() < 1e-4, told
+        for name, ours, theirs in zip(
+            named, gradients(picture, given), gradients(reference, named), strict=True
+        ):
+            error = (ours - theirs).norm() / theirs.norm().clamp(min=1e-9)
+            assert error < 1e-3, f"{told} {name}: {error:.1e}"
+
+
+def without(inputs: dict[str, Tensor]) -> dict[str, Any]:
+    return {k: v for k, v in inputs.items() if k in {"opacity", "colour"}}
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+@pytest.mark.parametrize("filled", [False, True])
+def test_gradients_agree_with_difference_quotients_in_float64(composition, filled):
+    inputs = strokes(4, 4, (34, 40), torch.float64)
+
+    def draw(points: Tensor, width: Tensor, opacity: Tensor, colour: Tensor) -> Tensor:
+        return render(
+            points,
+            width,
+            (34, 40),
+            opacity=opacity,
+            colour=colour,
+            composition=composition,
+            filled=filled,
+            backend="torch",
+        )
+
+    assert torch.autograd.gradcheck(draw, tuple(inputs.values()), fast_mode=True, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+@pytest.mark.parametrize("profile", ["gaussian", "flat"])
+@pytest.mark.parametrize("filled", [False, True])
+def test_degenerate_strokes_give_finite_pictures_and_gradients(
+    backend, composition, profile, filled
+):
+    through_centres = [[[0.5, 8.5], [39.5, 8.5], [39.5, 20.5]]]
+    no_length = [[[10.0, 10.0]] * 3, [[12.5, 12.5]] * 3]
+    far_away = [[[-500.0, 3.0], [-400.0, 9.0], [-450.0, 2.0]], [[1e6, 1e6], [2e6, 1e6], [1e6, 2e6]]]
+    across = [[[-1e4, 7.0], [1e4, 30.0], [1e4, 7.0]]]
+    coincident = [[[5.0, 30.0], [30.0, 35.0], [30.0, 30.0]]] * 1000
+    points = torch.tensor(through_centres + no_length + far_away + across + coincident)
+    for width in (1e-4, 0.7, 40.0):
+        inputs = {
+            "points": points.clone().requires_grad_(),
+            "width": torch.full((len(points),), width, requires_grad=True),
+            "opacity": torch.ones(len(points), requires_grad=True),
+            "colour": torch.rand(
+                len(points), 3, generator=torch.Generator().manual_seed(0)
+            ).requires_grad_(),
+        }
+        picture = render(
+            inputs["points"],
+            inputs["width"],
+            (40, 40),
+            opacity=inputs["opacity"],
+            colour=inputs["colour"],
+            composition=composition,
+            profile=profile,
+            filled=filled,
+            backend=backend,
+        )
+        assert torch.isfinite(picture).all()
+        assert picture.min() > -1e-5
+        assert picture.max() < 1 + 1e-5
+        assert all(torch.isfinite(g).all() for g in gradients(picture, inputs))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_is_its_members_drawn_one_by_one(backend):
+    for size in ((40, 33), (16, 16)):
+        members = [strokes(5, v, size)["points"][:, :3] for v in (3, 4, 5)]
+        width = torch.rand(3, 5, generator=torch.Generator().manual_seed(1)) + 0.5
+        together = render(torch.stack(members), width, size, backend=backend)
+        alone = [render(m, w, size, backend=backend) for m, w in zip(members, width, strict=True)]
+        torch.testing.assert_close(together, torch.stack(alone), atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_stroke_through_the_centre_is_symmetric_under_flips_and_transposition(backend):
+    points = torch.tensor([[[0.0, 20.0], [40.0, 20.0]]])
+    picture = render(points, 1.5, 40, backend=backend)
+    torch.testing.assert_close(picture, picture.flip(0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(picture, picture.flip(1), atol=1e-6, rtol=0)
+    transposed = render(points.flip(-1), 1.5, 40, backend=backend)
+    torch.testing.assert_close(picture, transposed.T, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_only_over_depends_on_the_order_of_strokes(backend):
+    inputs = strokes(8, 3, (40, 40))
+    for composition in COMPOSITIONS:
+        first, last = (
+            render(
+                inputs["points"][order],
+                inputs["width"][order],
+                40,
+                opacity=inputs["opacity"][order],
+                colour=inputs["colour"][order],
+                composition=composition,
+                backend=backend,
+            )
+            for order in (torch.arange(8), torch.arange(8).flip(0))
+        )
+        same = torch.allclose(first, last, atol=1e-5)
+        assert same == (composition != "over"), composition
+
+
+def test_the_flat_pen_leaves_the_ink_of_the_gaussian_one():
+    points = torch.tensor([[[30.3, 20.2], [90.1, 77.7]]])
+    for width in (0.4, 1.0, 3.0):
+        soft = render(points, width, 120).sum()
+        flat = render(points, width, 120, profile="flat").sum()
+        assert abs(soft / flat - 1) < 0.05
+
+
+def test_what_is_cut_off_is_below_the_stated_bound():
+    inputs = strokes(30, 2, (80, 80), torch.float64)
+    for count in (1, 30):
+        named = {n: v[:count].detach() for n, v in inputs.items()}
+        picture = render(named["points"], named["width"], 80)
+        reference = dense(named["points"], named["width"], (80, 80))
+        assert (picture - reference).abs().max() <= count * raster.CUT + 1e-12
+
+
+@pytest.mark.skipif("numba" not in BACKENDS, reason="needs numba")
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    count=st.integers(1, 6),
+    vertices=st.integers(1, 5),
+    canvases=st.integers(1, 3),
+    height=st.integers(33, 70),
+    whole=st.booleans(),
+)
+def test_counting_and_sorting_bin_alike(seed, count, vertices, canvases, height, whole):
+    from plugins.sketching.raster import numba_kernel as raster_numba
+
+    draw = torch.Generator().manual_seed(seed)
+    ends = torch.rand(canvases * count, vertices, 4, generator=draw) * 90 - 10
+    reach = torch.rand(canvases * count, generator=draw) * 9
+    layout = tiles.Layout(canvases, height, 50)
+    sorted_ = tiles.bin_pieces(ends, reach, layout, whole=whole)
+    counted = raster_numba.bin_pieces(ends, reach, layout, whole=whole)
+    for name in ("pieces", "first", "stroke", "tile", "tile_first"):
+        assert torch.equal(getattr(sorted_, name), getattr(counted, name)), name
+
+
+@pytest.mark.skipif("numba" not in BACKENDS, reason="needs numba")
+def test_threads_do_not_change_the_result():
+    inputs = strokes(200, 4, (90, 90))
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        picture = render(inputs["points"], inputs["width"], 90, backend="numba")
+        found.append([picture, *gradients(picture, inputs)])
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def test_no_strokes_leave_the_paper_white():
+    assert render(torch.empty(0, 4, 2), 1.0, (5, 7)).eq(0).all()
+    empty = torch.empty(0, 3)
+    for composition in COMPOSITIONS:
+        picture = render(torch.empty(0, 4, 2), 1.0, (5, 7), colour=empty, composition=composition)
+        assert picture.shape == (3, 5, 7)
+        assert picture.eq(1).all()
+
+
+def test_the_background_shows_where_there_is_no_ink():
+    points = torch.tensor([[[2.0, 20.0], [38.0, 20.0]]])
+    paper = torch.tensor([0.9, 0.8, 0.7])
+    colour = torch.tensor([[0.1, 0.2, 0.3]])
+    for composition in COMPOSITIONS:
+        picture = render(points, 3.0, 40, colour=colour, background=paper, composition=composition)
+        torch.testing.assert_close(picture[:, 0, 0], paper)
+        covered = colour[0] if composition == "over" else paper * colour[0]
+        torch.testing.assert_close(picture[:, 20, 20], covered, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"points": torch.zeros(3, 2)}, "points [3, 2]: expected [*batch, strokes, vertices, 2]"),
+        ({"points": torch.full((2, 2, 2), math.nan)}, "stroke 0 has a coordinate that is not"),
+        ({"size": (0, 4)}, "size = (0, 4): expected"),
+        ({"composition": "sofd_or"}, "composition = 'sofd_or'; did you mean 'soft_or'?"),
+        ({"profile": "gaussain"}, "profile = 'gaussain'; did you mean 'gaussian'?"),
+        ({"width": torch.ones(5)}, "do not broadcast to [*batch, strokes]"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(change, told):
+    arguments: dict[str, Any] = {
+        "points": torch.zeros(2, 2, 2),
+        "width": 1.0,
+        "size": (40, 40),
+    } | change
+    with pytest.raises(ProgramError) as mistake:
+        render(**arguments)
+    assert told in str(mistake.value)
+    assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="needs numba")
+def test_the_fast_bell_is_the_exponential_and_never_above_one():
+    from plugins.sketching.raster.numba_kernel import NEGLIGIBLE, _bell
+
+    squares = numpy.linspace(0, NEGLIGIBLE, 20_001).astype(numpy.float32)
+    found = _bell(squares)
+    assert found[0] == found.max() == 1
+    assert abs(found / numpy.exp(-squares.astype(numpy.float64)) - 1).max() < 4e-6
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="needs numba")
+def test_the_kernel_of_plain_lines_is_the_kernel_of_all():
+    """In float64 the general kernel draws; in float32 the fast one, curves of several pieces to a tile included."""
+    draw = torch.Generator().manual_seed(5)
+    points = 80 * torch.rand(30, 6, 2, generator=draw, dtype=torch.float64)
+    width = 0.3 + 3 * torch.rand(30, generator=draw, dtype=torch.float64)
+    opacity = torch.rand(30, generator=draw, dtype=torch.float64)
+    weights = torch.rand(80, 90, generator=draw, dtype=torch.float64)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        given = [part.to(dtype).requires_grad_() for part in (points, width, opacity)]
+        picture = render(given[0], given[1], (80, 90), opacity=given[2], backend="numba")
+        (picture * weights.to(dtype)).sum().backward()
+        found.append(
+            [picture.detach().double(), *(g.grad.double() for g in given if g.grad is not None)]
+        )
+    assert abs(found[0][0] - found[1][0]).max() < 1e-4
+    for one, other in zip(found[0][1:], found[1][1:], strict=True):
+        assert (one - other).norm() / other.norm() < 1e-3
