@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from framework.commands import train
+import framework
 
 
 def trained(place: Path, *options: str) -> Path:
@@ -18,16 +16,15 @@ def trained(place: Path, *options: str) -> Path:
     Raises:
         SystemExit: the run was stopped by a signal; the same study goes on there when it is started again.
     """
-    told = [*options, "monitor.progress=none", f"hydra.run.dir={place}"]
     if finished(place):
         return place
-    if (place / "result.json").exists():
-        told = [f"resume={place}"]
     print(f"{place} ...", file=sys.stderr, flush=True)
-    with contextlib.redirect_stdout(io.StringIO()):
-        status = train.run(told)
-    if status:
-        raise SystemExit(status)
+    if (place / "result.json").exists():
+        run = framework.train(resume=place)
+    else:
+        run = framework.train(overrides=options, folder=place)
+    if run.stopped_by is not None:
+        raise SystemExit(128 + run.stopped_by)
     return place
 
 

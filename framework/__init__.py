@@ -6,20 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from framework import data, media, randomness, relaxed
     from framework.context import Context
     from framework.errors import ProgramError, UserError
     from framework.gradients.estimate import estimate, surrogate
     from framework.gradients.estimator import Estimate, Estimator
     from framework.gradients.relaxation.straight_through import approximate
-    from framework.media import Image, Text, Video
+    from framework.media import Image, Projection, Text, Video
     from framework.perturbation import perturbed
     from framework.plugin import Plugin
     from framework.program import Program
-    from framework.task import Task
+    from framework.run import Run, compose, evaluate, load, train
+    from framework.task import Task, TrainingPlan
 
 __version__ = "0.1.0"
 
-# Loaded when first asked for: `import framework` must stay light for manifests and listings.
+# Where each public name lives. Loaded when first asked for: `import framework` stays light for manifests and listings.
 _HOMES = {
     "Context": "framework.context",
     "Estimate": "framework.gradients.estimator",
@@ -28,15 +30,24 @@ _HOMES = {
     "Plugin": "framework.plugin",
     "Program": "framework.program",
     "ProgramError": "framework.errors",
+    "Projection": "framework.media",
+    "Run": "framework.run",
     "Task": "framework.task",
     "Text": "framework.media",
+    "TrainingPlan": "framework.task",
     "UserError": "framework.errors",
     "Video": "framework.media",
     "approximate": "framework.gradients.relaxation.straight_through",
+    "compose": "framework.run",
     "estimate": "framework.gradients.estimate",
+    "evaluate": "framework.run",
+    "load": "framework.run",
     "perturbed": "framework.perturbation",
     "surrogate": "framework.gradients.estimate",
+    "train": "framework.run",
 }
+# Public modules, used as `framework.relaxed.where`.
+_MODULES = {"data", "media", "randomness", "relaxed"}
 
 __all__ = [
     "Context",
@@ -46,18 +57,35 @@ __all__ = [
     "Plugin",
     "Program",
     "ProgramError",
+    "Projection",
+    "Run",
     "Task",
     "Text",
+    "TrainingPlan",
     "UserError",
     "Video",
     "approximate",
+    "compose",
+    "data",
     "estimate",
+    "evaluate",
+    "load",
+    "media",
     "perturbed",
+    "randomness",
+    "relaxed",
     "surrogate",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"framework.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'framework' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

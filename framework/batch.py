@@ -33,18 +33,27 @@ def leaves(batch: Any) -> Iterator[Tensor]:
             yield from leaves(getattr(batch, name))
 
 
-def mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """The same batch with the function applied to each of its tensors."""
+def map_tensors(function: Callable[..., Tensor], batch: Any, *others: Any) -> Any:
+    """The same batch with the function applied to each of its tensors, and to its equals in `others`."""
     if isinstance(batch, Tensor):
-        return function(batch)
+        return function(batch, *others)
     if isinstance(batch, Mapping):
-        return {name: mapped(value, function) for name, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a named tuple
-        return type(batch)(*(mapped(value, function) for value in batch))
+        return {
+            name: map_tensors(function, value, *(other[name] for other in others))
+            for name, value in batch.items()
+        }
     if isinstance(batch, list | tuple):
-        return type(batch)(mapped(value, function) for value in batch)
+        parts = [map_tensors(function, *values) for values in zip(batch, *others, strict=True)]
+        named = isinstance(batch, tuple) and hasattr(batch, "_fields")
+        return type(batch)(*parts) if named else type(batch)(parts)
     if is_dataclass(batch) and not isinstance(batch, type):
-        return replace(
-            batch, **{f.name: mapped(getattr(batch, f.name), function) for f in fields(batch)}
-        )
+        changed = {
+            field.name: map_tensors(
+                function,
+                getattr(batch, field.name),
+                *(getattr(other, field.name) for other in others),
+            )
+            for field in fields(batch)
+        }
+        return replace(batch, **changed)
     return batch

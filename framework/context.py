@@ -20,25 +20,25 @@ from framework.trace import Cost, Draw, Prediction, Trace
 class Context:
     """What a program sees: where it draws, observes and charges costs. `samples` is n, the leading axis."""
 
-    __slots__ = ("_intents", "_key", "_rules", "probing", "samples", "trace")
+    __slots__ = ("_key", "_rules", "_sample_axis_known", "dry_run", "samples", "trace")
 
     def __init__(
         self,
         rules: Rules,
         shape: tuple[int, ...],
         *,
-        steps: bool = False,
-        alone: bool = False,
+        recorded_trajectories: bool = False,
+        single_sample: bool = False,
         key: int | None = None,
-        intents: dict[str, bool] | None = None,
-        probing: bool = False,
+        sample_axis_known: dict[str, bool] | None = None,
+        dry_run: bool = False,
     ) -> None:
-        self.samples = shape[1] if steps else shape[0]
-        self.trace = Trace(shape, steps, alone)
-        self.probing = probing
+        self.samples = shape[1] if recorded_trajectories else shape[0]
+        self.trace = Trace(shape, recorded_trajectories, single_sample)
+        self.dry_run = dry_run
         self._rules = rules
         self._key = key
-        self._intents = {} if intents is None else intents
+        self._sample_axis_known = {} if sample_axis_known is None else sample_axis_known
 
     def sample(
         self,
@@ -93,7 +93,7 @@ class Context:
             behaviour: the log-probability under the distribution that made the draw, for estimators off policy.
         """
         rule = self._rules(name)
-        if not rule.scored and not self.probing:
+        if not rule.scored and not self.dry_run:
             raise ProgramError(
                 f"draw '{name}' was made earlier, and '{rule.name}' needs to draw it itself; "
                 "estimators that can serve it: reinforce, rloo"
@@ -146,8 +146,12 @@ class Context:
         if self.trace.prediction is not None:
             raise ProgramError("context.value was called twice; a program predicts one return")
         for name, given in (("prediction", prediction), ("following", following)):
-            if not self.trace.steps or tuple(given.shape) != self.trace.shape:
-                expected = list(self.trace.shape) if self.trace.steps else "recorded steps [T, N]"
+            if not self.trace.recorded_trajectories or tuple(given.shape) != self.trace.shape:
+                expected = (
+                    list(self.trace.shape)
+                    if self.trace.recorded_trajectories
+                    else "recorded steps [T, N]"
+                )
                 raise ProgramError(
                     f"context.value: {name} has shape {list(given.shape)}; expected {expected}"
                 )
@@ -181,23 +185,23 @@ class Context:
 
         One value for each sample or one for each datum: as with draws, a run with one sample more finds out.
         """
-        if self.trace.steps or len(self.trace.shape) < 2:
+        if self.trace.recorded_trajectories or len(self.trace.shape) < 2:
             return value
         (n, *batch), site = self.trace.shape, f"{what}, number {number}"
-        if self.probing:
-            self._intents[site] = value.shape[:1] == (n,)
+        if self.dry_run:
+            self._sample_axis_known[site] = value.shape[:1] == (n,)
         ambiguous = batch[0] == n and n > 1
         if not ambiguous or list(value.shape[: len(batch)]) != batch:
             return value
         if tuple(value.shape[: 1 + len(batch)]) == self.trace.shape:
             return value
-        if site not in self._intents:
+        if site not in self._sample_axis_known:
             raise Ambiguous(
                 site,
                 f"{what} has shape {list(value.shape)}, one value for each sample or for each datum: {n} are both; "
                 f"expand it to [samples, *batch] = {list(self.trace.shape)}",
             )
-        if not self._intents[site]:
+        if not self._sample_axis_known[site]:
             return value.expand(n, *value.shape)
         rest = value.shape[1:]
         return value.reshape(n, *[1] * len(batch), *rest).expand(n, *batch, *rest)
@@ -205,7 +209,7 @@ class Context:
     def _carries_samples(
         self, name: str, distribution: Distribution, per_sample: bool | None
     ) -> bool:
-        """Whether the distribution's parameters carry the sample axis: told, certain, or found by probing."""
+        """Whether the distribution's parameters carry the sample axis: told, certain, or found by dry_run."""
         batch_shape = distribution.batch_shape
         leads = len(batch_shape) > 0 and batch_shape[0] == self.samples
         if per_sample and not leads:
@@ -217,16 +221,16 @@ class Context:
             return per_sample
         if not leads or not self.trace.draws:  # the first draw cannot depend on an earlier one
             return False
-        if self.probing:
-            self._intents[name] = True
+        if self.dry_run:
+            self._sample_axis_known[name] = True
             return True
-        if name not in self._intents:
+        if name not in self._sample_axis_known:
             raise Ambiguous(
                 name,
                 f"draw '{name}': its batch shape begins with the number of samples, by design or by coincidence; "
                 "say per_sample=True (it depends on an earlier draw) or per_sample=False",
             )
-        return self._intents[name]
+        return self._sample_axis_known[name]
 
 
 class Ambiguous(Exception):

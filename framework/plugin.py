@@ -44,6 +44,8 @@ class Plugin:
     Args:
         name: the plugin's name, equal to its folder's.
         summary: one line for `diffobj plugins`.
+        renamed: options that were called otherwise before, by component: `{"tasks.javelin": {"old": "new"}}`; an option
+            of a section is written with dots. Configurations with an old name are refused in one line with the new one.
         groups: for each group of `GROUPS` what the plugin brings: `tasks={"javelin": "plugins.javelin.task:Javelin"}`.
             A command is a function of the arguments after its name, which returns the exit status.
 
@@ -51,7 +53,14 @@ class Plugin:
         UserError: an unknown group, or a target that is not `"package.module:attribute"`.
     """
 
-    def __init__(self, *, name: str, summary: str, **groups: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        summary: str,
+        renamed: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+        **groups: Mapping[str, str],
+    ) -> None:
         for group, targets in groups.items():
             if group not in GROUPS:
                 raise UserError(
@@ -67,6 +76,7 @@ class Plugin:
                     )
         self.name = name
         self.summary = summary
+        self.renamed = renamed
         self.groups: Mapping[str, Mapping[str, str]] = MappingProxyType(
             {group: MappingProxyType(dict(targets)) for group, targets in groups.items()}
         )
@@ -169,6 +179,14 @@ class Registry:
 
     def names(self, group: str) -> list[str]:
         return sorted(name for owner, name in self.components if owner == group)
+
+    def renamed(self, component: Component) -> Mapping[str, str]:
+        """The options of a component that were called otherwise before: {old name: name now}."""
+        renamed: dict[str, str] = {}
+        for found in self.found:
+            if found.plugin is not None and found.name == component.plugin:
+                renamed |= found.plugin.renamed.get(f"{component.group}.{component.name}", {})
+        return renamed
 
     def component(self, group: str, name: str) -> Component:
         """The one component called `name` in `group`.

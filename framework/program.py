@@ -29,7 +29,7 @@ Function = Callable[[Context, Parameters, Any], None]
 
 
 @dataclass(frozen=True)
-class Rollouts:
+class RolloutPlan:
     """How recorded steps are to be handed to an estimator that reads value predictions.
 
     Such an estimator needs no whole episodes: a record of fixed length will do, whatever begins and ends in it.
@@ -50,20 +50,20 @@ class Program:
     Args:
         function: `(context, parameters, batch) -> None`.
         batch_axes: how many leading axes of the batch's tensors count data; 0: the batch is not a batch of data.
-        loop: run with one sample, n times: for `.item()`, branches on drawn values, NumPy, games.
-        steps: the batch holds recorded episodes; draws and costs are `[T, n, ...]`, n is the number of episodes, and
-            a cost at step t is charged to the draws of steps up to t.
+        one_sample_at_a_time: run with one sample, n times: for `.item()`, branches on drawn values, NumPy, games.
+        recorded_trajectories: the batch holds recorded episodes; draws and costs are `[T, n, ...]`, n is the number of
+            episodes, and a cost at step t is charged to the draws of steps up to t.
         rollouts: the records are of fixed length, to be used so often; None: whole episodes, used once.
         stateful: a run keeps tensors outside, such as a game's state, so that several cannot be made one under vmap.
     """
 
     function: Function
     batch_axes: int = 0
-    loop: bool = False
-    steps: bool = False
-    rollouts: Rollouts | None = None
+    one_sample_at_a_time: bool = False
+    recorded_trajectories: bool = False
+    rollouts: RolloutPlan | None = None
     stateful: bool = False
-    _intents: dict[str, bool] = field(default_factory=dict, repr=False)
+    _sample_axis_known: dict[str, bool] = field(default_factory=dict, repr=False)
     _ran: bool = field(default=False, repr=False)
 
     def run(
@@ -75,7 +75,7 @@ class Program:
         samples: int = 1,
         key: int | None = None,
     ) -> list[Trace]:
-        """Run the program for `samples` samples: one trace, or one for each sample in loop mode.
+        """Run the program for `samples` samples: one trace, or one for each sample one sample at a time.
 
         With a `key` every draw has its own keyed stream, so that two runs with different parameters share their
         randomness even where their draws differ in number (common random numbers); torch's generators begin at the
@@ -89,7 +89,7 @@ class Program:
     def _runs(
         self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
     ) -> list[Trace]:
-        if not self.loop:
+        if not self.one_sample_at_a_time:
             return [self._run_once(rules, parameters, batch, samples, key)]
         keys = [key if key is None else stream(key, "loop", 0, i) for i in range(samples)]
         return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
@@ -114,7 +114,12 @@ class Program:
 
     def _context(self, rules: Rules, shape: tuple[int, ...], key: int | None) -> Context:
         return Context(
-            rules, shape, steps=self.steps, alone=self.loop, key=key, intents=self._intents
+            rules,
+            shape,
+            recorded_trajectories=self.recorded_trajectories,
+            single_sample=self.one_sample_at_a_time,
+            key=key,
+            sample_axis_known=self._sample_axis_known,
         )
 
     def _call(self, context: Context, parameters: Parameters, batch: Any) -> None:
@@ -125,7 +130,7 @@ class Program:
             if "converted to Scalar" in told or "more than one value is ambiguous" in told:
                 raise ProgramError(
                     "the program branches on a drawn value or calls .item(): declare it with "
-                    "framework.Program(function, loop=True), or `loop = True` in a task"
+                    "framework.Program(function, one_sample_at_a_time=True), or `one_sample_at_a_time = True` in a task"
                 ) from error
             if "escaped from inside a function being vmapped" in told:
                 raise ProgramError(
@@ -139,19 +144,21 @@ class Program:
     ) -> None:
         """Find out what carries the sample axis by running with one sample more."""
         plain, more = Plain(), (shape[0] + 1, *shape[1:])
-        context = Context(lambda site: plain, more, intents=self._intents, probing=True)
+        context = Context(
+            lambda site: plain, more, sample_axis_known=self._sample_axis_known, dry_run=True
+        )
         try:
             with torch.no_grad():
                 self.function(context, parameters, batch)
         except (RuntimeError, ValueError, IndexError) as error:
             raise ProgramError(found.asked) from error
         for draw in context.trace.draws:
-            self._intents.setdefault(draw.name, False)
-        if found.site not in self._intents:
+            self._sample_axis_known.setdefault(draw.name, False)
+        if found.site not in self._sample_axis_known:
             raise ProgramError(found.asked)
 
     def _leading_shape(self, batch: Any, samples: int) -> tuple[int, ...]:
-        if self.steps:
+        if self.recorded_trajectories:
             return tuple(first_tensor(batch).shape[:2])
         if self.batch_axes:
             tensor = batch if isinstance(batch, Tensor) else first_tensor(batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,9 +17,32 @@ from framework.errors import UserError
 from framework.gradients.estimator import Estimator
 from framework.media import Media
 from framework.parameters import Parameters, placed
-from framework.program import Program, Rollouts
+from framework.program import Program, RolloutPlan
 from framework.randomness import seeded
 from framework.rule import Plain
+
+Split = Literal["validation", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """What a training is about to do.
+
+    Attributes:
+        seed: the run's.
+        steps: optimiser steps of the whole run.
+        accumulate: batches of one optimiser step.
+        start: steps done by earlier sessions of the run; 0: it is new.
+    """
+
+    seed: int
+    steps: int
+    accumulate: int = 1
+    start: int = 0
+
+    @property
+    def resumed(self) -> bool:
+        return self.start > 0
 
 
 class Task(ABC):
@@ -30,11 +54,12 @@ class Task(ABC):
 
     model: nn.Module  # set it in the constructor
     batch_axes: ClassVar[int] = 0  # how many leading axes of a batch's tensors count data
-    loop: ClassVar[bool] = False  # one sample at a time: for .item() and branches on drawn values
+    one_sample_at_a_time: ClassVar[bool] = (
+        False  # one sample at a time: for .item() and branches on drawn values
+    )
     stateful: ClassVar[bool] = False  # the objective keeps tensors between runs, as a game does
-    headline: ClassVar[str] = "objective"  # the metric that says which checkpoint is best
-    goal: ClassVar[Literal["min", "max"]] = "min"
-    stage: Literal["validation", "test"] = "test"  # what `evaluate` is for; the trainer sets it
+    primary_metric: ClassVar[str] = "objective"  # the metric that says which checkpoint is best
+    metric_mode: ClassVar[Literal["min", "max"]] = "min"
 
     @abstractmethod
     def objective(self, context: Context, batch: Any) -> None:
@@ -48,10 +73,23 @@ class Task(ABC):
         while True:
             yield None
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def begin(self, plan: TrainingPlan) -> None:
+        """Called once before a training's first batch, after a resumed run's state is back: read data, start weights.
+
+        Raises:
+            UserError: what the training needs is missing; the run ends before its first step.
+        """
+
+    def before_step(self, step: int) -> None:
+        """Called before the batches of optimiser step `step` (from 0) are fetched, the model in training mode."""
+
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Metrics of the current model, reproducible from `seed`; by default the objective over 1,000 samples.
 
         Called with the model in evaluation mode and without gradients. A task with data must write its own.
+
+        Args:
+            split: the data to evaluate on: "validation" while training, "test" at the end and for `evaluate`.
         """
         rule = Plain()
         program = self.as_program(self.objective)
@@ -77,6 +115,14 @@ class Task(ABC):
         """
         raise UserError(f"{type(self).__name__} makes no predictions; diffobj evaluate measures it")
 
+    def export(self, path: Path, **options: Any) -> Path:
+        """Write the trained model to a file that runs without this framework, for `run.export`; returns its path.
+
+        Raises:
+            UserError: the task cannot be exported (the default).
+        """
+        raise UserError(f"{type(self).__name__} cannot be exported")
+
     def program(self, estimator: Estimator) -> Program:
         """The program that the estimator differentiates; a task with several chooses by what the estimator can do."""
         return self.as_program(self.objective)
@@ -88,6 +134,11 @@ class Task(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
 
+    def replace_model(self, model: nn.Module) -> None:
+        """Make `model` the task's, on the same device; `parameters` are its own from now on."""
+        self.model = model.to(self.device)
+        self.__dict__.pop("parameters", None)
+
     @cached_property
     def parameters(self) -> dict[str, Tensor]:
         """The model's parameters by name."""
@@ -98,7 +149,11 @@ class Task(ABC):
         return next(iter(self.parameters.values())).device
 
     def as_program(
-        self, objective: Any, *, steps: bool = False, rollouts: Rollouts | None = None
+        self,
+        objective: Any,
+        *,
+        recorded_trajectories: bool = False,
+        rollouts: RolloutPlan | None = None,
     ) -> Program:
         """An objective of this task as a program: given parameters are placed into the model for each call."""
 
@@ -112,8 +167,8 @@ class Task(ABC):
         return Program(
             function,
             batch_axes=self.batch_axes,
-            loop=self.loop,
-            steps=steps,
+            one_sample_at_a_time=self.one_sample_at_a_time,
+            recorded_trajectories=recorded_trajectories,
             rollouts=rollouts,
             stateful=self.stateful,
         )

@@ -52,8 +52,9 @@ class Trace:
     """What one run of a program did. `shape` is the leading shape: `[n, *batch]`, or `[T, n]` for episodes."""
 
     shape: tuple[int, ...]
-    steps: bool = False
-    alone: bool = False  # one of several runs of one sample each
+    recorded_trajectories: bool = False
+    # One of several runs of one sample each.
+    single_sample: bool = False
     batch: Any = None
     draws: list[Draw] = field(default_factory=list)
     scored: list[Draw] = field(default_factory=list)
@@ -88,7 +89,7 @@ class Trace:
         A scalar counts once, in a program of episodes too.
         """
         kept = self._kept(value, what)
-        count = math.prod(kept[1:] if self.steps else kept)
+        count = math.prod(kept[1:] if self.recorded_trajectories else kept)
         return value.mean() if count == value.numel() else value.sum() / count
 
     def _kept(self, value: Tensor, what: str) -> tuple[int, ...]:
@@ -98,11 +99,13 @@ class Trace:
             return ()
         if shape[: len(lead)] == lead:
             return lead
-        if not self.steps and shape[0] == lead[0]:  # one value a sample, shared by the batch
+        if (
+            not self.recorded_trajectories and shape[0] == lead[0]
+        ):  # one value a sample, shared by the batch
             return lead[:1]
-        if not self.steps and len(lead) > 1 and shape[: len(lead) - 1] == lead[1:]:
+        if not self.recorded_trajectories and len(lead) > 1 and shape[: len(lead) - 1] == lead[1:]:
             return lead[1:]  # one value a datum, the same for all samples
-        names = "[steps, episodes, ...]" if self.steps else "[samples, *batch, ...]"
+        names = "[steps, episodes, ...]" if self.recorded_trajectories else "[samples, *batch, ...]"
         raise ProgramError(
             f"{what} has shape {list(shape)}; expected a scalar or {names} beginning with {list(lead)}"
         )
@@ -135,10 +138,10 @@ class Trace:
         Raises:
             ProgramError: episodes, or one of several runs of one sample: the samples are not together.
         """
-        if self.steps or self.alone:
+        if self.recorded_trajectories or self.single_sample:
             raise ProgramError(
-                f"bound '{bound.name}' is made of all samples together, which a program of episodes or in loop mode "
-                "does not run together"
+                f"bound '{bound.name}' is made of all samples together, which a program of episodes, or one that runs "
+                "one sample at a time, does not run together"
             )
         return self.leading(bound.value, f"bound '{bound.name}'").expand(self.shape)
 

@@ -25,7 +25,8 @@ from experiments.benchmarks.pairs import ratio, report
 from framework import Context, Program, Task
 from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimator
-from framework.training.assembly import choose_device
+from framework.task import Split
+from framework.training.assembly import Components, choose_device
 
 Call = Callable[[], object]
 
@@ -135,7 +136,7 @@ class Regression(Task):
     def objective(self, context: Context, batch: Tensor) -> None:
         context.cost((self.model(batch) - self.targets).square())
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         return {"objective": (self.model(self.inputs) - self.targets).square().mean().item()}
 
 
@@ -165,7 +166,8 @@ def train_by_framework() -> float:
         folder.open()
         device = choose_device("cpu")
         exact = make_estimator("exact")
-        trainer = Trainer(settings, task, exact, optimizer, constant(STEPS), folder, device)
+        components = Components(device, task, exact, optimizer, constant(STEPS))
+        trainer = Trainer(settings, components, folder)
         monitor = Monitor(
             folder.path, settings.monitor, experiment="regression", steps=STEPS, start=0
         )

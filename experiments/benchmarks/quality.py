@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from framework.config.composition import compose
-from framework.config.validation import build, validate
-from framework.training.assembly import make_parts
+from framework.config.validation import validate
+from framework.training.assembly import make_components
 from framework.training.monitor import Monitor
 from framework.training.run_folder import RunFolder
 from framework.training.trainer import Trainer
@@ -36,14 +36,11 @@ def share(overrides: list[str], steps: int) -> float:
     quiet = ["monitor.progress=none", "monitor.tensorboard=false", "trainer.evaluate_every=0"]
     settings = validate(compose([*overrides, *quiet, f"trainer.steps={steps}"]).config)
     every = settings.trainer.quality.every
-    parts = make_parts(settings)
-    optimizer = build("optimizer", settings.optimizer, list(parts.task.parameters.values()))
+    components = make_components(settings)
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
         folder = RunFolder(Path(place) / "run")
         folder.open()
-        trainer = Trainer(
-            settings, parts.task, parts.estimator, optimizer, parts.schedule, folder, parts.device
-        )
+        trainer = Trainer(settings, components, folder)
         monitor = Monitor(folder.path, settings.monitor, experiment="x", steps=steps, start=0)
         stepping = seconds(lambda: trainer.loop(monitor)) / steps
         measuring = seconds(trainer.quality)

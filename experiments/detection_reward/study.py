@@ -22,7 +22,7 @@ from experiments.runs import result, trained
 from framework import UserError
 from framework.config.composition import compose
 from framework.config.validation import validate
-from framework.training.assembly import make_parts
+from framework.training.assembly import make_components
 from framework.training.restoring import load_for_use
 
 SECONDS = 20.0
@@ -63,7 +63,7 @@ def told(arm: Arm, start: Path) -> list[str]:
 
 def steps_of(arm: Arm, start: Path, timed: int = 20, before: int = 5) -> int:
     """How many steps of the arm `SECONDS` are, by the CPU-seconds of `timed` of them."""
-    parts = make_parts(validate(compose([*told(arm, start), "task.data.train=100"]).config))
+    parts = make_components(validate(compose([*told(arm, start), "task.data.train=100"]).config))
     torch.set_num_threads(1)
     program = parts.task.program(parts.estimator)
     batches = parts.task.batches(program, 0, 0)
@@ -90,7 +90,7 @@ def run(arm: Arm, seed: int, steps: int, start: Path, folder: Path) -> dict[str,
 
 def before(start: Path) -> dict[str, float]:
     """The metrics of the beginning, on the same images."""
-    parts = make_parts(validate(compose([*SHARED, f"task.start={start}"]).config))
+    parts = make_components(validate(compose([*SHARED, f"task.start={start}"]).config))
     load_for_use(parts.task, start, "best")
     parts.task.model.eval()
     with torch.no_grad():

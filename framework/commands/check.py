@@ -4,13 +4,11 @@
     diffobj check experiment=NAME [key=value ...]
 
 Checks the manifest, the configuration, the objective's contract, its gradient against finite differences, evaluation
-and pictures, exact resume, and speed. Says what to mend; exits with 1 where something must be mended.
+and pictures, exact resume, and speed. Says what to fix; exits with 1 where something must be fixed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import os
 import subprocess
@@ -22,62 +20,65 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from framework.commands import train
 from framework.config.composition import compose
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.plugin import registry
-from framework.training.assembly import make_parts
+from framework.run import train
+from framework.training.assembly import make_components
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from framework.program import Program
-    from framework.training.assembly import Parts
+    from framework.training.assembly import Components
 
 REPEATS = 32  # estimates, and finite differences, that are compared
-QUIET = ("monitor.tensorboard=false", "monitor.progress=none", "trainer.checkpoint_every=0")
+QUIET = ("monitor.tensorboard=false", "trainer.checkpoint_every=0")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found: `mend` says what to do, empty where nothing is to be done."""
+    """What one check found: `fix` says what to do, empty where nothing is to be done."""
 
     what: str
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run all checks; returns 1 where something must be mended."""
+    """Run all checks; returns 1 where something must be fixed."""
     settings = validate(compose(arguments).config)
     failed = 0
     for finding in findings(settings, list(arguments)):
-        failed += bool(finding.mend)
-        mark, mend = ("MEND", f"\n       {finding.mend}") if finding.mend else ("ok", "")
-        print(f"{mark:<5}{finding.what:<14}{finding.detail}{mend}", flush=True)
-    print(f"{settings.task.name}: {f'{failed} to mend' if failed else 'all is well'}")
+        failed += bool(finding.fix)
+        mark, fix = ("FAIL", f"\n       {finding.fix}") if finding.fix else ("ok", "")
+        print(f"{mark:<5}{finding.what:<14}{finding.detail}{fix}", flush=True)
+    print(f"{settings.task.name}: {f'{failed} to fix' if failed else 'all checks passed'}")
     return min(failed, 1)
 
 
 def findings(settings: Settings, arguments: list[str]) -> Iterator[Finding]:
     """The checks in order; the first failure of the basic ones ends them, since the rest would only repeat it."""
+    from framework.task import TrainingPlan
+
     yield manifest(settings)
-    parts = make_parts(settings)
-    program = parts.task.program(parts.estimator)
+    components = make_components(settings)
+    program = components.task.program(components.estimator)
+    components.task.begin(TrainingPlan(seed=settings.seed, steps=settings.trainer.steps))
     basics: list[Callable[[], Finding]] = [
-        lambda: contract(parts, program, settings),
-        lambda: evaluation(parts),
-        lambda: pictures(parts),
+        lambda: contract(components, program, settings),
+        lambda: evaluation(components),
+        lambda: pictures(components),
     ]
     for basic in basics:
         finding = basic()
         yield finding
-        if finding.mend:
+        if finding.fix:
             return
-    yield gradient(parts, settings)
+    yield gradient(components, settings)
     yield resume(arguments)
-    yield speed(parts, program, settings)
+    yield speed(components, program, settings)
 
 
 def manifest(settings: Settings) -> Finding:
@@ -93,16 +94,16 @@ def manifest(settings: Settings) -> Finding:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
     heavy = done.stdout.strip() or done.stderr.strip().rpartition("\n")[2]
-    mend = f"import {heavy} in the task's module, not in {origin}/__init__.py" if heavy else ""
-    return Finding("manifest", f"plugin '{component.plugin}' ({origin})", mend)
+    fix = f"import {heavy} in the task's module, not in {origin}/__init__.py" if heavy else ""
+    return Finding("manifest", f"plugin '{component.plugin}' ({origin})", fix)
 
 
-def contract(parts: Parts, program: Program, settings: Settings) -> Finding:
+def contract(components: Components, program: Program, settings: Settings) -> Finding:
     """One estimate runs, is finite, reaches parameters, and is the same again from the same seed."""
     import torch
 
-    first, gradients = one_estimate(parts, program, settings, 0)
-    again, _ = one_estimate(parts, program, settings, 0)
+    first, gradients = one_estimate(components, program, settings, 0)
+    again, _ = one_estimate(components, program, settings, 0)
     count = sum(bool(g.any()) for g in gradients)
     detail = f"objective {first:.4g}; {count} of {len(gradients)} parameters have a gradient"
     if not math.isfinite(first) or not all(torch.isfinite(g).all() for g in gradients):
@@ -112,40 +113,40 @@ def contract(parts: Parts, program: Program, settings: Settings) -> Finding:
             "objective", detail, "no parameter has a gradient: does the cost depend on the model?"
         )
     if first != again:
-        mend = "twice the same seed gives different values: draw from torch's generators or framework.randomness only"
-        return Finding("objective", f"{first} and then {again}", mend)
+        fix = "twice the same seed gives different values: draw from torch's generators or framework.randomness only"
+        return Finding("objective", f"{first} and then {again}", fix)
     return Finding("objective", detail)
 
 
 def one_estimate(
-    parts: Parts, program: Program, settings: Settings, number: int
+    components: Components, program: Program, settings: Settings, number: int
 ) -> tuple[float, list[Tensor]]:
     """The objective and the gradients of batch `number`."""
     from framework.randomness import key, seed_torch
-    from framework.training.trainer import moved
+    from framework.training.trainer import to_device
 
-    task = parts.task
+    task = components.task
     task.model.zero_grad()
     batches = task.batches(program, settings.seed, number)
     seed_torch(key(settings.seed, "check", number))
-    batch = moved(next(batches), parts.device)
-    estimate = parts.estimator.backward(program, task.parameters, batch)
+    batch = to_device(next(batches), components.device)
+    estimate = components.estimator.backward(program, task.parameters, batch)
     gradients = [p.grad.clone() for p in task.parameters.values() if p.grad is not None]
     return estimate.value, gradients
 
 
-def evaluation(parts: Parts) -> Finding:
-    """Metrics are finite numbers, the same again from the same seed, and the headline is among them."""
+def evaluation(components: Components) -> Finding:
+    """Metrics are finite numbers, the same again from the same seed, and the primary metric is among them."""
     import torch
 
-    task = parts.task
+    task = components.task
     task.model.eval()
     with torch.no_grad():
         metrics, again = task.evaluate(1), task.evaluate(1)
     task.model.train()
     detail = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-    if task.headline not in metrics:
-        return Finding("evaluation", detail, f"add the headline metric '{task.headline}'")
+    if task.primary_metric not in metrics:
+        return Finding("evaluation", detail, f"add the primary metric '{task.primary_metric}'")
     if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
         return Finding("evaluation", detail, f"not finite: {', '.join(wrong)}")
     if metrics != again:
@@ -155,50 +156,50 @@ def evaluation(parts: Parts) -> Finding:
     return Finding("evaluation", detail)
 
 
-def pictures(parts: Parts) -> Finding:
+def pictures(components: Components) -> Finding:
     """What the task shows can be written."""
     import torch
 
     from framework.media import Media
     from framework.randomness import seeded
 
-    parts.task.model.eval()
+    components.task.model.eval()
     with torch.no_grad(), seeded(1), tempfile.TemporaryDirectory() as folder:
-        shown = list(parts.task.show(1))
+        shown = list(components.task.show(1))
         if wrong := [type(m).__name__ for m in shown if not isinstance(m, Media)]:
             return Finding("show", "", f"yield Image, Video or Text, not {', '.join(wrong)}")
         for media in shown:
             media.save(Path(folder))
-    parts.task.model.train()
+    components.task.model.train()
     return Finding(
         "show", ", ".join(media.name for media in shown) or "nothing (a picture says more)"
     )
 
 
-def gradient(parts: Parts, settings: Settings) -> Finding:
+def gradient(components: Components, settings: Settings) -> Finding:
     """The estimator's slope along a random direction against finite differences of the objective."""
     import torch
 
     from framework.gradients.numerical import FiniteDifference
     from framework.randomness import generator, key, seed_torch
-    from framework.training.trainer import moved
+    from framework.training.trainer import to_device
 
-    task, numerical = parts.task, FiniteDifference(samples=64)
-    program, played = task.program(parts.estimator), task.program(numerical)
+    task, numerical = components.task, FiniteDifference(samples=64)
+    program, played = task.program(components.estimator), task.program(numerical)
     random = generator(settings.seed, "direction")
     names = [name for name, p in task.parameters.items() if p.requires_grad]
     direction = {n: torch.randn(task.parameters[n].shape, generator=random) for n in names}
     length = torch.stack([d.square().sum() for d in direction.values()]).sum().sqrt()
-    direction = {n: (d / length).to(parts.device) for n, d in direction.items()}
+    direction = {n: (d / length).to(components.device) for n, d in direction.items()}
     estimated, measured = [], []
     for number in range(REPEATS):
-        one_estimate(parts, program, settings, number)
+        one_estimate(components, program, settings, number)
         slopes = [
             (g * direction[n]).sum() for n in names if (g := task.parameters[n].grad) is not None
         ]
         estimated.append(float(torch.stack(slopes).sum()))
         seed_torch(key(settings.seed, "difference", number))
-        batch = moved(next(task.batches(played, settings.seed, number)), parts.device)
+        batch = to_device(next(task.batches(played, settings.seed, number)), components.device)
         evaluate = numerical.evaluator(played, task.parameters, batch)
         sides = evaluate(
             {n: task.parameters[n].detach() + h * direction[n] for n in names}
@@ -214,11 +215,11 @@ def gradient(parts: Parts, settings: Settings) -> Finding:
     )
     if abs(difference) <= max(4 * error, 0.02 * scale, 1e-6):
         return Finding("gradient", detail)
-    mend = (
+    fix = (
         "the estimator does not differentiate this objective: is a cost charged before its draw, a draw detached, "
         "or the objective discontinuous in a reparameterised draw?"
     )
-    return Finding("gradient", detail, mend)
+    return Finding("gradient", detail, fix)
 
 
 def resume(arguments: list[str]) -> Finding:
@@ -227,30 +228,34 @@ def resume(arguments: list[str]) -> Finding:
 
     from framework.training.checkpoint import load_newest
 
-    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory() as place:
         whole, parted = Path(place, "whole"), Path(place, "parted")
         common = [*arguments, *QUIET, "trainer.steps=4"]
-        train.run([*common, f"hydra.run.dir={whole}"])
-        train.run([*common, f"hydra.run.dir={parted}", "trainer.stop_at=2"])
-        train.run([f"resume={parted}", "trainer.stop_at=null"])
+        train(overrides=common, folder=whole)
+        train(overrides=[*common, "trainer.stop_at=2"], folder=parted)
+        train(resume=parted, overrides=["trainer.stop_at=null"])
         ends = [load_newest(run / "checkpoints", print)["model"] for run in (whole, parted)]
     if all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0]):
         return Finding("resume", "4 steps at once = 2 + 2 steps, bit for bit")
-    mend = "save what the objective remembers in state_dict, and derive batches from (seed, number) only"
-    return Finding("resume", "4 steps at once differ from 2 + 2 steps", mend)
+    fix = "save what the objective remembers in state_dict, and derive batches from (seed, number) only"
+    return Finding("resume", "4 steps at once differ from 2 + 2 steps", fix)
 
 
-def speed(parts: Parts, program: Program, settings: Settings) -> Finding:
+def speed(components: Components, program: Program, settings: Settings) -> Finding:
     """How fast a step is and where its time goes."""
-    from framework.training.trainer import moved
+    from framework.training.trainer import to_device
 
-    batches, fetching, differentiating = parts.task.batches(program, settings.seed, 0), 0.0, 0.0
+    batches, fetching, differentiating = (
+        components.task.batches(program, settings.seed, 0),
+        0.0,
+        0.0,
+    )
     steps = 0
     while steps < 3 or (fetching + differentiating < 1 and steps < 200):
         began = time.perf_counter()
-        batch = moved(next(batches), parts.device)
+        batch = to_device(next(batches), components.device)
         fetched = time.perf_counter()
-        parts.estimator.backward(program, parts.task.parameters, batch)
+        components.estimator.backward(program, components.task.parameters, batch)
         fetching += fetched - began
         differentiating += time.perf_counter() - fetched
         steps += 1

@@ -9,8 +9,6 @@ the folder shows all of them, and the table and the picture beside. An estimator
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import statistics
 from collections.abc import Sequence
@@ -18,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from framework.commands import train
 from framework.config.composition import compose
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import UserError
-from framework.training.assembly import make_parts
+from framework.run import train
+from framework.training.assembly import make_components
 
 
 @dataclass
@@ -92,11 +90,8 @@ def compare(
         for seed in seeds:
             print(f"{name}: training with seed {seed}", flush=True)
             place = folder / name / f"seed_{seed}"
-            with contextlib.redirect_stdout(io.StringIO()):
-                train.run(
-                    [*overrides, f"estimator={name}", f"seed={seed}", f"hydra.run.dir={place}"]
-                )
-            row.results.append(json.loads((place / "result.json").read_text()))
+            changes = [*overrides, f"estimator={name}", f"seed={seed}", f"hydra.run.dir={place}"]
+            row.results.append(train(overrides=changes).result)
             row.curves.append(learning_curve(place / "metrics.jsonl"))
     except UserError as error:
         row.refused = str(error)
@@ -107,22 +102,26 @@ def measured(settings: Settings) -> tuple[dict[str, float], str]:
     """The estimator's figures at the task's initial parameters, and what it was compared with."""
     from framework.gradients.selection.quality import measure, reference, samples_of
     from framework.randomness import key, seed_torch
-    from framework.training.trainer import moved
+    from framework.task import TrainingPlan
+    from framework.training.trainer import to_device
 
-    parts = make_parts(settings)
-    task, program = parts.task, parts.task.program(parts.estimator)
+    components = make_components(settings)
+    task, program = components.task, components.task.program(components.estimator)
+    task.begin(TrainingPlan(seed=settings.seed, steps=settings.trainer.steps))
     seed_torch(key(settings.seed, "compare"))
     batches = task.batches(program, key(settings.seed, "compare") % 2**31, 0)
-    first = moved(next(batches), parts.device)
+    first = to_device(next(batches), components.device)
 
     def batch(number: int) -> Any:  # recorded episodes are the randomness: each repeat its own
-        return moved(next(batches), parts.device) if program.steps else first
+        return (
+            to_device(next(batches), components.device) if program.recorded_trajectories else first
+        )
 
     against = reference(
-        program, task.parameters, first, seed=settings.seed, of=samples_of(parts.estimator)
+        program, task.parameters, first, seed=settings.seed, of=samples_of(components.estimator)
     )
     found = measure(
-        parts.estimator, program, task.parameters, batch, seed=settings.seed, against=against
+        components.estimator, program, task.parameters, batch, seed=settings.seed, against=against
     )
     figures = found.scalars("quality")
     return {

@@ -10,21 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from framework.commands.trained import trained
+from framework.commands.run_arguments import load_run
 
 
 def run(arguments: Sequence[str]) -> int:
     """Load a checkpoint's parameters and evaluate."""
-    run = trained("evaluate", arguments)
-    from framework.randomness import key
-
-    with run.in_use():
-        metrics = run.task.evaluate(key(run.seed, "test") % 2**31)
-    told = {
+    run, seed, _ = load_run("evaluate", arguments)
+    report = {
         "run": str(run.folder),
         "checkpoint": run.checkpoint,
         "step": run.step,
-        "metrics": metrics,
+        "metrics": run.evaluate(seed=seed),
     }
-    print(json.dumps(told))
+    print(json.dumps(report))
     return 0

@@ -1,4 +1,4 @@
-"""The command `diffobj`: finds the verb, the core's or a plugin's, hands it the rest, and tells a mistake in a line."""
+"""The command `diffobj`: finds the verb, the core's or a plugin's, and hands it the rest; a mistake ends in one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from framework.plugin import Component, registry
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `diffobj VERB ...` and exit: 0 for done, 2 for a mistake the user can mend, 128+n for signal n."""
+    """Run `diffobj VERB ...` and exit: 0 for done, 2 for a mistake the user can fix, 128+n for signal n."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in {"-h", "--help", "help"}:
         print(usage())
@@ -28,8 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"diffobj: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:  # while nothing is trained yet, or not any more
-        sys.exit(128 + signal.SIGINT)
+    except KeyboardInterrupt as error:
+        # A second signal while training, which knows its number; or Ctrl-C before or after it.
+        sys.exit(128 + getattr(error, "number", signal.SIGINT))
     except BrokenPipeError:  # whoever read our lines has gone: `diffobj plugins | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)

@@ -32,6 +32,7 @@ IMPORTED = {
     "Image",
     "Iterator",
     "Normal",
+    "Split",
     "Task",
 }  # by the template
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.commands.trained import trained
+from framework.commands.run_arguments import load_run
 from framework.errors import UserError
 
 
@@ -23,12 +23,9 @@ def run(arguments: Sequence[str]) -> int:
     source = None if given is None else Path(given).expanduser()
     if source is not None and not source.exists():
         raise UserError(f"input = '{given}': there is no such file or folder")
-    run = trained("predict", arguments, known=("input", "output"))
-    from framework.randomness import key
-
-    folder = Path(run.options.get("output", run.folder / "predictions")).expanduser()
-    with run.in_use():
-        for media in run.task.predict(source, key(run.seed, "predict") % 2**31):
-            print(media.save(folder), flush=True)
+    run, seed, options = load_run("predict", arguments, known=("input", "output"))
+    folder = Path(options.get("output", run.folder / "predictions")).expanduser()
+    for media in run.predict(source, seed=seed):
+        print(media.save(folder), flush=True)
     print(folder.resolve())
     return 0

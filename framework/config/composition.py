@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +17,8 @@ from framework.plugin import ROOT, registry
 CORE_CONFIGS = ROOT / "configs"
 
 
-GLOBAL = "# @package _global_"  # an experiment sets keys of every group
+# An experiment sets keys of every group.
+GLOBAL_PACKAGE = "# @package _global_"
 
 
 PATHS = ("hydra.run.dir", "hydra.sweep.dir", "input")
@@ -29,8 +32,11 @@ class Composition:
     run_folder: Path
 
 
-def compose(overrides: Sequence[str]) -> Composition:
+def compose(overrides: Sequence[str], *, task: str | None = None) -> Composition:
     """Compose `configs/train.yaml` with overrides such as `experiment=javelin estimator.samples=8`.
+
+    Args:
+        task: the name `package.module:Class` of a task object, which takes the place of a registered task.
 
     Raises:
         UserError: an option that does not exist, or an override that cannot be parsed.
@@ -41,15 +47,44 @@ def compose(overrides: Sequence[str]) -> Composition:
     from omegaconf import OmegaConf
 
     join_search_path()
-    with initialize_config_dir(str(CORE_CONFIGS), version_base="1.3"), told_in_one_line():
-        config = hydra_compose("train", forgiving(overrides), return_hydra_config=True)
+    if task is not None:
+        overrides = own_task_overrides(task, overrides)
+    with (
+        initialize_config_dir(str(CORE_CONFIGS), version_base="1.3"),
+        hydra_errors_as_user_errors(),
+    ):
+        config = hydra_compose("train", lenient_overrides(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         choices = config.hydra.runtime.choices
         refuse_conflicts(choices)
         refuse_foreign_targets(OmegaConf.to_container(config.hydra, resolve=False))
         name_experiment(config, choices)
+        if task is not None:
+            config.experiment, config.task = snake_case(task), {"name": task}
         folder = Path(config.hydra.run.dir)
         return Composition(without_hydra(config), folder)
+
+
+def own_task_overrides(task: str, overrides: Sequence[str]) -> list[str]:
+    """Overrides for a task object: the core's defaults, and a run folder of its name.
+
+    Raises:
+        UserError: an override that chooses a task or an experiment, or sets an option of a task.
+    """
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key in {"task", "experiment"} or key.startswith("task."):
+            raise UserError(
+                f"'{override}': the task is the object that was given; set its options there"
+            )
+    folder = f"hydra.run.dir=outputs/{snake_case(task)}/${{now:%Y-%m-%d_%H-%M-%S-%f}}"
+    own_folder = any(override.startswith("hydra.run.dir=") for override in overrides)
+    return [*overrides, "experiment=null", *([] if own_folder else [folder])]
+
+
+def snake_case(task: str) -> str:
+    """A task object's experiment: `package.module:MyTask` -> `my_task`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", task.rpartition(":")[2]).lower()
 
 
 def without_hydra(config: Any) -> Any:
@@ -71,7 +106,7 @@ def name_experiment(config: Any, choices: Mapping[str, Any]) -> None:
         config.experiment = choices.get("experiment") or choices.get("task") or "experiment"
 
 
-def forgiving(overrides: Iterable[str]) -> list[str]:
+def lenient_overrides(overrides: Iterable[str]) -> list[str]:
     """Overrides that Hydra accepts even where a key is unknown, so that validation can name the nearest key.
 
     Naming a task without an experiment starts from the defaults, not from the default experiment's settings.
@@ -81,13 +116,13 @@ def forgiving(overrides: Iterable[str]) -> list[str]:
     keys = {override.partition("=")[0].lstrip("~") for override in given}
     if "task" in keys and "experiment" not in keys:
         given.append("~experiment")
-    written = [forgiven(override, groups) for override in given]
+    written = [normalise_override(override, groups) for override in given]
     if "~experiment" in given:
         written.append("learning=none")  # what suits an estimator in an experiment goes with it
     return written
 
 
-def forgiven(override: str, groups: Mapping[str, Any]) -> str:
+def normalise_override(override: str, groups: Mapping[str, Any]) -> str:
     """One override as Hydra accepts it."""
     key, equals, value = override.partition("=")
     if not equals:
@@ -108,7 +143,9 @@ def refuse_foreign_targets(node: Any, path: str = "hydra") -> None:
     if isinstance(node, dict):
         target = str(node.get("_target_", "hydra."))
         if not target.startswith(("hydra.", "hydra_plugins.", "optuna.")):
-            raise UserError(f"'{path}._target_' = {target!r} is refused: it is none of Hydra's")
+            raise UserError(
+                f"'{path}._target_' = {target!r} is refused: it is not a class of Hydra's"
+            )
         for key, value in node.items():
             refuse_foreign_targets(value, f"{path}.{key}")
 
@@ -137,8 +174,14 @@ def refuse_conflicts(choices: Mapping[str, Any]) -> None:
         if len(files) > 1:
             named = " and ".join(str(file) for file in files)
             raise UserError(f"{group}={option} is defined twice: {named}; rename one")
-        if group == "experiment" and files and GLOBAL not in files[0].read_text(encoding="utf-8"):
-            raise UserError(f"{files[0]}: without '{GLOBAL}' above, its settings would not count")
+        if (
+            group == "experiment"
+            and files
+            and GLOBAL_PACKAGE not in files[0].read_text(encoding="utf-8")
+        ):
+            raise UserError(
+                f"{files[0]}: without '{GLOBAL_PACKAGE}' above, its settings would not count"
+            )
 
 
 @cache
@@ -157,21 +200,22 @@ def join_search_path() -> None:
     Plugins.instance().register(PluginConfigs)
 
 
-class told_in_one_line:
+@contextmanager
+def hydra_errors_as_user_errors() -> Iterator[None]:
     """Turn Hydra's multi-line complaints into one line with the nearest option."""
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
 
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-        from omegaconf.errors import OmegaConfBaseException
-
-        if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-            group, _, option = str(error.missing_cfg_file).rpartition("/")
-            near = suggestion(option, config_options().get(group, {}))
-            raise UserError(f"unknown {group or 'configuration'} '{option}'; {near}") from None
-        if isinstance(error, OverrideParseException):
-            written = str(error.override).removeprefix("++")
-            raise UserError(f"'{written}': expected group=option or key=value") from None
-        if isinstance(error, HydraException | OmegaConfBaseException | ValueError):
+    try:
+        yield
+    except MissingConfigException as error:
+        if not error.missing_cfg_file:
             raise UserError(first_line(error)) from None
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        near = suggestion(option, config_options().get(group, {}))
+        raise UserError(f"unknown {group or 'configuration'} '{option}'; {near}") from None
+    except OverrideParseException as error:
+        written = str(error.override).removeprefix("++")
+        raise UserError(f"'{written}': expected group=option or key=value") from None
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise UserError(first_line(error)) from None

@@ -28,7 +28,9 @@ def explain(
         path = [str(part) for part in mistake["loc"]]
         key = ".".join([prefix, *path] if prefix else path)
         if mistake["type"] == "extra_forbidden":
-            near = elsewhere(key, known) or suggestion(path[-1], fields_at(schema, path[:-1]))
+            near = same_key_in_other_section(key, known) or suggestion(
+                path[-1], fields_at(schema, path[:-1])
+            )
             lines.append(f"unknown key '{key}'; {near}")
         elif mistake["type"] == "missing":
             lines.append(f"'{key}' is missing")
@@ -40,7 +42,7 @@ def explain(
     return "\n".join(dict.fromkeys(lines))
 
 
-def elsewhere(key: str, known: Sequence[str]) -> str:
+def same_key_in_other_section(key: str, known: Sequence[str]) -> str:
     """Where a key would be right: another section's key with its name, or with its letters as initials (lr)."""
     leaf = key.rpartition(".")[2]
     for other in known:

@@ -6,13 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
-
-
-CountOrNever = Annotated[int, Field(ge=0)]
-
-
-Positive = Annotated[float, Field(gt=0)]
+from framework.config.types import Count, CountOrZero, Positive
 
 
 class Section(BaseModel):
@@ -33,49 +27,51 @@ class Choice(BaseModel):
 
 
 class EarlyStopping(Section):
-    """Stop when the task's headline metric is good enough, or has not improved for long enough."""
+    """Stop when the task's primary metric is good enough, or has not improved for long enough."""
 
-    patience: Count | None = None  # evaluations without improvement
-    target: float | None = None  # a value of the headline metric that is good enough
+    # Evaluations without improvement.
+    patience: Count | None = None
+    # A value of the primary metric that is good enough.
+    target: float | None = None
 
 
 class QualitySettings(Section):
     """The live measurement of the estimator's bias, variance and cost."""
 
-    every: CountOrNever
-    repeats: Annotated[int, Field(ge=4)]
-    estimators: list[str]
+    every: CountOrZero = 2000
+    repeats: Annotated[int, Field(ge=4)] = 16
+    estimators: list[str] = []
 
 
 class TrainerSettings(Section):
     """What the one loop may be told; `configs/trainer/default.yaml` explains each key."""
 
-    steps: Count
-    seconds: Positive | None
-    stop_at: Count | None
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["float32", "bfloat16", "float16"]
-    compile: bool
-    threads: Count | None
-    accumulate: Count
-    clip_norm: Positive | None
-    ema: Annotated[float, Field(gt=0, lt=1)] | None
-    log_every: Count
-    evaluate_every: CountOrNever
-    checkpoint_every: CountOrNever
-    keep_checkpoints: Annotated[int, Field(ge=2)]
-    early_stopping: EarlyStopping
-    nonfinite_patience: Count
-    quality: QualitySettings
+    steps: Count = 1000
+    seconds: Positive | None = None
+    stop_at: Count | None = None
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    compile: bool = False
+    threads: Count | None = None
+    accumulate: Count = 1
+    clip_norm: Positive | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    log_every: Count = 10
+    evaluate_every: CountOrZero = 0
+    checkpoint_every: CountOrZero = 0
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    early_stopping: EarlyStopping = EarlyStopping()
+    nonfinite_patience: Count = 10
+    quality: QualitySettings = QualitySettings()
 
 
 class MonitorSettings(Section):
     """What is shown and written while training."""
 
-    tensorboard: bool
-    progress: Literal["auto", "bar", "lines", "none"]
-    histograms_every: CountOrNever
-    show_every: CountOrNever
+    tensorboard: bool = True
+    progress: Literal["auto", "bar", "lines", "none"] = "auto"
+    histograms_every: CountOrZero = 0
+    show_every: CountOrZero = 0
 
 
 class Settings(Section):

@@ -18,18 +18,23 @@ from pydantic import BaseModel, ValidationError, create_model
 from framework.config.explanation import dotted, explain, first_line
 from framework.config.schema import Choice, Section, Settings
 from framework.errors import UserError, suggestion
-from framework.plugin import registry
+from framework.plugin import Component, registry
 
-CHOSEN = {  # configuration key -> registry group of the component that the key chooses
+COMPONENT_GROUPS = {  # configuration key -> registry group of the component that the key chooses
     "task": "tasks",
     "estimator": "estimators",
     "optimizer": "optimizers",
     "scheduler": "schedulers",
 }
 
+MISSING = object()
 
-def validate(config: Any) -> Settings:
+
+def validate(config: Any, *, registered: bool = True) -> Settings:
     """Plain, resolved and checked settings from a composed configuration.
+
+    Args:
+        registered: False: the task is an object that somebody holds, so that its name and options are not checked.
 
     Raises:
         UserError: one line per mistake, each naming the key and the nearest valid one.
@@ -48,9 +53,17 @@ def validate(config: Any) -> Settings:
         raise UserError(explain(error, Settings, known=dotted(plain))) from None
     if settings.input is not None and "${input}" not in OmegaConf.to_yaml(config):
         raise UserError(f"input = '{settings.input}': task '{settings.task.name}' takes none")
-    for key, group in CHOSEN.items():
+    for key, group in COMPONENT_GROUPS.items():
+        if key == "task" and not registered:
+            continue
         choice = getattr(settings, key)
+        if key == "task" and ":" in choice.name:
+            raise UserError(
+                f"task '{choice.name}' is an object of a program: framework.load(RUN, task=...) uses it and "
+                "framework.train(task, resume=RUN) continues it"
+            )
         component = registry().component(group, choice.name)
+        refuse_renamed(component, choice.options, key)
         if component.target.startswith("framework.training.optimization:"):  # loads without torch
             check_options(component.load(), choice.options, key)
         elif (valid := component.options()) is not None:
@@ -59,20 +72,34 @@ def validate(config: Any) -> Settings:
     return settings
 
 
+def refuse_renamed(component: Component, options: Mapping[str, Any], key: str) -> None:
+    """Refuse an option under a name that it had in an earlier release.
+
+    Raises:
+        UserError: names the option as it is called now.
+    """
+    for old, new in registry().renamed(component).items():
+        node: Any = options
+        for part in old.split("."):
+            node = node.get(part, MISSING) if isinstance(node, Mapping) else MISSING
+        if node is not MISSING:
+            raise UserError(f"unknown key '{key}.{old}'; it is called '{key}.{new}' now")
+
+
 def check_components(settings: Settings) -> None:
     """Check the options of every component against its signature; imports their modules.
 
     Raises:
         UserError: an option that a component does not have or refuses.
     """
-    for key, group in CHOSEN.items():
+    for key, group in COMPONENT_GROUPS.items():
         choice = getattr(settings, key)
         check_options(registry().component(group, choice.name).load(), choice.options, key)
 
 
 def build(key: str, choice: Choice, *given: Any) -> Any:
     """Make the component that configuration key `key` chooses, from what the trainer gives and its own options."""
-    factory = registry().component(CHOSEN[key], choice.name).load()
+    factory = registry().component(COMPONENT_GROUPS[key], choice.name).load()
     return factory(*given, **check_options(factory, choice.options, key))
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from framework.config.validation import check_options
+from framework.config.validation import check_options, refuse_renamed
 from framework.gradients.estimator import Estimate, Estimator
 from framework.plugin import registry
 from framework.program import Function, Program, as_program
@@ -29,7 +29,7 @@ def estimate(
     """Estimate the objective and its gradient.
 
     Args:
-        program: `(context, parameters, batch) -> None`; a `Program` declares batch axes or loop mode.
+        program: `(context, parameters, batch) -> None`; a `Program` declares batch axes, or one sample at a time.
         parameters: tensors by name; they are not changed.
         batch: handed to the program.
         estimator: any registered estimator's name, such as "rloo".
@@ -82,7 +82,9 @@ def make_estimator(
     name: str, samples: int | None = None, options: Mapping[str, Any] = {}
 ) -> Estimator:
     """An estimator by its registered name; `samples` reaches it where it has that option."""
-    factory = registry().component("estimators", name).load()
+    component = registry().component("estimators", name)
+    refuse_renamed(component, options, f"estimator '{name}'")
+    factory = component.load()
     given = dict(options)
     function = factory.__init__ if inspect.isclass(factory) else factory
     if samples is not None and "samples" in inspect.signature(function).parameters:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from framework.errors import ProgramError
 from framework.parameters import Parameters
-from framework.program import Program, Rollouts
+from framework.program import Program, RolloutPlan
 
 
 @dataclass(kw_only=True)
@@ -41,8 +41,10 @@ class Estimate:
 class Estimator(ABC):
     """A way to obtain the gradient of a program's objective."""
 
-    replays: bool = False  # serves draws made earlier, such as recorded episodes
-    rollouts: Rollouts | None = None  # wants recorded steps with value predictions, used so often
+    supports_recorded_actions: bool = False  # serves draws made earlier, such as recorded episodes
+    rollouts: RolloutPlan | None = (
+        None  # wants recorded steps with value predictions, used so often
+    )
     differentiates_costs: ClassVar[bool] = (
         True  # needs the costs' own derivatives; False: values are enough
     )
@@ -75,7 +77,7 @@ class Estimator(ABC):
             "estimators that know higher ones: exact, reinforce, rloo, reparameterisation"
         )
 
-    def news(self) -> list[str]:
+    def messages(self) -> list[str]:
         """Sentences for the user since the last call, such as a choice that was made and why."""
         return []
 

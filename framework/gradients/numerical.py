@@ -45,8 +45,8 @@ class Numerical(Estimator):
     """What the three share: evaluating the objective at shifted parameters with common random numbers.
 
     Up to `together` shifted copies run at once under vmap, fewer where they would be large. A program that vmap cannot
-    follow (loop mode, state, a discrete draw from a shifted distribution, a foreign library) runs once for each copy
-    instead; `news` says so.
+    follow (one sample at a time, state, a discrete draw from a shifted distribution, a foreign library) runs once for
+    each copy instead; `messages` says so.
     """
 
     differentiates_costs: ClassVar[bool] = False
@@ -61,7 +61,7 @@ class Numerical(Estimator):
         self, program: Program, parameters: Parameters, batch: Any
     ) -> Callable[[Iterable[Parameters]], Tensor]:
         """The objective `[k]` at k shifts of the parameters, the same random draws at each."""
-        if program.steps:
+        if program.recorded_trajectories:
             raise ProgramError(
                 f"'{type(self).__name__}' needs to play the episodes itself, and the program holds recorded ones; "
                 "estimators that can serve it: reinforce, rloo"
@@ -83,7 +83,7 @@ class Numerical(Estimator):
             remaining, values = iter(shifts), []
             for first in remaining:
                 size = sum(value.numel() for value in first.values())
-                alone = program.loop or program.stateful
+                alone = program.one_sample_at_a_time or program.stateful
                 together = 1 if alone else min(self.together, max(1, STACK // size))
                 chunk = [first, *islice(remaining, together - 1)]
                 values.append(self.at_once(one, chunk) if together > 1 else one(first).reshape(1))
@@ -103,7 +103,7 @@ class Numerical(Estimator):
             self.untold.append(f"perturbations run one after the other: {reason}")
         return values
 
-    def news(self) -> list[str]:
+    def messages(self) -> list[str]:
         told, self.untold = self.untold, []
         return told
 

@@ -11,6 +11,7 @@ from framework.errors import ProgramError, UserError
 
 if TYPE_CHECKING:
     import torch
+    from torch.optim import Optimizer
 
     from framework.gradients.estimator import Estimator
     from framework.task import Task
@@ -18,17 +19,21 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Parts:
+class Components:
     """What a run is made of, built and checked before its folder exists."""
 
     device: torch.device
     task: Task
     estimator: Estimator
+    optimizer: Optimizer
     schedule: Schedule
 
 
-def make_parts(settings: Settings) -> Parts:
-    """Build the task and the estimator.
+def make_components(settings: Settings, task: Task | None = None) -> Components:
+    """Build what the settings name, in the order in which random numbers are drawn.
+
+    Args:
+        task: used as it is, in place of the one that the settings name.
 
     Raises:
         UserError: an option that a component does not have or refuses, or a device that is not there.
@@ -44,13 +49,14 @@ def make_parts(settings: Settings) -> Parts:
     estimator = build("estimator", settings.estimator)
     schedule = build("scheduler", settings.scheduler, options.steps)
     seed_torch(key(settings.seed, "model"))
-    task = build("task", settings.task)
+    task = task or build("task", settings.task)
     if not task.parameters:
         raise ProgramError(f"task '{settings.task.name}': its model has no parameters to learn")
     task.model.to(device)
     if options.compile:
         task.model.compile()
-    return Parts(device, task, estimator, schedule)
+    optimizer = build("optimizer", settings.optimizer, list(task.parameters.values()))
+    return Components(device, task, estimator, optimizer, schedule)
 
 
 def choose_device(name: str) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -11,15 +12,15 @@ from torch import Tensor
 from framework.gradients.estimator import Estimate
 
 
-class Window:
+class RunningMeans:
     """Sums between two records; stays on the device until it is read."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self) -> None:
         self.count = 0
         self.evaluations = 0
         self.total: Tensor | float = 0.0
-        self.told: dict[str, Tensor | float] = {}  # sums of the estimates' extras
-        self.times: dict[str, int] = {}  # how often each was told
+        self.sums: dict[str, Tensor | float] = {}  # of the estimates' extras
+        self.times: dict[str, int] = {}  # how often each was given
         self.started = time.monotonic()
 
     @torch.no_grad()
@@ -28,7 +29,7 @@ class Window:
         self.evaluations += estimate.evaluations
         self.total = self.total + estimate.objective
         for name, value in estimate.extras.items():
-            self.told[name] = self.told.get(name, 0.0) + value
+            self.sums[name] = self.sums.get(name, 0.0) + value
             self.times[name] = self.times.get(name, 0) + 1
 
     def mean(self) -> float:
@@ -36,7 +37,7 @@ class Window:
 
     def extras(self) -> dict[str, float]:
         """Means of what the estimator told."""
-        return {name: float(value) / self.times[name] for name, value in self.told.items()}
+        return {name: float(value) / self.times[name] for name, value in self.sums.items()}
 
     def steps_per_second(self) -> float:
         return self.count / max(1e-9, time.monotonic() - self.started)
@@ -54,8 +55,28 @@ def mean_estimate(estimates: list[Estimate]) -> Estimate:
     return replace(estimates[-1], objective=objective, evaluations=evaluations)
 
 
-def decay(highest: float, step: int) -> float:
-    """Of the average at a step: first about a ninth of all steps count, so that what was random is soon forgotten.
+class AveragedParameters:
+    """An exponential moving average of the parameters (Polyak averaging), updated after each optimiser step."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], highest: float) -> None:
+        self.parameters = parameters
+        self.highest = highest
+        self.values = {name: p.detach().clone() for name, p in parameters.items()}
+
+    def update(self, step: int) -> None:
+        """Move the average towards the parameters, by 1 - decay."""
+        share = 1 - ema_decay(self.highest, step)
+        latest = [p.detach() for p in self.parameters.values()]
+        torch._foreach_lerp_(list(self.values.values()), latest, share)
+
+    def copy_from(self, values: Mapping[str, Tensor]) -> None:
+        """Take the average from elsewhere: a checkpoint, or the parameters themselves."""
+        for name, value in self.values.items():
+            value.copy_(values[name].detach())
+
+
+def ema_decay(highest: float, step: int) -> float:
+    """The average's decay at a step, low at first, so that random initial parameters are soon forgotten.
 
     The rule is that of TensorFlow's `tf.train.ExponentialMovingAverage` with `num_updates`.
     """

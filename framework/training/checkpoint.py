@@ -36,7 +36,7 @@ def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
     Raises:
         UserError: something in `state` is no plain data (its key is named), or the disk is full.
     """
-    refuse_unplain(state)
+    check_plain_data(state)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getvalue()
@@ -89,7 +89,7 @@ def load_newest(
     Raises:
         UserError: there is none.
     """
-    candidates = numbered(folder, kind)
+    candidates = list_checkpoints(folder, kind)
     for path in reversed(candidates):
         try:
             return load(path, device)
@@ -101,20 +101,20 @@ def load_newest(
     )
 
 
-def numbered(folder: Path, kind: str = "step") -> list[Path]:
+def list_checkpoints(folder: Path, kind: str = "step") -> list[Path]:
     """The checkpoints of a kind, oldest first; also those of which only one half is there."""
     return sorted({path.with_suffix(".pt") for path in folder.glob(f"{kind}_*.*")})
 
 
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the newest `keep` step checkpoints."""
-    for path in numbered(folder)[:-keep]:
+    for path in list_checkpoints(folder)[:-keep]:
         delete(path)
 
 
-def forget_after(folder: Path, step: int) -> None:
+def delete_after(folder: Path, step: int) -> None:
     """Delete damaged checkpoints newer than the one that a resume took: they would pass for the newest again."""
-    for path in numbered(folder):
+    for path in list_checkpoints(folder):
         if path.stem > name("step", step):
             delete(path)
 
@@ -147,15 +147,15 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
-def refuse_unplain(value: Any, key: str = "") -> None:
+def check_plain_data(value: Any, key: str = "") -> None:
     """Refuse what `torch.load(weights_only=True)` would refuse, while it can still be named."""
     if type(value) in {dict, OrderedDict}:  # their subclasses would be refused
         for name, item in value.items():
-            refuse_unplain(name, f"{key}.{name} (the key itself)")
-            refuse_unplain(item, f"{key}.{name}" if key else str(name))
+            check_plain_data(name, f"{key}.{name} (the key itself)")
+            check_plain_data(item, f"{key}.{name}" if key else str(name))
     elif type(value) in {list, tuple, torch.Size}:
         for i, item in enumerate(value):
-            refuse_unplain(item, f"{key}[{i}]")
+            check_plain_data(item, f"{key}[{i}]")
     elif type(value) not in PLAIN and not isinstance(value, Tensor):
         raise UserError(
             f"checkpoint: '{key}' is a {type(value).__module__}.{type(value).__qualname__}; "

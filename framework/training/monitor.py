@@ -27,22 +27,30 @@ class Monitor:
     """Writes one run's records; numbers arrive already collected, so nothing here waits for a device."""
 
     def __init__(
-        self, folder: Path, settings: MonitorSettings, *, experiment: str, steps: int, start: int
+        self,
+        folder: Path,
+        settings: MonitorSettings,
+        *,
+        experiment: str,
+        steps: int,
+        start: int,
+        quiet: bool = False,
     ) -> None:
         self.folder = folder
         self.steps = steps
         drop_records_after(folder / "metrics.jsonl", start)
         self.metrics = (folder / "metrics.jsonl").open("a", buffering=1)
-        self.log = (folder / "log.txt").open("a", buffering=1)
+        self.log_file = (folder / "log.txt").open("a", buffering=1)
         self.writer = make_writer(folder, start) if settings.tensorboard else None
-        self.bar = make_bar(experiment, steps, start) if wants_bar(settings.progress) else None
-        self.quiet = settings.progress == "none"
+        self.quiet = quiet or settings.progress == "none"
+        bar = not self.quiet and shows_bar(settings.progress)
+        self.bar = make_bar(experiment, steps, start) if bar else None
         self.last_line = -math.inf
         self.started = time.monotonic()
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """A sentence for the console and `log.txt`."""
-        self.log.write(text + "\n")
+        self.log_file.write(text + "\n")
         if self.bar is not None:
             self.bar.console.print(text, markup=False, highlight=False)
         elif not self.quiet:
@@ -67,7 +75,7 @@ class Monitor:
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=step, numbers=line)
         if due:
-            self.say(f"step {step}/{self.steps}  {line}")
+            self.log(f"step {step}/{self.steps}  {line}")
             self.last_line = now
 
     def media(self, step: int, shown: Iterable[Media]) -> None:
@@ -130,7 +138,7 @@ class Monitor:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
-        for record in (self.writer, self.metrics, self.log):
+        for record in (self.writer, self.metrics, self.log_file):
             if record is not None:
                 with suppress(OSError):  # a full disk: whoever wrote last was told
                     record.close()
@@ -165,7 +173,7 @@ def add_animation(writer: Any, tag: str, video: Video, step: int) -> None:
     )
 
 
-def wants_bar(progress: str) -> bool:
+def shows_bar(progress: str) -> bool:
     return progress == "bar" or (progress == "auto" and sys.stdout.isatty())
 
 

@@ -103,13 +103,13 @@ def rmsprop(
 
 
 def decayed(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters in groups: one whose class says `undecayed`, such as a class prototype, has no weight decay."""
+    """Parameters in groups: one whose class says `no_weight_decay`, such as a class prototype, has no weight decay."""
     groups: dict[bool, list[Tensor]] = {False: [], True: []}
     for parameter in parameters:
-        groups[getattr(parameter, "undecayed", False)].append(parameter)
+        groups[getattr(parameter, "no_weight_decay", False)].append(parameter)
     return [
-        {"params": members, "weight_decay": 0.0 if undecayed else weight_decay}
-        for undecayed, members in groups.items()
+        {"params": members, "weight_decay": 0.0 if no_weight_decay else weight_decay}
+        for no_weight_decay, members in groups.items()
         if members
     ]
 

@@ -46,7 +46,7 @@ def load_task(task: Task, state: dict[str, Any]) -> None:
 def load_for_use(task: Task, folder: Path, which: str) -> int:
     """Put the best or the last checkpoint's parameters, averaged where they were, into the model; returns its step."""
     kind: Literal["step", "best"] = "best" if which == "best" else "step"
-    if kind == "best" and not checkpoint.numbered(folder / "checkpoints", kind):
+    if kind == "best" and not checkpoint.list_checkpoints(folder / "checkpoints", kind):
         raise UserError(
             f"{folder}: it was stopped before it had a best checkpoint; take checkpoint=last"
         )

@@ -73,7 +73,7 @@ def change_config(config: Any, overrides: list[str]) -> Any:
     return changed
 
 
-def refuse_other_run(before: Any, after: Any) -> None:
+def validate_resume(before: Any, after: Any) -> None:
     """Refuse to resume with a changed task, estimator, optimiser or seed, saying what differs."""
     from omegaconf import OmegaConf
 
@@ -95,10 +95,10 @@ def refuse_other_run(before: Any, after: Any) -> None:
         )
 
 
-def reopen(folder: Path, overrides: list[str]) -> tuple[Any, Settings]:
-    """The configuration and settings of an earlier run, with permitted changes."""
+def reopen(folder: Path, overrides: list[str], *, registered: bool = True) -> tuple[Any, Settings]:
+    """The configuration and settings of an earlier run, with permitted changes; see `validate`."""
     before = load_config(folder)
-    validate(before)
+    validate(before, registered=registered)
     after = change_config(before, overrides)
-    refuse_other_run(before, after)
-    return after, validate(after)
+    validate_resume(before, after)
+    return after, validate(after, registered=registered)

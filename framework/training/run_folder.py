@@ -37,6 +37,15 @@ class RunFolder:
     def holds_run(self) -> bool:
         return os.path.exists(self.path / "config.yaml")  # False also where the path is too long
 
+    def refuse_second_run(self) -> None:
+        """Refuse to train where a run is already.
+
+        Raises:
+            UserError: the folder holds a run.
+        """
+        if self.holds_run:
+            raise UserError(f"{self.path} holds a run already; resume={self.path} continues it")
+
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"

@@ -6,48 +6,50 @@ The estimator owns the backward pass; the trainer owns time: when to log, evalua
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from framework.batch import leaves, mapped
+from framework.batch import leaves, map_tensors
 from framework.config.schema import Settings
 from framework.errors import ProgramError, UserError
 from framework.gradients.estimate import make_estimator
-from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.estimator import Estimate
 from framework.gradients.selection.quality import compare
 from framework.parameters import placed
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
-from framework.task import Task
+from framework.task import Split, TrainingPlan
 from framework.training import checkpoint
-from framework.training.averages import Window, decay, mean_estimate
+from framework.training.assembly import Components
+from framework.training.averages import AveragedParameters, RunningMeans, mean_estimate
 from framework.training.monitor import Monitor
-from framework.training.optimization import Schedule
 from framework.training.precision import autocast
 from framework.training.restoring import load_model, load_task
+from framework.training.rollback import Rollback
 from framework.training.run_folder import RunFolder
+from framework.training.signals import StopSignals
+from framework.training.stopping import Progress, early_stop, spent, update_best
 
-ENDED = object()  # what iterators that have ended give
+# What iterators that have ended give.
+ENDED = object()
 
 
-@dataclass
-class Progress:
-    """Where a run is: what a resume continues from."""
+@dataclass(frozen=True, kw_only=True)
+class Callbacks:
+    """A user's own functions, called while training; one that returns False stops it, as a signal would.
 
-    step: int = 0
-    seconds: float = 0.0  # of training, evaluation left out
-    best: dict[str, float] = field(default_factory=dict)  # step and metrics of the best evaluation
-    without_improvement: int = 0
-    skipped: int = 0  # steps whose gradient was not finite
-    skipped_in_a_row: int = 0
+    Attributes:
+        on_step: called after each optimiser step with its number, from 1, and its estimate.
+        on_evaluation: called after each evaluation with the step and the metrics.
+    """
+
+    on_step: Callable[[int, Estimate], Any] | None = None
+    on_evaluation: Callable[[int, dict[str, float]], Any] | None = None
 
 
 class Trainer:
@@ -56,40 +58,34 @@ class Trainer:
     def __init__(
         self,
         settings: Settings,
-        task: Task,
-        estimator: Estimator,
-        optimizer: Optimizer,
-        schedule: Schedule,
+        components: Components,
         folder: RunFolder,
-        device: torch.device,
+        callbacks: Callbacks = Callbacks(),
     ) -> None:
-        self.settings = settings
-        self.options = settings.trainer
-        self.task, self.estimator, self.optimizer = task, estimator, optimizer
-        self.schedule, self.folder, self.device = schedule, folder, device
-        self.program = task.program(estimator)
-        self.parameters = task.parameters
-        self.buffers = list(
-            task.model.buffers()
-        )  # such as running means; put back after a skipped step
-        self.buffers_before = [buffer.clone() for buffer in self.buffers]
-        self.rates = [group["lr"] for group in optimizer.param_groups]
-        self.average = (
-            {name: p.detach().clone() for name, p in self.parameters.items()}
-            if self.options.ema
-            else None
-        )
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.options.precision == "float16")
+        self.settings, self.options = settings, settings.trainer
+        self.task, self.estimator = components.task, components.estimator
+        self.optimizer, self.schedule = components.optimizer, components.schedule
+        self.device, self.folder, self.callbacks = components.device, folder, callbacks
+        self.program = self.task.program(self.estimator)
+        self.parameters = self.task.parameters
+        self.rollback = Rollback(self.task.model)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        ema = self.options.ema
+        self.average = None if ema is None else AveragedParameters(self.parameters, ema)
+        float16 = self.options.precision == "float16"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=float16)
         self.progress = Progress()
-        self.batch: Any = None  # of the step under way, kept in case its gradient is not finite
+        # Of the step under way, kept in case its gradient is not finite.
+        self.batch: Any = None
         self.stop_reason = ""
-        self.stopped_by: int | None = None  # a signal's number
+        self.signals = StopSignals()
 
     def train(self, monitor: Monitor) -> dict[str, Any]:
         """Train to the end of the budget; returns what `result.json` holds. What was made is saved whatever ends it."""
         start = self.progress.step
-        with self.listening(monitor):
+        with self.signals.handled():
             try:
+                self.begin()
                 self.loop(monitor)
             except Exception:
                 if self.progress.step > start:
@@ -98,30 +94,46 @@ class Trainer:
             self.save()
         return self.finish(monitor)
 
+    def begin(self) -> None:
+        """Let the task prepare; a new run's averages and buffers start from what it has put into the model."""
+        plan = TrainingPlan(
+            seed=self.settings.seed,
+            steps=self.options.steps,
+            accumulate=self.options.accumulate,
+            start=self.progress.step,
+        )
+        self.task.begin(plan)
+        if not plan.resumed and self.average is not None:
+            self.average.copy_from(self.parameters)
+        self.rollback.keep()
+
     def loop(self, monitor: Monitor) -> None:
         """Optimiser steps until the budget, a target or a signal ends them."""
         options, progress, seed = self.options, self.progress, self.settings.seed
         started = time.monotonic() - progress.seconds
         batches = self.task.batches(self.program, seed, progress.step * options.accumulate)
-        window = Window(progress.step)
+        window = RunningMeans()
         self.task.model.train()
         start = progress.step
         self.check_budget(start)
         while not self.stop_reason:
             seed_torch(key(seed, "training", progress.step))
             self.set_rate(self.schedule(progress.step))
+            self.task.before_step(progress.step)
             estimate = self.accumulate(batches)
-            norm = self.step()
-            for news in self.estimator.news():
-                monitor.say(news)
+            norm = self.clip_and_step()
+            for message in self.estimator.messages():
+                monitor.log(message)
             progress.step += 1
             window.add(estimate)
             progress.seconds = time.monotonic() - started
             if progress.step % options.log_every == 0 or progress.step == options.steps:
                 monitor.scalars(progress.step, self.scalars(window, norm))
-                window = Window(progress.step)
-            self.at_intervals(monitor)
-            started = time.monotonic() - progress.seconds  # evaluation is no training time
+                window = RunningMeans()
+            self.called(self.callbacks.on_step, estimate)
+            self.run_periodic(monitor)
+            # Evaluation is no training time.
+            started = time.monotonic() - progress.seconds
             self.check_budget(start)
 
     def accumulate(self, batches: Iterator[Any]) -> Estimate:
@@ -133,7 +145,7 @@ class Trainer:
             scale = self.scaler.scale(torch.tensor(scale, device=self.device))
         estimates = []
         for _ in range(times):
-            self.batch = moved(self.next_batch(batches), self.device)
+            self.batch = to_device(self.next_batch(batches), self.device)
             with self.autocast():
                 estimates.append(
                     self.estimator.backward(self.program, self.parameters, self.batch, scale=scale)
@@ -141,57 +153,51 @@ class Trainer:
         return mean_estimate(estimates)
 
     def next_batch(self, batches: Iterator[Any]) -> Any:
-        """The next batch; what its making changed in the model, such as statistics of what was seen, outlives a skip.
+        """The next batch; what fetching it changed in the model, such as observation statistics, outlives a skip.
 
         Episodes are played in the precision in which they are learned from, else their probabilities would differ.
         """
-        versions = [buffer._version for buffer in self.buffers]
-        with self.autocast() if self.program.steps else nullcontext():
+        recorded = self.program.recorded_trajectories
+        with self.rollback.keeping_changes(), self.autocast() if recorded else nullcontext():
             batch = next(batches, ENDED)
         if batch is ENDED:
             raise ProgramError("the task's batches ended: `batches` must go on for ever")
-        buffers = zip(self.buffers_before, self.buffers, versions, strict=True)
-        for before, now, version in buffers:
-            if now._version != version:
-                before.copy_(now)
         return batch
 
-    def step(self) -> Tensor:
-        """Clip, refuse what is not finite, move the parameters; returns the gradient's norm."""
+    def clip_and_step(self) -> Tensor:
+        """Clip the gradient, and step unless it is not finite; returns its norm."""
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if math.isfinite(length := norm.item()):
-            self.move(norm, length)
+            self.optimizer_step(norm, length)
             self.progress.skipped_in_a_row = 0
         else:
-            self.skip()
+            self.skip_step()
         if self.scaler.is_enabled():
-            self.scaler.update()  # a smaller scale where it was too large
+            # A smaller scale where it was too large.
+            self.scaler.update()
         return norm
 
-    def move(self, norm: Tensor, length: float) -> None:
-        """One step of the optimiser, no longer than it may be, and of the average behind it."""
+    def optimizer_step(self, norm: Tensor, length: float) -> None:
+        """One step of the optimiser along the clipped gradient, then the averages."""
         longest = self.options.clip_norm or math.inf
         if length > longest:
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), longest, norm)
         self.scaler.step(self.optimizer)
         if self.average is not None:
-            share = 1 - decay(self.options.ema or 0.0, self.progress.step)
-            averaged = list(self.average.values())
-            torch._foreach_lerp_(averaged, [p.detach() for p in self.parameters.values()], share)
-        if self.buffers:
-            torch._foreach_copy_(self.buffers_before, self.buffers)
+            self.average.update(self.progress.step)
+        self.rollback.keep()
 
-    def skip(self) -> None:
+    def skip_step(self) -> None:
         """Leave the model as it was before this step; give up after too many in a row."""
-        if self.buffers:
-            torch._foreach_copy_(self.buffers, self.buffers_before)
+        self.rollback.restore()
         progress = self.progress
         progress.skipped += 1
         progress.skipped_in_a_row += 1
-        searching = self.scaler.is_enabled() and self.scaler.get_scale() > 1  # float16's scale
+        # float16 looks for its scale.
+        searching = self.scaler.is_enabled() and self.scaler.get_scale() > 1
         if progress.skipped_in_a_row >= self.options.nonfinite_patience and not searching:
             tensors = list(leaves(self.batch))
             if tensors:
@@ -202,8 +208,8 @@ class Trainer:
                 f"a smaller optimizer.learning_rate or trainer.clip_norm may help{kept}"
             )
 
-    def scalars(self, window: Window, norm: Tensor) -> dict[str, float]:
-        """What is logged every `log_every` steps; what the estimator tells is a mean over them."""
+    def scalars(self, window: RunningMeans, norm: Tensor) -> dict[str, float]:
+        """What is logged every `log_every` steps; the estimator's extras are means over them."""
         values = {
             "train/objective": window.mean(),
             "gradient/norm": norm.item(),
@@ -217,7 +223,7 @@ class Trainer:
             values["gradient/skipped_steps"] = self.progress.skipped
         return values
 
-    def at_intervals(self, monitor: Monitor) -> None:
+    def run_periodic(self, monitor: Monitor) -> None:
         """Histograms, evaluation and checkpoints, each when it is due."""
         step, options = self.progress.step, self.options
         last = step >= options.steps
@@ -226,7 +232,11 @@ class Trainer:
         if due(step, options.evaluate_every):
             metrics = self.evaluate("validation")
             monitor.scalars(step, {f"evaluation/{k}": v for k, v in metrics.items()}, announce=True)
-            self.judge(metrics)
+            self.called(self.callbacks.on_evaluation, metrics)
+            if update_best(self.progress, self.task, metrics):
+                self.save_best(metrics)
+            stop = early_stop(options.early_stopping, self.progress, self.task, metrics)
+            self.stop_reason = stop or self.stop_reason
             times = step // options.evaluate_every
             if due(times, self.settings.monitor.show_every) and not last:
                 self.show(monitor)
@@ -235,38 +245,40 @@ class Trainer:
         if due(step, options.checkpoint_every) and not last:
             self.save()
 
+    def called(self, callback: Callable[[int, Any], Any] | None, given: Any) -> None:
+        """Call a user's function, where there is one; False from it stops the training after this step."""
+        if callback is not None and callback(self.progress.step, given) is False:
+            self.stop_reason = "stopped by a callback"
+
     def quality(self) -> dict[str, float]:
         """How good the estimator is at these parameters and on the latest batch, and those named to compare it with."""
-        wanted = {self.settings.estimator.name: self.estimator}
+        compared = {self.settings.estimator.name: self.estimator}
         for name in self.options.quality.estimators:
-            wanted[name] = make_estimator(name, self.settings.estimator.options.get("samples"))
-        repeats, seed = (
-            self.options.quality.repeats,
-            key(self.settings.seed, "quality", self.progress.step),
-        )
+            compared[name] = make_estimator(name, self.settings.estimator.options.get("samples"))
+        repeats = self.options.quality.repeats
+        seed = key(self.settings.seed, "quality", self.progress.step)
         with self.autocast():
             found = compare(
-                wanted, self.program, self.parameters, self.batch, repeats=repeats, seed=seed
+                compared, self.program, self.parameters, self.batch, repeats=repeats, seed=seed
             )
-        if self.buffers:
-            torch._foreach_copy_(self.buffers, self.buffers_before)  # running means took note of it
+        # Running means have taken note of it.
+        self.rollback.restore()
         return {t: v for name, q in found.items() for t, v in q.scalars(f"quality/{name}").items()}
 
-    def evaluate(self, stage: Literal["validation", "test"]) -> dict[str, float]:
+    def evaluate(self, split: Split) -> dict[str, float]:
         """The task's metrics, with averaged parameters where there are any; training's randomness is untouched."""
         model, states = self.task.model, save_states()
-        self.task.stage = stage
         model.eval()
         try:
-            with torch.no_grad(), self.autocast(), placed(model, self.average or {}):
-                metrics = self.task.evaluate(key(self.settings.seed, stage) % 2**31)
+            with torch.no_grad(), self.autocast(), placed(model, self.averages):
+                metrics = self.task.evaluate(key(self.settings.seed, split) % 2**31, split)
         finally:
             model.train()
             restore_states(states)
-        if self.task.headline not in metrics:
+        if self.task.primary_metric not in metrics:
             known = ", ".join(metrics) or "none"
             raise ProgramError(
-                f"the task's headline '{self.task.headline}' is not among its metrics: {known}"
+                f"the task's primary metric '{self.task.primary_metric}' is not among its metrics: {known}"
             )
         return {name: float(value) for name, value in metrics.items()}
 
@@ -274,45 +286,28 @@ class Trainer:
         """The task's pictures and videos, reproducible and without effect on training."""
         model, seed = self.task.model, key(self.settings.seed, "show") % 2**31
         model.eval()
-        with torch.no_grad(), seeded(seed), placed(model, self.average or {}):
+        with torch.no_grad(), seeded(seed), placed(model, self.averages):
             monitor.media(self.progress.step, self.task.show(seed))
         model.train()
 
-    def judge(self, metrics: Mapping[str, float]) -> None:
-        """Keep the best evaluation's checkpoint; stop where the headline is good enough or no longer improves."""
-        headline = metrics[self.task.headline]
-        sign = 1 if self.task.goal == "max" else -1
-        progress, stopping = self.progress, self.options.early_stopping
-        best = progress.best.get(self.task.headline, -sign * math.inf)
-        if sign * headline > sign * best:  # never so where it is NaN
-            progress.without_improvement = 0
-            self.save_best(metrics)
-        else:
-            progress.without_improvement += 1
-        if stopping.target is not None and sign * headline >= sign * stopping.target:
-            self.stop_reason = f"{self.task.headline} reached {headline:.4g}"
-        elif stopping.patience and progress.without_improvement >= stopping.patience:
-            self.stop_reason = f"no improvement in {stopping.patience} evaluations"
+    @property
+    def averages(self) -> Mapping[str, Tensor]:
+        """The averaged parameters; none where nothing is averaged."""
+        return {} if self.average is None else self.average.values
 
     def check_budget(self, start: int) -> None:
-        """Set `stop_reason` where the budget is spent; `start` is the step that this process began with."""
-        options, progress = self.options, self.progress
-        if self.stopped_by is not None:
-            self.stop_reason = f"stopped by {signal.Signals(self.stopped_by).name}"
-        elif progress.step >= options.steps:
-            self.stop_reason = "all steps done"
-        elif options.seconds is not None and progress.seconds >= options.seconds:
-            self.stop_reason = f"{options.seconds:g} seconds of training are over"
-        elif options.stop_at is not None and progress.step >= options.stop_at > start:
-            self.stop_reason = f"stopped at step {progress.step} as told"
+        """Set `stop_reason` where the budget is spent; `start` is the step that this session began with."""
+        stopped_by = self.signals.received
+        self.stop_reason = spent(self.options, self.progress, start, stopped_by) or self.stop_reason
 
     def finish(self, monitor: Monitor) -> dict[str, Any]:
         """The final evaluation, on randomness of its own."""
         metrics: dict[str, float] = {}
-        if self.stopped_by is None:
+        if self.signals.received is None:
             metrics = self.evaluate("test")
             tags = {f"final/{name}": value for name, value in metrics.items()}
             monitor.scalars(self.progress.step, tags, announce=True)
+            self.called(self.callbacks.on_evaluation, metrics)
             if not self.progress.best:
                 self.save_best(metrics)
         return self.result(metrics)
@@ -335,7 +330,7 @@ class Trainer:
             "step": self.progress.step,
             "progress": dict(vars(self.progress)),
             "model": dict(self.task.model.state_dict()),
-            "average": self.average,
+            "average": None if self.average is None else self.average.values,
             "optimizer": self.optimizer.state_dict(),
             "estimator": self.estimator.state_dict(),
             "task": self.task.state_dict(),
@@ -343,17 +338,17 @@ class Trainer:
         }
 
     def save(self) -> None:
-        """A checkpoint of now; the oldest ones go."""
+        """Save a checkpoint of this step and delete the oldest ones."""
         name = checkpoint.name("step", self.progress.step)
         checkpoint.save(self.folder.checkpoints, name, self.state())
         checkpoint.prune(self.folder.checkpoints, self.options.keep_checkpoints)
 
     def save_best(self, metrics: Mapping[str, float]) -> None:
-        """A checkpoint of now, the best so far; the one that was best goes."""
+        """Save a checkpoint of this step as the best so far, and delete the one that was best."""
         self.progress.best = {"step": self.progress.step, **metrics}
         name = checkpoint.name("best", self.progress.step)
         saved = checkpoint.save(self.folder.checkpoints, name, self.state())
-        for path in checkpoint.numbered(self.folder.checkpoints, "best"):
+        for path in checkpoint.list_checkpoints(self.folder.checkpoints, "best"):
             if path != saved:
                 checkpoint.delete(path)
 
@@ -364,18 +359,22 @@ class Trainer:
             UserError: its model has other parameters or shapes than the task's.
         """
         load_model(self.task, state["model"])
-        self.optimizer.load_state_dict(copied(state["optimizer"]))
-        self.estimator.load_state_dict(moved(state["estimator"], self.device))
+        self.optimizer.load_state_dict(clone_state(state["optimizer"]))
+        self.estimator.load_state_dict(to_device(state["estimator"], self.device))
         load_task(self.task, state["task"])
-        if state["scaler"]:  # empty where the run had another precision before
+        # Empty where the run had another precision before.
+        if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
-            averages = state["average"] or self.parameters
-            for name, value in self.average.items():
-                value.copy_(averages[name].detach())
-        for before, now in zip(self.buffers_before, self.buffers, strict=True):
-            before.copy_(now)
+            self.average.copy_from(state["average"] or self.parameters)
+        self.rollback.keep()
         self.progress = Progress(**state["progress"])
+
+    @torch.no_grad()
+    def use_averages(self) -> None:
+        """Put the averaged parameters, where there are any, into the model: what evaluations have measured."""
+        for name, value in self.averages.items():
+            self.parameters[name].copy_(value)
 
     def set_rate(self, factor: float) -> None:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -384,45 +383,22 @@ class Trainer:
     def autocast(self) -> AbstractContextManager[Any]:
         return autocast(self.device, self.options.precision)
 
-    @contextmanager
-    def listening(self, monitor: Monitor) -> Iterator[None]:
-        """A first signal stops between steps and saves; a second one leaves at once. What is ignored stays ignored."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def heard(number: int, frame: Any) -> None:
-            if self.stopped_by is not None:
-                raise SystemExit(128 + number)
-            self.stopped_by = number
-
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-        heeded = [
-            n for n in signals if signal.getsignal(n) != signal.SIG_IGN
-        ]  # nohup ignores SIGHUP
-        before = {number: signal.signal(number, heard) for number in heeded}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
 
 def due(count: int, every: int) -> bool:
     return every > 0 and count % every == 0
 
 
-def moved(batch: Any, device: torch.device) -> Any:
+def to_device(batch: Any, device: torch.device) -> Any:
     """A batch with all its tensors on the device."""
-    return mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
+    return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), batch)
 
 
-def copied(state: Any) -> Any:
+def clone_state(state: Any) -> Any:
     """Nested state with its tensors copied: an optimiser keeps the very tensors that it is given."""
     if isinstance(state, Tensor):
         return state.clone()
     if isinstance(state, Mapping):
-        return {name: copied(value) for name, value in state.items()}
+        return {name: clone_state(value) for name, value in state.items()}
     if isinstance(state, list):
-        return [copied(value) for value in state]
+        return [clone_state(value) for value in state]
     return state

@@ -21,6 +21,7 @@ from framework.data import batches
 from framework.media import Media
 from framework.plugin import registry
 from framework.randomness import generator
+from framework.task import Split
 from plugins.detection import prediction
 from plugins.detection.data.augmentation import Augmentation, Augmented
 from plugins.detection.data.resizing import resized
@@ -60,8 +61,9 @@ class Detection(Task):
 
     model: Detector
     batch_axes: ClassVar[int] = 1
-    headline: ClassVar[str] = "AP"
-    goal: ClassVar[Literal["min", "max"]] = "max"
+    primary_metric: ClassVar[str] = "AP"
+    metric_mode: ClassVar[Literal["min", "max"]] = "max"
+    split: Split = "test"
 
     def __init__(
         self,
@@ -220,8 +222,9 @@ class Detection(Task):
         """What `criterion` says; by default the model's own losses, image by image."""
         charge(context, self.model, batch, self.criterion, self.reward, self.relaxed)
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """COCO's numbers on held-out images, the precision of each class, and the kinds of errors."""
+        self.split = split
         truths, found = self.judged()
         judged = precision(truths, found, self.categories)
         analysis = analyse(truths, found, len(self.categories), self.clear)
@@ -246,13 +249,13 @@ class Detection(Task):
 
         found = list(self.find(noted()))
         if not truths:
-            raise UserError(f"task.data.root: every image of the {self.stage} data is damaged")
+            raise UserError(f"task.data.root: every image of the {self.split} data is damaged")
         return truths, found
 
     @property
     def judging(self) -> Source:
         """The data that judges now."""
-        return self.splits.validation if self.stage == "validation" else self.splits.test
+        return self.splits.validation if self.split == "validation" else self.splits.test
 
     def held_out(self) -> Iterator[Sample]:
         """The images that judge, but damaged ones."""

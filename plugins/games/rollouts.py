@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plugins.games.environments.games import Games, Observation, Outcome, mapped
+from framework.batch import map_tensors
+from plugins.games.environments.games import Games, Observation, Outcome
 from plugins.games.policies.agent import Agent
 
 # observations [N, ...], memory, fresh [N] -> actions as drawn, memory
@@ -63,7 +64,9 @@ class Record:
 
         def chosen(value: Any) -> Any:
             return (
-                None if value is None else mapped(lambda part: part.index_select(1, games), value)
+                None
+                if value is None
+                else map_tensors(lambda part: part.index_select(1, games), value)
             )
 
         return Record(**{f.name: chosen(getattr(self, f.name)) for f in fields(self)})
@@ -308,7 +311,7 @@ def record_episodes(
 
     def stacked(name: str) -> Any:
         parts = [getattr(step, name) for step in steps]
-        return mapped(lambda *rows: torch.stack(rows), *parts)
+        return map_tensors(lambda *rows: torch.stack(rows), *parts)
 
     fails_later = stacked("broken").flip(0).cumsum(0).flip(0).bool()
     counts = ~fails_later  # nothing up to a game's last failure

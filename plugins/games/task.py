@@ -16,10 +16,12 @@ from pydantic import Field
 from torch import Tensor
 
 from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video
+from framework.batch import map_tensors
 from framework.media import Media
-from framework.program import Rollouts
+from framework.program import RolloutPlan
 from framework.randomness import fresh_key, generator, key, seeded
-from plugins.games.environments.games import Games, Observation, mapped
+from framework.task import Split
+from plugins.games.environments.games import Games, Observation
 from plugins.games.environments.making import make_games
 from plugins.games.episode_log import RECENT, Stopwatch
 from plugins.games.plot import returns_over_training
@@ -47,8 +49,8 @@ class Game(Task):
 
     model: Agent
     stateful: ClassVar[bool] = True  # the games go on where they are
-    headline: ClassVar[str] = "return_mean"
-    goal: ClassVar[Literal["min", "max"]] = "max"
+    primary_metric: ClassVar[str] = "return_mean"
+    metric_mode: ClassVar[Literal["min", "max"]] = "max"
 
     def __init__(
         self,
@@ -123,8 +125,8 @@ class Game(Task):
     def program(self, estimator: Estimator) -> Program:
         """What the estimator differentiates.
 
-        Rollouts with predictions where it wants them; whole recorded episodes where it can use recorded actions; else
-        episodes played under its own parameters, each action a draw.
+        Rollouts with predictions where it asks for them; whole recorded episodes where it can use recorded actions;
+        else episodes played under its own parameters, each action a draw.
 
         Raises:
             UserError: fewer games than parts that they are to be divided into, or an option that the estimator has no
@@ -138,14 +140,16 @@ class Game(Task):
                     " whole games"
                 )
             self.discount = getattr(estimator, "discount", 1.0)
-            return self.as_program(self.replay, steps=True, rollouts=estimator.rollouts)
+            return self.as_program(
+                self.replay, recorded_trajectories=True, rollouts=estimator.rollouts
+            )
         if self.model.return_scale is not None:
             raise UserError(
                 "task.normalise_returns = true: served are estimators that read predictions (a2c, ppo, vtrace, upgo);"
                 " others need task.reward_scale"
             )
-        if estimator.replays:
-            return self.as_program(self.objective, steps=True)
+        if estimator.supports_recorded_actions:
+            return self.as_program(self.objective, recorded_trajectories=True)
         return self.as_program(self.play_out)
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Record | None]:
@@ -154,7 +158,7 @@ class Game(Task):
             yield from self.rollouts(program.rollouts, seed, start)
         number = start
         while True:
-            if program.steps:
+            if program.recorded_trajectories:
                 yield self.episodes(key(seed, "episodes", number))
             else:
                 self.adopt()
@@ -173,7 +177,7 @@ class Game(Task):
         self.note(finished, int(made.lengths.sum()), played)
         return made
 
-    def rollouts(self, use: Rollouts, seed: int, start: int) -> Iterator[Record]:
+    def rollouts(self, use: RolloutPlan, seed: int, start: int) -> Iterator[Record]:
         """Each rollout `epochs` times in `minibatches` parts, its games divided anew in each epoch."""
         uses = use.epochs * use.minibatches
         storage = Storage(self.rollout_steps)
@@ -204,7 +208,7 @@ class Game(Task):
         with seeded(seed):
             made, finished = record(games, self.model, self.position, storage)
         self.learn_statistics(
-            mapped(lambda part: part[:-1], made.observations), made.valid
+            map_tensors(lambda part: part[:-1], made.observations), made.valid
         )  # the last row is the next rollout's first one
         self.learn_size(made, self.position)
         self.note(finished, int(made.valid.sum()), played)
@@ -297,7 +301,7 @@ class Game(Task):
         self.note(Finished(returns, lengths), int(lengths.sum()), played)
         context.cost(-earned, "return")
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Greedy episodes, each from its own seeded start, and as many by the policy as it is."""
         began = time.monotonic()
         metrics = self.metrics(*self.episodes_of_both(seed))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from framework import Context, Image, Program, Task
+from framework.task import Split
 from plugins.javelin.plot import throws_and_path
 
 SPEED = 28.0  # m/s
@@ -98,13 +99,13 @@ class Javelin(Task):
             self.path.append(math.degrees(self.model.angle.item()))
             yield None
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The angle, its range with a steady hand, and the objective over 1,000 throws."""
         steady = self.fly(self.model.angle, torch.zeros(()))
         return {
             "angle_degrees": math.degrees(self.model.angle.item()),
             "range_metres": steady.item(),
-            **super().evaluate(seed),
+            **super().evaluate(seed, split),
         }
 
     def show(self, seed: int) -> Iterator[Image]:

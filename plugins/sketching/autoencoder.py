@@ -20,6 +20,7 @@ from torch.nn import functional
 from framework import Context, Image, Program, Task, Text
 from framework.media import Media
 from framework.randomness import generator
+from framework.task import Split
 from plugins.sketching.images.digits import Images, load_images, load_ink
 from plugins.sketching.images.photo import blurred, pictures_in, readable
 from plugins.sketching.raster.render import render
@@ -105,7 +106,7 @@ class SketchAutoencoder(Task):
 
     model: Autoencoder
     batch_axes: ClassVar[int] = 1
-    headline: ClassVar[str] = "squared_error"
+    primary_metric: ClassVar[str] = "squared_error"
 
     def __init__(
         self,
@@ -179,7 +180,7 @@ class SketchAutoencoder(Task):
         lines = self.kind.vertices(strokes.control)
         return render(lines, strokes.width, self.side, opacity=strokes.opacity)
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Error on held-out pictures, and how many of their drawings a classifier of pictures recognises."""
         pictures = self.held.pictures.to(self.device)
         drawn = self.draw(self.model.encoder(pictures)[0])

@@ -26,6 +26,7 @@ from framework.gradients.estimate import make_estimator
 from framework.media import Media
 from framework.plugin import registry
 from framework.randomness import fresh_key, generator, key
+from framework.task import Split
 from plugins.sketching.images.photo import (
     Guide,
     at,
@@ -62,7 +63,7 @@ class Sketch(Task):
     """Draw a photograph with strokes."""
 
     model: Drawing
-    headline: ClassVar[str] = "loss"
+    primary_metric: ClassVar[str] = "loss"
 
     def __init__(
         self,
@@ -121,9 +122,9 @@ class Sketch(Task):
             known = ", ".join(registry().names("losses"))
             raise UserError(f"task.losses names no loss; choices: {known}")
         photo = load_photo(Path(input) if input else default_photo(), size)
-        self.begin(photo, torch.Generator().manual_seed(fresh_key()))
+        self.reset(photo, torch.Generator().manual_seed(fresh_key()))
 
-    def begin(self, photo: Tensor, draw: torch.Generator) -> None:
+    def reset(self, photo: Tensor, draw: torch.Generator) -> None:
         """Lay first strokes on new paper, for a photograph `[3, H, W]`."""
         self.photo, self.guide = photo, Guide.of(grey(photo))
         self.lightness = stretched(grey(photo), self.gamma)
@@ -224,7 +225,7 @@ class Sketch(Task):
         if self.model.opacities.requires_grad:
             self.model.present &= ~faint
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The loss of the drawing as pens would draw it, its gain on the first drawing, strokes and pen-up travel."""
         self.prune()
         soft = float(self.loss(self.model()))
@@ -281,7 +282,7 @@ class Sketch(Task):
         for number, (name, photo) in enumerate(photos):
             sitting = copy(self)
             sitting.__dict__.pop("parameters", None)  # those of the run's own drawing
-            sitting.begin(photo, generator(seed, "strokes", number))
+            sitting.reset(photo, generator(seed, "strokes", number))
             sitting.model.to(self.device)
             said = f"{name} ({number + 1} of {len(files)})" if len(files) > 1 else name
             sitting.finish(key(seed, "sitting", number), said)

@@ -26,6 +26,7 @@ from framework.config.validation import check_options
 from framework.gradients.enumeration.exact import Exact
 from framework.gradients.estimator import Estimator
 from framework.media import Media
+from framework.task import Split
 from plugins.sketching.raster.render import DARKEST, render
 from plugins.sketching.sketch import Sketch
 from plugins.sketching.strokes.drawing import PACE, Drawing
@@ -34,7 +35,7 @@ from plugins.sketching.strokes.drawing import PACE, Drawing
 class StochasticSketch(Sketch):
     """Draw a photograph with strokes of which each is there with a probability that is learned."""
 
-    headline: ClassVar[str] = "loss_expected"
+    primary_metric: ClassVar[str] = "loss_expected"
 
     def __init__(
         self,
@@ -48,9 +49,9 @@ class StochasticSketch(Sketch):
         self.probability = probability
         super().__init__(**check_options(Sketch, sketch, "task.sketch"))
 
-    def begin(self, photo: Tensor, draw: torch.Generator) -> None:
+    def reset(self, photo: Tensor, draw: torch.Generator) -> None:
         """First strokes, each there with the same probability."""
-        super().begin(photo, draw)
+        super().reset(photo, draw)
         logits = torch.full((len(self.model.widths),), self.probability).logit() / PACE
         self.model.register_parameter("presence", nn.Parameter(logits))
 
@@ -103,7 +104,7 @@ class StochasticSketch(Sketch):
         )
         return alone.clamp(max=DARKEST)
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The expected objective, in closed form where it is known, and the sketch of the likely strokes."""
         metrics: dict[str, float] = {}
         chance = self.logits.sigmoid()
@@ -117,7 +118,7 @@ class StochasticSketch(Sketch):
         metrics["loss_expected"] = float(expected)
         metrics["strokes_expected"] = float(chance.sum())
         with self.likely_strokes():
-            return metrics | super().evaluate(seed)
+            return metrics | super().evaluate(seed, split)
 
     def show(self, seed: int) -> Iterator[Image | Video | Text]:
         """What a sketch shows, of the strokes that are more likely there than not."""

@@ -22,6 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from framework import Context, Image, Program, Task
 from framework.data import Order
+from framework.task import Split
 from plugins.teaching.digits import load_digits
 from plugins.teaching.plot import rows_of_digits
 
@@ -60,7 +61,7 @@ class DigitsAutoencoder(Task):
 
     model: Autoencoder
     batch_axes: ClassVar[int] = 1
-    headline: ClassVar[str] = "negative_elbo"
+    primary_metric: ClassVar[str] = "negative_elbo"
 
     def __init__(
         self,
@@ -126,7 +127,7 @@ class DigitsAutoencoder(Task):
         for chosen in Order(len(self.digits.train), self.batch_size, seed, start):
             yield self.digits.train[[index for _, index in chosen]]
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The negative ELBO of held-out digits and its two parts, in nats per digit."""
         digits = self.digits.held_out.to(self.device)
         generator = torch.Generator(self.device).manual_seed(seed)

@@ -23,6 +23,7 @@ from torch import nn
 from torch.distributions import Bernoulli
 
 from framework import Context, Image, Program, Task
+from framework.task import Split
 from plugins.teaching.plot import two_paths
 
 HOUR = 0.25  # of each cast
@@ -49,7 +50,7 @@ class BranchAndLoop(Task):
     """Fish until one bites, then branch on who cooks: the best habits are 1/2 and 2/3."""
 
     model: Habits
-    loop: ClassVar[bool] = True
+    one_sample_at_a_time: ClassVar[bool] = True
 
     def __init__(self, *, bite: Probability = 0.2, cook: Probability = 0.2) -> None:
         self.model = Habits(bite, cook)
@@ -78,7 +79,7 @@ class BranchAndLoop(Task):
             self.path.append(self.model.probabilities)
             yield None
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The habits, and the objective they have, exactly."""
         p, q = self.model.probabilities
         return {"objective": expected_cost(p, q), "bite": p, "cook": q}

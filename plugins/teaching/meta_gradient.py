@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from framework import Context, Image, Program, Task
+from framework.task import Split
 from plugins.teaching.plot import descents
 
 CURVATURES = (1.0, 8.0)  # a; a rate above 2 / 8 diverges across the valley
@@ -72,7 +73,7 @@ class MetaGradient(Task):
             self.path.append(self.model.rate)
             yield None
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The learning rate, its expected height and the best there is, all exactly."""
         best = self.best_rate()
         return {

@@ -17,6 +17,7 @@ from torch import nn
 from torch.distributions import Bernoulli
 
 from framework import Context, Image, Program, Task
+from framework.task import Split
 from plugins.teaching.plot import probability_over_steps
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -55,7 +56,7 @@ class RebarToy(Task):
             self.path.append(self.model.probability)
             yield None
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """p, and the objective it has, exactly."""
         p, t = self.model.probability, self.target
         return {"objective": p * (1 - t) ** 2 + (1 - p) * t**2, "probability": p}

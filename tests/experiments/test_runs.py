@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
+import framework
 from experiments.runs import finished, records, result, trained
-from framework.commands import train
 
 QUICK = (
     "experiment=javelin",
@@ -45,7 +46,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
 
 
 def test_a_stopped_run_stops_the_study(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "run", lambda options: 130)
+    monkeypatch.setattr(framework, "train", lambda **options: SimpleNamespace(stopped_by=2))
     with pytest.raises(SystemExit) as stopped:
         trained(tmp_path / "run", *QUICK)
     assert stopped.value.code == 130

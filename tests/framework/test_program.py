@@ -1,4 +1,4 @@
-"""The contract of programs: axes, ambiguity, loop mode, common random numbers, refusals."""
+"""The contract of programs: axes, ambiguity, one sample at a time, common random numbers, refusals."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_branch_on_a_drawn_value_asks_for_loop_mode():
         if context.sample("b", Bernoulli(torch.tensor(0.5))) > 0:
             context.cost(1.0)
 
-    with pytest.raises(ProgramError, match=r"loop=True"):
+    with pytest.raises(ProgramError, match=r"one_sample_at_a_time=True"):
         run(program)
 
 
@@ -104,7 +104,7 @@ def test_in_loop_mode_branches_run_once_for_each_sample():
         heads = context.sample("b", Bernoulli(torch.tensor(0.5))).item() > 0
         context.cost(1.0 if heads else 0.0)
 
-    _, traces = run(program, samples=200, loop=True)
+    _, traces = run(program, samples=200, one_sample_at_a_time=True)
     assert len(traces) == 200
     mean = torch.stack([t.objective() for t in traces]).mean()
     assert abs(mean - 0.5) < 4 * 0.5 / 200**0.5
@@ -153,7 +153,7 @@ def test_samples_of_loop_mode_differ_under_a_key():
     def program(context, parameters, batch):
         context.cost(context.sample("x", Normal(0.0, 1.0)))
 
-    _, traces = run(program, samples=5, key=3, loop=True)
+    _, traces = run(program, samples=5, key=3, one_sample_at_a_time=True)
     assert len({trace.draws[0].value.item() for trace in traces}) == 5
 
 

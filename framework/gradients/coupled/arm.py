@@ -64,7 +64,7 @@ class Arm(Estimator):
         scale: float | Tensor = 1.0,
     ) -> Estimate:
         objectives, evaluations, biased = [], 0, False
-        runs = self.samples if program.loop else 1
+        runs = self.samples if program.one_sample_at_a_time else 1
         for played in play_layers(program, parameters, batch, self.coupling, self.samples):
             pushed: list[Pushed] = []
             for group in grouped(played):

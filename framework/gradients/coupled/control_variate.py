@@ -169,9 +169,9 @@ class ControlVariate(Estimator):
         *,
         scale: float | Tensor = 1.0,
     ) -> Estimate:
-        if program.loop:
+        if program.one_sample_at_a_time:
             raise ProgramError(
-                f"'{self.name}' relaxes all samples' draws together, and the program runs in loop mode; "
+                f"'{self.name}' relaxes all samples' draws together, and the program runs one sample at a time; "
                 "estimators that can serve it: arm, disarm (Bernoulli draws), measure_valued, reinforce, rloo"
             )
         coupling = Relaxing(self.name, self.scalars.tensors["log_temperature"].exp(), self.relaxed)

@@ -4,7 +4,8 @@ A partner copies the first run's draws before its layer, takes other values in i
 first run's noise. Whatever changes in its cost is then the layer's doing; costs charged before the layer cancel.
 
 A layer is a run of consecutive draws none of which depends on another: a draw whose parameters carry the sample axis
-depends on an earlier draw and begins a new layer. In loop mode dependence cannot be seen, so every draw is a layer.
+depends on an earlier draw and begins a new layer. Where one sample is run at a time,
+dependence cannot be seen, so every draw is a layer.
 Partners lie beside each other on the sample axis, `[blocks * n, *batch, ...]`: the first run brings the first layer's
 partner with it, and one more run serves all other layers. K layers cost (K + 1) n evaluations.
 """
@@ -214,17 +215,17 @@ def play_layers(
     *,
     partners: bool = True,
 ) -> Iterator[Played]:
-    """Run the program with a partner for each layer: once, or once for each sample in loop mode.
+    """Run the program with a partner for each layer: once, or once for each sample one sample at a time.
 
     Args:
         partners: False: the first run only.
     """
     refuse_recorded(program, coupling)
-    for _ in range(samples if program.loop else 1):
-        n = 1 if program.loop else samples
+    for _ in range(samples if program.one_sample_at_a_time else 1):
+        n = 1 if program.one_sample_at_a_time else samples
         with smoothing() as all_runs:
             with smoothing() as first_run:
-                paired = partners and not program.loop
+                paired = partners and not program.one_sample_at_a_time
                 played = play(program, parameters, batch, coupling, n, paired=paired)
             if first_run.used and paired and coupling.relaxes:
                 # The relaxed draws beside it may have made the first run smooth: let it be alone.
@@ -254,7 +255,7 @@ def play(
 ) -> Played:
     """The first run of n samples; `paired`: with the first layer's partner beside it."""
     blocks = 2 if paired else 1
-    first = FirstRun(coupling, n, paired=paired, loop=program.loop)
+    first = FirstRun(coupling, n, paired=paired, loop=program.one_sample_at_a_time)
     trace = run(program, first, parameters, batch, blocks * n)
     refuse_observed(trace, first.records, coupling)
     costs = costs_behind(trace, blocks)
@@ -284,7 +285,7 @@ def add_partners(
     for layer, members in groupby(enumerate(played.records), lambda item: item[1].layer):
         if layer > 0 or not paired:
             branches.append(Branch({i: other_value(coupling, record) for i, record in members}))
-    for group in in_one_run(branches, loop=program.loop):
+    for group in in_one_run(branches, loop=program.one_sample_at_a_time):
         costs = replayed(played, program, parameters, batch, coupling, group)
         for block, branch in enumerate(group):
             own = list(branch.values)
@@ -301,7 +302,7 @@ def other_value(coupling: Coupling, record: Record) -> Tensor:
 
 
 def in_one_run(branches: Sequence[Branch], *, loop: bool) -> Iterator[Sequence[Branch]]:
-    """The branches that one run can serve: all of them, or one block at a time in loop mode."""
+    """The branches that one run can serve: all of them, or one block at a time one sample at a time."""
     if loop:
         for branch in branches:
             for block in branch.single():
@@ -320,7 +321,7 @@ def replayed(
 ) -> dict[int, Tensor]:
     """Run the branches at once; returns for each record the costs charged behind it, `[blocks, n, *batch]`."""
     n = played.shape[0]
-    rule = Replay(coupling, played.records, branches, n, loop=program.loop)
+    rule = Replay(coupling, played.records, branches, n, loop=program.one_sample_at_a_time)
     blocks = rule.offsets[-1]
     played.evaluations += blocks * n
     trace = run(program, rule, parameters, batch, blocks * n)
@@ -384,7 +385,7 @@ def spread(trace: Trace, cost: Cost, blocks: int) -> Tensor:
 
 def refuse_recorded(program: Program, coupling: Coupling) -> None:
     """Refuse programs of recorded episodes: they cannot be run with other draws."""
-    if program.steps:
+    if program.recorded_trajectories:
         raise ProgramError(
             f"'{coupling.name}' needs to play the episodes itself, and the program holds recorded ones; "
             "estimators that can serve it: reinforce, rloo"

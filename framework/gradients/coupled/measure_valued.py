@@ -131,7 +131,7 @@ class MeasureValued(Estimator):
         scale: float | Tensor = 1.0,
     ) -> Estimate:
         objectives, evaluations, biased = [], 0, False
-        runs = self.samples if program.loop else 1
+        runs = self.samples if program.one_sample_at_a_time else 1
         for played in play_layers(
             program, parameters, batch, self.coupling, self.samples, partners=False
         ):
@@ -181,7 +181,7 @@ class MeasureValued(Estimator):
     ) -> Iterator[Tensor]:
         """For each branch the costs charged behind its draw, `[elements, n, *batch]`."""
         blocks = []
-        for group in in_one_run(branches, loop=program.loop):
+        for group in in_one_run(branches, loop=program.one_sample_at_a_time):
             costs = replayed(played, program, parameters, batch, self.coupling, group)
             start = 0
             for branch in group:

@@ -3,7 +3,8 @@
 E[f] = sum over x of p(x) f(x). Every joint value of the program's finite draws becomes one sample of weight p(x); a
 Normal draw is integrated by Gauss-Hermite quadrature, exact to rounding for smooth costs and declared biased because
 a cost with a jump is not smooth. The derivative is that of p, so that the cost may be a black box in the draws.
-A program in loop mode, whose draws may depend on what was drawn, is run once for each leaf of its tree of draws.
+A program run one sample at a time, whose draws may depend on what was drawn, is run once for each leaf of its tree
+of draws.
 
 In a program of finite and other draws `rest` samples the others, Normal ones included: with z these n draws,
 
@@ -88,7 +89,7 @@ class Exact(SurrogateEstimator):
         self, program: Program, parameters: Parameters, batch: Any
     ) -> tuple[Tensor, Estimate]:
         """The weighted sum over all joint values of the draws."""
-        if program.loop:
+        if program.one_sample_at_a_time:
             return self.sum_of_leaves(program, parameters, batch)
         return self.sum_of_states(program, parameters, batch)
 
@@ -202,7 +203,8 @@ class Enumeration:
         support = self.supports.get(site)
         if support is None:
             raise ProgramError(
-                f"exact: draw '{site}' is made or not by the value of another: declare the program with loop=True"
+                f"exact: draw '{site}' is made or not by the value of another: declare the program "
+                "with one_sample_at_a_time=True"
             )
         return support.at(self.numbers(site), distribution, carried=not shape)
 

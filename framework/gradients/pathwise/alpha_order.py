@@ -91,7 +91,7 @@ class AlphaOrder(Estimator):
         *,
         scale: float | Tensor = 1.0,
     ) -> Estimate:
-        if program.steps:
+        if program.recorded_trajectories:
             raise ProgramError(
                 "'alpha_order' needs to play the episodes itself, and the program holds recorded ones; "
                 "estimators that can serve it: reinforce, rloo"

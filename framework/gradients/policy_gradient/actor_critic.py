@@ -24,7 +24,7 @@ from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.policy_gradient.advantages import Transitions, gae, upgo, vtrace
 from framework.gradients.score_function import ScoreFunction
 from framework.parameters import Parameters
-from framework.program import Program, Rollouts
+from framework.program import Program, RolloutPlan
 from framework.trace import Draw, Trace
 
 Count = Annotated[int, Field(ge=1)]
@@ -94,13 +94,13 @@ class Lesson:
 class ActorCritic(Estimator):
     """What they share: reading the trace and weighing policy, value and entropy."""
 
-    replays = True
-    rollouts: Rollouts
+    supports_recorded_actions = True
+    rollouts: RolloutPlan
 
     def __init__(
         self,
         *,
-        rollouts: Rollouts,
+        rollouts: RolloutPlan,
         discount: float,
         decay: float,
         value_weight: float,
@@ -168,7 +168,7 @@ class A2C(ActorCritic):
         normalise: bool = False,
     ) -> None:
         super().__init__(
-            rollouts=Rollouts(),
+            rollouts=RolloutPlan(),
             discount=discount,
             decay=decay,
             value_weight=value_weight,
@@ -205,7 +205,7 @@ class VTrace(ActorCritic):
         normalise: bool = False,
     ) -> None:
         super().__init__(
-            rollouts=Rollouts(epochs, minibatches),
+            rollouts=RolloutPlan(epochs, minibatches),
             discount=discount,
             decay=decay,
             value_weight=value_weight,
@@ -245,7 +245,7 @@ class UPGO(ActorCritic):
         normalise: bool = False,
     ) -> None:
         super().__init__(
-            rollouts=Rollouts(epochs, minibatches),
+            rollouts=RolloutPlan(epochs, minibatches),
             discount=discount,
             decay=decay,
             value_weight=value_weight,
@@ -278,8 +278,8 @@ def read(trace: Trace, name: str, *, reused: bool) -> Replay:
     if prediction is None or not trace.scored:
         raise ProgramError(
             f"'{name}' learns from recorded steps with predictions, and the program reports "
-            f"{'no value (context.value)' if trace.steps else 'none'}; estimators that can serve it: "
-            f"{'reinforce, rloo' if trace.steps else 'reinforce, rloo, spsa, evolution_strategies'}"
+            f"{'no value (context.value)' if trace.recorded_trajectories else 'none'}; estimators that can serve it: "
+            f"{'reinforce, rloo' if trace.recorded_trajectories else 'reinforce, rloo, spsa, evolution_strategies'}"
         )
     valid = torch.ones(trace.shape, dtype=torch.bool, device=prediction.value.device)
     masks = [draw.mask for draw in trace.scored]

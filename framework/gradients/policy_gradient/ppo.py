@@ -27,7 +27,7 @@ from framework.gradients.policy_gradient.actor_critic import (
     squared_error,
 )
 from framework.gradients.policy_gradient.advantages import gae
-from framework.program import Rollouts
+from framework.program import RolloutPlan
 
 Clip = Annotated[float, Field(gt=0, lt=1)]
 
@@ -52,7 +52,7 @@ class PPO(ActorCritic):
         normalise: bool = True,
     ) -> None:
         super().__init__(
-            rollouts=Rollouts(epochs, minibatches),
+            rollouts=RolloutPlan(epochs, minibatches),
             discount=discount,
             decay=decay,
             value_weight=value_weight,

@@ -160,7 +160,7 @@ class Automatic(Estimator):
             return f"its mean is {found.bias_z:.1f} standard errors off the reference"
         return ""
 
-    def news(self) -> list[str]:
+    def messages(self) -> list[str]:
         news, self.told = self.told, []
         return news
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.batch import first_tensor, mapped
+from framework.batch import first_tensor, map_tensors
 from framework.errors import ProgramError
 from framework.gradients.enumeration.exact import Exact
 from framework.gradients.estimator import Estimator, trainable
@@ -155,9 +155,9 @@ def reference(
     A multi-sample bound is another objective for another n: its sample is many small ones of `of` samples, the number
     that the estimators to be judged take. None where neither serves the program.
     """
-    if program.steps:  # recorded episodes: a large sample would have to be played
+    if program.recorded_trajectories:  # recorded episodes: a large sample would have to be played
         return None
-    exact = Exact(states=LEAVES) if program.loop else Exact()
+    exact = Exact(states=LEAVES) if program.one_sample_at_a_time else Exact()
     size = sum(p.numel() for p in trainable(parameters).values())
     try:
         once = sample(exact, program, parameters, lambda number: batch, repeats=1, seed=seed)
@@ -274,7 +274,7 @@ def compare(
     Recorded episodes are themselves what is random: they are divided into `repeats` groups, whose estimates are
     independent, and the variance of the whole batch's estimate is a group's divided by their number.
     """
-    if not program.steps:
+    if not program.recorded_trajectories:
         references: dict[int | None, Reference | None] = {}
 
         def figures_of(estimator: Estimator) -> Quality:
@@ -302,8 +302,8 @@ def compare(
             estimator,
             program,
             parameters,
-            lambda n: mapped(
-                batch, lambda t: t[:, n * episodes // groups : (n + 1) * episodes // groups]
+            lambda n: map_tensors(
+                lambda t: t[:, n * episodes // groups : (n + 1) * episodes // groups], batch
             ),
             repeats=groups,
             seed=seed,

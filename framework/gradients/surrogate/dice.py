@@ -73,7 +73,7 @@ class Segment:
         shape = self.trace.shape
         data = data_of(self.trace)
         parts = [torch.ones(*shape, 1, device=self.cost.device), *([] if data is None else [data])]
-        for draw in () if self.trace.steps else self.trace.draws:
+        for draw in () if self.trace.recorded_trajectories else self.trace.draws:
             if draw is self.first:
                 break
             if draw.value.shape[: len(shape)] == shape:
@@ -102,14 +102,14 @@ def surrogate(
         weights: `[n, *batch]`, replacing the mean over samples by a weighted sum (enumeration, quadrature).
     """
     parts = [segments(trace) for trace in traces]
-    compared = baselines(parts, baseline, axis=1 if traces[0].steps else 0)
+    compared = baselines(parts, baseline, axis=1 if traces[0].recorded_trajectories else 0)
     losses = []
     for trace, chain in zip(traces, parts, strict=True):
         terms: list[Tensor] = []
         logged: Tensor | None = None  # P_j
         for segment in chain:
             total = segment.total()
-            if trace.steps:
+            if trace.recorded_trajectories:
                 total = total.cumsum(0)  # a cost at step t blames the draws up to t
             value = compared.get(id(segment))
             if logged is None and total is segment.log_prob and value is not None:
@@ -145,7 +145,7 @@ def bound_terms(trace: Trace, bound: Cost, baseline: Baseline | None) -> list[Te
 def blameless(trace: Trace, weights: Tensor | None) -> list[Tensor]:
     """The means of the costs that no draw is blamed for, and of the penalties."""
     charges = [cost for cost in trace.charges() if cost.position == 0]
-    if trace.steps and trace.scored:
+    if trace.recorded_trajectories and trace.scored:
         charges = trace.penalties
     if weights is None:
         return [trace.mean(charge.value, f"cost '{charge.name}'") for charge in charges]
@@ -157,7 +157,7 @@ def segments(trace: Trace) -> list[Segment]:
     """A trace's segments in order: the draws between costs, and what is charged behind them."""
     charged: dict[int, list[Tensor]] = {}
     for cost in trace.costs:
-        position = len(trace.scored) if trace.steps else cost.position
+        position = len(trace.scored) if trace.recorded_trajectories else cost.position
         if position:
             charged.setdefault(position, []).append(
                 trace.leading(cost.value, f"cost '{cost.name}'")
@@ -172,7 +172,7 @@ def segments(trace: Trace) -> list[Segment]:
     behind = torch.zeros(())
     for segment in reversed(chain):
         returns = segment.cost.detach().expand(trace.shape)
-        if trace.steps:  # the sum of the costs from step t on
+        if trace.recorded_trajectories:  # the sum of the costs from step t on
             returns = returns.flip(0).cumsum(0).flip(0)
         segment.returns = behind = returns + behind
     return chain
@@ -197,7 +197,7 @@ def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor) -> Segment:
 def known_before(group: Sequence[Segment], axis: int) -> Tensor:
     """What was known before the segments of one site, runs of one sample stacked.
 
-    Runs in loop mode may have come there by another number of draws: what one does not know is 0.
+    Runs one sample at a time may have come there by another number of draws: what one does not know is 0.
     """
     known = [segment.known for segment in group]
     width = max(each.shape[-1] for each in known)
@@ -210,7 +210,7 @@ def data_of(trace: Trace) -> Tensor | None:
     if data is None:
         return None
     data = data.detach()
-    if trace.steps:
+    if trace.recorded_trajectories:
         return data.reshape(*trace.shape, -1)
     batch = trace.shape[1:]
     if not batch or data.shape[: len(batch)] != batch:
@@ -247,7 +247,7 @@ def average(terms: Sequence[Tensor], trace: Trace, weights: Tensor | None) -> li
     total = add(terms)
     if weights is not None:
         return [torch.where(weights > 0, weights * total, 0.0).expand(trace.shape).sum(0).mean()]
-    if trace.steps:
+    if trace.recorded_trajectories:
         return [total.expand(trace.shape).sum(0).mean()]
     return [total.mean() if total.dim() else total]
 

@@ -39,7 +39,9 @@ class Mixed(SurrogateEstimator):
         baseline: LeaveOneOut | MovingAverage | Learned | None = None,
     ) -> None:
         self.rules = SiteRules(rule, sites)
-        self.replays = rule.scored  # a draw made earlier has a log-probability and no path
+        self.supports_recorded_actions = (
+            rule.scored
+        )  # a draw made earlier has a log-probability and no path
         self.calls = 0
         self.samples = samples
         self.baseline: Baseline | None = baseline
@@ -52,7 +54,7 @@ class Mixed(SurrogateEstimator):
         with smoothing() as smooth, off_support(self.rules):
             traces = program.run(self.rules, parameters, batch, samples=self.samples)
         scored = any(trace.scored for trace in traces)
-        samples = traces[0].shape[1] if program.steps else self.samples
+        samples = traces[0].shape[1] if program.recorded_trajectories else self.samples
         if isinstance(self.baseline, LeaveOneOut) and scored and samples < 2:
             raise ProgramError(
                 f"a leave-one-out baseline compares samples and there is {samples}: set estimator.samples to 2 or more"

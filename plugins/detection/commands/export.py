@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.commands.trained import trained
+from framework.commands.run_arguments import load_run
 from framework.errors import UserError, suggestion
 
 if TYPE_CHECKING:
@@ -39,8 +39,10 @@ Found = tuple["Tensor", "Tensor", "Tensor"]
 
 def run(arguments: Sequence[str]) -> int:
     """Load a run, write the file, compare, and print what was written as JSON."""
-    loaded = trained("export", arguments, ("format", "output", "height", "width", "images"))
-    form = loaded.options.get("format", "onnx")
+    loaded, _, options = load_run(
+        "export", arguments, ("format", "output", "height", "width", "images")
+    )
+    form = options.get("format", "onnx")
     if form not in FORMATS:
         raise UserError(f"format = '{form}'; {suggestion(form, FORMATS)}")
     task = loaded.task
@@ -51,9 +53,9 @@ def run(arguments: Sequence[str]) -> int:
 
     if not (isinstance(task, Detection) and isinstance(task.model, AnchorFree)):
         raise UserError(f"{loaded.folder}: only detectors of the anchor-free family are exported")
-    numbers = {key: whole(loaded.options, key) for key in ("height", "width", "images")}
+    numbers = {key: whole(options, key) for key in ("height", "width", "images")}
     height, width = (rounded(numbers[key] or task.size, task.model) for key in ("height", "width"))
-    output = Path(loaded.options.get("output", loaded.folder / f"model{FORMATS[form]}"))
+    output = Path(options.get("output", loaded.folder / f"model{FORMATS[form]}"))
     count = numbers["images"] or 50
     write = {"onnx": write_onnx, "torch_export": write_exported}[form]
     images = images_to_compare(task, count, height, width)

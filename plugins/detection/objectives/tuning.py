@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from framework import Context, UserError
-from framework.training.checkpoint import load_newest, numbered
+from framework.training.checkpoint import list_checkpoints, load_newest
 from plugins.detection.evaluation.matching import truth_of
 from plugins.detection.models.detector import Candidates, Detector
 from plugins.detection.objectives.relaxed_precision import RelaxedPrecision, mean_average_precision
@@ -28,7 +28,7 @@ def begin_with(model: Detector, categories: Sequence[str], run: Path) -> bool:
     Raises:
         UserError: there is no such run, or its model is another one.
     """
-    if not numbered(run / "checkpoints", "best"):
+    if not list_checkpoints(run / "checkpoints", "best"):
         raise UserError(
             f"task.start = '{run}': expected the folder of a detection run with a best checkpoint "
             "(null: random weights)"

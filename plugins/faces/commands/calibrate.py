@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
     from plugins.faces.evaluation.calibration import Calibration
 
     with given.run.in_use():
-        pairs = given.run.options.get("pairs")
+        pairs = given.options.get("pairs")
         curve, people, pictures = (
             all_pairs_of(given, folder)
             if pairs is None

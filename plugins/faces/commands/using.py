@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework import UserError
-from framework.commands.trained import Trained, trained
+from framework.commands.run_arguments import load_run
+from framework.run import Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 class Use:
     """A loaded run, the command's words (`a.jpg b.jpg`) and its options."""
 
-    run: Trained
+    run: Run
+    seed: int
+    options: dict[str, str]
     task: FaceTask
     words: list[str]
 
@@ -39,7 +42,7 @@ class Use:
         Raises:
             UserError: it was not given and has no default.
         """
-        value = self.run.options.get(key, default)
+        value = self.options.get(key, default)
         if value is None:
             raise UserError(f"'{key}=...' is missing")
         return value
@@ -52,7 +55,7 @@ def use(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> Use:
         UserError: a run of another task.
     """
     words = words_of(arguments)
-    run = trained(verb, [a for a in arguments if a not in words], known)
+    run, seed, options = load_run(verb, [a for a in arguments if a not in words], known)
     from plugins.faces.tasks.face_task import FaceTask
 
     if not isinstance(run.task, FaceTask):
@@ -63,7 +66,7 @@ def use(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> Use:
             "expected a run of faces or faces_recognition"
         )
     run.task.warn()
-    return Use(run, run.task, words)
+    return Use(run, seed, options, run.task, words)
 
 
 def words_of(arguments: Sequence[str]) -> list[str]:

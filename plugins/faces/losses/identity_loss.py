@@ -18,7 +18,7 @@ from framework.plugin import registry
 class Undecayed(nn.Parameter):
     """A parameter that weight decay leaves alone: only a prototype's direction means anything."""
 
-    undecayed = True
+    no_weight_decay = True
 
 
 class IdentityLoss(nn.Module, ABC):

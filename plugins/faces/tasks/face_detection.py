@@ -21,6 +21,7 @@ from torch import Tensor
 
 from framework import Estimator, Image, Program, Text, UserError
 from framework.media import Media
+from framework.task import Split
 from plugins.faces.data.lists import Listed, read_lines, read_retinaface, read_wider
 from plugins.faces.data.photographs import Divided, digest, divided, read_photograph
 from plugins.faces.evaluation.figures import marked
@@ -36,8 +37,9 @@ class FaceDetection(Faces):
     """Find faces in photographs from a list of boxes."""
 
     tells_people: ClassVar[bool] = False
-    headline: ClassVar[str] = "AP50"
-    goal: ClassVar[Literal["min", "max"]] = "max"
+    primary_metric: ClassVar[str] = "AP50"
+    split: Split = "test"
+    metric_mode: ClassVar[Literal["min", "max"]] = "max"
 
     def __init__(
         self,
@@ -142,15 +144,16 @@ class FaceDetection(Faces):
         return self.scenes(self.others)
 
     def tested(self, seed: int) -> Scenes:
-        validating = self.stage == "validation" and self.parts.validated
+        validating = self.split == "validation" and self.parts.validated
         return self.validated if validating else self.unseen
 
     @property
     def drawn(self) -> bool:
         return False
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Average precision on photographs that were not learned from."""
+        self.split = split
         scenes = self.tested(seed)
         return detection_metrics(scenes, self.judge(scenes, self.model))
 

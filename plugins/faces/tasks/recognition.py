@@ -27,6 +27,7 @@ from framework.config.schema import Section
 from framework.data import Order
 from framework.media import Media, Projection
 from framework.randomness import generator, seeded
+from framework.task import Split
 from plugins.faces.data.augmentation import STRONG, Augmentation, augmented
 from plugins.faces.data.crops import Crops
 from plugins.faces.data.photographs import (
@@ -139,7 +140,8 @@ class Recognition(FaceTask):
 
     model: Recogniser
     batch_axes: ClassVar[int] = 1
-    headline: ClassVar[str] = "eer"
+    primary_metric: ClassVar[str] = "eer"
+    split: Split = "test"
 
     def __init__(
         self,
@@ -319,7 +321,7 @@ class Recognition(FaceTask):
     def tested(self, seed: int) -> Crops:
         """People who are not learned from: those of a folder that are held out, or new ones drawn for this seed."""
         if self.root is not None:
-            validating = self.stage == "validation" and len(self.validated)
+            validating = self.split == "validation" and len(self.validated)
             return self.validated if validating else self.unseen
         data = self.data
         first = FIRST_UNSEEN + seed % 1000 * data.tested_people
@@ -349,8 +351,9 @@ class Recognition(FaceTask):
             "random_network_": self.embed(crops.images, untrained),
         }
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Verification of people who were not learned from, beside what learned nothing, and of those who were."""
+        self.split = split
         crops = self.tested(seed)
         metrics: dict[str, float] = {}
         for name, embeddings in self.judged(crops, seed).items():

@@ -26,6 +26,7 @@ from framework.config.schema import Section
 from framework.data import Order
 from framework.media import Media, Projection
 from framework.randomness import generator, seeded
+from framework.task import Split
 from plugins.detection.evaluation.metrics import require_coco_evaluation
 from plugins.faces.data.photographs import as_pixels, pictures_in, read_photograph, within
 from plugins.faces.evaluation.figures import (
@@ -105,7 +106,7 @@ class Faces(FaceTask):
 
     model: FaceModel
     batch_axes: ClassVar[int] = 1
-    headline: ClassVar[str] = "eer"
+    primary_metric: ClassVar[str] = "eer"
 
     def __init__(
         self,
@@ -269,7 +270,7 @@ class Faces(FaceTask):
             "random network": unit(torch.cat(features)),
         }
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Average precision, and verification by the features of found faces, beside what learned nothing."""
         scenes = self.tested(seed)
         judged = self.judge(scenes, self.model)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -87,14 +86,6 @@ class Games(ABC):
 
     def close(self) -> None:
         """Let go of windows and processes."""
-
-
-def mapped(function: Callable[..., Tensor], *trees: Observation) -> Observation:
-    """`function` of tensors, or of each name's tensors."""
-    if isinstance(trees[0], Tensor):
-        return function(*trees)
-    named = [tree for tree in trees if isinstance(tree, dict)]
-    return {name: function(*(tree[name] for tree in named)) for name in trees[0]}
 
 
 def choose(condition: Tensor, if_true: Tensor, if_false: Tensor) -> Tensor:

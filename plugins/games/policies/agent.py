@@ -11,8 +11,9 @@ from gymnasium.spaces import Box, Dict
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from framework.batch import map_tensors
 from framework.errors import UserError
-from plugins.games.environments.games import Observation, mapped
+from plugins.games.environments.games import Observation
 from plugins.games.policies import bodies, memory
 from plugins.games.policies.actions import Continuous, Head, make_head
 from plugins.games.policies.normalisation import Normaliser, ReturnScale
@@ -130,9 +131,9 @@ class Agent(nn.Module):
             the policy for the T steps, of batch shape `[T, N]`, and the predicted returns `[T + 1, N]`.
         """
         seen = self.normalised(observations)
-        acting = mapped(lambda part: part[:-1], observations)
+        acting = map_tensors(lambda part: part[:-1], observations)
         if self.value_body is not None:
-            features = self.body(mapped(lambda part: part[:-1], seen))
+            features = self.body(map_tensors(lambda part: part[:-1], seen))
             predicting = self.value_body(seen)
         else:
             predicting = self.remembered(self.body(seen), state, fresh)

@@ -10,8 +10,8 @@ SGD = ("optimizer=sgd", "optimizer.learning_rate=1e-3")
 
 
 def findings(out: str) -> dict[str, str]:
-    """`ok` or `MEND` for each check."""
-    marks = re.findall(r"^(ok|MEND) +(\w+)", out, flags=re.MULTILINE)
+    """`ok` or `FAIL` for each check."""
+    marks = re.findall(r"^(ok|FAIL) +(\w+)", out, flags=re.MULTILINE)
     return {what: mark for mark, what in marks}
 
 
@@ -22,7 +22,7 @@ def test_the_javelin_is_found_sound(diffobj: Diffobj, estimator, tmp_path, monke
     assert outcome.status == 0, outcome.out
     names = ["manifest", "objective", "evaluation", "show", "gradient", "resume", "speed"]
     assert findings(outcome.out) == dict.fromkeys(names, "ok")
-    assert outcome.out.splitlines()[-1] == "javelin: all is well"
+    assert outcome.out.splitlines()[-1] == "javelin: all checks passed"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -33,7 +33,7 @@ def test_the_javelin_is_found_sound(diffobj: Diffobj, estimator, tmp_path, monke
         ("unkeyed", "objective", "twice the same seed gives different values"),
         ("forgetful", "resume", "save what the objective remembers in state_dict"),
         ("infinite", "objective", "the objective or its gradient is not finite"),
-        ("headless", "evaluation", "add the headline metric 'accuracy'"),
+        ("headless", "evaluation", "add the primary metric 'accuracy'"),
         ("still", "objective", "no parameter has a gradient"),
     ],
 )
@@ -41,9 +41,9 @@ def test_a_broken_promise_is_found_and_named(toy, diffobj: Diffobj, task, what, 
     estimator = "rloo" if task == "detached" else "reparameterisation"
     outcome = diffobj("check", f"task=toy_{task}", f"estimator={estimator}", *SGD)
     assert outcome.status == 1, outcome.out
-    assert findings(outcome.out)[what] == "MEND"
+    assert findings(outcome.out)[what] == "FAIL"
     assert said in outcome.out
-    assert outcome.out.splitlines()[-1] == f"{task}: 1 to mend"
+    assert outcome.out.splitlines()[-1] == f"{task}: 1 to fix"
 
 
 def test_a_task_with_data_workers_and_dropout_is_sound(toy, diffobj: Diffobj):

@@ -76,7 +76,7 @@ assert pytest.main(["-q", "-p", "no:cacheprovider", "tests/plugins/test_my_task.
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
     assert result(checkout / "run")["metrics"]["distance"] < 0.05
-    assert "my_task: all is well" in out
+    assert "my_task: all checks passed" in out
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def test_the_lines_say_what_is_trained_what_happened_and_where_to_look(diffobj: 
     first, *_, last, look, folder = diffobj("train", *JAVELIN).out.splitlines()
     assert first == "javelin: task javelin (1 parameters), estimator rloo, 3 steps on cpu"
     assert last.startswith("javelin: all steps done: 3 steps in ")
-    assert look.startswith(f"look: tensorboard --logdir {folder}; result.json, ")
+    assert look.startswith(f"tensorboard --logdir {folder} shows the run; result.json, ")
 
 
 def test_the_result_has_the_promised_keys(tmp_path, diffobj: Diffobj):
@@ -88,10 +88,11 @@ def test_a_sweep_with_a_bad_choice_stops_before_its_first_job(tmp_path, diffobj:
 
 def test_a_jobs_mistake_is_told_in_one_line_and_the_other_jobs_run(toy, tmp_path, diffobj: Diffobj):
     jobs = ["experiment=toy", "trainer.steps=4", "hydra.sweep.dir=two"]
-    outcome = diffobj("train", "-m", *jobs, "task.fault=headline,null")
+    outcome = diffobj("train", "-m", *jobs, "task.fault=primary_metric,null")
     assert outcome.status == 2
     assert (
-        outcome.err == "diffobj: the task's headline 'objective' is not among its metrics: error\n"
+        outcome.err
+        == "diffobj: the task's primary metric 'objective' is not among its metrics: error\n"
     )
     assert result(tmp_path / "two" / "1")["steps"] == 4
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from framework import builtin
 from framework.commands import train
-from framework.config.composition import compose, config_options, forgiving
+from framework.config.composition import compose, config_options, lenient_overrides
 from framework.config.explanation import dotted
 from framework.config.validation import (
     check_components,
@@ -108,13 +108,13 @@ def test_the_run_folder_is_named_after_the_experiment_and_the_time():
     )
 
 
-def test_overrides_are_made_forgiving_and_groups_stay():
-    assert forgiving(["trainer.steps=5", "estimator=rloo"]) == [
+def test_overrides_are_made_lenient_overrides_and_groups_stay():
+    assert lenient_overrides(["trainer.steps=5", "estimator=rloo"]) == [
         "++trainer.steps=5",
         "estimator=rloo",
     ]
-    assert forgiving(["task=javelin"]) == ["task=javelin", "~experiment", "learning=none"]
-    assert forgiving(["task=javelin", "experiment=javelin"]) == [
+    assert lenient_overrides(["task=javelin"]) == ["task=javelin", "~experiment", "learning=none"]
+    assert lenient_overrides(["task=javelin", "experiment=javelin"]) == [
         "task=javelin",
         "experiment=javelin",
     ]

@@ -210,7 +210,7 @@ def geometric(context, parameters, batch):
     context.cost(context.sample("failures", Geometric(logits=parameters["logit"])))
 
 
-@problem("discrete", {"logit": 0.4}, lambda p: 1 / p["logit"].sigmoid(), loop=True)
+@problem("discrete", {"logit": 0.4}, lambda p: 1 / p["logit"].sigmoid(), one_sample_at_a_time=True)
 def random_length_loop(context, parameters, batch):
     """Toss until heads: a Python loop whose length is drawn; each toss costs 1."""
     tosses = 0

@@ -174,7 +174,9 @@ POLICIES = {
         [[[0.2, -0.1], [0.9, -0.3]], [[0.4, 0.0], [0.1, 0.3]], [[-0.6, 0.5], [-0.8, 0.7]]]
     ),
 }
-IN_TURNS = Problem("kuhn", Program(kuhn_in_turns, loop=True), POLICIES, tree_sum, "finite")
+IN_TURNS = Problem(
+    "kuhn", Program(kuhn_in_turns, one_sample_at_a_time=True), POLICIES, tree_sum, "finite"
+)
 AT_ONCE = Problem("kuhn", Program(kuhn), POLICIES, tree_sum, "finite")
 OF_BETS = Problem(
     "kuhn", Program(kuhn_of_bets, batch_axes=1), POLICIES, tree_sum, "finite", torch.zeros(6)

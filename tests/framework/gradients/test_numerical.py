@@ -132,9 +132,9 @@ def test_a_program_that_vmap_cannot_follow_runs_for_one_after_the_other_and_it_i
     expected = estimated(make(together=1))
     for _ in range(2):
         torch.testing.assert_close(estimated(estimator), expected, rtol=0, atol=0)
-    (told,) = estimator.news()
+    (told,) = estimator.messages()
     assert told.startswith("perturbations run one after the other: ")
-    assert estimator.news() == []
+    assert estimator.messages() == []
 
 
 def test_the_mistake_of_a_program_is_told_as_it_is():

@@ -18,7 +18,9 @@ SMOOTH = [p.name for p in PROBLEMS.values() if p.kind == "smooth"]
 @pytest.mark.parametrize("estimator", ["reinforce", "rloo"])
 def test_the_score_function_is_unbiased(estimator, name):
     problem = PROBLEMS[name]
-    repeats = 60 if problem.program.loop else 200  # a loop runs once for each sample
+    repeats = (
+        60 if problem.program.one_sample_at_a_time else 200
+    )  # a loop runs once for each sample
     assert_unbiased(gradients(problem, estimator, repeats=repeats), problem.gradients())
 
 

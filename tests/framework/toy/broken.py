@@ -75,9 +75,9 @@ class Infinite(Sound):
 
 
 class Headless(Sound):
-    """Its headline is none of its metrics."""
+    """Its primary metric is none of its metrics."""
 
-    headline = "accuracy"
+    primary_metric = "accuracy"
 
 
 class Still(Sound):

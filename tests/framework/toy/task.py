@@ -16,13 +16,14 @@ from torch.distributions import Normal
 
 from framework import Context, Image, Program, Task, Text
 from framework.data import batches
+from framework.task import Split
 
 Count = Annotated[int, Field(ge=0)]
 Fault = Literal[
     "objective",
     "mistake",
     "evaluate",
-    "headline",
+    "primary_metric",
     "show",
     "poison",
     "metric",
@@ -101,14 +102,14 @@ class Regression(Task):
             predictions = predictions + offset.reshape(-1, 1)  # [n, batch]
         context.cost((predictions - batch["targets"]).square())
 
-    def evaluate(self, seed: int) -> dict[str, float]:
+    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The mean squared error over all rows."""
         fault = self.fault if self.fault_at <= self.number else None
         if fault == "evaluate":
             raise RuntimeError("the evaluation is broken")
         rows = Rows(0.0)
         error = (self.model(rows.inputs).squeeze(-1) - rows.targets).square().mean().item()
-        if fault == "headline":
+        if fault == "primary_metric":
             return {"error": error}
         return {"objective": float("nan") if fault == "metric" else error}
 

@@ -13,7 +13,14 @@ from torch import nn
 
 from framework.errors import UserError
 from framework.training import checkpoint
-from framework.training.checkpoint import forget_after, load, load_newest, numbered, prune, save
+from framework.training.checkpoint import (
+    delete_after,
+    list_checkpoints,
+    load,
+    load_newest,
+    prune,
+    save,
+)
 from framework.training.restoring import load_model, load_task
 
 STATE = {
@@ -171,7 +178,7 @@ def test_a_save_that_dies_at_any_moment_leaves_no_half_file(tmp_path, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             saved(tmp_path, 2)
         monkeypatch.undo()
-    assert [p.stem for p in numbered(tmp_path)] == ["step_000000001"]
+    assert [p.stem for p in list_checkpoints(tmp_path)] == ["step_000000001"]
     assert load_newest(tmp_path, print)["step"] == 1
     saved(tmp_path, 2)  # what the attempt left does not hinder the next
     assert load_newest(tmp_path, print)["step"] == 2
@@ -219,8 +226,8 @@ def test_pruning_keeps_the_newest_and_the_best(tmp_path):
     saved(tmp_path, 1, 5, 10, 20)
     save(tmp_path, "best_000000005", STATE)
     prune(tmp_path, 2)
-    assert [p.stem for p in numbered(tmp_path)] == ["step_000000010", "step_000000020"]
-    assert [p.stem for p in numbered(tmp_path, "best")] == ["best_000000005"]
+    assert [p.stem for p in list_checkpoints(tmp_path)] == ["step_000000010", "step_000000020"]
+    assert [p.stem for p in list_checkpoints(tmp_path, "best")] == ["best_000000005"]
     assert len(list(tmp_path.iterdir())) == 6
 
 
@@ -229,10 +236,10 @@ def test_damaged_newer_checkpoints_do_not_push_good_ones_out_after_a_resume(tmp_
     for path in paths[1:]:
         flip(path)
     assert load_newest(tmp_path, lambda said: None)["step"] == 10
-    forget_after(tmp_path, 10)
+    delete_after(tmp_path, 10)
     saved(tmp_path, 15)
     prune(tmp_path, 2)
-    assert [p.stem for p in numbered(tmp_path)] == ["step_000000010", "step_000000015"]
+    assert [p.stem for p in list_checkpoints(tmp_path)] == ["step_000000010", "step_000000015"]
 
 
 class Small:

@@ -209,7 +209,7 @@ def test_a_record_that_was_cut_off_is_dropped_on_resume(tmp_path):
 
 def test_a_pipe_gets_plain_lines_and_the_log_gets_them_too(tmp_path, capsys):
     said = monitor(tmp_path, progress="auto")
-    said.say("hello [bold]world[/bold]")
+    said.log("hello [bold]world[/bold]")
     said.scalars(1, {"train/objective": 1.23456}, announce=True)
     said.scalars(2, {"train/objective": 2.0})  # too soon after the last line
     said.close()
@@ -222,7 +222,7 @@ def test_a_pipe_gets_plain_lines_and_the_log_gets_them_too(tmp_path, capsys):
 def test_a_bar_shows_the_latest_numbers_whatever_their_names(tmp_path, capsys):
     said = monitor(tmp_path, progress="bar")
     said.scalars(5, {"train/[T, N]": 1.5, "train/a[/b]": 2.0})
-    said.say("a [/line] in between")
+    said.log("a [/line] in between")
     said.close()
     out = capsys.readouterr().out
     assert "5/10" in out
@@ -231,7 +231,7 @@ def test_a_bar_shows_the_latest_numbers_whatever_their_names(tmp_path, capsys):
 
 def test_none_prints_nothing(tmp_path, capsys):
     said = monitor(tmp_path, progress="none")
-    said.say("hello")
+    said.log("hello")
     said.scalars(1, {"train/objective": 1.0}, announce=True)
     said.close()
     assert capsys.readouterr().out == ""

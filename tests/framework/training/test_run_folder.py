@@ -86,7 +86,7 @@ def test_a_folder_that_holds_a_run_is_not_trained_into_again(run_folder, diffobj
         ("estimator.sites={a: score_function}", "'estimator.sites' is a group"),
         ("seed=5", "seed: 0 -> 5"),
         ("task.drag=0.1", "task.drag: 0.0 -> 0.1"),
-        ("optimizer.beta1=0.5", "optimizer.beta1: None -> 0.5"),
+        ("optimizer.beta1=0.5", "optimizer.beta1: 0.9 -> 0.5"),
         ("estimator=spsa", "'estimator' is a group: a run's own choices stay"),
         ("estimator.name=spsa", "unknown key 'estimator.samples'"),
         ("trainer.stepz=5", "unknown key 'trainer.stepz'; did you mean 'steps'?"),
@@ -177,7 +177,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     outcome = diffobj("train", f"resume={run_folder}")
     assert outcome.status == 0
     assert outcome.out.startswith(
-        f"{run_folder}: stopped before its first checkpoint; it begins anew\n"
+        f"{run_folder}: stopped before its first checkpoint; it begins again\n"
     )
     assert result(run_folder)["metrics"] == end
     assert [r["step"] for r in records(run_folder) if "train/objective" in r] == [3]

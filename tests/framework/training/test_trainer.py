@@ -15,16 +15,17 @@ from torch import Tensor
 
 from framework.commands import train
 from framework.config.composition import compose
-from framework.config.validation import build, validate
+from framework.config.validation import validate
 from framework.errors import UserError
 from framework.gradients.estimator import Estimate
 from framework.plugin import ROOT
 from framework.training import optimization
-from framework.training.assembly import make_parts
-from framework.training.averages import Window, decay, mean_estimate
+from framework.training.assembly import make_components
+from framework.training.averages import RunningMeans, ema_decay, mean_estimate
 from framework.training.monitor import Monitor
 from framework.training.run_folder import RunFolder
-from framework.training.trainer import Trainer, moved
+from framework.training.signals import Interrupted
+from framework.training.trainer import Trainer, to_device
 from tests.runs import Diffobj, newest, python, records, result
 
 TOY = ("experiment=toy",)
@@ -33,12 +34,7 @@ TOY = ("experiment=toy",)
 def toy_trainer(*overrides: str) -> Trainer:
     """A trainer of the toy regression, nothing run yet."""
     settings = validate(compose([*TOY, *overrides]).config)
-    parts = make_parts(settings)
-    optimizer = build("optimizer", settings.optimizer, list(parts.task.parameters.values()))
-    folder = RunFolder(Path("unused"))
-    return Trainer(
-        settings, parts.task, parts.estimator, optimizer, parts.schedule, folder, parts.device
-    )
+    return Trainer(settings, make_components(settings), RunFolder(Path("unused")))
 
 
 def alike(a: Any, b: Any) -> bool:
@@ -127,7 +123,7 @@ def test_an_average_asked_for_on_resume_begins_at_the_parameters_of_now(toy, tmp
     trainer = toy_trainer("trainer.ema=0.9")
     trainer.load(newest(folder))
     assert trainer.average is not None
-    assert torch.equal(trainer.average["0.weight"], now)
+    assert torch.equal(trainer.averages["0.weight"], now)
 
 
 @pytest.mark.parametrize(("first", "then"), [("float32", "float16"), ("float16", "float32")])
@@ -202,12 +198,12 @@ def test_the_average_follows_its_formula_and_evaluation_uses_it(toy):
             expected[name] = kept * expected[name] + (1 - kept) * p.detach()
     assert trainer.average is not None
     for name, value in expected.items():
-        assert torch.allclose(trainer.average[name], value, atol=1e-6)
+        assert torch.allclose(trainer.averages[name], value, atol=1e-6)
     with_average = trainer.evaluate("test")["objective"]
     own = {name: p.detach().clone() for name, p in trainer.parameters.items()}
     with torch.no_grad():
         for name, p in trainer.parameters.items():
-            p.copy_(trainer.average[name])
+            p.copy_(trainer.averages[name])
     trainer.average = None
     assert trainer.evaluate("test")["objective"] == with_average
     with torch.no_grad():
@@ -219,8 +215,8 @@ def test_the_average_follows_its_formula_and_evaluation_uses_it(toy):
 def test_a_slow_average_soon_forgets_where_it_began():
     """Of the first value only the product of all decays is left: a millionth of a percent after 30 steps."""
     assert 0.9995**30 > 0.98
-    assert math.prod(decay(0.9995, step) for step in range(30)) < 1e-8
-    assert decay(0.9995, 17_989) < decay(0.9995, 17_990) == 0.9995
+    assert math.prod(ema_decay(0.9995, step) for step in range(30)) < 1e-8
+    assert ema_decay(0.9995, 17_989) < ema_decay(0.9995, 17_990) == 0.9995
 
 
 def test_the_gradient_is_clipped_to_the_norm_and_its_own_norm_is_logged(toy):
@@ -286,7 +282,7 @@ def test_batches_of_any_nesting_are_moved():
 
     pair = namedtuple("pair", "a b")
     nested = {"x": [torch.ones(2), (torch.zeros(1), "text")], "y": pair(torch.ones(1), None)}
-    there = moved(nested, torch.device("cpu"))
+    there = to_device(nested, torch.device("cpu"))
     assert alike(there, nested)
     assert isinstance(there["y"], pair)
 
@@ -383,7 +379,7 @@ def test_a_step_without_a_finite_gradient_is_skipped_and_leaves_no_trace(toy):
 
 
 def test_what_an_estimator_tells_is_logged_as_a_mean_over_the_steps_since_the_last_record():
-    window = Window(0)
+    window = RunningMeans()
     told: list[dict[str, Tensor | float]] = [{"kl": torch.tensor(1.0)}, {"kl": 3.0, "rare": 5.0}]
     for extras in told:
         window.add(Estimate(objective=torch.zeros(()), evaluations=1, biased=False, extras=extras))
@@ -395,9 +391,9 @@ def test_what_making_a_batch_changed_in_the_model_outlives_a_skipped_step(toy, t
     trainer = toy_trainer(
         "task.fault=poison", "task.fault_at=3", "trainer.steps=5", f"trainer.accumulate={times}"
     )
-    noted, normalised = torch.zeros(()), [buffer.clone() for buffer in trainer.buffers]
-    trainer.buffers_before.append(noted.clone())
-    trainer.buffers.append(noted)
+    noted, normalised = torch.zeros(()), [buffer.clone() for buffer in trainer.rollback.buffers]
+    trainer.rollback.before.append(noted.clone())
+    trainer.rollback.buffers.append(noted)
     original = trainer.task.batches
 
     def batches(*arguments: Any) -> Iterator[Any]:
@@ -409,8 +405,8 @@ def test_what_making_a_batch_changed_in_the_model_outlives_a_skipped_step(toy, t
     trainer.loop(SilentMonitor())
     assert trainer.progress.skipped >= 1
     assert noted == 5 * times
-    assert all(bool(buffer.isfinite().all()) for buffer in trainer.buffers)
-    assert not alike(normalised, trainer.buffers[:-1])
+    assert all(bool(buffer.isfinite().all()) for buffer in trainer.rollback.buffers)
+    assert not alike(normalised, trainer.rollback.buffers[:-1])
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
@@ -475,10 +471,11 @@ def test_a_headline_that_is_not_among_the_metrics_is_told_in_one_line(
     toy, tmp_path, diffobj: Diffobj
 ):
     folder = tmp_path / "run"
-    outcome = diffobj("train", *TOY, "task.fault=headline", f"hydra.run.dir={folder}")
+    outcome = diffobj("train", *TOY, "task.fault=primary_metric", f"hydra.run.dir={folder}")
     assert outcome.status == 2
     assert (
-        outcome.err == "diffobj: the task's headline 'objective' is not among its metrics: error\n"
+        outcome.err
+        == "diffobj: the task's primary metric 'objective' is not among its metrics: error\n"
     )
     assert newest(folder)["step"] == 12
 
@@ -528,26 +525,26 @@ def test_a_second_signal_leaves_at_once_and_keeps_what_was_saved(toy, tmp_path, 
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr("tests.framework.toy.task.os.kill", twice)
-    with pytest.raises(SystemExit) as exit:
+    with pytest.raises(Interrupted) as interrupted:
         train.run([*TOY, *options])
-    assert exit.value.code == 128 + signal.SIGTERM
+    assert interrupted.value.number == signal.SIGTERM
     assert newest(tmp_path / "run")["step"] == 2
 
 
 def test_a_hangup_is_heeded_unless_it_is_ignored_as_under_nohup(toy):
     trainer = toy_trainer()
-    with trainer.listening(SilentMonitor()):
+    with trainer.signals.handled():
         signal.raise_signal(signal.SIGHUP)
-    assert trainer.stopped_by == signal.SIGHUP
+    assert trainer.signals.received == signal.SIGHUP
     other = toy_trainer()
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with other.listening(SilentMonitor()):
+        with other.signals.handled():
             signal.raise_signal(signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert other.stopped_by is None
+    assert other.signals.received is None
 
 
 def test_ctrl_c_in_a_terminal_reaches_data_workers_too_and_the_run_still_stops_cleanly(

@@ -198,7 +198,7 @@ def test_every_held_out_image_is_judged_once():
     truths, found = task.judged()
     assert [t.image_id for t in truths] == list(range(7))
     assert len(found) == 7
-    task.stage = "validation"
+    task.split = "validation"
     assert len(task.judged()[0]) == 5
     held = {id(task.splits.validation.sample(i).image) for i in range(5)}
     assert not held & {id(task.splits.test.sample(i).image) for i in range(7)}

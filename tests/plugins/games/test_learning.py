@@ -47,7 +47,7 @@ def gradients(game: Game) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_actions_in_rows_that_are_no_steps_have_no_influence(monkeypatch, name):
-    """Rollouts: the resets between episodes. Whole episodes: all behind the end of the shorter ones."""
+    """RolloutPlan: the resets between episodes. Whole episodes: all behind the end of the shorter ones."""
     game = game_of(monkeypatch, lambda i: Generous(LENGTH + i), 4, rollout_steps=20)
     estimator, made = first_batch(game, name)
     assert not made.valid.all()

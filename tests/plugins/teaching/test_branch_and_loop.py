@@ -37,7 +37,7 @@ def test_the_gradient_is_that_of_the_closed_form(estimator):
 
 def test_an_estimator_that_needs_all_samples_together_says_so():
     task = BranchAndLoop()
-    with pytest.raises(ProgramError, match="loop mode"):
+    with pytest.raises(ProgramError, match="one sample at a time"):
         make_estimator("rebar").backward(task.as_program(task.objective), task.parameters)
 
 

@@ -306,8 +306,10 @@ def test_rebar_refuses_a_black_box_and_relax_serves_it():
 @pytest.mark.parametrize("name", ["rebar", "relax"])
 def test_loop_mode_is_refused(name: str):
     program, parameters, _ = PROBLEMS["toy"]
-    with pytest.raises(ProgramError, match=r"loop mode.*arm"):
-        framework.estimate(Program(program.function, loop=True), parameters, estimator=name)
+    with pytest.raises(ProgramError, match=r"one sample at a time.*arm"):
+        framework.estimate(
+            Program(program.function, one_sample_at_a_time=True), parameters, estimator=name
+        )
 
 
 def test_relax_refuses_another_number_of_draws():

@@ -126,7 +126,11 @@ def test_a_loop_of_random_length_agrees_with_its_sum(name: str):
     p = logit.sigmoid()
     objective = sum((p**k * (1 - p) * k**2 for k in range(6)), p**6 * 36)
     (truth,) = torch.autograd.grad(objective, logit)
-    problem: Problem = (Program(random_length, loop=True), {"logit": logit.detach()}, None)
+    problem: Problem = (
+        Program(random_length, one_sample_at_a_time=True),
+        {"logit": logit.detach()},
+        None,
+    )
     check_unbiased(make_estimator(name, 25), problem, truth.reshape(1), repeats=40)
 
 
@@ -260,7 +264,9 @@ def test_recorded_draws_are_refused(name: str):
 
     batch, parameters = torch.ones(3, 4), {"a": torch.ones(())}
     with pytest.raises(ProgramError, match=rf"'{name}' needs to play the episodes itself"):
-        framework.estimate(Program(program, steps=True), parameters, batch, estimator=name)
+        framework.estimate(
+            Program(program, recorded_trajectories=True), parameters, batch, estimator=name
+        )
     with pytest.raises(ProgramError, match=rf"draw 'action' was made earlier, and '{name}'"):
         framework.estimate(program, parameters, torch.ones(()), estimator=name, samples=4)
 

@@ -20,7 +20,7 @@ FINITE = [p.name for p in PROBLEMS.values() if p.kind == "finite"]
 def in_loop_mode(name: str) -> Program:
     """The same program, one sample at a time."""
     known = PROBLEMS[name].program
-    return Program(known.function, batch_axes=known.batch_axes, loop=True)
+    return Program(known.function, batch_axes=known.batch_axes, one_sample_at_a_time=True)
 
 
 def adventure(context, parameters, batch):
@@ -49,7 +49,7 @@ def expected_adventure(p):
 
 ADVENTURE = Problem(
     "adventure",
-    Program(adventure, loop=True),
+    Program(adventure, one_sample_at_a_time=True),
     {
         "brave": torch.tensor(0.3),
         "doors": torch.tensor([0.2, -0.4, 0.1]),
@@ -102,7 +102,9 @@ def test_values_of_probability_0_are_not_walked():
         context.cost(float(seen[-1]))
 
     found = estimate(
-        Program(program, loop=True), {"logits": torch.tensor([0.3, -0.1])}, estimator="exact"
+        Program(program, one_sample_at_a_time=True),
+        {"logits": torch.tensor([0.3, -0.1])},
+        estimator="exact",
     )
     assert seen == [0, 1]
     assert found.evaluations == 2
@@ -124,7 +126,11 @@ def test_a_draw_with_too_many_values_is_refused_before_they_are_listed():
         context.cost(context.sample("b", Bernoulli(logits=parameters["theta"])).sum(-1))
 
     with pytest.raises(ProgramError, match=r"1099511627776 or more leaves"):
-        estimate(Program(program, loop=True), {"theta": torch.zeros(40)}, estimator="exact")
+        estimate(
+            Program(program, one_sample_at_a_time=True),
+            {"theta": torch.zeros(40)},
+            estimator="exact",
+        )
 
 
 def test_a_program_that_rolls_dice_of_its_own_is_refused():
@@ -136,7 +142,11 @@ def test_a_program_that_rolls_dice_of_its_own_is_refused():
         context.cost(context.sample("coin", Bernoulli(logits=parameters["theta"])))
 
     with pytest.raises(ProgramError, match=r"draw 'odd'.*random by other means"):
-        estimate(Program(program, loop=True), {"theta": torch.tensor(0.1)}, estimator="exact")
+        estimate(
+            Program(program, one_sample_at_a_time=True),
+            {"theta": torch.tensor(0.1)},
+            estimator="exact",
+        )
 
 
 def test_a_gaussian_in_a_tree_is_integrated_and_declared_biased():
@@ -159,7 +169,11 @@ def test_draws_made_earlier_are_refused(loop):
         context.cost(1.0)
 
     with pytest.raises(ProgramError, match="draw 'action' was made earlier, and 'exact'"):
-        estimate(Program(program, loop=loop), {"theta": torch.tensor(0.1)}, estimator="exact")
+        estimate(
+            Program(program, one_sample_at_a_time=loop),
+            {"theta": torch.tensor(0.1)},
+            estimator="exact",
+        )
 
 
 def mixture(context, parameters, batch):
@@ -193,9 +207,15 @@ def expected_reaction(p):
     return (torch.as_tensor(weights) / torch.pi**0.5 * inner).sum()
 
 
-def mixed(function, objective, parameters, *, loop: bool) -> Problem:
+def mixed(function, objective, parameters, *, one_sample_at_a_time: bool) -> Problem:
     values = {name: torch.tensor(value) for name, value in parameters.items()}
-    return Problem(function.__name__, Program(function, loop=loop), values, objective, "mixed")
+    return Problem(
+        function.__name__,
+        Program(function, one_sample_at_a_time=one_sample_at_a_time),
+        values,
+        objective,
+        "mixed",
+    )
 
 
 MIXTURE = {"weights": [0.2, -0.3, 0.5], "means": [-1.0, 0.5, 2.0]}
@@ -211,21 +231,21 @@ REACTION = {"mean": 0.3, "bias": -0.4}
 def test_finite_draws_are_summed_and_the_rest_is_sampled(
     function, objective, parameters, loop, rest
 ):
-    problem = mixed(function, objective, parameters, loop=loop)
+    problem = mixed(function, objective, parameters, one_sample_at_a_time=loop)
     size = {"repeats": 100, "samples": 4} if loop else {"repeats": 300, "samples": 32}
     found = gradients(problem, "exact", rest=rest, **size)
     assert_unbiased(found, problem.gradients())
 
 
 def test_summing_the_finite_draws_leaves_less_variance_than_scoring_them():
-    problem = mixed(mixture, expected_mixture, MIXTURE, loop=False)
+    problem = mixed(mixture, expected_mixture, MIXTURE, one_sample_at_a_time=False)
     summed = gradients(problem, "exact", rest="score_function", samples=32)["weights"]
     scored = gradients(problem, "rloo", samples=32)["weights"]
     assert summed.var(0).sum() < 0.5 * scored.var(0).sum()
 
 
 def test_sampling_the_rest_is_not_biased_and_counts_all_its_runs():
-    problem = mixed(mixture, expected_mixture, MIXTURE, loop=False)
+    problem = mixed(mixture, expected_mixture, MIXTURE, one_sample_at_a_time=False)
     found = estimate(
         problem.program, problem.parameters, estimator="exact", rest="score_function", samples=5
     )
@@ -234,7 +254,7 @@ def test_sampling_the_rest_is_not_biased_and_counts_all_its_runs():
 
 
 def test_a_path_through_the_rest_reaches_the_probabilities_behind_it():
-    problem = mixed(reaction, expected_reaction, REACTION, loop=False)
+    problem = mixed(reaction, expected_reaction, REACTION, one_sample_at_a_time=False)
     found = gradients(problem, "exact", rest="reparameterisation", samples=4096, repeats=1)
     for parameter, true in problem.gradients().items():
         torch.testing.assert_close(found[parameter][0], true.float(), atol=0.1, rtol=0)
@@ -265,4 +285,8 @@ def test_a_poisson_draw_is_refused_with_the_way_to_sample_it():
         context.cost(context.sample("x", Poisson(parameters["rate"])))
 
     with pytest.raises(ProgramError, match=r"exact with estimator\.rest set to sample it"):
-        estimate(Program(program, loop=True), {"rate": torch.tensor(2.0)}, estimator="exact")
+        estimate(
+            Program(program, one_sample_at_a_time=True),
+            {"rate": torch.tensor(2.0)},
+            estimator="exact",
+        )

@@ -163,7 +163,7 @@ def test_draws_made_earlier_are_refused():
 
     with pytest.raises(ProgramError, match="'alpha_order' needs to draw it itself"):
         estimate(program, {"mean": torch.tensor(0.0)}, torch.zeros(8), estimator="alpha_order")
-    episodes = Program(program, steps=True)
+    episodes = Program(program, recorded_trajectories=True)
     with pytest.raises(ProgramError, match="the program holds recorded ones"):
         estimate(episodes, {"mean": torch.tensor(0.0)}, torch.zeros(3, 8), estimator="alpha_order")
 

@@ -45,7 +45,7 @@ def program(context: Context, parameters: Parameters, batch: Record) -> None:
     context.cost(-batch.rewards)
 
 
-REPLAY = Program(program, steps=True)
+REPLAY = Program(program, recorded_trajectories=True)
 
 
 def record(seed: int = 0) -> Record:
@@ -238,7 +238,7 @@ def test_a_program_without_predictions_is_refused_with_estimators_that_serve_it(
         context.observe("action", policy, batch.actions)
         context.cost(-batch.rewards)
 
-    silent_program = Program(silent, steps=True)
+    silent_program = Program(silent, recorded_trajectories=True)
     with pytest.raises(ProgramError, match=r"no value \(context\.value\).*reinforce, rloo"):
         PPO().backward(silent_program, fresh(), record())
 
@@ -254,7 +254,7 @@ def test_a_wrong_shape_of_the_value_is_named():
         context.value(value, value, terminated=batch.terminated, truncated=batch.truncated)
 
     with pytest.raises(ProgramError, match=r"prediction has shape \[7, 8\]; expected \[6, 8\]"):
-        A2C().backward(Program(wrong, steps=True), fresh(), record())
+        A2C().backward(Program(wrong, recorded_trajectories=True), fresh(), record())
 
 
 def test_entropy_that_has_no_closed_form_is_refused_only_where_it_is_wanted():
@@ -266,7 +266,7 @@ def test_entropy_that_has_no_closed_form_is_refused_only_where_it_is_wanted():
         context.value(value[:-1], value[1:], terminated=batch.terminated, truncated=batch.truncated)
         context.cost(-batch.rewards)
 
-    continuous = Program(squashed, steps=True)
+    continuous = Program(squashed, recorded_trajectories=True)
     A2C().backward(continuous, fresh(), record())
     with pytest.raises(ProgramError, match=r"'action'.*no entropy.*entropy_weight"):
         A2C(entropy_weight=0.01).backward(continuous, fresh(), record())

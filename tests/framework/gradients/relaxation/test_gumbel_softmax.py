@@ -123,7 +123,7 @@ def test_batches_and_loops_are_served(axes):
         context.cost(x)
 
     batch = torch.tensor([1.0, 2.0])
-    program = Program(function, batch_axes=axes, loop=axes == 0)
+    program = Program(function, batch_axes=axes, one_sample_at_a_time=axes == 0)
     found = estimate(
         program, {"logits": LOGITS}, batch, estimator="gumbel", samples=20_000 if axes else 50
     )

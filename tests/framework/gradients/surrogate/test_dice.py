@@ -101,7 +101,7 @@ def test_credit_in_episodes_is_the_reward_to_go():
         context.observe("action", Bernoulli(logits=parameters["theta"].unsqueeze(1)), batch)
         context.cost(costs)
 
-    episodes = framework.Program(program, steps=True)
+    episodes = framework.Program(program, recorded_trajectories=True)
     theta = torch.tensor([0.2, -0.4, 0.9])
     found = framework.estimate(
         episodes, {"theta": theta}, actions, estimator="reinforce", baseline="none"
@@ -119,7 +119,7 @@ def test_leave_one_out_in_episodes_compares_the_same_step_of_the_others():
         context.observe("action", Bernoulli(logits=parameters["theta"].unsqueeze(1)), batch)
         context.cost(costs)
 
-    episodes = framework.Program(program, steps=True)
+    episodes = framework.Program(program, recorded_trajectories=True)
     found = framework.estimate(episodes, {"theta": torch.zeros(2)}, actions, estimator="rloo")
     score = actions - 0.5
     to_go = torch.tensor([[3.0, 12.0], [2.0, 7.0]])
@@ -136,7 +136,7 @@ def test_masked_steps_count_nothing():
         )
         context.cost(torch.where(mask, 3.0, 0.0))
 
-    episodes = framework.Program(program, steps=True)
+    episodes = framework.Program(program, recorded_trajectories=True)
     found = framework.estimate(
         episodes, {"theta": torch.zeros(2)}, actions, estimator="reinforce", baseline="none"
     )

@@ -42,7 +42,7 @@ KNOWN = Problem(
 )
 def test_it_never_biases_the_gradient(name):
     problem = PROBLEMS[name]
-    repeats, samples = (40, 32) if problem.program.loop else (200, 64)
+    repeats, samples = (40, 32) if problem.program.one_sample_at_a_time else (200, 64)
     found = gradients(
         problem,
         "reinforce",
@@ -71,7 +71,7 @@ def test_it_serves_episodes_by_their_observations():
         context.observe("action", Bernoulli(logits=parameters["theta"].expand(2, 2)), actions)
         context.cost(batch.squeeze(-1))
 
-    steps = framework.Program(episodes, steps=True)
+    steps = framework.Program(episodes, recorded_trajectories=True)
     options = {"baseline": "learned", "learning_rate": 0.05}
     estimator = make_estimator("reinforce", None, options)
     parameters = {"theta": torch.zeros((), requires_grad=True)}
@@ -105,7 +105,7 @@ def test_it_resumes_with_the_same_bits():
 
 
 def test_runs_may_come_to_a_draw_by_different_ways():
-    """In loop mode the second draw may have one or two draws before it: what is known has two widths."""
+    """One sample at a time the second draw may have one or two draws before it: what is known has two widths."""
 
     def branching(context, parameters, batch):
         first = context.sample("first", Bernoulli(logits=parameters["theta"][0]))
@@ -121,7 +121,7 @@ def test_runs_may_come_to_a_draw_by_different_ways():
 
     problem = Problem(
         "branching",
-        framework.Program(branching, loop=True),
+        framework.Program(branching, one_sample_at_a_time=True),
         {"theta": torch.tensor([-0.5, 0.2])},
         objective,
         "finite",

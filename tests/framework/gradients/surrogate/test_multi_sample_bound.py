@@ -81,6 +81,6 @@ def test_estimators_that_compare_samples_refuse_a_bound():
 
 
 def test_loop_mode_has_no_samples_together():
-    looped = framework.Program(program, batch_axes=1, loop=True)
+    looped = framework.Program(program, batch_axes=1, one_sample_at_a_time=True)
     with pytest.raises(ProgramError, match="does not run together"):
         framework.estimate(looped, PROBLEM.parameters, DATA, estimator="vimco", samples=4)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from framework import UserError
 from framework.commands import train
-from framework.commands.trained import trained
+from framework.commands.run_arguments import load_run
 from plugins.faces.data import photographs
 from plugins.faces.data.lists import Listed
 from plugins.faces.evaluation.model_card import DRAWINGS
@@ -236,7 +236,7 @@ def test_validation_and_test_ask_for_different_people(people, monkeypatch):
     monkeypatch.setattr(photographs, "VALIDATED", 0.4)
     task = Recognition(data=Data(root=str(people), side=16))
     tested = set(task.tested(0).names)
-    task.stage = "validation"
+    task.split = "validation"
     validated = set(task.tested(0).names)
     assert (len(tested), len(validated), len(task.learned.names)) == (3, 2, 3)
     assert not tested & validated
@@ -485,7 +485,9 @@ def test_a_run_of_finding_is_used_without_its_list_and_judged_on_another(
     refused = diffobj("verify", f"run={folder}", str(picture), str(picture))
     assert refused.status == 2
     assert "task face_detection finds faces and tells nobody apart" in refused.err
-    task = trained("evaluate", [f"run={folder}", *listed_photographs(tmp_path / "other", 7)]).task
+    task = load_run(
+        "evaluate", [f"run={folder}", *listed_photographs(tmp_path / "other", 7)]
+    ).run.task
     assert isinstance(task, FaceDetection)
     assert len(task.tested(0)) == 7 - 4  # four of this form were learned from
 
@@ -503,7 +505,7 @@ def test_many_photographs_choose_the_checkpoint_by_others_than_those_it_is_judge
     listed_photographs(tmp_path, 60)
     task = FaceDetection(list=str(tmp_path / "list.txt"), images=str(tmp_path), side=96)
     assert (len(task.learned), len(task.tested(0))) == (49, 6)
-    task.stage = "validation"
+    task.split = "validation"
     assert len(task.tested(0)) == 5
 
 

@@ -55,7 +55,7 @@ def test_a_lost_life_ends_nothing_but_what_is_learned_from():
     over = int(made.terminated.sum())
     assert over == len(finished.returns) >= 2
     assert 4 * over <= int(made.lost.sum()) <= 4 * over + 4 * 4
-    context = Context(lambda site: game_rule(), (250, 4), steps=True)
+    context = Context(lambda site: game_rule(), (250, 4), recorded_trajectories=True)
     game.replay(context, made)
     assert context.trace.prediction is not None
     assert torch.equal(context.trace.prediction.terminated, made.terminated | made.lost)

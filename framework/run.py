@@ -1,0 +1,301 @@
+"""The front door in Python: train an experiment or a task of your own, load a trained run, evaluate it, use it.
+
+    run = framework.train("cartpole", estimator="ppo", seed=1, overrides=["trainer.steps=200"])
+    run = framework.load("outputs/cartpole/<time>")
+    run.metrics, run.task, run.folder
+
+The commands are thin callers of these functions: the same settings give the same bits. Nothing here changes signal
+handlers outside the main thread or ends the process; a user's mistake raises `UserError`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from framework.config import composition
+from framework.config.schema import Settings
+from framework.config.validation import validate
+from framework.errors import UserError
+from framework.training.resume import change_config, load_config, reopen
+from framework.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+    from framework.gradients.estimator import Estimate
+    from framework.media import Media
+    from framework.task import Split, Task
+
+Which = Literal["best", "last"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A trained run: its folder, its settings, and its task with the parameters of one of its checkpoints.
+
+    Attributes:
+        folder: the run folder.
+        settings: the validated configuration.
+        task: the task, its model in evaluation mode; games have `task.act`, detectors `task.detect`.
+        device: where the model is.
+        checkpoint: which checkpoint's parameters the task has, "best" or "last".
+        step: the optimiser step of that checkpoint.
+        stopped_by: the number of the signal that stopped the training in this process; None: none did.
+    """
+
+    folder: Path
+    settings: Settings
+    task: Task
+    device: torch.device
+    checkpoint: Which
+    step: int
+    stopped_by: int | None = None
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """`result.json`: metrics, best, steps, seconds and why the training stopped; empty where it has not ended."""
+        path = self.folder / "result.json"
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the final evaluation, by name; empty where there was none."""
+        return dict(self.result.get("metrics", {}))
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """`metrics.jsonl`: what was logged, in order, each with "step" and "seconds"."""
+        path = self.folder / "metrics.jsonl"
+        return (
+            [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        )
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """The model in evaluation mode, no gradients, the run's own precision."""
+        import torch
+
+        from framework.training.precision import autocast
+
+        self.task.model.eval()
+        with torch.no_grad(), autocast(self.device, self.settings.trainer.precision):
+            yield
+
+    def evaluate(self, *, seed: int | None = None, split: Split = "test") -> dict[str, float]:
+        """The task's metrics again; see `framework.evaluate`."""
+        return evaluate(self, seed=seed, split=split)
+
+    def predict(
+        self, source: str | Path | None = None, *, seed: int | None = None
+    ) -> Iterator[Media]:
+        """What the task makes of an image, a folder or a video, or of nothing: pictures, videos and texts.
+
+        Raises:
+            UserError: there is no such file, or the task takes no input of this kind.
+        """
+        from framework.randomness import key
+
+        path = None if source is None else Path(source).expanduser()
+        if path is not None and not path.exists():
+            raise UserError(f"input = '{source}': there is no such file or folder")
+        with self.in_use():
+            seed = self.settings.seed if seed is None else seed
+            yield from self.task.predict(path, key(seed, "predict") % 2**31)
+
+    def export(self, path: str | Path, **options: Any) -> Path:
+        """Write the trained model to a file that runs without this framework, where the task can; returns its path.
+
+        Raises:
+            UserError: the task cannot be exported.
+        """
+        with self.in_use():
+            return self.task.export(Path(path).expanduser(), **options)
+
+
+def compose(*overrides: str) -> Settings:
+    """The validated settings of an experiment, as the command would have them.
+
+    Args:
+        overrides: "group=option" or "key=value", as on the command line: `compose("experiment=javelin", "seed=1")`.
+
+    Raises:
+        UserError: an unknown option or key, a wrong type, a value out of range; one line.
+    """
+    return validate(composition.compose(overrides).config)
+
+
+def train(
+    experiment: str | Task | None = None,
+    *,
+    estimator: str | None = None,
+    optimizer: str | None = None,
+    scheduler: str | None = None,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    resume: str | Path | None = None,
+    on_step: Callable[[int, Estimate], Any] | None = None,
+    on_evaluation: Callable[[int, dict[str, float]], Any] | None = None,
+    progress: bool = False,
+) -> Run:
+    """Train, and return the run with the last parameters (their averages, where `trainer.ema` makes some).
+
+    Args:
+        experiment: an experiment's name, or a task object of your own, which needs no configuration and no plugin.
+        estimator, optimizer, scheduler: by registered name; None: the experiment's, for a task object the defaults.
+        steps, learning_rate, seed: short for the overrides `trainer.steps`, `optimizer.learning_rate` and `seed`.
+        overrides: "key=value", as on the command line; they count above all other arguments.
+        folder: the run folder; None: `outputs/<experiment>/<time>`.
+        resume: an earlier run's folder, to be continued exactly; with it only `overrides` and callbacks apply, and
+            `experiment` where that run trained a task object.
+        on_step: called with (step, estimate) after each optimiser step, from 1; returning False stops the training.
+        on_evaluation: called with (step, metrics) after each evaluation; returning False stops the training.
+        progress: print what the command would print.
+
+    Raises:
+        UserError: a mistake in the settings, the task or its data; one line.
+        ProgramError: an estimator that cannot serve the task.
+    """
+    own = None if experiment is None or isinstance(experiment, str) else experiment
+    if resume is not None:
+        place = Path(resume).expanduser()
+        config, settings = reopen(place, list(overrides), registered=own is None)
+    else:
+        chosen = {
+            "experiment": experiment if isinstance(experiment, str) else None,
+            "estimator": estimator,
+            "optimizer": optimizer,
+            "scheduler": scheduler,
+            "trainer.steps": steps,
+            "optimizer.learning_rate": learning_rate,
+            "seed": seed,
+            "hydra.run.dir": folder,
+        }
+        given = [f"{key}={value}" for key, value in chosen.items() if value is not None]
+        name = None if own is None else f"{type(own).__module__}:{type(own).__name__}"
+        found = composition.compose([*given, *overrides], task=name)
+        config, place = found.config, found.run_folder
+        settings = validate(config, registered=own is None)
+        RunFolder(place).refuse_second_run()
+    return train_composed(
+        config,
+        settings,
+        place,
+        task=own,
+        resume=resume is not None,
+        on_step=on_step,
+        on_evaluation=on_evaluation,
+        progress=progress,
+    )
+
+
+def train_composed(
+    config: Any,
+    settings: Settings,
+    folder: Path,
+    *,
+    task: Task | None = None,
+    resume: bool = False,
+    on_step: Callable[[int, Estimate], Any] | None = None,
+    on_evaluation: Callable[[int, dict[str, float]], Any] | None = None,
+    progress: bool = False,
+) -> Run:
+    """Train by a configuration that is composed already, in a folder; arguments as in `train`."""
+    import torch
+
+    from framework.training.assembly import make_components
+    from framework.training.session import train_in
+    from framework.training.trainer import Callbacks
+
+    threads = torch.get_num_threads()
+    held = RunFolder(folder)
+    try:
+        trainer = train_in(
+            held,
+            config,
+            settings,
+            make_components(settings, task),
+            resume=resume,
+            callbacks=Callbacks(on_step=on_step, on_evaluation=on_evaluation),
+            quiet=not progress,
+        )
+    finally:
+        # The caller's own work goes on with as many threads as before.
+        torch.set_num_threads(threads)
+    trainer.use_averages()
+    trainer.task.model.eval()
+    return Run(
+        folder=folder,
+        settings=settings,
+        task=trainer.task,
+        device=trainer.device,
+        checkpoint="last",
+        step=trainer.progress.step,
+        stopped_by=trainer.signals.received,
+    )
+
+
+def load(
+    folder: str | Path,
+    *,
+    checkpoint: Which = "best",
+    overrides: Sequence[str] = (),
+    task: Task | None = None,
+) -> Run:
+    """A trained run, ready for use.
+
+    Args:
+        folder: the run folder.
+        checkpoint: "best" by the task's primary metric, or "last".
+        overrides: changes of the task's own options, "task.key=value".
+        task: the task, where the run trained a task object; its parameters are replaced.
+
+    Raises:
+        UserError: a folder without a run, a checkpoint that is not there or does not fit, an unknown key.
+    """
+    from framework.training.assembly import make_components
+    from framework.training.restoring import load_for_use
+
+    place = Path(folder).expanduser()
+    if checkpoint not in ("best", "last"):
+        raise UserError(f"checkpoint = '{checkpoint}': expected best or last")
+    if wrong := [change for change in overrides if not change.startswith("task.")]:
+        raise UserError(f"'{wrong[0]}': a trained run permits changes of task.* only")
+    config = change_config(load_config(place), list(overrides))
+    settings = validate(config, registered=task is None)
+    components = make_components(settings, task)
+    step = load_for_use(components.task, place, checkpoint)
+    components.task.model.eval()
+    return Run(
+        folder=place,
+        settings=settings,
+        task=components.task,
+        device=components.device,
+        checkpoint=checkpoint,
+        step=step,
+    )
+
+
+def evaluate(
+    run: Run | str | Path, *, seed: int | None = None, split: Split = "test"
+) -> dict[str, float]:
+    """A run's metrics, measured again.
+
+    Args:
+        run: a run, or its folder (its best checkpoint).
+        seed: None: the randomness of the run's own final evaluation.
+        split: which data, where the task has several.
+    """
+    from framework.randomness import key
+
+    loaded = run if isinstance(run, Run) else load(run)
+    seed = loaded.settings.seed if seed is None else seed
+    with loaded.in_use():
+        return loaded.task.evaluate(key(seed, split) % 2**31, split)
