@@ -1,4 +1,4 @@
-"""The command `diffobj`: finds the verb, the core's or a plugin's, and hands it the rest; a mistake ends in one line."""
+"""The command `diffobj`: finds the verb, the core's or a plugin's, hands it the rest, reports a mistake in one line."""
 
 from __future__ import annotations
 

@@ -41,28 +41,37 @@ def compose(overrides: Sequence[str], *, task: str | None = None) -> Composition
     Raises:
         UserError: an option that does not exist, or an override that cannot be parsed.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     join_search_path()
     if task is not None:
         overrides = own_task_overrides(task, overrides)
-    with (
-        initialize_config_dir(str(CORE_CONFIGS), version_base="1.3"),
-        hydra_errors_as_user_errors(),
-    ):
-        config = hydra_compose("train", lenient_overrides(overrides), return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
+    with hydra_errors_as_user_errors(), hydra_composition(lenient_overrides(overrides)) as config:
         choices = config.hydra.runtime.choices
         refuse_conflicts(choices)
         refuse_foreign_targets(OmegaConf.to_container(config.hydra, resolve=False))
         name_experiment(config, choices)
         if task is not None:
             config.experiment, config.task = snake_case(task), {"name": task}
-        folder = Path(config.hydra.run.dir)
-        return Composition(without_hydra(config), folder)
+        return Composition(without_hydra(config), Path(config.hydra.run.dir))
+
+
+@contextmanager
+def hydra_composition(overrides: list[str]) -> Iterator[Any]:
+    """What Hydra composes, with `${hydra:...}` resolvable inside the block; a Hydra program around it keeps its own."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+
+    current = HydraConfig.instance()
+    outer = current.cfg
+    try:
+        with initialize_config_dir(str(CORE_CONFIGS), version_base="1.3"):
+            config = hydra_compose("train", overrides, return_hydra_config=True)
+            current.set_config(config)
+            yield config
+    finally:
+        current.cfg = outer
 
 
 def own_task_overrides(task: str, overrides: Sequence[str]) -> list[str]:

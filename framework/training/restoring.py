@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -50,11 +51,17 @@ def load_for_use(task: Task, folder: Path, which: str) -> int:
         raise UserError(
             f"{folder}: it was stopped before it had a best checkpoint; take checkpoint=last"
         )
-    state = checkpoint.load_newest(folder / "checkpoints", print, kind=kind)
-    load_task(task, state["task"])  # first: a task may take its model's shape from it
+    state = checkpoint.load_newest(folder / "checkpoints", warn, kind=kind)
+    # First: a task may take its model's shape from it.
+    load_task(task, state["task"])
     load_model(task, state["model"])
     if state["average"] is not None:
         with torch.no_grad():
             for name, value in state["average"].items():
                 task.parameters[name].copy_(value)
     return int(state["step"])
+
+
+def warn(text: str) -> None:
+    """Report a checkpoint that is passed over."""
+    print(text, file=sys.stderr, flush=True)

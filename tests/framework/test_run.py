@@ -1,0 +1,257 @@
+"""The front door in Python: the same bits as the command, runs loaded and used, tasks of one's own, no side effects."""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Normal
+
+import framework
+from framework import Context, Task, UserError
+from framework.commands.main import main
+from tests.runs import newest
+
+SHORT = ["trainer.steps=4", "trainer.evaluate_every=2"]
+
+
+class Aim(Task):
+    """Find the mean of the draws that costs least: 0.6."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        self.model = nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            self.model.weight.fill_(start)
+
+    def objective(self, context: Context, batch: Any) -> None:
+        drawn = context.sample("x", Normal(self.model.weight[0, 0], 0.1))
+        context.cost((drawn - 0.6) ** 2)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> framework.Run:
+    return framework.train("javelin", seed=1, overrides=SHORT, folder=tmp_path / "run")
+
+
+def command(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    return int(exit.value.code or 0)
+
+
+def test_train_leaves_the_same_bits_as_the_command_with_the_same_settings(run, tmp_path, capsys):
+    place = tmp_path / "command"
+    assert command("train", "experiment=javelin", "seed=1", *SHORT, f"hydra.run.dir={place}") == 0
+    ours, theirs = newest(run.folder), newest(place)
+    assert ours["model"].keys() == theirs["model"].keys()
+    assert all(torch.equal(ours["model"][name], theirs["model"][name]) for name in ours["model"])
+    assert (run.folder / "config.yaml").read_text() == (place / "config.yaml").read_text()
+    assert run.metrics == json.loads((place / "result.json").read_text())["metrics"]
+
+
+def test_a_run_knows_its_metrics_its_records_and_its_task(run):
+    assert run.step == 4
+    assert run.checkpoint == "last"
+    assert run.metrics.keys() == {"angle_degrees", "range_metres", "objective"}
+    assert {"step", "seconds"} <= run.records[-1].keys()
+    assert type(run.task).__name__ == "Javelin"
+    assert not run.task.model.training
+    assert run.stopped_by is None
+
+
+def test_train_prints_nothing_unless_asked_to(run, tmp_path, capsys):
+    capsys.readouterr()
+    framework.train("javelin", overrides=SHORT, folder=tmp_path / "quiet")
+    assert capsys.readouterr() == ("", "")
+    framework.train("javelin", overrides=SHORT, folder=tmp_path / "loud", progress=True)
+    assert capsys.readouterr().out.startswith("javelin: task javelin (1 parameters)")
+
+
+def test_evaluate_measures_again_what_the_run_measured_at_its_end(run):
+    assert framework.evaluate(run) == run.metrics
+    last = framework.load(run.folder, checkpoint="last")
+    assert framework.evaluate(last) == run.metrics
+    assert run.evaluate(seed=5) != run.metrics
+
+
+def test_load_takes_the_best_checkpoint_unless_told_otherwise(run):
+    best = framework.load(run.folder)
+    assert best.checkpoint == "best"
+    assert best.step == newest(run.folder)["progress"]["best"]["step"]
+    assert framework.load(str(run.folder), checkpoint="last").step == 4
+
+
+def test_averaged_parameters_are_what_a_trained_run_has(tmp_path):
+    run = framework.train(
+        "javelin", overrides=[*SHORT, "trainer.ema=0.9"], folder=tmp_path / "averaged"
+    )
+    assert framework.evaluate(run) == run.metrics
+    assert framework.evaluate(framework.load(run.folder, checkpoint="last")) == run.metrics
+
+
+def test_compose_gives_the_settings_that_the_command_would_have():
+    settings = framework.compose("experiment=javelin", "trainer.steps=5", "estimator=spsa")
+    assert settings.trainer.steps == 5
+    assert settings.task.name == "javelin"
+    assert settings.estimator.name == "spsa"
+
+
+def test_callbacks_see_every_step_and_evaluation(tmp_path):
+    steps, evaluations = [], []
+    framework.train(
+        "javelin",
+        overrides=SHORT,
+        folder=tmp_path / "run",
+        on_step=lambda step, estimate: steps.append((step, estimate.value)),
+        on_evaluation=lambda step, metrics: evaluations.append((step, sorted(metrics))),
+    )
+    assert [step for step, _ in steps] == [1, 2, 3, 4]
+    # Two while training and the final one.
+    assert [step for step, _ in evaluations] == [2, 4, 4]
+    assert "angle_degrees" in evaluations[0][1]
+
+
+def test_a_callback_that_returns_false_stops_the_training_which_can_be_resumed(tmp_path):
+    folder = tmp_path / "run"
+    stopped = framework.train("javelin", overrides=SHORT, folder=folder, on_step=lambda n, _: n < 2)
+    assert (stopped.step, stopped.result["stopped"]) == (2, "stopped by a callback")
+    resumed = framework.train(resume=folder)
+    whole = framework.train("javelin", overrides=SHORT, folder=tmp_path / "whole")
+    assert resumed.metrics == whole.metrics
+
+
+def test_a_task_object_trains_without_configuration_files_and_plugin(tmp_path):
+    run = framework.train(
+        Aim(),
+        estimator="rloo",
+        optimizer="adam",
+        steps=100,
+        learning_rate=0.05,
+        folder=tmp_path / "run",
+    )
+    assert run.settings.experiment == "aim"
+    assert run.settings.optimizer.options["learning_rate"] == 0.05
+    assert run.task.model.weight.item() == pytest.approx(0.6, abs=0.1)
+    assert run.metrics["objective"] == pytest.approx(0.01, abs=0.01)
+
+
+def test_a_task_object_is_loaded_and_resumed_with_another_object_of_its_class(tmp_path):
+    folder = tmp_path / "run"
+    trained = framework.train(Aim(), steps=10, folder=folder, overrides=["trainer.stop_at=5"])
+    loaded = framework.load(folder, task=Aim(start=9.0), checkpoint="last")
+    assert torch.equal(loaded.task.model.weight, trained.task.model.weight)
+    resumed = framework.train(Aim(start=9.0), resume=folder, overrides=["trainer.stop_at=null"])
+    whole = framework.train(Aim(), steps=10, folder=tmp_path / "whole")
+    assert torch.equal(resumed.task.model.weight, whole.task.model.weight)
+
+
+def test_a_task_object_takes_the_default_folder_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = framework.train(Aim(), steps=1)
+    assert run.folder.parts[:2] == ("outputs", "aim")
+
+
+def test_a_command_names_the_object_that_a_run_needs(tmp_path, capsys):
+    framework.train(Aim(), steps=1, folder=tmp_path / "run")
+    assert command("evaluate", f"run={tmp_path / 'run'}") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "framework.load(RUN, task=...)" in error
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda: framework.train("javelyn"), "did you mean 'javelin'?"),
+        (lambda: framework.train("javelin", estimator="rlo"), "unknown estimator 'rlo'"),
+        (lambda: framework.train("javelin", overrides=["trainer.step=5"]), "did you mean 'steps'?"),
+        (lambda: framework.train(Aim(), overrides=["task=javelin"]), "'task=javelin'"),
+        (lambda: framework.load("nowhere"), "nowhere is no run folder"),
+        (lambda: framework.load("nowhere", checkpoint="newest"), "expected best or last"),
+        (lambda: framework.train(resume="nowhere"), "nowhere is no run folder"),
+        (lambda: framework.compose("trainer.steps=-1"), "trainer.steps = -1"),
+    ],
+)
+def test_a_mistake_is_a_user_error_of_one_line(call, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as error:
+        call()
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_run_in_a_folder_is_refused(run):
+    with pytest.raises(UserError, match="holds a run already"):
+        framework.train("javelin", overrides=SHORT, folder=run.folder)
+
+
+def test_a_task_that_predicts_or_exports_nothing_says_so(run, tmp_path):
+    with pytest.raises(UserError, match="Javelin makes no predictions"):
+        list(run.predict())
+    with pytest.raises(UserError, match="Javelin cannot be exported"):
+        run.export(tmp_path / "model.onnx")
+    with pytest.raises(UserError, match="no such file"):
+        list(run.predict("nowhere.jpg"))
+
+
+def test_training_changes_neither_signal_handlers_nor_the_number_of_threads(tmp_path):
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    torch.set_num_threads(2)
+    framework.train("javelin", overrides=[*SHORT, "trainer.threads=1"], folder=tmp_path / "run")
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_in_another_thread_no_handler_is_set_while_it_trains(tmp_path):
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def work() -> None:
+        framework.train(
+            "javelin",
+            overrides=SHORT,
+            folder=tmp_path / "run",
+            on_step=lambda step, estimate: seen.append(signal.getsignal(signal.SIGINT)),
+        )
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before] * 4
+
+
+def test_a_signal_stops_a_training_in_python_without_ending_the_process(tmp_path):
+    def interrupt(step: int, estimate: framework.Estimate) -> None:
+        if step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    run = framework.train("javelin", overrides=SHORT, folder=tmp_path / "run", on_step=interrupt)
+    assert run.stopped_by == signal.SIGINT
+    assert run.step == 2
+    assert run.metrics == {}
+
+
+def test_two_trainings_in_one_program_are_independent(tmp_path):
+    def weights(name: str) -> Iterator[float]:
+        run = framework.train("javelin", seed=2, overrides=SHORT, folder=tmp_path / name)
+        yield from (p.item() for p in run.task.parameters.values())
+
+    first = list(weights("first"))
+    torch.manual_seed(99)
+    framework.train(Aim(), steps=2, folder=tmp_path / "between")
+    assert list(weights("second")) == first
+
+
+def test_composing_leaves_a_hydra_program_around_it_as_it_was():
+    from hydra.core.hydra_config import HydraConfig
+
+    instance = HydraConfig.instance()
+    before = instance.cfg
+    framework.compose("experiment=javelin")
+    assert instance.cfg is before
