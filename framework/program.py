@@ -10,6 +10,7 @@ the mean over samples and batch of the sum over the remaining axes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,40 +82,39 @@ class Program:
         randomness even where their draws differ in number (common random numbers); torch's generators begin at the
         key, for randomness that the program uses itself, and are restored after the run.
         """
-        if key is None:
-            return self._runs(rules, parameters, batch, samples, None)
-        with seeded(key):
-            return self._runs(rules, parameters, batch, samples, key)
-
-    def _runs(
-        self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
-    ) -> list[Trace]:
-        if not self.one_sample_at_a_time:
-            return [self._run_once(rules, parameters, batch, samples, key)]
-        keys = [key if key is None else stream(key, "loop", 0, i) for i in range(samples)]
-        return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
+        with nullcontext() if key is None else seeded(key):
+            if not self.one_sample_at_a_time:
+                return [self._run_once(rules, parameters, batch, samples, key)]
+            keys = [key if key is None else stream(key, "loop", 0, i) for i in range(samples)]
+            return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
 
     def _run_once(
         self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
     ) -> Trace:
         shape = self._leading_shape(batch, samples)
-        run = self._context(rules, shape, key)
         states = None if self._ran or key is not None else save_states()
         try:
-            self._call(run, parameters, batch)
+            trace = self._attempt(rules, shape, parameters, batch, key)
         except Ambiguous as ambiguous:
             self._probe(ambiguous, shape, parameters, batch)
             if states is not None:
                 # The dry run must not change what is drawn.
                 restore_states(states)
-            run = self._context(rules, shape, key)
-            self._call(run, parameters, batch)
+            trace = self._attempt(rules, shape, parameters, batch, key)
         self._ran = True
-        run.trace.batch = batch
-        return run.trace
+        trace.batch = batch
+        return trace
 
-    def _context(self, rules: Rules, shape: tuple[int, ...], key: int | None) -> Context:
-        return Context(
+    def _attempt(
+        self,
+        rules: Rules,
+        shape: tuple[int, ...],
+        parameters: Parameters,
+        batch: Any,
+        key: int | None,
+    ) -> Trace:
+        """One run of the function, its typical errors explained."""
+        context = Context(
             rules,
             shape,
             recorded_trajectories=self.recorded_trajectories,
@@ -122,10 +122,9 @@ class Program:
             key=key,
             sample_axis_known=self._sample_axis_known,
         )
-
-    def _call(self, context: Context, parameters: Parameters, batch: Any) -> None:
         try:
             self.function(context, parameters, batch)
+            return context.trace
         except (RuntimeError, ValueError) as error:
             message = str(error)
             if "converted to Scalar" in message or "more than one value is ambiguous" in message:

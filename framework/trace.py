@@ -154,17 +154,16 @@ class Trace:
                 terms.setdefault(position, []).append(value)
         if self.scored and last not in terms:
             terms[last] = [torch.zeros((), device=self.scored[-1].value.device)]
-        return {position: add(terms[position]) for position in sorted(terms)}
+        charged: dict[int, Tensor] = {}
+        for position in sorted(terms):
+            charged[position] = add(terms[position])
+        return charged
 
-    def costs_after(self, charged: Mapping[int, Tensor] | None = None) -> list[Tensor]:
-        """For each scored draw the sum of all costs charged after it, `[n, *batch]`.
+    def costs_after(self, charged: Mapping[int, Tensor]) -> list[Tensor]:
+        """For each scored draw the sum of all costs charged after it, `[n, *batch]`, from what `charged` returns.
 
         Of recorded steps, at each step the sum from that step on. Draws without a cost between them share a tensor.
-
-        Args:
-            charged: what `charged` returns, possibly detached; None: as it is.
         """
-        charged = self.charged() if charged is None else charged
         after: list[Tensor] = []
         total = torch.zeros(())
         for position in range(len(self.scored), 0, -1):

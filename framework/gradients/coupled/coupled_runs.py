@@ -115,15 +115,14 @@ def run_base(
     trace = run_with_rule(program, base, parameters, batch, blocks * n)
     refuse_observed(trace, base.draws, coupling)
     trace.refuse_bounds(coupling.name)
-    returns = in_blocks(trace.costs_after(), blocks)
-    totals = in_blocks([trace.total_cost()], blocks)[0]
-    mean = totals[: 1 if coupling.relaxes else blocks].mean()
+    returns = trace.costs_after(trace.charged())
+    mean = trace.total_cost()[: n if coupling.relaxes else blocks * n].mean()
     return CoupledRuns(
         shape=(n, *trace.shape[1:]),
         draws=base.draws,
         objective=mean,
-        returns=select_block(returns, 0),
-        counterfactual_returns=select_block(returns, blocks - 1),
+        returns=select_block(returns, 0, n),
+        counterfactual_returns=select_block(returns, blocks - 1, n),
         evaluations=blocks * n,
         biased=False,
         hard=mean.detach(),
@@ -148,7 +147,7 @@ def add_counterfactuals(
         costs = counterfactual_costs(runs, program, parameters, batch, coupling, group)
         for block, branch in enumerate(group):
             indices = list(branch.values)
-            selected = select_block([costs[i] for i in indices], block)
+            selected = select_block([costs[i] for i in indices], block, runs.shape[0])
             for i, cost in zip(indices, selected, strict=True):
                 runs.counterfactual_returns[i] = cost
 
@@ -179,7 +178,7 @@ def counterfactual_costs(
     coupling: Coupling,
     branches: Sequence[Branch],
 ) -> dict[int, Tensor]:
-    """Run the branches together; returns for each draw the costs charged after it, `[blocks, n, *batch]`."""
+    """Run the branches together; returns for each draw the costs charged after it, `[blocks * n, *batch]`."""
     n = runs.shape[0]
     rule = CounterfactualRun(coupling, runs.draws, branches, n, loop=program.one_sample_at_a_time)
     blocks = rule.offsets[-1]
@@ -189,7 +188,7 @@ def counterfactual_costs(
         for i in branch.values:
             if i not in rule.positions:
                 raise hidden_randomness_error(runs.draws[i], coupling)
-    costs = in_blocks(trace.costs_after(), blocks)
+    costs = trace.costs_after(trace.charged())
     return {i: costs[position] for i, position in rule.positions.items()}
 
 
@@ -210,15 +209,12 @@ def run_with_rule(
     return with_beginning.run(lambda site: rule, parameters, batch, samples=samples)[0]
 
 
-def in_blocks(values: Sequence[Tensor], blocks: int) -> list[Tensor]:
-    """Tensors `[blocks * n, *batch]` as `[blocks, n, *batch]`; what was shared stays shared."""
-    reshaped = {id(value): value.reshape(blocks, -1, *value.shape[1:]) for value in values}
-    return [reshaped[id(value)] for value in values]
-
-
-def select_block(values: Sequence[Tensor], block: int) -> list[Tensor]:
-    """One block of each tensor, `[n, *batch]`; what was shared stays shared."""
-    selected = {id(value): value[block] for value in values}
+def select_block(values: Sequence[Tensor], block: int, n: int) -> list[Tensor]:
+    """One block of n rows of each tensor; what was shared stays shared."""
+    selected: dict[int, Tensor] = {}
+    for value in values:
+        if id(value) not in selected:
+            selected[id(value)] = value[block * n : (block + 1) * n]
     return [selected[id(value)] for value in values]
 
 

@@ -184,7 +184,8 @@ class MeasureValued(Estimator):
             start = 0
             for branch in group:
                 (i,) = branch.values
-                blocks.append(costs[i][start : start + branch.blocks])
+                by_block = costs[i].unflatten(0, (-1, runs.shape[0]))
+                blocks.append(by_block[start : start + branch.blocks])
                 start += branch.blocks
         flat = iter(torch.cat(blocks)) if blocks else iter(())
         for branch in branches:

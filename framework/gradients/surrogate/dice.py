@@ -159,7 +159,8 @@ def unattributed_terms(trace: Trace, weights: Tensor | None) -> list[Tensor]:
 def segments(trace: Trace) -> list[Segment]:
     """A trace's segments in order: the draws between costs, and what is charged after them."""
     charged = trace.charged()
-    returns = trace.costs_after({end: cost.detach() for end, cost in charged.items()})
+    with torch.no_grad():
+        returns = trace.costs_after(charged)
     return [
         segment_of(trace, trace.scored[start:end], charged[end], returns[start])
         for start, end in pairwise([0, *charged])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -35,7 +36,7 @@ class SampledSurrogate(SurrogateEstimator):
         self,
         rule: Rule,
         samples: int,
-        sites: Sites = {},
+        sites: Sites = MappingProxyType({}),
         baseline: LeaveOneOut | MovingAverage | LearnedBaseline | None = None,
     ) -> None:
         self.rules = SiteRules(rule, sites)

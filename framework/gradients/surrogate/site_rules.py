@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
 
 from framework.config.validation import check_options
@@ -31,7 +32,7 @@ class Scheduled(Protocol):
 class SiteRules:
     """Finds each draw's rule: the first matching pattern's, or the default."""
 
-    def __init__(self, default: Rule, sites: Sites = {}) -> None:
+    def __init__(self, default: Rule, sites: Sites = MappingProxyType({})) -> None:
         self.default = default
         self.patterns = [(pattern, make_rule(pattern, rule)) for pattern, rule in sites.items()]
         tagged = [("temperature", default)]
