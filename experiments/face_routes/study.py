@@ -20,10 +20,10 @@ from framework.media import Image
 HERE = Path(__file__).parent
 SIZE = (
     "task.data.scenes=1200",
-    "task.data.tested_scenes=120",
-    "task.data.tested_people=40",
-    "task.margin_from=50",
-    "task.ramp=75",
+    "task.data.test_scenes=120",
+    "task.data.test_people=40",
+    "task.margin_start=50",
+    "task.margin_warmup=75",
     "trainer.precision=bfloat16",
     "monitor.tensorboard=false",
 )
@@ -40,15 +40,15 @@ class Variant:
 VARIANTS = (
     Variant(
         "centre, late features",
-        ("task.route=centre", "task.shared=late"),
+        ("task.feature_source=centre", "task.feature_level=late"),
     ),
-    Variant("centre", ("task.route=centre",)),
-    Variant("joint, late features", ("task.shared=late",)),
-    Variant("joint, both features", ("task.shared=both",)),
+    Variant("centre", ("task.feature_source=centre",)),
+    Variant("joint, late features", ("task.feature_level=late",)),
+    Variant("joint, both features", ("task.feature_level=both",)),
     Variant("joint", ()),
-    Variant("aligned_features", ("task.route=aligned_features",)),
-    Variant("two_stage", ("task.route=two_stage",)),
-    Variant("joint, full margin from the start", ("task.margin_from=0", "task.ramp=0")),
+    Variant("aligned_features", ("task.feature_source=aligned_features",)),
+    Variant("two_stage", ("task.feature_source=two_stage",)),
+    Variant("joint, full margin from the start", ("task.margin_start=0", "task.margin_warmup=0")),
     Variant("joint, identity weighs 5 times", ("task.identity_weight=5",)),
 )
 

@@ -1,7 +1,7 @@
-"""Invented people: what makes a person (the same in every picture) and what changes from picture to picture.
+"""Synthetic people: traits, the same in all pictures of a person, and circumstances, which differ between pictures.
 
-Identity i of a seed is 39 numbers drawn from the stream (seed, "person", i), so that any two sets of numbers i that do
-not meet are people who do not meet. A picture's circumstances come from (seed, "circumstances", i, picture).
+Identity i of a seed is 39 numbers drawn from the stream (seed, "person", i), so that disjoint
+sets of numbers i are disjoint sets of people. A picture's circumstances come from (seed, "circumstances", i, picture).
 Lengths are in half heights of a head, angles in radians, colours 0..1.
 """
 
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from framework.randomness import generator
 
-TRAITS: dict[str, tuple[float, float]] = {  # uniform between the two
+# Uniform between the two numbers.
+TRAITS: dict[str, tuple[float, float]] = {
     "head_width": (0.66, 0.84),
     "head_depth": (0.78, 0.98),
     "jaw": (0.05, 0.42),  # how much narrower the chin is than the temples
@@ -56,7 +57,8 @@ TRAITS: dict[str, tuple[float, float]] = {  # uniform between the two
     "mole_size": (-0.04, 0.045),  # below 0: none
 }
 
-SPREAD: dict[str, tuple[float, float]] = {  # Normal: mean and deviation
+# Normal: mean and standard deviation.
+NORMAL: dict[str, tuple[float, float]] = {
     "yaw": (0.0, 0.30),
     "pitch": (0.0, 0.14),
     "roll": (0.0, 0.12),
@@ -72,7 +74,8 @@ SPREAD: dict[str, tuple[float, float]] = {  # Normal: mean and deviation
     "tint": (0.0, 0.05),
 }
 
-CHANCE: dict[str, tuple[float, float]] = {  # uniform between the two
+# Uniform between the two numbers.
+UNIFORM: dict[str, tuple[float, float]] = {
     "mouth_open": (-0.12, 0.09),  # below 0: shut
     "lids": (-2.2, 0.7),  # how far shut
     "squint": (0.8, 1.15),
@@ -99,30 +102,31 @@ CHANCE: dict[str, tuple[float, float]] = {  # uniform between the two
 
 GLASSES, SUNGLASSES, OCCLUDED, HATS = 0.78, 0.98, 0.86, 0.94
 
-Numbers = Mapping[str, Tensor]  # by name, [N] each
+# By name, `[N]` each.
+Numbers = Mapping[str, Tensor]
 
 
 def traits(seed: int, people: Sequence[int]) -> dict[str, Tensor]:
-    """What makes these people, `[N]` each."""
+    """The traits of these people by name, `[N]` each."""
     drawn = [torch.rand(len(TRAITS), generator=generator(seed, "person", i)) for i in people]
     return between(torch.stack(drawn), TRAITS)
 
 
 def circumstances(seed: int, people: Sequence[int], pictures: Sequence[int]) -> dict[str, Tensor]:
-    """What differs in picture `pictures[n]` of `people[n]`, `[N]` each."""
+    """The circumstances of picture `pictures[n]` of `people[n]` by name, `[N]` each."""
     normal, uniform = [], []
     for person, picture in zip(people, pictures, strict=True):
         stream = generator(seed, "circumstances", person, picture)
-        normal.append(torch.randn(len(SPREAD), generator=stream))
-        uniform.append(torch.rand(len(CHANCE), generator=stream))
-    found = between(torch.stack(uniform), CHANCE)
-    for (name, (mean, deviation)), drawn in zip(SPREAD.items(), torch.stack(normal).T, strict=True):
-        found[name] = mean + deviation * drawn.clamp(-2.2, 2.2)
-    return found
+        normal.append(torch.randn(len(NORMAL), generator=stream))
+        uniform.append(torch.rand(len(UNIFORM), generator=stream))
+    values = between(torch.stack(uniform), UNIFORM)
+    for (name, (mean, deviation)), drawn in zip(NORMAL.items(), torch.stack(normal).T, strict=True):
+        values[name] = mean + deviation * drawn.clamp(-2.2, 2.2)
+    return values
 
 
 def between(shares: Tensor, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Tensor]:
-    """Shares `[N, len(ranges)]` of each range."""
+    """Points of each range, at `shares` `[N, len(ranges)]` in 0..1 of the way."""
     return {
         name: low + (high - low) * share
         for (name, (low, high)), share in zip(ranges.items(), shares.T, strict=True)

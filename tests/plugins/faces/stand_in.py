@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from plugins.faces.synthetic.drawing import draw
 from plugins.faces.synthetic.people import circumstances, traits
+from plugins.faces.synthetic.rendering import render
 
 FIRST = 5_000_000
 
@@ -30,7 +30,7 @@ def write_stand_in(root: Path, people: int = 40, pictures: int = 10) -> Path:
         random = torch.Generator().manual_seed(number)
         middle = torch.tensor([46.0, 58.0]) + 2.5 * torch.randn(pictures, 2, generator=random)
         scale = 46 * (1 + 0.05 * torch.randn(pictures, generator=random))
-        drawn = draw(look, 112, middle + torch.tensor([10.0, 0.0]), scale)
+        drawn = render(look, 112, middle + torch.tensor([10.0, 0.0]), scale)
         grey = (drawn.colours[:, :, :, 10:102].mean(1) * 255).to(torch.uint8)
         folder = root / f"s{number + 1}"
         folder.mkdir(parents=True)

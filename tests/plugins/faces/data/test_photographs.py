@@ -10,10 +10,10 @@ from PIL import Image
 from framework import UserError
 from plugins.detection.data.images import MOST_PIXELS
 from plugins.faces.data.crops import Crops
-from plugins.faces.data.lists import numbered, read_pairs, read_retinaface, read_wider
+from plugins.faces.data.lists import lfw_picture, read_pairs, read_retinaface, read_wider
 from plugins.faces.data.photographs import (
     colourless,
-    divided,
+    partition,
     people_files,
     read_people,
     read_photograph,
@@ -109,14 +109,14 @@ def test_a_telephones_largest_photographs_are_read(tmp_path):
 
 
 def test_many_choose_the_checkpoint_by_others_than_those_it_is_judged_by():
-    few, many = (divided(count, 0.375, 2, "people", 0) for count in (40, 100))
-    assert (len(few.learned), few.validated, len(few.tested)) == (25, [], 15)
-    parts = (many.learned, many.validated, many.tested)
+    few, many = (partition(count, 0.375, 2, "people", 0) for count in (40, 100))
+    assert (len(few.training), few.validation, len(few.test)) == (25, [], 15)
+    parts = (many.training, many.validation, many.test)
     assert [len(part) for part in parts] == [56, 6, 38]
     assert sorted(person for part in parts for person in part) == list(range(100))
-    four = divided(4, 0.1, 2, "people", 0)
-    assert (four.tested, four.learned) == (four.order[:2], four.order[2:])
-    assert len(divided(2, 0.5, 2, "people", 0).learned) == 2
+    four = partition(4, 0.1, 2, "people", 0)
+    assert (four.test, four.training) == (four.order[:2], four.order[2:])
+    assert len(partition(2, 0.5, 2, "people", 0).training) == 2
 
 
 def crops(names: str, start: int) -> Crops:
@@ -127,9 +127,7 @@ def crops(names: str, start: int) -> Crops:
 
 def test_a_person_on_both_sides_and_a_picture_on_both_sides_are_refused():
     refuse_leaks(crops("aabb", 0), crops("ccdd", 10))
-    with pytest.raises(
-        UserError, match="'b' is among the people to learn from and those to test on"
-    ):
+    with pytest.raises(UserError, match="'b' is among the people to train on and those to test on"):
         refuse_leaks(crops("aabb", 0), crops("bbcc", 10))
     with pytest.raises(UserError, match=r"one and the same picture is of 'b'.*and of 'c'"):
         refuse_leaks(crops("aabb", 0), crops("ccdd", 3))
@@ -165,9 +163,9 @@ def test_a_wrong_list_of_pairs_is_told_by_its_line(tmp_path, text, told):
 
 def test_lfws_layout_of_files(tmp_path):
     path = picture(tmp_path / "Ann_Lee" / "Ann_Lee_0012.png")
-    assert numbered(tmp_path, "Ann_Lee", 12) == path
+    assert lfw_picture(tmp_path, "Ann_Lee", 12) == path
     with pytest.raises(UserError, match="Ann_Lee_0013"):
-        numbered(tmp_path, "Ann_Lee", 13)
+        lfw_picture(tmp_path, "Ann_Lee", 13)
 
 
 def test_wider_faces_list_with_an_empty_photograph_and_an_invalid_face(tmp_path):

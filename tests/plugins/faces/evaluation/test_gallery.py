@@ -14,7 +14,7 @@ from plugins.faces.evaluation.calibration import (
     load_calibration,
     need_calibration,
 )
-from plugins.faces.evaluation.clustering import groups
+from plugins.faces.evaluation.clustering import clusters
 from plugins.faces.evaluation.gallery import FORMAT, Gallery
 from plugins.faces.models.networks import unit
 
@@ -149,7 +149,7 @@ def test_a_threshold_is_only_taken_with_its_far_its_data_and_its_model(tmp_path)
     with pytest.raises(UserError, match="its FAR and its data"):
         load_calibration(tmp_path, "abc")
     (tmp_path / FILE).write_text('{"threshold": 0.4}')
-    with pytest.raises(UserError, match="makes it anew"):
+    with pytest.raises(UserError, match="writes it again"):
         load_calibration(tmp_path, "abc")
 
 
@@ -157,7 +157,7 @@ def test_faces_are_grouped_while_they_are_near_on_average():
     embeddings = unit(
         torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.9, 0.1, 0], [0, 0, 1], [1, 0.05, 0]])
     )
-    assert groups(embeddings, 0.8) == [[0, 2, 4], [1], [3]]
-    assert groups(embeddings, -1.0) == [[0, 1, 2, 3, 4]]
-    assert groups(embeddings[:1], 0.5) == [[0]]
-    assert groups(embeddings[:0], 0.5) == []
+    assert clusters(embeddings, 0.8) == [[0, 2, 4], [1], [3]]
+    assert clusters(embeddings, -1.0) == [[0, 1, 2, 3, 4]]
+    assert clusters(embeddings[:1], 0.5) == [[0]]
+    assert clusters(embeddings[:0], 0.5) == []

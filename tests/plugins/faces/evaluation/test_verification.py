@@ -92,9 +92,9 @@ def test_the_lowest_far_that_is_told_can_be_measured(pairs):
     cosines = torch.linspace(-0.9, 0.9, pairs + 1)
     curve = pairs_roc(cosines, torch.arange(pairs + 1) == pairs)
     with pytest.raises(UserError, match="the lowest that can be measured is") as told:
-        curve.refuse(0.9 / pairs)
+        curve.check(0.9 / pairs)
     lowest = float(str(told.value).rpartition(" ")[2])
-    curve.refuse(lowest)
+    curve.check(lowest)
     assert lowest < 1.2 / pairs
 
 
@@ -156,13 +156,13 @@ def test_the_interval_is_right_where_everybodys_first_picture_is_of_another_styl
     pairs = all_pairs(unit(embeddings), people)
     assert len(pairs.bins) > RESAMPLED
     eer = pairs.roc().eer()
-    some = pairs.thinned(RESAMPLED, generator)
+    some = pairs.subsampled(RESAMPLED, generator)
     assert len(some.bins) == RESAMPLED
     assert abs(some.roc().eer() - eer) < 0.005
     low, high = interval(pairs, Roc.eer, seed=0)
     assert low < eer < high
     assert interval(pairs, Roc.eer, seed=0) == (low, high)
-    assert pairs.thinned(len(pairs.bins), generator) is pairs
+    assert pairs.subsampled(len(pairs.bins), generator) is pairs
 
 
 def test_one_person_or_nobody_twice_is_refused():

@@ -159,17 +159,17 @@ def test_adaface_takes_the_margin_by_angle_for_long_features_and_as_a_difference
     own, lengths = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([9.0, 2.0, 0.1])
     t = math.acos(0.5)
     expected = [math.cos(t - 0.4) - 0.8, 0.5 - 0.4, math.cos(t + 0.4)]
-    assert torch.allclose(loss.harder(own, lengths, 0.4), torch.tensor(expected), atol=1e-5)
+    assert torch.allclose(loss.margin_cosine(own, lengths, 0.4), torch.tensor(expected), atol=1e-5)
 
 
 def test_magface_gives_longer_features_a_greater_margin_and_draws_at_their_length():
     loss = MagFace(D, PEOPLE, margin=0.4)
     own = torch.tensor([0.5, 0.5])
-    short, long_ = loss.harder(own, torch.tensor([2.0, 8.0]), 0.4).tolist()
+    short, long_ = loss.margin_cosine(own, torch.tensor([2.0, 8.0]), 0.4).tolist()
     assert abs(short - math.cos(math.acos(0.5) + 0.2)) < 1e-6
     assert abs(long_ - math.cos(math.acos(0.5) + 0.4)) < 1e-6
     lengths = torch.tensor([4.0], requires_grad=True)
-    loss.harder(own[:1], lengths, 0.4).sum().backward()
+    loss.margin_cosine(own[:1], lengths, 0.4).sum().backward()
     assert lengths.grad is not None
     assert lengths.grad.item() < 0
 
@@ -217,20 +217,23 @@ def test_supcon_in_closed_form():
 
 def test_chance_is_the_loss_of_features_that_say_nothing():
     people = torch.arange(20) % 160
-    assert abs(Softmax(D, 160).chance(people) - math.log(160)) < 1e-9
+    assert abs(Softmax(D, 160).loss_at_chance(people) - math.log(160)) < 1e-9
     cosface = CosFace(D, 160, scale=10.0, margin=0.4)
-    assert abs(cosface.chance(people) - math.log(1 + 159 * math.exp(4.0))) < 1e-4
-    assert abs(cosface.chance(people, 0.0) - math.log(160)) < 1e-5
+    assert abs(cosface.loss_at_chance(people) - math.log(1 + 159 * math.exp(4.0))) < 1e-4
+    assert abs(cosface.loss_at_chance(people, 0.0) - math.log(160)) < 1e-5
     arcface = ArcFace(D, 160, scale=10.0, margin=0.4)
-    assert abs(arcface.chance(people) - math.log(1 + 159 * math.exp(10 * math.sin(0.4)))) < 1e-4
+    assert (
+        abs(arcface.loss_at_chance(people) - math.log(1 + 159 * math.exp(10 * math.sin(0.4))))
+        < 1e-4
+    )
     twice = torch.arange(8) // 2
-    assert abs(SupCon(D, 4).chance(twice) - math.log(7)) < 1e-5
+    assert abs(SupCon(D, 4).loss_at_chance(twice) - math.log(7)) < 1e-5
 
 
 def test_running_statistics_take_no_note_of_chance():
     loss = AdaFace(D, PEOPLE)
     before = loss.mean_length.clone()
-    loss.chance(torch.arange(4))
+    loss.loss_at_chance(torch.arange(4))
     assert torch.equal(loss.mean_length, before)
     assert loss.training
 

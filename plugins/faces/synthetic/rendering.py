@@ -1,4 +1,4 @@
-"""Drawn faces: a head as an ellipsoid seen from the front, features painted on it, lit and photographed.
+"""Rendered faces: a head as an ellipsoid seen from the front, features painted on it, lit and photographed.
 
 A pixel's ray (u, v, t) meets the head, turned by R, where  |S^-1 R' (u, v, t)| = 1 + h,  S the radii and h the relief
 of nose, sockets, cheeks, lips and chin: a quadratic in t, solved again as h becomes known. Features are soft shapes in
@@ -25,12 +25,13 @@ SKIN = (
 HAIR = ((0.07, 0.05, 0.05), (0.22, 0.14, 0.09), (0.42, 0.28, 0.16), (0.86, 0.72, 0.45))
 IRIS = ((0.28, 0.16, 0.08), (0.42, 0.33, 0.14), (0.27, 0.45, 0.30), (0.28, 0.48, 0.74))
 RED_HAIR, GREY_HAIR = (0.58, 0.25, 0.10), (0.76, 0.76, 0.77)
-OUTLINE = 64  # points on a head's outline, from which its box is found
+# Points on a head's outline, from which its box is computed.
+OUTLINE = 64
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """N drawn faces.
+class RenderedFaces:
+    """N rendered faces.
 
     Attributes:
         colours: `[N, 3, H, W]` in 0..1, with a background.
@@ -47,8 +48,8 @@ class Drawn:
     landmarks: Tensor
 
 
-def draw(look: Numbers, side: int, centre: Tensor, scale: Tensor) -> Drawn:
-    """Draw faces.
+def render(look: Numbers, side: int, centre: Tensor, scale: Tensor) -> RenderedFaces:
+    """Render faces.
 
     Args:
         look: the traits and circumstances, `[N]` each.
@@ -60,7 +61,7 @@ def draw(look: Numbers, side: int, centre: Tensor, scale: Tensor) -> Drawn:
     head(canvas)
     in_front(canvas)
     colours = photographed(canvas)
-    return Drawn(colours, canvas.person, canvas.face, canvas.boxes(), canvas.landmarks())
+    return RenderedFaces(colours, canvas.person, canvas.face, canvas.boxes(), canvas.landmarks())
 
 
 class Canvas:
