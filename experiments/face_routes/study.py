@@ -1,4 +1,4 @@
-"""What keeps a joint network's features from staying at chance: routes and remedies, one table.
+"""What keeps a joint network's embeddings from staying at chance: feature sources and remedies, one table.
 
     python -m experiments.face_routes.study [FOLDER] [STEPS]
 
@@ -56,12 +56,12 @@ VARIANTS = (
 def run(variant: Variant, steps: int, folder: Path) -> Path:
     """Train, unless it was done before; returns the run's folder."""
     place = folder / variant.label.replace(", ", "_").replace(" ", "_")
-    told = [*SIZE, *variant.arguments, f"trainer.steps={steps}"]
-    return trained(place, "experiment=faces", *told)
+    overrides = [*SIZE, *variant.arguments, f"trainer.steps={steps}"]
+    return trained(place, "experiment=faces", *overrides)
 
 
 def curve(place: Path) -> list[tuple[int, float]]:
-    """(step, identity loss as a share of chance) of a run."""
+    """(step, identity loss divided by that at chance) of a run."""
     tag = "train/identity_over_chance"
     return [(record["step"], record[tag]) for record in records(place) if tag in record]
 
@@ -90,7 +90,7 @@ def main(folder: Path, steps: int) -> None:
         print(line(variant.label, place), flush=True)
         axes.plot(*zip(*curve(place), strict=True), label=variant.label, color=f"C{number}")
     axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="step", ylabel="identity loss as a share of chance", ylim=(0.7, 1.15))
+    axes.set(xlabel="step", ylabel="identity loss / loss at chance", ylim=(0.7, 1.15))
     axes.legend(frameon=False, fontsize=8)
     axes.grid(alpha=0.3)
     Image.from_figure("learning", figure).save(HERE)

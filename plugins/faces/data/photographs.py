@@ -57,7 +57,12 @@ def as_photograph(image: AnyImage) -> Pillow.Image:
     if isinstance(image, str | Path):
         return read_photograph(Path(image).expanduser())
     if isinstance(image, Pillow.Image):
-        return as_pillow(as_tensor(ImageOps.exif_transpose(image)))
+        try:
+            return as_pillow(as_tensor(ImageOps.exif_transpose(image)))
+        # Pillow raises all kinds of errors on damaged images, which it reads only now.
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"image: no readable picture ({reason})") from None
     pixels: object = image
     if isinstance(image, numpy.ndarray) and image.dtype == numpy.uint8 and image.ndim == 3:
         pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)

@@ -18,20 +18,27 @@ from framework.randomness import generator
 TRAITS: dict[str, tuple[float, float]] = {
     "head_width": (0.66, 0.84),
     "head_depth": (0.78, 0.98),
-    "jaw": (0.05, 0.42),  # how much narrower the chin is than the temples
-    "jaw_shape": (1.1, 2.6),  # 1: tapers evenly; more: square above a sudden chin
-    "eye_distance": (0.25, 0.36),  # from the middle to each eye
+    # How much narrower the chin is than the temples.
+    "jaw": (0.05, 0.42),
+    # 1: tapers evenly; more: square above a sudden chin.
+    "jaw_shape": (1.1, 2.6),
+    # From the middle to each eye.
+    "eye_distance": (0.25, 0.36),
     "eye_height": (0.02, 0.15),
     "eye_width": (0.12, 0.185),
-    "eye_opening": (0.36, 0.66),  # height by width
+    # Height by width.
+    "eye_opening": (0.36, 0.66),
     "eye_tilt": (-0.22, 0.28),
-    "iris_hue": (0.0, 1.0),  # brown, hazel, green, blue
+    # Brown, hazel, green, blue.
+    "iris_hue": (0.0, 1.0),
     "iris_lightness": (0.5, 1.2),
-    "brow_height": (0.13, 0.23),  # above the eye
+    # Above the eye.
+    "brow_height": (0.13, 0.23),
     "brow_thickness": (0.018, 0.06),
     "brow_tilt": (-0.3, 0.25),
     "brow_arch": (0.0, 0.9),
-    "nose_length": (0.26, 0.46),  # down from between the eyes
+    # Down from between the eyes.
+    "nose_length": (0.26, 0.46),
     "nose_width": (0.075, 0.16),
     "nose_height": (0.12, 0.30),
     "mouth_height": (-0.60, -0.45),
@@ -40,21 +47,27 @@ TRAITS: dict[str, tuple[float, float]] = {
     "lower_lip": (0.03, 0.08),
     "lip_red": (0.1, 0.75),
     "skin_lightness": (0.0, 1.0),
-    "skin_hue": (0.0, 1.0),  # pink to olive
+    # Pink to olive.
+    "skin_hue": (0.0, 1.0),
     "blush": (0.0, 0.5),
     "hair_lightness": (0.0, 1.0),
     "hair_red": (0.0, 1.0),
-    "hair_grey": (-1.5, 0.9),  # below 0: not grey
+    # Below 0: not grey.
+    "hair_grey": (-1.5, 0.9),
     "hairline": (0.32, 0.78),
     "widows_peak": (-0.5, 1.2),
-    "parting": (-0.6, 0.6),  # the hairline's slope
+    # The hairline's slope.
+    "parting": (-0.6, 0.6),
     "hair_volume": (1.03, 1.25),
-    "hair_length": (-1.5, 0.6),  # where it ends; below -0.1 it is seen beside the cheeks
-    "beard": (-1.0, 0.9),  # below 0: none
+    # Where it ends; below -0.1 it is seen beside the cheeks.
+    "hair_length": (-1.5, 0.6),
+    # Below 0: none.
+    "beard": (-1.0, 0.9),
     "ear_size": (0.08, 0.18),
     "mole_x": (-0.5, 0.5),
     "mole_y": (-0.65, 0.4),
-    "mole_size": (-0.04, 0.045),  # below 0: none
+    # Below 0: none.
+    "mole_size": (-0.04, 0.045),
 }
 
 # Normal: mean and standard deviation.
@@ -68,7 +81,8 @@ NORMAL: dict[str, tuple[float, float]] = {
     "brow_raise": (0.0, 0.02),
     "light_x": (0.0, 0.6),
     "light_y": (0.45, 0.35),
-    "brightness": (0.0, 0.16),  # logarithms of gains
+    # Logarithms of gains.
+    "brightness": (0.0, 0.16),
     "gamma": (0.0, 0.14),
     "warmth": (0.0, 0.10),
     "tint": (0.0, 0.05),
@@ -76,19 +90,24 @@ NORMAL: dict[str, tuple[float, float]] = {
 
 # Uniform between the two numbers.
 UNIFORM: dict[str, tuple[float, float]] = {
-    "mouth_open": (-0.12, 0.09),  # below 0: shut
-    "lids": (-2.2, 0.7),  # how far shut
+    # Below 0: shut.
+    "mouth_open": (-0.12, 0.09),
+    # How far shut.
+    "lids": (-2.2, 0.7),
     "squint": (0.8, 1.15),
     "ambient": (0.30, 0.72),
-    "glasses": (0.0, 1.0),  # worn above GLASSES, dark above SUNGLASSES
+    # Worn above GLASSES, dark above SUNGLASSES.
+    "glasses": (0.0, 1.0),
     "glasses_size": (0.17, 0.24),
     "glasses_shade": (0.0, 0.5),
-    "occlusion": (0.0, 1.0),  # something in front above OCCLUDED
+    # Something in front above OCCLUDED.
+    "occlusion": (0.0, 1.0),
     "occluder_x": (-1.0, 1.0),
     "occluder_y": (-1.2, 0.9),
     "occluder_size": (0.25, 0.5),
     "occluder_angle": (-3.1416, 3.1416),
-    "hat": (0.0, 1.0),  # worn above HATS
+    # Worn above HATS.
+    "hat": (0.0, 1.0),
     "noise": (0.0, 0.035),
     "stubble": (0.0, 0.2),
     **{

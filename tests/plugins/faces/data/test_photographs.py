@@ -1,4 +1,4 @@
-"""A user's folders and lists: right ones are read, wrong ones are told in one line."""
+"""A user's folders and lists: valid ones are read, invalid ones are refused in one line."""
 
 from pathlib import Path
 
@@ -52,9 +52,9 @@ def test_an_unreadable_picture_is_named_and_left_out(tmp_path, capsys):
     (tmp_path / "a" / "9.png").write_bytes(b"no picture")
     (tmp_path / "a" / "notes.txt").write_text("not a picture either")
     assert len(read_people(tmp_path, 32)) == 4
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1
-    assert "9.png" in told[0]
+    message = capsys.readouterr().err.splitlines()
+    assert len(message) == 1
+    assert "9.png" in message[0]
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "one_person", "one_each"])
@@ -72,7 +72,8 @@ def test_a_folder_from_which_nothing_can_be_learned_is_refused(tmp_path, kind):
         read_people(root, 32)
 
 
-@pytest.mark.filterwarnings("ignore:Image size")  # Pillow's own, of a lower limit
+# Pillow's own, of a lower limit.
+@pytest.mark.filterwarnings("ignore:Image size")
 def test_a_picture_that_claims_more_pixels_than_are_allowed_is_refused(tmp_path):
     side = int(MOST_PIXELS**0.5) + 1000
     path = tmp_path / "bomb.png"
@@ -84,7 +85,8 @@ def test_a_picture_that_claims_more_pixels_than_are_allowed_is_refused(tmp_path)
 def test_a_photograph_is_turned_as_its_camera_noted(tmp_path):
     upright = Image.new("RGB", (4, 8), "white")
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
+    # To be turned by a quarter.
+    exif[0x0112] = 6
     upright.save(tmp_path / "turned.jpg", exif=exif)
     assert read_photograph(tmp_path / "turned.jpg").size == (8, 4)
 
@@ -146,7 +148,7 @@ def test_lfws_list_of_pairs_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "line 1"),
         ("ten 300\n", "line 1"),
@@ -154,10 +156,10 @@ def test_lfws_list_of_pairs_is_read(tmp_path):
         ("1 1\nAnn 1 2\nAnn one Bob 1\n", "line 3"),
     ],
 )
-def test_a_wrong_list_of_pairs_is_told_by_its_line(tmp_path, text, told):
+def test_a_wrong_list_of_pairs_is_refused_with_its_line(tmp_path, text, message):
     path = tmp_path / "pairs.txt"
     path.write_text(text)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         read_pairs(path)
 
 
@@ -196,7 +198,7 @@ def test_retinafaces_labels_with_and_without_landmarks(tmp_path):
     assert empty.boxes.shape == (0, 4)
 
 
-def test_wrong_face_lists_are_told(tmp_path):
+def test_wrong_face_lists_are_refused(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("a.jpg\nmany\n")
     with pytest.raises(UserError, match="number of faces"):

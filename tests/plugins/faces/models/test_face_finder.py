@@ -1,4 +1,4 @@
-"""From images to faces: shapes, alignment, the three routes, and scenes."""
+"""From images to faces: shapes, alignment, the feature sources, and scenes."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -74,21 +74,24 @@ def test_a_similarity_is_the_best_of_all_near_it():
 def test_a_patch_lies_upright_whatever_the_turn_in_the_image():
     """A picture whose brightness rises along the face's own axis: so it does in the patch."""
     ramp = torch.linspace(0, 1, 64)
-    image = ramp[None, None, :, None].expand(1, 1, 64, 64)  # brighter downwards
+    # Brighter downwards.
+    image = ramp[None, None, :, None].expand(1, 1, 64, 64)
     for angle in (0.0, 0.9, 2.5):
         c, s = torch.cos(torch.tensor(angle)), torch.sin(torch.tensor(angle))
         turn = 12 * torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
         marks = torch.tensor(TEMPLATE) @ turn.T + 32
         patch = patches(image, torch.tensor([0]), similarity(marks[None]), 8, (64, 64))[0, 0]
         down, across = (patch[7] - patch[0]).mean(), (patch[:, 7] - patch[:, 0]).mean()
-        step = 24 * (7 / 8) / 63  # a patch spans 24 pixels
+        # A patch spans 24 pixels.
+        step = 24 * (7 / 8) / 63
         assert abs(down - step * c) < 0.01
         assert abs(across - step * s) < 0.01
 
 
 def test_an_upright_patch_is_what_lies_in_its_square():
     image = torch.arange(64.0).expand(1, 2, 64, 64)
-    image = torch.stack([image[0, 0], image[0, 0].T])[None]  # x and y of each pixel
+    # X and y of each pixel.
+    image = torch.stack([image[0, 0], image[0, 0].T])[None]
     square = upright(torch.tensor([[20.0, 30.0]]), torch.tensor([4.0]))
     patch = patches(image, torch.tensor([0]), square, 4, (64, 64))[0]
     assert torch.allclose(patch[0, 0], torch.tensor([16.5, 18.5, 20.5, 22.5]), atol=1e-4)
@@ -107,7 +110,8 @@ def test_patches_are_cut_where_the_route_says():
     assert torch.allclose(joint[:, 0, 0], PATCH_EXTENT * height)
     assert torch.equal(aligned, similarity(marks))
     assert torch.allclose(centre[:, :, 2], middle)
-    assert torch.allclose(centre[:, 1, 1], torch.full((len(boxes),), 12.0))  # of 12 places
+    # Of 12 places.
+    assert torch.allclose(centre[:, 1, 1], torch.full((len(boxes),), 12.0))
     assert not joint[:, 0, 1].any()
     size = aligned[:, :, 0].norm(dim=1) / joint[:, 0, 0]
     assert (size.log().abs() < 0.3).all()
@@ -134,9 +138,9 @@ def test_mirroring_swaps_left_and_right_landmarks():
 @pytest.mark.parametrize("feature_source", ROUTES)
 def test_faces_are_always_tensors_even_where_there_are_none(feature_source):
     model = finder(feature_source)
-    found = model(torch.zeros(2, 3, 70, 45, dtype=torch.uint8), score_threshold=0.9)
-    assert len(found) == 2
-    for one in found:
+    detections = model(torch.zeros(2, 3, 70, 45, dtype=torch.uint8), score_threshold=0.9)
+    assert len(detections) == 2
+    for one in detections:
         assert {n: tuple(v.shape) for n, v in one.items()} == {
             "boxes": (0, 4),
             "scores": (0,),
@@ -148,8 +152,8 @@ def test_faces_are_always_tensors_even_where_there_are_none(feature_source):
 @pytest.mark.parametrize("feature_source", ROUTES)
 def test_embeddings_have_norm_one_and_scores_fall_and_boxes_stay_inside(feature_source):
     with torch.no_grad():
-        found = finder(feature_source)(SCENES.images, score_threshold=0.0)
-    for one in found:
+        detections = finder(feature_source)(SCENES.images, score_threshold=0.0)
+    for one in detections:
         assert torch.allclose(
             one["embeddings"].norm(dim=1), torch.ones(len(one["boxes"])), atol=1e-5
         )
@@ -215,16 +219,16 @@ def test_a_hand_made_peak_is_read_as_the_exact_box_and_landmarks(monkeypatch):
     logits[0, 0, 5, 7] = 3.0
     distances = torch.tensor([10.0, 11, 12, 13])[None, :, None, None].expand(1, 4, 24, 24)
     offsets = torch.arange(10.0)[None, :, None, None].expand(1, 10, 24, 24) / 8
-    made = RawOutputs(logits, distances, offsets, blank.fine, blank.wide)
-    monkeypatch.setattr(model, "raw_outputs", lambda images: made)
-    (found,) = model(SCENES.images[:1])
-    assert found["boxes"].tolist() == [[20, 11, 42, 35]]
+    outputs = RawOutputs(logits, distances, offsets, blank.fine, blank.wide)
+    monkeypatch.setattr(model, "raw_outputs", lambda images: outputs)
+    (detections,) = model(SCENES.images[:1])
+    assert detections["boxes"].tolist() == [[20, 11, 42, 35]]
     expected = torch.tensor([30.0, 22]) + torch.arange(10.0).reshape(5, 2)
-    assert torch.allclose(found["landmarks"][0], expected)
-    assert torch.allclose(found["scores"], torch.tensor([3.0]).sigmoid())
+    assert torch.allclose(detections["landmarks"][0], expected)
+    assert torch.allclose(detections["scores"], torch.tensor([3.0]).sigmoid())
 
 
-def test_losses_vanish_where_everything_is_told_rightly():
+def test_losses_vanish_of_exact_predictions():
     model, b = finder("joint"), batch()
     outputs = model.raw_outputs(b.images)
     shape = outputs.logits.shape
@@ -280,10 +284,10 @@ def test_faces_without_known_landmarks_have_no_landmark_loss():
 
 def test_each_face_is_matched_with_its_surest_detection_only():
     true = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]])
-    found = torch.tensor([[0.0, 0, 9, 10], [0, 0, 10, 10], [50, 50, 60, 60], [20, 21, 30, 30]])
-    assert matches(found, true) == [(0, 0), (3, 1)]
-    assert matches(found[:0], true) == []
-    assert matches(found, true[:0]) == []
+    detections = torch.tensor([[0.0, 0, 9, 10], [0, 0, 10, 10], [50, 50, 60, 60], [20, 21, 30, 30]])
+    assert matches(detections, true) == [(0, 0), (3, 1)]
+    assert matches(detections[:0], true) == []
+    assert matches(detections, true[:0]) == []
 
 
 def test_scenes_hold_faces_of_ten_to_sixty_pixels_that_hide_little_of_each_other():
@@ -295,7 +299,8 @@ def test_scenes_hold_faces_of_ten_to_sixty_pixels_that_hide_little_of_each_other
     assert (height > 40).any()
     assert scenes.image_index.diff().min() >= 0
     counts = torch.bincount(scenes.image_index, minlength=40)
-    assert counts.min() == 0  # some are empty
+    # Some are empty.
+    assert counts.min() == 0
     assert counts.max() > 5
     for scene in range(40):
         boxes = scenes.boxes[scenes.image_index == scene]
@@ -379,10 +384,11 @@ def test_nothing_is_learned_of_places_in_ignored_boxes():
     """No slope there, but at the centre of a face; elsewhere the very same one."""
     images = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 255
     face, other = torch.tensor([[8.0, 8, 32, 32]]), torch.tensor([[16.0, 16, 80, 72]])
-    small = torch.tensor([[85.0, 85, 87, 87]])  # between the centres of places
-    nobody, first = torch.tensor([-1]), torch.tensor([0])
+    # Between the centres of places.
+    small = torch.tensor([[85.0, 85, 87, 87]])
+    unknown, first = torch.tensor([-1]), torch.tensor([0])
     landmarks = torch.full((1, 5, 2), torch.nan)
-    batch = SceneBatch(images, face, landmarks, nobody, first, Located(face, landmarks, first))
+    batch = SceneBatch(images, face, landmarks, unknown, first, Located(face, landmarks, first))
     ignoring = replace(
         batch, ignored=torch.cat([other, small]), ignored_image_index=torch.tensor([0, 0])
     )
@@ -395,9 +401,11 @@ def test_nothing_is_learned_of_places_in_ignored_boxes():
 
     before, after = slope(batch), slope(ignoring)
     hidden = torch.zeros(SIDE // 4, SIDE // 4, dtype=torch.bool)
-    hidden[3:19, 3:21] = True  # places whose centres lie within half a place of the boxes
+    # Places whose centres lie within half a place of the boxes.
+    hidden[3:19, 3:21] = True
     hidden[21, 21] = True
-    hidden[5, 5] = False  # the face's own
+    # The face's own.
+    hidden[5, 5] = False
     assert (before != 0).all()
     assert torch.equal(after, torch.where(hidden, 0.0, before))
 
@@ -415,4 +423,5 @@ def test_the_margin_waits_for_its_batch(monkeypatch):
     context: Any = SimpleNamespace(cost=lambda value, name: None)
     for number in (0, 2, 3):
         task.objective(context, replace(batch(), number=number))
-    assert scales == [0.0] * 4 + [1.0] * 2  # the loss, then the loss at chance
+    # The loss, then the loss at chance.
+    assert scales == [0.0] * 4 + [1.0] * 2

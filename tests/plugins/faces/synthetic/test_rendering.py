@@ -1,4 +1,4 @@
-"""Invented people: the same whoever asks, never two alike, with boxes and landmarks where the face is."""
+"""Synthetic people: the same whoever asks, never two alike, with boxes and landmarks where the face is."""
 
 import math
 import time
@@ -26,7 +26,7 @@ def shown(look: dict[str, torch.Tensor], side: int = 64) -> RenderedFaces:
     return render(look, side, torch.full((count, 2), side / 2), torch.full((count,), side * 0.4))
 
 
-def test_a_picture_depends_on_its_person_and_number_and_not_on_who_is_drawn_with_it():
+def test_a_picture_depends_on_its_person_and_number_and_not_on_who_is_rendered_with_it():
     together = rendered_faces(0, [3, 8, 5], [0, 1, 2], 48)
     alone = rendered_faces(0, [8], [1], 48)
     assert torch.allclose(together.colours[1], alone.colours[0], atol=1e-5)
@@ -53,10 +53,8 @@ def test_no_two_people_are_alike():
     spread = torch.tensor([high - low for low, high in TRAITS.values()])
     scaled = look / spread
     distance = torch.cdist(scaled, scaled) + 100 * torch.eye(len(look))
-    mean, deviation = (
-        len(TRAITS) / 6,
-        math.sqrt(len(TRAITS) * 7 / 180),
-    )  # of the square, for uniform traits
+    # Of the square, for uniform traits.
+    mean, deviation = len(TRAITS) / 6, math.sqrt(len(TRAITS) * 7 / 180)
     assert abs(distance.square().triu(1)[distance.triu(1) > 0].mean() - mean) < 0.1
     assert distance.min() ** 2 > max(0.25, mean - 5.1 * deviation)
 
@@ -70,8 +68,8 @@ def test_traits_keep_to_their_ranges():
 
 def test_the_box_encloses_the_head_to_a_pixel():
     for look in (plain(), plain(yaw=0.5, pitch=0.2), plain(roll=0.4)):
-        drawn = shown(look)
-        for face, box in zip(drawn.face, drawn.boxes, strict=True):
+        rendered = shown(look)
+        for face, box in zip(rendered.face, rendered.boxes, strict=True):
             rows, columns = (face > 0.5).nonzero(as_tuple=True)
             edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
             assert (box - torch.tensor([float(e) for e in edges])).abs().max() < 1.5
@@ -103,7 +101,8 @@ def test_landmarks_come_in_order_from_left_to_right_and_from_top_to_bottom():
 
 def test_the_face_turns_with_the_yaw():
     left, right = shown(plain(yaw=-0.5)).landmarks, shown(plain(yaw=0.5)).landmarks
-    assert (right[:, 2, 0] - left[:, 2, 0] > 8).all()  # the nose, of a head of 51 pixels
+    # The nose, of a head of 51 pixels.
+    assert (right[:, 2, 0] - left[:, 2, 0] > 8).all()
 
 
 def test_crops_are_bytes_with_everybody_in_order():
@@ -126,7 +125,7 @@ def test_some_people_of_crops_are_numbered_anew():
     assert torch.equal(some.images, crops.images[[4, 5, 0, 1]])
 
 
-def test_pixels_alone_hardly_tell_drawn_people_apart():
+def test_pixels_alone_hardly_tell_synthetic_people_apart():
     """Were they to, learning would show nothing: one person's pictures are little more alike than two people's."""
     crops = synthetic_crops(0, 0, 30, 4, 32)
     x = crops.images.float().flatten(1)

@@ -82,7 +82,7 @@ def recognition(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(tmp_path_factory.mktemp("runs") / "recognition", *SMALL)
 
 
-def test_a_run_reports_what_learned_nothing_beside_the_network(recognition):
+def test_a_run_reports_untrained_baselines_beside_the_network(recognition):
     metrics = result(recognition)["metrics"]
     for name in ("eer", "raw_pixels_eer", "even_pixels_eer", "random_network_eer", "seen_eer"):
         assert 0 <= metrics[name] <= 1, name
@@ -110,14 +110,14 @@ def test_pictures_table_and_model_card_are_written(recognition):
     } <= names
     text = (recognition / "media" / "model_card.md").read_text()
     assert SYNTHETIC_NOTICE.upper() in text
-    for wanted in (
+    for phrase in (
         "12 people, 48 pictures",
         "RGB, 24 x 24",
         "random network",
         "95 % interval",
         "Not for",
     ):
-        assert wanted in text
+        assert phrase in text
     assert (recognition / "projector_config.pbtxt").exists()
 
 
@@ -142,7 +142,8 @@ def test_a_folder_of_people_is_learned_from_with_nothing_but_its_name(people, tm
     folder = run(tmp_path / "run", *SMALL, f"task.data.root={people}")
     metrics = result(folder)["metrics"]
     assert "seen_eer" not in metrics
-    assert metrics["genuine_pairs"] == 3 * 10  # three of eight people held out
+    # Three of eight people held out.
+    assert metrics["genuine_pairs"] == 3 * 10
     text = (folder / "media" / "model_card.md").read_text()
     assert SYNTHETIC_NOTICE.upper() not in text
     assert "5 people, 25 pictures" in text
@@ -160,13 +161,13 @@ def own_photographs(people: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_a_run_is_used_without_its_photographs(own_photographs, people, diffobj: Diffobj):
     a, b = str(people / "s1" / "1.pgm"), str(people / "s2" / "1.pgm")
-    told = [
+    answers = [
         diffobj("verify", f"run={own_photographs}", a, b, *more)
         for more in ((), (f"task.data.root={people}",), ("task.data.root=null",))
     ]
-    assert [t.status for t in told] == [0, 0, 0], told
-    assert told[0].out == told[1].out == told[2].out
-    assert SYNTHETIC_NOTICE not in told[2].err
+    assert [a.status for a in answers] == [0, 0, 0], answers
+    assert answers[0].out == answers[1].out == answers[2].out
+    assert SYNTHETIC_NOTICE not in answers[2].err
 
 
 def test_a_folder_is_read_no_sooner_than_its_pictures_are_needed(people):
@@ -187,15 +188,18 @@ def test_a_run_is_judged_on_any_folder_by_the_people_of_whom_it_saw_none(
         return found
 
     before = result(own_photographs)["metrics"]
-    before.pop("accuracy")  # three people make no folds
+    # Three people make no folds.
+    before.pop("accuracy")
     assert metrics(people).items() >= before.items()
     more = tmp_path / "more"
     shutil.copytree(people, more)
     new = write_stand_in(tmp_path / "other", people=10, pictures=5)
-    shutil.copytree(new / "s10", more / "a")  # who takes everybody's place in the order
+    # Who takes everybody's place in the order.
+    shutil.copytree(new / "s10", more / "a")
     assert metrics(more)["genuine_pairs"] == 4 * 10
     for k in range(1, 9):
-        shutil.rmtree(new / f"s{k}")  # the same people again
+        # The same people again.
+        shutil.rmtree(new / f"s{k}")
     assert metrics(new)["genuine_pairs"] == 2 * 10
     shutil.rmtree(more)
     for name in Recognition(data=Data(root=str(people), side=24)).people.training.names:
@@ -208,16 +212,16 @@ def test_a_run_is_judged_on_any_folder_by_the_people_of_whom_it_saw_none(
 def test_people_who_were_learned_from_are_left_out_of_a_calibration(
     own_photographs, people, tmp_path, diffobj: Diffobj
 ):
-    told = ("calibrate", f"run={own_photographs}", "far=0.1")
-    done = diffobj(*told, f"input={people}")
+    arguments = ("calibrate", f"run={own_photographs}", "far=0.1")
+    done = diffobj(*arguments, f"input={people}")
     assert done.status == 0, done.err
     assert "left out: 5 people who were trained on" in done.err
     kept = json.loads((own_photographs / "calibration.json").read_text())
     assert (kept["people"], kept["genuine_pairs"], kept["impostor_pairs"]) == (3, 30, 75)
-    learned = Recognition(data=Data(root=str(people), side=24)).people.training.names
-    for name in learned:
-        shutil.copytree(people / name, tmp_path / "learned" / name)
-    refused = diffobj(*told, f"input={tmp_path / 'learned'}")
+    training = Recognition(data=Data(root=str(people), side=24)).people.training.names
+    for name in training:
+        shutil.copytree(people / name, tmp_path / "training" / name)
+    refused = diffobj(*arguments, f"input={tmp_path / 'training'}")
     assert refused.status == 2
     assert "5 of 5 people were trained on" in refused.err
 
@@ -228,8 +232,8 @@ def test_a_folder_of_too_few_people_is_refused_before_training(
 ):
     for k in range(1, count + 1):
         shutil.copytree(people / f"s{k}", tmp_path / "few" / f"s{k}")
-    told = (f"task.data.root={tmp_path / 'few'}", f"hydra.run.dir={tmp_path / 'run'}")
-    outcome = diffobj("train", *SMALL, *told)
+    arguments = (f"task.data.root={tmp_path / 'few'}", f"hydra.run.dir={tmp_path / 'run'}")
+    outcome = diffobj("train", *SMALL, *arguments)
     assert outcome.status == 2
     assert f"{count} people; expected four or more" in outcome.err
 
@@ -264,18 +268,18 @@ def test_pairs_need_several_pictures_of_a_person(tmp_path, diffobj: Diffobj):
 def test_some_of_each_gives_so_many_different_pictures_of_so_many_people():
     task = Recognition(data=Data(people=7, pictures=5, side=16, test_people=2))
     training = task.people.training
-    draw = torch.Generator().manual_seed(0)
-    chosen = sample_per_person(training, 4, 3, draw)
+    random = torch.Generator().manual_seed(0)
+    chosen = sample_per_person(training, 4, 3, random)
     people = training.people[chosen].reshape(4, 3)
     assert (people == people[:, :1]).all()
     assert len(people[:, 0].unique()) == 4
     assert len(chosen.unique()) == 12
-    more = sample_per_person(training, 2, 8, draw).reshape(2, 8)
+    more = sample_per_person(training, 2, 8, random).reshape(2, 8)
     assert all(len(row.unique()) == 5 for row in more)
 
 
 @pytest.mark.parametrize("feature_source", ["joint", "aligned_features", "two_stage", "centre"])
-def test_scenes_are_learned_from_by_every_feature_source(feature_source, tmp_path):
+def test_scenes_are_learned_from_from_every_feature_source(feature_source, tmp_path):
     folder = run(tmp_path / "run", *SCENES, f"task.feature_source={feature_source}")
     metrics = result(folder)["metrics"]
     assert {"AP50", "AP", "recall", "precision", "eer"} <= set(metrics)
@@ -291,7 +295,7 @@ def test_an_eer_of_hardly_any_faces_is_chance(monkeypatch):
     scenes = task.evaluated(0, "test")
 
     def finding(faces: torch.Tensor) -> dict[str, float]:
-        """Metrics of a network that finds these faces only, and knows everybody."""
+        """Metrics of a network that detects these faces only, and distinguishes everyone."""
         where = Located(scenes.boxes[faces], scenes.landmarks[faces], scenes.image_index[faces])
         embeddings = torch.eye(8)[scenes.people[faces]]
         nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}
@@ -306,7 +310,8 @@ def test_an_eer_of_hardly_any_faces_is_chance(monkeypatch):
     assert finding(everything[:half])["eer"] == 0
     assert finding(everything[: half - 1])["eer"] == 0.5
     assert finding(everything[:3])["eer"] == 0.5
-    few = torch.arange(6).repeat_interleave(6)  # six people, 15 pairs each
+    # Six people, 15 pairs each.
+    few = torch.arange(6).repeat_interleave(6)
     assert not enough(few, len(few))
     assert enough(torch.cat([few, few]), 72)
 
@@ -337,11 +342,11 @@ def test_the_commands_from_calibration_to_forgetting(
     assert kept["impostor_pairs"] == 700
 
     same = diffobj("verify", f"run={recognition}", str(a), str(a))
-    told = json.loads(same.out)
+    answer = json.loads(same.out)
     assert same.status == 0
-    assert told["same_person"] is True
-    assert abs(told["cosine"] - 1) < 1e-3
-    assert told["far"] == 0.1
+    assert answer["same_person"] is True
+    assert abs(answer["cosine"] - 1) < 1e-3
+    assert answer["far"] == 0.1
 
     enrol = ("enrol", f"run={recognition}", f"gallery={gallery}")
     unasked = diffobj(*enrol, "Ann", str(a))
@@ -413,7 +418,8 @@ def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_o
     )
     Image.new("L", (50, 300)).save(photographs / "narrow.png")
     (photographs / "torn.png").write_bytes(b"torn")
-    Image.new("RGB", (80, 80)).save(photographs / "a.png")  # another one than a.jpg
+    # Another one than a.jpg.
+    Image.new("RGB", (80, 80)).save(photographs / "a.png")
     (photographs / "more").mkdir()
     Image.new("RGB", (60, 50)).save(photographs / "more" / "a.png")
     outcome = diffobj("predict", f"run={folder}", f"input={photographs}")
@@ -421,10 +427,10 @@ def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_o
     assert SYNTHETIC_NOTICE in outcome.err
     assert "torn.png: no readable picture (no image of a known kind)" in outcome.err
     for name, size in (("a.jpg", (400, 400)), ("narrow.png", (50, 300)), ("more/a.png", (60, 50))):
-        told = json.loads((folder / "predictions" / f"{name}.json").read_text())
-        assert told["trained_on_synthetic_faces"] is True
-        assert told["file"] == name
-        for face in told["faces"]:
+        answer = json.loads((folder / "predictions" / f"{name}.json").read_text())
+        assert answer["trained_on_synthetic_faces"] is True
+        assert answer["file"] == name
+        for face in answer["faces"]:
             assert 0 <= face["boxes"][0] <= face["boxes"][2] <= size[0] + 1e-3
             assert 0 <= face["boxes"][1] <= face["boxes"][3] <= size[1] + 1e-3
             assert abs(sum(n * n for n in face["embeddings"]) - 1) < 1e-4
@@ -454,8 +460,8 @@ def test_faces_in_ones_own_photographs_are_learned_from_a_list(form, tmp_path):
             marks = [" ".join(f"{x:.1f} {y:.1f} 0.0" for x, y in m) for m in scenes.landmarks[mine]]
             lines += [f"# {file}", *(f"{a} {b}" for a, b in zip(rows, marks, strict=True))]
     (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
-    told = [f"task.annotations={tmp_path / 'list.txt'}", f"task.images={tmp_path}"]
-    folder = run(tmp_path / "run", *FINDING, *told)
+    arguments = [f"task.annotations={tmp_path / 'list.txt'}", f"task.images={tmp_path}"]
+    folder = run(tmp_path / "run", *FINDING, *arguments)
     assert result(folder)["metrics"]["AP50"] >= 0
     logged = [r for r in records(folder) if "train/objective" in r]
     assert all("train/identity" not in r for r in logged)
@@ -483,8 +489,8 @@ def test_a_run_of_finding_is_used_without_its_list_and_judged_on_another(
     assert json.loads(again.out)["metrics"] == result(folder)["metrics"]
     shutil.move(tmp_path / "own", tmp_path / "moved")
     picture = tmp_path / "moved" / "0.png"
-    told = diffobj("predict", f"run={folder}", f"input={picture}")
-    assert told.status == 0, told.err
+    answer = diffobj("predict", f"run={folder}", f"input={picture}")
+    assert answer.status == 0, answer.err
     refused = diffobj("verify", f"run={folder}", str(picture), str(picture))
     assert refused.status == 2
     assert "task face_detection detects faces and does not distinguish people" in refused.err
@@ -492,7 +498,8 @@ def test_a_run_of_finding_is_used_without_its_list_and_judged_on_another(
         "evaluate", [f"run={folder}", *listed_photographs(tmp_path / "other", 7)]
     ).run.task
     assert isinstance(task, FaceDetection)
-    assert len(task.evaluated(0, "test")) == 7 - 4  # four of this form were trained on
+    # Four of this form were trained on.
+    assert len(task.evaluated(0, "test")) == 7 - 4
 
 
 def test_one_photograph_to_learn_from_and_to_judge_by_is_refused(tmp_path, diffobj: Diffobj):
@@ -551,10 +558,12 @@ def test_photographs_are_shrunk_with_their_boxes(tmp_path):
         AnnotatedPhotograph("b.png", box[:0], unknown[:0], torch.zeros(0, dtype=torch.bool)),
     ]
     scenes = scenes_of(listed, tmp_path, 96)
-    assert scenes.ignored.tolist() == [False, True, True]  # the last one is 2.4 pixels high here
+    # The last one is 2.4 pixels high here.
+    assert scenes.ignored.tolist() == [False, True, True]
     assert torch.allclose(scenes.boxes[0], torch.tensor([24.0, 19.2, 43.2, 57.6]))
     bright = scenes.images[0, 0].float() - 30
-    place = torch.arange(96) + 0.5  # the square's middle, from how bright each row and column is
+    # The square's middle, from how bright each row and column is.
+    place = torch.arange(96) + 0.5
     across, down = ((bright.sum(axis) * place).sum() / bright.sum() for axis in (0, 1))
     left, top, right, bottom = scenes.boxes[0].tolist()
     assert abs(across - (left + right) / 2) < 0.1
