@@ -75,5 +75,5 @@ def test_arrays_of_another_kind_and_missing_folders_are_refused(tmp_path):
 
 def test_digits_of_two_sizes_are_refused(tmp_path):
     numpy.savez(tmp_path / "a.npz", x_train=strokes(3, 0), x_test=strokes(2, 0)[:, :3])
-    with pytest.raises(UserError, match="digits to learn are"):
+    with pytest.raises(UserError, match="training digits are"):
         load_digits(tmp_path)
