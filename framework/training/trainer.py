@@ -100,6 +100,7 @@ class Trainer:
             seed=self.settings.seed,
             steps=self.options.steps,
             accumulate=self.options.accumulate,
+            learning_rate=float(self.rates[0]),
             start=self.progress.step,
         )
         self.task.begin(plan)
