@@ -121,7 +121,11 @@ def measured(settings: Settings) -> tuple[dict[str, float], str]:
         )
 
     against = reference(
-        program, task.parameters, first, seed=settings.seed, of=samples_of(components.estimator)
+        program,
+        task.parameters,
+        first,
+        seed=settings.seed,
+        samples_per_bound=samples_of(components.estimator),
     )
     found = measure(
         components.estimator, program, task.parameters, batch, seed=settings.seed, against=against
