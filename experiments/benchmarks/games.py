@@ -121,17 +121,17 @@ def apart(function: Callable[[int], tuple[float, float]], seed: int) -> tuple[fl
 
 
 def pong_by_framework(seed: int) -> tuple[float, float]:
-    """Environment steps per CPU and per wall-clock second of our PPO on Pong; the games are made beforehand."""
+    """Environment steps per CPU and per wall-clock second of our PPO on Pong; the games are rollout beforehand."""
     updates = 16 * PONG_STEPS // (8 * 128)
     found: list[tuple[float, float]] = []
     loop = Trainer.loop
 
     def timed(trainer: Trainer, monitor: Monitor) -> None:
         assert isinstance(trainer.task, Game)
-        trainer.task.vector(trainer.task.games)
+        trainer.task.experience.vector(trainer.task.games)
         began = clocks()
         loop(trainer, monitor)
-        found.append(rates(trainer.task.played, began))
+        found.append(rates(trainer.task.log.steps, began))
 
     quick = ["experiment=pong", "task.evaluation_episodes=1", f"trainer.steps={updates}"]
     run_quietly(quick, seed, timed)

@@ -59,7 +59,7 @@ class Acrobot(NativeGames):
         seen = [first.cos(), first.sin(), second.cos(), second.sin()]
         return torch.stack([*seen, state["first_spin"], state["second_spin"]], -1)
 
-    def draw(self) -> Frame:
+    def render(self) -> Frame:
         """The first game; the line is the height to reach."""
         first, second = float(self.state["first"][0]), float(self.state["second"][0])
         picture = Image.new("RGB", (220, 220), (250, 250, 250))

@@ -41,7 +41,7 @@ class MountainCar(NativeGames):
     def observe(self, state: State) -> Tensor:
         return torch.stack([state["x"], state["speed"]], -1)
 
-    def draw(self) -> Frame:
+    def render(self) -> Frame:
         """The first game on its hill."""
         picture = Image.new("RGB", (300, 160), (250, 250, 250))
         pen = ImageDraw.Draw(picture)

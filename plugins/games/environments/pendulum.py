@@ -45,7 +45,7 @@ class Pendulum(NativeGames):
         angle = state["angle"]
         return torch.stack([angle.cos(), angle.sin(), state["spin"]], -1)
 
-    def draw(self) -> Frame:
+    def render(self) -> Frame:
         """The first game; angle 0 is up."""
         angle = float(self.state["angle"][0])
         picture = Image.new("RGB", (200, 200), (250, 250, 250))
