@@ -31,9 +31,8 @@ SHORT = ("trainer.steps=2", "monitor.tensorboard=false", "monitor.progress=none"
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_its_components_take_it(group, option):
     chosen = [f"{group}={option}"]
-    if (
-        group == "experiment_estimator"
-    ):  # named after the experiment and the estimator that it suits
+    # Named after the experiment and the estimator that it suits.
+    if group == "experiment_estimator":
         experiment, _, estimator = option.rpartition("_")
         chosen = [f"experiment={experiment}", f"estimator={estimator}"]
     settings = validate(compose(chosen).config)

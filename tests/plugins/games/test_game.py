@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import framework
 from framework.commands import evaluate, predict, train
 from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
@@ -240,3 +241,19 @@ def test_predict_films_the_agent_and_writes_the_returns_of_both_policies(tmp_pat
     assert (written / "returns.csv").read_text() == before
     with pytest.raises(UserError, match="takes no input"):
         predict.run([f"run={folder}", "checkpoint=last", f"input={folder}"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("see=[0]", "observation_indices"),
+        ("log_spread=0", "log_std_init"),
+        ("lives_end=true", "terminal_on_life_loss"),
+        ("sticky=0.25", "repeat_action_probability"),
+    ],
+)
+def test_an_option_under_its_old_name_is_refused_in_one_line_that_names_the_new_one(old, new):
+    with pytest.raises(UserError) as error:
+        framework.compose("task=cartpole", f"task.{old}")
+    name = old.partition("=")[0]
+    assert str(error.value) == f"unknown key 'task.{name}'; it is called 'task.{new}' now"
