@@ -19,13 +19,16 @@ from torch import Tensor
 from plugins.games.environments.games import Frame
 from plugins.games.environments.native import NativeGames, State
 
-GRAVITY, CART, POLE, HALF_LENGTH = 9.8, 1.0, 0.1, 0.5  # m/s^2, kg, kg, m
+# In m/s^2, kg, kg, m.
+GRAVITY, CART, POLE, HALF_LENGTH = 9.8, 1.0, 0.1, 0.5
 MASS = CART + POLE
-LEVER = -HALF_LENGTH * POLE / MASS  # m
-FORCE = 10.0  # N
-TIME_STEP = 0.02  # s
-FARTHEST = 2.4  # m from the middle
-STEEPEST = math.radians(12)  # from the vertical
+# In m, N, s.
+LEVER = -HALF_LENGTH * POLE / MASS
+FORCE = 10.0
+TIME_STEP = 0.02
+# In m from the middle, and rad from the vertical.
+FARTHEST = 2.4
+STEEPEST = math.radians(12)
 
 
 class CartPole(NativeGames):
