@@ -56,7 +56,7 @@ class Experience:
         self.agent = agent
         self.log = log
         self.count = count
-        self.buffer = RolloutBuffer(rollout_steps)
+        self.rollout_steps = rollout_steps
         self.discount = 1.0
         self.state: RolloutState | None = None
         self.current: Rollout | None = None
@@ -98,10 +98,11 @@ class Experience:
         """Minibatches from number `start` on: each rollout `epochs` times, its games divided again in each epoch."""
         uses = plan.epochs * plan.minibatches
         number, done = divmod(start, uses)
+        buffer = RolloutBuffer(self.rollout_steps)
         self.begin(seed, start)
         while True:
             if done == 0 or self.current is None:
-                self.current = self.rollout(key(seed, "rollout", number))
+                self.current = self.rollout(buffer, key(seed, "rollout", number))
             rollout = self.current
             for part in range(done, uses):
                 epoch, which = divmod(part, plan.minibatches)
@@ -126,14 +127,14 @@ class Experience:
                 self.vector(self.count), self.agent, key(seed, "games", start) % 2**31, self.device
             )
 
-    def rollout(self, seed: int) -> Rollout:
-        """The next rollout of the current policy."""
+    def rollout(self, buffer: RolloutBuffer, seed: int) -> Rollout:
+        """The next rollout of the current policy, in the tensors of `buffer`."""
         assert self.state is not None
         games = self.vector(self.count)
         stopwatch = Stopwatch(games)
         self.commit_statistics()
         with seeded(seed):
-            rollout, episodes = collect_rollout(games, self.agent, self.state, self.buffer)
+            rollout, episodes = collect_rollout(games, self.agent, self.state, buffer)
         # The last row is the next rollout's first one.
         seen = map_tensors(lambda part: part[:-1], rollout.observations)
         self.update_statistics(seen, rollout.valid)

@@ -143,7 +143,7 @@ def test_a_fault_leaves_every_game_that_is_learned_from_a_whole_episode(monkeypa
         rollout = next(game.batches(game.program(estimator), 0, 0))
         if rollout is not None:
             assert rollout.returns.tolist() == rollout.lengths.tolist() == [2, 3, 4, 5, 6]
-            for n, begins in enumerate([0, 0, 4, 4, 4]):  # behind the fault's row
+            for n, begins in enumerate([0, 0, 4, 4, 4]):  # after the fault's row
                 rows = torch.arange(len(rollout.valid))
                 assert torch.equal(rollout.valid[:, n], (rows >= begins) & (rows < begins + 2 + n))
             assert rollout.episode_start[[0, 4]].all()
@@ -172,7 +172,7 @@ class Reluctant(Counter):
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 @pytest.mark.parametrize("kind", ["raises", "returns NaN"])
 def test_a_reset_that_fails_is_survived_in_every_mode(monkeypatch, capsys, kind, mode):
-    """The first reset of all and that behind the first episode."""
+    """The first reset of all and that after the first episode."""
     register(monkeypatch, lambda i: Reluctant(), mode)
     monkeypatch.setattr(Reluctant, "resets", 0)
     monkeypatch.setattr(Reluctant, "faults", (1, 3))
@@ -220,7 +220,7 @@ def registered():
         gymnasium.registry.pop(name)
 
 
-def test_an_environment_that_cannot_be_made_is_told_in_one_line(registered):
+def test_an_environment_that_cannot_be_built_is_reported_in_one_line(registered):
     with pytest.raises(UserError) as error:
         Game(environment="Unlicensed-v0")
     assert str(error.value) == "task.environment = 'Unlicensed-v0': licence missing"
@@ -235,7 +235,7 @@ def test_an_environment_that_takes_no_render_mode_leaves_no_film(registered, cap
     assert message.count("\n") == 1
 
 
-def test_a_fault_in_a_process_is_told_in_one_line(monkeypatch, capfd, recwarn):
+def test_a_fault_in_a_process_is_reported_in_one_line(monkeypatch, capfd, recwarn):
     monkeypatch.setattr(Diverging, "fault", 2)  # the processes inherit it
     monkeypatch.setattr(gymnasium, "make_vec", lambda *_, **__: AsyncVectorEnv([Diverging]))
     monkeypatch.setitem(gymnasium.registry, "Processes-v0", None)
@@ -261,7 +261,7 @@ B = Box(-1, 1, (2,), numpy.float32)
         (Dict(x=B, action_mask=MultiBinary(2)), B, "expected none: the actions are continuous"),
     ],
 )
-def test_what_no_agent_can_see_is_told_before_it_is_made(observations, actions, message):
+def test_what_no_agent_can_read_is_refused_before_it_is_built(observations, actions, message):
     with pytest.raises(UserError, match=message) as error:
         Agent(observations, actions)
     assert "\n" not in str(error.value)
@@ -276,7 +276,7 @@ def test_an_environment_that_goes_on_failing_ends_the_run_in_one_line(faulty):
     assert "\n" not in str(error.value)
 
 
-def test_an_environment_that_cannot_be_drawn_is_said_once_and_leaves_no_film(faulty, capsys):
+def test_an_environment_that_cannot_be_rendered_is_reported_once_and_leaves_no_film(faulty, capsys):
     games, agent = faulty("cannot be drawn")
     games.rendered, games.vector.render = True, lambda: 1 / 0
     game = Game(environment="cart_pole")

@@ -208,7 +208,7 @@ def test_reparameterisation_and_the_score_function_agree_in_expectation_on_the_s
         ),
     ],
 )
-def test_what_cannot_be_played_is_told_in_one_line(options, message):
+def test_what_cannot_be_played_is_refused_in_one_line(options, message):
     if not message:
         Game(**options)
         return

@@ -47,7 +47,7 @@ def gradients(game: Game) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_actions_in_rows_that_are_no_steps_have_no_influence(monkeypatch, name):
-    """RolloutPlan: the resets between episodes. Whole episodes: all behind the end of the shorter ones."""
+    """Rollouts: the resets between episodes. Whole episodes: all after the end of the shorter ones."""
     game = game_of(monkeypatch, lambda i: Generous(LENGTH + i), 4, rollout_steps=20)
     estimator, rollout = first_batch(game, name)
     assert not rollout.valid.all()
@@ -74,7 +74,7 @@ def test_what_is_learned_from_are_clipped_and_scaled_rewards(monkeypatch, name):
 
 
 def test_returns_are_learned_from_over_their_running_size(monkeypatch):
-    """Two rollouts by hand: discounted returns go on across them and begin anew with each episode; no reset counts."""
+    """Two rollouts by hand: discounted returns go on across them and start again with each episode; no reset counts."""
     game = game_of(
         monkeypatch, lambda i: Generous(LENGTH + i), 3, rollout_steps=8, normalise_returns=True
     )
@@ -102,7 +102,7 @@ def test_returns_are_learned_from_over_their_running_size(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["evolution_strategies", "reparameterisation"])
-def test_episodes_that_are_played_for_an_estimate_are_noted_as_recorded_ones_are(name):
+def test_episodes_that_are_played_for_an_estimate_are_logged_as_recorded_ones_are(name):
     """4 samples (and for evolution strategies 2 pairs of perturbations) of 8 steps each."""
     game = Game(environment="pendulum", games=4, hidden=[4], normalise_observations=True)
     game.experience.vector(4).time_limit = 8  # type: ignore[attr-defined]
@@ -244,7 +244,7 @@ def test_more_parts_than_games_are_refused(games, minibatches):
 
 
 def test_a_prediction_is_kept_near_that_of_the_time_of_playing(monkeypatch):
-    """PPO's clipped value loss, computed by hand behind a step that raised every prediction by 1."""
+    """PPO's clipped value loss, computed by hand after a step that raised every prediction by 1."""
     game = game_of(monkeypatch, lambda i: Counter(), 4, rollout_steps=12)
     _, rollout = first_batch(game, "ppo")
     with torch.no_grad():
@@ -262,7 +262,7 @@ def test_a_prediction_is_kept_near_that_of_the_time_of_playing(monkeypatch):
     torch.testing.assert_close(torch.as_tensor(estimate.extras["value_loss"]), expected)
 
 
-def test_greedy_episodes_take_the_likeliest_action_and_stochastic_ones_draw(monkeypatch):
+def test_greedy_episodes_take_the_likeliest_action_and_stochastic_ones_sample(monkeypatch):
     game = game_of(monkeypatch, lambda i: Generous(), 4, evaluation_episodes=200)
     with torch.no_grad():
         game.parameters["head.linear.weight"].zero_()
@@ -272,3 +272,15 @@ def test_greedy_episodes_take_the_likeliest_action_and_stochastic_ones_draw(monk
     chance = torch.tensor(1.0).sigmoid().item()
     error = 3 * (LENGTH * chance * (1 - chance) / 200) ** 0.5
     assert abs(metrics["return_stochastic"] - 3 * LENGTH * chance) < 4 * error
+
+
+def test_batches_of_one_number_are_the_same_and_share_no_memory():
+    game = Game(environment="cart_pole", games=4, rollout_steps=6, hidden=[4])
+    program = game.program(PPO(minibatches=1))
+    first, second, later = (next(game.batches(program, 0, number)) for number in (0, 0, 1))
+    assert first is not None
+    assert second is not None
+    assert later is not None
+    torch.testing.assert_close(first.rewards, second.rewards, rtol=0, atol=0)
+    torch.testing.assert_close(first.observations, second.observations, rtol=0, atol=0)
+    assert first.rewards.data_ptr() != second.rewards.data_ptr() != later.rewards.data_ptr()

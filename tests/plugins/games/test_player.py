@@ -101,7 +101,10 @@ def test_a_mask_is_obeyed_and_parts_are_checked_by_name(monkeypatch):
         ),
         ({"count": numpy.ones(1)}, r"is \['count'\], expected a dict of"),
         (only | {"count": numpy.ones(2)}, r"'count' has the shape \[2\], expected \[1\]"),
-        (only | {"count": numpy.ones((3, 1))}, "different numbers of games: 'count' of 3, 'action_mask' of 1"),
+        (
+            only | {"count": numpy.ones((3, 1))},
+            "different numbers of games: 'count' of 3, 'action_mask' of 1",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             game.act(observation)
@@ -164,12 +167,11 @@ def test_a_memory_is_kept_between_calls_until_an_episode_begins(monkeypatch):
         game.act(numpy.ones((2, 1)), episode_start=[True, False, True])
 
 
-def test_a_greedy_action_leaves_the_generators_alone_and_carries_no_gradient():
+def test_a_greedy_action_leaves_torchs_generator_alone_and_carries_no_gradient():
     game = agent_of("CartPole-v1", memory="gru")
-    before, numbers = torch.get_rng_state(), numpy.random.get_state()[1].tolist()  # type: ignore[union-attr]
+    before = torch.get_rng_state()
     game.act(numpy.ones(4))
     assert torch.equal(torch.get_rng_state(), before)
-    assert numpy.random.get_state()[1].tolist() == numbers  # type: ignore[union-attr]
     assert game.player.memory is not None
     assert not game.player.memory.requires_grad
     game.act(numpy.ones(4), sample=True)

@@ -1,4 +1,4 @@
-"""Records of games: no step that was none, no observation out of its episode, the right value behind every end."""
+"""Records of games: no step that was none, no observation out of its episode, the right value after every end."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_counter_counts_in_every_autoreset_mode(monkeypatch, mode, terminates)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_value_behind_a_truncated_step_is_the_last_observations(monkeypatch, mode):
+def test_the_value_after_a_truncated_step_is_the_last_observations(monkeypatch, mode):
     games = games_of(monkeypatch, lambda i: Counter(LENGTH), 2, mode)
     agent = agent_for(games)
     rollout, _ = collect(games, agent, 20)
@@ -117,7 +117,7 @@ def test_named_observations_lead_to_the_true_last_one_in_every_mode(monkeypatch,
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("terminates", "worth"), [(False, 5.0), (True, None)])
-def test_reward_one_for_ever_is_worth_one_over_one_minus_gamma_in_every_mode(
+def test_a_reward_of_one_without_end_is_worth_one_over_one_minus_gamma_in_every_mode(
     monkeypatch, mode, terminates, worth
 ):
     """With a time limit that only truncates, V = 1/(1 - 0.8) everywhere; with a real end, what is left to earn."""
@@ -185,8 +185,8 @@ def test_a_masked_policys_entropy_counts_allowed_actions_only(monkeypatch):
 
 
 @pytest.mark.parametrize("recurrence", ["gru", "lstm"])
-def test_a_memory_gives_the_same_step_by_step_and_over_a_whole_record(monkeypatch, recurrence):
-    """With episodes that end inside the record and a second rollout that begins inside an episode."""
+def test_a_memory_gives_the_same_step_by_step_and_over_a_whole_rollout(monkeypatch, recurrence):
+    """With episodes that end inside the rollout and a second rollout that begins inside an episode."""
     games = games_of(monkeypatch, lambda i: Counter(3 + i), 4)
     agent = agent_for(games, recurrence=recurrence)
     state, buffer = begin_episodes(games, agent, 0, CPU), RolloutBuffer(9)
@@ -207,7 +207,7 @@ def test_a_memory_gives_the_same_step_by_step_and_over_a_whole_record(monkeypatc
 
 
 @pytest.mark.parametrize("recurrence", ["none", "gru"])
-def test_what_is_noted_while_playing_is_what_the_whole_record_says(monkeypatch, recurrence):
+def test_what_is_stored_while_playing_is_what_the_whole_rollout_gives(monkeypatch, recurrence):
     games = games_of(monkeypatch, lambda i: Choosy(SPACES["multi-discrete"][0], 9), 4)
     agent = agent_for(games, recurrence=recurrence, shared=True)
     rollout, _ = collect(games, agent, 12)
@@ -252,7 +252,7 @@ def test_episodes_under_way_are_counted_across_rollouts(monkeypatch):
     assert returns == [7.0] * 6
 
 
-def test_a_normaliser_changes_only_when_told_and_knows_mean_and_deviation(monkeypatch):
+def test_a_normaliser_changes_only_on_commit_and_knows_mean_and_deviation(monkeypatch):
     games = games_of(monkeypatch, lambda i: Counter(LENGTH), 8)
     agent = agent_for(games, normalise=True)
     normaliser = agent.normaliser

@@ -29,7 +29,7 @@ def test_a_missing_extra_is_named(monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_an_unknown_game_is_told_with_the_nearest():
+def test_an_unknown_game_is_refused_with_the_nearest():
     pytest.importorskip("ale_py")
     with pytest.raises(UserError, match=r"did you mean 'ALE/Pong-v5'"):
         make_games("ALE/Pongg-v5", 1)
@@ -43,7 +43,7 @@ def test_names_are_gymnasiums():
 
 
 def test_a_lost_life_ends_nothing_but_what_is_learned_from():
-    """Breakout by chance: five lives a game; the game goes on behind each but the last."""
+    """Breakout by chance: five lives a game; the game goes on after each but the last."""
     pytest.importorskip("ale_py")
     torch.manual_seed(0)
     game = Game(

@@ -94,7 +94,7 @@ def test_cart_poles_trajectory_is_gymnasiums_without_correction():
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_every_native_game_keeps_its_contract(name):
-    """Shapes, spaces, one row that is no step behind every end, and never NaN."""
+    """Shapes, spaces, one row that is no step after every end, and never NaN."""
     games = make_games(name, 32)
     seen = games.reset(0)
     random = numpy.random.default_rng(0)
