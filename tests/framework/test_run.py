@@ -17,6 +17,7 @@ from framework import Context, Task, UserError
 from framework.commands.main import main
 from tests.runs import newest
 
+NEWEST: Any = "newest"
 SHORT = ["trainer.steps=4", "trainer.evaluate_every=2"]
 
 
@@ -179,7 +180,7 @@ def test_a_command_names_the_object_that_a_run_needs(tmp_path, capsys):
         (lambda: framework.train("javelin", overrides=["trainer.step=5"]), "did you mean 'steps'?"),
         (lambda: framework.train(Aim(), overrides=["task=javelin"]), "'task=javelin'"),
         (lambda: framework.load("nowhere"), "nowhere is no run folder"),
-        (lambda: framework.load("nowhere", checkpoint="newest")  # type: ignore[arg-type], "expected best or last"),
+        (lambda: framework.load("nowhere", checkpoint=NEWEST), "expected best or last"),
         (lambda: framework.train(resume="nowhere"), "nowhere is no run folder"),
         (lambda: framework.compose("trainer.steps=-1"), "trainer.steps = -1"),
     ],
