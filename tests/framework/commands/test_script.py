@@ -91,7 +91,7 @@ CHANGES = {
         "task.hidden=[8,8]",
         "estimator.minibatches=1",
         "estimator.entropy_weight=0.01",
-        "estimator.normalise=false",
+        "estimator.normalise_advantages=false",
         "trainer.clip_norm=null",
     ],
 }
