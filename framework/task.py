@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +62,8 @@ class Task(ABC):
     stateful: ClassVar[bool] = False  # the objective keeps tensors between runs, as a game does
     primary_metric: ClassVar[str] = "objective"  # the metric that says which checkpoint is best
     metric_mode: ClassVar[Literal["min", "max"]] = "min"
+    # What the metrics of `evaluate` and the tags of `scalars` mean; `<...>` in a name stands for anything.
+    metric_descriptions: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def objective(self, context: Context, batch: Any) -> None:

@@ -1,0 +1,247 @@
+"""Every public option: its key, what it may be, its default and what it means.
+
+What an option may be and its default come from the signature of its component, its meaning from the comment in the
+component's YAML; of a section without a comment from its docstring, of a component without a YAML from its arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from experiments.glossary.comments import comments, title
+from framework.config.composition import CORE_CONFIGS, config_folders
+from framework.config.schema import Choice, Settings
+from framework.config.validation import COMPONENT_GROUPS, options_schema
+from framework.plugin import Component, registry
+
+# Components that an option of another component chooses, and the key that chooses them.
+INNER_GROUPS = {"rules": "estimator.sites", "models": "task.model", "losses": "task.loss(es)"}
+KINDS: dict[Any, str] = {
+    bool: "true, false",
+    int: "integer",
+    float: "number",
+    str: "text",
+    Path: "path",
+    Any: "anything",
+    None: "null",
+    types.NoneType: "null",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option as the page lists it; `meaning` is empty where nothing explains it."""
+
+    key: str
+    kind: str
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A section of the configuration, or a component with its options."""
+
+    heading: str
+    summary: str
+    options: list[Option]
+    variants: list[str] = field(default_factory=list)
+
+
+def entries() -> Iterator[Entry]:
+    """The core's sections, then each component that a configuration can name."""
+    yield from core_entries()
+    for key, group in COMPONENT_GROUPS.items():
+        for name in registry().names(group):
+            yield component_entry(key, registry().component(group, name))
+    for group, key in INNER_GROUPS.items():
+        for name in registry().names(group):
+            yield inner_entry(key, registry().component(group, name))
+
+
+def core_entries() -> Iterator[Entry]:
+    """What the core itself reads: the top level, and its two sections."""
+    file = CORE_CONFIGS / "train.yaml"
+    written, said = read(file), comments(file)
+    plain = {n: f for n, f in Settings.model_fields.items() if not is_model(f.annotation)}
+    yield Entry("The top level", title(file), list(options(plain, written, said, "")))
+    for key in ("trainer", "monitor"):
+        file = CORE_CONFIGS / key / "default.yaml"
+        schema = Settings.model_fields[key].annotation
+        assert schema is not None
+        listed = options(schema.model_fields, read(file), comments(file), key)
+        yield Entry(f"{key}", title(file), list(listed))
+
+
+def component_entry(key: str, component: Component) -> Entry:
+    """A component with its options as its YAML explains them."""
+    named = yamls()[key].get(component.name, [])
+    own = [file for file in named if file.stem == component.name] or named[:1]
+    variants = [file.stem for file in named if file.stem != component.name]
+    fields = options_schema(component.load()).model_fields
+    written, said = (read(own[0]), comments(own[0])) if own else ({}, {})
+    for file in named:
+        said = {path: said.get(path) or text for path, text in (comments(file) | said).items()}
+    summary = title(own[0]) if own else component.summary()
+    listed = list(options(fields, written, said, key))
+    return Entry(f"{key}={component.name}", summary, listed, variants)
+
+
+def inner_entry(key: str, component: Component) -> Entry:
+    """A component that an option of another chooses; its docstring's arguments explain its options."""
+    factory = component.load()
+    said = arguments(factory)
+    if component.group == "rules":
+        file = CORE_CONFIGS / "estimator" / f"{component.name}.yaml"
+        said |= comments(file) if file.is_file() else {}
+    fields = options_schema(factory).model_fields
+    return Entry(
+        f"{key}: {component.name}", component.summary(), list(options(fields, {}, said, ""))
+    )
+
+
+@cache
+def yamls() -> dict[str, dict[str, list[Path]]]:
+    """The files of each group by the component that they name: {"task": {"game": [game.yaml, cartpole.yaml]}}."""
+    found: dict[str, dict[str, list[Path]]] = {key: {} for key in COMPONENT_GROUPS}
+    for key, folder in ((key, folder / key) for folder in config_folders() for key in found):
+        own = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+        for stem, file in own.items():
+            found[key].setdefault(component_of(stem, own), []).append(file)
+    return found
+
+
+def component_of(stem: str, files: Mapping[str, Path]) -> str:
+    """The component that a file names, or the file that it starts from."""
+    written = read(files[stem])
+    if "name" in written:
+        return str(written["name"])
+    bases = [base for base in written.get("defaults", []) if base in files]
+    return component_of(bases[0], files) if bases else stem
+
+
+def read(file: Path) -> dict[str, Any]:
+    written = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return written if isinstance(written, dict) else {}
+
+
+def options(
+    fields: Mapping[str, FieldInfo],
+    written: Mapping[str, Any],
+    said: Mapping[str, str],
+    prefix: str,
+    path: str = "",
+) -> Iterator[Option]:
+    """Each field, and below a section its own fields.
+
+    Args:
+        written: the values in YAML.
+        said: the meanings by dotted path, of which `path` is where these fields stand.
+        prefix: the key of the section in a configuration.
+    """
+    for name, info in fields.items():
+        key, place = f"{prefix}.{name}".lstrip("."), f"{path}.{name}".lstrip(".")
+        section, meaning = section_of(info.annotation), said.get(place, "")
+        if section is None:
+            yield Option(key, kind_of(info), default_of(info, written.get(name)), meaning)
+            continue
+        yield Option(key, "section", "", meaning or first_line(section))
+        below = written.get(name)
+        inner = below if isinstance(below, Mapping) else {}
+        yield from options(section.model_fields, inner, said, key, place)
+
+
+def is_model(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, if it holds one; a component chosen by name is none."""
+    for part in (annotation, *get_args(annotation)):
+        if is_model(part) and not issubclass(part, Choice):
+            return part  # type: ignore[no-any-return]
+    return None
+
+
+def first_line(documented: Any) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
+
+
+def kind_of(info: FieldInfo) -> str:
+    """What a field may be: `integer ≥ 1`."""
+    return kind(info.annotation, tuple(info.metadata))
+
+
+def kind(annotation: Any, limits: tuple[Any, ...] = ()) -> str:
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        given = (*limits, *(m for p in parts[1:] for m in getattr(p, "metadata", [p])))
+        return kind(parts[0], given)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(kind(part, limits if part is not types.NoneType else ()) for part in parts))
+    if origin is Literal:
+        return ", ".join(str(part) for part in parts)
+    if origin is tuple and Ellipsis not in parts:
+        return f"[{', '.join(kind(part) for part in parts)}]"
+    if origin is not None and issubclass(origin, Mapping):
+        return "mapping"
+    if origin is not None:
+        return f"list of {kind(parts[0])}" if parts else "list"
+    return f"{KINDS.get(annotation, getattr(annotation, '__name__', str(annotation)))} {limit(limits)}".strip()
+
+
+def limit(limits: tuple[Any, ...]) -> str:
+    """A range in words: `≥ 1`, `from 0 to below 1`."""
+    low, high = "", ""
+    for bound in limits:
+        match bound:
+            case Ge(ge=least):
+                low = f"≥ {least:g}" if isinstance(least, float) else f"≥ {least}"
+            case Gt(gt=least):
+                low = f"> {least}"
+            case Le(le=most):
+                high = f"≤ {most}"
+            case Lt(lt=most):
+                high = f"< {most}"
+    return ", ".join(text for text in (low, high) if text)
+
+
+def default_of(info: FieldInfo, written: Any) -> str:
+    """The signature's default; what YAML takes from elsewhere, such as `${trainer.steps}`, as it stands there."""
+    if isinstance(written, str) and "${" in written:
+        return written
+    value = written if info.is_required() else info.get_default(call_default_factory=True)
+    if value is None and info.is_required():
+        return "required"
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def arguments(factory: Callable[..., Any]) -> dict[str, str]:
+    """What the `Args:` of a docstring say, a class's own before its bases'."""
+    said: dict[str, str] = {}
+    sources = reversed(factory.__mro__) if inspect.isclass(factory) else [factory]
+    for source in sources:
+        said |= documented(inspect.cleandoc(source.__doc__ or ""))
+    return said
+
+
+def documented(text: str) -> dict[str, str]:
+    """The arguments of one docstring: `name: meaning`, indented by four, going on where indented by more."""
+    section = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", text, re.MULTILINE)
+    said: dict[str, str] = {}
+    for names, meaning in re.findall(r"^ {4}([\w, ]+): ((?:.|\n {8})*)", section[1] if section else "", re.MULTILINE):
+        said |= dict.fromkeys(re.split(r",\s*", names), re.sub(r"\s+", " ", meaning).strip())
+    return said
