@@ -1,31 +1,79 @@
-"""The house's walls: who may import whom, and what must start without torch."""
+"""The walls: who may import whom, what is public, and what must start without torch."""
 
 import ast
+import importlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+import framework
 from framework.plugin import ROOT
 from tests.runs import python
 
 PLUGINS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.py").is_file())
 ALLOWED = {("faces", "detection")}  # a face is an object
 
+# The framework's layers from the top to the ground: a module imports its own layer or one below.
+LAYERS = (
+    ("commands",),
+    ("run",),
+    ("training",),
+    ("task",),
+    ("perturbation",),
+    ("gradients",),
+    ("program", "relaxed"),
+    ("context",),
+    ("trace",),
+    ("config",),
+    ("builtin", "data", "media", "rule", "batch", "parameters", "plugin", "randomness"),
+    ("errors",),
+)
+
+# What a plugin may import besides the names in `framework.__all__`.
+PUBLIC = (
+    "framework.batch",
+    "framework.config.schema",
+    "framework.config.types",
+    "framework.config.validation.check_options",
+    "framework.data",
+    "framework.errors",
+    "framework.media",
+    "framework.parameters",
+    "framework.plugin",
+    "framework.program",
+    "framework.randomness",
+    "framework.relaxed",
+    "framework.task",
+)
+# What a plugin's commands may import, too.
+PUBLIC_TO_COMMANDS = ("framework.commands", "framework.run")
+EXCEPTIONS = {
+    "plugins/detection/objectives/tuning.py": "framework.training.checkpoint",
+    "plugins/sketching/sketch.py": "framework.gradients.estimate.make_estimator",
+    "plugins/sketching/stochastic.py": "framework.gradients.enumeration.exact.Exact",
+}
+
 
 def imports(file: Path) -> Iterator[str]:
     """Every module that a file imports, wherever in it, as an absolute name."""
-    package = file.relative_to(ROOT).with_suffix("").parts[:-1]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-            module = ".".join(part for part in (base, node.module or "") if part)
-            yield module
-            yield from (f"{module}.{name.name}" for name in node.names)
+        yield from imported(node, file)
+
+
+def imported(node: ast.AST, file: Path) -> Iterator[str]:
+    """What one statement imports: modules, and the names taken from them."""
+    package = file.relative_to(ROOT).with_suffix("").parts[:-1]
+    if isinstance(node, ast.Import):
+        yield from (name.name for name in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+        module = ".".join(part for part in (base, node.module or "") if part)
+        yield module
+        yield from (f"{module}.{name.name}" for name in node.names)
 
 
 def modules(folder: str) -> list[Path]:
@@ -77,20 +125,152 @@ def test_a_manifest_imports_nothing_but_the_manifests_class(plugin):
     assert found == {"framework.plugin", "framework.plugin.Plugin"}
 
 
-def test_estimators_know_nothing_of_training():
-    above = ("trainer", "monitor", "commands", "checkpoint", "run", "task", "data", "optimization")
-    assert offences("framework/gradients", *(f"framework.{module}" for module in above)) == []
+def dotted(file: Path) -> str:
+    """A file's name as a module."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_the_foundations_know_nothing_of_what_stands_on_them():
-    for low in ("plugin", "errors", "randomness", "media", "program", "config"):
-        file = ROOT / "framework" / f"{low}.py"
-        above = [
-            m
-            for m in imports(file)
-            if m.startswith(("framework.training.trainer", "framework.commands"))
-        ]
-        assert above == [], low
+def layer_of(module: str) -> int | None:
+    """The number of a module's layer, counted from the top; None for the package `framework` itself."""
+    part = module.split(".")[1] if module.startswith("framework.") else ""
+    return next((number for number, layer in enumerate(LAYERS) if part in layer), None)
+
+
+def test_every_module_of_the_framework_has_a_layer():
+    homeless = [m for m in map(dotted, modules("framework")) if layer_of(m) is None]
+    assert homeless == ["framework"]
+
+
+def test_no_import_of_the_framework_points_upwards():
+    upward = []
+    for file in modules("framework"):
+        here = layer_of(dotted(file))
+        for module in imports(file):
+            there = layer_of(module)
+            if here is not None and there is not None and there < here:
+                upward.append(f"{file.relative_to(ROOT)}: {module}")
+    assert upward == []
+
+
+def test_the_lower_floors_know_nothing_of_the_upper_ones():
+    above = [f"framework.{name}" for name in ("training", "commands", "run", "task")]
+    assert offences("framework/gradients", *above) == []
+    assert offences("framework/config", *above, "framework.gradients") == []
+    assert offences("framework/training", "framework.commands", "framework.run") == []
+
+
+def at_import(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that run when a module is imported: not those in functions or for type checkers only."""
+    for statement in statements:
+        typing_only = isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(
+            statement.test
+        )
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) or typing_only:
+            continue
+        yield statement
+        for block in ("body", "orelse", "finalbody", "handlers"):
+            yield from at_import(getattr(statement, block, []))
+
+
+@cache
+def import_graph() -> dict[str, set[str]]:
+    """Each module of the framework and the plugins with those that it imports when it is imported."""
+    files = {dotted(file): file for folder in ("framework", "plugins") for file in modules(folder)}
+    graph = {}
+    for module, file in files.items():
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        names = {name for node in at_import(tree.body) for name in imported(node, file)}
+        graph[module] = names & files.keys() - {module}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The modules that import each other: strongly connected components of more than one (Tarjan 1972)."""
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(module: str) -> None:
+        order[module] = lowest[module] = len(order)
+        stack.append(module)
+        for other in graph[module]:
+            if other not in order:
+                visit(other)
+            if other in stack:
+                lowest[module] = min(lowest[module], lowest[other])
+        if lowest[module] == order[module]:
+            place = stack.index(module)
+            if len(stack) - place > 1:
+                found.append(sorted(stack[place:]))
+            del stack[place:]
+
+    for module in graph:
+        if module not in order:
+            visit(module)
+    return found
+
+
+def test_a_circle_is_detected():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}
+    assert circles(graph) == [["b", "c"]]
+
+
+def test_no_modules_import_each_other():
+    assert len(import_graph()) > 150
+    assert circles(import_graph()) == []
+
+
+def test_the_front_door_lists_its_names_and_every_one_resolves():
+    assert set(framework.__all__) <= set(dir(framework))
+    for name in framework.__all__:
+        assert getattr(framework, name) is not None
+    assert sorted(framework.__all__) == framework.__all__
+
+
+def private_imports(file: Path) -> list[str]:
+    """The modules of the framework that a plugin's file imports although they are not public."""
+    name = file.relative_to(ROOT).as_posix()
+    public = [*PUBLIC, *(PUBLIC_TO_COMMANDS if "/commands/" in name else ())]
+    public += [EXCEPTIONS[name]] if name in EXCEPTIONS else []
+    return [
+        module
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for module in names_taken(node, file)
+        if within(module, "framework")
+        and not public_name(module)
+        and not any(within(module, allowed) for allowed in public)
+    ]
+
+
+def public_name(module: str) -> bool:
+    """Whether it is one of `framework.__all__`, taken from the package or from where it is defined."""
+    home, _, name = module.rpartition(".")
+    return name in framework.__all__ and home in {"framework", framework._HOMES.get(name)}
+
+
+def names_taken(node: ast.AST, file: Path) -> list[str]:
+    """What a statement imports, a name taken from a module without the module itself."""
+    names = list(imported(node, file))
+    return names[1:] if isinstance(node, ast.ImportFrom) else names
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_plugin_imports_only_what_is_public(plugin):
+    private = {str(f.relative_to(ROOT)): private_imports(f) for f in modules(f"plugins/{plugin}")}
+    assert {file: names for file, names in private.items() if names} == {}
+
+
+def test_each_exception_is_needed():
+    for file, module in EXCEPTIONS.items():
+        assert any(within(name, module) for name in imports(ROOT / file)), file
+
+
+def test_every_public_module_exists():
+    for name in PUBLIC:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute) or importlib.import_module(name)
 
 
 LIGHT = [
@@ -144,6 +324,19 @@ for arguments in json.loads(sys.argv[1]):
         assert printed.count("\n") == (0 if fine else 1), (arguments, printed)
         assert seconds < 3, (arguments, seconds)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_framework_is_imported_at_once_and_without_torch(tmp_path):
+    code = """
+import sys, time
+began = time.process_time()
+import framework
+assert not {"torch", "numpy", "hydra", "pydantic"} & set(sys.modules)
+print(time.process_time() - began)
+"""
+    out, err = python("-c", code, cwd=tmp_path).communicate(timeout=60)
+    assert err == ""
+    assert float(out) < 0.2
 
 
 def test_plugins_are_listed_within_two_seconds(tmp_path):

@@ -191,7 +191,11 @@ def kind(annotation: Any, limits: tuple[Any, ...] = ()) -> str:
         given = (*limits, *(m for p in parts[1:] for m in getattr(p, "metadata", [p])))
         return kind(parts[0], given)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(kind(part, limits if part is not types.NoneType else ()) for part in parts))
+        return " or ".join(
+            dict.fromkeys(
+                kind(part, limits if part is not types.NoneType else ()) for part in parts
+            )
+        )
     if origin is Literal:
         return ", ".join(str(part) for part in parts)
     if origin is tuple and Ellipsis not in parts:
@@ -242,6 +246,8 @@ def documented(text: str) -> dict[str, str]:
     """The arguments of one docstring: `name: meaning`, indented by four, going on where indented by more."""
     section = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", text, re.MULTILINE)
     said: dict[str, str] = {}
-    for names, meaning in re.findall(r"^ {4}([\w, ]+): ((?:.|\n {8})*)", section[1] if section else "", re.MULTILINE):
+    for names, meaning in re.findall(
+        r"^ {4}([\w, ]+): ((?:.|\n {8})*)", section[1] if section else "", re.MULTILINE
+    ):
         said |= dict.fromkeys(re.split(r",\s*", names), re.sub(r"\s+", " ", meaning).strip())
     return said
