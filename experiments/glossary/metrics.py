@@ -1,11 +1,11 @@
-"""What the trainer and the core's estimators log, by tag; `<...>` stands for a name. Tasks describe their own metrics."""
+"""What the trainer and the core's estimators log, by tag; `<...>` stands for a name. Tasks describe their own."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from framework.plugin import registry
+from experiments.glossary.options import components
 
 TRAINING = {
     "train/objective": "mean objective of the steps since the last record, of the hard program: never a relaxed value",
@@ -52,8 +52,8 @@ def core_metrics() -> dict[str, str]:
 
 def task_metrics() -> Iterator[tuple[str, Mapping[str, str]]]:
     """Each registered task with its own metrics: those that `evaluate` returns, and the tags of `scalars`."""
-    for name in registry().names("tasks"):
-        yield name, registry().component("tasks", name).load().metric_descriptions
+    for component in components("tasks"):
+        yield component.name, component.load().metric_descriptions
 
 
 def unexplained(names: Iterable[str], explained: Iterable[str]) -> list[str]:

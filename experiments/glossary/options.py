@@ -22,11 +22,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from experiments.glossary.comments import comments, title
-from framework.config.composition import CORE_CONFIGS, config_folders
+from framework.config.composition import CORE_CONFIGS
 from framework.config.schema import Choice, Settings
 from framework.config.validation import COMPONENT_GROUPS, options_schema
 from framework.plugin import Component, registry
 
+# Whose components the page lists; a plugin of your own is documented by its own pages.
+PLUGINS = ("framework", "detection", "faces", "games", "javelin", "sketching", "teaching")
 # Components that an option of another component chooses, and the key that chooses them.
 INNER_GROUPS = {"rules": "estimator.sites", "models": "task.model", "losses": "task.loss(es)"}
 KINDS: dict[Any, str] = {
@@ -65,11 +67,15 @@ def entries() -> Iterator[Entry]:
     """The core's sections, then each component that a configuration can name."""
     yield from core_entries()
     for key, group in COMPONENT_GROUPS.items():
-        for name in registry().names(group):
-            yield component_entry(key, registry().component(group, name))
+        yield from (component_entry(key, component) for component in components(group))
     for group, key in INNER_GROUPS.items():
-        for name in registry().names(group):
-            yield inner_entry(key, registry().component(group, name))
+        yield from (inner_entry(key, component) for component in components(group))
+
+
+def components(group: str) -> list[Component]:
+    """The components of a group that come with the project, by name."""
+    registered = (registry().component(group, name) for name in registry().names(group))
+    return [component for component in registered if component.plugin in PLUGINS]
 
 
 def core_entries() -> Iterator[Entry]:
@@ -92,9 +98,10 @@ def component_entry(key: str, component: Component) -> Entry:
     own = [file for file in named if file.stem == component.name] or named[:1]
     variants = [file.stem for file in named if file.stem != component.name]
     fields = options_schema(component.load()).model_fields
-    written, said = (read(own[0]), comments(own[0])) if own else ({}, {})
-    for file in named:
-        said = {path: said.get(path) or text for path, text in (comments(file) | said).items()}
+    written = read(own[0]) if own else {}
+    said = arguments(component.load())
+    for file in (*(f for f in named if f not in own), *own):
+        said |= {path: text for path, text in comments(file).items() if text}
     summary = title(own[0]) if own else component.summary()
     listed = list(options(fields, written, said, key))
     return Entry(f"{key}={component.name}", summary, listed, variants)
@@ -106,7 +113,8 @@ def inner_entry(key: str, component: Component) -> Entry:
     said = arguments(factory)
     if component.group == "rules":
         file = CORE_CONFIGS / "estimator" / f"{component.name}.yaml"
-        said |= comments(file) if file.is_file() else {}
+        written = comments(file) if file.is_file() else {}
+        said |= {path: text for path, text in written.items() if text}
     fields = options_schema(factory).model_fields
     return Entry(
         f"{key}: {component.name}", component.summary(), list(options(fields, {}, said, ""))
@@ -117,8 +125,9 @@ def inner_entry(key: str, component: Component) -> Entry:
 def yamls() -> dict[str, dict[str, list[Path]]]:
     """The files of each group by the component that they name: {"task": {"game": [game.yaml, cartpole.yaml]}}."""
     found: dict[str, dict[str, list[Path]]] = {key: {} for key in COMPONENT_GROUPS}
-    for key, folder in ((key, folder / key) for folder in config_folders() for key in found):
-        own = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+    plugins = [p.configs for p in registry().found if p.configs and p.name in PLUGINS]
+    for key, folder in ((key, folder) for folder in (CORE_CONFIGS, *plugins) for key in found):
+        own = {file.stem: file for file in sorted((folder / key).glob("*.yaml"))}
         for stem, file in own.items():
             found[key].setdefault(component_of(stem, own), []).append(file)
     return found
