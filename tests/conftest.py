@@ -2,13 +2,17 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from experiments.glossary.metrics import unexplained
 from framework.commands.main import main
+from framework.task import Split, Task
+from framework.training.trainer import Trainer
 from tests.runs import Diffobj, Outcome, forget_plugins, install
 
 torch.set_num_threads(1)
@@ -31,6 +35,28 @@ def diffobj(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return Outcome(int(exit.value.code or 0), printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is trained in a test: a task of the project describes each of its metrics."""
+    evaluate, scalars = Trainer.evaluate, Trainer.scalars
+
+    def check(task: Task, names: Iterable[str]) -> None:
+        if type(task).__module__.startswith("plugins."):
+            assert unexplained(names, task.metric_descriptions) == [], type(task).__name__
+
+    def evaluated(self: Trainer, split: Split) -> dict[str, float]:
+        metrics = evaluate(self, split)
+        check(self.task, metrics)
+        return metrics
+
+    def logged(self: Trainer, *arguments: Any) -> dict[str, float]:
+        check(self.task, self.task.scalars())
+        return scalars(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluated)
+    monkeypatch.setattr(Trainer, "scalars", logged)
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ EXTRAS = {
     "value_loss": "half the mean squared error of the value function",
     "explained_variance": "1 - Var(return - value) / Var(return): 1 is a perfect value function, 0 a constant one",
     "kl": "approximate KL divergence of the policy from the one that collected the data (Schulman 2020)",
+    "ratio": "mean importance ratio of the policy and the one that collected the data, before clipping",
     "clip_fraction": "share of steps whose probability ratio is outside the clip range",
     "kl_stops": "share of minibatches skipped because their KL divergence was above the target",
 }

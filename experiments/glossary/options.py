@@ -29,8 +29,6 @@ from framework.plugin import Component, registry
 
 # Whose components the page lists; a plugin of your own is documented by its own pages.
 PLUGINS = ("framework", "detection", "faces", "games", "javelin", "sketching", "teaching")
-# Components that an option of another component chooses, and the key that chooses them.
-INNER_GROUPS = {"rules": "estimator.sites", "models": "task.model", "losses": "task.loss(es)"}
 KINDS: dict[Any, str] = {
     bool: "true, false",
     int: "integer",
@@ -68,8 +66,15 @@ def entries() -> Iterator[Entry]:
     yield from core_entries()
     for key, group in COMPONENT_GROUPS.items():
         yield from (component_entry(key, component) for component in components(group))
-    for group, key in INNER_GROUPS.items():
-        yield from (inner_entry(key, component) for component in components(group))
+    for group in inner_groups():
+        inner = (inner_entry(component) for component in components(group))
+        yield from (entry for entry in inner if entry.options)
+
+
+def inner_groups() -> list[str]:
+    """The groups of components that an option of another component chooses: rules, models, losses."""
+    groups = {group for group, _ in registry().components}
+    return sorted(groups - {"commands", *COMPONENT_GROUPS.values()})
 
 
 def components(group: str) -> list[Component]:
@@ -107,18 +112,16 @@ def component_entry(key: str, component: Component) -> Entry:
     return Entry(f"{key}={component.name}", summary, listed, variants)
 
 
-def inner_entry(key: str, component: Component) -> Entry:
-    """A component that an option of another chooses; its docstring's arguments explain its options."""
+def inner_entry(component: Component) -> Entry:
+    """A component that an option of another chooses; docstrings explain its options."""
     factory = component.load()
     said = arguments(factory)
     if component.group == "rules":
         file = CORE_CONFIGS / "estimator" / f"{component.name}.yaml"
         written = comments(file) if file.is_file() else {}
         said |= {path: text for path, text in written.items() if text}
-    fields = options_schema(factory).model_fields
-    return Entry(
-        f"{key}: {component.name}", component.summary(), list(options(fields, {}, said, ""))
-    )
+    listed = list(options(options_schema(factory).model_fields, {}, said, ""))
+    return Entry(f"{component.group}: {component.name}", component.summary(), listed)
 
 
 @cache
@@ -170,7 +173,8 @@ def options(
         yield Option(key, "section", "", meaning or first_line(section))
         below = written.get(name)
         inner = below if isinstance(below, Mapping) else {}
-        yield from options(section.model_fields, inner, said, key, place)
+        of_docstring = {f"{place}.{n}": text for n, text in arguments(section).items()}
+        yield from options(section.model_fields, inner, {**of_docstring, **said}, key, place)
 
 
 def is_model(annotation: Any) -> bool:
@@ -243,10 +247,14 @@ def default_of(info: FieldInfo, written: Any) -> str:
 
 
 def arguments(factory: Callable[..., Any]) -> dict[str, str]:
-    """What the `Args:` of a docstring say, a class's own before its bases'."""
+    """What the `Args:` of docstrings say: of a class and its bases, of a function and the class that it returns."""
+    built: Any = factory
+    if not inspect.isclass(factory):
+        named = inspect.signature(factory).return_annotation
+        built = getattr(factory, "__globals__", {}).get(named)
+    classes = reversed(built.__mro__) if inspect.isclass(built) else ()
     said: dict[str, str] = {}
-    sources = reversed(factory.__mro__) if inspect.isclass(factory) else [factory]
-    for source in sources:
+    for source in (*classes, factory):
         said |= documented(inspect.cleandoc(source.__doc__ or ""))
     return said
 

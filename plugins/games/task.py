@@ -40,6 +40,20 @@ class Game(Task):
     stateful: ClassVar[bool] = True
     primary_metric: ClassVar[str] = "return_mean"
     metric_mode: ClassVar[Literal["min", "max"]] = "max"
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "return_mean": "mean undiscounted return of greedy episodes",
+        "return_std": "its standard deviation over episodes",
+        "return_min": "the lowest return of these episodes",
+        "length_mean": "mean length of these episodes, in steps",
+        "return_stochastic": "mean return of episodes whose actions are sampled",
+        "train/return": "mean return of the latest training episodes",
+        "train/episode_length": "their mean length, in steps",
+        "train/game_steps": "environment steps taken so far",
+        "time/game_steps_per_second": "environment steps a second while collecting experience",
+        "time/environment_steps_per_second": "the same, of the time in the environment alone",
+        "time/acting_steps_per_second": "the same, of the time in the policy alone",
+        "time/learning_steps_per_second": "environment steps learned from a second",
+    }
 
     def __init__(
         self,

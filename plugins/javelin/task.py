@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -37,6 +37,11 @@ class Javelin(Task):
     """Find the release angle that throws a javelin farthest."""
 
     model: Thrower
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "angle_degrees": "the release angle",
+        "range_metres": "the range at that angle, without spread and wind",
+        "objective": "minus the mean range of 1,000 throws, in metres",
+    }
 
     def __init__(
         self,

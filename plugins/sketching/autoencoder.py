@@ -7,7 +7,7 @@ Normal(mean, deviation) with the usual KL term, so that new pictures can be draw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -106,6 +106,11 @@ class SketchAutoencoder(Task):
     model: Autoencoder
     batch_axes: ClassVar[int] = 1
     primary_metric: ClassVar[str] = "squared_error"
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "squared_error": "mean squared error of held-out pictures",
+        "recognised": "share of their drawings that a classifier of pictures recognises",
+        "recognised_originals": "share of the pictures themselves that it recognises",
+    }
 
     def __init__(
         self,

@@ -33,7 +33,11 @@ def squared(target: Tensor) -> Loss:
 
 
 def blurred_squared(target: Tensor, *, sigma: float = 2.0) -> Loss:
-    """Squared error of blurred pictures: what an eye sees from a distance."""
+    """Squared error of blurred pictures: what an eye sees from a distance.
+
+    Args:
+        sigma: standard deviation of the blur, in pixels.
+    """
     far = blurred(target, sigma)
     return lambda picture: average((blurred(picture, sigma) - far) ** 2)
 
@@ -61,7 +65,11 @@ def dog_pyramid(target: Tensor) -> Loss:
 
 
 def edge(target: Tensor, *, sigma: float = 1.0) -> Loss:
-    """Squared error of Sobel's derivatives of slightly blurred pictures."""
+    """Squared error of Sobel's derivatives of slightly blurred pictures.
+
+    Args:
+        sigma: standard deviation of the blur, in pixels.
+    """
     target_slopes = slopes(blurred(target, sigma))
 
     def loss(picture: Tensor) -> Tensor:
@@ -72,7 +80,11 @@ def edge(target: Tensor, *, sigma: float = 1.0) -> Loss:
 
 
 def chamfer(target: Tensor, *, threshold: float = 0.3) -> Loss:
-    """The mean distance of ink from the nearest edge of the target, as a fraction of the picture's larger side."""
+    """The mean distance of ink from the nearest edge of the target, as a fraction of the picture's larger side.
+
+    Args:
+        threshold: the strength of an edge, as a share of the strongest, from which it counts.
+    """
     x, y = slopes(blurred(target, 1.0))
     strength = torch.hypot(x, y).amax(-3)
     strength = strength / strength.amax().clamp(min=1e-6)
@@ -86,7 +98,11 @@ def chamfer(target: Tensor, *, threshold: float = 0.3) -> Loss:
 
 
 def ssim(target: Tensor, *, sigma: float = 1.5) -> Loss:
-    """1 - SSIM: light, contrast and structure in a Gaussian window."""
+    """1 - SSIM: light, contrast and structure in a Gaussian window.
+
+    Args:
+        sigma: standard deviation of the window, in pixels.
+    """
     c1, c2 = 0.01**2, 0.03**2
     mean_target = blurred(target, sigma)
     spread_target = blurred(target * target, sigma) - mean_target**2

@@ -64,6 +64,18 @@ class Sketch(Task):
 
     model: Drawing
     primary_metric: ClassVar[str] = "loss"
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "loss": "weighted loss of the drawing with a flat pen profile, as an SVG has it",
+        "loss_soft": "the same with the soft profile that is optimised",
+        "gain": "share of the first drawing's loss that was removed",
+        "squared_error": "mean squared error of the pixels",
+        "strokes": "strokes of the drawing",
+        "strokes_moved": "strokes respawned elsewhere so far",
+        "pen_up_before": "pen-up travel in the order of the strokes, in pixels",
+        "pen_up_after": "the same in the plotter's order",
+        "train/strokes_moved": "strokes respawned elsewhere so far",
+        "train/strokes_faint": "strokes below the opacity at which they are pruned",
+    }
 
     def __init__(
         self,

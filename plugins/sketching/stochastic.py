@@ -11,7 +11,7 @@ which is an oracle for every estimator's bias and variance, with any number of s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Self
 
@@ -47,6 +47,11 @@ class StochasticSketch(Sketch):
     """Draw a photograph with strokes, each present with a learned probability."""
 
     primary_metric: ClassVar[str] = "loss_expected"
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        **Sketch.metric_descriptions,
+        "loss_expected": "expected objective over which strokes are present",
+        "strokes_expected": "expected number of strokes",
+    }
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ Gregor 2014; letters: Jang et al. 2017; importance weights: Burda et al. 2016.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -63,6 +63,11 @@ class DigitsAutoencoder(Task):
     model: Autoencoder
     batch_axes: ClassVar[int] = 1
     primary_metric: ClassVar[str] = "negative_elbo"
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "negative_elbo": "negative evidence lower bound of held-out digits, in nats per digit",
+        "reconstruction": "its negative log-likelihood, in nats per digit",
+        "divergence": "its KL divergence from the prior, in nats per digit",
+    }
 
     def __init__(
         self,

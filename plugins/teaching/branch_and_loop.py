@@ -14,7 +14,7 @@ Neither `while` nor `if` has a derivative. The score function needs none: it use
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -52,6 +52,11 @@ class BranchAndLoop(Task):
 
     model: Habits
     one_sample_at_a_time: ClassVar[bool] = True
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "objective": "the objective in closed form",
+        "bite": "the probability p; best 1/2",
+        "cook": "the probability q; best 2/3",
+    }
 
     def __init__(self, *, bite: Probability = 0.2, cook: Probability = 0.2) -> None:
         self.model = Habits(bite, cook)

@@ -14,8 +14,8 @@ E[w_T,i^2] = m^2T + (r noise)^2 (1 + m^2 + ... + m^2(T-1)),    m = 1 - r a_i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -50,6 +50,12 @@ class MetaGradient(Task):
     """Learn the learning rate of a noisy descent by differentiating the descent."""
 
     model: LearningRate
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "objective": "expected height after the inner descent, in closed form",
+        "rate": "the learning rate of the inner descent",
+        "best_objective": "the lowest expected height",
+        "best_rate": "the learning rate that reaches it",
+    }
 
     def __init__(self, *, steps: Steps = 10, noise: NonNegative = 0.5, start: Rate = 0.02) -> None:
         self.model = LearningRate(start)

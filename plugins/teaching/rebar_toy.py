@@ -8,8 +8,8 @@ than the noise of one sample, so that high-variance estimators wander and biased
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -39,6 +39,10 @@ class RebarToy(Task):
     """Teach a coin to show 0, from a cost that hardly prefers it: (b - 0.499)^2."""
 
     model: Coin
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "objective": "the objective in closed form",
+        "probability": "the probability of drawing 1",
+    }
 
     def __init__(self, *, target: Probability = 0.499, start: Probability = 0.5) -> None:
         self.model = Coin(start)

@@ -113,7 +113,11 @@ class CosFace(ClassLoss):
 
 
 class ArcFace(ClassLoss):
-    """The target angle plus m; `gradient` chooses how that is differentiated (see `margins`)."""
+    """The target angle plus m; `gradient` chooses how that is differentiated (see `margins`).
+
+    Args:
+        gradient: how the sum of angles is differentiated, see `margins`.
+    """
 
     default_margin = 0.5
 
@@ -134,7 +138,11 @@ class ArcFace(ClassLoss):
 
 
 class SubCentreArcFace(ArcFace):
-    """ArcFace with several prototypes per person, of which the nearest counts: robust to wrong labels."""
+    """ArcFace with several prototypes per person, of which the nearest counts: robust to wrong labels.
+
+    Args:
+        sub_centres: prototypes of each person.
+    """
 
     def __init__(
         self,
@@ -191,7 +199,11 @@ class AdaFace(ArcFace):
 
 
 class MagFace(ArcFace):
-    """The margin rises with the feature's length a, regularised by 1 / a + a / longest^2."""
+    """The margin rises with the feature's length a, regularised by 1 / a + a / longest^2.
+
+    Args:
+        reward: weight of the term that rewards long features.
+    """
 
     default_margin = 0.5
     # Lengths, in units of sqrt(D), between which the margin rises.

@@ -48,7 +48,11 @@ class PairLoss(IdentityLoss):
 
 
 class Contrastive(PairLoss):
-    """d^2 over pairs of one person, max(0, margin - d)^2 over pairs of two, both kinds weighted equally."""
+    """d^2 over pairs of one person, max(0, margin - d)^2 over pairs of two, both kinds weighted equally.
+
+    Args:
+        margin: the distance from which two people's features have no loss.
+    """
 
     def __init__(
         self, size: int, people: int, *, margin: Annotated[float, Field(gt=0, le=2)] = 1.0
@@ -62,7 +66,11 @@ class Contrastive(PairLoss):
 
 
 class BatchHardTriplet(PairLoss):
-    """max(0, farthest positive - nearest negative + margin), for each anchor that has both."""
+    """max(0, farthest positive - nearest negative + margin), for each anchor that has both.
+
+    Args:
+        margin: by which another's feature must be farther away.
+    """
 
     def __init__(
         self, size: int, people: int, *, margin: Annotated[float, Field(gt=0, le=2)] = 0.3
@@ -82,6 +90,9 @@ class SemiHardTriplet(PairLoss):
     """max(0, d^2 to the positive - d^2 to the negative + margin), for each pair of one person.
 
     The negative is the nearest that is farther than the positive; where there is none, the farthest of all.
+
+    Args:
+        margin: by which another's feature must be farther away, of the squared distance.
     """
 
     def __init__(
@@ -102,7 +113,11 @@ class SemiHardTriplet(PairLoss):
 
 
 class SupCon(PairLoss):
-    """-log softmax of cosines / temperature over all others, averaged over the positives."""
+    """-log softmax of cosines / temperature over all others, averaged over the positives.
+
+    Args:
+        temperature: what cosines are divided by.
+    """
 
     def __init__(self, size: int, people: int, *, temperature: Positive = 0.1) -> None:
         super().__init__(size, people)

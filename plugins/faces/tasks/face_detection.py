@@ -36,6 +36,13 @@ class FaceDetection(SceneTask):
     has_identity_embeddings: ClassVar[bool] = False
     primary_metric: ClassVar[str] = "AP50"
     metric_mode: ClassVar[Literal["min", "max"]] = "max"
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "AP": "average precision of faces as in COCO, mean over IoU 0.50 to 0.95",
+        "AP50": "the same at IoU 0.50",
+        "recall": "share of the faces that are detected with the display threshold",
+        "precision": "share of these detections that are faces",
+        "train/<term>": "a term of the loss, before weighting",
+    }
 
     def __init__(
         self,

@@ -78,6 +78,20 @@ class Recognition(FaceTask):
     model: Recogniser
     batch_axes: ClassVar[int] = 1
     primary_metric: ClassVar[str] = "eer"
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "eer": "equal error rate of verification on all pairs, of people not trained on",
+        "eer_low": "lower end of its 95 % interval over people",
+        "eer_high": "upper end of its 95 % interval over people",
+        "tar_at_far_<far>": "true accept rate (TAR) at this false accept rate (FAR)",
+        "accuracy": "accuracy of verification, ten-fold as on LFW",
+        "impostor_pairs": "pairs of two people",
+        "genuine_pairs": "pairs of one person",
+        "raw_pixels_<metric>": "the same metric of the pixels themselves",
+        "even_pixels_<metric>": "the same of grey pixels with mean 0 and deviation 1",
+        "random_network_<metric>": "the same of an untrained network",
+        "seen_eer": "equal error rate of new pictures of people trained on",
+        "train/identity_over_chance": "identity loss over that of embeddings without information",
+    }
 
     def __init__(
         self,
