@@ -28,7 +28,7 @@ LAYERS = (
     ("program", "relaxed"),
     ("context",),
     ("trace",),
-    ("config",),
+    ("config", "capabilities"),
     ("builtin", "data", "media", "rule", "batch", "parameters", "plugin", "randomness"),
     ("errors",),
 )

@@ -1,6 +1,7 @@
-"""Write the options and metrics of docs/glossary.md again: python -m experiments.glossary."""
+"""Write the generated parts of docs/ again: python -m experiments.glossary."""
 
-from experiments.glossary.page import PAGE, write
+from experiments.glossary.page import pages
 
-write()
-print(PAGE)
+for page, text in pages().items():
+    page.write_text(text, encoding="utf-8")
+    print(page)

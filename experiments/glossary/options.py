@@ -9,19 +9,18 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, get_args
 
 import yaml
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from experiments.glossary.comments import comments, title
+from experiments.glossary.kinds import kind
 from framework.config.composition import CORE_CONFIGS
 from framework.config.schema import Choice, Settings
 from framework.config.validation import COMPONENT_GROUPS, options_schema
@@ -29,16 +28,6 @@ from framework.plugin import Component, registry
 
 # Whose components the page lists; a plugin of your own is documented by its own pages.
 PLUGINS = ("framework", "detection", "faces", "games", "javelin", "sketching", "teaching")
-KINDS: dict[Any, str] = {
-    bool: "true, false",
-    int: "integer",
-    float: "number",
-    str: "text",
-    Path: "path",
-    Any: "anything",
-    None: "null",
-    types.NoneType: "null",
-}
 
 
 @dataclass(frozen=True)
@@ -168,7 +157,12 @@ def options(
         key, place = f"{prefix}.{name}".lstrip("."), f"{path}.{name}".lstrip(".")
         section, meaning = section_of(info.annotation), said.get(place, "")
         if section is None:
-            yield Option(key, kind_of(info), default_of(info, written.get(name)), meaning)
+            yield Option(
+                key,
+                kind(info.annotation, tuple(info.metadata)),
+                default_of(info, written.get(name)),
+                meaning,
+            )
             continue
         yield Option(key, "section", "", meaning or first_line(section))
         below = written.get(name)
@@ -191,49 +185,6 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
 
 def first_line(documented: Any) -> str:
     return (inspect.getdoc(documented) or "").partition("\n")[0]
-
-
-def kind_of(info: FieldInfo) -> str:
-    """What a field may be: `integer ≥ 1`."""
-    return kind(info.annotation, tuple(info.metadata))
-
-
-def kind(annotation: Any, limits: tuple[Any, ...] = ()) -> str:
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        given = (*limits, *(m for p in parts[1:] for m in getattr(p, "metadata", [p])))
-        return kind(parts[0], given)
-    if origin in (Union, types.UnionType):
-        return " or ".join(
-            dict.fromkeys(
-                kind(part, limits if part is not types.NoneType else ()) for part in parts
-            )
-        )
-    if origin is Literal:
-        return ", ".join(str(part) for part in parts)
-    if origin is tuple and Ellipsis not in parts:
-        return f"[{', '.join(kind(part) for part in parts)}]"
-    if origin is not None and issubclass(origin, Mapping):
-        return "mapping"
-    if origin is not None:
-        return f"list of {kind(parts[0])}" if parts else "list"
-    return f"{KINDS.get(annotation, getattr(annotation, '__name__', str(annotation)))} {limit(limits)}".strip()
-
-
-def limit(limits: tuple[Any, ...]) -> str:
-    """A range in words: `≥ 1`, `from 0 to below 1`."""
-    low, high = "", ""
-    for bound in limits:
-        match bound:
-            case Ge(ge=least):
-                low = f"≥ {least:g}" if isinstance(least, float) else f"≥ {least}"
-            case Gt(gt=least):
-                low = f"> {least}"
-            case Le(le=most):
-                high = f"≤ {most}"
-            case Lt(lt=most):
-                high = f"< {most}"
-    return ", ".join(text for text in (low, high) if text)
 
 
 def default_of(info: FieldInfo, written: Any) -> str:
@@ -266,5 +217,7 @@ def documented(text: str) -> dict[str, str]:
     for names, meaning in re.findall(
         r"^ {4}([\w, ]+): ((?:.|\n {8})*)", section[1] if section else "", re.MULTILINE
     ):
-        said |= dict.fromkeys(re.split(r",\s*", names), re.sub(r"\s+", " ", meaning).strip())
+        said |= dict.fromkeys(
+            re.split(r",\s*", names), re.sub(r"\s+", " ", meaning).strip().rstrip(".")
+        )
     return said

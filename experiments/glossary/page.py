@@ -1,31 +1,37 @@
-"""The page docs/glossary.md: words by hand above a marker, options and metrics by code below it."""
+"""The generated parts of docs/: options and metrics in the glossary, the public names in the architecture."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from experiments.glossary.metrics import core_metrics, task_metrics
+from experiments.glossary.names import names_table
 from experiments.glossary.options import Entry, entries
+from experiments.glossary.table import table
 from framework.plugin import ROOT
 
-PAGE = ROOT / "docs" / "glossary.md"
-MARKER = "<!-- Below this line everything is written by `python -m experiments.glossary`. -->"
+GLOSSARY = ROOT / "docs" / "glossary.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+BEGIN = "<!-- Written by `python -m experiments.glossary` from here on. -->"
+END = "<!-- Written by hand from here on. -->"
 
 
-def write() -> None:
-    """Write the generated part again; what stands above the marker stays."""
-    PAGE.write_text(expected(), encoding="utf-8")
+def pages() -> dict[Path, str]:
+    """Each page as it ought to be: what stands outside the markers stays."""
+    parts: dict[Path, Iterable[str]] = {
+        GLOSSARY: [*options_chapter(), *metrics_chapter()],
+        ARCHITECTURE: names_table(),
+    }
+    return {page: replaced(page.read_text(encoding="utf-8"), part) for page, part in parts.items()}
 
 
-def expected() -> str:
-    """The page as it ought to be."""
-    words = PAGE.read_text(encoding="utf-8").partition(MARKER)[0]
-    return f"{words}{MARKER}\n\n{generated()}"
-
-
-def generated() -> str:
-    lines = [*options_chapter(), *metrics_chapter()]
-    return "\n".join(lines).rstrip() + "\n"
+def replaced(text: str, lines: Iterable[str]) -> str:
+    """A page with the lines between its markers replaced."""
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    written = "\n".join(lines).strip()
+    return f"{before}{BEGIN}\n\n{written}\n\n{END}{after}"
 
 
 def options_chapter() -> Iterator[str]:
@@ -65,14 +71,8 @@ def metrics_chapter() -> Iterator[str]:
         yield from ("", f"### Of task {task}", "", *table(("name", "meaning"), tagged(metrics)))
 
 
-def tagged(metrics: Iterable[str] | dict[str, str]) -> list[tuple[str, str]]:
-    return [(f"`{name}`", text) for name, text in dict(metrics).items()]
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    """A Markdown table."""
-    for row in (head, ("---",) * len(head), *rows):
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+def tagged(metrics: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(f"`{name}`", text) for name, text in metrics.items()]
 
 
 def code(text: str) -> str:

@@ -11,7 +11,7 @@ import framework
 from experiments.glossary.comments import comments, title
 from experiments.glossary.metrics import core_metrics, task_metrics, unexplained
 from experiments.glossary.options import arguments, components, entries
-from experiments.glossary.page import MARKER, PAGE, expected
+from experiments.glossary.page import BEGIN, GLOSSARY, pages
 from framework.config.schema import Section, Settings
 from framework.config.validation import COMPONENT_GROUPS, options_schema
 
@@ -27,7 +27,7 @@ def keys(schema, prefix: str) -> Iterator[str]:
 
 def listed() -> dict[str, list[str]]:
     """The first column of the page's tables by heading."""
-    generated = PAGE.read_text(encoding="utf-8").partition(MARKER)[2]
+    generated = GLOSSARY.read_text(encoding="utf-8").partition(BEGIN)[2]
     chapters = re.split(r"^### ", generated, flags=re.MULTILINE)[1:]
     return {
         chapter.partition("\n")[0]: re.findall(r"^\| `([^`]*)` \|", chapter, re.MULTILINE)
@@ -35,8 +35,9 @@ def listed() -> dict[str, list[str]]:
     }
 
 
-def test_the_page_is_up_to_date():
-    assert PAGE.read_text(encoding="utf-8") == expected(), "run python -m experiments.glossary"
+def test_the_pages_are_up_to_date():
+    for page, expected in pages().items():
+        assert page.read_text(encoding="utf-8") == expected, "run python -m experiments.glossary"
 
 
 @pytest.mark.parametrize("key", COMPONENT_GROUPS)
@@ -111,9 +112,9 @@ def test_a_docstring_explains_arguments_a_class_its_bases_too():
         """
 
     assert arguments(Derived) == {
-        "scale": "how large, in metres.",
-        "low": "the lower end.",
-        "high": "the ends.",
+        "scale": "how large, in metres",
+        "low": "the lower end",
+        "high": "the ends",
     }
 
 
