@@ -211,13 +211,12 @@ def arguments(factory: Callable[..., Any]) -> dict[str, str]:
 
 
 def documented(text: str) -> dict[str, str]:
-    """The arguments of one docstring: `name: meaning`, indented by four, going on where indented by more."""
-    section = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", text, re.MULTILINE)
+    """The arguments or attributes of one docstring: `name: meaning`, also several in a line: `a: ...; b: ...`."""
+    section = re.search(r"^(?:Args|Attributes):\n((?: {4}.*\n?|\n)+)", text, re.MULTILINE)
     said: dict[str, str] = {}
-    for names, meaning in re.findall(
-        r"^ {4}([\w, ]+): ((?:.|\n {8})*)", section[1] if section else "", re.MULTILINE
-    ):
-        said |= dict.fromkeys(
-            re.split(r",\s*", names), re.sub(r"\s+", " ", meaning).strip().rstrip(".")
-        )
+    for entry in re.split(r"^ {4}(?! )", section[1] if section else "", flags=re.MULTILINE)[1:]:
+        head, _, rest = re.sub(r"\s+", " ", entry).strip().partition(": ")
+        first, *others = re.split(r"[;,] (?=\w+: )", rest)
+        for names, meaning in [(head, first), *(other.split(": ", 1) for other in others)]:
+            said |= dict.fromkeys(re.split(r",\s*", names), meaning.rstrip("."))
     return said
