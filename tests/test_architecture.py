@@ -53,7 +53,6 @@ PUBLIC = (
 PUBLIC_TO_COMMANDS = ("framework.commands", "framework.run")
 EXCEPTIONS = {
     "plugins/detection/objectives/tuning.py": "framework.training.checkpoint",
-    "plugins/sketching/sketch.py": "framework.gradients.estimate.make_estimator",
     "plugins/sketching/stochastic.py": "framework.gradients.enumeration.exact.Exact",
 }
 
@@ -238,7 +237,7 @@ def private_imports(file: Path) -> list[str]:
         module
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         for module in names_taken(node, file)
-        if within(module, "framework")
+        if module.startswith("framework.")
         and not public_name(module)
         and not any(within(module, allowed) for allowed in public)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, overload
 
@@ -67,6 +67,21 @@ class Detection(Task):
     batch_axes: ClassVar[int] = 1
     primary_metric: ClassVar[str] = "AP"
     metric_mode: ClassVar[Literal["min", "max"]] = "max"
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "AP": "average precision as in COCO, mean over IoU 0.50 to 0.95",
+        "AP50": "average precision at IoU 0.50",
+        "AP75": "average precision at IoU 0.75",
+        "AP_<size>": "average precision of small, medium or large objects",
+        "AR<k>": "average recall with at most k detections in an image",
+        "AR_<size>": "average recall of small, medium or large objects",
+        "AP/<class>": "average precision of one class",
+        "errors/<kind>": "errors of a kind for each object (Bolya et al. 2020)",
+        "precision": "share of the detections above the display threshold that are right",
+        "recall": "share of the objects that they detect",
+        "reward": "mean reward of sampled sets of boxes",
+        "reward_above_threshold": "mean reward of the boxes above the threshold",
+        "reward_at_best": "the same at the best of 19 thresholds",
+    }
 
     def __init__(
         self,

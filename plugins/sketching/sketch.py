@@ -8,7 +8,7 @@ the last steps render with the flat pen that an SVG shows, so that the drawing c
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from pathlib import Path

@@ -128,7 +128,7 @@ RUNS = [
     ("rebar_toy", "gumbel", ("estimator.sites={b: {name: gumbel, temperature: 0.3}}",)),
     ("rebar_toy", "relax", ("trainer.quality.every=2", "trainer.quality.repeats=4")),
     ("javelin", "alpha_order", ("trainer.evaluate_every=1",)),
-    ("cartpole", "ppo", ("task.games=4", "task.rollout_steps=4", "estimator.largest_kl=0.01")),
+    ("cartpole", "ppo", ("task.games=4", "task.rollout_steps=4", "estimator.target_kl=0.01")),
     ("cartpole", "vtrace", ("task.games=4", "task.rollout_steps=4")),
     ("cartpole", "upgo", ("task.games=4", "task.rollout_steps=4")),
     ("cartpole", "a2c", ("task.games=4", "task.rollout_steps=4")),

@@ -59,6 +59,24 @@ class Faces(SceneTask):
     """Detect the faces of images and embed each."""
 
     primary_metric: ClassVar[str] = "eer"
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "AP": "average precision of faces as in COCO, mean over IoU 0.50 to 0.95",
+        "AP50": "the same at IoU 0.50",
+        "recall": "share of the faces that are detected with the display threshold",
+        "precision": "share of these detections that are faces",
+        "eer": "equal error rate of verification on all pairs, of people not trained on",
+        "eer_low": "lower end of its 95 % interval over people",
+        "eer_high": "upper end of its 95 % interval over people",
+        "tar_at_far_<far>": "true accept rate (TAR) at this false accept rate (FAR)",
+        "accuracy": "accuracy of verification, ten-fold as on LFW",
+        "impostor_pairs": "pairs of two people",
+        "genuine_pairs": "pairs of one person",
+        "raw_pixels_eer": "equal error rate of the pixels themselves",
+        "random_network_eer": "equal error rate of an untrained network",
+        "large_eer": "equal error rate of large faces",
+        "train/identity_over_chance": "identity loss over that of embeddings without information",
+        "train/<term>": "a term of the loss, before weighting",
+    }
 
     def __init__(
         self,
