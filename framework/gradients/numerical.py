@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import Capabilities, alternatives
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator, add_gradient, trainable
 from framework.parameters import Parameters
@@ -49,8 +50,6 @@ class Numerical(Estimator):
     each copy instead; `messages` says so.
     """
 
-    differentiates_costs: ClassVar[bool] = False
-
     def __init__(self, samples: int, together: int) -> None:
         self.samples = samples
         self.together = together
@@ -64,7 +63,7 @@ class Numerical(Estimator):
         if program.recorded_trajectories:
             raise ProgramError(
                 f"'{type(self).__name__}' needs to play the episodes itself, and the program holds recorded ones; "
-                "estimators that can serve it: reinforce, rloo"
+                f"{alternatives(recorded_actions=True)}"
             )
         key = fresh_key()
 
@@ -113,6 +112,14 @@ class Numerical(Estimator):
         )
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="2n for each parameter",
+    costs="values",
+    multi_sample_bounds="served",
+    biased=True,
+    bias="O(h²)",
+)
 class FiniteDifference(Numerical):
     """Central differences along every parameter: 2 evaluations each, error O(h^2)."""
 
@@ -198,6 +205,14 @@ class Smoothing(Numerical):
         return self.estimate(sides.mean(), 2 * self.directions)
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="2n for each direction",
+    costs="values",
+    multi_sample_bounds="served",
+    biased=True,
+    bias="O(h²)",
+)
 class SPSA(Smoothing):
     """Simultaneous perturbation: 2 evaluations along random signs, whatever the number of parameters."""
 
@@ -215,6 +230,14 @@ class SPSA(Smoothing):
         return torch.empty_like(parameter).bernoulli_(0.5) * 2 - 1
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="2n for each direction",
+    costs="values",
+    multi_sample_bounds="served",
+    biased=True,
+    bias="by the smoothing",
+)
 class EvolutionStrategies(Smoothing):
     """Gaussian perturbations in mirrored pairs: the gradient of the objective smoothed over sigma.
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import Capabilities
 from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
 from framework.gradients.surrogate.learned_baseline import Learned
 from framework.gradients.surrogate.sampled import Mixed
@@ -32,6 +33,13 @@ class ScoreFunction:
         return distribution.sample(shape)
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="n",
+    recorded_actions=True,
+    multi_sample_bounds="served",
+    higher_derivatives=True,
+)
 def reinforce(
     *,
     samples: Samples = 16,
@@ -50,11 +58,26 @@ def reinforce(
     return Mixed(ScoreFunction(), samples, sites, chosen)
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="n, at least 2",
+    recorded_actions=True,
+    multi_sample_bounds="served",
+    higher_derivatives=True,
+    automatic=True,
+)
 def rloo(*, samples: Samples = 16, sites: dict[str, Any] | None = None) -> Mixed:
     """REINFORCE where each sample's baseline is the mean of the others (leave-one-out)."""
     return Mixed(ScoreFunction(), samples, sites, LeaveOneOut())
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="n, at least 2",
+    recorded_actions=True,
+    multi_sample_bounds="speciality",
+    higher_derivatives=True,
+)
 def vimco(*, samples: Samples = 16, sites: dict[str, Any] | None = None) -> Mixed:
     """Leave-one-out for multi-sample bounds (`context.bound`); elsewhere the same as rloo."""
     return rloo(samples=samples, sites=sites)

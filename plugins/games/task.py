@@ -17,6 +17,7 @@ from torch import Tensor
 
 from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video
 from framework.batch import map_tensors
+from framework.capabilities import able
 from framework.media import Media
 from framework.program import RolloutPlan
 from framework.randomness import fresh_key, generator, key, seeded
@@ -145,8 +146,8 @@ class Game(Task):
             )
         if self.model.return_scale is not None:
             raise UserError(
-                "task.normalise_returns = true: served are estimators that read predictions (a2c, ppo, vtrace, upgo);"
-                " others need task.reward_scale"
+                "task.normalise_returns = true: served are estimators that read predictions "
+                f"({', '.join(able(value_predictions=True))}); others need task.reward_scale"
             )
         if estimator.supports_recorded_actions:
             return self.as_program(self.objective, recorded_trajectories=True)

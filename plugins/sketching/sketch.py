@@ -119,7 +119,7 @@ class Sketch(Task):
             name: made_loss(name, told) for name, told in losses.items() if told is not None
         }
         if not self.settings:
-            known = ", ".join(registry().names("losses"))
+            known = ", ".join(registry().names("sketching.losses"))
             raise UserError(f"task.losses names no loss; choices: {known}")
         photo = load_photo(Path(input) if input else default_photo(), size)
         self.reset(photo, torch.Generator().manual_seed(fresh_key()))
@@ -361,7 +361,7 @@ def made_loss(name: str, told: float | dict[str, Any]) -> tuple[float, Callable[
     weight = float(options.pop("weight", 1.0))
     if not (math.isfinite(weight) and weight > 0):
         raise UserError(f"task.losses.{name} = {weight}: expected a weight greater than 0")
-    factory = registry().component("losses", name).load()
+    factory = registry().component("sketching.losses", name).load()
     checked = check_options(factory, options, f"task.losses.{name}")
     return weight, lambda target: factory(target, **checked)
 

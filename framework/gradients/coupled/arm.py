@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import Capabilities
 from framework.gradients.coupled.chain_rule import Group, Pushed, backward, grouped
 from framework.gradients.coupled.coupled_runs import (
     play_layers,
@@ -46,6 +47,11 @@ class Antithetic:
         return record.family.value(parameters, record.noise)
 
 
+@Capabilities(
+    draws=("Bernoulli",),
+    evaluations="2n, n more for each further layer of draws",
+    own_randomness=False,
+)
 class Arm(Estimator):
     """ARM: Bernoulli draws in antithetic pairs, two evaluations a sample for each layer of draws less one."""
 
@@ -83,6 +89,12 @@ class Arm(Estimator):
         return group.noise.sigmoid() - 0.5
 
 
+@Capabilities(
+    draws=("Bernoulli",),
+    evaluations="2n, n more for each further layer of draws",
+    own_randomness=False,
+    automatic=True,
+)
 class Disarm(Arm):
     """DisARM: ARM averaged over the uniforms that give the same pair; never more variance."""
 

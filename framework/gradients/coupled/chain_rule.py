@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.gradients.coupled.coupled_runs import Played
 from framework.gradients.coupled.coupling import Record
@@ -129,8 +130,8 @@ def backward(
     given = [(target, gradient) for target, gradient in given if target.requires_grad]
     if not given:
         raise ProgramError(
-            "the objective depends on no parameter in a way this estimator can see; estimators that need only "
-            "its values: finite_difference, spsa, evolution_strategies"
+            "the objective depends on no parameter in a way this estimator can see; "
+            f"{alternatives(what='need only its values', values_only=True)}"
         )
     targets, gradients = zip(*given, strict=True)
     torch.autograd.backward(targets, gradients, inputs=wanted or None)

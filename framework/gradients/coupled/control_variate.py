@@ -35,6 +35,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.gradients.coupled.chain_rule import Group, Pushed, backward, grouped
 from framework.gradients.coupled.control_variate_gradients import GRADIENTS, hard_value
@@ -49,7 +50,12 @@ from framework.gradients.distributions.noise_families import (
     Logistic,
     base_of,
 )
-from framework.gradients.distributions.refusal import refuse
+from framework.gradients.distributions.refusal import (
+    RELAXED,
+    distributions_of,
+    others,
+    refuse,
+)
 from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.surrogate.sampled import off_support
 from framework.parameters import Parameters
@@ -170,9 +176,10 @@ class ControlVariate(Estimator):
         scale: float | Tensor = 1.0,
     ) -> Estimate:
         if program.one_sample_at_a_time:
+            draws = distributions_of(program, parameters, batch)
             raise ProgramError(
                 f"'{self.name}' relaxes all samples' draws together, and the program runs one sample at a time; "
-                "estimators that can serve it: arm, disarm (Bernoulli draws), measure_valued, reinforce, rloo"
+                f"{others(self.name, *draws, one_sample_at_a_time=True)}"
             )
         coupling = Relaxing(self.name, self.scalars.tensors["log_temperature"].exp(), self.relaxed)
         extras: dict[str, Tensor | float] = {"temperature": coupling.temperature.detach()}
@@ -234,7 +241,7 @@ class ControlVariate(Estimator):
         if returns.count_nonzero():
             raise ProgramError(
                 f"draw '{record.site}': no cost has a derivative with respect to its relaxed value, which would "
-                f"bias {self.name}; estimators that need only values: relax, measure_valued, reinforce, rloo"
+                f"bias {self.name}; {alternatives(RELAXED, without=self.name, black_box=True)}"
             )
         assert record.leaf is not None
         return torch.zeros_like(record.leaf)
@@ -274,7 +281,7 @@ class ControlVariate(Estimator):
         if (len(bias), len(weight)) != (layers, width):
             raise ProgramError(
                 f"relax: {width} drawn numbers in {layers} layers, and the network has been made for {len(weight)} in "
-                f"{len(bias)}: every run must make the same draws; estimators that can serve it: reinforce, rloo"
+                f"{len(bias)}: every run must make the same draws; {alternatives()}"
             )
         by_layer = (layers, *[1] * (inputs.dim() - 2))
         units = (inputs @ weight + bias.reshape(*by_layer, -1)).tanh()

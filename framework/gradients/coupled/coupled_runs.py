@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import alternatives
 from framework.context import Context
 from framework.errors import ProgramError
 from framework.gradients.coupled.coupling import (
@@ -34,6 +35,7 @@ from framework.gradients.coupled.coupling import (
     repeat,
 )
 from framework.gradients.distributions.noise_families import base_of
+from framework.gradients.distributions.refusal import refuse_bounds
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.relaxed import smoothing
@@ -372,7 +374,7 @@ def pick(costs: Sequence[Tensor], block: int) -> list[Tensor]:
 
 def objective(trace: Trace, blocks: int, coupling: Coupling) -> Tensor:
     """All costs and penalties of each sample and datum, `[blocks, n, *batch]`."""
-    trace.refuse_bounds(coupling.name)
+    refuse_bounds(trace, coupling.name)
     led = [spread(trace, term, blocks) for term in trace.charges()]
     return led[0] if len(led) == 1 else torch.stack(led).sum(0)
 
@@ -388,7 +390,7 @@ def refuse_recorded(program: Program, coupling: Coupling) -> None:
     if program.recorded_trajectories:
         raise ProgramError(
             f"'{coupling.name}' needs to play the episodes itself, and the program holds recorded ones; "
-            "estimators that can serve it: reinforce, rloo"
+            f"{alternatives(recorded_actions=True)}"
         )
 
 
@@ -399,5 +401,5 @@ def refuse_observed(trace: Trace, records: Sequence[Record], coupling: Coupling)
         site = next(d.name for d, own in zip(trace.draws, made, strict=False) if d.name != own)
         raise ProgramError(
             f"draw '{site}' was made earlier, and '{coupling.name}' needs to draw it itself; "
-            "estimators that can serve it: reinforce, rloo"
+            f"{alternatives(recorded_actions=True)}"
         )

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Gamma, Poisson
 from torch.nn.functional import one_hot
 
+from framework.capabilities import Capabilities, alternatives
 from framework.errors import ProgramError
 from framework.gradients.coupled.chain_rule import Pushed, backward, carries_batch
 from framework.gradients.coupled.coupled_runs import (
@@ -115,6 +116,12 @@ class Variation:
     category: int | None = None
 
 
+@Capabilities(
+    draws=("Normal", "Poisson", "Gamma rate", "Bernoulli", "Categorical", "OneHotCategorical"),
+    evaluations="about n for each scalar parameter of a draw",
+    own_randomness=False,
+    automatic=True,
+)
 class MeasureValued(Estimator):
     """Measure-valued derivatives: each scalar parameter of each draw moves by itself, all else held fixed."""
 
@@ -266,8 +273,8 @@ def gamma_variations(record: Record, wanted: Sequence[bool]) -> Iterator[Variati
     """
     if wanted[0]:
         raise ProgramError(
-            f"draw '{record.site}' ~ Gamma: measure_valued serves its rate, not its concentration; estimators that can "
-            "serve it: reparameterisation, reinforce, rloo"
+            f"draw '{record.site}' ~ Gamma: measure_valued serves its rate, not its concentration; "
+            f"{alternatives([{'Gamma', 'path'}], without='measure_valued')}"
         )
     if wanted[1]:
         concentration, rate = record.fixed

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from framework.capabilities import Capabilities
 from framework.gradients.coupled.control_variate import ControlVariate, Positive, Rate, Samples
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical"),
+    evaluations="2n",
+    costs="differentiable",
+    one_sample_at_a_time=False,
+    own_randomness=False,
+    relaxed=True,
+    bias="but where a cost jumps in a relaxed draw",
+    automatic=True,
+)
 def rebar(
     *,
     samples: Samples = 16,
@@ -24,6 +35,11 @@ def rebar(
     )
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "Categorical", "Normal"),
+    evaluations="n",
+    one_sample_at_a_time=False,
+)
 def relax(
     *,
     samples: Samples = 16,

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import Capabilities
 from framework.errors import ProgramError
 from framework.gradients.distributions.implicit import draw, has_path
 from framework.gradients.distributions.noise_families import base_of
@@ -34,11 +35,20 @@ class Reparameterisation:
         if not has_path(distribution):
             raise ProgramError(
                 f"draw '{site}' ~ {type(base_of(distribution)).__name__} has no differentiable path; "
-                f"estimators that can serve it: {others(distribution, self.name)}, spsa, evolution_strategies"
+                f"{others(self.name, distribution)}"
             )
         return draw(self.name, site, distribution, shape)
 
 
+@Capabilities(
+    draws=("path",),
+    evaluations="n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    higher_derivatives=True,
+    bias="but where a cost jumps in a draw",
+    automatic=True,
+)
 def reparameterisation(
     *, samples: Annotated[int, Field(ge=1)] = 1, sites: dict[str, Any] | None = None
 ) -> Mixed:

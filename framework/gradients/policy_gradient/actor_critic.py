@@ -19,7 +19,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from framework.capabilities import Capabilities
 from framework.errors import ProgramError
+from framework.gradients.distributions.refusal import others
 from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.policy_gradient.advantages import Transitions, gae, upgo, vtrace
 from framework.gradients.score_function import ScoreFunction
@@ -94,7 +96,6 @@ class Lesson:
 class ActorCritic(Estimator):
     """What they share: reading the trace and weighing policy, value and entropy."""
 
-    supports_recorded_actions = True
     rollouts: RolloutPlan
 
     def __init__(
@@ -155,6 +156,14 @@ class ActorCritic(Estimator):
         )
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="the recorded steps",
+    recorded_actions=True,
+    value_predictions=True,
+    biased=True,
+    bias="by discounting and predictions",
+)
 class A2C(ActorCritic):
     """Advantage actor-critic: one step of the score function with generalised advantages (Mnih et al. 2016)."""
 
@@ -188,6 +197,14 @@ class A2C(ActorCritic):
         return Lesson(policy_loss, squared_error(replay, targets), extras)
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="the recorded steps",
+    recorded_actions=True,
+    value_predictions=True,
+    biased=True,
+    bias="by discounting and predictions",
+)
 class VTrace(ActorCritic):
     """V-trace actor-critic: advantages and targets corrected for an older policy's actions (Espeholt et al. 2018)."""
 
@@ -230,6 +247,14 @@ class VTrace(ActorCritic):
         return Lesson(policy_loss, squared_error(replay, targets), extras)
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="the recorded steps",
+    recorded_actions=True,
+    value_predictions=True,
+    biased=True,
+    bias="by discounting and predictions",
+)
 class UPGO(ActorCritic):
     """Upgoing policy update: follow what went better than predicted, with V-trace's targets (Vinyals et al. 2019)."""
 
@@ -276,10 +301,12 @@ def read(trace: Trace, name: str, *, reused: bool) -> Replay:
     """
     prediction = trace.prediction
     if prediction is None or not trace.scored:
+        recorded = trace.recorded_trajectories
+        distributions = [draw.distribution for draw in trace.draws]
         raise ProgramError(
             f"'{name}' learns from recorded steps with predictions, and the program reports "
-            f"{'no value (context.value)' if trace.recorded_trajectories else 'none'}; estimators that can serve it: "
-            f"{'reinforce, rloo' if trace.recorded_trajectories else 'reinforce, rloo, spsa, evolution_strategies'}"
+            f"{'no value (context.value)' if recorded else 'none'}; "
+            f"{others(name, *distributions, recorded_actions=recorded)}"
         )
     valid = torch.ones(trace.shape, dtype=torch.bool, device=prediction.value.device)
     masks = [draw.mask for draw in trace.scored]

@@ -25,9 +25,11 @@ from torch.distributions import (
     OneHotCategorical,
 )
 
+from framework.capabilities import Capabilities
 from framework.errors import ProgramError
 from framework.gradients.distributions.implicit import draw, has_path
 from framework.gradients.distributions.noise import gumbel_noise, logistic_noise
+from framework.gradients.distributions.refusal import others
 from framework.gradients.surrogate.sampled import Mixed
 
 Samples = Annotated[int, Field(ge=1)]
@@ -53,15 +55,14 @@ class DiscretePath(ABC):
             return self.one_hot(site, base.logits.expand(*shape, *base.logits.shape))
         if has_path(distribution):
             return draw(self.name, site, distribution, shape)
-        finite = "exact, " if distribution.has_enumerate_support else ""
         if isinstance(base, Categorical):
             raise ProgramError(
                 f"draw '{site}' ~ Categorical is an index, and '{self.name}' needs values to differentiate: draw a "
-                f"OneHotCategorical; estimators that can serve it as it is: {finite}reinforce, rloo"
+                f"OneHotCategorical; {others(self.name, distribution, what='can serve it as it is')}"
             )
         raise ProgramError(
             f"draw '{site}' ~ {type(base).__name__}: '{self.name}' knows Bernoulli and OneHotCategorical; "
-            f"estimators that can serve it: {finite}reinforce, rloo, spsa, evolution_strategies"
+            f"{others(self.name, distribution)}"
         )
 
     @abstractmethod
@@ -105,6 +106,16 @@ class Gumbel(Tempered):
         return torch.softmax((logits + gumbel_noise(logits)) / self.temperature, -1)
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "path"),
+    evaluations="2n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    higher_derivatives=True,
+    relaxed=True,
+    biased=True,
+    bias="less when cold",
+)
 def gumbel(
     *,
     samples: Samples = 1,

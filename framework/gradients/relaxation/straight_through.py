@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from framework.capabilities import Capabilities
 from framework.errors import ProgramError
 from framework.gradients.distributions.noise import gumbel_noise, logistic_noise
 from framework.gradients.estimator import first_order_only
@@ -186,11 +187,25 @@ def gumbel_given(hard: Tensor, logits: Tensor, count: int) -> Tensor:
     return -torch.where(hard > 0, largest, others)
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "path"),
+    evaluations="n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    biased=True,
+)
 def straight_through(*, samples: Samples = 1, sites: dict[str, Any] | None = None) -> Mixed:
     """Hard draws with the gradient of their mean; the cheapest, and far off for most costs."""
     return Mixed(StraightThrough(), samples, sites)
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "path"),
+    evaluations="n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    biased=True,
+)
 def straight_through_gumbel(
     *,
     samples: Samples = 1,
@@ -206,6 +221,13 @@ def straight_through_gumbel(
     return Mixed(rule, samples, sites)
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "path"),
+    evaluations="n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    biased=True,
+)
 def gumbel_rao(
     *,
     samples: Samples = 1,
@@ -225,6 +247,14 @@ def gumbel_rao(
     return Mixed(rule, samples, sites)
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "path"),
+    evaluations="n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    biased=True,
+    bias="none for quadratic costs",
+)
 def reinmax(
     *, samples: Samples = 1, temperature: Warmth = 1.0, sites: dict[str, Any] | None = None
 ) -> Mixed:

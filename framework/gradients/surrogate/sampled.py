@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from framework.capabilities import alternatives
 from framework.errors import ProgramError
+from framework.gradients.distributions.refusal import RELAXED
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
 from framework.gradients.surrogate.dice import Baseline, surrogate
@@ -102,7 +104,7 @@ def off_support(rules: Relaxing) -> Iterator[None]:
         if rules.relaxed and "within the support" in str(error):
             raise ProgramError(
                 "the program takes the log-probability of a relaxed value, which is off the distribution's support: "
-                "give that distribution validate_args=False; or estimators that keep draws hard: "
-                "straight_through_gumbel, gumbel_rao, reinmax"
+                "give that distribution validate_args=False; or "
+                f"{alternatives(RELAXED, what='keep draws hard', hard=True)}"
             ) from error
         raise

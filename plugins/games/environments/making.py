@@ -35,14 +35,16 @@ def make_games(
     Raises:
         UserError: an unknown environment, one whose package is missing, or an option that it does not have.
     """
-    own = registry().names("environments")
+    own = registry().names("games.environments")
     if sticky and not environment.startswith(atari.PREFIX):
         raise UserError(
             f"task.sticky = {sticky:g}: environment '{environment}' has no sticky actions, Atari's games have"
         )
     if environment in own:
         refuse_window(environment, window)
-        return cast(Games, registry().component("environments", environment).load()(count, device))
+        return cast(
+            Games, registry().component("games.environments", environment).load()(count, device)
+        )
     if environment.isidentifier() and environment.islower():
         raise UserError(
             f"task.environment = '{environment}': unknown; {suggestion(environment, own)}"

@@ -271,7 +271,7 @@ def test_what_cannot_be_rewarded_says_so(start, tmp_path, diffobj: Diffobj):
 
 @pytest.mark.parametrize("name", ["nano", "aligned_nano", "set_nano", "fcos", "faster_rcnn_mobile"])
 def test_what_depends_on_the_number_of_labels_is_known_by_name(name):
-    make = registry().component("models", name).load()
+    make = registry().component("detection.models", name).load()
     few, many = make(2), make(3)
     shapes = {n: v.shape for n, v in few.state_dict().items()}
     grown = {n for n, v in many.state_dict().items() if v.shape != shapes[n]}
