@@ -163,7 +163,7 @@ class Capabilities:
         )
 
     def bias_in_words(self) -> str:
-        return f"{'yes' if self.biased else 'no'}{f'; {self.bias}' if self.bias else ''}"
+        return f"{'yes' if self.biased else 'no'}{f', {self.bias}' if self.bias else ''}"
 
 
 def enumerated(words: list[str]) -> str:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,14 +60,19 @@ def manifest(name: str, **groups: dict[str, str]) -> str:
     ],
 )
 def test_a_misspelt_group_of_the_cores_is_named_with_the_nearest(written, meant):
+    groups: dict[str, Any] = {written: {"a": "b:c"}}
     with pytest.raises(
         UserError, match=rf"^plugin 'p': unknown group '{written}'; did you mean '{meant}'\?$"
     ):
-        Plugin(name="p", summary="s", **{written: {"a": "b:c"}})
+        Plugin(name="p", summary="s", **groups)
 
 
 def test_a_group_of_a_plugins_own_carries_its_name():
-    groups = {"tasks": {"a": "b:A"}, "losses": {"l": "b:L"}, "other.losses": {"m": "b:M"}}
+    groups: dict[str, Any] = {
+        "tasks": {"a": "b:A"},
+        "losses": {"l": "b:L"},
+        "other.losses": {"m": "b:M"},
+    }
     plugin = Plugin(name="p", summary="s", **groups)
     assert list(plugin.groups) == ["tasks", "p.losses", "other.losses"]
 
@@ -74,7 +80,8 @@ def test_a_group_of_a_plugins_own_carries_its_name():
 def test_a_plugin_extends_anothers_group_and_groups_of_one_name_are_kept_apart():
     first = Plugin(name="first", summary="", losses={"near": "one:Near"})
     second = Plugin(name="second", summary="", losses={"near": "two:Near"})
-    third = Plugin(name="third", summary="", **{"first.losses": {"far": "three:Far"}})
+    extension: dict[str, Any] = {"first.losses": {"far": "three:Far"}}
+    third = Plugin(name="third", summary="", **extension)
     found = register(
         tuple(Found(name=p.name, origin=p.name, plugin=p) for p in (first, second, third))
     )

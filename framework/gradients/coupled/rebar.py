@@ -13,7 +13,7 @@ from framework.gradients.coupled.control_variate import ControlVariate, Positive
     one_sample_at_a_time=False,
     own_randomness=False,
     relaxed=True,
-    bias="but where a cost jumps in a relaxed draw",
+    bias="except where a cost jumps in a relaxed draw",
     automatic=True,
 )
 def rebar(

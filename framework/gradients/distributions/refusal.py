@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd import forward_ad
 from torch.distributions import Distribution, Gamma, Independent, TransformedDistribution
 
 from framework.capabilities import alternatives
@@ -70,11 +72,24 @@ def families(distribution: Distribution) -> set[str]:
         found.add("finite")
     if has_path(distribution):
         found.add("path")
-        if not isinstance(innermost(distribution), tuple(IMPLICIT)):
+        if not moves_implicitly(innermost(distribution)):
             found.add("forward path")
-    if type(base) is Gamma and not base.concentration.requires_grad:
+    if type(base) is Gamma and not varies(base.concentration):
         found.add("Gamma rate")
     return found
+
+
+def moves_implicitly(distribution: Distribution) -> bool:
+    """Whether a parameter varies that torch differentiates implicitly, which it cannot do forwards."""
+    return any(
+        isinstance(distribution, kind) and any(varies(getattr(distribution, n)) for n in names)
+        for kind, names in IMPLICIT.items()
+    )
+
+
+def varies(parameter: Tensor) -> bool:
+    """Whether a derivative with respect to it is asked for, backwards or forwards."""
+    return parameter.requires_grad or forward_ad.unpack_dual(parameter).tangent is not None
 
 
 def innermost(distribution: Distribution) -> Distribution:

@@ -49,7 +49,7 @@ REST: dict[str, Rule] = {
     evaluations="1, or the number of states",
     higher_derivatives=True,
     own_randomness=False,
-    bias="by quadrature, in its error",
+    bias="except by quadrature, within its error",
     automatic=True,
 )
 class Exact(SurrogateEstimator):

@@ -54,7 +54,7 @@ class ForwardPath(Reparameterisation):
     evaluations="n for each direction",
     costs="differentiable",
     multi_sample_bounds="served",
-    bias="but where a cost jumps in a draw",
+    bias="except where a cost jumps in a draw",
 )
 class ForwardGradient(Estimator):
     """Derivatives along random directions by forward-mode differentiation: unbiased, no backward pass."""

@@ -46,7 +46,7 @@ class Reparameterisation:
     costs="differentiable",
     multi_sample_bounds="served",
     higher_derivatives=True,
-    bias="but where a cost jumps in a draw",
+    bias="except where a cost jumps in a draw",
     automatic=True,
 )
 def reparameterisation(

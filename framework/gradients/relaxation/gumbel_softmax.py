@@ -114,7 +114,7 @@ class Gumbel(Tempered):
     higher_derivatives=True,
     relaxed=True,
     biased=True,
-    bias="less when cold",
+    bias="less at a lower temperature",
 )
 def gumbel(
     *,

@@ -253,7 +253,7 @@ def gumbel_rao(
     costs="differentiable",
     multi_sample_bounds="served",
     biased=True,
-    bias="none for quadratic costs",
+    bias="except for quadratic costs",
 )
 def reinmax(
     *, samples: Samples = 1, temperature: Warmth = 1.0, sites: dict[str, Any] | None = None
