@@ -260,9 +260,6 @@ def load(
     Raises:
         UserError: a folder without a run, a checkpoint that is not there or does not fit, an unknown key.
     """
-    from framework.training.assembly import make_components
-    from framework.training.restoring import load_for_use
-
     place = Path(folder).expanduser()
     if checkpoint not in ("best", "last"):
         raise UserError(f"checkpoint = '{checkpoint}': expected best or last")
@@ -270,6 +267,11 @@ def load(
         raise UserError(f"'{wrong[0]}': a trained run permits changes of task.* only")
     config = change_config(load_config(place), list(overrides))
     settings = validate(config, registered=task is None)
+
+    # With torch, which a mistake in the arguments need not wait for.
+    from framework.training.assembly import make_components
+    from framework.training.restoring import load_for_use
+
     components = make_components(settings, task)
     step = load_for_use(components.task, place, checkpoint)
     components.task.model.eval()
