@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow lint types format tensorboard clean
+.PHONY: help train test test-slow lint types format reading tensorboard clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ types: .venv/installed-dev ## Check the type hints
 format: .venv/installed-dev ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+reading: .venv/installed ## Print the reading budget: long files, full folders, one optimiser step
+	@$(BIN)/python -m experiments.reading
 
 tensorboard: .venv/installed ## Watch the runs in outputs/ (on this machine only)
 	@$(BIN)/tensorboard --logdir outputs

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from framework.perturbation import perturbed
     from framework.plugin import Plugin
     from framework.program import Program
-    from framework.run import Run, compose, evaluate, load, train
+    from framework.run import Run, compose, evaluate, fit, load, train
     from framework.task import Task, TrainingPlan
 
 __version__ = "0.1.0"
@@ -41,6 +41,7 @@ _HOMES = {
     "compose": "framework.run",
     "estimate": "framework.gradients.estimate",
     "evaluate": "framework.run",
+    "fit": "framework.run",
     "load": "framework.run",
     "perturbed": "framework.perturbation",
     "surrogate": "framework.gradients.estimate",
@@ -69,6 +70,7 @@ __all__ = [
     "data",
     "estimate",
     "evaluate",
+    "fit",
     "load",
     "media",
     "perturbed",

@@ -1,4 +1,4 @@
-"""A batch is a tensor, or a dataclass, mapping or sequence of such: its tensors, and the same batch with others."""
+"""A batch is a tensor, or a dataclass, mapping or sequence of such: reading and replacing its tensors."""
 
 from __future__ import annotations
 

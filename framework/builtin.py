@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from framework.plugin import Plugin
 
+ADVANTAGES = {"decay": "gae_lambda", "normalise": "normalise_advantages"}
+
 plugin = Plugin(
     name="framework",
     summary="The core: commands, estimators, optimisers and schedules.",
+    renamed={
+        "estimators.a2c": ADVANTAGES,
+        "estimators.ppo": {**ADVANTAGES, "largest_kl": "target_kl"},
+        "estimators.upgo": ADVANTAGES,
+        "estimators.vtrace": {**ADVANTAGES, "clip_error": "rho_bar", "clip_trace": "c_bar"},
+        "estimators.reinforce": {"decay": "baseline_decay"},
+        "estimators.alpha_order": {"decay": "memory_decay"},
+        "estimators.exact": {"rest": "non_enumerable"},
+    },
     commands={
         "train": "framework.commands.train:run",
         "evaluate": "framework.commands.evaluate:run",
         "predict": "framework.commands.predict:run",
         "compare": "framework.commands.compare:run",
+        "script": "framework.commands.script:run",
         "plugins": "framework.commands.plugins:run",
         "check": "framework.commands.check:run",
         "new-plugin": "framework.commands.new_plugin:run",
@@ -46,7 +58,7 @@ plugin = Plugin(
     rules={
         "score_function": "framework.gradients.score_function:ScoreFunction",
         "reparameterisation": "framework.gradients.pathwise.reparameterisation:Reparameterisation",
-        "gumbel": "framework.gradients.relaxation.gumbel_softmax:Gumbel",
+        "gumbel": "framework.gradients.relaxation.gumbel_softmax:GumbelSoftmax",
         "straight_through": "framework.gradients.relaxation.straight_through:StraightThrough",
         "straight_through_gumbel": "framework.gradients.relaxation.straight_through:StraightThroughGumbel",
         "gumbel_rao": "framework.gradients.relaxation.straight_through:GumbelRao",

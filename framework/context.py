@@ -52,13 +52,13 @@ class Context:
         """Draw from `distribution`.
 
         Args:
-            name: the draw's site; configuration chooses rules by it.
-            distribution: its parameters either depend on no draw (they are repeated for each sample) or carry the
+            name: the draw's site; configuration selects rules by it.
+            distribution: its parameters either depend on no draw (they are repeated for each sample) or have the
                 sample axis because they depend on an earlier draw.
             baseline: an expected cost given all that was known before this draw, `[n, *batch]` or smaller; it
                 replaces the estimator's own and must not depend on the draw.
-            per_sample: whether the parameters carry the sample axis. Needed only where it cannot be found out by
-                running the program with one sample more.
+            per_sample: whether the parameters have the sample axis. Needed only where a run of the program with one
+                sample more cannot determine it.
 
         Returns:
             the draw, `[n, *batch, *rest]`.
@@ -85,13 +85,13 @@ class Context:
         behaviour: Tensor | None = None,
         baseline: Tensor | None = None,
     ) -> None:
-        """Tell of a draw made earlier, such as the recorded actions of episodes.
+        """Report a draw made earlier, such as the recorded actions of episodes.
 
         Args:
             distribution: what the value would be drawn from under the current parameters.
             value: the recorded draw, `[n, *batch, ...]`, or `[T, n, ...]` in a program of episodes.
-            mask: true where the draw was really made; elsewhere its log-probability counts as 0.
-            behaviour: the log-probability under the distribution that made the draw, for estimators off policy.
+            mask: true where there was such a draw; elsewhere its log-probability counts as 0.
+            behaviour: the log-probability under the distribution that it was drawn from, for off-policy estimators.
         """
         rule = self._rules(name)
         if not rule.scored and not self.dry_run:
@@ -114,7 +114,7 @@ class Context:
         self.trace.bounds.append(Cost(name, log_weight, len(self.trace.scored)))
 
     def penalty(self, value: Tensor | float, name: str) -> None:
-        """Add a plain differentiable term (entropy, weight decay): no draw is blamed for it."""
+        """Add a plain differentiable term (entropy, weight decay), which is not attributed to any draw."""
         charged = self._charged(
             torch.as_tensor(value), f"penalty '{name}'", len(self.trace.penalties)
         )
@@ -122,31 +122,31 @@ class Context:
 
     def value(
         self,
-        prediction: Tensor,
-        following: Tensor,
+        values: Tensor,
+        next_values: Tensor,
         *,
         terminated: Tensor,
         truncated: Tensor,
         behaviour: Tensor | None = None,
     ) -> None:
-        """Tell what return the program predicts of recorded steps: minus the discounted cost still to come.
+        """Report the predicted return of recorded steps: minus the discounted cost still to come.
 
         Actor-critic estimators learn the prediction and build advantages from it; the others do not read it.
 
         Args:
-            prediction: `[T, N]`, from what was known before each step; differentiable.
-            following: `[T, N]`, from what each step led to, before any reset. At a truncated step that is the
-                episode's last observation; at a terminated one it is not read.
-            terminated: `[T, N]`, the step ended the episode and nothing comes any more.
-            truncated: `[T, N]`, the episode was cut off behind the step, though it would have gone on.
-            behaviour: `[T, N]`, the prediction that was made when the steps were recorded.
+            values: `[T, N]`, V(s_t) of the state before each step; differentiable.
+            next_values: `[T, N]`, V(s_{t+1}) of the state after each step, before any reset. At a truncated step that
+                is the episode's last observation; at a terminated one it is not read.
+            terminated: `[T, N]`, the step ended the episode and nothing follows.
+            truncated: `[T, N]`, the episode was cut off after the step, though it would have gone on.
+            behaviour: `[T, N]`, the values predicted when the steps were recorded.
 
         Raises:
             ProgramError: another shape, a second call, or a program that holds no recorded steps.
         """
         if self.trace.prediction is not None:
             raise ProgramError("context.value was called twice; a program predicts one return")
-        for name, given in (("prediction", prediction), ("following", following)):
+        for name, given in (("values", values), ("next_values", next_values)):
             if not self.trace.recorded_trajectories or tuple(given.shape) != self.trace.shape:
                 expected = (
                     list(self.trace.shape)
@@ -157,7 +157,7 @@ class Context:
                     f"context.value: {name} has shape {list(given.shape)}; expected {expected}"
                 )
         self.trace.prediction = Prediction(
-            prediction, following.detach(), terminated, truncated, behaviour
+            values, next_values.detach(), terminated, truncated, behaviour
         )
 
     def black_box(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -184,7 +184,7 @@ class Context:
     def _charged(self, value: Tensor, what: str, number: int) -> Tensor:
         """A cost with all leading axes where it has either the samples' or the batch's and n is the batch's size.
 
-        One value for each sample or one for each datum: as with draws, a run with one sample more finds out.
+        One value for each sample or one for each datum: as with draws, a run with one sample more determines which.
         """
         if self.trace.recorded_trajectories or len(self.trace.shape) < 2:
             return value
@@ -210,7 +210,7 @@ class Context:
     def _carries_samples(
         self, name: str, distribution: Distribution, per_sample: bool | None
     ) -> bool:
-        """Whether the distribution's parameters carry the sample axis: told, certain, or found by dry_run."""
+        """Whether the distribution's parameters have the sample axis: given, certain, or determined by a dry run."""
         batch_shape = distribution.batch_shape
         leads = len(batch_shape) > 0 and batch_shape[0] == self.samples
         if per_sample and not leads:
@@ -220,7 +220,8 @@ class Context:
             )
         if per_sample is not None:
             return per_sample
-        if not leads or not self.trace.draws:  # the first draw cannot depend on an earlier one
+        # The first draw cannot depend on an earlier one.
+        if not leads or not self.trace.draws:
             return False
         if self.dry_run:
             self._sample_axis_known[name] = True
@@ -235,17 +236,17 @@ class Context:
 
 
 class Ambiguous(Exception):
-    """An axis of length n, by design or by coincidence: the runner finds out which.
+    """An axis of length n, by design or by coincidence: the program determines which.
 
     Attributes:
         site: what has the axis.
-        asked: what to ask the user where it cannot be found out.
+        question: for the user, where it cannot be determined.
     """
 
-    def __init__(self, site: str, asked: str) -> None:
-        super().__init__(asked)
+    def __init__(self, site: str, question: str) -> None:
+        super().__init__(question)
         self.site = site
-        self.asked = asked
+        self.question = question
 
 
 def carries_gradient(value: Any) -> bool:

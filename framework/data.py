@@ -34,7 +34,7 @@ class Keyed(Dataset[Any]):
 
 
 class Order(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) from batch number `start` on, for ever; each epoch has its own keyed order."""
+    """Batches of (epoch, index) from batch number `start` on, without end; each epoch has its own keyed order."""
 
     def __init__(self, length: int, batch_size: int, seed: int, start: int) -> None:
         self.length, self.batch_size, self.seed, self.start = length, batch_size, seed, start
@@ -62,7 +62,7 @@ def batches(
     workers: int = 0,
     collate: Any = None,
 ) -> Iterator[Any]:
-    """Shuffled batches from number `start` on, for ever; an epoch's incomplete last batch is left out.
+    """Shuffled batches from number `start` on, without end; an epoch's incomplete last batch is dropped.
 
     Batch number k is the same whatever `start` and `workers` are, so that a resumed run sees what an uninterrupted one
     would have seen.
@@ -71,7 +71,8 @@ def batches(
         Keyed(dataset, seed),
         batch_sampler=Order(len(dataset), batch_size, seed, start),
         num_workers=workers,
-        generator=torch.Generator(),  # the loader draws one number when it begins: not from the run's stream
+        # The loader draws one number when it begins: not from the run's stream.
+        generator=torch.Generator(),
         collate_fn=collate,
         worker_init_fn=begin_worker if workers else None,
     )

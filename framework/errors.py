@@ -1,4 +1,4 @@
-"""The error a user can mend: one line that names the key, the value, what was expected and the nearest choice."""
+"""The error a user can fix: one line that names the key, the value, what was expected and the nearest choice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. Commands print it in one line and exit with status 2."""
+    """A mistake that the user can fix. Commands print it in one line and exit with status 2."""
 
 
 class ProgramError(UserError):

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels = NDArray[numpy.uint8]
-PALETTE_PIXELS = 1_000_000  # so many decide on a video's colours
+# How many pixels a video's palette is computed from.
+PALETTE_PIXELS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,12 @@ class Video:
         """The frames as an animated GIF; all frames share their 256 colours, so that nothing flickers."""
         frames = [Pillow.fromarray(frame) for frame in self.frames]
         stride = math.ceil(math.sqrt(self.frames.size / 3 / PALETTE_PIXELS))
-        pixels = self.frames[:, ::stride, ::stride].reshape(1, -1, 3)  # some of every frame
+        # Some of every frame.
+        pixels = self.frames[:, ::stride, ::stride].reshape(1, -1, 3)
         palette = Pillow.fromarray(pixels).quantize(256)
         drawn = [f.quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
-        duration = max(20, 10 * math.ceil(100 / self.frames_per_second))  # GIF counts centiseconds
+        # GIF counts centiseconds.
+        duration = max(20, 10 * math.ceil(100 / self.frames_per_second))
         buffer = io.BytesIO()
         drawn[0].save(
             buffer, "GIF", save_all=True, append_images=drawn[1:], duration=duration, loop=0

@@ -1,18 +1,45 @@
-"""The parameters that a program is run with, and how they are put into a model for the length of a run."""
+"""The parameters that a program is run with, and how they are put into a model during a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from framework.errors import ProgramError
+
 Parameters = Mapping[str, Tensor]
+# What a user may give: by name, in order (named "0", "1", ...), or a module's own.
+Given = Parameters | Sequence[Tensor] | nn.Module
+
+
+def named(parameters: Given) -> dict[str, Tensor]:
+    """Parameters by name, as programs see them: a list's by position ("0", "1", ...), a module's by its own names.
+
+    Raises:
+        ProgramError: neither a mapping, a list, a tuple nor a module; or a value that is not a tensor.
+    """
+    if isinstance(parameters, nn.Module):
+        return dict(parameters.named_parameters())
+    if isinstance(parameters, list | tuple):
+        parameters = {str(position): value for position, value in enumerate(parameters)}
+    if not isinstance(parameters, Mapping):
+        raise ProgramError(
+            f"parameters: {type(parameters).__name__}; expected a mapping of names to tensors, a list of tensors, "
+            "or a torch.nn.Module"
+        )
+    for name, value in parameters.items():
+        if not isinstance(value, Tensor):
+            raise ProgramError(
+                f"parameters: '{name}' is {type(value).__name__}; expected a tensor, such as torch.tensor(...)"
+            )
+    return dict(parameters)
 
 
 @contextmanager
 def placed(model: nn.Module, parameters: Parameters) -> Iterator[None]:
-    """Put `parameters` into `model` for the length of a block, then put the model's own back.
+    """Put `parameters` into `model` for the duration of a block, then restore the model's own.
 
     Gradients flow to the given tensors. Tied parameters are placed under each of their names.
     """

@@ -4,9 +4,9 @@ d/dx E[f(x + sigma z)] = E[f(x + sigma z) (-grad log q(z))^T] / sigma,    z ~ q
 
 so that only f's values are needed: argmax, top-k, a sort, a shortest path, any solver (Berthet et al. 2020). For
 Gaussian noise -grad log q(z) is z; for Gumbel noise it is 1 - exp(-z), and the perturbed argmax is softmax(x / sigma).
-The mean of the other noisy values is subtracted, which leaves the expectation and takes most of the variance away.
+The mean of the other noisy values is subtracted, which leaves the expectation and removes most of the variance.
 
-The gradient is that of box(log q) (f - mean), as in `gradients/surrogate.py`: second derivatives and forward mode
+The gradient is that of box(log q) (f - mean), as in `gradients/surrogate/dice.py`: second derivatives and forward mode
 come with it.
 """
 
@@ -69,7 +69,8 @@ def perturbed(
             )
         z = (moved - x) / sigma
         log_prob = -z - (-z).exp() if noise == "gumbel" else -0.5 * z * z
-        weight = box(log_prob.flatten(len(leading)).sum(-1)) - 1  # 0 in value
+        # 0 in value.
+        weight = box(log_prob.flatten(len(leading)).sum(-1)) - 1
         weight = weight.reshape(*leading, *[1] * (solved.dim() - len(leading)))
         others = (solved.sum(0) - solved) / (samples - 1)
         return solved.mean(0) + (weight * (solved - others)).mean(0)

@@ -201,7 +201,15 @@ class Found:
     @property
     def configs(self) -> Path | None:
         """The folder of YAML that joins Hydra's search path, where the plugin has one."""
-        folder = self.folder / "configs" if self.folder else None
+        return self._subfolder("configs")
+
+    @property
+    def scripts(self) -> Path | None:
+        """The folder of templates for `diffobj script`, where the plugin has one."""
+        return self._subfolder("scripts")
+
+    def _subfolder(self, name: str) -> Path | None:
+        folder = self.folder / name if self.folder else None
         return folder if folder and folder.is_dir() else None
 
 

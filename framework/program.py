@@ -1,7 +1,7 @@
 """An objective as a stochastic program: `function(context, parameters, batch)`, its draws and its costs.
 
-The function draws with `context.sample`, charges with `context.cost` and otherwise is ordinary Python. How the
-gradient is obtained is the estimator's business: it hands the context one *rule* per draw and reads the *trace*.
+The function draws with `context.sample`, charges with `context.cost` and is otherwise ordinary Python. How the
+gradient is obtained is the estimator's business: it gives the context one *rule* per draw and reads the *trace*.
 
 Axes are `[n, *batch, ...]`: n samples, then the batch axes that the program declares, then anything. The objective is
 the mean over samples and batch of the sum over the remaining axes.
@@ -10,6 +10,7 @@ the mean over samples and batch of the sum over the remaining axes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,13 +31,13 @@ Function = Callable[[Context, Parameters, Any], None]
 
 @dataclass(frozen=True)
 class RolloutPlan:
-    """How recorded steps are to be handed to an estimator that reads value predictions.
+    """How recorded steps are passed to an estimator that reads value predictions.
 
-    Such an estimator needs no whole episodes: a record of fixed length will do, whatever begins and ends in it.
+    Such an estimator needs no whole episodes: a rollout of fixed length will do, wherever episodes begin and end in it.
 
     Attributes:
-        epochs: how often each record is gone through.
-        minibatches: into how many parts its games are divided, anew in each epoch; each part is one batch.
+        epochs: passes over each rollout.
+        minibatches: parts into which its games are divided, differently in each epoch; each part is one batch.
     """
 
     epochs: int = 1
@@ -53,8 +54,8 @@ class Program:
         one_sample_at_a_time: run with one sample, n times: for `.item()`, branches on drawn values, NumPy, games.
         recorded_trajectories: the batch holds recorded episodes; draws and costs are `[T, n, ...]`, n is the number of
             episodes, and a cost at step t is charged to the draws of steps up to t.
-        rollouts: the records are of fixed length, to be used so often; None: whole episodes, used once.
-        stateful: a run keeps tensors outside, such as a game's state, so that several cannot be made one under vmap.
+        rollouts: batches are parts of rollouts of fixed length, used as the plan says; None: whole episodes, used once.
+        stateful: a run keeps tensors outside, such as a game's state, so that several runs cannot be merged under vmap.
     """
 
     function: Function
@@ -79,41 +80,41 @@ class Program:
 
         With a `key` every draw has its own keyed stream, so that two runs with different parameters share their
         randomness even where their draws differ in number (common random numbers); torch's generators begin at the
-        key, for randomness that the program makes itself, and are put back behind the run.
+        key, for randomness that the program uses itself, and are restored after the run.
         """
-        if key is None:
-            return self._runs(rules, parameters, batch, samples, None)
-        with seeded(key):
-            return self._runs(rules, parameters, batch, samples, key)
-
-    def _runs(
-        self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
-    ) -> list[Trace]:
-        if not self.one_sample_at_a_time:
-            return [self._run_once(rules, parameters, batch, samples, key)]
-        keys = [key if key is None else stream(key, "loop", 0, i) for i in range(samples)]
-        return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
+        with nullcontext() if key is None else seeded(key):
+            if not self.one_sample_at_a_time:
+                return [self._run_once(rules, parameters, batch, samples, key)]
+            keys = [key if key is None else stream(key, "loop", 0, i) for i in range(samples)]
+            return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
 
     def _run_once(
         self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
     ) -> Trace:
         shape = self._leading_shape(batch, samples)
-        run = self._context(rules, shape, key)
         states = None if self._ran or key is not None else save_states()
         try:
-            self._call(run, parameters, batch)
-        except Ambiguous as found:
-            self._probe(found, shape, parameters, batch)
+            trace = self._attempt(rules, shape, parameters, batch, key)
+        except Ambiguous as ambiguous:
+            self._probe(ambiguous, shape, parameters, batch)
             if states is not None:
-                restore_states(states)  # finding out must not change what is drawn
-            run = self._context(rules, shape, key)
-            self._call(run, parameters, batch)
+                # The dry run must not change what is drawn.
+                restore_states(states)
+            trace = self._attempt(rules, shape, parameters, batch, key)
         self._ran = True
-        run.trace.batch = batch
-        return run.trace
+        trace.batch = batch
+        return trace
 
-    def _context(self, rules: Rules, shape: tuple[int, ...], key: int | None) -> Context:
-        return Context(
+    def _attempt(
+        self,
+        rules: Rules,
+        shape: tuple[int, ...],
+        parameters: Parameters,
+        batch: Any,
+        key: int | None,
+    ) -> Trace:
+        """One run of the function, its typical errors explained."""
+        context = Context(
             rules,
             shape,
             recorded_trajectories=self.recorded_trajectories,
@@ -121,18 +122,17 @@ class Program:
             key=key,
             sample_axis_known=self._sample_axis_known,
         )
-
-    def _call(self, context: Context, parameters: Parameters, batch: Any) -> None:
         try:
             self.function(context, parameters, batch)
+            return context.trace
         except (RuntimeError, ValueError) as error:
-            told = str(error)
-            if "converted to Scalar" in told or "more than one value is ambiguous" in told:
+            message = str(error)
+            if "converted to Scalar" in message or "more than one value is ambiguous" in message:
                 raise ProgramError(
                     "the program branches on a drawn value or calls .item(): declare it with "
                     "framework.Program(function, one_sample_at_a_time=True), or `one_sample_at_a_time = True` in a task"
                 ) from error
-            if "escaped from inside a function being vmapped" in told:
+            if "escaped from inside a function being vmapped" in message:
                 raise ProgramError(
                     "the program keeps tensors between its runs: declare it with "
                     "framework.Program(function, stateful=True), or `stateful = True` in a task"
@@ -140,9 +140,9 @@ class Program:
             raise
 
     def _probe(
-        self, found: Ambiguous, shape: tuple[int, ...], parameters: Parameters, batch: Any
+        self, ambiguous: Ambiguous, shape: tuple[int, ...], parameters: Parameters, batch: Any
     ) -> None:
-        """Find out what carries the sample axis by running with one sample more."""
+        """Determine what has the sample axis by a dry run with one sample more."""
         plain, more = Plain(), (shape[0] + 1, *shape[1:])
         context = Context(
             lambda site: plain, more, sample_axis_known=self._sample_axis_known, dry_run=True
@@ -151,11 +151,11 @@ class Program:
             with torch.no_grad():
                 self.function(context, parameters, batch)
         except (RuntimeError, ValueError, IndexError) as error:
-            raise ProgramError(found.asked) from error
+            raise ProgramError(ambiguous.question) from error
         for draw in context.trace.draws:
             self._sample_axis_known.setdefault(draw.name, False)
-        if found.site not in self._sample_axis_known:
-            raise ProgramError(found.asked)
+        if ambiguous.site not in self._sample_axis_known:
+            raise ProgramError(ambiguous.question)
 
     def _leading_shape(self, batch: Any, samples: int) -> tuple[int, ...]:
         if self.recorded_trajectories:

@@ -9,10 +9,10 @@ abs hypot(x, w)    clamp softplus ramps    round a tanh in each unit    sort Sof
 
 An operation is smooth where a derivative flows through the value that decides, else hard: in an evaluation, under a
 numerical estimator or on a draw that follows the score function it decides as the written program does. So the same
-program serves every estimator, and an estimator that met a smooth operation runs the program once more without
+program serves every estimator, and an estimator that encounters a smooth operation runs the program once more without
 gradients to report the hard objective. (SoftSort: Prillo & Eisenschlos 2020; smoothed branches: Petersen et al. 2021.)
 
-Programs call this module; how a draw is relaxed is the estimator's business, in `gradients/relaxation.py`.
+Programs call this module; how a draw is relaxed is the estimator's business, in `gradients/relaxation/`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from torch.nn.functional import one_hot, softplus
 from framework.context import carries_gradient
 from framework.errors import ProgramError
 
-BISECTIONS = 60  # halvings of the bracket around the threshold of `top_k`: enough for float64
+# Halvings of the bracket around the threshold of `top_k`: enough for float64.
+BISECTIONS = 60
 
 
 @dataclass
 class Smoothing:
-    """What has become of a program while it ran.
+    """What a program used while it ran.
 
     Attributes:
         used: whether any operation was smooth, so that the costs are not the hard objective's.
@@ -43,11 +44,11 @@ class Smoothing:
     """
 
     used: bool = False
-    lent: bool = False
+    used_surrogate_gradient: bool = False
 
     @property
     def biased(self) -> bool:
-        return self.used or self.lent
+        return self.used or self.used_surrogate_gradient
 
 
 _watched: ContextVar[Smoothing | None] = ContextVar("smoothing", default=None)
@@ -55,7 +56,7 @@ _watched: ContextVar[Smoothing | None] = ContextVar("smoothing", default=None)
 
 @contextmanager
 def smoothing() -> Iterator[Smoothing]:
-    """Note whether the block runs any operation in its smooth form or lends a derivative; for estimators."""
+    """Note whether the block runs any operation in its smooth form or uses a surrogate gradient; for estimators."""
     noted, outer = Smoothing(), _watched.get()
     token = _watched.set(noted)
     try:
@@ -64,7 +65,7 @@ def smoothing() -> Iterator[Smoothing]:
         _watched.reset(token)
         if outer is not None:
             outer.used |= noted.used
-            outer.lent |= noted.lent
+            outer.used_surrogate_gradient |= noted.used_surrogate_gradient
 
 
 def smooth(deciding: Tensor, width: float) -> bool:
@@ -83,11 +84,11 @@ def smooth(deciding: Tensor, width: float) -> bool:
     return True
 
 
-def note_stand_in(stand_in: Tensor) -> None:
-    """Note that a value has the derivative of `stand_in`, if it has any."""
+def note_surrogate_gradient(surrogate: Tensor) -> None:
+    """Note that a value has the derivative of `surrogate`, if it has any."""
     noted = _watched.get()
-    if noted is not None and carries_gradient(stand_in):
-        noted.lent = True
+    if noted is not None and carries_gradient(surrogate):
+        noted.used_surrogate_gradient = True
 
 
 def step(x: Tensor, width: float) -> Tensor:
@@ -114,7 +115,7 @@ def where(margin: Tensor, a: Tensor | float, b: Tensor | float, width: float) ->
     """The branch `a` where margin > 0, else `b`; smooth: s(margin / width) a + (1 - s(margin / width)) b.
 
     Args:
-        margin: by how much the condition holds, such as `speed - limit` for `speed > limit`.
+        margin: by how much the condition is met, such as `speed - limit` for `speed > limit`.
         a, b: both branches' values, finite; shapes broadcast.
         width: the margin within which both branches count.
     """
@@ -158,9 +159,9 @@ def round(x: Tensor, width: float) -> Tensor:
 
 
 def argmax(x: Tensor, width: float, dim: int = -1) -> Tensor:
-    """The largest element's place as a one-hot vector along `dim`; smooth: softmax(x / width).
+    """The largest element's position as a one-hot vector along `dim`; smooth: softmax(x / width).
 
-    The leader counts e times as much as one that is a width behind.
+    The leader counts e times as much as an element that is one width below it.
     """
     if smooth(x, width):
         return torch.softmax(x / width, dim)
@@ -172,13 +173,14 @@ def rank(x: Tensor, width: float) -> Tensor:
     if not smooth(x, width):
         return x.argsort(-1).argsort(-1).to(x.dtype)
     ahead = torch.sigmoid((x.unsqueeze(-1) - x.unsqueeze(-2)) / width)
-    return ahead.sum(-1) - 0.5  # an element ties with itself
+    # An element ties with itself.
+    return ahead.sum(-1) - 0.5
 
 
 def permutation(x: Tensor, width: float) -> Tensor:
     """The matrix P `[..., D, D]` with P x = x sorted, ascending; smooth: row i is softmax(-|sorted(x)_i - x| / width).
 
-    Each row is a distribution (SoftSort); apply it to whatever must be put in the order of x.
+    Each row is a distribution (SoftSort); apply it to whatever must be sorted like x.
     """
     if not smooth(x, width):
         return one_hot(x.argsort(-1), x.shape[-1]).to(x.dtype)
@@ -187,7 +189,7 @@ def permutation(x: Tensor, width: float) -> Tensor:
 
 
 def sort(x: Tensor, width: float) -> Tensor:
-    """The last axis in ascending order; smooth: P x with `permutation`'s P, each place a mean of near values."""
+    """The last axis in ascending order; smooth: P x with `permutation`'s P, each position a mean of near values."""
     if not smooth(x, width):
         return x.sort(-1).values
     return (permutation(x, width) @ x.unsqueeze(-1)).squeeze(-1)
@@ -209,10 +211,12 @@ def top_k(x: Tensor, k: int, width: float) -> Tensor:
     if not smooth(x, width):
         return torch.zeros_like(x).scatter(-1, x.topk(k).indices, 1.0)
     threshold = threshold_of(x.detach(), k, width)
-    for _ in range(2):  # Newton steps at the root: no change in value, the implicit derivatives
+    # Newton steps at the root: they leave the value and give it the implicit derivatives.
+    for _ in range(2):
         chosen = torch.sigmoid((x - threshold) / width)
         slope = (chosen * (1 - chosen)).sum(-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
-        excess = chosen.sum(-1, keepdim=True)  # over k: 0 at the root
+        # Minus k, it is 0 at the root.
+        excess = chosen.sum(-1, keepdim=True)
         threshold = threshold + width * (excess - excess.detach()) / slope
     return torch.sigmoid((x - threshold) / width)
 

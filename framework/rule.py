@@ -1,4 +1,4 @@
-"""How one random value of a program is made: an estimator hands the context one rule for each draw."""
+"""How one random value of a program is sampled: an estimator gives the context one rule for each draw."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 
 class Rule(Protocol):
-    """How one draw is made and whether its log-probability enters the surrogate.
+    """How one draw is sampled and whether its log-probability enters the surrogate.
 
     Attributes:
         biased: whether a gradient through the draw may be off in expectation.
@@ -31,7 +31,7 @@ Rules = Callable[[str], Rule]
 
 
 class Plain:
-    """The rule that draws and does nothing else: what evaluation and numerical estimators need."""
+    """The rule that samples and does nothing else, for evaluation and numerical estimators."""
 
     name = "plain"
     scored = False

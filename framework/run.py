@@ -11,7 +11,7 @@ handlers outside the main thread or ends the process; a user's mistake raises `U
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,9 +178,7 @@ def train(
             "seed": seed,
             "hydra.run.dir": folder,
         }
-        given = [f"{key}={value}" for key, value in chosen.items() if value is not None]
-        name = None if own is None else f"{type(own).__module__}:{type(own).__name__}"
-        found = composition.compose([*given, *overrides], task=name)
+        found = composed(own, chosen, overrides)
         config, place = found.config, found.run_folder
         settings = validate(config, registered=own is None)
         RunFolder(place).refuse_second_run()
@@ -194,6 +192,62 @@ def train(
         on_evaluation=on_evaluation,
         progress=progress,
     )
+
+
+def fit(
+    task: Task,
+    *,
+    estimator: str | None = None,
+    optimizer: str | None = None,
+    scheduler: str | None = None,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    on_step: Callable[[int, Estimate], Any] | None = None,
+) -> None:
+    """Train a task object in memory: its parameters change, and nothing is written, evaluated or shown.
+
+    For a fit inside another program's work, such as one drawing of many. Arguments as in `train`; torch's own random
+    streams and number of threads are as before afterwards.
+
+    Raises:
+        UserError: a mistake in the settings, the task or its data; one line.
+        ProgramError: an estimator that cannot serve the task.
+    """
+    import torch
+
+    from framework.randomness import seeded
+    from framework.training.assembly import make_components
+    from framework.training.session import train_in_memory
+    from framework.training.trainer import Callbacks
+
+    chosen = {
+        "estimator": estimator,
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "trainer.steps": steps,
+        "optimizer.learning_rate": learning_rate,
+        "seed": seed,
+    }
+    alone = ["monitor.tensorboard=false", "trainer.quality.every=0"]
+    settings = validate(composed(task, chosen, [*alone, *overrides]).config, registered=False)
+    threads = torch.get_num_threads()
+    try:
+        with seeded(settings.seed), torch.enable_grad():
+            train_in_memory(settings, make_components(settings, task), Callbacks(on_step=on_step))
+    finally:
+        torch.set_num_threads(threads)
+    task.model.eval()
+
+
+def composed(
+    task: Task | None, chosen: Mapping[str, Any], overrides: Sequence[str]
+) -> composition.Composition:
+    """The configuration of an experiment or of a task object; what is chosen as None is left to the defaults."""
+    given = [f"{key}={value}" for key, value in chosen.items() if value is not None]
+    name = None if task is None else f"{type(task).__module__}:{type(task).__name__}"
+    return composition.compose([*given, *overrides], task=name)
 
 
 def train_composed(

@@ -32,12 +32,14 @@ class TrainingPlan:
         seed: the run's.
         steps: optimiser steps of the whole run.
         accumulate: batches of one optimiser step.
+        learning_rate: the optimiser's, before its schedule; None: not given.
         start: steps done by earlier sessions of the run; 0: it is new.
     """
 
     seed: int
     steps: int
     accumulate: int = 1
+    learning_rate: float | None = None
     start: int = 0
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +41,8 @@ class Cost:
 class Prediction:
     """What a program predicts of recorded steps, `[T, N]` each; see `Context.value`."""
 
-    value: Tensor
-    following: Tensor
+    values: Tensor
+    next_values: Tensor
     terminated: Tensor
     truncated: Tensor
     behaviour: Tensor | None
@@ -61,10 +62,11 @@ class Trace:
     costs: list[Cost] = field(default_factory=list)
     penalties: list[Cost] = field(default_factory=list)
     prediction: Prediction | None = None
-    bounds: list[Cost] = field(default_factory=list)  # values are log weights
+    # Their values are log weights.
+    bounds: list[Cost] = field(default_factory=list)
 
     def leading(self, value: Tensor, what: str) -> Tensor:
-        """Sum `value` over the axes behind the leading ones; the result broadcasts against `shape`.
+        """Sum `value` over the axes after the leading ones; the result broadcasts against `shape`.
 
         A value may lack the sample axis (it depends on no draw), the batch axes, or both.
 
@@ -127,6 +129,52 @@ class Trace:
             raise ProgramError("the program charged no cost: call context.cost(value)")
         return terms
 
+    def spread(self, cost: Cost) -> Tensor:
+        """A cost of each sample and datum, `[n, *batch]`."""
+        return self.leading(cost.value, f"cost '{cost.name}'").expand(self.shape)
+
+    def total_cost(self) -> Tensor:
+        """All costs and penalties of each sample and datum, `[n, *batch]`."""
+        terms = [self.spread(charge) for charge in self.charges()]
+        return terms[0] if len(terms) == 1 else torch.stack(terms).sum(0)
+
+    def charged(self) -> dict[int, Tensor]:
+        """What is charged directly after k scored draws, for every such k > 0: `[n, *batch]` or smaller.
+
+        Recorded steps charge everything after the last draw: which steps a cost is charged to, its time axis tells.
+        After the last draw there is always an entry, if only 0: another run may have charged something there (a loop
+        that went on), and to leave these draws out would leave their baseline out and bias the estimate.
+        """
+        last = len(self.scored)
+        terms: dict[int, list[Tensor]] = {}
+        for cost in self.costs:
+            position = last if self.recorded_trajectories else cost.position
+            if position:
+                value = self.leading(cost.value, f"cost '{cost.name}'")
+                terms.setdefault(position, []).append(value)
+        if self.scored and last not in terms:
+            terms[last] = [torch.zeros((), device=self.scored[-1].value.device)]
+        charged: dict[int, Tensor] = {}
+        for position in sorted(terms):
+            charged[position] = add(terms[position])
+        return charged
+
+    def costs_after(self, charged: Mapping[int, Tensor]) -> list[Tensor]:
+        """For each scored draw the sum of all costs charged after it, `[n, *batch]`, from what `charged` returns.
+
+        Of recorded steps, at each step the sum from that step on. Draws without a cost between them share a tensor.
+        """
+        after: list[Tensor] = []
+        total = torch.zeros(())
+        for position in range(len(self.scored), 0, -1):
+            if position in charged:
+                cost = charged[position].expand(self.shape)
+                if self.recorded_trajectories:
+                    cost = cost.flip(0).cumsum(0).flip(0)
+                total = cost + total
+            after.append(total)
+        return after[::-1]
+
     def bound(self, bound: Cost) -> Tensor:
         """A multi-sample bound's value for each datum, `[*batch]`: -log of the samples' mean weight."""
         weights = self.log_weights(bound)
@@ -144,3 +192,13 @@ class Trace:
                 "one sample at a time, does not run together"
             )
         return self.leading(bound.value, f"bound '{bound.name}'").expand(self.shape)
+
+
+def add(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors that broadcast against each other, in as few operations as possible."""
+    if len(terms) > 2 and all(term.shape == terms[0].shape for term in terms):
+        return torch.stack(list(terms)).sum(0)
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total

@@ -1,9 +1,9 @@
-"""The rasteriser beside the dense way to draw: CPU time of forward and backward on one thread, and peak memory.
+"""The rasteriser against dense rendering: CPU time of forward and backward on one thread, and peak memory.
 
     python -m experiments.benchmarks.sketching [CHECKOUT]
 
 CHECKOUT is a checkout of jonhare/DifferentiableSketching, the code of the 2021 paper, which is then timed as well.
-Times are the least of several calls, all in one run, so that ratios mean something on a busy machine.
+Times are minima over several calls, all in one run, so that ratios are meaningful on a busy machine.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from torch import Tensor
 from plugins.sketching.raster.render import Backend, render
 from tests.plugins.sketching.dense import dense
 
-CASES = ((100, 128), (100, 256), (500, 128))  # lines, pixels of a side
+# Lines, and pixels of a side.
+CASES = ((100, 128), (100, 256), (500, 128))
 SIGMA = 1.0
-Draw = Callable[[Tensor, int], Tensor]
+Render = Callable[[Tensor, int], Tensor]
 
 
 def main(checkout: str | None = None) -> None:
     """Print both tables."""
     torch.set_num_threads(1)
-    ways: dict[str, Draw] = {"tiles, torch": tiled("torch")}
+    ways: dict[str, Render] = {"tiles, torch": tiled("torch")}
     if find_spec("numba"):
         ways["tiles, numba"] = tiled("numba")
     ways["dense reference"] = lambda p, side: dense(p, torch.full((len(p),), SIGMA), (side, side))
@@ -57,18 +58,18 @@ def main(checkout: str | None = None) -> None:
 
 
 def lines(count: int, side: int) -> Tensor:
-    """Lines of about a fifth of the canvas, all over it."""
+    """Lines about a fifth of the canvas long, all over it: `[count, 2, 2]`."""
     draw = torch.Generator().manual_seed(0)
     middle = torch.rand(count, 1, 2, generator=draw) * side
     return (middle + side / 8 * torch.randn(count, 2, 2, generator=draw)).clamp(0, side)
 
 
-def tiled(backend: Backend) -> Draw:
+def tiled(backend: Backend) -> Render:
     return lambda points, side: render(points, SIGMA, side, backend=backend)
 
 
-def of_the_paper(checkout: Path) -> Draw:
-    """The paper's own functions, called as its image optimisation does."""
+def of_the_paper(checkout: Path) -> Render:
+    """The paper's functions, called as its image optimisation calls them."""
     sys.path.insert(0, str(checkout))
     distance: Any = import_module("dsketch.raster.disttrans")
     raster: Any = import_module("dsketch.raster.raster")
@@ -84,8 +85,8 @@ def of_the_paper(checkout: Path) -> Draw:
     return draw
 
 
-def measured(draw: Draw, points: Tensor, side: int) -> tuple[float, Tensor, Tensor]:
-    """The least CPU seconds of forward and backward, the picture and the gradient."""
+def measured(draw: Render, points: Tensor, side: int) -> tuple[float, Tensor, Tensor]:
+    """The minimum CPU seconds of forward and backward, the picture and the gradient."""
     target = torch.rand(side, side, generator=torch.Generator().manual_seed(1))
     best = float("inf")
     began = time.monotonic()
@@ -94,7 +95,8 @@ def measured(draw: Draw, points: Tensor, side: int) -> tuple[float, Tensor, Tens
         start = time.process_time()
         picture = draw(leaf, side)
         ((picture - target) ** 2).mean().backward()
-        if number:  # the first call compiles
+        # The first call compiles.
+        if number:
             best = min(best, time.process_time() - start)
         if number >= 2 and time.monotonic() - began > 20:
             break
@@ -103,20 +105,21 @@ def measured(draw: Draw, points: Tensor, side: int) -> tuple[float, Tensor, Tens
 
 
 def print_memory() -> None:
-    """Peak memory above the interpreter with torch loaded, each count of strokes in a process of its own."""
+    """Peak memory above the interpreter with torch loaded, each number of strokes in a separate process."""
     for backend in ("torch", "numba") if find_spec("numba") else ("torch",):
         for count in (100, 1000):
             command = [sys.executable, "-m", __spec__.name, "memory", backend, str(count)]
-            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            print(f"{count:>5} lines at 512 pixels, {backend}: {told.strip()} MiB")
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            print(f"{count:>5} lines at 512 pixels, {backend}: {output.strip()} MiB")
 
 
 def memory(backend: Backend, count: int) -> None:
-    """Print how far this process's memory rises, in MiB, while `count` lines at 512 pixels are drawn and learned."""
+    """Print how far this process's memory rises, in MiB, while `count` lines at 512 pixels are rendered."""
     torch.set_num_threads(1)
     small = lines(4, 64).requires_grad_()
     render(small, SIGMA, 64, backend=backend).sum().backward()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    # Reset the peak.
+    Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS")
     for _ in range(3):
         points = lines(count, 512).requires_grad_()

@@ -1,4 +1,4 @@
-"""Twelve identity losses on the same drawn faces, over three seeds: prints the table.
+"""Twelve identity losses on the same synthetic faces, over three seeds: prints the table.
 
     python -m experiments.face_losses.study [FOLDER]
 
@@ -28,8 +28,8 @@ SIZE = (
     "task.data.side=24",
     "task.network.widths=[16,32,64]",
     "task.batch_size=96",
-    "task.data.tested_people=60",
-    "task.ramp=36",
+    "task.data.test_people=60",
+    "task.margin_warmup=36",
     "scheduler.warmup=12",
     "trainer.steps=150",
     "trainer.precision=bfloat16",
@@ -116,7 +116,7 @@ def picture(found: dict[str, list[dict[str, float]]]) -> Image:
 
 
 def main(folder: Path) -> None:
-    """All runs, the seeds one after another, so that each seed's people are drawn once; then the table."""
+    """All runs, the seeds one after another, so that each seed's people are rendered once; then the table."""
     found: dict[str, list[dict[str, float]]] = {entry.label: [] for entry in ENTRIES}
     for seed in SEEDS:
         for entry in ENTRIES:
@@ -127,7 +127,7 @@ def main(folder: Path) -> None:
         print(line(label, runs))
     some = next(iter(found.values()))
     for prefix in ("even_pixels_", "raw_pixels_", "random_network_"):
-        print(line(f"{prefix.strip('_').replace('_', ' ')} (learned nothing)", some, prefix))
+        print(line(f"{prefix.strip('_').replace('_', ' ')} (no training)", some, prefix))
     picture(found).save(HERE)
 
 

@@ -1,4 +1,4 @@
-"""What keeps a joint network's features from staying at chance: routes and remedies, one table.
+"""What keeps a joint network's embeddings from staying at chance: feature sources and remedies, one table.
 
     python -m experiments.face_routes.study [FOLDER] [STEPS]
 
@@ -20,10 +20,10 @@ from framework.media import Image
 HERE = Path(__file__).parent
 SIZE = (
     "task.data.scenes=1200",
-    "task.data.tested_scenes=120",
-    "task.data.tested_people=40",
-    "task.margin_from=50",
-    "task.ramp=75",
+    "task.data.test_scenes=120",
+    "task.data.test_people=40",
+    "task.margin_start=50",
+    "task.margin_warmup=75",
     "trainer.precision=bfloat16",
     "monitor.tensorboard=false",
 )
@@ -40,15 +40,15 @@ class Variant:
 VARIANTS = (
     Variant(
         "centre, late features",
-        ("task.route=centre", "task.shared=late"),
+        ("task.feature_source=centre", "task.feature_level=late"),
     ),
-    Variant("centre", ("task.route=centre",)),
-    Variant("joint, late features", ("task.shared=late",)),
-    Variant("joint, both features", ("task.shared=both",)),
+    Variant("centre", ("task.feature_source=centre",)),
+    Variant("joint, late features", ("task.feature_level=late",)),
+    Variant("joint, both features", ("task.feature_level=both",)),
     Variant("joint", ()),
-    Variant("aligned_features", ("task.route=aligned_features",)),
-    Variant("two_stage", ("task.route=two_stage",)),
-    Variant("joint, full margin from the start", ("task.margin_from=0", "task.ramp=0")),
+    Variant("aligned_features", ("task.feature_source=aligned_features",)),
+    Variant("two_stage", ("task.feature_source=two_stage",)),
+    Variant("joint, full margin from the start", ("task.margin_start=0", "task.margin_warmup=0")),
     Variant("joint, identity weighs 5 times", ("task.identity_weight=5",)),
 )
 
@@ -56,12 +56,12 @@ VARIANTS = (
 def run(variant: Variant, steps: int, folder: Path) -> Path:
     """Train, unless it was done before; returns the run's folder."""
     place = folder / variant.label.replace(", ", "_").replace(" ", "_")
-    told = [*SIZE, *variant.arguments, f"trainer.steps={steps}"]
-    return trained(place, "experiment=faces", *told)
+    overrides = [*SIZE, *variant.arguments, f"trainer.steps={steps}"]
+    return trained(place, "experiment=faces", *overrides)
 
 
 def curve(place: Path) -> list[tuple[int, float]]:
-    """(step, identity loss as a share of chance) of a run."""
+    """(step, identity loss divided by that at chance) of a run."""
     tag = "train/identity_over_chance"
     return [(record["step"], record[tag]) for record in records(place) if tag in record]
 
@@ -90,7 +90,7 @@ def main(folder: Path, steps: int) -> None:
         print(line(variant.label, place), flush=True)
         axes.plot(*zip(*curve(place), strict=True), label=variant.label, color=f"C{number}")
     axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="step", ylabel="identity loss as a share of chance", ylim=(0.7, 1.15))
+    axes.set(xlabel="step", ylabel="identity loss / loss at chance", ylim=(0.7, 1.15))
     axes.legend(frameon=False, fontsize=8)
     axes.grid(alpha=0.3)
     Image.from_figure("learning", figure).save(HERE)

@@ -32,8 +32,9 @@ class Row:
     refused: str = ""
     quality: dict[str, float] = field(default_factory=dict)
     reference: str = ""
-    results: list[dict[str, Any]] = field(default_factory=list)  # result.json of each seed
-    curves: list[list[tuple[float, float]]] = field(default_factory=list)  # (seconds, objective)
+    # result.json of each seed, and its (seconds, objective).
+    results: list[dict[str, Any]] = field(default_factory=list)
+    curves: list[list[tuple[float, float]]] = field(default_factory=list)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -57,7 +58,8 @@ def run(arguments: Sequence[str]) -> int:
     rows: list[Row] = []
     for name in estimators:
         rows.append(compare(name, settings[name], overrides, seeds, folder))
-        write(folder, rows, settings[estimators[0]])  # so that an error in the next loses nothing
+        # After each, so that an error in the next loses nothing.
+        write(folder, rows, settings[estimators[0]])
     show(folder)
     print((folder / "comparison.md").read_text())
     print(
@@ -112,13 +114,18 @@ def measured(settings: Settings) -> tuple[dict[str, float], str]:
     batches = task.batches(program, key(settings.seed, "compare") % 2**31, 0)
     first = to_device(next(batches), components.device)
 
-    def batch(number: int) -> Any:  # recorded episodes are the randomness: each repeat its own
+    # Recorded episodes are the randomness: each repeat has its own.
+    def batch(number: int) -> Any:
         return (
             to_device(next(batches), components.device) if program.recorded_trajectories else first
         )
 
     against = reference(
-        program, task.parameters, first, seed=settings.seed, of=samples_of(components.estimator)
+        program,
+        task.parameters,
+        first,
+        seed=settings.seed,
+        samples_per_bound=samples_of(components.estimator),
     )
     found = measure(
         components.estimator, program, task.parameters, batch, seed=settings.seed, against=against

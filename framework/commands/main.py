@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as error:
         # A second signal while training, which knows its number; or Ctrl-C before or after it.
         sys.exit(128 + getattr(error, "number", signal.SIGINT))
-    except BrokenPipeError:  # whoever read our lines has gone: `diffobj plugins | head`
+    except BrokenPipeError:
+        # The reader of our lines has gone: `diffobj plugins | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
@@ -51,7 +52,7 @@ def usage() -> str:
     ]
     for owners in commands():
         lines.append(f"  {owners[0].name:<12} {owners[0].summary()}")
-    lines += ["", "diffobj VERB --help tells more."]
+    lines += ["", "diffobj VERB --help explains a command."]
     return "\n".join(lines)
 
 

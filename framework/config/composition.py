@@ -143,8 +143,10 @@ def normalise_override(override: str, groups: Mapping[str, Any]) -> str:
         return override if value[:1] in {"'", '"'} else f"{key}='{escaped}'"
     if key in groups and not value.startswith("{"):  # quoted, a number is an option's name too
         return f"{key}='{value}'" if value.replace(".", "").isdigit() else override
-    plain = key.replace(".", "").isidentifier() and not key.startswith("hydra.")
-    return f"++{override}" if plain else override
+    bare = key.lstrip("+")
+    plain = bare.replace(".", "").isidentifier() and not bare.startswith("hydra.")
+    plain = plain and bare not in groups
+    return f"++{override.lstrip('+')}" if plain else override
 
 
 def refuse_foreign_targets(node: Any, path: str = "hydra") -> None:

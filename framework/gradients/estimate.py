@@ -1,4 +1,4 @@
-"""The smallest door: the gradient of a plain function's expected cost, by any registered estimator."""
+"""The gradient of a plain function's expected cost, by any registered estimator."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from framework.config.validation import check_options, refuse_renamed
 from framework.gradients.estimator import Estimate, Estimator
+from framework.parameters import Given, named
 from framework.plugin import registry
 from framework.program import Function, Program, as_program
 from framework.randomness import seeded
@@ -18,7 +19,7 @@ from framework.randomness import seeded
 
 def estimate(
     program: Function | Program,
-    parameters: Mapping[str, Tensor],
+    parameters: Given,
     batch: Any = None,
     *,
     estimator: str,
@@ -30,8 +31,10 @@ def estimate(
 
     Args:
         program: `(context, parameters, batch) -> None`; a `Program` declares batch axes, or one sample at a time.
-        parameters: tensors by name; they are not changed.
-        batch: handed to the program.
+        parameters: tensors by name, a list or tuple of tensors, or a module; they are not changed. The program sees a
+            mapping by name: a list's are called "0", "1", ..., a module's as in `named_parameters()` (call a module
+            with them by `torch.func.functional_call(module, parameters, inputs)`).
+        batch: passed to the program.
         estimator: any registered estimator's name, such as "rloo".
         samples: n, for estimators that sample; None: the estimator's default.
         seed: makes the estimate reproducible and leaves torch's generators as they were; None: draws from them.
@@ -42,22 +45,23 @@ def estimate(
 
     Raises:
         UserError: an unknown estimator or option.
-        ProgramError: an estimator that cannot serve this program.
+        ProgramError: an estimator that cannot serve this program, or parameters that are not tensors.
     """
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
         leaves = {
-            name: value.detach().clone().requires_grad_() for name, value in parameters.items()
+            name: value.detach().clone().requires_grad_()
+            for name, value in named(parameters).items()
         }
-        found = chosen.backward(as_program(program), leaves, batch)
+        result = chosen.backward(as_program(program), leaves, batch)
     for name, leaf in leaves.items():
-        found.gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-    return found
+        result.gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    return result
 
 
 def surrogate(
     program: Function | Program,
-    parameters: Mapping[str, Tensor],
+    parameters: Given,
     batch: Any = None,
     *,
     estimator: str,
@@ -75,7 +79,7 @@ def surrogate(
     """
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
-        return chosen.surrogate(as_program(program), parameters, batch)[0]
+        return chosen.surrogate(as_program(program), named(parameters), batch)[0]
 
 
 def make_estimator(
@@ -83,7 +87,7 @@ def make_estimator(
 ) -> Estimator:
     """An estimator by its registered name; `samples` reaches it where it has that option."""
     component = registry().component("estimators", name)
-    refuse_renamed(component, options, f"estimator '{name}'")
+    refuse_renamed(component, options, "estimator")
     factory = component.load()
     given = dict(options)
     function = factory.__init__ if inspect.isclass(factory) else factory

@@ -17,14 +17,14 @@ from framework.program import Program, RolloutPlan
 
 @dataclass(kw_only=True)
 class Estimate:
-    """What an estimator found out in one call.
+    """The result of one call of an estimator.
 
     Attributes:
         objective: the hard objective's value, a detached scalar tensor; never a relaxed one.
         evaluations: how many samples of the objective were run.
         biased: whether the gradient's expectation may differ from the objective's gradient.
         gradients: filled by `framework.estimate`; in training the gradients are in `.grad`.
-        extras: whatever the estimator has to tell (baseline, temperature, clip fraction).
+        extras: whatever else the estimator reports (baseline, temperature, clip fraction).
     """
 
     objective: Tensor

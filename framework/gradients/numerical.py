@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.capabilities import Capabilities, alternatives
+from framework.config.types import Count, Positive
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator, add_gradient, trainable
 from framework.parameters import Parameters
@@ -27,15 +27,12 @@ from framework.program import Program
 from framework.randomness import fresh_key
 from framework.rule import Plain
 
-Samples = Annotated[int, Field(ge=1)]
-Width = Annotated[float, Field(gt=0)]
 Shaping = Literal["none", "ranks"]
-STACK = (
-    2**20
-)  # elements that shifted copies may have together; beyond a cache, one after the other is as fast
+# Elements that shifted copies may have together; beyond a cache, one after the other is as fast.
+STACK = 2**20
 
 
-class Shared(Plain):
+class SharedNoise(Plain):
     """Draws along their path where there is one: noise that no shift reaches is the same for copies under vmap."""
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
@@ -53,8 +50,8 @@ class Numerical(Estimator):
     def __init__(self, samples: int, together: int) -> None:
         self.samples = samples
         self.together = together
-        self.rule = Shared()
-        self.untold: list[str] = []
+        self.rule = SharedNoise()
+        self.pending: list[str] = []
 
     def evaluator(
         self, program: Program, parameters: Parameters, batch: Any
@@ -91,20 +88,21 @@ class Numerical(Estimator):
         return evaluate
 
     def at_once(self, one: Callable[[Parameters], Tensor], chunk: list[Parameters]) -> Tensor:
-        """The objective `[k]` at k shifts by one run under vmap, or by k runs from when vmap refused on."""
+        """The objective `[k]` at k shifts by one run under vmap, or one after another once vmap has refused."""
         stacked = {name: torch.stack([shift[name] for shift in chunk]) for name in chunk[0]}
         try:
             values: Tensor = torch.func.vmap(one, randomness="same")(stacked)
-        except (RuntimeError, ValueError) as error:  # the program's own mistake shows again below
+        except (RuntimeError, ValueError) as error:
+            # A mistake of the program itself is raised again here.
             values = torch.stack([one(shifted) for shifted in chunk])
             self.together = 1
             reason = str(error).strip().partition("\n")[0]
-            self.untold.append(f"perturbations run one after the other: {reason}")
+            self.pending.append(f"perturbations run one after the other: {reason}")
         return values
 
     def messages(self) -> list[str]:
-        told, self.untold = self.untold, []
-        return told
+        messages, self.pending = self.pending, []
+        return messages
 
     def estimate(self, value: Tensor, evaluations: int) -> Estimate:
         return Estimate(
@@ -123,9 +121,7 @@ class Numerical(Estimator):
 class FiniteDifference(Numerical):
     """Central differences along every parameter: 2 evaluations each, error O(h^2)."""
 
-    def __init__(
-        self, *, step: Width = 1e-3, samples: Samples = 16, together: Samples = 32
-    ) -> None:
+    def __init__(self, *, step: Positive = 1e-3, samples: Count = 64, together: Count = 32) -> None:
         super().__init__(samples, together)
         self.step = step
 
@@ -143,7 +139,8 @@ class FiniteDifference(Numerical):
             sides = evaluate({name: moved} for moved in self.shifted(parameter)).view(-1, 2)
             values.append(sides)
             flat = parameter.detach().reshape(-1)
-            step = (flat + self.step) - (flat - self.step)  # as rounded
+            # As rounded.
+            step = (flat + self.step) - (flat - self.step)
             gradient = (sides[:, 0] - sides[:, 1]) / step
             add_gradient(parameter, gradient.view_as(parameter) * scale)
         sides = torch.cat(values)
@@ -158,7 +155,7 @@ class FiniteDifference(Numerical):
                 yield moved
 
 
-class Smoothing(Numerical):
+class RandomDirections(Numerical):
     """Differences along random directions, all kept until the end: the common part of SPSA and evolution strategies."""
 
     def __init__(
@@ -187,16 +184,16 @@ class Smoothing(Numerical):
         scale: float | Tensor = 1.0,
     ) -> Estimate:
         evaluate = self.evaluator(program, parameters, batch)
-        wanted = trainable(parameters)
-        pairs = [{n: self.direction(p) for n, p in wanted.items()} for _ in range(self.directions)]
+        leaves = trainable(parameters)
+        pairs = [{n: self.direction(p) for n, p in leaves.items()} for _ in range(self.directions)]
         sides = evaluate(
-            {n: p.detach() + shift * directions[n] for n, p in wanted.items()}
+            {n: p.detach() + shift * directions[n] for n, p in leaves.items()}
             for directions in pairs
             for shift in (self.width, -self.width)
         )
         shaped = centred_ranks(sides) if self.shaping == "ranks" else sides
         slopes = (shaped[0::2] - shaped[1::2]) / (2 * self.width * self.directions)
-        for name, parameter in wanted.items():
+        for name, parameter in leaves.items():
             gradient = sum(
                 (slope * directions[name] for slope, directions in zip(slopes, pairs, strict=True)),
                 torch.zeros_like(parameter),
@@ -213,16 +210,16 @@ class Smoothing(Numerical):
     biased=True,
     bias="O(h²)",
 )
-class SPSA(Smoothing):
+class SPSA(RandomDirections):
     """Simultaneous perturbation: 2 evaluations along random signs, whatever the number of parameters."""
 
     def __init__(
         self,
         *,
-        step: Width = 1e-2,
-        directions: Samples = 1,
-        samples: Samples = 16,
-        together: Samples = 32,
+        step: Positive = 1e-2,
+        directions: Count = 1,
+        samples: Count = 64,
+        together: Count = 32,
     ) -> None:
         super().__init__(step, directions, samples, together)
 
@@ -238,7 +235,7 @@ class SPSA(Smoothing):
     biased=True,
     bias="by the smoothing",
 )
-class EvolutionStrategies(Smoothing):
+class EvolutionStrategies(RandomDirections):
     """Gaussian perturbations in mirrored pairs: the gradient of the objective smoothed over sigma.
 
     Shaping by ranks replaces the 2 `directions` values by their ranks, spread evenly over -1/2 to 1/2: the gradient
@@ -249,11 +246,11 @@ class EvolutionStrategies(Smoothing):
     def __init__(
         self,
         *,
-        sigma: Width = 0.05,
-        directions: Samples = 16,
-        samples: Samples = 16,
+        sigma: Positive = 0.05,
+        directions: Count = 16,
+        samples: Count = 16,
         shaping: Shaping = "none",
-        together: Samples = 32,
+        together: Count = 32,
     ) -> None:
         super().__init__(sigma, directions, samples, together, shaping)
 

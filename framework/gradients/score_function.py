@@ -1,28 +1,27 @@
 """The score function: grad E[f(x)] = E[(f(x) - b) grad log p(x)], for any draw and any cost, a black box included.
 
 (Williams 1992; leave-one-out baseline: Kool et al. 2019; graphs of draws and costs: Schulman et al. 2015.) Without a
-baseline the estimate is unbiased but useless in practice; the choices here never bias it.
+baseline the estimate is unbiased but too noisy for practice; the baselines here never bias it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.capabilities import Capabilities
+from framework.config.types import Count, FractionBelowOne, Positive
 from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
-from framework.gradients.surrogate.learned_baseline import Learned
-from framework.gradients.surrogate.sampled import Mixed
-
-Samples = Annotated[int, Field(ge=1)]
+from framework.gradients.surrogate.learned_baseline import LearnedBaseline
+from framework.gradients.surrogate.sampled import SampledSurrogate
 
 
 class ScoreFunction:
-    """Draw, cut the gradient, and let the log-probability carry the blame."""
+    """Draw and cut the gradient: the log-probability carries it."""
 
     name = "score_function"
     scored = True
@@ -42,20 +41,20 @@ class ScoreFunction:
 )
 def reinforce(
     *,
-    samples: Samples = 16,
+    samples: Count = 64,
     baseline: Literal["none", "moving_average", "learned"] = "moving_average",
-    decay: Annotated[float, Field(ge=0, lt=1)] = 0.9,
-    hidden: Annotated[int, Field(ge=1)] = 32,
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-2,
-    sites: dict[str, Any] | None = None,
-) -> Mixed:
+    baseline_decay: FractionBelowOne = 0.9,
+    hidden: Count = 32,
+    learning_rate: Positive = 1e-2,
+    sites: Mapping[str, Any] = {},
+) -> SampledSurrogate:
     """REINFORCE averaged over many samples or episodes; baseline: a moving average, a learned network, or none."""
-    chosen: MovingAverage | Learned | None = None
+    chosen: MovingAverage | LearnedBaseline | None = None
     if baseline == "moving_average":
-        chosen = MovingAverage(decay)
+        chosen = MovingAverage(baseline_decay)
     elif baseline == "learned":
-        chosen = Learned(hidden, learning_rate)
-    return Mixed(ScoreFunction(), samples, sites, chosen)
+        chosen = LearnedBaseline(hidden, learning_rate)
+    return SampledSurrogate(ScoreFunction(), samples, sites, chosen)
 
 
 @Capabilities(
@@ -66,9 +65,9 @@ def reinforce(
     higher_derivatives=True,
     automatic=True,
 )
-def rloo(*, samples: Samples = 16, sites: dict[str, Any] | None = None) -> Mixed:
+def rloo(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
     """REINFORCE where each sample's baseline is the mean of the others (leave-one-out)."""
-    return Mixed(ScoreFunction(), samples, sites, LeaveOneOut())
+    return SampledSurrogate(ScoreFunction(), samples, sites, LeaveOneOut())
 
 
 @Capabilities(
@@ -78,6 +77,6 @@ def rloo(*, samples: Samples = 16, sites: dict[str, Any] | None = None) -> Mixed
     multi_sample_bounds="speciality",
     higher_derivatives=True,
 )
-def vimco(*, samples: Samples = 16, sites: dict[str, Any] | None = None) -> Mixed:
+def vimco(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
     """Leave-one-out for multi-sample bounds (`context.bound`); elsewhere the same as rloo."""
     return rloo(samples=samples, sites=sites)

@@ -6,8 +6,10 @@ import ctypes
 import os
 import sys
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's names for them, from malloc.h
-KEPT = 2**30  # bytes
+# mallopt's numbers for them, from malloc.h.
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+# In bytes.
+KEPT = 2**30
 CHOICES = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}  # a user's own
 
 

@@ -19,8 +19,9 @@ class RunningMeans:
         self.count = 0
         self.evaluations = 0
         self.total: Tensor | float = 0.0
-        self.sums: dict[str, Tensor | float] = {}  # of the estimates' extras
-        self.times: dict[str, int] = {}  # how often each was given
+        # Of the estimates' extras, and how often each was given.
+        self.sums: dict[str, Tensor | float] = {}
+        self.times: dict[str, int] = {}
         self.started = time.monotonic()
 
     @torch.no_grad()
@@ -36,7 +37,7 @@ class RunningMeans:
         return float(self.total) / self.count
 
     def extras(self) -> dict[str, float]:
-        """Means of what the estimator told."""
+        """Means of the estimates' extras."""
         return {name: float(value) / self.times[name] for name, value in self.sums.items()}
 
     def steps_per_second(self) -> float:

@@ -73,18 +73,19 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise UserError(f"{path}: damaged (its checksum differs)")
     try:
         state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-    except Exception as error:  # its checksum is right: somebody else wrote it
+    except Exception as error:
+        # Its checksum is right, so it was written by something else.
         raise UserError(f"{path}: refused, no plain checkpoint ({type(error).__name__})") from None
     return cast(dict[str, Any], state)
 
 
 def load_newest(
     folder: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     device: torch.device | str = "cpu",
     kind: Literal["step", "best"] = "step",
 ) -> dict[str, Any]:
-    """The newest undamaged checkpoint; `say` is told of each one passed over.
+    """The newest undamaged checkpoint; `log` gets a line about each one passed over.
 
     Raises:
         UserError: there is none.
@@ -94,7 +95,7 @@ def load_newest(
         try:
             return load(path, device)
         except UserError as error:
-            say(f"{error}; trying the one before")
+            log(f"{error}; trying the one before")
     what = "best" if kind == "best" else "step"
     raise UserError(
         f"{folder}: {f'every {what} checkpoint is damaged' if candidates else f'no {what} checkpoint'}"
@@ -149,7 +150,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def check_plain_data(value: Any, key: str = "") -> None:
     """Refuse what `torch.load(weights_only=True)` would refuse, while it can still be named."""
-    if type(value) in {dict, OrderedDict}:  # their subclasses would be refused
+    # Subclasses of these would be refused.
+    if type(value) in {dict, OrderedDict}:
         for name, item in value.items():
             check_plain_data(name, f"{key}.{name} (the key itself)")
             check_plain_data(item, f"{key}.{name}" if key else str(name))

@@ -1,4 +1,4 @@
-"""What a run tells while it runs: TensorBoard, a progress bar or plain lines, `metrics.jsonl`, `log.txt`, `media/`.
+"""What a run shows and records: TensorBoard, a progress bar or plain lines, `metrics.jsonl`, `log.txt`, `media/`.
 
 Tags keep to a small vocabulary: train/ (objective, estimator's extras), gradient/, evaluation/, time/, media/.
 """
@@ -20,7 +20,8 @@ from torch import Tensor
 from framework.config.schema import MonitorSettings
 from framework.media import Image, Media, Projection, Text, Video
 
-LINE_SECONDS = 2.0  # plain lines come no more often than this
+# Seconds between two plain lines, at least.
+LINE_SECONDS = 2.0
 
 
 class Monitor:
@@ -140,7 +141,8 @@ class Monitor:
             self.bar.stop()
         for record in (self.writer, self.metrics, self.log_file):
             if record is not None:
-                with suppress(OSError):  # a full disk: whoever wrote last was told
+                # The disk may be full, which the last write has reported.
+                with suppress(OSError):
                     record.close()
 
 
@@ -178,7 +180,7 @@ def shows_bar(progress: str) -> bool:
 
 
 def make_bar(experiment: str, steps: int, start: int) -> Any:
-    """A progress bar with the latest numbers behind it."""
+    """A progress bar followed by the latest numbers."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

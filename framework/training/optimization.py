@@ -73,7 +73,7 @@ def sgd(
     nesterov: bool = False,
     weight_decay: Decay = 0.0,
 ) -> Optimizer:
-    """Stochastic gradient descent, with momentum if wanted."""
+    """Stochastic gradient descent, with or without momentum."""
     from torch.optim import SGD
 
     if nesterov and momentum == 0:
@@ -116,7 +116,7 @@ def decayed(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str,
 
 def constant(steps: int, *, warmup: Count = 0) -> Schedule:
     """The same learning rate throughout, after `warmup` steps of linear rise."""
-    return lambda step: rise(step, warmup)
+    return lambda step: warmup_factor(step, warmup)
 
 
 def cosine(steps: int, *, warmup: Count = 0, final: Share = 0.0) -> Schedule:
@@ -124,7 +124,7 @@ def cosine(steps: int, *, warmup: Count = 0, final: Share = 0.0) -> Schedule:
 
     def factor(step: int) -> float:
         fall = 0.5 * (1 + math.cos(math.pi * progress(step, warmup, steps)))
-        return rise(step, warmup) * (final + (1 - final) * fall)
+        return warmup_factor(step, warmup) * (final + (1 - final) * fall)
 
     return factor
 
@@ -133,12 +133,12 @@ def linear(steps: int, *, warmup: Count = 0, final: Share = 0.0) -> Schedule:
     """A straight line from the full learning rate down to `final` times it at the last step."""
 
     def factor(step: int) -> float:
-        return rise(step, warmup) * (1 - (1 - final) * progress(step, warmup, steps))
+        return warmup_factor(step, warmup) * (1 - (1 - final) * progress(step, warmup, steps))
 
     return factor
 
 
-def rise(step: int, warmup: int) -> float:
+def warmup_factor(step: int, warmup: int) -> float:
     """The warm-up's factor: linear up to 1, which step number `warmup` is the first to have."""
     return min(1.0, (step + 1) / (warmup + 1))
 

@@ -11,6 +11,6 @@ PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Mixed precision, where it is wanted, inside the block."""
+    """Mixed precision inside the block, unless the precision is float32."""
     dtype = PRECISIONS.get(precision)
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

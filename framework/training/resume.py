@@ -11,16 +11,9 @@ from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import UserError
 
-FIXED = (
-    "experiment",
-    "seed",
-    "task",
-    "estimator",
-    "optimizer",
-)  # what a resume may not change
-
-
-CHANGEABLE = {"optimizer.learning_rate"}  # though within it
+# What a resume may not change, and what it may within that.
+FIXED = ("experiment", "seed", "task", "estimator", "optimizer")
+CHANGEABLE = {"optimizer.learning_rate"}
 
 
 def load_config(folder: Path) -> Any:

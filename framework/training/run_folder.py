@@ -1,4 +1,4 @@
-"""The run folder: what one run leaves behind, and who may write into it.
+"""The run folder: the files of one run, and who may write them.
 
 config.yaml  manifest.json  metrics.jsonl  result.json  log.txt  checkpoints/  media/  TensorBoard events
 """
@@ -35,7 +35,8 @@ class RunFolder:
 
     @property
     def holds_run(self) -> bool:
-        return os.path.exists(self.path / "config.yaml")  # False also where the path is too long
+        # False also where the path is too long.
+        return os.path.exists(self.path / "config.yaml")
 
     def refuse_second_run(self) -> None:
         """Refuse to train where a run is already.
@@ -81,7 +82,8 @@ class RunFolder:
         if self.path not in self.made:
             return
         shutil.rmtree(self.path)
-        with suppress(OSError):  # another run has moved in meanwhile
+        # Another run may have moved in meanwhile.
+        with suppress(OSError):
             for parent in self.made[1:]:
                 parent.rmdir()
 

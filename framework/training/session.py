@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from framework.config.explanation import first_line
@@ -48,6 +50,26 @@ def train_in(
     finally:
         folder.close()
     return trainer
+
+
+def train_in_memory(settings: Settings, components: Components, callbacks: Callbacks) -> None:
+    """Train and keep the parameters only: no run folder, no final evaluation, no pictures; Ctrl-C interrupts it."""
+    with TemporaryDirectory() as place:
+        trainer = Trainer(settings, components, RunFolder(Path(place)), callbacks)
+        monitor = Monitor(
+            trainer.folder.path,
+            settings.monitor,
+            experiment=settings.experiment,
+            steps=settings.trainer.steps,
+            start=0,
+            quiet=True,
+        )
+        try:
+            trainer.begin()
+            trainer.loop(monitor)
+        finally:
+            monitor.close()
+    trainer.use_averages()
 
 
 def restore(trainer: Trainer, folder: RunFolder, *, quiet: bool) -> None:

@@ -31,8 +31,10 @@ class StopSignals:
             return
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
         # nohup ignores SIGHUP.
-        heeded = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, self.on_signal) for number in heeded}
+        handled_signals = [
+            number for number in signals if signal.getsignal(number) != signal.SIG_IGN
+        ]
+        before = {number: signal.signal(number, self.on_signal) for number in handled_signals}
         try:
             yield
         finally:

@@ -100,6 +100,7 @@ class Trainer:
             seed=self.settings.seed,
             steps=self.options.steps,
             accumulate=self.options.accumulate,
+            learning_rate=float(self.rates[0]),
             start=self.progress.step,
         )
         self.task.begin(plan)
@@ -161,7 +162,7 @@ class Trainer:
         with self.rollback.keeping_changes(), self.autocast() if recorded else nullcontext():
             batch = next(batches, ENDED)
         if batch is ENDED:
-            raise ProgramError("the task's batches ended: `batches` must go on for ever")
+            raise ProgramError("the task's batches ended: `batches` must never end")
         return batch
 
     def clip_and_step(self) -> Tensor:

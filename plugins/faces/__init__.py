@@ -1,13 +1,43 @@
-"""Faces: found and described by one network, on drawn faces or on photographs of one's own."""
+"""Faces: detected and embedded by one network, trained on synthetic faces or on your own photographs."""
 
 from framework.plugin import Plugin
 
 plugin = Plugin(
     name="faces",
-    summary="From an image to boxes, landmarks and a feature for each face that is near for the same person.",
+    summary="From an image to boxes, landmarks and an embedding of each face that is close for the same person.",
+    renamed={
+        "tasks.faces": {
+            "route": "feature_source",
+            "shared": "feature_level",
+            "size": "embedding_size",
+            "patch": "patch_size",
+            "aim": "box_jitter",
+            "margin_from": "margin_start",
+            "ramp": "margin_warmup",
+            "data.most": "data.max_faces",
+            "data.tested_scenes": "data.test_scenes",
+            "data.tested_people": "data.test_people",
+        },
+        "tasks.faces_recognition": {
+            "ramp": "margin_warmup",
+            "data.held_out": "data.test_fraction",
+            "data.tested_people": "data.test_people",
+            "data.tested_pictures": "data.test_pictures",
+            "network.size": "network.embedding_size",
+            "network.even_light": "network.standardise",
+            "augmentation.mirror": "augmentation.flip",
+            "augmentation.turn": "augmentation.rotation",
+            "augmentation.shift": "augmentation.translation",
+            "augmentation.zoom": "augmentation.scale",
+            "augmentation.light": "augmentation.exposure",
+            "augmentation.shade": "augmentation.side_light",
+            "augmentation.cover": "augmentation.erase",
+        },
+        "tasks.face_detection": {"list": "annotations", "held_out": "test_fraction"},
+    },
     tasks={
         "faces_recognition": "plugins.faces.tasks.recognition:Recognition",
-        "faces": "plugins.faces.tasks.scenes_task:Faces",
+        "faces": "plugins.faces.tasks.faces:Faces",
         "face_detection": "plugins.faces.tasks.face_detection:FaceDetection",
     },
     commands={

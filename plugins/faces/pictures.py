@@ -1,4 +1,4 @@
-"""The README's pictures, small, out of the media of two runs.
+"""The README's pictures, reduced in size, from the media of two runs.
 
 python -m plugins.faces.pictures RECOGNITION_RUN FACES_RUN
 """
@@ -15,7 +15,7 @@ COLOURS = 256
 
 
 def small(source: Path, name: str, box: tuple[int, int, int, int] | None = None) -> None:
-    """A picture, or a part of it, with few colours."""
+    """Store a picture, or a part of it, with few colours."""
     with Image.open(source) as opened:
         picture = opened.convert("RGB").crop(box) if box else opened.convert("RGB")
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(HERE / name, optimize=True)

@@ -1,4 +1,4 @@
-"""The javelin: one parameter, an answer everybody can check, and work for every estimator."""
+"""The javelin: one parameter, an answer anyone can check, and a task for every estimator."""
 
 from framework.plugin import Plugin
 

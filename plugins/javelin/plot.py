@@ -17,10 +17,10 @@ def throws_and_path(
     degrees: NDArray[numpy.float32],
     metres: NDArray[numpy.float32],
 ) -> Figure:
-    """Draw the picture.
+    """Plot both.
 
     Args:
-        path: the angle before each step and now, in degrees.
+        path: the angle before each step and at the end, in degrees.
         reached: the range at each of these angles with a steady hand, in metres.
         degrees, metres: the hill, the range at every angle.
     """
@@ -28,11 +28,13 @@ def throws_and_path(
     throws, hill = figure.subplots(1, 2)
     colour = colormaps["viridis"]
     chosen = numpy.unique(numpy.geomspace(1, len(path), 8).astype(int) - 1)
-    shades = numpy.log1p(range(len(path)))  # most of the way is made in the first steps
+    # Most of the way is covered in the first steps.
+    shades = numpy.log1p(range(len(path)))
     for step in chosen:
         angle, length = math.radians(path[step]), reached[step]
         x = numpy.linspace(0, length, 80)
-        y = math.tan(angle) * x * (1 - x / max(length, 1e-6))  # a parabola through both ends
+        # A parabola through both ends.
+        y = math.tan(angle) * x * (1 - x / max(length, 1e-6))
         shade = colour(0.95 * shades[step] / max(shades[-1], 1e-6))
         throws.plot(
             x, y, color=shade, lw=2, label=f"step {step}: {path[step]:.1f}°, {length:.1f} m"

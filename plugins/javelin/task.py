@@ -1,4 +1,4 @@
-"""The throwing angle: range v^2/g sin 2a, with a shaky hand, gusts of wind, a foul line and air drag where wanted."""
+"""The throwing angle: range v^2/g sin 2a, with a shaky hand; optionally gusts of wind, a foul line and air drag."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from framework import Context, Image, Program, Task
+from framework import Context, Image, Task
+from framework.config.types import NonNegative
 from framework.task import Split
 from plugins.javelin.plot import throws_and_path
 
-SPEED = 28.0  # m/s
-GRAVITY = 9.8  # m/s^2; the farthest throw without drag is 28^2 / 9.8 = 80 m, at 45 degrees
-TIME_STEP = 0.02  # s, of the flight with drag
+# In m/s and m/s^2: without drag the farthest throw is 28^2 / 9.8 = 80 m, at 45 degrees.
+SPEED = 28.0
+GRAVITY = 9.8
+# In s, of the flight with drag.
+TIME_STEP = 0.02
 
 Degrees = Annotated[float, Field(gt=0, lt=90)]
-Spread = Annotated[float, Field(ge=0)]
 
 
 class Thrower(nn.Module):
-    """Knows one thing: the angle to throw at, in radians."""
+    """One parameter: the release angle in radians."""
 
     def __init__(self, degrees: float) -> None:
         super().__init__()
@@ -32,7 +34,7 @@ class Thrower(nn.Module):
 
 
 class Javelin(Task):
-    """Throw a javelin as far as possible by finding the best release angle."""
+    """Find the release angle that throws a javelin farthest."""
 
     model: Thrower
 
@@ -40,17 +42,18 @@ class Javelin(Task):
         self,
         *,
         start_degrees: Degrees = 20.0,
-        release_spread_degrees: Spread = 5.0,
-        wind_spread: Spread = 0.0,
+        release_spread_degrees: NonNegative = 5.0,
+        wind_spread: NonNegative = 0.0,
         foul_below_degrees: Degrees | None = None,
-        drag: Spread = 0.0,
+        drag: NonNegative = 0.0,
     ) -> None:
         self.model = Thrower(start_degrees)
         self.release_spread = math.radians(release_spread_degrees)
-        self.wind_spread = wind_spread  # m/s
+        self.wind_spread = wind_spread
         self.foul_below = None if foul_below_degrees is None else math.radians(foul_below_degrees)
-        self.drag = drag  # 1/m
-        self.path: list[float] = []  # the angle before each step, in degrees
+        self.drag = drag
+        # The angle before each step, in degrees.
+        self.path: list[float] = []
 
     def objective(self, context: Context, batch: Any) -> None:
         """Minus the expected range in metres."""
@@ -61,9 +64,8 @@ class Javelin(Task):
         if self.wind_spread > 0:
             wind = context.sample("wind", Normal(torch.zeros(()), self.wind_spread))
         metres = self.fly(angle, wind)
-        if (
-            self.foul_below is not None
-        ):  # the thrower follows a flat throw over the line: it counts nothing
+        if self.foul_below is not None:
+            # After a flat throw the thrower stumbles over the line, and the throw counts for nothing.
             metres = torch.where(angle < self.foul_below, 0.0, metres)
         context.cost(-metres)
 
@@ -85,19 +87,16 @@ class Javelin(Task):
             up = up - TIME_STEP * (braking * up + GRAVITY)
             next_x, next_y = x + TIME_STEP * across, y + TIME_STEP * up
             landing = flying & (next_y <= 0)
-            drop = torch.where(
-                landing, y - next_y, 1.0
-            )  # 1 keeps the other branch's derivative finite
+            # 1 keeps the derivative of the branch that is not taken finite.
+            drop = torch.where(landing, y - next_y, 1.0)
             landed_at = torch.where(landing, x + (next_x - x) * y / drop, landed_at)
             flying = flying & ~landing
             x, y = next_x, next_y
         return landed_at
 
-    def batches(self, program: Program, seed: int, start: int) -> Iterator[None]:
-        """No data; called before each step, which is the time to note the angle."""
-        while True:
-            self.path.append(math.degrees(self.model.angle.item()))
-            yield None
+    def before_step(self, step: int) -> None:
+        """Record the angle, for the picture."""
+        self.path.append(math.degrees(self.model.angle.item()))
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The angle, its range with a steady hand, and the objective over 1,000 throws."""
@@ -109,7 +108,7 @@ class Javelin(Task):
         }
 
     def show(self, seed: int) -> Iterator[Image]:
-        """Throws at the angles tried, and the way the gradient took over the hill."""
+        """Throws at angles along the training, and the gradient's path over the hill of ranges."""
         degrees = torch.linspace(1, 89, 177)
         metres = self.fly(torch.deg2rad(degrees), torch.zeros(()))
         now = math.degrees(self.model.angle.item())
@@ -120,6 +119,7 @@ class Javelin(Task):
         yield Image.from_figure("throws", figure)
 
     def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to draw the same picture."""
         return {"path": list(self.path)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

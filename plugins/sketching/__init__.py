@@ -2,6 +2,17 @@
 
 from framework.plugin import Plugin
 
+SKETCH = {
+    "controls": "control_points",
+    "thinnest": "min_width",
+    "widest": "max_width",
+    "coarse": "coarse_to_fine",
+    "attention": "edge_weight",
+    "widened": "widening",
+    "widened_until": "widening_until",
+    "shown": "output_size",
+}
+
 plugin = Plugin(
     name="sketching",
     summary="A photograph becomes a drawing: strokes are moved by the gradient of a rasteriser.",
@@ -9,6 +20,20 @@ plugin = Plugin(
         "sketch": "plugins.sketching.sketch:Sketch",
         "stochastic_sketch": "plugins.sketching.stochastic:StochasticSketch",
         "sketch_autoencoder": "plugins.sketching.autoencoder:SketchAutoencoder",
+    },
+    renamed={
+        "tasks.sketch": SKETCH,
+        "tasks.stochastic_sketch": {
+            "probability": "initial_probability",
+            **{f"sketch.{old}": f"sketch.{new}" for old, new in SKETCH.items()},
+        },
+        "tasks.sketch_autoencoder": {
+            "side": "size",
+            "most": "max_images",
+            "batch": "batch_size",
+            "controls": "control_points",
+            "latent": "latent_size",
+        },
     },
     losses={
         "squared": "plugins.sketching.losses:squared",

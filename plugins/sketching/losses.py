@@ -1,9 +1,9 @@
-"""How far a picture is from its target, `[..., C, H, W]` -> `[...]`; no learned weights but where a file is named.
+"""How far a picture is from its target, `[..., C, H, W]` -> `[...]`; no learned weights unless a file is named.
 
-Plain squared error rewards right pixels only; a line one pixel beside its place is worse than none. The blurred and the
-pyramid losses see lines from afar, the edge losses see contours, SSIM sees structure (Wang et al. 2004).
+Plain squared error rewards exact pixels only; a line one pixel off is worse than none. The blurred and pyramid losses
+see lines from afar, the edge losses see contours, SSIM sees structure (Wang et al. 2004).
 
-A loss is a factory: called with the target once, it gives the function that is called at every step.
+A loss is a factory: called once with the target, it returns the function that is called at every step.
 """
 
 from __future__ import annotations
@@ -33,46 +33,46 @@ def squared(target: Tensor) -> Loss:
 
 
 def blurred_squared(target: Tensor, *, sigma: float = 2.0) -> Loss:
-    """Squared error of blurred pictures: what is seen from some distance."""
+    """Squared error of blurred pictures: what an eye sees from a distance."""
     far = blurred(target, sigma)
     return lambda picture: average((blurred(picture, sigma) - far) ** 2)
 
 
 def pyramid(target: Tensor) -> Loss:
-    """Squared error at every scale, each half the size of the one before, all of the same weight."""
+    """Squared error at every scale, each half the size of the previous one, all with the same weight."""
     targets = levels(target)
 
     def loss(picture: Tensor) -> Tensor:
         pairs = zip(levels(picture), targets, strict=True)
-        return total(average((seen - wanted) ** 2) for seen, wanted in pairs)
+        return total(average((one - other) ** 2) for one, other in pairs)
 
     return loss
 
 
 def dog_pyramid(target: Tensor) -> Loss:
-    """Squared error of the differences between neighbouring scales: local contrast, whatever the overall tone."""
+    """Squared error of the differences between neighbouring scales: local contrast, independent of the overall tone."""
     targets = details(levels(target))
 
     def loss(picture: Tensor) -> Tensor:
         pairs = zip(details(levels(picture)), targets, strict=True)
-        return total(average((seen - wanted) ** 2) for seen, wanted in pairs)
+        return total(average((one - other) ** 2) for one, other in pairs)
 
     return loss
 
 
 def edge(target: Tensor, *, sigma: float = 1.0) -> Loss:
     """Squared error of Sobel's derivatives of slightly blurred pictures."""
-    wanted = slopes(blurred(target, sigma))
+    target_slopes = slopes(blurred(target, sigma))
 
     def loss(picture: Tensor) -> Tensor:
         seen = slopes(blurred(picture, sigma))
-        return 8 * total(average((a - b) ** 2) for a, b in zip(seen, wanted, strict=True))
+        return 8 * total(average((a - b) ** 2) for a, b in zip(seen, target_slopes, strict=True))
 
     return loss
 
 
 def chamfer(target: Tensor, *, threshold: float = 0.3) -> Loss:
-    """The mean distance of ink from the nearest edge of the target, as a share of the picture's larger side."""
+    """The mean distance of ink from the nearest edge of the target, as a fraction of the picture's larger side."""
     x, y = slopes(blurred(target, 1.0))
     strength = torch.hypot(x, y).amax(-3)
     strength = strength / strength.amax().clamp(min=1e-6)
@@ -102,20 +102,21 @@ def ssim(target: Tensor, *, sigma: float = 1.5) -> Loss:
 
 
 def perceptual(target: Tensor, *, weights: str) -> Loss:
-    """Distance of VGG16's features (Johnson et al. 2016), with the weights of a file that the user has.
+    """Distance of VGG16's features (Johnson et al. 2016), with weights from a file of the user's.
 
     Args:
         weights: a state dict of torchvision's vgg16, such as vgg16-397923af.pth; nothing is downloaded.
 
     Raises:
-        UserError: no such file, or not these weights.
+        UserError: no such file, or other weights.
     """
     path = Path(weights)
     if not path.is_file():
         raise UserError(f"task.losses.perceptual.weights = '{weights}': no such file")
     from torchvision.models import vgg16
 
-    with torch.device("meta"):  # the weights come from the file: nothing to initialise
+    # The weights come from the file: there is nothing to initialise.
+    with torch.device("meta"):
         network = vgg16()
     try:
         read = torch.load(path, map_location="cpu", weights_only=True)
@@ -138,34 +139,34 @@ def perceptual(target: Tensor, *, weights: str) -> Loss:
                 kept.append(functional.normalize(seen, dim=1))
         return kept
 
-    wanted = features(target)
+    target_features = features(target)
 
     def loss(picture: Tensor) -> Tensor:
-        pairs = zip(features(picture), wanted, strict=True)
+        pairs = zip(features(picture), target_features, strict=True)
         return total(average((a - b) ** 2) for a, b in pairs).reshape(picture.shape[:-3])
 
     return loss
 
 
 def levels(image: Tensor) -> list[Tensor]:
-    """The image and its halves down to about 8 pixels; an odd last row or column is averaged alone."""
+    """The image, halved repeatedly down to about 8 pixels; an odd last row or column is averaged by itself."""
     planes = image.reshape(-1, 1, *image.shape[-2:])
-    found = [planes]
-    while min(found[-1].shape[-2:]) >= 16:
-        found.append(functional.avg_pool2d(found[-1], 2, ceil_mode=True, count_include_pad=False))
-    return [level.reshape(*image.shape[:-2], *level.shape[-2:]) for level in found]
+    scales = [planes]
+    while min(scales[-1].shape[-2:]) >= 16:
+        scales.append(functional.avg_pool2d(scales[-1], 2, ceil_mode=True, count_include_pad=False))
+    return [level.reshape(*image.shape[:-2], *level.shape[-2:]) for level in scales]
 
 
 def details(scales: list[Tensor]) -> list[Tensor]:
-    """Each level less the next one enlarged."""
-    found = []
+    """Each level minus the next one enlarged."""
+    differences = []
     for fine, coarse in pairwise(scales):
         planes = coarse.reshape(-1, 1, *coarse.shape[-2:])
         larger = functional.interpolate(
             planes, size=fine.shape[-2:], mode="bilinear", align_corners=False
         )
-        found.append(fine - larger.reshape(fine.shape))
-    return found or scales
+        differences.append(fine - larger.reshape(fine.shape))
+    return differences or scales
 
 
 def distance_to(mask: Tensor) -> Tensor:
@@ -179,8 +180,9 @@ def distance_to(mask: Tensor) -> Tensor:
     x = torch.arange(width, dtype=torch.float32)
     far = float(height + width)
     before = torch.where(mask.cpu(), x, -far).cummax(1).values
-    behind = torch.where(mask.cpu(), x, 2 * far).flip(1).cummin(1).values.flip(1)
-    beside = torch.minimum(x - before, behind - x) ** 2  # [H, W], within the row
+    after = torch.where(mask.cpu(), x, 2 * far).flip(1).cummin(1).values.flip(1)
+    # `[H, W]`, within the row.
+    beside = torch.minimum(x - before, after - x) ** 2
     y = torch.arange(height, dtype=torch.float32)
     rows = [(beside + (y - row)[:, None] ** 2).amin(0) for row in range(height)]
     return torch.stack(rows).sqrt().to(mask.device)

@@ -1,119 +1,137 @@
-"""A sketch whose strokes are there or not: z_i ~ Bernoulli(p_i), so that learning also chooses how many are worth it.
+"""A sketch whose strokes are present or not: z_i ~ Bernoulli(p_i), so that training also decides how many are worth it.
 
-Each stroke that is drawn costs `cost_per_stroke`. Any estimator of the core differentiates the expectation. For black
-soft-or strokes and squared error it is also known in closed form, because the lightness prod(1 - z_i a_i) and its
-square are linear in every z_i:
+Each stroke present costs `cost_per_stroke`. Any estimator differentiates the expectation. For black soft-or strokes
+and squared error it is also known in closed form, because the lightness prod(1 - z_i a_i) and its square are linear in
+every z_i:
 
     E[(prod(1 - z_i a_i) - t)^2] = prod(1 - p_i (2 a_i - a_i^2)) - 2 t prod(1 - p_i a_i) + t^2
 
-which is an oracle for every estimator's bias and variance, at any number of strokes.
+which is an oracle for every estimator's bias and variance, with any number of strokes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
-from framework import Context, Image, Program, Text, UserError, Video
+from framework import Context, Image, Program, Text, TrainingPlan, UserError, Video
+from framework.config.types import NonNegative
 from framework.config.validation import check_options
 from framework.gradients.enumeration.exact import Exact
 from framework.gradients.estimator import Estimator
-from framework.media import Media
 from framework.task import Split
 from plugins.sketching.raster.render import DARKEST, render
 from plugins.sketching.sketch import Sketch
 from plugins.sketching.strokes.drawing import PACE, Drawing
 
+# Options of the sketch, where none are given.
+SMALL_SKETCH: dict[str, Any] = {
+    "input": None,
+    "size": 64,
+    "strokes": 120,
+    "length": 0.15,
+    "width": 0.5,
+    "widening": 2.0,
+    "respawn_every": 0,
+    "losses": {"squared": 1.0},
+}
+
 
 class StochasticSketch(Sketch):
-    """Draw a photograph with strokes of which each is there with a probability that is learned."""
+    """Draw a photograph with strokes, each present with a learned probability."""
 
     primary_metric: ClassVar[str] = "loss_expected"
 
     def __init__(
         self,
         *,
-        cost_per_stroke: Annotated[float, Field(ge=0)] = 1e-5,
-        probability: Annotated[float, Field(gt=0, lt=1)] = 0.7,
+        cost_per_stroke: NonNegative = 3e-4,
+        initial_probability: Annotated[float, Field(gt=0, lt=1)] = 0.7,
         closed_form: bool = True,
-        sketch: dict[str, Any] = {},  # noqa: B006  (a schema's default, never changed)
+        sketch: dict[str, Any] = SMALL_SKETCH,
     ) -> None:
         self.cost_per_stroke, self.closed_form = cost_per_stroke, closed_form
-        self.probability = probability
+        self.initial_probability = initial_probability
         super().__init__(**check_options(Sketch, sketch, "task.sketch"))
 
-    def reset(self, photo: Tensor, draw: torch.Generator) -> None:
-        """First strokes, each there with the same probability."""
-        super().reset(photo, draw)
-        logits = torch.full((len(self.model.widths),), self.probability).logit() / PACE
-        self.model.register_parameter("presence", nn.Parameter(logits))
+    def first_drawing(self, draw: torch.Generator) -> Drawing:
+        """First strokes, each present with the same probability."""
+        drawing = super().first_drawing(draw)
+        logits = torch.full((len(drawing.widths),), self.initial_probability).logit() / PACE
+        drawing.register_parameter("presence", nn.Parameter(logits))
+        return drawing
 
     @property
     def logits(self) -> Tensor:
-        """Of the probabilities of the strokes that are present at all, `[S]`."""
-        presence: Any = self.model.presence  # maybe another's, placed there by an estimator
+        """The logits of the probabilities of the strokes that are not pruned, `[S]`."""
+        # An estimator may have placed another tensor there.
+        presence: Any = self.model.presence
         logits: Tensor = PACE * presence[self.model.present]
         return logits
 
     def program(self, estimator: Estimator) -> Program:
-        """The drawn objective; for the exact estimator its expectation, where that is known in closed form."""
-        known = known_in_closed_form(self.model, list(self.settings))
-        closed = self.closed_form and known and isinstance(estimator, Exact)
+        """The sampled objective; for the exact estimator its expectation, where that is known in closed form."""
+        closed = self.closed_form and self.has_closed_form and isinstance(estimator, Exact)
         return self.as_program(self.expectation if closed else self.objective)
 
     def expectation(self, context: Context, batch: Any) -> None:
-        """The closed form of what `objective` draws."""
+        """The closed form of the sampled objective's expectation."""
         chance = self.logits.sigmoid()
-        context.cost(self.expected(chance, **self.manner()), "distance")
+        context.cost(self.expected_distance(chance, **self.render_options()), "distance")
         context.cost(self.cost_per_stroke * chance.sum(), "strokes")
 
     def objective(self, context: Context, batch: Any) -> None:
-        """The distance of the strokes that are there from the photograph, and their own cost."""
-        there = context.sample("present", Bernoulli(logits=self.logits))  # [n, S]
-        context.cost(self.loss(self.model(gates=there, **self.manner())), "distance")
-        context.cost(self.cost_per_stroke * there.sum(-1), "strokes")
+        """The distance of the strokes that are present from the photograph, and their cost."""
+        # `[n, S]`.
+        present = context.sample("present", Bernoulli(logits=self.logits))
+        context.cost(self.loss(self.model(gates=present, **self.render_options())), "distance")
+        context.cost(self.cost_per_stroke * present.sum(-1), "strokes")
 
-    def expected(self, chance: Tensor, **manner: Any) -> Tensor:
-        """The expected squared error in closed form; each stroke is drawn alone, `[S, H, W]`."""
-        ink = self.inks(**manner)
+    def expected_distance(self, chance: Tensor, **options: Any) -> Tensor:
+        """The expected squared error in closed form, from each stroke's ink by itself; a scalar.
+
+        Args:
+            chance: each stroke's probability, `[S]`.
+            options: of rendering, as `render_options` returns them.
+        """
+        ink = self.inks(**options)
         chance = chance[:, None, None]
         first = (1 - chance * ink).prod(0)
         second = (1 - chance * ink * (2 - ink)).prod(0)
-        target = self.target[0].to(ink)
-        weight = self.settings["squared"][0]
+        target = self.loss.target[0].to(ink)
+        weight = self.losses["squared"][0]
         return weight * (second - 2 * target * first + target**2).mean()
 
-    def inks(self, *, widened: float = 1.0, profile: Any = "gaussian") -> Tensor:
-        """Every stroke's ink on a canvas of its own, `[S, H, W]`."""
+    def inks(self, *, widening: float = 1.0, profile: Any = "gaussian") -> Tensor:
+        """Each stroke's ink on a separate canvas, `[S, H, W]`."""
         strokes = self.model.strokes
         lines = self.model.primitive.vertices(strokes.control).unsqueeze(1)
-        alone = render(
+        ink = render(
             lines,
-            strokes.width[:, None] * widened,
+            strokes.width[:, None] * widening,
             self.model.canvas,
-            opacity=strokes.opacity[:, None] / widened,
+            opacity=strokes.opacity[:, None] / widening,
             profile=profile,
             filled=self.model.style.filled,
         )
-        return alone.clamp(max=DARKEST)
+        return ink.clamp(max=DARKEST)
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
-        """The expected objective, in closed form where it is known, and the sketch of the likely strokes."""
+        """The expected objective, in closed form where known, and the metrics of the sketch of the likely strokes."""
         metrics: dict[str, float] = {}
         chance = self.logits.sigmoid()
-        if known_in_closed_form(self.model, list(self.settings)):
-            expected = self.expected(chance) + self.cost_per_stroke * chance.sum()
+        if self.has_closed_form:
+            expected = self.expected_distance(chance) + self.cost_per_stroke * chance.sum()
         else:
             draw = torch.Generator().manual_seed(seed)
-            there = torch.rand(64, len(chance), generator=draw).to(chance) < chance
-            expected = self.loss(self.model(gates=there.to(chance))).mean()
+            present = torch.rand(64, len(chance), generator=draw).to(chance) < chance
+            expected = self.loss(self.model(gates=present.to(chance))).mean()
             expected = expected + self.cost_per_stroke * chance.sum()
         metrics["loss_expected"] = float(expected)
         metrics["strokes_expected"] = float(chance.sum())
@@ -121,13 +139,13 @@ class StochasticSketch(Sketch):
             return metrics | super().evaluate(seed, split)
 
     def show(self, seed: int) -> Iterator[Image | Video | Text]:
-        """What a sketch shows, of the strokes that are more likely there than not."""
+        """What a sketch shows, of the strokes that are more likely present than not."""
         with self.likely_strokes():
             yield from super().show(seed)
 
     @contextmanager
     def likely_strokes(self) -> Iterator[None]:
-        """Only the strokes more likely than not are present inside the block."""
+        """Inside the block only the strokes more likely present than not are there."""
         model, before = self.model, self.model.present.clone()
         model.present[before] &= self.logits > 0
         try:
@@ -135,21 +153,23 @@ class StochasticSketch(Sketch):
         finally:
             model.present.copy_(before)
 
-    def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
-        """What a sketch predicts, learned with the closed form.
+    def fit(self, plan: TrainingPlan, seed: int, label: str = "") -> Self:
+        """Fit by the closed form.
 
         Raises:
-            UserError: there is no readable picture, or no closed form.
+            UserError: there is no closed form.
         """
-        if source is not None and not known_in_closed_form(self.model, list(self.settings)):
+        if not self.has_closed_form:
             raise UserError(
                 "new pictures need the closed form: black soft_or strokes and losses: {squared: 1.0}"
             )
-        return super().predict(source, seed)
+        return super().fit(plan, seed, label)
+
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether the expectation is known in closed form: black soft-or strokes and squared error alone."""
+        soft_or = self.model.style.composition == "soft_or"
+        return self.model.plain and soft_or and list(self.losses) == ["squared"]
 
     def prune(self) -> None:
-        """Strokes are left out by their probability, not by their opacity."""
-
-
-def known_in_closed_form(drawing: Drawing, losses: list[str]) -> bool:
-    return drawing.plain and drawing.style.composition == "soft_or" and losses == ["squared"]
+        """Strokes are removed by their probability, not by their opacity."""

@@ -2,10 +2,10 @@
 
 minimise  E_q(z|x)[-log p(x|z)] + KL(q(z|x) || p(z)),    the negative evidence lower bound (ELBO) in nats
 
-The encoder q is drawn from, so that its gradient is any estimator's choice; the divergence is known in closed form and
-no draw is blamed for it. With `importance_weighted` the bound is -log of the mean weight p(x, z) / q(z|x) over all
-samples, tighter and harder to differentiate. (Kingma & Welling 2014; bits: Mnih & Gregor 2014;
-letters: Jang et al. 2017; importance weights: Burda et al. 2016.)
+The code z is sampled from the encoder q, so any estimator of discrete samples can differentiate it; the divergence is
+known in closed form and is not attributed to any sample. With `importance_weighted` the bound is -log of the mean
+weight p(x, z) / q(z|x) over all samples, tighter and harder to differentiate. (Kingma & Welling 2014; bits: Mnih &
+Gregor 2014; letters: Jang et al. 2017; importance weights: Burda et al. 2016.)
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from torch.distributions import Bernoulli, OneHotCategorical, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from framework import Context, Image, Program, Task
+from framework.config.types import Count
 from framework.data import Order
 from framework.task import Split
 from plugins.teaching.digits import load_digits
 from plugins.teaching.plot import rows_of_digits
 
-SHOWN = 12  # digits in a row of the pictures
+# Digits in a row of the pictures.
+DIGITS_SHOWN = 12
 
-Count = Annotated[int, Field(ge=1)]
 Latent = Bernoulli | OneHotCategorical
 
 
 class Autoencoder(nn.Module):
-    """One hidden layer on either side, and a prior that is learnt, too.
+    """One hidden layer on either side, and a learnt prior.
 
     Args:
-        numbers: how many logits describe the latents: D for bits, D * K for letters.
-        brightness: the mean of each pixel, from which the decoder begins.
+        numbers: logits that describe the latents: D for bits, D * K for letters.
+        brightness: the mean of each pixel `[P]`, the decoder's initial output.
     """
 
     def __init__(self, numbers: int, hidden: int, brightness: Tensor) -> None:
@@ -87,10 +88,12 @@ class DigitsAutoencoder(Task):
     def objective(self, context: Context, batch: Tensor) -> None:
         """The negative ELBO of digits `[B, P]`, or the importance-weighted one."""
         posterior, prior = self.posterior(batch), self.prior(len(batch))
-        z = context.sample("z", posterior)  # [n, B, D] or [n, B, D, K]
+        # `[n, B, D]` or `[n, B, D, K]`.
+        z = context.sample("z", posterior)
         surprise = self.surprise(z, batch)
         if self.importance_weighted:
-            ratio = (prior.log_prob(z) - posterior.log_prob(z)).sum(-1)  # [n, B]
+            # `[n, B]`.
+            ratio = (prior.log_prob(z) - posterior.log_prob(z)).sum(-1)
             context.bound(ratio - surprise)
         else:
             context.cost(surprise, "reconstruction")
@@ -101,17 +104,18 @@ class DigitsAutoencoder(Task):
         return self.distribution(self.model.encoder(digits))
 
     def prior(self, count: int) -> Latent:
-        """p(z) for so many digits, of batch shape `[count, D]`."""
+        """p(z) for `count` digits, of batch shape `[count, D]`."""
         return self.distribution(self.model.prior.expand(count, -1))
 
     def distribution(self, logits: Tensor) -> Latent:
         logits = logits.unflatten(-1, self.shape)
         if self.latent == "bernoulli":
-            return Bernoulli(logits=logits, validate_args=False)  # relaxed bits have a density, too
+            # Unvalidated: relaxed bits have a density, too.
+            return Bernoulli(logits=logits, validate_args=False)
         return OneHotCategorical(logits=logits, validate_args=False)
 
     def read(self, z: Tensor) -> Tensor:
-        """The logits of the pixels `[..., P]` that latents `[..., D]` or `[..., D, K]` stand for."""
+        """Decode latents `[..., D]` or `[..., D, K]` to the logits of pixels, `[..., P]`."""
         logits: Tensor = self.model.decoder(2 * z.flatten(-len(self.shape)) - 1)
         return logits
 
@@ -133,7 +137,7 @@ class DigitsAutoencoder(Task):
         generator = torch.Generator(self.device).manual_seed(seed)
         posterior = self.posterior(digits)
         surprises = [
-            self.surprise(self.drawn(posterior, generator), digits).mean()
+            self.surprise(self.sample(posterior, generator), digits).mean()
             for _ in range(self.evaluation_samples)
         ]
         reconstruction = torch.stack(surprises).mean().item()
@@ -144,8 +148,8 @@ class DigitsAutoencoder(Task):
             "divergence": divergence,
         }
 
-    def drawn(self, latent: Latent, generator: torch.Generator) -> Tensor:
-        """One draw, from a stream of its own."""
+    def sample(self, latent: Latent, generator: torch.Generator) -> Tensor:
+        """One sample, from the given generator."""
         if isinstance(latent, Bernoulli):
             return torch.bernoulli(latent.probs, generator=generator)
         flat = latent.probs.flatten(0, -2)
@@ -153,12 +157,12 @@ class DigitsAutoencoder(Task):
         return torch.zeros_like(flat).scatter(-1, index, 1.0).reshape(latent.probs.shape)
 
     def show(self, seed: int) -> Iterator[Image]:
-        """Held-out digits above what was read back, and digits that nobody wrote."""
+        """Held-out digits above their reconstructions, and samples from the prior."""
         generator = torch.Generator(self.device).manual_seed(seed)
         size = (self.digits.height, self.digits.width)
-        digits = self.digits.held_out[:SHOWN].to(self.device)
-        read = self.read(self.drawn(self.posterior(digits), generator)).sigmoid()
+        digits = self.digits.held_out[:DIGITS_SHOWN].to(self.device)
+        read = self.read(self.sample(self.posterior(digits), generator)).sigmoid()
         yield Image("reconstructions", rows_of_digits([digits, read], size))
-        prior = self.prior(SHOWN)
-        invented = [self.read(self.drawn(prior, generator)).sigmoid() for _ in range(3)]
+        prior = self.prior(DIGITS_SHOWN)
+        invented = [self.read(self.sample(prior, generator)).sigmoid() for _ in range(3)]
         yield Image("samples", rows_of_digits(invented, size))

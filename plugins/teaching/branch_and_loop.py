@@ -4,11 +4,11 @@ Fishing: cast until a fish bites, which it does with probability p; each cast co
 
 E = E[casts] (1/4 + p^2) = (1/4 + p^2) / p,    least at p = 1/2: 1
 
-Cooking: two friends cook with probability q each and cannot agree; both: one meal is wasted, nobody: two go hungry.
+Cooking: two friends cook with probability q each and cannot agree; both: one meal is wasted; neither: two go hungry.
 
 E = q^2 + 2 (1 - q)^2,    least at q = 2/3: 2/3
 
-Neither `while` nor `if` has a derivative. The score function needs none: it asks how likely the way was that was taken.
+Neither `while` nor `if` has a derivative. The score function needs none: it uses the probability of the path taken.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from pydantic import Field
 from torch import nn
 from torch.distributions import Bernoulli
 
-from framework import Context, Image, Program, Task
+from framework import Context, Image, Task
 from framework.task import Split
 from plugins.teaching.plot import two_paths
 
-HOUR = 0.25  # of each cast
+# Of each cast, in hours.
+CAST = 0.25
 BEST_BITE, BEST_COOK = 0.5, 2 / 3
 BEST = 1 + 2 / 3
 
@@ -54,15 +55,16 @@ class BranchAndLoop(Task):
 
     def __init__(self, *, bite: Probability = 0.2, cook: Probability = 0.2) -> None:
         self.model = Habits(bite, cook)
-        self.path: list[tuple[float, float]] = []  # (p, q) before each step
+        # (p, q) before each step.
+        self.path: list[tuple[float, float]] = []
 
     def objective(self, context: Context, batch: Any) -> None:
-        """Hours and bait until a fish bites, and what the cooking went wrong."""
+        """Hours and bait until a fish bites, and meals wasted or missed."""
         casts, bitten = 0, False
         while not bitten:
             casts += 1
             bait = self.model.bite.sigmoid() ** 2
-            context.cost(HOUR + bait, "cast")
+            context.cost(CAST + bait, "cast")
             bitten = bool(context.sample(f"bite/{casts}", Bernoulli(logits=self.model.bite)).item())
         first, second = (
             context.sample(f"cook/{friend}", Bernoulli(logits=self.model.cook)).item()
@@ -73,14 +75,12 @@ class BranchAndLoop(Task):
         elif not first and not second:
             context.cost(2.0, "meals")
 
-    def batches(self, program: Program, seed: int, start: int) -> Iterator[None]:
-        """No data; called before each step, which is the time to note the habits."""
-        while True:
-            self.path.append(self.model.probabilities)
-            yield None
+    def before_step(self, step: int) -> None:
+        """Record the habits, for the picture."""
+        self.path.append(self.model.probabilities)
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
-        """The habits, and the objective they have, exactly."""
+        """The habits and their exact objective."""
         p, q = self.model.probabilities
         return {"objective": expected_cost(p, q), "bite": p, "cook": q}
 
@@ -98,4 +98,4 @@ class BranchAndLoop(Task):
 
 def expected_cost(bite: float, cook: float) -> float:
     """The objective in closed form."""
-    return (HOUR + bite**2) / bite + cook**2 + 2 * (1 - cook) ** 2
+    return (CAST + bite**2) / bite + cook**2 + 2 * (1 - cook) ** 2

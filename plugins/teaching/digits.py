@@ -1,4 +1,4 @@
-"""Handwritten digits as bits: scikit-learn's 1,797 digits of 8 x 8, or MNIST from a folder of the user's.
+"""Handwritten digits as bits: scikit-learn's 1,797 digits of 8 x 8, or MNIST from a folder.
 
 A pixel brighter than half is 1. A fifth of scikit-learn's digits is held out; MNIST brings its own test digits. Nothing
 is downloaded: scikit-learn carries its digits in its wheel.
@@ -21,9 +21,8 @@ from torch import Tensor
 from framework import UserError
 from framework.randomness import generator
 
-IMAGES_OF_BYTES = (
-    b"\x00\x00\x08\x03"  # how an idx file of unsigned bytes in three dimensions begins
-)
+# The first bytes of an idx file of unsigned bytes in three dimensions.
+IDX_IMAGES = b"\x00\x00\x08\x03"
 IDX = {"train": "train-images", "test": "t10k-images"}
 NPZ = {"train": "x_train", "test": "x_test"}
 
@@ -32,7 +31,7 @@ Bytes = NDArray[numpy.uint8]
 
 @dataclass(frozen=True)
 class Digits:
-    """Bits of digits, `[N, height * width]`, to learn from and held out."""
+    """Bits of digits, `[N, height * width]`, for training and held out."""
 
     train: Tensor
     held_out: Tensor
@@ -44,7 +43,7 @@ def load_digits(folder: Path | None) -> Digits:
     """The digits of a folder, or scikit-learn's.
 
     Raises:
-        UserError: scikit-learn is not installed, or the folder holds no digits in a known form.
+        UserError: scikit-learn is not installed, or the folder holds no digits in a known format.
     """
     if folder is None:
         return embedded()
@@ -55,7 +54,7 @@ def load_digits(folder: Path | None) -> Digits:
     train, test = (from_folder(folder, part) for part in ("train", "test"))
     if train.shape[1:] != test.shape[1:]:
         raise UserError(
-            f"task.folder = '{folder}': digits to learn are {train.shape[1:]}, test digits {test.shape[1:]}"
+            f"task.folder = '{folder}': training digits are {train.shape[1:]}, test digits {test.shape[1:]}"
         )
     _, height, width = train.shape
     return Digits(bits(train, 255), bits(test, 255), height, width)
@@ -93,14 +92,16 @@ def from_folder(folder: Path, part: str) -> Bytes:
 
 
 def from_idx(path: Path) -> Bytes:
-    """Images of MNIST's own format: four bytes of kind, three big-endian sizes, then the pixels."""
+    """Images in MNIST's format: four bytes of type, three big-endian sizes, then the pixels."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
         raise UserError(f"{path}: {error}") from None
     sizes = [int.from_bytes(data[i : i + 4], "big") for i in (4, 8, 12)]
-    if data[:4] != IMAGES_OF_BYTES or len(data) != 16 + math.prod(sizes) or not math.prod(sizes):
-        raise UserError(f"{path}: expected an idx file of images; found {len(data):,} other bytes")
+    if data[:4] != IDX_IMAGES or len(data) != 16 + math.prod(sizes) or not math.prod(sizes):
+        raise UserError(
+            f"{path}: expected an idx file of images, but its {len(data):,} bytes are not one"
+        )
     return numpy.frombuffer(data, numpy.uint8, offset=16).reshape(sizes)
 
 

@@ -4,9 +4,9 @@ Inner descent, noisy as with small batches, in a valley f(w) = sum over i of a_i
 
 w_0 = (1, 1),    w_{t+1} = w_t - r (grad f(w_t) + noise),    cost f(w_T)
 
-The outer gradient d E[f(w_T)] / d log r runs backward through all T steps (Maclaurin et al. 2015). The draw of a step
-is its outcome, Normal(w_t - r grad f(w_t), r noise), so that it can be differentiated along its path or be scored. For
-this valley the truth is known:
+The outer gradient d E[f(w_T)] / d log r runs backward through all T steps (Maclaurin et al. 2015). Each step samples
+its outcome, Normal(w_t - r grad f(w_t), r noise), so that it can be differentiated along its path or scored. For this
+valley the expectation is known:
 
 E[w_T,i^2] = m^2T + (r noise)^2 (1 + m^2 + ... + m^2(T-1)),    m = 1 - r a_i
 """
@@ -22,15 +22,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from framework import Context, Image, Program, Task
+from framework import Context, Image, Task
+from framework.config.types import NonNegative
 from framework.task import Split
 from plugins.teaching.plot import descents
 
-CURVATURES = (1.0, 8.0)  # a; a rate above 2 / 8 diverges across the valley
+# a_i; a rate above 2 / 8 diverges across the valley.
+CURVATURES = (1.0, 8.0)
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1, le=200)]
-Noise = Annotated[float, Field(ge=0)]
+Steps = Annotated[int, Field(ge=1, le=200)]
 
 
 class LearningRate(nn.Module):
@@ -50,11 +51,12 @@ class MetaGradient(Task):
 
     model: LearningRate
 
-    def __init__(self, *, steps: Count = 10, noise: Noise = 0.5, start: Rate = 0.02) -> None:
+    def __init__(self, *, steps: Steps = 10, noise: NonNegative = 0.5, start: Rate = 0.02) -> None:
         self.model = LearningRate(start)
         self.steps = steps
         self.noise = noise
-        self.path: list[float] = []  # the rate before each step
+        # The rate before each step.
+        self.path: list[float] = []
 
     def objective(self, context: Context, batch: Any) -> None:
         """The valley's height after the inner descent, `[n]`, or a scalar where it has no noise."""
@@ -67,14 +69,12 @@ class MetaGradient(Task):
                 weights = context.sample(f"step/{step}", outcome, per_sample=step > 0)
         context.cost(height(weights))
 
-    def batches(self, program: Program, seed: int, start: int) -> Iterator[None]:
-        """No data; called before each step, which is the time to note the rate."""
-        while True:
-            self.path.append(self.model.rate)
-            yield None
+    def before_step(self, step: int) -> None:
+        """Record the rate, for the picture."""
+        self.path.append(self.model.rate)
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
-        """The learning rate, its expected height and the best there is, all exactly."""
+        """The learning rate and its exact expected height, and the best rate and its height."""
         best = self.best_rate()
         return {
             "objective": self.expected_height(self.model.rate),
@@ -93,7 +93,7 @@ class MetaGradient(Task):
         return total
 
     def best_rate(self) -> float:
-        """The rate of least expected height, on a grid of a ten-thousandth."""
+        """The rate of least expected height, on a grid of step 0.0001."""
         return min((i / 10_000 for i in range(1, 2_500)), key=self.expected_height)
 
     def show(self, seed: int) -> Iterator[Image]:
@@ -108,7 +108,7 @@ class MetaGradient(Task):
         yield Image.from_figure("descents", figure)
 
     def walk(self, rate: float) -> list[list[float]]:
-        """The inner descent's points at a rate, its noise drawn from torch's stream."""
+        """The inner descent's points at a rate, its noise from torch's default generator."""
         points = [torch.ones(len(CURVATURES))]
         for _ in range(self.steps):
             noise = self.noise * torch.randn(len(CURVATURES))
@@ -128,10 +128,10 @@ def height(weights: Tensor) -> Tensor:
 
 
 def slope(weights: Tensor) -> Tensor:
-    """grad f(w) of points `[..., 2]`: found by autograd, and itself differentiable."""
+    """grad f(w) of points `[..., 2]`, by autograd, and itself differentiable."""
 
     def total(weights: Tensor) -> Tensor:
         return height(weights).sum()
 
-    found: Tensor = torch.func.grad(total)(weights)
-    return found
+    gradient: Tensor = torch.func.grad(total)(weights)
+    return gradient

@@ -16,7 +16,7 @@ Points = tuple[Sequence[float], Sequence[float]]
 
 
 def probability_over_steps(paths: Mapping[str, Sequence[float]], best: float) -> Figure:
-    """How a coin's probability moved, a line for each name; `best` is where it should go."""
+    """A coin's probability over the steps, one line per name; `best` is the optimum."""
     figure = Figure(figsize=(7, 4), layout="constrained", dpi=110)
     axes = figure.subplots()
     axes.axhline(best, color="0.75", lw=5, zorder=1)
@@ -29,7 +29,7 @@ def probability_over_steps(paths: Mapping[str, Sequence[float]], best: float) ->
 
 
 def two_paths(path: Sequence[tuple[float, float]], best: tuple[float, float]) -> Figure:
-    """Two probabilities over the steps and where they should go."""
+    """Two probabilities over the steps, and their optima."""
     figure = Figure(figsize=(7, 4), layout="constrained", dpi=110)
     axes = figure.subplots()
     names = ("p: a fish bites (the loop)", "q: a friend cooks (the branch)")
@@ -54,7 +54,7 @@ def descents(
         curvatures: of the valley's two axes.
         rates: the learning rates of `walks`, each a list of points.
         hill: rates and their expected heights.
-        path: the rates before each outer step and now, and their expected heights.
+        path: the rates before each outer step and at the end, and their expected heights.
     """
     figure = Figure(figsize=(11, 4), layout="constrained", dpi=110)
     valley, outer = figure.subplots(1, 2)
@@ -93,7 +93,7 @@ def rows_of_digits(rows: Sequence[Tensor], size: tuple[int, int], scale: int = 6
 
 
 def tidy(figure: Figure) -> Figure:
-    """Without the frame's upper and right edges."""
+    """Remove the frame's upper and right edges."""
     for axes in figure.axes:
         if isinstance(axes, Axes):
             axes.spines[["top", "right"]].set_visible(False)

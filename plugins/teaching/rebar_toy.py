@@ -3,7 +3,7 @@
 E = p (1 - t)^2 + (1 - p) t^2,    dE/dl = p (1 - p) (1 - 2 t),    p = 1 / (1 + exp(-l))
 
 The best p is 0 and the worst 1, yet at t = 0.499 the two differ by 0.002: the gradient is hundreds of times smaller
-than the noise of one sample, so that estimators of much variance wander and biased ones run off. (Tucker et al. 2017.)
+than the noise of one sample, so that high-variance estimators wander and biased ones drift away. (Tucker et al. 2017.)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import nn
 from torch.distributions import Bernoulli
 
-from framework import Context, Image, Program, Task
+from framework import Context, Image, Task
 from framework.task import Split
 from plugins.teaching.plot import probability_over_steps
 
@@ -24,7 +24,7 @@ Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Coin(nn.Module):
-    """Knows the logit of its probability of 1."""
+    """One parameter: the logit of the probability of 1."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()
@@ -36,28 +36,27 @@ class Coin(nn.Module):
 
 
 class RebarToy(Task):
-    """Tell a coin to show 0, from a cost that hardly prefers it: (b - 0.499)^2."""
+    """Teach a coin to show 0, from a cost that hardly prefers it: (b - 0.499)^2."""
 
     model: Coin
 
     def __init__(self, *, target: Probability = 0.499, start: Probability = 0.5) -> None:
         self.model = Coin(start)
         self.target = target
-        self.path: list[float] = []  # p before each step
+        # p before each step.
+        self.path: list[float] = []
 
     def objective(self, context: Context, batch: Any) -> None:
         """The squared distance of the coin `[n, 1]` from the target."""
         coin = context.sample("coin", Bernoulli(logits=self.model.logit))
         context.cost((coin - self.target) ** 2)
 
-    def batches(self, program: Program, seed: int, start: int) -> Iterator[None]:
-        """No data; called before each step, which is the time to note p."""
-        while True:
-            self.path.append(self.model.probability)
-            yield None
+    def before_step(self, step: int) -> None:
+        """Record p, for the picture."""
+        self.path.append(self.model.probability)
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
-        """p, and the objective it has, exactly."""
+        """p and its exact objective."""
         p, t = self.model.probability, self.target
         return {"objective": p * (1 - t) ** 2 + (1 - p) * t**2, "probability": p}
 

@@ -70,7 +70,8 @@ def test_drag_shortens_every_throw_and_no_drag_is_the_limit():
     lengths = [calm]
     for drag in (1e-7, 0.002, 0.005, 0.02):
         lengths.append(javelin(drag=drag).fly(ANGLES, torch.zeros(())))
-    assert torch.allclose(lengths[0], lengths[1], rtol=0.02, atol=0.5)  # steps of 0.02 s
+    # Integrated in steps of 0.02 s.
+    assert torch.allclose(lengths[0], lengths[1], rtol=0.02, atol=0.5)
     for longer, shorter in itertools.pairwise(lengths[1:]):
         assert (shorter < longer).all()
 
@@ -107,7 +108,7 @@ def objective_at(task: Javelin, degrees: float) -> Tensor:
     return torch.tensor(expected_range(task, degrees).value)
 
 
-def test_a_throw_flatter_than_the_foul_line_counts_nothing():
+def test_a_throw_flatter_than_the_foul_line_counts_for_nothing():
     task = javelin(foul_below_degrees=40.0)
     assert objective_at(task, 39.9) == 0
     assert objective_at(task, 40.1).item() == pytest.approx(
@@ -134,7 +135,7 @@ def test_the_foul_line_is_seen_by_the_score_function_and_not_by_the_path():
     assert slopes["rloo"] - slopes["reparameterisation"] == pytest.approx(jump, rel=0.1)
 
 
-def test_evaluation_tells_angle_range_and_the_noisy_objective():
+def test_evaluation_reports_angle_range_and_the_noisy_objective():
     task = javelin(start_degrees=30.0, release_spread_degrees=5.0)
     with torch.no_grad():
         metrics = task.evaluate(1)
@@ -168,3 +169,11 @@ def test_the_default_experiment_ends_within_half_a_degree_of_45(tmp_path, estima
 
 def test_the_seven_are_registered():
     assert set(SEVEN) <= set(registry().names("estimators"))
+
+
+def test_the_angle_before_each_step_is_recorded_and_outlives_a_resume():
+    task = javelin(start_degrees=30.0)
+    task.before_step(0)
+    again = javelin()
+    again.load_state_dict(task.state_dict())
+    assert again.path == pytest.approx([30.0])

@@ -1,4 +1,10 @@
-"""ARM and DisARM: Bernoulli draws in antithetic pairs."""
+"""ARM and DisARM: Bernoulli draws in antithetic pairs, for costs known only by value.
+
+ARM      (f(b) - f(b')) (u - 1/2),  b = 1[u > s(-l)],  b' = 1[u < s(l)]                    (Yin & Zhou 2019)
+DisARM   (f(b) - f(b')) (b - b') s(|l|) / 2,  ARM averaged over all u that give b and b'   (Dong et al. 2020)
+
+with s the logistic function and l the logits. First derivatives only.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +15,14 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.capabilities import Capabilities
-from framework.gradients.coupled.chain_rule import Group, Pushed, backward, grouped
-from framework.gradients.coupled.coupled_runs import (
-    play_layers,
-)
-from framework.gradients.coupled.coupling import Record, Values
-from framework.gradients.coupled.measure_valued import Samples
+from framework.config.types import Count
+from framework.gradients.coupled.chain_rule import Cotangent, Group, backward, group_draws
+from framework.gradients.coupled.coupled_runs import run_with_counterfactuals
+from framework.gradients.coupled.coupling import BaseDraw, Values
 from framework.gradients.distributions.noise_families import (
     FAMILIES,
+    BernoulliFamily,
     Family,
-    Logistic,
     base_of,
 )
 from framework.gradients.distributions.refusal import refuse
@@ -36,15 +40,15 @@ class Antithetic:
 
     def family(self, site: str, distribution: Distribution) -> Family:
         family = FAMILIES.get(type(base_of(distribution)))
-        if not isinstance(family, Logistic):
+        if not isinstance(family, BernoulliFamily):
             raise refuse(site, distribution, self.name, "Bernoulli draws only")
         return family
 
-    def partner(self, record: Record) -> Tensor:
-        return record.family.value(record.parameters, -record.noise)
+    def counterfactual(self, draw: BaseDraw) -> Tensor:
+        return draw.family.value(draw.parameters, -draw.noise)
 
-    def later(self, record: Record, parameters: Values) -> Tensor:
-        return record.family.value(parameters, record.noise)
+    def resample_downstream(self, draw: BaseDraw, parameters: Values) -> Tensor:
+        return draw.family.value(parameters, draw.noise)
 
 
 @Capabilities(
@@ -57,7 +61,7 @@ class Arm(Estimator):
 
     name = "arm"
 
-    def __init__(self, *, samples: Samples = 16) -> None:
+    def __init__(self, *, samples: Count = 32) -> None:
         self.samples = samples
         self.coupling = Antithetic(self.name)
 
@@ -70,16 +74,18 @@ class Arm(Estimator):
         scale: float | Tensor = 1.0,
     ) -> Estimate:
         objectives, evaluations, biased = [], 0, False
-        runs = self.samples if program.one_sample_at_a_time else 1
-        for played in play_layers(program, parameters, batch, self.coupling, self.samples):
-            pushed: list[Pushed] = []
-            for group in grouped(played):
-                difference = (group.returns - group.partners).detach()
-                pushed += group.push([group.credit(difference) * self.weight(group)])
-            backward(played, pushed, parameters, scale / runs)
-            objectives.append(played.hard)
-            evaluations += played.evaluations
-            biased |= played.biased
+        repeats = self.samples if program.one_sample_at_a_time else 1
+        for runs in run_with_counterfactuals(
+            program, parameters, batch, self.coupling, self.samples
+        ):
+            cotangents: list[Cotangent] = []
+            for group in group_draws(runs):
+                difference = (group.returns - group.counterfactual_returns).detach()
+                cotangents += group.cotangents([group.credit(difference) * self.weight(group)])
+            backward(runs, cotangents, parameters, scale / repeats)
+            objectives.append(runs.hard)
+            evaluations += runs.evaluations
+            biased |= runs.biased
         return Estimate(
             objective=mean_objective(objectives), evaluations=evaluations, biased=biased
         )
@@ -101,5 +107,5 @@ class Disarm(Arm):
     name = "disarm"
 
     def weight(self, group: Group) -> Tensor:
-        partner = group.family.value(group.parameters, -group.noise)
-        return (group.value - partner) * group.parameters[0].abs().sigmoid() / 2
+        antithetic = group.family.value(group.parameters, -group.noise)
+        return (group.value - antithetic) * group.parameters[0].abs().sigmoid() / 2

@@ -1,6 +1,6 @@
 """The chain rule from the draws to the user's parameters.
 
-An estimator finds g, the gradient with respect to the parameters of each draw's distribution, sample by sample. The
+An estimator computes g, the gradient with respect to the parameters of each draw's distribution, sample by sample. The
 distributions came from the user's parameters through whatever network, so the gradient is that of
 
     sum over draws of stop(g) * parameters  +  cost with the draws held fixed.
@@ -18,12 +18,13 @@ from torch import Tensor
 
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
-from framework.gradients.coupled.coupled_runs import Played
-from framework.gradients.coupled.coupling import Record
+from framework.gradients.coupled.coupled_runs import CoupledRuns
+from framework.gradients.coupled.coupling import BaseDraw
 from framework.gradients.distributions.noise_families import Family
 from framework.parameters import Parameters
 
-Pushed = tuple[Tensor, Tensor]  # a distribution's parameter and the gradient with respect to it
+# A distribution's parameter and the gradient with respect to it: one term of a vector-Jacobian product.
+Cotangent = tuple[Tensor, Tensor]
 
 
 @dataclass(eq=False)
@@ -31,107 +32,107 @@ class Group:
     """Draws of one family, shape and return, stacked along `axis`.
 
     Attributes:
-        live: the distributions' parameters on the autograd graph, `[..., draws, ...]`, with n where they carry it.
+        attached_parameters: the distributions' parameters on the autograd graph, `[..., draws, ...]`, with n where they
+            have the sample axis.
         parameters: the same detached, `[n or 1, ..., draws, ...]`.
-        noise, value: alike.
-        returns, partners: costs behind the draws, `[n, *batch]`; see `Played`.
-        per_datum: whether the draws carry the batch axes; else one draw is shared by all data of its sample.
+        noise, value: `[n, ..., draws, ...]`.
+        returns, counterfactual_returns: costs charged after the draws, `[n, *batch]`; see `CoupledRuns`.
+        per_datum: whether the draws have the batch axes; else one draw is shared by all data of its sample.
     """
 
     family: Family
-    members: list[Record]
-    live: tuple[Tensor, ...]
+    members: list[BaseDraw]
+    attached_parameters: tuple[Tensor, ...]
     parameters: tuple[Tensor, ...]
     noise: Tensor
     value: Tensor
     returns: Tensor
-    partners: Tensor
+    counterfactual_returns: Tensor
     per_datum: bool
     axis: int
 
     def credit(self, costs: Tensor) -> Tensor:
         """Costs `[n, *batch]` as what each draw is charged with: its datum's, or the sum of all data's."""
-        return credit(costs, self.per_datum, self.noise.dim())
+        if not self.per_datum:
+            costs = costs.flatten(1).sum(1)
+        return costs.reshape(*costs.shape, *[1] * (self.noise.dim() - costs.dim()))
 
     def stacked(self, values: Iterable[Tensor]) -> Tensor:
         """One tensor `[n, ...]` for each member, stacked."""
         return torch.stack(list(values), self.axis)
 
-    def push(self, gradients: Iterable[Tensor]) -> list[Pushed]:
+    def cotangents(self, gradients: Iterable[Tensor]) -> list[Cotangent]:
         """The parameters with their gradients, from the gradients of each sample, `[n, ..., draws, ...]`."""
         return [
-            (live, gradient.sum_to_size(live.shape))
-            for live, gradient in zip(self.live, gradients, strict=True)
+            (parameter, gradient.sum_to_size(parameter.shape))
+            for parameter, gradient in zip(self.attached_parameters, gradients, strict=True)
         ]
 
 
-def credit(costs: Tensor, per_datum: bool, dimensions: int) -> Tensor:
-    """Costs `[n, *batch]` made to broadcast against a draw of so many dimensions."""
-    if not per_datum:
-        costs = costs.flatten(1).sum(1)
-    return costs.reshape(*costs.shape, *[1] * (dimensions - costs.dim()))
+def has_batch_axes(draw: BaseDraw, shape: tuple[int, ...]) -> bool:
+    """Whether a draw begins with the leading `shape`, `[n, *batch]`."""
+    return tuple(draw.value.shape[: len(shape)]) == shape
 
 
-def carries_batch(record: Record, shape: tuple[int, ...]) -> bool:
-    """Whether a draw carries the batch axes of the leading `shape`, `[n, *batch]`."""
-    return tuple(record.value.shape[: len(shape)]) == shape
-
-
-def grouped(played: Played) -> list[Group]:
+def group_draws(runs: CoupledRuns) -> list[Group]:
     """The draws of a run in as few groups as possible."""
-    alike: dict[object, list[int]] = {}
-    for i, record in enumerate(played.records):
-        costs = (id(played.returns[i]), id(played.partners[i]))
-        shapes = (record.noise.shape, record.value.dtype, record.carried, record.layer)
-        alike.setdefault((record.family, *costs, *shapes), []).append(i)
-    return [group_of(played, members) for members in alike.values()]
+    groups: dict[object, list[int]] = {}
+    for i, draw in enumerate(runs.draws):
+        costs = (id(runs.returns[i]), id(runs.counterfactual_returns[i]))
+        shapes = (draw.noise.shape, draw.value.dtype, draw.has_sample_axis, draw.layer)
+        groups.setdefault((draw.family, *costs, *shapes), []).append(i)
+    return [stack_draws(runs, members) for members in groups.values()]
 
 
-def group_of(played: Played, indices: list[int]) -> Group:
-    members = [played.records[i] for i in indices]
+def stack_draws(runs: CoupledRuns, indices: list[int]) -> Group:
+    """The group of the draws with the given indices."""
+    members = [runs.draws[i] for i in indices]
     first = members[0]
-    per_datum = carries_batch(first, played.shape)
-    axis = len(played.shape) if per_datum else 1
-    live = tuple(
-        torch.stack(values, axis if first.carried else axis - 1)
-        for values in zip(*(record.parameters for record in members), strict=True)
+    per_datum = has_batch_axes(first, runs.shape)
+    axis = len(runs.shape) if per_datum else 1
+    attached = tuple(
+        torch.stack(values, axis if first.has_sample_axis else axis - 1)
+        for values in zip(*(draw.parameters for draw in members), strict=True)
     )
-    fixed = (p.detach() if first.carried else p.detach().unsqueeze(0) for p in live)
+    detached = (p.detach() if first.has_sample_axis else p.detach().unsqueeze(0) for p in attached)
     return Group(
         family=first.family,
         members=members,
-        live=live,
-        parameters=tuple(fixed),
-        noise=torch.stack([record.noise for record in members], axis),
-        value=torch.stack([record.value for record in members], axis),
-        returns=played.returns[indices[0]],
-        partners=played.partners[indices[0]],
+        attached_parameters=attached,
+        parameters=tuple(detached),
+        noise=torch.stack([draw.noise for draw in members], axis),
+        value=torch.stack([draw.value for draw in members], axis),
+        returns=runs.returns[indices[0]],
+        counterfactual_returns=runs.counterfactual_returns[indices[0]],
         per_datum=per_datum,
         axis=axis,
     )
 
 
 def backward(
-    played: Played, pushed: Iterable[Pushed], parameters: Parameters, scale: float | Tensor
+    runs: CoupledRuns,
+    cotangents: Iterable[Cotangent],
+    parameters: Parameters,
+    scale: float | Tensor,
 ) -> None:
     """Add `scale` times the gradient to each parameter's `.grad`.
 
     Args:
-        pushed: gradients summed over samples and data; the objective is their mean.
+        cotangents: gradients summed over samples and data; the objective is their mean.
 
     Raises:
         ProgramError: neither a draw nor a cost depends on a parameter.
     """
-    wanted = [p for p in parameters.values() if p.requires_grad]
-    given = [(played.objective, torch.ones_like(played.objective) * scale)]
-    weight = scale / played.data
-    for target, gradient in pushed:
-        given.append((target, (gradient * weight).to(target.dtype)))
-    given = [(target, gradient) for target, gradient in given if target.requires_grad]
-    if not given:
+    inputs = [p for p in parameters.values() if p.requires_grad]
+    terms = [(runs.objective, torch.ones_like(runs.objective) * scale)]
+    weight = scale / runs.size
+    for target, gradient in cotangents:
+        terms.append((target, (gradient * weight).to(target.dtype)))
+    terms = [(target, gradient) for target, gradient in terms if target.requires_grad]
+    if not terms:
         raise ProgramError(
             "the objective depends on no parameter in a way this estimator can see; "
             f"{alternatives(what='need only its values', values_only=True)}"
         )
-    targets, gradients = zip(*given, strict=True)
-    torch.autograd.backward(targets, gradients, inputs=wanted or None)
+    targets, gradients = zip(*terms, strict=True)
+    torch.autograd.backward(targets, gradients, inputs=inputs or None)

@@ -1,4 +1,4 @@
-"""Control variates: what a relaxed run predicts is taken off the score function and given back along a path.
+"""Control variates: the score function less what a relaxed run predicts, which is added back along a path.
 
 With b the hard draw of a latent z, C a function of z that has a derivative, and z~ drawn from p(z | b),
 
@@ -8,7 +8,7 @@ is unbiased for every C. REBAR (Tucker et al. 2017) takes C = eta f(relaxed z), 
 network, so that f may be a black box, and for Normal draws (b = z) the same is called LAX. REBAR needs an f that is
 continuous between the hard values: a jump such as `b > 0.5` biases it, and no program can tell by itself.
 
-The noise behind z~ is coupled to that behind z so that z~ = z: one relaxed run serves both, and only their
+The noise of z~ is coupled to that of z so that z~ = z: one relaxed run serves both, and only their
 derivatives differ:
 
     Bernoulli      dz/dl - dz~/dl     = 1 - p(b) (1 - exp(-|z|))
@@ -16,7 +16,7 @@ derivatives differ:
     Normal         dz/dm = 1,  dz/ds = noise, and no z~
 
 eta, the temperature and the network follow the gradient of |g|^2, which is that of the variance, since the mean is
-fixed. They are used first and moved afterwards, so that g stays unbiased while they move.
+fixed. They are used first and updated afterwards, so that g stays unbiased while they change.
 
 In several layers of draws each layer has a control variate of its own: earlier draws are hard and held fixed, the
 layer is relaxed, and later draws are relaxed along with it (REBAR) or left out (the network).
@@ -25,112 +25,45 @@ layer is relaxed, and later draws are relaxed along with it (REBAR) or left out 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
-from torch.distributions import Distribution
 
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
-from framework.gradients.coupled.chain_rule import Group, Pushed, backward, grouped
-from framework.gradients.coupled.control_variate_gradients import GRADIENTS, hard_value
-from framework.gradients.coupled.coupled_runs import Played, play_layers
-from framework.gradients.coupled.coupling import Record, Values
-from framework.gradients.coupled.tuned import Tuned
-from framework.gradients.distributions.noise_families import (
-    FAMILIES,
-    Family,
-    Gaussian,
-    Gumbel,
-    Logistic,
-    base_of,
+from framework.gradients.coupled.chain_rule import Cotangent, backward, group_draws
+from framework.gradients.coupled.control_variate_gradients import GRADIENTS
+from framework.gradients.coupled.coupled_runs import CoupledRuns, run_with_counterfactuals
+from framework.gradients.coupled.coupling import BaseDraw
+from framework.gradients.coupled.prediction_network import PredictionNetwork
+from framework.gradients.coupled.relaxed_draws import (
+    RelaxedCoupling,
+    RelaxedGroup,
+    derivatives,
+    leaves_of,
 )
-from framework.gradients.distributions.refusal import (
-    RELAXED,
-    distributions_of,
-    others,
-    refuse,
-)
+from framework.gradients.coupled.tuned_tensors import TunedTensors
+from framework.gradients.distributions.refusal import RELAXED, distributions_of, others
 from framework.gradients.estimator import Estimate, Estimator
-from framework.gradients.surrogate.sampled import off_support
+from framework.gradients.surrogate.sampled import explain_off_support
 from framework.parameters import Parameters
 from framework.program import Program
-from framework.randomness import generator
-
-Samples = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-Rate = Annotated[float, Field(ge=0)]
-
-
-@dataclass(frozen=True, eq=False)
-class Relaxing:
-    """Couples a run with one whose draws are relaxed at a temperature, from the same noise."""
-
-    name: str
-    temperature: Tensor
-    relaxes: bool  # partners are run; else draws need only be known with their latents
-
-    def family(self, site: str, distribution: Distribution) -> Family:
-        family = FAMILIES.get(type(base_of(distribution)))
-        served = "Bernoulli and OneHotCategorical"
-        if self.name == "relax":
-            kinds = ["Bernoulli", "OneHotCategorical", *([] if self.relaxes else ["Categorical"])]
-            served = f"{', '.join(kinds)} and Normal"
-        index = isinstance(family, Gumbel) and not family.one_hot
-        normal = isinstance(family, Gaussian) and self.name == "rebar"
-        if family is None or normal or (index and self.relaxes):
-            what = f"{served} draws"
-            if index:
-                what += " (an index cannot be relaxed: draw a OneHotCategorical)"
-            raise refuse(site, distribution, self.name, what)
-        return family
-
-    def partner(self, record: Record) -> Tensor:
-        latent = record.family.latent(record.fixed, record.noise)
-        return softened(record.family, latent, self.temperature.detach())
-
-    def later(self, record: Record, parameters: Values) -> Tensor:
-        latent = record.family.latent(parameters, record.noise)
-        return softened(record.family, latent, self.temperature)
-
-
-def softened(family: Family, latent: Tensor, temperature: Tensor) -> Tensor:
-    """The draw softened: 0 temperature is the hard draw. A Normal draw is soft already."""
-    if isinstance(family, Logistic):
-        return (latent / temperature).sigmoid()
-    return latent if isinstance(family, Gaussian) else (latent / temperature).softmax(-1)
-
-
-class Softened:
-    """A group of draws with its latents, `[n, ..., draws, ...]`, and these softened at the temperature."""
-
-    def __init__(self, draws: Group, temperature: Tensor) -> None:
-        self.draws = draws
-        self.latent = draws.family.latent(draws.parameters, draws.noise).requires_grad_()
-        self.soft = softened(draws.family, self.latent, temperature)
-
-    def in_partner(self, by_record: Mapping[int, Tensor]) -> Tensor:
-        """Derivatives with respect to the members' leaves, their partner's rows stacked: `[n, ..., draws, ...]`."""
-        stacked = self.draws.stacked(by_record[id(record)] for record in self.draws.members)
-        return stacked[-len(self.latent) :]
 
 
 @dataclass(eq=False)
-class Part:
+class ControlVariateTerm:
     """A control variate's contribution to one group of draws.
 
     Attributes:
-        level: C, `[n, *batch]`.
-        slope: the derivative of C with respect to the latents, shaped as the group's noise.
+        value: C, `[n, *batch]`.
+        gradient: the derivative of C with respect to the latents, shaped as the group's noise.
     """
 
-    level: Tensor
-    slope: Tensor
+    value: Tensor
+    gradient: Tensor
 
 
 class ControlVariate(Estimator):
@@ -138,10 +71,11 @@ class ControlVariate(Estimator):
 
     Args:
         name: how errors call it.
-        relaxed: take the relaxed run's cost, times eta, as a control variate.
+        relaxed: use the relaxed run's cost, times eta, as a control variate.
         hidden: width of a network that is one, too; None: no network.
         temperature: at the beginning.
         learning_rate: of eta, the temperature and the network; 0: they stay as they are.
+        eta: at the beginning.
     """
 
     def __init__(
@@ -158,14 +92,12 @@ class ControlVariate(Estimator):
         self.name = name
         self.samples = samples
         self.relaxed = relaxed
-        self.hidden = hidden
         self.rate = learning_rate
         scalars = {"log_temperature": torch.tensor(math.log(temperature))}
         if relaxed:
             scalars["eta"] = torch.tensor(eta)
-        self.scalars = Tuned(scalars, learning_rate)
-        self.network: Tuned | None = None
-        self.saved_network: dict[str, Any] | None = None  # until the device is known
+        self.scalars = TunedTensors(scalars, learning_rate)
+        self.network = None if hidden is None else PredictionNetwork(hidden, learning_rate)
 
     def backward(
         self,
@@ -181,196 +113,138 @@ class ControlVariate(Estimator):
                 f"'{self.name}' relaxes all samples' draws together, and the program runs one sample at a time; "
                 f"{others(self.name, *draws, one_sample_at_a_time=True)}"
             )
-        coupling = Relaxing(self.name, self.scalars.tensors["log_temperature"].exp(), self.relaxed)
-        extras: dict[str, Tensor | float] = {"temperature": coupling.temperature.detach()}
+        temperature = self.scalars.tensors["log_temperature"].exp()
+        coupling = RelaxedCoupling(self.name, temperature, self.relaxed)
+        extras: dict[str, Tensor | float] = {"temperature": temperature.detach()}
         if self.relaxed:
             extras["eta"] = self.scalars.tensors["eta"].detach().clone()
-        with off_support(self):
-            (played,) = play_layers(
-                program, parameters, batch, coupling, self.samples, partners=self.relaxed
+        with explain_off_support(self):
+            (runs,) = run_with_counterfactuals(
+                program, parameters, batch, coupling, self.samples, counterfactuals=self.relaxed
             )
-        groups = [Softened(group, coupling.temperature) for group in grouped(played)]
-        parts = self.parts(played, groups) if groups else []
-        gradients = [gradient(group, part) for group, part in zip(groups, parts, strict=True)]
-        moves = self.moves(played, groups, gradients)
-        pushed: list[Pushed] = []
-        for group, found in zip(groups, gradients, strict=True):
-            pushed += group.draws.push([g.detach() for g in found])
-        backward(played, pushed, parameters, scale)
-        for tuned, move in moves:  # used first, moved afterwards
-            tuned.step(move)
+        groups = [RelaxedGroup(group, temperature) for group in group_draws(runs)]
+        terms = self.terms(runs, groups) if groups else []
+        gradients = [gradient(group, own) for group, own in zip(groups, terms, strict=True)]
+        updates = self.variance_gradients(runs, groups, gradients)
+        cotangents: list[Cotangent] = []
+        for group, parts in zip(groups, gradients, strict=True):
+            cotangents += group.group.cotangents([part.detach() for part in parts])
+        backward(runs, cotangents, parameters, scale)
+        # Used first, updated afterwards: the estimate stays unbiased.
+        for tuned, update in updates:
+            tuned.step(update)
         return Estimate(
-            objective=played.hard,
-            evaluations=played.evaluations,
-            biased=played.biased,
-            extras=extras,
+            objective=runs.hard, evaluations=runs.evaluations, biased=runs.biased, extras=extras
         )
 
-    def parts(self, played: Played, groups: Sequence[Softened]) -> list[list[Part]]:
+    def terms(
+        self, runs: CoupledRuns, groups: Sequence[RelaxedGroup]
+    ) -> list[list[ControlVariateTerm]]:
         """For each group the control variates' contributions."""
-        found = [self.relaxed_parts(played, groups)] if self.relaxed else []
-        if self.hidden is not None:
-            found.append(self.network_parts(played, groups))
-        return [list(parts) for parts in zip(*found, strict=True)]
+        terms = [self.relaxed_terms(runs, groups)] if self.relaxed else []
+        if self.network is not None:
+            terms.append(network_terms(self.network, runs, groups))
+        return [list(of_group) for of_group in zip(*terms, strict=True)]
 
-    def relaxed_parts(self, played: Played, groups: Sequence[Softened]) -> list[Part]:
+    def relaxed_terms(
+        self, runs: CoupledRuns, groups: Sequence[RelaxedGroup]
+    ) -> list[ControlVariateTerm]:
         """eta times the relaxed run's cost."""
         eta = self.scalars.tensors["eta"]
-        leading = {record.layer: i for i, record in reversed(list(enumerate(played.records)))}
-        total = torch.stack([played.partners[i].sum() for i in leading.values()]).sum()
-        slopes = iter(derivatives(total, leaves_of(played.records)))
+        leading = {draw.layer: i for i, draw in reversed(list(enumerate(runs.draws)))}
+        total = torch.stack([runs.counterfactual_returns[i].sum() for i in leading.values()]).sum()
+        slopes = iter(derivatives(total, leaves_of(runs.draws)))
         slope_of = {
-            id(record): self.checked(record, next(slopes), returns)
-            for record, returns in zip(played.records, played.returns, strict=True)
+            id(draw): self.checked(draw, next(slopes), returns)
+            for draw, returns in zip(runs.draws, runs.returns, strict=True)
         }
-        parts = []
+        terms = []
         for group in groups:
-            outer = group.in_partner(slope_of)
-            (slope,) = torch.autograd.grad(group.soft, group.latent, outer, create_graph=True)
-            parts.append(Part(eta * group.draws.partners, eta * slope))
-        return parts
+            outer = group.in_counterfactual(slope_of)
+            (slope,) = torch.autograd.grad(group.relaxed, group.latent, outer, create_graph=True)
+            value = eta * group.group.counterfactual_returns
+            terms.append(ControlVariateTerm(value, eta * slope))
+        return terms
 
-    def checked(self, record: Record, slope: Tensor | None, returns: Tensor) -> Tensor:
+    def checked(self, draw: BaseDraw, slope: Tensor | None, returns: Tensor) -> Tensor:
         """The derivative with respect to a leaf.
 
         Raises:
-            ProgramError: there is none though costs lie behind the draw: they use it in a way that has no derivative.
+            ProgramError: there is none though costs are charged after the draw: they use it in a way that has no
+                derivative.
         """
         if slope is not None:
             return slope
         if returns.count_nonzero():
             raise ProgramError(
-                f"draw '{record.site}': no cost has a derivative with respect to its relaxed value, which would "
+                f"draw '{draw.site}': no cost has a derivative with respect to its relaxed value, which would "
                 f"bias {self.name}; {alternatives(RELAXED, without=self.name, black_box=True)}"
             )
-        assert record.leaf is not None
-        return torch.zeros_like(record.leaf)
+        assert draw.leaf is not None
+        return torch.zeros_like(draw.leaf)
 
-    def network_parts(self, played: Played, groups: Sequence[Softened]) -> list[Part]:
-        """The network's prediction for each layer, from the layer's relaxed draws and the earlier layers' hard ones."""
-        soft = [features(group.draws, group.soft, played.shape) for group in groups]
-        hard = [features(group.draws, hard_value(group.draws), played.shape) for group in groups]
-        layers = [group.draws.members[0].layer for group in groups]
-        inputs = [
-            torch.cat(
-                [choose(a, b, k - own) for a, b, own in zip(soft, hard, layers, strict=True)], -1
-            )
-            for k in range(max(layers) + 1)
-        ]
-        predicted = self.predict(torch.stack(inputs))  # [layers, n, *batch]
-        latents = [group.latent for group in groups]
-        slopes = torch.autograd.grad(predicted.sum(), latents, create_graph=True)
-        return [Part(predicted[layer], slope) for layer, slope in zip(layers, slopes, strict=True)]
-
-    def predict(self, inputs: Tensor) -> Tensor:
-        """`[layers, n, *batch, features]` -> `[layers, n, *batch]`; the network is made at its first use.
-
-        Raises:
-            ProgramError: the number of draws is not what it was.
-        """
-        layers, width = len(inputs), inputs.shape[-1]
-        if self.saved_network is not None:
-            self.network = Tuned.load(self.saved_network, self.rate, inputs.device)
-            self.saved_network = None
-        if self.network is None:
-            assert self.hidden is not None
-            tensors = new_network(layers, width, self.hidden)
-            tensors = {name: t.to(inputs.device, inputs.dtype) for name, t in tensors.items()}
-            self.network = Tuned(tensors, self.rate)
-        weight, bias, out, level = self.network.tensors.values()
-        if (len(bias), len(weight)) != (layers, width):
-            raise ProgramError(
-                f"relax: {width} drawn numbers in {layers} layers, and the network has been made for {len(weight)} in "
-                f"{len(bias)}: every run must make the same draws; {alternatives()}"
-            )
-        by_layer = (layers, *[1] * (inputs.dim() - 2))
-        units = (inputs @ weight + bias.reshape(*by_layer, -1)).tanh()
-        return units @ out + level.reshape(by_layer)
-
-    def moves(
+    def variance_gradients(
         self,
-        played: Played,
-        groups: Sequence[Softened],
+        runs: CoupledRuns,
+        groups: Sequence[RelaxedGroup],
         gradients: Sequence[Sequence[Tensor]],
-    ) -> list[tuple[Tuned, list[Tensor]]]:
-        """The gradient of the gradient's mean square, for each tuned thing."""
+    ) -> list[tuple[TunedTensors, list[Tensor]]]:
+        """The gradient of the gradient's mean square, for all that is tuned."""
         if self.rate == 0 or not groups:
             return []
-        square = torch.stack([g.square().sum() for found in gradients for g in found]).sum()
-        tuned = [self.scalars] if self.network is None else [self.scalars, self.network]
+        square = torch.stack([g.square().sum() for parts in gradients for g in parts]).sum()
+        tuned = [self.scalars]
+        if self.network is not None and self.network.tuned is not None:
+            tuned.append(self.network.tuned)
         tensors = [tensor for one in tuned for tensor in one.tensors.values()]
-        leaves = leaves_of(played.records)
-        found = torch.autograd.grad(
-            square / played.data,
+        leaves = leaves_of(runs.draws)
+        slopes = torch.autograd.grad(
+            square / runs.size,
             [*tensors, *leaves],
             retain_graph=True,
             allow_unused=True,
             materialize_grads=True,
         )
-        moves, by_leaf = list(found[: len(tensors)]), iter(found[len(tensors) :])
-        if leaves:  # the temperature has made the leaves, too
-            move_of = {id(record): next(by_leaf) for record in played.records}
+        updates, by_leaf = list(slopes[: len(tensors)]), iter(slopes[len(tensors) :])
+        # The leaves, too, depend on the temperature.
+        if leaves:
+            slope_of = {id(draw): next(by_leaf) for draw in runs.draws}
             for group in groups:
-                outer = group.in_partner(move_of)
-                (more,) = derivatives(group.soft, tensors[:1], outer)
-                moves[0] = moves[0] if more is None else moves[0] + more.detach()
+                outer = group.in_counterfactual(slope_of)
+                (more,) = derivatives(group.relaxed, tensors[:1], outer)
+                updates[0] = updates[0] if more is None else updates[0] + more.detach()
         count = len(self.scalars.tensors)
-        return list(zip(tuned, [moves[:count], moves[count:]], strict=False))
+        return list(zip(tuned, [updates[:count], updates[count:]], strict=False))
 
     def state_dict(self) -> dict[str, Any]:
-        network = self.network.state_dict() if self.network is not None else self.saved_network
+        network = None if self.network is None else self.network.state_dict()
         return {"scalars": self.scalars.state_dict(), "network": network}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.scalars = Tuned.load(state["scalars"], self.rate, torch.device("cpu"))
-        self.network, self.saved_network = None, deepcopy(state["network"])
+        self.scalars = TunedTensors.load(state["scalars"], self.rate, torch.device("cpu"))
+        if self.network is not None:
+            self.network.load_state_dict(state["network"])
 
 
-def leaves_of(records: Sequence[Record]) -> list[Tensor]:
-    """The draws in relaxed partners, where partners were run."""
-    return [record.leaf for record in records if record.leaf is not None]
+def network_terms(
+    network: PredictionNetwork, runs: CoupledRuns, groups: Sequence[RelaxedGroup]
+) -> list[ControlVariateTerm]:
+    """The network's prediction for each group's layer."""
+    predicted = network.predict(groups, runs.shape)
+    latents = [group.latent for group in groups]
+    slopes = torch.autograd.grad(predicted.sum(), latents, create_graph=True)
+    layers = [group.group.members[0].layer for group in groups]
+    return [
+        ControlVariateTerm(predicted[layer], slope)
+        for layer, slope in zip(layers, slopes, strict=True)
+    ]
 
 
-def derivatives(
-    value: Tensor, inputs: Sequence[Tensor], outer: Tensor | None = None
-) -> Sequence[Tensor | None]:
-    """The derivative with respect to each input, itself differentiable; None where there is none."""
-    if not value.requires_grad:
-        return [None] * len(inputs)
-    return torch.autograd.grad(value, inputs, outer, create_graph=True, allow_unused=True)
-
-
-def gradient(group: Softened, parts: Sequence[Part]) -> list[Tensor]:
+def gradient(relaxed: RelaxedGroup, terms: Sequence[ControlVariateTerm]) -> list[Tensor]:
     """Each sample's gradient with respect to each parameter of the group's draws, `[n, ...]`."""
-    draws = group.draws
-    level, slope = parts[0].level, parts[0].slope
-    for part in parts[1:]:
-        level, slope = level + part.level, slope + part.slope
-    residual = draws.credit(draws.returns.detach() - level)
-    return GRADIENTS[type(draws.family)](draws, residual, slope)
-
-
-def features(group: Group, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A group's values as the network sees them, `[n, *batch, features]`."""
-    if not group.per_datum:
-        values = values.flatten(1).reshape(shape[0], *[1] * (len(shape) - 1), -1)
-        return values.expand(*shape, -1)
-    return values.reshape(*shape, -1)
-
-
-def choose(soft: Tensor, hard: Tensor, later: int) -> Tensor:
-    """What a layer's prediction may see of a group that lies so many layers before it."""
-    if later == 0:
-        return soft
-    return hard if later > 0 else torch.zeros_like(hard)
-
-
-def new_network(layers: int, width: int, hidden: int) -> dict[str, Tensor]:
-    """One hidden layer that predicts 0; made without touching the run's random stream."""
-    stream = generator(0, "control variate")
-    return {
-        "weight": torch.randn(width, hidden, generator=stream) / math.sqrt(width),
-        "bias": torch.zeros(layers, hidden),
-        "out": torch.zeros(hidden),
-        "level": torch.zeros(layers),
-    }
+    group = relaxed.group
+    value, slope = terms[0].value, terms[0].gradient
+    for term in terms[1:]:
+        value, slope = value + term.value, slope + term.gradient
+    residual = group.credit(group.returns.detach() - value)
+    return GRADIENTS[type(group.family)](group, residual, slope)

@@ -10,25 +10,26 @@ from torch.nn.functional import one_hot
 
 from framework.gradients.coupled.chain_rule import Group
 from framework.gradients.distributions.noise_families import (
-    Gaussian,
-    Gumbel,
-    Logistic,
+    BernoulliFamily,
+    CategoricalFamily,
+    NormalFamily,
 )
 
 
 def bernoulli_gradient(group: Group, residual: Tensor, slope: Tensor) -> list[Tensor]:
     (logits,) = group.parameters
     sign = 2 * group.value - 1
-    chance = (logits * sign).sigmoid()  # of the value drawn
+    p = (logits * sign).sigmoid()  # of the value drawn
     distance = (logits + group.noise).abs()
-    return [residual * sign * (1 - chance) + slope * (1 + chance * torch.expm1(-distance))]
+    return [residual * sign * (1 - p) + slope * (1 + p * torch.expm1(-distance))]
 
 
 def categorical_gradient(group: Group, residual: Tensor, slope: Tensor) -> list[Tensor]:
     (logits,) = group.parameters
     latent = logits + group.noise
     raw = residual * hard_value(group) + slope * (latent - latent.amax(-1, keepdim=True)).exp()
-    return [raw - logits.softmax(-1) * raw.sum(-1, keepdim=True)]  # log p keeps its sum of p at 1
+    # The probabilities still sum to 1.
+    return [raw - logits.softmax(-1) * raw.sum(-1, keepdim=True)]
 
 
 def normal_gradient(group: Group, residual: Tensor, slope: Tensor) -> list[Tensor]:
@@ -41,14 +42,14 @@ def normal_gradient(group: Group, residual: Tensor, slope: Tensor) -> list[Tenso
 
 
 GRADIENTS: dict[type, Callable[[Group, Tensor, Tensor], list[Tensor]]] = {
-    Logistic: bernoulli_gradient,
-    Gumbel: categorical_gradient,
-    Gaussian: normal_gradient,
+    BernoulliFamily: bernoulli_gradient,
+    CategoricalFamily: categorical_gradient,
+    NormalFamily: normal_gradient,
 }
 
 
 def hard_value(group: Group) -> Tensor:
     """The draws, categories as one-hot vectors; shaped as the noise."""
-    if isinstance(group.family, Gumbel) and not group.family.one_hot:
+    if isinstance(group.family, CategoricalFamily) and not group.family.one_hot:
         return one_hot(group.value, group.noise.shape[-1]).to(group.noise.dtype)
     return group.value

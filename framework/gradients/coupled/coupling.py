@@ -1,4 +1,4 @@
-"""What couples two runs of a program: the record of a draw, and the protocol of a coupling."""
+"""What couples two runs of a program: a recorded draw, and the protocol of a coupling."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from framework.gradients.distributions.noise_families import Family
 Values = tuple[Tensor, ...]
 
 
-ALONE = torch.Size(())
+SCALAR = torch.Size(())
 
 
 @dataclass(eq=False, slots=True)
-class Record:
-    """A draw of the first run.
+class BaseDraw:
+    """A draw of the base run.
 
     Attributes:
-        parameters: the distribution's, on the autograd graph; `[n, ...]` where `carried`, else without n.
+        parameters: the distribution's, on the autograd graph; `[n, ...]` with `has_sample_axis`, else without n.
         noise, value: `[n, ...]`; `value` is the draw.
-        carried: whether the parameters carry the sample axis, that is, may depend on an earlier draw.
+        has_sample_axis: whether the parameters have the sample axis, that is, may depend on an earlier draw.
         layer: counted from 0.
-        leaf: where partners are relaxed, a tensor whose last n rows are the draw in the partner: partners' costs can
-            be differentiated with respect to it.
+        leaf: where counterfactual runs are relaxed, a tensor whose last n rows are the draw in its layer's
+            counterfactual run, whose costs can be differentiated with respect to it.
     """
 
     site: str
@@ -38,19 +38,19 @@ class Record:
     parameters: Values
     noise: Tensor
     value: Tensor
-    carried: bool
+    has_sample_axis: bool
     layer: int
     leaf: Tensor | None = None
 
     @property
-    def fixed(self) -> Values:
+    def detached(self) -> Values:
         """The parameters, cut off the graph."""
         return tuple(p.detach() for p in self.parameters)
 
-    def repeated(self, times: int) -> Record:
+    def repeated(self, times: int) -> BaseDraw:
         """The same draw for `times` blocks."""
-        parameters = self.fixed
-        if self.carried:
+        parameters = self.detached
+        if self.has_sample_axis:
             parameters = tuple(repeat(p, times) for p in parameters)
         noise, value = repeat(self.noise, times), repeat(self.value, times)
         return replace(self, parameters=parameters, noise=noise, value=value)
@@ -65,7 +65,7 @@ class Coupling(Protocol):
 
     @property
     def relaxes(self) -> bool:
-        """Whether partners are relaxed and differentiated; else they are runs of the objective itself."""
+        """Whether counterfactual runs are relaxed and differentiated; else they are runs of the objective itself."""
 
     def family(self, site: str, distribution: Distribution) -> Family:
         """The family of a draw.
@@ -74,11 +74,11 @@ class Coupling(Protocol):
             ProgramError: a distribution that cannot be served.
         """
 
-    def partner(self, record: Record) -> Tensor:
-        """The value that a draw takes in its own layer's partner, `[n, ...]`, without a gradient."""
+    def counterfactual(self, draw: BaseDraw) -> Tensor:
+        """The value of a draw in its own layer's counterfactual run, `[n, ...]`, without a gradient."""
 
-    def later(self, record: Record, parameters: Values) -> Tensor:
-        """The value of a draw behind a partner's layer, where its parameters have become other ones."""
+    def resample_downstream(self, draw: BaseDraw, parameters: Values) -> Tensor:
+        """The value of a draw after a counterfactual run's layer, where its parameters have changed."""
 
 
 def repeat(value: Tensor, times: int) -> Tensor:
@@ -86,16 +86,16 @@ def repeat(value: Tensor, times: int) -> Tensor:
     return value if times == 1 else torch.cat([value] * times)
 
 
-def alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Whether parameters are the same but for rounding."""
+def all_close(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether parameters are the same up to rounding."""
     pairs = zip(some, others, strict=True)
     return all(torch.allclose(a, b, 1e-3, 1e-5, equal_nan=True) for a, b in pairs)
 
 
-def own_randomness(record: Record, coupling: Coupling) -> ProgramError:
-    """The error for a program that does not come the same way again when its draws are made again."""
+def hidden_randomness_error(draw: BaseDraw, coupling: Coupling) -> ProgramError:
+    """The error for a program that takes another course when its draws are repeated."""
     return ProgramError(
-        f"draw '{record.site}': its distribution changed though the draws before it were made again: the program is "
+        f"draw '{draw.site}': its distribution changed though the draws before it were made again: the program is "
         f"random by other means than context.sample, and {coupling.name} cannot couple its runs; "
         f"{alternatives(own_randomness=True)}"
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from framework.capabilities import Capabilities
-from framework.gradients.coupled.control_variate import ControlVariate, Positive, Rate, Samples
+from framework.config.types import Count, NonNegative, Positive
+from framework.gradients.coupled.control_variate import ControlVariate
 
 
 @Capabilities(
@@ -18,10 +19,10 @@ from framework.gradients.coupled.control_variate import ControlVariate, Positive
 )
 def rebar(
     *,
-    samples: Samples = 16,
+    samples: Count = 32,
     temperature: Positive = 0.5,
     eta: float = 1.0,
-    learning_rate: Rate = 0.01,
+    learning_rate: NonNegative = 0.01,
 ) -> ControlVariate:
     """REBAR: the relaxed objective as control variate; eta and the temperature tuned for least variance."""
     return ControlVariate(
@@ -42,11 +43,11 @@ def rebar(
 )
 def relax(
     *,
-    samples: Samples = 16,
-    hidden: Samples = 32,
+    samples: Count = 64,
+    hidden: Count = 32,
     relaxed_cost: bool = False,
     temperature: Positive = 0.5,
-    learning_rate: Rate = 0.01,
+    learning_rate: NonNegative = 0.01,
 ) -> ControlVariate:
     """RELAX: a network of the relaxed draws as control variate, for costs known only by value; LAX for Normal draws."""
     return ControlVariate(

@@ -6,7 +6,7 @@ F(x; theta) of a continuous draw is uniform whatever theta is. Held where it is,
 
 which needs no inverse of F (Figurnov et al. 2018). torch does so itself for Gamma, Beta and Dirichlet; here
 
-von Mises     about its mode F is the integral of p from 0 to x but for a constant: Gauss-Legendre nodes on [0, x]
+von Mises     about its mode F is the integral of p from 0 to x up to a constant: Gauss-Legendre nodes on [0, x]
 mixtures      F = sum over k of w_k F_k(x); of a vector, one number after the other, w_k given those before it
 
 First derivatives only.
@@ -43,22 +43,18 @@ from torch.distributions import (
 from framework.gradients.distributions.noise_families import base_of
 from framework.gradients.estimator import first_order_only
 
-COMPONENTS = (
-    Cauchy,
-    Exponential,
-    Gumbel,
-    Laplace,
-    Normal,
-    Uniform,
-)  # with an F torch differentiates
-IMPLICIT: dict[type[Distribution], tuple[str, ...]] = {  # in torch
+# Those whose distribution function torch can differentiate.
+COMPONENTS = (Cauchy, Exponential, Gumbel, Laplace, Normal, Uniform)
+# Those that torch reparameterises implicitly, in the parameters named.
+IMPLICIT: dict[type[Distribution], tuple[str, ...]] = {
     Gamma: ("concentration",),
     Beta: ("concentration1", "concentration0"),
     Dirichlet: ("concentration",),
     StudentT: ("df",),
     FisherSnedecor: ("df1", "df2"),
 }
-NODES = 32  # a draw lies within a few widths of its mode, where p is smooth: exact to rounding
+# Exact to rounding: a draw lies within a few widths of its mode, where p is smooth.
+NODES = 32
 
 
 def has_path(distribution: Distribution) -> bool:
@@ -78,7 +74,7 @@ def draw(estimator: str, site: str, distribution: Distribution, shape: torch.Siz
 
 
 def shape_parameters(distribution: Distribution) -> Iterator[bool]:
-    """Whether each parameter wants a gradient that torch finds implicitly, which it cannot differentiate again."""
+    """Whether each parameter needs a gradient that torch computes implicitly, which it cannot differentiate again."""
     while isinstance(distribution, Independent | TransformedDistribution):
         distribution = distribution.base_dist
     for kind, names in IMPLICIT.items():
@@ -87,7 +83,7 @@ def shape_parameters(distribution: Distribution) -> Iterator[bool]:
 
 
 def own_path(distribution: Distribution) -> Callable[[Distribution, Tensor], Tensor] | None:
-    """What gives a draw of the distribution its path; None: nothing here does."""
+    """The function that gives a draw of the distribution its path; None: there is none here."""
     if isinstance(distribution, VonMises):
         return move_von_mises
     if isinstance(distribution, MixtureSameFamily):
@@ -100,7 +96,7 @@ def own_path(distribution: Distribution) -> Callable[[Distribution, Tensor], Ten
 
 
 def follow(value: Tensor, distribution_function: Tensor, density: Tensor) -> Tensor:
-    """The value of `value` with the derivatives that keep its distribution function where it is."""
+    """`value` with the derivatives that hold its distribution function constant."""
     moved = distribution_function - distribution_function.detach()
     return value - moved / density.detach().clamp_min(torch.finfo(value.dtype).tiny)
 

@@ -1,4 +1,4 @@
-"""A draw as a function of its parameters and of noise that knows nothing of them: the ground on which runs are coupled.
+"""A draw as a function of its parameters and of noise that is independent of them, so that runs can be coupled.
 
 Bernoulli      z = logits + logistic noise,  the draw is z > 0
 categorical    z = logits + Gumbel noise,    the draw is argmax z, with logits = log p
@@ -35,14 +35,14 @@ class Family(Protocol):
         """Noise of shape `[*shape, *parameters' shape]`."""
 
     def latent(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
-        """The continuous z behind the draw."""
+        """The continuous latent z of the draw."""
 
     def value(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
         """The draw, without a gradient."""
 
 
 @dataclass(frozen=True)
-class Logistic:
+class BernoulliFamily:
     """Bernoulli draws by their logits."""
 
     def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
@@ -58,13 +58,12 @@ class Logistic:
 
     def value(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
         latent = parameters[0].detach() + noise
-        return (
-            latent.sign_().relu_()
-        )  # 1 where it is positive; half the time of comparing and casting
+        # 1 where it is positive, in half the time of comparing and casting.
+        return latent.sign_().relu_()
 
 
 @dataclass(frozen=True)
-class Gumbel:
+class CategoricalFamily:
     """Categorical draws by their normalised logits, as one-hot vectors or as indices."""
 
     one_hot: bool
@@ -74,8 +73,8 @@ class Gumbel:
         return (single(distribution.logits),)
 
     def noise(self, parameters: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
-        waiting = fresh(parameters[0], shape).exponential_()
-        return -waiting.clamp_min_(torch.finfo(waiting.dtype).tiny).log_()
+        exponential = fresh(parameters[0], shape).exponential_()
+        return -exponential.clamp_min_(torch.finfo(exponential.dtype).tiny).log_()
 
     def latent(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
         return parameters[0] + noise
@@ -86,7 +85,7 @@ class Gumbel:
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class NormalFamily:
     """Normal draws by their mean and scale."""
 
     def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
@@ -104,21 +103,19 @@ class Gaussian:
 
 
 FAMILIES: dict[type[Distribution], Family] = {
-    Bernoulli: Logistic(),
-    Categorical: Gumbel(one_hot=False),
-    OneHotCategorical: Gumbel(one_hot=True),
-    Normal: Gaussian(),
+    Bernoulli: BernoulliFamily(),
+    Categorical: CategoricalFamily(one_hot=False),
+    OneHotCategorical: CategoricalFamily(one_hot=True),
+    Normal: NormalFamily(),
 }
 
 
-SMALLEST = {
-    torch.float32: 1.2e-7,
-    torch.float64: 2.3e-16,
-}  # a smaller uniform's logit may be infinite
+# The logit of a smaller uniform may be infinite.
+SMALLEST = {torch.float32: 1.2e-7, torch.float64: 2.3e-16}
 
 
 def single(parameter: Tensor) -> Tensor:
-    """Half precision made single: noise of few bits would be biased."""
+    """Half precision cast to single: noise of few bits would be biased."""
     return parameter if parameter.dtype in SMALLEST else parameter.float()
 
 

@@ -25,7 +25,7 @@ class Support:
     Attributes:
         values: `[K, *event]`, the draw's values for each of its elements alone.
         weights: `[K]`, quadrature weights, or None where the probability itself is the weight.
-        elements: how many independent elements the draw has behind the batch axes.
+        elements: how many independent elements the draw has after the batch axes.
         batch_axes: of the program: all data take the same values, each with its own probability.
     """
 
@@ -39,14 +39,14 @@ class Support:
         """How many joint values there are."""
         return int(len(self.values) ** self.elements)
 
-    def at(self, numbers: Tensor, distribution: Distribution, *, carried: bool) -> Tensor:
+    def at(self, numbers: Tensor, distribution: Distribution, *, has_sample_axis: bool) -> Tensor:
         """The joint values with the given numbers `[n]`, as draws `[n, *batch, *rest, *event]`.
 
         Args:
-            distribution: `carried`: its first axis is the samples'.
+            distribution: its first axis is the samples' where `has_sample_axis`.
         """
         base = base_of(distribution)
-        axes = base.batch_shape[1:] if carried else base.batch_shape
+        axes = base.batch_shape[1:] if has_sample_axis else base.batch_shape
         lead, rest, event = axes[: self.batch_axes], axes[self.batch_axes :], base.event_shape
         values = self.values.reshape(-1, *event)[self.digits(numbers)]  # [n, elements, *event]
         values = values.reshape(len(numbers), *[1] * len(lead), *rest, *event)
@@ -77,10 +77,10 @@ class Supports:
     nodes: int | None
     batch_axes: int
 
-    def of(self, distribution: Distribution, *, carried: bool) -> Support | None:
-        """A draw's support; None where it has none. `carried`: the distribution has the sample axis."""
+    def of(self, distribution: Distribution, *, has_sample_axis: bool) -> Support | None:
+        """A draw's support, or None. `has_sample_axis`: the distribution's first axis is the samples'."""
         base = base_of(distribution)
-        elements = math.prod(base.batch_shape[carried + self.batch_axes :])
+        elements = math.prod(base.batch_shape[has_sample_axis + self.batch_axes :])
         if base.has_enumerate_support:
             values = base.enumerate_support(expand=False)
             values = values.reshape(len(values), *base.event_shape)
@@ -101,5 +101,5 @@ def refuse_without_support(site: str, distribution: Distribution) -> ProgramErro
     base = base_of(distribution)
     return ProgramError(
         f"draw '{site}' ~ {type(base).__name__} has no finite set of values; "
-        f"{others('exact', distribution)}, or exact with estimator.rest set to sample it"
+        f"{others('exact', distribution)}, or exact with estimator.non_enumerable set to sample it"
     )

@@ -6,7 +6,7 @@ a cost with a jump is not smooth. The derivative is that of p, so that the cost 
 A program run one sample at a time, whose draws may depend on what was drawn, is run once for each leaf of its tree
 of draws.
 
-In a program of finite and other draws `rest` samples the others, Normal ones included: with z these n draws,
+In a program of finite and other draws `non_enumerable` samples the others, Normal ones included: with z these n draws,
 
     E[f] = E_z [ sum over x of p(x | z) f(x, z) ]
 
@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.capabilities import Capabilities
+from framework.config.types import Count
 from framework.errors import ProgramError, UserError
 from framework.gradients.distributions.refusal import others
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
@@ -31,14 +32,14 @@ from framework.gradients.enumeration.tree import Leaf, Tree
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.pathwise.reparameterisation import Reparameterisation
 from framework.gradients.score_function import ScoreFunction
-from framework.gradients.surrogate.dice import Baseline, Known, add, average, surrogate
+from framework.gradients.surrogate.dice import Baseline, Known, average, surrogate
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.relaxed import smoothing
 from framework.rule import Rule
-from framework.trace import Trace
+from framework.trace import Trace, add
 
-REST: dict[str, Rule] = {
+RULES: dict[str, Rule] = {
     "score_function": ScoreFunction(),
     "reparameterisation": Reparameterisation(),
 }
@@ -56,30 +57,31 @@ class Exact(SurrogateEstimator):
     """Exact: autodiff, every value of finite draws, Gauss-Hermite quadrature of Normal draws.
 
     Args:
-        states: the most joint values of all draws, or leaves of their tree.
+        states: the largest number of joint values of all draws, or of leaves of their tree.
         nodes: of the quadrature of each element of a Normal draw.
-        rest: what becomes of draws that are not finite; "refuse": Normal ones are integrated, others refused.
-        samples: n, of the rest.
+        non_enumerable: how draws that are not finite are sampled; "error": Normal ones are integrated, others refused.
+        samples: n, of those draws.
 
     Raises:
-        UserError: one sample of a rest that is scored: there is no other to compare it with.
+        UserError: a single sample under the score function: there is no other to compare it with.
     """
 
     def __init__(
         self,
         *,
-        states: Annotated[int, Field(ge=1)] = 4096,
+        states: Count = 4096,
         nodes: Annotated[int, Field(ge=2, le=128)] = 32,
-        rest: Literal["refuse", "score_function", "reparameterisation"] = "refuse",
-        samples: Annotated[int, Field(ge=1)] = 16,
+        non_enumerable: Literal["error", "score_function", "reparameterisation"] = "error",
+        samples: Count = 16,
     ) -> None:
-        if rest == "score_function" and samples < 2:
+        if non_enumerable == "score_function" and samples < 2:
             raise UserError(
-                "estimator.samples = 1: expected 2 or more with estimator.rest=score_function, which compares samples"
+                "estimator.samples = 1: expected 2 or more with estimator.non_enumerable=score_function, "
+                "which compares samples"
             )
         self.states = states
-        self.nodes = nodes if rest == "refuse" else None
-        self.rest = REST.get(rest)
+        self.nodes = nodes if non_enumerable == "error" else None
+        self.fallback = RULES.get(non_enumerable)
         self.samples = samples
 
     def surrogate(
@@ -107,37 +109,38 @@ class Exact(SurrogateEstimator):
         self, program: Program, parameters: Parameters, batch: Any
     ) -> tuple[Tensor, Estimate]:
         """All joint values as the samples of one run."""
-        survey = Survey(Supports(self.nodes, program.batch_axes), self.rest)
-        trace = program.run(lambda site: survey, parameters, batch)[0]
+        discovery = SupportDiscovery(Supports(self.nodes, program.batch_axes), self.fallback)
+        trace = program.run(lambda site: discovery, parameters, batch)[0]
         if not trace.draws:
             loss = trace.objective()
             return loss, Estimate(objective=loss.detach(), evaluations=1, biased=False)
         if len({draw.name for draw in trace.draws}) < len(trace.draws):
             names = ", ".join(draw.name for draw in trace.draws)
             raise ProgramError(f"exact: two draws share a name ({names}); give each draw its own")
-        states = math.prod(support.states for support in survey.found.values())
+        states = math.prod(support.states for support in discovery.supports.values())
         if states > self.states:
             distributions = [draw.distribution for draw in trace.draws]
             raise ProgramError(
                 f"exact: {states} states, more than estimator.states={self.states}; "
                 f"{others('exact', *distributions)}"
             )
-        copies = self.samples if len(survey.found) < len(trace.draws) else 1
-        walk = Enumeration(survey.found, states, copies)
-        rest = None if self.rest is None else Repeated(self.rest, states)
+        copies = self.samples if len(discovery.supports) < len(trace.draws) else 1
+        walk = Enumeration(discovery.supports, states, copies)
+        sampled = None if self.fallback is None else RepeatedSamples(self.fallback, states)
         trace = program.run(
-            lambda site: rest if rest and site not in survey.found else walk,
+            lambda site: sampled if sampled and site not in discovery.supports else walk,
             parameters,
             batch,
             samples=states * copies,
         )[0]
         weights = walk.weights(trace)
-        baseline = OtherSamples(weights, copies) if rest and rest.scored and copies > 1 else None
+        scored = sampled is not None and sampled.scored and copies > 1
+        baseline = OtherSamples(weights, copies) if scored else None
         loss = surrogate([trace], baseline, weights)
         return loss, Estimate(
             objective=mean_objective([loss]),
             evaluations=states * copies,
-            biased=any(support.weights is not None for support in survey.found.values()),
+            biased=any(support.weights is not None for support in discovery.supports.values()),
         )
 
     def sum_of_leaves(
@@ -145,16 +148,16 @@ class Exact(SurrogateEstimator):
     ) -> tuple[Tensor, Estimate]:
         """All leaves of the tree of draws, each by a run of its own; several trees where some draws are sampled."""
         supports = Supports(self.nodes, program.batch_axes)
-        tree = Tree(self.states, supports, self.rest)
+        tree = Tree(self.states, supports, self.fallback)
         trees = [list(tree.walk(program, parameters, batch))]
         baselines: list[Baseline | None] = [None]
         if tree.samples:
             for _ in range(self.samples - 1):
-                another = Tree(self.states, supports, self.rest)
+                another = Tree(self.states, supports, self.fallback)
                 trees.append(list(another.walk(program, parameters, batch)))
-            values = [sum(charged(leaf) for leaf in leaves) for leaves in trees]
+            values = [sum(cost_of(leaf) for leaf in leaves) for leaves in trees]
             others = max(1, len(values) - 1)
-            baselines = [level((sum(values) - value) / others) for value in values]
+            baselines = [constant_baseline((sum(values) - value) / others) for value in values]
         losses = [
             surrogate([leaf.trace], baseline, leaf.weight)
             for leaves, baseline in zip(trees, baselines, strict=True)
@@ -166,34 +169,36 @@ class Exact(SurrogateEstimator):
         )
 
 
-class Survey:
-    """A first run with one sample that notes which values each draw can take."""
+class SupportDiscovery:
+    """The rule of a first run with one sample, which records the values that each draw can take."""
 
     name = "exact"
-    scored = False  # a draw made earlier is refused
+    # A draw made earlier is refused.
+    scored = False
     biased = False
     relaxed = False
 
-    def __init__(self, supports: Supports, rest: Rule | None) -> None:
-        self.supports = supports
-        self.rest = rest
-        self.found: dict[str, Support] = {}
+    def __init__(self, finder: Supports, fallback: Rule | None) -> None:
+        self.finder = finder
+        self.fallback = fallback
+        self.supports: dict[str, Support] = {}
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        support = self.supports.of(distribution, carried=not shape)
+        support = self.finder.of(distribution, has_sample_axis=not shape)
         if support is not None:
-            self.found[site] = support
-        elif self.rest is None:
+            self.supports[site] = support
+        elif self.fallback is None:
             raise refuse_without_support(site, distribution)
         else:
-            self.rest.draw(site, distribution, shape)  # whether it can
+            # Refuses the draw where it cannot serve it.
+            self.fallback.draw(site, distribution, shape)
         return distribution.sample(shape)
 
 
 class Enumeration:
-    """The second run: sample i of every finite draw takes the value that the digits of i's state name.
+    """The rule of the second run: sample i of every finite draw takes the value that the digits of i's state name.
 
-    The samples are `states` blocks of `copies`, which the rest is drawn for.
+    The samples are `states` blocks of `copies`; each copy has its own sampled values of the other draws.
     """
 
     name = "exact"
@@ -205,10 +210,11 @@ class Enumeration:
         self.supports = supports
         self.copies = copies
         self.states = torch.arange(states).repeat_interleave(copies)  # [n]
-        self.behind: dict[str, int] = {}  # the product of the states of the draws behind each
+        # For each draw the product of the states of the draws after it.
+        self.strides: dict[str, int] = {}
         for site, support in supports.items():
             states //= support.states
-            self.behind[site] = states
+            self.strides[site] = states
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         support = self.supports.get(site)
@@ -217,11 +223,11 @@ class Enumeration:
                 f"exact: draw '{site}' is made or not by the value of another: declare the program "
                 "with one_sample_at_a_time=True"
             )
-        return support.at(self.numbers(site), distribution, carried=not shape)
+        return support.at(self.numbers(site), distribution, has_sample_axis=not shape)
 
     def numbers(self, site: str) -> Tensor:
         """Which of its joint values the draw takes in each sample, `[n]`."""
-        return self.states // self.behind[site] % self.supports[site].states
+        return self.states // self.strides[site] % self.supports[site].states
 
     def weights(self, trace: Trace) -> Tensor:
         """Each sample's weight `[n, *batch]`: the probability of its finite draws times quadrature weights."""
@@ -239,8 +245,8 @@ class Enumeration:
         return total / self.copies
 
 
-class Repeated:
-    """Samples the rest; a draw that depends on no other is the same in every state, whose weights then sum to 1."""
+class RepeatedSamples:
+    """Samples the other draws; one that depends on no other is the same in every state, whose weights then sum to 1."""
 
     name = "exact"
     biased = False
@@ -272,13 +278,13 @@ class OtherSamples:
         return others.repeat(len(returns) // self.copies, *[1] * (returns.dim() - 1))
 
 
-def level(value: float) -> Baseline:
+def constant_baseline(value: float) -> Baseline:
     """The same baseline everywhere."""
     return lambda site, returns, axis, known: value
 
 
-def charged(leaf: Leaf) -> float:
-    """What a leaf adds to the sum over leaves."""
+def cost_of(leaf: Leaf) -> float:
+    """A leaf's term in the sum over leaves."""
     trace = leaf.trace
     costs = [trace.leading(cost.value.detach(), f"cost '{cost.name}'") for cost in trace.costs]
     return float(add(average(costs, trace, leaf.weight))) if costs else 0.0

@@ -1,11 +1,11 @@
 """The tree of a program's finite draws, walked depth first: for programs whose draws depend on what was drawn.
 
-Each run follows one path from the root to a leaf: earlier choices are made again, the first draw beyond them takes its
-first value, and so do all behind it. The next run changes the last choice that has a value left. A leaf weighs the
-product of its choices' probabilities, and E[f] = sum over leaves of weight * f, whichever draws a run makes.
+Each run follows one path from the root to a leaf: earlier nodes keep their values, the first draw beyond them takes its
+first value, and so do all after it. The next run advances the last node that has a value left. A leaf weighs the
+product of its values' probabilities, and E[f] = sum over leaves of weight * f, whichever draws a run makes.
 
-Every choice of k values adds at least k - 1 leaves, so that a tree that is too large, an endless loop among them, is
-noticed while its first runs are still under way. Values of probability 0 are not walked.
+Every node of k values adds at least k - 1 leaves, so that a tree that is too large, an endless loop among them, is
+detected while its first runs are still under way. Values of probability 0 are not walked.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from framework.trace import Trace
 
 
 @dataclass(eq=False, slots=True)
-class Choice:
+class Node:
     """A draw on the present path.
 
     Attributes:
-        values: `[k, ...]`, of positive probability; of a draw that is sampled the one value.
+        values: `[k, ...]`, of positive probability; a sampled draw has one.
         weights: `[k, *batch]`; None: the draw is sampled.
         taken: which of the values the path takes.
         quadrature: whether the values are quadrature nodes.
@@ -64,7 +64,7 @@ class Leaf:
     weight: Tensor
 
 
-class Turn:
+class PathRule:
     """The rule of one draw of one run: its place on the path."""
 
     name = "exact"
@@ -73,32 +73,36 @@ class Turn:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.scored = False  # known when it is drawn: a draw made earlier is refused
+        # Known once it is drawn; until then a draw made earlier is refused.
+        self.scored = False
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        choice = self.tree.next(site, distribution, shape)
-        self.scored = choice.weights is not None or self.tree.scores_rest
-        return choice.value
+        node = self.tree.next(site, distribution, shape)
+        self.scored = node.weights is not None or self.tree.scores_fallback
+        return node.value
 
 
 class Tree:
     """One walk through the tree.
 
     Args:
-        states: the most leaves.
-        rest: how draws without a support are sampled, once on each branch; None: they are refused.
+        states: the largest number of leaves.
+        fallback: how draws without a support are sampled, once on each branch; None: they are refused.
     """
 
-    def __init__(self, states: int, supports: Supports, rest: Rule | None) -> None:
+    def __init__(self, states: int, supports: Supports, fallback: Rule | None) -> None:
         self.states = states
         self.supports = supports
-        self.rest = rest
-        self.scores_rest = rest is not None and rest.scored
-        self.path: list[Choice] = []
-        self.position = 0  # of the next draw on the path
-        self.leaves = 1  # how many there are at least
-        self.samples = False  # whether any draw was sampled
-        self.quadrature = False  # whether any draw was replaced by its quadrature
+        self.fallback = fallback
+        self.scores_fallback = fallback is not None and fallback.scored
+        self.path: list[Node] = []
+        # Of the next draw on the path.
+        self.position = 0
+        # A lower bound of their number.
+        self.leaves = 1
+        # Whether any draw was sampled, or replaced by its quadrature.
+        self.samples = False
+        self.quadrature = False
 
     def walk(self, program: Program, parameters: Parameters, batch: Any) -> Iterator[Leaf]:
         """All leaves.
@@ -112,73 +116,73 @@ class Tree:
             self.position = 0
             program.function(context, parameters, batch)
 
-        told = replace(program, function=function)
+        from_root = replace(program, function=function)
         while True:
-            (trace,) = told.run(lambda site: Turn(self), parameters, batch)
+            (trace,) = from_root.run(lambda site: PathRule(self), parameters, batch)
             if self.position < len(self.path):
-                raise own_randomness(self.path[self.position].site)
+                raise hidden_randomness_error(self.path[self.position].site)
             yield Leaf(trace, self.weight(trace))
             while self.path and not self.path[-1].advance():
                 self.path.pop()
             if not self.path:
                 return
 
-    def next(self, site: str, distribution: Distribution, shape: torch.Size) -> Choice:
-        """The choice at the next place of the path, which grows where it ends."""
+    def next(self, site: str, distribution: Distribution, shape: torch.Size) -> Node:
+        """The next node of the path, which grows at its end."""
         if self.position == len(self.path):
-            self.path.append(self.choice(site, distribution, shape))
-        choice = self.path[self.position]
-        if choice.site != site:
-            raise own_randomness(choice.site)
+            self.path.append(self.new_node(site, distribution, shape))
+        node = self.path[self.position]
+        if node.site != site:
+            raise hidden_randomness_error(node.site)
         self.position += 1
-        return choice
+        return node
 
-    def choice(self, site: str, distribution: Distribution, shape: torch.Size) -> Choice:
-        """A new choice, at its first value."""
-        support = self.supports.of(distribution, carried=not shape)
+    def new_node(self, site: str, distribution: Distribution, shape: torch.Size) -> Node:
+        """A new node, at its first value."""
+        support = self.supports.of(distribution, has_sample_axis=not shape)
         if support is None:
-            if self.rest is None:
+            if self.fallback is None:
                 raise refuse_without_support(site, distribution)
             self.samples = True
-            return Choice(site, self.rest.draw(site, distribution, shape), None)
+            return Node(site, self.fallback.draw(site, distribution, shape), None)
         self.leaves += support.states - 1
         if self.leaves <= self.states:
-            found = self.possible(site, distribution, support, carried=not shape)
-            self.leaves -= support.states - len(found.values)
-            self.quadrature |= found.quadrature
-            return found
+            node = self.possible_values(site, distribution, support, has_sample_axis=not shape)
+            self.leaves -= support.states - len(node.values)
+            self.quadrature |= node.quadrature
+            return node
         raise ProgramError(
             f"exact: {self.leaves} or more leaves of the tree of draws at draw '{site}', more than "
             f"estimator.states={self.states}; {others('exact', distribution, one_sample_at_a_time=True)}"
         )
 
     @torch.no_grad()
-    def possible(
-        self, site: str, distribution: Distribution, support: Support, *, carried: bool
-    ) -> Choice:
-        """All values that have a positive probability for any datum."""
+    def possible_values(
+        self, site: str, distribution: Distribution, support: Support, *, has_sample_axis: bool
+    ) -> Node:
+        """A node with all values that have a positive probability for any datum."""
         numbers = torch.arange(support.states, device=support.values.device)
-        values = support.at(numbers, distribution, carried=carried)
+        values = support.at(numbers, distribution, has_sample_axis=has_sample_axis)
         if support.weights is not None:
-            return Choice(site, values, support.quadrature(numbers), quadrature=True)
+            return Node(site, values, support.quadrature(numbers), quadrature=True)
         log_prob = distribution.log_prob(values)  # [k, *batch, *rest]
         lead = 1 + self.supports.batch_axes
         if log_prob.dim() > lead:
             log_prob = log_prob.flatten(lead).sum(-1)
         kept = log_prob.reshape(len(values), -1).exp().any(1)
-        return Choice(site, values[kept], log_prob[kept].exp())
+        return Node(site, values[kept], log_prob[kept].exp())
 
     def weight(self, trace: Trace) -> Tensor:
         """The path's weight `[1, *batch]`."""
         weight = torch.ones(())
-        for choice in self.path:
-            if choice.weights is not None:
-                weight = weight * choice.weights[choice.taken]
+        for node in self.path:
+            if node.weights is not None:
+                weight = weight * node.weights[node.taken]
         return weight.expand(trace.shape)
 
 
-def own_randomness(site: str) -> ProgramError:
-    """The error for a program that does not come the same way again when its draws are made again."""
+def hidden_randomness_error(site: str) -> ProgramError:
+    """The error for a program that takes another course when its draws are repeated."""
     return ProgramError(
         f"draw '{site}': it was not reached again though the draws before it were made again: the program is random "
         "by other means than context.sample, and exact cannot walk its draws; "

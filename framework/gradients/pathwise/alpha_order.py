@@ -7,10 +7,10 @@ samples of their own; v1 and v0 are the variances of these means, measured betwe
 least mean square error a^2 (v1 + b^2) + (1 - a)^2 v0.
 
 b guards against a jump in the objective, where g1 has little variance and is wrong: e is the distance that noise alone
-exceeds with probability 1 - confidence, and what lies beyond it is held to be the bias of g1. (The paper bounds
+exceeds with probability 1 - confidence, and what lies beyond it is taken to be the bias of g1. (The paper bounds
 a |g1 - g0| by a constant of the user's instead; here the bias fades by itself as 1 / samples, faster than the noise.)
 Variances and g1 - g0 are averaged over the latest calls, in which the parameters have hardly moved: the share then
-follows the problem and not one call's luck, and a smaller bias is seen. One smaller still passes unseen, so the
+follows the problem and not one call's luck, and a smaller bias is detected. One smaller still passes undetected, so the
 estimate is declared biased. First derivatives only.
 """
 
@@ -26,6 +26,7 @@ from pydantic import Field
 from torch import Tensor
 
 from framework.capabilities import Capabilities, alternatives
+from framework.config.types import FractionBelowOne
 from framework.context import Context
 from framework.errors import ProgramError, UserError
 from framework.gradients.distributions.refusal import refuse_bounds
@@ -39,12 +40,12 @@ from framework.gradients.estimator import (
 )
 from framework.gradients.pathwise.reparameterisation import Reparameterisation
 from framework.gradients.score_function import rloo
-from framework.gradients.surrogate.sampled import Mixed
+from framework.gradients.surrogate.sampled import SampledSurrogate
 from framework.parameters import Parameters
 from framework.program import Program
 
 
-class Path(Reparameterisation):
+class FirstOrder(Reparameterisation):
     """Reparameterisation, under the name by which errors call this estimator."""
 
     name = "alpha_order"
@@ -60,7 +61,7 @@ class AlphaOrder(Estimator):
         samples: of each of the two gradients, divided among the groups.
         groups: how many gradients of each kind the variances are measured between.
         confidence: how sure a disagreement must be before it counts as the first order's bias.
-        decay: of what earlier calls have measured; 0: each call measures for itself.
+        memory_decay: of what earlier calls have measured; 0: each call measures for itself.
 
     Raises:
         UserError: fewer than two samples a group, or samples that cannot be divided evenly.
@@ -72,7 +73,7 @@ class AlphaOrder(Estimator):
         samples: Annotated[int, Field(ge=4)] = 64,
         groups: Annotated[int, Field(ge=2)] = 8,
         confidence: Annotated[float, Field(ge=0.8, lt=1)] = 0.9,
-        decay: Annotated[float, Field(ge=0, lt=1)] = 0.9,
+        memory_decay: FractionBelowOne = 0.9,
     ) -> None:
         if samples % groups or samples < 2 * groups:
             raise UserError(
@@ -84,8 +85,8 @@ class AlphaOrder(Estimator):
         # The norm of Gaussian noise in any number of dimensions exceeds z standard deviations no more often than a
         # single Gaussian number does, for confidences from 0.79 on (Szekely & Bakirov 2003).
         self.bound = NormalDist().inv_cdf((1 + confidence) / 2)
-        self.memory = Memory(decay)
-        self.first = Mixed(Path(), samples // groups)
+        self.statistics = RunningStatistics(memory_decay)
+        self.first = SampledSurrogate(FirstOrder(), samples // groups)
         self.zeroth = rloo(samples=samples // groups)
 
     def backward(
@@ -104,18 +105,20 @@ class AlphaOrder(Estimator):
 
         def function(context: Context, parameters: Parameters, batch: Any) -> None:
             program.function(context, parameters, batch)
-            refuse_bounds(context.trace, "alpha_order")  # groups have fewer samples than the bound
+            # Groups have fewer samples than the bound.
+            refuse_bounds(context.trace, "alpha_order")
 
-        told = replace(program, function=function)
+        without_bounds = replace(program, function=function)
         estimates: list[Estimate] = []
-        first = self.sampled(self.first, told, parameters, batch, estimates)
-        zeroth = self.sampled(self.zeroth, told, parameters, batch, estimates)
+        first = self.sampled(self.first, without_bounds, parameters, batch, estimates)
+        zeroth = self.sampled(self.zeroth, without_bounds, parameters, batch, estimates)
         share, v1, v0 = self.weigh(first, zeroth)
         mixed = zeroth.mean(0)
-        if share > 0:  # a first order that is not finite must not touch the rest
+        # A first order that is not finite must not affect the rest.
+        if share > 0:
             mixed = mixed.lerp(first.mean(0), share)
-        wanted = list(trainable(parameters).values())
-        for parameter, part in zip(wanted, mixed.split([p.numel() for p in wanted]), strict=True):
+        leaves = list(trainable(parameters).values())
+        for parameter, part in zip(leaves, mixed.split([p.numel() for p in leaves]), strict=True):
             add_gradient(parameter, part.reshape(parameter.shape) * scale)
         return Estimate(
             objective=mean_objective([estimate.objective for estimate in estimates]),
@@ -138,16 +141,17 @@ class AlphaOrder(Estimator):
     ) -> Tensor:
         """Independent gradients `[groups, P]`, all parameters in one vector; their estimates are noted."""
         found = []
-        wanted = list(trainable(parameters).values())
+        leaves = list(trainable(parameters).values())
         for _ in range(self.groups):
             loss, estimate = estimator.surrogate(program, parameters, batch)
             estimates.append(estimate)
             if loss.requires_grad:
                 gradients = torch.autograd.grad(
-                    loss, wanted, allow_unused=True, materialize_grads=True
+                    loss, leaves, allow_unused=True, materialize_grads=True
                 )
-            elif estimator is self.first:  # a cost that is flat but for its jumps
-                gradients = tuple(torch.zeros_like(p) for p in wanted)
+            # A cost that is flat but for its jumps.
+            elif estimator is self.first:
+                gradients = tuple(torch.zeros_like(p) for p in leaves)
             else:
                 raise ProgramError(
                     "the objective depends on no parameter in a way alpha_order can see; "
@@ -159,31 +163,32 @@ class AlphaOrder(Estimator):
     def weigh(self, first: Tensor, zeroth: Tensor) -> tuple[float, float, float]:
         """The share of the first order and the variances of both means; gradients are `[groups, P]`."""
         v1, v0 = (float(g.var(0).sum()) / self.groups for g in (first, zeroth))
-        if not (
-            math.isfinite(v1) and math.isfinite(v0)
-        ):  # a derivative has exploded: nothing learnt
+        # A derivative has exploded: nothing is learnt from it.
+        if not (math.isfinite(v1) and math.isfinite(v0)):
             return 0.0, v1, v0
-        self.memory.add(v1, v0, first.mean(0) - zeroth.mean(0))
-        share = share_of_first(*self.memory.recall(self.bound))
+        self.statistics.add(v1, v0, first.mean(0) - zeroth.mean(0))
+        share = share_of_first(*self.statistics.recall(self.bound))
         return share, v1, v0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"memory": self.memory.state_dict()}
+        return {"memory": self.statistics.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.memory.load_state_dict(state["memory"])
+        self.statistics.load_state_dict(state["memory"])
 
 
-class Memory:
-    """What the latest calls have measured: sums in which a call counts `decay` times as much as the one behind it."""
+class RunningStatistics:
+    """What the latest calls have measured: sums in which a call counts `decay` times as much as the one after it."""
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
         self.weight = 0.0
-        self.first = 0.0  # variances
+        # Variances.
+        self.first = 0.0
         self.zeroth = 0.0
-        self.difference: Tensor | None = None  # [P], g1 - g0
-        self.noise = 0.0  # the variance of `difference`
+        # g1 - g0, `[P]`, and its variance.
+        self.difference: Tensor | None = None
+        self.noise = 0.0
 
     def add(self, first: float, zeroth: float, difference: Tensor) -> None:
         """Take in a call's variances and the difference of its gradients."""
@@ -196,7 +201,7 @@ class Memory:
         self.difference = kept + difference
 
     def recall(self, bound: float) -> tuple[float, float, float, float]:
-        """The arguments of `share_of_first`; `bound`: so many standard errors are noise."""
+        """The arguments of `share_of_first`; `bound`: up to this many standard errors are noise."""
         assert self.difference is not None
         distance = float(self.difference.square().sum()) / self.weight**2
         noise = bound**2 * self.noise / self.weight**2

@@ -7,15 +7,15 @@ length. Draws need a differentiable path. (Baydin et al. 2022.)
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.distributions import Distribution
 
 from framework.capabilities import Capabilities, alternatives
+from framework.config.types import Count
 from framework.errors import ProgramError
 from framework.gradients.distributions.refusal import others
 from framework.gradients.estimator import (
@@ -30,8 +30,6 @@ from framework.parameters import Parameters
 from framework.program import Program
 from framework.relaxed import smoothing
 from framework.trace import Trace
-
-Count = Annotated[int, Field(ge=1)]
 
 
 class ForwardPath(Reparameterisation):
@@ -72,19 +70,20 @@ class ForwardGradient(Estimator):
         *,
         scale: float | Tensor = 1.0,
     ) -> Estimate:
-        wanted = trainable(parameters)
-        gradients = {name: torch.zeros_like(parameter) for name, parameter in wanted.items()}
+        leaves = trainable(parameters)
+        gradients = {name: torch.zeros_like(parameter) for name, parameter in leaves.items()}
         values = []
         with torch.no_grad(), smoothing() as smooth:
             for _ in range(self.directions):
-                along = {name: torch.randn_like(parameter) for name, parameter in wanted.items()}
+                along = {name: torch.randn_like(parameter) for name, parameter in leaves.items()}
                 value, slope = self.derivative(program, parameters, along, batch)
                 values.append(value)
                 for name, direction in along.items():
                     gradients[name] += slope / self.directions * direction
-            if smooth.used:  # these values are the smoothed program's
+            # These values are the smoothed program's.
+            if smooth.used:
                 values = [mean_of(self.run(program, parameters, batch))]
-        for name, parameter in wanted.items():
+        for name, parameter in leaves.items():
             add_gradient(parameter, gradients[name] * scale)
         return Estimate(
             objective=mean_objective(values),
@@ -114,8 +113,8 @@ class ForwardGradient(Estimator):
         try:
             return program.run(lambda site: self.rule, parameters, batch, samples=self.samples)
         except NotImplementedError as error:
-            told = str(error).partition(" because")[0].partition("\n")[0]
-            raise ProgramError(f"forward_gradient: {told}; {alternatives([{'path'}])}") from error
+            reason = str(error).partition(" because")[0].partition("\n")[0]
+            raise ProgramError(f"forward_gradient: {reason}; {alternatives([{'path'}])}") from error
 
 
 def mean_of(traces: list[Trace]) -> Tensor:

@@ -8,19 +8,20 @@ f is discontinuous the estimate is biased, and no program can tell by itself. (K
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.capabilities import Capabilities
+from framework.config.types import Count
 from framework.errors import ProgramError
 from framework.gradients.distributions.implicit import draw, has_path
 from framework.gradients.distributions.noise_families import base_of
 from framework.gradients.distributions.refusal import others
-from framework.gradients.surrogate.sampled import Mixed
+from framework.gradients.surrogate.sampled import SampledSurrogate
 
 
 class Reparameterisation:
@@ -49,8 +50,6 @@ class Reparameterisation:
     bias="except where a cost jumps in a draw",
     automatic=True,
 )
-def reparameterisation(
-    *, samples: Annotated[int, Field(ge=1)] = 1, sites: dict[str, Any] | None = None
-) -> Mixed:
+def reparameterisation(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
     """Differentiate along the path of each draw, for continuous draws and differentiable costs."""
-    return Mixed(Reparameterisation(), samples, sites)
+    return SampledSurrogate(Reparameterisation(), samples, sites)

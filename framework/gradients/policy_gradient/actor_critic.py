@@ -3,7 +3,7 @@
     loss = - mean(A_t log p(a_t | s_t)) + c_V mean((V(s_t) - target_t)^2) / 2 - c_H mean(entropy)
 
 The program observes its recorded actions, charges its costs step by step and reports V with `context.value`; the
-estimators differ in how they make the advantages A and the targets from them (see trajectory.py). Discounting and
+estimators differ in how they compute the advantages A and the targets from them (see advantages.py). Discounting and
 predictions trade bias for variance, so all of them are biased; means are over steps, not episodes, so that the
 gradient's size does not depend on a record's length.
 """
@@ -13,13 +13,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from framework.capabilities import Capabilities
+from framework.config.types import Count, Fraction, NonNegative, Positive
 from framework.errors import ProgramError
 from framework.gradients.distributions.refusal import others
 from framework.gradients.estimator import Estimate, Estimator
@@ -29,22 +29,17 @@ from framework.parameters import Parameters
 from framework.program import Program, RolloutPlan
 from framework.trace import Draw, Trace
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
-Width = Annotated[float, Field(gt=0)]
-
 
 @dataclass(frozen=True)
-class Replay:
-    """What a program told of recorded steps; every tensor is `[T, N]`.
+class EvaluatedTrajectory:
+    """Recorded steps evaluated under the current parameters; every tensor is `[T, N]`.
 
     Attributes:
         log_prob: of the recorded actions under the current parameters, differentiable; 0 in rows that are no steps.
         ratios: its probability over the one under which the actions were drawn, differentiable.
         value: the prediction, differentiable.
         transitions: rewards, predictions and ends, without gradient.
-        behaviour_value: the prediction when the steps were recorded, where the program knows it.
+        behaviour_value: the prediction when the steps were recorded, where the program reports it.
     """
 
     log_prob: Tensor
@@ -60,12 +55,12 @@ class Replay:
         return (valid / valid.sum().clamp(min=1)).flatten()
 
     @cached_property
-    def shares(self) -> Tensor:
-        """The same with the number of all ranks' steps: sums are added up across ranks."""
+    def global_weights(self) -> Tensor:
+        """The same with the number of all ranks' steps: sums are then added up across ranks."""
         if not across_ranks():
             return self.weights
         valid = self.transitions.valid
-        return (valid / summed(valid.sum()).clamp(min=1)).flatten()
+        return (valid / all_reduce_sum(valid.sum()).clamp(min=1)).flatten()
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of `[T, N]` over the rows that are steps; all values must be finite."""
@@ -73,8 +68,8 @@ class Replay:
 
     def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of `[T, N]` over the steps of the whole batch, all ranks' parts together."""
-        mean = summed(weighted(values, self.shares))
-        return mean, summed(weighted((values - mean).square(), self.shares))
+        mean = all_reduce_sum(weighted(values, self.global_weights))
+        return mean, all_reduce_sum(weighted((values - mean).square(), self.global_weights))
 
     @torch.no_grad()
     def standardised(self, advantages: Tensor) -> Tensor:
@@ -84,17 +79,22 @@ class Replay:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What an actor-critic estimator makes of a replay: two losses, and what it has to tell."""
+class ActorCriticLoss:
+    """The losses of an actor-critic estimator on a trajectory, and what it reports.
+
+    Attributes:
+        extras: scalars for the log.
+        skip_update: the policy has moved too far from the one that was recorded.
+    """
 
     policy_loss: Tensor
     value_loss: Tensor
     extras: dict[str, Tensor | float]
-    refused: bool = False  # the policy has moved too far from the recorded one: learn nothing
+    skip_update: bool = False
 
 
 class ActorCritic(Estimator):
-    """What they share: reading the trace and weighing policy, value and entropy."""
+    """What they share: evaluating the trace and weighing policy, value and entropy."""
 
     rollouts: RolloutPlan
 
@@ -103,19 +103,19 @@ class ActorCritic(Estimator):
         *,
         rollouts: RolloutPlan,
         discount: float,
-        decay: float,
+        gae_lambda: float,
         value_weight: float,
         entropy_weight: float,
     ) -> None:
         self.rollouts = rollouts
         self.discount = discount
-        self.decay = decay
+        self.gae_lambda = gae_lambda
         self.value_weight = value_weight
         self.entropy_weight = entropy_weight
         self.rule = ScoreFunction()
 
     @abstractmethod
-    def learn(self, replay: Replay) -> Lesson:
+    def losses(self, trajectory: EvaluatedTrajectory) -> ActorCriticLoss:
         """The losses of one batch."""
 
     def backward(
@@ -126,27 +126,28 @@ class ActorCritic(Estimator):
         *,
         scale: float | Tensor = 1.0,
     ) -> Estimate:
-        """Add `scale` times the loss's gradient; nothing at all where the estimator refuses the batch.
+        """Add `scale` times the loss's gradient; nothing where the estimator skips the update.
 
-        A parameter whose `.grad` stays None is left where it is by torch's optimisers.
+        A parameter whose `.grad` stays None is not moved by torch's optimisers.
         """
         name = type(self).__name__.lower()
         trace = program.run(lambda site: self.rule, parameters, batch)[0]
-        replay = read(trace, name, reused=self.rollouts.epochs * self.rollouts.minibatches > 1)
-        lesson = self.learn(replay)
+        reused = self.rollouts.epochs * self.rollouts.minibatches > 1
+        trajectory = evaluate(trace, name, reused=reused)
+        losses = self.losses(trajectory)
         with torch.set_grad_enabled(self.entropy_weight > 0):
-            entropy = replay.mean(entropy_of(trace, replay))
-        loss = lesson.policy_loss + self.value_weight * lesson.value_loss
+            entropy = trajectory.mean(entropy_of(trace, trajectory))
+        loss = losses.policy_loss + self.value_weight * losses.value_loss
         if self.entropy_weight > 0:
             loss = loss - self.entropy_weight * entropy
         for penalty in trace.penalties:
             loss = loss + trace.mean(penalty.value, f"penalty '{penalty.name}'")
-        if not lesson.refused:
+        if not losses.skip_update:
             (loss * scale).backward()
         extras = {
-            **lesson.extras,
+            **losses.extras,
             "entropy": entropy.detach(),
-            "value_loss": lesson.value_loss.detach(),
+            "value_loss": losses.value_loss.detach(),
         }
         return Estimate(
             objective=trace.objective().detach(),
@@ -170,31 +171,31 @@ class A2C(ActorCritic):
     def __init__(
         self,
         *,
-        discount: Share = 0.99,
-        decay: Share = 0.95,
-        value_weight: Weight = 0.5,
-        entropy_weight: Weight = 0.0,
-        normalise: bool = False,
+        discount: Fraction = 0.99,
+        gae_lambda: Fraction = 0.95,
+        value_weight: NonNegative = 0.5,
+        entropy_weight: NonNegative = 0.0,
+        normalise_advantages: bool = False,
     ) -> None:
         super().__init__(
             rollouts=RolloutPlan(),
             discount=discount,
-            decay=decay,
+            gae_lambda=gae_lambda,
             value_weight=value_weight,
             entropy_weight=entropy_weight,
         )
-        self.normalise = normalise
+        self.normalise_advantages = normalise_advantages
 
-    def learn(self, replay: Replay) -> Lesson:
-        advantages = gae(replay.transitions, self.discount, self.decay)
-        targets = replay.transitions.values + advantages
+    def losses(self, trajectory: EvaluatedTrajectory) -> ActorCriticLoss:
+        advantages = gae(trajectory.transitions, self.discount, self.gae_lambda)
+        targets = trajectory.transitions.values + advantages
         extras: dict[str, Tensor | float] = {
-            "explained_variance": explained_variance(replay, targets)
+            "explained_variance": explained_variance(trajectory, targets)
         }
-        if self.normalise:
-            advantages = replay.standardised(advantages)
-        policy_loss = -replay.mean(advantages * replay.log_prob)
-        return Lesson(policy_loss, squared_error(replay, targets), extras)
+        if self.normalise_advantages:
+            advantages = trajectory.standardised(advantages)
+        policy_loss = -trajectory.mean(advantages * trajectory.log_prob)
+        return ActorCriticLoss(policy_loss, squared_error(trajectory, targets), extras)
 
 
 @Capabilities(
@@ -213,38 +214,38 @@ class VTrace(ActorCritic):
         *,
         epochs: Count = 1,
         minibatches: Count = 1,
-        discount: Share = 0.99,
-        decay: Share = 1.0,
-        value_weight: Weight = 0.5,
-        entropy_weight: Weight = 0.0,
-        clip_error: Width = 1.0,
-        clip_trace: Width = 1.0,
-        normalise: bool = False,
+        discount: Fraction = 0.99,
+        gae_lambda: Fraction = 1.0,
+        value_weight: NonNegative = 0.5,
+        entropy_weight: NonNegative = 0.0,
+        rho_bar: Positive = 1.0,
+        c_bar: Positive = 1.0,
+        normalise_advantages: bool = False,
     ) -> None:
         super().__init__(
             rollouts=RolloutPlan(epochs, minibatches),
             discount=discount,
-            decay=decay,
+            gae_lambda=gae_lambda,
             value_weight=value_weight,
             entropy_weight=entropy_weight,
         )
-        self.clip_error = clip_error
-        self.clip_trace = clip_trace
-        self.normalise = normalise
+        self.rho_bar = rho_bar
+        self.c_bar = c_bar
+        self.normalise_advantages = normalise_advantages
 
-    def learn(self, replay: Replay) -> Lesson:
-        ratios = replay.ratios.detach()
+    def losses(self, trajectory: EvaluatedTrajectory) -> ActorCriticLoss:
+        ratios = trajectory.ratios.detach()
         targets, advantages = vtrace(
-            replay.transitions, ratios, self.discount, self.decay, self.clip_error, self.clip_trace
+            trajectory.transitions, ratios, self.discount, self.gae_lambda, self.rho_bar, self.c_bar
         )
-        if self.normalise:
-            advantages = replay.standardised(advantages)
+        if self.normalise_advantages:
+            advantages = trajectory.standardised(advantages)
         extras: dict[str, Tensor | float] = {
-            "ratio": replay.mean(ratios),
-            "explained_variance": explained_variance(replay, targets),
+            "ratio": trajectory.mean(ratios),
+            "explained_variance": explained_variance(trajectory, targets),
         }
-        policy_loss = -replay.mean(advantages * replay.log_prob)
-        return Lesson(policy_loss, squared_error(replay, targets), extras)
+        policy_loss = -trajectory.mean(advantages * trajectory.log_prob)
+        return ActorCriticLoss(policy_loss, squared_error(trajectory, targets), extras)
 
 
 @Capabilities(
@@ -256,48 +257,48 @@ class VTrace(ActorCritic):
     bias="by discounting and predictions",
 )
 class UPGO(ActorCritic):
-    """Upgoing policy update: follow what went better than predicted, with V-trace's targets (Vinyals et al. 2019)."""
+    """Upgoing policy update: follow what exceeded its prediction, with V-trace's targets (Vinyals et al. 2019)."""
 
     def __init__(
         self,
         *,
         epochs: Count = 1,
         minibatches: Count = 1,
-        discount: Share = 0.99,
-        decay: Share = 0.95,
-        value_weight: Weight = 0.5,
-        entropy_weight: Weight = 0.0,
-        normalise: bool = False,
+        discount: Fraction = 0.99,
+        gae_lambda: Fraction = 0.95,
+        value_weight: NonNegative = 0.5,
+        entropy_weight: NonNegative = 0.0,
+        normalise_advantages: bool = False,
     ) -> None:
         super().__init__(
             rollouts=RolloutPlan(epochs, minibatches),
             discount=discount,
-            decay=decay,
+            gae_lambda=gae_lambda,
             value_weight=value_weight,
             entropy_weight=entropy_weight,
         )
-        self.normalise = normalise
+        self.normalise_advantages = normalise_advantages
 
-    def learn(self, replay: Replay) -> Lesson:
-        ratios = replay.ratios.detach()
-        targets, _ = vtrace(replay.transitions, ratios, self.discount, self.decay)
-        advantages = ratios.clamp(max=1.0) * upgo(replay.transitions, self.discount)
-        if self.normalise:
-            advantages = replay.standardised(advantages)
+    def losses(self, trajectory: EvaluatedTrajectory) -> ActorCriticLoss:
+        ratios = trajectory.ratios.detach()
+        targets, _ = vtrace(trajectory.transitions, ratios, self.discount, self.gae_lambda)
+        advantages = ratios.clamp(max=1.0) * upgo(trajectory.transitions, self.discount)
+        if self.normalise_advantages:
+            advantages = trajectory.standardised(advantages)
         extras: dict[str, Tensor | float] = {
-            "ratio": replay.mean(ratios),
-            "explained_variance": explained_variance(replay, targets),
+            "ratio": trajectory.mean(ratios),
+            "explained_variance": explained_variance(trajectory, targets),
         }
-        policy_loss = -replay.mean(advantages * replay.log_prob)
-        return Lesson(policy_loss, squared_error(replay, targets), extras)
+        policy_loss = -trajectory.mean(advantages * trajectory.log_prob)
+        return ActorCriticLoss(policy_loss, squared_error(trajectory, targets), extras)
 
 
-def read(trace: Trace, name: str, *, reused: bool) -> Replay:
-    """What a trace tells of recorded steps.
+def evaluate(trace: Trace, name: str, *, reused: bool) -> EvaluatedTrajectory:
+    """The recorded steps of a trace under the current parameters.
 
     Raises:
-        ProgramError: it holds no recorded draws or no prediction, or not the probabilities under which draws were
-            made although the record is used several times.
+        ProgramError: it holds no recorded draws or no prediction, or not the probabilities under which actions were
+            drawn although the rollout is used several times.
     """
     prediction = trace.prediction
     if prediction is None or not trace.scored:
@@ -308,36 +309,37 @@ def read(trace: Trace, name: str, *, reused: bool) -> Replay:
             f"{'no value (context.value)' if recorded else 'none'}; "
             f"{others(name, *distributions, recorded_actions=recorded)}"
         )
-    valid = torch.ones(trace.shape, dtype=torch.bool, device=prediction.value.device)
+    valid = torch.ones(trace.shape, dtype=torch.bool, device=prediction.values.device)
     masks = [draw.mask for draw in trace.scored]
-    made = [mask for mask in masks if mask is not None]
-    if len(made) == len(masks):
-        valid = torch.stack(made).any(0) if len(made) > 1 else made[0]
+    given = [mask for mask in masks if mask is not None]
+    if len(given) == len(masks):
+        valid = torch.stack(given).any(0) if len(given) > 1 else given[0]
     pairs = [log_probs(trace, draw, name, reused) for draw in trace.scored]
     log_prob = total([now for now, _ in pairs])
-    rewards = total(
-        [-trace.leading(c.value, f"cost '{c.name}'") for c in trace.costs] or [torch.zeros(())]
-    )
+    costs = [trace.leading(cost.value, f"cost '{cost.name}'") for cost in trace.costs]
+    rewards = total([-cost for cost in costs] or [torch.zeros(())])
     transitions = Transitions(
         rewards.detach().expand(trace.shape),
-        prediction.value.detach(),
-        prediction.following,
+        prediction.values.detach(),
+        prediction.next_values,
         prediction.terminated,
         prediction.truncated,
         valid,
     )
     ratios = (log_prob - total([then for _, then in pairs])).exp()
-    return Replay(log_prob, ratios, prediction.value, transitions, prediction.behaviour)
+    return EvaluatedTrajectory(
+        log_prob, ratios, prediction.values, transitions, prediction.behaviour
+    )
 
 
 def log_probs(trace: Trace, draw: Draw, name: str, reused: bool) -> tuple[Tensor, Tensor]:
-    """A draw's log-probability now and when it was made, `[T, N]`, 0 where it was not made."""
+    """A draw's log-probability now and when it was drawn, `[T, N]`, 0 where it is masked."""
     what = f"the log-probability of draw '{draw.name}'"
     now = trace.leading(draw.distribution.log_prob(draw.value), what)
     if draw.behaviour is None and reused:
         raise ProgramError(
-            f"'{name}' uses a record several times: tell context.observe('{draw.name}', ...) the log-probability "
-            "under which the draw was made (behaviour=), or set estimator.epochs and estimator.minibatches to 1"
+            f"'{name}' uses a rollout several times: give context.observe('{draw.name}', ...) the log-probability "
+            "under which the action was drawn (behaviour=), or set estimator.epochs and estimator.minibatches to 1"
         )
     then = now.detach() if draw.behaviour is None else trace.leading(draw.behaviour, what)
     if draw.mask is None:
@@ -345,7 +347,7 @@ def log_probs(trace: Trace, draw: Draw, name: str, reused: bool) -> tuple[Tensor
     return torch.where(draw.mask, now, 0.0), torch.where(draw.mask, then, 0.0)
 
 
-def entropy_of(trace: Trace, replay: Replay) -> Tensor:
+def entropy_of(trace: Trace, trajectory: EvaluatedTrajectory) -> Tensor:
     """The entropy of all actions of a step, `[T, N]`; where it has no closed form, an estimate for the log."""
     try:
         return total(
@@ -361,19 +363,19 @@ def entropy_of(trace: Trace, replay: Replay) -> Tensor:
                 f"draw '{trace.scored[0].name}' ~ {kind} has no entropy in closed form: "
                 "set estimator.entropy_weight to 0"
             ) from None
-        return -replay.log_prob.detach()
+        return -trajectory.log_prob.detach()
 
 
-def squared_error(replay: Replay, targets: Tensor) -> Tensor:
+def squared_error(trajectory: EvaluatedTrajectory, targets: Tensor) -> Tensor:
     """Half the mean squared error of the prediction."""
-    return 0.5 * replay.mean((replay.value - targets).square())
+    return 0.5 * trajectory.mean((trajectory.value - targets).square())
 
 
 @torch.no_grad()
-def explained_variance(replay: Replay, targets: Tensor) -> Tensor:
+def explained_variance(trajectory: EvaluatedTrajectory, targets: Tensor) -> Tensor:
     """1 - variance(target - V) / variance(target): 1 for a perfect prediction, 0 for a constant one."""
-    _, unexplained = replay.moments(targets - replay.value)
-    return 1 - unexplained / replay.moments(targets)[1].clamp(min=1e-8)
+    _, unexplained = trajectory.moments(targets - trajectory.value)
+    return 1 - unexplained / trajectory.moments(targets)[1].clamp(min=1e-8)
 
 
 def weighted(values: Tensor, weights: Tensor) -> Tensor:
@@ -385,7 +387,7 @@ def across_ranks() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def summed(number: Tensor) -> Tensor:
+def all_reduce_sum(number: Tensor) -> Tensor:
     """A scalar added up across ranks."""
     if across_ranks():
         number = number.clone()

@@ -11,7 +11,7 @@ With the error of one step,  delta_t = r_t + gamma V(s_{t+1}) - V(s_t),  all of 
     UPGO          delta_t            gamma if delta_{t+1} >= 0 else 0  (Vinyals et al. 2019)
 
 Where an episode ended, b_t = 0: nothing of the next episode enters. What V(s_{t+1}) counts there depends on how it
-ended. Terminated: 0, nothing comes any more. Truncated by a time limit: V of the last observation, since the game
+ended. Terminated: 0, nothing follows. Truncated by a time limit: V of the last observation, since the game
 would have gone on.
 """
 
@@ -28,12 +28,12 @@ class Transitions:
     """Recorded steps of N games, every tensor `[T, N]`; an episode may begin and end anywhere.
 
     Attributes:
-        rewards: what each step earned.
-        values: V(s_t), predicted from what was seen before the step.
+        rewards: of each step.
+        values: V(s_t), predicted from the observation before the step.
         next_values: V(s_{t+1}), predicted from what the step led to, before any reset: equal to the next row's
             `values` inside an episode.
         terminated: the game itself ended with this step.
-        truncated: the episode was cut off behind this step, though the game would have gone on.
+        truncated: the episode was cut off after this step, though the game would have gone on.
         valid: false for rows that are no steps, such as a vector's resets.
     """
 
@@ -60,51 +60,52 @@ class Transitions:
 
 
 def reward_to_go(steps: Transitions, discount: float = 1.0) -> Tensor:
-    """What is earned from each step on, and V of the last observation where the record was cut off, `[T, N]`."""
+    """The rewards from each step on, and V of the last observation where the rollout was cut off, `[T, N]`."""
     cut = 1 - steps.continues
-    cut[-1] = 1  # the record ends; an episode that had not ended is cut off here
+    # The rollout ends here, and with it an episode that had not ended.
+    cut[-1] = 1
     earned = steps.rewards + cut * steps.bootstrapped(discount)
     return backwards(torch.where(steps.valid, earned, 0.0), discount * steps.continues)
 
 
-def gae(steps: Transitions, discount: float, decay: float) -> Tensor:
-    """Generalised advantages `[T, N]`; `decay` is lambda: 0 trusts the next value, 1 only what was earned."""
-    return backwards(steps.errors(discount), discount * decay * steps.continues)
+def gae(steps: Transitions, discount: float, gae_lambda: float) -> Tensor:
+    """Generalised advantages `[T, N]`; 0 trusts the next value, 1 only the rewards."""
+    return backwards(steps.errors(discount), discount * gae_lambda * steps.continues)
 
 
-def td_lambda(steps: Transitions, discount: float, decay: float) -> Tensor:
+def td_lambda(steps: Transitions, discount: float, gae_lambda: float) -> Tensor:
     """lambda-returns `[T, N]`, the targets that belong to `gae`."""
-    return steps.values + gae(steps, discount, decay)
+    return steps.values + gae(steps, discount, gae_lambda)
 
 
 def vtrace(
     steps: Transitions,
     ratios: Tensor,
     discount: float,
-    decay: float = 1.0,
-    clip_error: float = 1.0,
-    clip_trace: float = 1.0,
+    gae_lambda: float = 1.0,
+    rho_bar: float = 1.0,
+    c_bar: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Targets and advantages for steps that an older policy played.
+    """Targets and advantages for steps that an older policy took.
 
     Args:
         ratios: `[T, N]`, the current policy's probability of each action over the older one's.
-        decay: lambda.
-        clip_error, clip_trace: the largest rho and c; 1 in the paper.
+        gae_lambda: lambda.
+        rho_bar, c_bar: the largest rho and c; 1 in the paper.
 
     Returns:
         the value targets v_t and the advantages rho_t (r_t + gamma v_{t+1} - V(s_t)), both `[T, N]`.
     """
-    rho = ratios.clamp(max=clip_error)
-    carry = discount * decay * ratios.clamp(max=clip_trace) * steps.continues
+    rho = ratios.clamp(max=rho_bar)
+    carry = discount * gae_lambda * ratios.clamp(max=c_bar) * steps.continues
     corrections = backwards(rho * steps.errors(discount), carry)  # v_t - V(s_t)
-    later = torch.cat([corrections[1:], torch.zeros_like(corrections[:1])])
-    advantages = rho * (steps.errors(discount) + discount * steps.continues * later)
+    next_corrections = torch.cat([corrections[1:], torch.zeros_like(corrections[:1])])
+    advantages = rho * (steps.errors(discount) + discount * steps.continues * next_corrections)
     return steps.values + corrections, advantages
 
 
 def upgo(steps: Transitions, discount: float) -> Tensor:
-    """Upgoing advantages `[T, N]`: follow what was earned as long as each next step beat its prediction."""
+    """Upgoing advantages `[T, N]`: follow the rewards as long as each next step beat its prediction."""
     errors = steps.errors(discount)
     beaten = torch.cat([errors[1:] >= 0, torch.zeros_like(errors[:1], dtype=torch.bool)])
     return backwards(errors, discount * steps.continues * beaten)
@@ -114,8 +115,8 @@ def upgo(steps: Transitions, discount: float) -> Tensor:
 def backwards(terms: Tensor, factors: Tensor) -> Tensor:
     """x_t = terms_t + factors_t x_{t+1} over the first axis, beginning at the end with 0; carries no gradient."""
     result = torch.empty_like(terms)
-    following = torch.zeros_like(terms[0])
+    result_after = torch.zeros_like(terms[0])
     rows = zip(terms.unbind(), factors.unbind(), result.unbind(), strict=True)
     for term, factor, row in reversed(list(rows)):
-        following = torch.addcmul(term, factor, following, out=row)
+        result_after = torch.addcmul(term, factor, result_after, out=row)
     return result

@@ -1,4 +1,4 @@
-"""Relaxation: a discrete draw becomes a continuous one, and the cost is differentiated between the values.
+"""Gumbel-softmax: a discrete draw becomes a continuous one, and the cost is differentiated between the values.
 
 Bernoulli    s((l + log u - log(1 - u)) / t)         one-hot categorical    softmax((l + g) / t),  g Gumbel noise
 
@@ -12,10 +12,10 @@ The program must be defined between the values: an index cannot relax, so draw a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.distributions import (
     Bernoulli,
@@ -26,19 +26,16 @@ from torch.distributions import (
 )
 
 from framework.capabilities import Capabilities
+from framework.config.types import Count, Positive
 from framework.errors import ProgramError
 from framework.gradients.distributions.implicit import draw, has_path
 from framework.gradients.distributions.noise import gumbel_noise, logistic_noise
 from framework.gradients.distributions.refusal import others
-from framework.gradients.surrogate.sampled import Mixed
-
-Samples = Annotated[int, Field(ge=1)]
-Warmth = Annotated[float, Field(gt=0)]
-Calls = Annotated[int, Field(ge=1)]
+from framework.gradients.surrogate.sampled import SampledSurrogate
 
 
 class DiscretePath(ABC):
-    """A differentiable path through Bernoulli and one-hot draws; draws that have a path of their own keep it."""
+    """A differentiable path through Bernoulli and one-hot draws; draws that already have a path keep it."""
 
     name: str
     scored = False
@@ -80,9 +77,9 @@ class Tempered(DiscretePath):
     def __init__(
         self,
         *,
-        temperature: Warmth = 0.5,
-        final_temperature: Warmth | None = None,
-        anneal_steps: Calls = 1000,
+        temperature: Positive = 0.5,
+        final_temperature: Positive | None = None,
+        anneal_steps: Count = 1000,
     ) -> None:
         self.start = self.temperature = temperature
         self.end = temperature if final_temperature is None else final_temperature
@@ -93,7 +90,7 @@ class Tempered(DiscretePath):
         self.temperature = self.start * (self.end / self.start) ** min(1.0, call / self.steps)
 
 
-class Gumbel(Tempered):
+class GumbelSoftmax(Tempered):
     """Draw from the Concrete distribution: a value between the discrete ones."""
 
     name = "gumbel"
@@ -118,14 +115,14 @@ class Gumbel(Tempered):
 )
 def gumbel(
     *,
-    samples: Samples = 1,
-    temperature: Warmth = 0.5,
-    final_temperature: Warmth | None = None,
-    anneal_steps: Calls = 1000,
-    sites: dict[str, Any] | None = None,
-) -> Mixed:
+    samples: Count = 64,
+    temperature: Positive = 0.5,
+    final_temperature: Positive | None = None,
+    anneal_steps: Count = 1000,
+    sites: Mapping[str, Any] = {},
+) -> SampledSurrogate:
     """The Concrete (Gumbel-softmax) relaxation of Bernoulli and one-hot draws: little variance, biased."""
-    rule = Gumbel(
+    rule = GumbelSoftmax(
         temperature=temperature, final_temperature=final_temperature, anneal_steps=anneal_steps
     )
-    return Mixed(rule, samples, sites)
+    return SampledSurrogate(rule, samples, sites)

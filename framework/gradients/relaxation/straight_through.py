@@ -1,4 +1,4 @@
-"""Approximations: the program runs on hard draws, and a stand-in lends them its gradient.
+"""The straight-through family: the program runs on hard draws, with the gradient of a differentiable surrogate.
 
 straight_through          dx = dp                             the mean's gradient (Bengio et al. 2013)
 straight_through_gumbel   dx = d soft                         of the relaxed draw whose mode x is (Jang et al. 2017)
@@ -16,29 +16,21 @@ farthest off. All are biased, and know derivatives of the first order only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from framework.capabilities import Capabilities
+from framework.config.types import Count, Positive
 from framework.errors import ProgramError
 from framework.gradients.distributions.noise import gumbel_noise, logistic_noise
 from framework.gradients.estimator import first_order_only
-from framework.gradients.relaxation.gumbel_softmax import (
-    Calls,
-    DiscretePath,
-    Samples,
-    Tempered,
-    Warmth,
-)
-from framework.gradients.surrogate.sampled import Mixed
-from framework.relaxed import note_stand_in
-
-InnerDraws = Annotated[int, Field(ge=1)]
+from framework.gradients.relaxation.gumbel_softmax import DiscretePath, Tempered
+from framework.gradients.surrogate.sampled import SampledSurrogate
+from framework.relaxed import note_surrogate_gradient
 
 
 def approximate(
@@ -46,27 +38,27 @@ def approximate(
 ) -> Callable[..., Tensor]:
     """A function with the value of `forward(*inputs)` and the derivatives, of any order, of `backward(*inputs)`.
 
-    An estimate in which such a derivative had a part is declared biased.
+    An estimate that uses such a derivative is declared biased.
 
     Args:
-        forward: anything that takes tensors; it is called without gradients.
-        backward: a differentiable stand-in; "straight_through": the first input itself.
+        forward: any function of tensors; it is called without gradients.
+        backward: a differentiable surrogate; "straight_through": the first input itself.
 
     Raises:
-        ProgramError: when called, a stand-in of another shape than the value.
+        ProgramError: when called, a surrogate of another shape than the value.
     """
 
     def call(*inputs: Tensor) -> Tensor:
         with torch.no_grad():
             value = forward(*(given.detach() for given in inputs))
-        stand_in = inputs[0] if backward == "straight_through" else backward(*inputs)
-        if value.shape != stand_in.shape:
+        surrogate = inputs[0] if backward == "straight_through" else backward(*inputs)
+        if value.shape != surrogate.shape:
             raise ProgramError(
-                f"approximate: forward gave {list(value.shape)} and backward {list(stand_in.shape)}; "
+                f"approximate: forward gave {list(value.shape)} and backward {list(surrogate.shape)}; "
                 "expected the same shape"
             )
-        note_stand_in(stand_in)
-        return lend(value, stand_in)
+        note_surrogate_gradient(surrogate)
+        return with_gradient_of(value, surrogate)
 
     return call
 
@@ -78,28 +70,30 @@ class StraightThrough(DiscretePath):
 
     def bernoulli(self, site: str, logits: Tensor) -> Tensor:
         mean = torch.sigmoid(logits)
-        return lend(torch.bernoulli(mean.detach()), first_order_only(self.name, site, mean))
+        return with_gradient_of(
+            torch.bernoulli(mean.detach()), first_order_only(self.name, site, mean)
+        )
 
     def one_hot(self, site: str, logits: Tensor) -> Tensor:
         mean = torch.softmax(logits, -1)
-        hard = mode(logits + gumbel_noise(logits))
-        return lend(hard, first_order_only(self.name, site, mean))
+        hard = one_hot_argmax(logits + gumbel_noise(logits))
+        return with_gradient_of(hard, first_order_only(self.name, site, mean))
 
 
 class StraightThroughGumbel(Tempered):
-    """Draw hard and differentiate, in its place, the relaxed draw made of the same noise."""
+    """Draw hard and differentiate, in its place, the relaxed draw of the same noise."""
 
     name = "straight_through_gumbel"
 
     def bernoulli(self, site: str, logits: Tensor) -> Tensor:
         noisy = logits + logistic_noise(logits)
         soft = torch.sigmoid(noisy / self.temperature)
-        return lend((noisy > 0).to(soft.dtype), first_order_only(self.name, site, soft))
+        return with_gradient_of((noisy > 0).to(soft.dtype), first_order_only(self.name, site, soft))
 
     def one_hot(self, site: str, logits: Tensor) -> Tensor:
         noisy = logits + gumbel_noise(logits)
         soft = torch.softmax(noisy / self.temperature, -1)
-        return lend(mode(noisy), first_order_only(self.name, site, soft))
+        return with_gradient_of(one_hot_argmax(noisy), first_order_only(self.name, site, soft))
 
 
 class GumbelRao(Tempered):
@@ -110,10 +104,10 @@ class GumbelRao(Tempered):
     def __init__(
         self,
         *,
-        temperature: Warmth = 0.5,
-        final_temperature: Warmth | None = None,
-        anneal_steps: Calls = 1000,
-        inner_draws: InnerDraws = 16,
+        temperature: Positive = 0.5,
+        final_temperature: Positive | None = None,
+        anneal_steps: Count = 1000,
+        inner_draws: Count = 16,
     ) -> None:
         super().__init__(
             temperature=temperature, final_temperature=final_temperature, anneal_steps=anneal_steps
@@ -121,13 +115,13 @@ class GumbelRao(Tempered):
         self.inner_draws = inner_draws
 
     def bernoulli(self, site: str, logits: Tensor) -> Tensor:
-        return self.one_hot(site, two_choices(logits))[..., 0]
+        return self.one_hot(site, as_two_categories(logits))[..., 0]
 
     def one_hot(self, site: str, logits: Tensor) -> Tensor:
-        hard = mode(logits + gumbel_noise(logits))
+        hard = one_hot_argmax(logits + gumbel_noise(logits))
         noisy = gumbel_given(hard, logits.detach(), self.inner_draws)
-        soft = torch.softmax(at(noisy, logits) / self.temperature, -1).mean(0)
-        return lend(hard, first_order_only(self.name, site, soft))
+        soft = torch.softmax(with_value(noisy, logits) / self.temperature, -1).mean(0)
+        return with_gradient_of(hard, first_order_only(self.name, site, soft))
 
 
 class ReinMax(DiscretePath):
@@ -135,7 +129,7 @@ class ReinMax(DiscretePath):
 
     name = "reinmax"
 
-    def __init__(self, *, temperature: Warmth = 1.0) -> None:
+    def __init__(self, *, temperature: Positive = 1.0) -> None:
         self.temperature = temperature
 
     def bernoulli(self, site: str, logits: Tensor) -> Tensor:
@@ -144,35 +138,38 @@ class ReinMax(DiscretePath):
             hard = torch.bernoulli(mean)
             half_way = (hard + torch.sigmoid(logits / self.temperature)) / 2
             slope = 2 * half_way * (1 - half_way) - mean * (1 - mean) / 2
-        limit = torch.finfo(logits.dtype).max  # an infinite logit has a slope of 0
-        return lend(hard, first_order_only(self.name, site, slope * logits.clamp(-limit, limit)))
+        # An infinite logit has a slope of 0.
+        limit = torch.finfo(logits.dtype).max
+        return with_gradient_of(
+            hard, first_order_only(self.name, site, slope * logits.clamp(-limit, limit))
+        )
 
     def one_hot(self, site: str, logits: Tensor) -> Tensor:
-        hard = mode(logits + gumbel_noise(logits))
+        hard = one_hot_argmax(logits + gumbel_noise(logits))
         with torch.no_grad():
             half_way = (hard + torch.softmax(logits / self.temperature, -1)) / 2
-        moved = torch.softmax(at(half_way.log(), logits), -1)
+        moved = torch.softmax(with_value(half_way.log(), logits), -1)
         soft = 2 * moved - torch.softmax(logits, -1) / 2
-        return lend(hard, first_order_only(self.name, site, soft))
+        return with_gradient_of(hard, first_order_only(self.name, site, soft))
 
 
-def lend(hard: Tensor, soft: Tensor) -> Tensor:
+def with_gradient_of(hard: Tensor, soft: Tensor) -> Tensor:
     """The value of `hard`, to the last bit, with the derivatives of `soft`."""
     return hard + (soft - soft.detach())
 
 
-def two_choices(logits: Tensor) -> Tensor:
+def as_two_categories(logits: Tensor) -> Tensor:
     """A Bernoulli draw's logits as the normalised logits `[..., 2]` of 1 and 0."""
     return torch.stack([logsigmoid(logits), logsigmoid(-logits)], -1)
 
 
-def mode(noisy: Tensor) -> Tensor:
+def one_hot_argmax(noisy: Tensor) -> Tensor:
     """The one-hot vector of the largest element of the last axis."""
     return torch.zeros_like(noisy).scatter(-1, noisy.argmax(-1, keepdim=True), 1.0).detach()
 
 
-def at(value: Tensor, logits: Tensor) -> Tensor:
-    """The logits moved to `value`, their derivative kept; what is impossible (-inf) stays so."""
+def with_value(value: Tensor, logits: Tensor) -> Tensor:
+    """`value` with the derivatives of the logits; what is impossible (-inf) stays so."""
     return logits + torch.where(logits.isneginf(), 0.0, value - logits).detach()
 
 
@@ -181,7 +178,8 @@ def gumbel_given(hard: Tensor, logits: Tensor, count: int) -> Tensor:
 
     The largest of all is a standard Gumbel draw whatever its place; the others are Gumbel draws cut off there.
     """
-    noise = -gumbel_noise(logits.expand(count, *logits.shape))  # log of exponential draws
+    # The logarithms of exponential draws.
+    noise = -gumbel_noise(logits.expand(count, *logits.shape))
     largest = (noise * hard).sum(-1, keepdim=True)
     others = torch.logaddexp(noise - logits, largest)
     return -torch.where(hard > 0, largest, others)
@@ -194,9 +192,9 @@ def gumbel_given(hard: Tensor, logits: Tensor, count: int) -> Tensor:
     multi_sample_bounds="served",
     biased=True,
 )
-def straight_through(*, samples: Samples = 1, sites: dict[str, Any] | None = None) -> Mixed:
+def straight_through(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
     """Hard draws with the gradient of their mean; the cheapest, and far off for most costs."""
-    return Mixed(StraightThrough(), samples, sites)
+    return SampledSurrogate(StraightThrough(), samples, sites)
 
 
 @Capabilities(
@@ -208,17 +206,17 @@ def straight_through(*, samples: Samples = 1, sites: dict[str, Any] | None = Non
 )
 def straight_through_gumbel(
     *,
-    samples: Samples = 1,
-    temperature: Warmth = 0.5,
-    final_temperature: Warmth | None = None,
-    anneal_steps: Calls = 1000,
-    sites: dict[str, Any] | None = None,
-) -> Mixed:
+    samples: Count = 64,
+    temperature: Positive = 0.5,
+    final_temperature: Positive | None = None,
+    anneal_steps: Count = 1000,
+    sites: Mapping[str, Any] = {},
+) -> SampledSurrogate:
     """Hard draws with the gradient of their Gumbel-softmax relaxation; biased."""
     rule = StraightThroughGumbel(
         temperature=temperature, final_temperature=final_temperature, anneal_steps=anneal_steps
     )
-    return Mixed(rule, samples, sites)
+    return SampledSurrogate(rule, samples, sites)
 
 
 @Capabilities(
@@ -230,13 +228,13 @@ def straight_through_gumbel(
 )
 def gumbel_rao(
     *,
-    samples: Samples = 1,
-    temperature: Warmth = 0.5,
-    final_temperature: Warmth | None = None,
-    anneal_steps: Calls = 1000,
-    inner_draws: InnerDraws = 16,
-    sites: dict[str, Any] | None = None,
-) -> Mixed:
+    samples: Count = 64,
+    temperature: Positive = 0.5,
+    final_temperature: Positive | None = None,
+    anneal_steps: Count = 1000,
+    inner_draws: Count = 16,
+    sites: Mapping[str, Any] = {},
+) -> SampledSurrogate:
     """Straight-through Gumbel averaged over inner draws: the same bias, less variance."""
     rule = GumbelRao(
         temperature=temperature,
@@ -244,7 +242,7 @@ def gumbel_rao(
         anneal_steps=anneal_steps,
         inner_draws=inner_draws,
     )
-    return Mixed(rule, samples, sites)
+    return SampledSurrogate(rule, samples, sites)
 
 
 @Capabilities(
@@ -256,7 +254,7 @@ def gumbel_rao(
     bias="except for quadratic costs",
 )
 def reinmax(
-    *, samples: Samples = 1, temperature: Warmth = 1.0, sites: dict[str, Any] | None = None
-) -> Mixed:
+    *, samples: Count = 64, temperature: Positive = 1.0, sites: Mapping[str, Any] = {}
+) -> SampledSurrogate:
     """Hard draws with a second-order accurate gradient: exact for quadratic costs, else biased."""
-    return Mixed(ReinMax(temperature=temperature), samples, sites)
+    return SampledSurrogate(ReinMax(temperature=temperature), samples, sites)

@@ -1,10 +1,9 @@
-"""Automatic choice: measure the estimators that can serve a program and take the best by variance x seconds.
+"""Automatic choice: measure the estimators that can serve a program and use the best by variance x seconds.
 
-At equal time an estimator with variance v and cost t is as good as v t allows: n repetitions cost n t and leave v / n.
-Only unbiased estimators are candidates, and even those are believed only after their bias was looked for: a
-reparameterised draw under a branch is biased and does not know it. It is refused where it was found to be off twice,
-against two references. A declared bias is taken only where the user set `bias_tolerance`, and only when it was measured
-to be a smaller part of the gradient than that.
+At equal time an estimator of variance v and duration t is as good as v t: n repetitions take n t and leave v / n.
+Only unbiased estimators are candidates, and even those are tested for bias first: a reparameterised draw under a branch
+is biased without knowing it. A candidate is refused if its mean is off twice, against two references. A declared bias
+is accepted only where the user set `bias_tolerance`, and only if the measured bias is a smaller part of the gradient.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from framework.capabilities import Capabilities, estimators
+from framework.config.types import CountOrZero, Positive
 from framework.errors import ProgramError, UserError
 from framework.gradients.enumeration.exact import Exact
 from framework.gradients.estimate import make_estimator
@@ -34,7 +34,7 @@ SUSPICIOUS_Z = 4.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found out about one candidate; `refused` says why it cannot be taken, empty where it can."""
+    """The assessment of one candidate; `refused` says why it cannot be chosen, empty where it can."""
 
     name: str
     quality: Quality | None
@@ -55,16 +55,16 @@ class Verdict:
     draws=("any",), evaluations="those of its choice and of the measurement", delegates=True
 )
 class Automatic(Estimator):
-    """Measures the estimators that can serve the program and takes the best by variance x seconds."""
+    """Measures the estimators that can serve the program and uses the best by variance x seconds."""
 
     def __init__(
         self,
         *,
-        samples: Annotated[int, Field(ge=2)] = 16,
+        samples: Annotated[int, Field(ge=2)] = 64,
         candidates: list[str] | None = None,
-        every: Annotated[int, Field(ge=0)] = 0,
+        every: CountOrZero = 500,
         repeats: Annotated[int, Field(ge=4)] = 32,
-        bias_tolerance: Annotated[float, Field(gt=0)] | None = None,
+        bias_tolerance: Positive | None = None,
     ) -> None:
         names = list(candidates or (c.name for c, declared in estimators() if declared.automatic))
         known = set(registry().names("estimators"))
@@ -79,7 +79,7 @@ class Automatic(Estimator):
         self.chosen = ""
         self.calls = 0
         self.verdicts: list[Verdict] = []
-        self.told: list[str] = []
+        self.pending: list[str] = []
 
     def backward(
         self,
@@ -89,31 +89,32 @@ class Automatic(Estimator):
         *,
         scale: float | Tensor = 1.0,
     ) -> Estimate:
-        """Measure where it is due, then let the chosen estimator work."""
+        """Measure where it is due, then use the chosen estimator."""
         if not self.chosen or (self.every and self.calls % self.every == 0):
             self.choose(program, parameters, batch)
         self.calls += 1
         return self.candidates[self.chosen].backward(program, parameters, batch, scale=scale)
 
     def choose(self, program: Program, parameters: Parameters, batch: Any) -> None:
-        """Measure every candidate at these parameters and take the best.
+        """Measure every candidate at these parameters and choose the best.
 
         Raises:
             ProgramError: none can serve the program; says why of each.
         """
         seed = fresh_key()
-        against = reference(program, parameters, batch, seed=seed, of=self.samples)
+        against = reference(program, parameters, batch, seed=seed, samples_per_bound=self.samples)
         self.verdicts = [
-            self.judge(name, program, parameters, batch, seed, against) for name in self.candidates
+            self.assess_candidate(name, program, parameters, batch, seed, against)
+            for name in self.candidates
         ]
         able = [verdict for verdict in self.verdicts if not verdict.refused]
         if not able:
             reasons = "; ".join(str(verdict) for verdict in self.verdicts)
             raise ProgramError(f"automatic: no candidate can serve the program: {reasons}")
         self.chosen = min(able, key=lambda verdict: verdict.score).name
-        self.told = [f"automatic: {self.chosen}, by variance x seconds", *self.report()]
+        self.pending = [f"automatic: {self.chosen}, by variance x seconds", *self.report()]
 
-    def judge(
+    def assess_candidate(
         self,
         name: str,
         program: Program,
@@ -122,11 +123,12 @@ class Automatic(Estimator):
         seed: int,
         against: Reference | None,
     ) -> Verdict:
-        """Whether a candidate can serve, is to be believed, and how good it is."""
+        """Whether a candidate can serve, whether it can be trusted, and how good it is."""
         estimator = copy.deepcopy(self.candidates[name])
-        repeats = 2 if isinstance(estimator, Exact) else self.repeats  # it has nothing to vary
+        # The exact gradient does not vary.
+        repeats = 2 if isinstance(estimator, Exact) else self.repeats
 
-        def look(seed: int, against: Reference | None) -> Quality:
+        def measure_against(seed: int, against: Reference | None) -> Quality:
             def batches(number: int) -> Any:
                 return batch
 
@@ -141,11 +143,14 @@ class Automatic(Estimator):
             )
 
         try:
-            found = look(seed, against)
-            if not found.biased and self.distrust(found):  # a large z is bad luck now and then
+            found = measure_against(seed, against)
+            # Now and then a large z is bad luck.
+            if not found.biased and self.distrust(found):
                 again = key(seed, "again")
-                against = reference(program, parameters, batch, seed=again, of=self.samples)
-                found = look(again, against)
+                against = reference(
+                    program, parameters, batch, seed=again, samples_per_bound=self.samples
+                )
+                found = measure_against(again, against)
         except (ProgramError, NotImplementedError) as error:
             return Verdict(name, None, str(error).partition(";")[0])
         if not math.isfinite(found.variance):
@@ -164,8 +169,8 @@ class Automatic(Estimator):
         return ""
 
     def messages(self) -> list[str]:
-        news, self.told = self.told, []
-        return news
+        messages, self.pending = self.pending, []
+        return messages
 
     def report(self) -> list[str]:
         """What was measured, a line for each candidate, the chosen one first."""

@@ -4,12 +4,12 @@ From K repeated estimates g_1 ... g_K of one gradient, and a reference r,
 
     variance            sum over parameters of the sample variance of g
     signal to noise     |mean g|^2 / variance, corrected for the noise in the mean
-    variance x seconds  what a fair comparison at equal time looks at: halving the variance may cost twice the time
+    variance x seconds  the figure for a comparison at equal time: halving the variance may cost twice the time
     cosine, norm ratio  of the mean of g to r
     bias z              the largest of |mean <g, u> - <r, u>| in standard errors, along r and a few random directions u
 
-Bias matters more than variance, and a cosine near 1 does not show it: a straight-through gradient has been seen 230
-times too long with a mean cosine of 0.96. So z and the norm ratio are always reported.
+Bias matters more than variance, and a cosine near 1 does not show it: a straight-through gradient was once 230 times
+too long with a mean cosine of 0.96. So z and the norm ratio are always reported.
 """
 
 from __future__ import annotations
@@ -33,20 +33,22 @@ from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import generator, key, seed_torch, seeded
 
-Batches = Callable[[int], Any]  # the batch of repeat number k
+# The batch of repeat number k.
+Batches = Callable[[int], Any]
 RANDOM_DIRECTIONS = 3
-LEAVES = 256  # of a tree of draws: each is a run of its own, and a measurement must not take longer than the training
+# Of a tree of draws: each is a separate run, and a measurement must not take longer than the training.
+LEAVES = 256
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Repeated estimates of one gradient, summed up.
+class GradientSample:
+    """A summary of repeated estimates of one gradient.
 
     Attributes:
         mean: `[P]`, all parameters in one vector.
         variance: of a single estimate, summed over the parameters.
         projections: `[K, D]`, each estimate along D directions.
-        seconds: of one estimate, the shortest: what another process took is not the estimator's.
+        seconds: of one estimate, the shortest: time that other processes took is not the estimator's.
         evaluations: of the objective, by one estimate.
     """
 
@@ -68,7 +70,7 @@ class Reference:
 
     Attributes:
         gradient: `[P]`.
-        directions: `[D, P]`, looked along for bias.
+        directions: `[D, P]`, along which bias is measured.
         errors: `[D]`, the gradient's own standard errors along them; 0 where it is exact.
         source: where it comes from.
     """
@@ -102,7 +104,7 @@ class Quality:
         return {f"{prefix}/{name}": float(v) for name, v in figures.items() if math.isfinite(v)}
 
 
-def sample(
+def sample_gradients(
     estimator: Estimator,
     program: Program,
     parameters: Parameters,
@@ -111,7 +113,7 @@ def sample(
     repeats: int,
     seed: int,
     directions: Tensor | None = None,
-) -> Sample:
+) -> GradientSample:
     """Estimate the gradient `repeats` times from independent keyed streams.
 
     The estimator, the parameters' `.grad` and torch's generators are left as they were.
@@ -130,14 +132,17 @@ def sample(
             began = time.perf_counter()
             estimate = estimator.backward(program, given, batch)
             seconds.append(time.perf_counter() - began)
-            gradient = flat(leaves)
+            gradient = flat_gradient(leaves)
             mean = mean + (gradient - mean) / (number + 1)
             squares += float(gradient.square().sum())
             projections.append(project(directions, gradient))
             evaluations, biased = estimate.evaluations, estimate.biased
-    spread = squares - repeats * float(mean.square().sum())
-    variance = max(0.0, spread / (repeats - 1)) if repeats > 1 else math.nan  # one says nothing
-    return Sample(mean, variance, torch.stack(projections), min(seconds), evaluations, biased)
+    deviations = squares - repeats * float(mean.square().sum())
+    # A single estimate has no variance.
+    variance = max(0.0, deviations / (repeats - 1)) if repeats > 1 else math.nan
+    return GradientSample(
+        mean, variance, torch.stack(projections), min(seconds), evaluations, biased
+    )
 
 
 def reference(
@@ -148,51 +153,57 @@ def reference(
     seed: int,
     samples: int = 512,
     repeats: int = 8,
-    of: int | None = None,
+    samples_per_bound: int | None = None,
 ) -> Reference | None:
     """The gradient by enumeration where that is feasible, else by a large unbiased sample of the score function.
 
-    A multi-sample bound is another objective for another n: its sample is many small ones of `of` samples, the number
-    that the estimators to be judged take. None where neither serves the program.
+    A multi-sample bound is another objective for another n: its sample consists of many small ones of
+    `samples_per_bound` samples, the number that the estimators to be assessed take.
+
+    Returns:
+        the reference; None where neither serves the program.
     """
-    if program.recorded_trajectories:  # recorded episodes: a large sample would have to be played
+    # A large sample of recorded episodes would have to be played.
+    if program.recorded_trajectories:
         return None
     exact = Exact(states=LEAVES) if program.one_sample_at_a_time else Exact()
     size = sum(p.numel() for p in trainable(parameters).values())
     try:
-        once = sample(exact, program, parameters, lambda number: batch, repeats=1, seed=seed)
+        once = sample_gradients(
+            exact, program, parameters, lambda number: batch, repeats=1, seed=seed
+        )
         if not once.biased:
-            directions = look_along(once.mean, seed)
+            directions = probe_directions(once.mean, seed)
             return Reference(once.mean, directions, torch.zeros(len(directions)), "exact")
     except ProgramError:
         pass
     try:
-        if bounded(program, parameters, batch):
-            if of is None or of < 2:
+        if charges_bound(program, parameters, batch):
+            if samples_per_bound is None or samples_per_bound < 2:
                 return None
-            samples, repeats = of, max(repeats, min(64, samples * repeats // of))
-        large, spread = rloo(samples=samples), look_along(torch.zeros(size), seed)[1:]
-        found = sample(
+            repeats = max(repeats, min(64, samples * repeats // samples_per_bound))
+            samples = samples_per_bound
+        large, random = rloo(samples=samples), probe_directions(torch.zeros(size), seed)[1:]
+        found = sample_gradients(
             large,
             program,
             parameters,
             lambda n: batch,
             repeats=repeats,
             seed=seed,
-            directions=spread,
+            directions=random,
         )
     except ProgramError:
         return None
-    directions = look_along(found.mean, seed)
-    along = math.sqrt(
-        found.variance / repeats
-    )  # at most: the error along one direction is a part of the whole
+    directions = probe_directions(found.mean, seed)
+    # An upper bound: the error along one direction is a part of the whole.
+    along = math.sqrt(found.variance / repeats)
     errors = torch.cat([torch.tensor([along]), found.projections.std(0) / math.sqrt(repeats)])
     return Reference(found.mean, directions, errors, f"rloo, {samples * repeats} samples")
 
 
-def bounded(program: Program, parameters: Parameters, batch: Any) -> bool:
-    """Whether the program charges a multi-sample bound; a run of two samples tells."""
+def charges_bound(program: Program, parameters: Parameters, batch: Any) -> bool:
+    """Whether the program charges a multi-sample bound, as a run of two samples shows."""
     with torch.no_grad(), seeded(0):
         traces = program.run(lambda site: ScoreFunction(), parameters, batch, samples=2)
     return any(trace.bounds for trace in traces)
@@ -204,7 +215,7 @@ def samples_of(estimator: Estimator) -> int | None:
     return samples if isinstance(samples, int) else None
 
 
-def judge(found: Sample, against: Reference | None) -> Quality:
+def assess(found: GradientSample, against: Reference | None) -> Quality:
     """The figures of a sample of estimates."""
     noise = found.variance / found.repeats
     signal = max(0.0, float(found.mean.square().sum()) - noise)
@@ -227,8 +238,8 @@ def judge(found: Sample, against: Reference | None) -> Quality:
     )
 
 
-def bias_z(found: Sample, against: Reference) -> float:
-    """How many standard errors the estimates' mean is off, at the worst of the directions looked along."""
+def bias_z(found: GradientSample, against: Reference) -> float:
+    """How many standard errors the estimates' mean is off, in the worst of the probed directions."""
     expected = against.directions @ against.gradient
     mean = found.projections.mean(0)
     own = found.projections.var(0) / found.repeats if found.repeats > 1 else torch.zeros(len(mean))
@@ -237,8 +248,8 @@ def bias_z(found: Sample, against: Reference) -> float:
     return float(((mean - expected).abs() / error).max())
 
 
-def look_along(gradient: Tensor, seed: int) -> Tensor:
-    """The directions `[D, P]` in which bias is looked for: the gradient's own, and a few random ones."""
+def probe_directions(gradient: Tensor, seed: int) -> Tensor:
+    """The directions `[D, P]` along which bias is measured: the gradient's own, and a few random ones."""
     random = torch.randn(
         RANDOM_DIRECTIONS,
         len(gradient),
@@ -254,7 +265,7 @@ def project(directions: Tensor | None, gradient: Tensor) -> Tensor:
     return torch.zeros(0) if directions is None else directions @ gradient
 
 
-def flat(leaves: Parameters) -> Tensor:
+def flat_gradient(leaves: Parameters) -> Tensor:
     """All gradients in one vector; 0 where there is none."""
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in leaves.values()]
     return torch.cat([part.reshape(-1) for part in parts])
@@ -271,7 +282,7 @@ def compare(
 ) -> dict[str, Quality]:
     """The figures of several estimators on one batch, against one reference.
 
-    Recorded episodes are themselves what is random: they are divided into `repeats` groups, whose estimates are
+    Recorded episodes are themselves the random draws: they are divided into `repeats` groups, whose estimates are
     independent, and the variance of the whole batch's estimate is a group's divided by their number.
     """
     if not program.recorded_trajectories:
@@ -279,10 +290,13 @@ def compare(
 
         def figures_of(estimator: Estimator) -> Quality:
             n = samples_of(estimator)
-            if references and not bounded(program, parameters, batch):
-                n = next(iter(references))  # one for all
+            if references and not charges_bound(program, parameters, batch):
+                # One reference serves all.
+                n = next(iter(references))
             if n not in references:
-                references[n] = reference(program, parameters, batch, seed=seed, of=n)
+                references[n] = reference(
+                    program, parameters, batch, seed=seed, samples_per_bound=n
+                )
             return measure(
                 estimator,
                 program,
@@ -295,10 +309,11 @@ def compare(
 
         return {name: figures_of(estimator) for name, estimator in estimators.items()}
     episodes = first_tensor(batch).shape[1]
-    groups = max(1, min(repeats, episodes // 2))  # a leave-one-out baseline needs two in each
+    # A leave-one-out baseline needs two episodes in each.
+    groups = max(1, min(repeats, episodes // 2))
     figures = {}
     for name, estimator in estimators.items():
-        found = sample(
+        found = sample_gradients(
             estimator,
             program,
             parameters,
@@ -309,8 +324,8 @@ def compare(
             seed=seed,
         )
         whole = replace(found, variance=found.variance / groups, seconds=found.seconds * groups)
-        signal = judge(found, None).signal_to_noise * groups
-        figures[name] = replace(judge(whole, None), signal_to_noise=signal)
+        signal = assess(found, None).signal_to_noise * groups
+        figures[name] = replace(assess(whole, None), signal_to_noise=signal)
     return figures
 
 
@@ -324,9 +339,9 @@ def measure(
     seed: int = 0,
     against: Reference | None = None,
 ) -> Quality:
-    """Sample an estimator and judge it."""
+    """Sample an estimator's gradient and assess it."""
     directions = None if against is None else against.directions
-    found = sample(
+    found = sample_gradients(
         estimator, program, parameters, batches, repeats=repeats, seed=seed, directions=directions
     )
-    return judge(found, against)
+    return assess(found, against)

@@ -43,10 +43,12 @@ class MovingAverage:
     def __call__(self, site: str, returns: Tensor, axis: int, known: Known | None = None) -> Tensor:
         latest = returns.mean(dim=list(range(axis, returns.dim())))  # [] or [T]
         calls = self.calls.get(site, 0)
-        mean, latest = longest(self.means.get(site, torch.zeros_like(latest)), latest)
-        correction = 1 - self.decay**calls  # as in Adam: the mean began at 0
+        mean, latest = pad_to_same_length(self.means.get(site, torch.zeros_like(latest)), latest)
+        # As in Adam: the mean began at 0.
+        correction = 1 - self.decay**calls
         baseline = mean / correction if calls else mean
-        latest = torch.where(latest.isfinite(), latest, baseline)  # one NaN must not stay for ever
+        # One NaN must not stay in the mean.
+        latest = torch.where(latest.isfinite(), latest, baseline)
         self.means[site] = self.decay * mean + (1 - self.decay) * latest
         self.calls[site] = calls + 1
         return baseline[: returns.shape[0]].unsqueeze(1) if axis else baseline
@@ -61,7 +63,7 @@ class MovingAverage:
         self.means, self.calls = dict(state["means"]), dict(state["calls"])
 
 
-def longest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def pad_to_same_length(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Two vectors padded with zeros to the longer one's length; scalars as they are."""
     if a.dim() == 0 or a.shape == b.shape:
         return a, b

@@ -6,7 +6,7 @@ draws up to segment j,
     L = c_0 + sum_j [ box(P_j) c_j + (1 - box(lp_j)) b_j ]
 
 has the value of the objective and the gradient  sum_j grad lp_j (R_j - b_j) + grad c,  where R_j is the sum of the
-costs behind segment j: a cost is charged to earlier draws only. (Foerster et al. 2018; baselines: Mao et al. 2019.)
+costs after segment j: a cost is charged to earlier draws only. (Foerster et al. 2018; baselines: Mao et al. 2019.)
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from torch.nn.functional import pad
 from framework.batch import leaves
 from framework.gradients.distributions.refusal import refuse_bounds
 from framework.gradients.surrogate.multi_sample_bound import surrogate_of_bound
-from framework.trace import Cost, Draw, Trace
+from framework.trace import Cost, Draw, Trace, add
 
 Known = Callable[[], Tensor]
 
 
 class Baseline(Protocol):
-    """What a return is compared with, so that luck common to all samples earns no credit."""
+    """What a return is compared with, so that luck common to all samples is not credited to any."""
 
     def __call__(self, site: str, returns: Tensor, axis: int, known: Known) -> Tensor | float:
         """A baseline for `returns`, whose sample axis is `axis`; must not depend on the draw it serves.
 
-        `known()` tells what was known before the draw, `[*returns' shape, inputs]`.
+        `known()` returns what was known before the draw, `[*returns' shape, inputs]`.
         """
 
 
@@ -55,9 +55,9 @@ class Segment:
         site: the first draw's name.
         log_prob: of the draws served by the estimator's baseline, `[n, *batch]` or `[T, n]`; None: there are none.
         own: (log-probability, baseline) of the draws that brought a baseline.
-        cost: what is charged right behind the segment.
-        returns: all that is charged behind the segment, detached.
-        trace, first: where it stands: its trace and its first draw.
+        cost: what is charged directly after the segment.
+        returns: all that is charged after the segment, detached.
+        trace, first: its trace and its first draw.
     """
 
     site: str
@@ -111,7 +111,8 @@ def surrogate(
         for segment in chain:
             total = segment.total()
             if trace.recorded_trajectories:
-                total = total.cumsum(0)  # a cost at step t blames the draws up to t
+                # A cost at step t is charged to the draws up to t.
+                total = total.cumsum(0)
             value = compared.get(id(segment))
             if logged is None and total is segment.log_prob and value is not None:
                 # Both boxes are the same one: box c + (1 - box) b = box (c - b) + b.
@@ -126,7 +127,9 @@ def surrogate(
         if weights is not None:
             refuse_bounds(trace, "exact")
         bounds = [term for b in trace.bounds for term in bound_terms(trace, b, baseline)]
-        losses.append(add([*blameless(trace, weights), *average(terms, trace, weights), *bounds]))
+        losses.append(
+            add([*unattributed_terms(trace, weights), *average(terms, trace, weights), *bounds])
+        )
     return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
 
@@ -134,7 +137,7 @@ def bound_terms(trace: Trace, bound: Cost, baseline: Baseline | None) -> list[Te
     """A multi-sample bound's part of the surrogate: all draws before it are charged with it."""
     if not bound.position:
         return surrogate_of_bound(trace, bound, None, None)
-    log_prob = segment_of(trace, trace.scored[: bound.position], bound.value).total()
+    log_prob = segment_of(trace, trace.scored[: bound.position], bound.value, bound.value).total()
     value: Tensor | None = None
     if isinstance(baseline, BoundBaseline):
         weights = trace.log_weights(bound).detach()
@@ -143,8 +146,8 @@ def bound_terms(trace: Trace, bound: Cost, baseline: Baseline | None) -> list[Te
     return surrogate_of_bound(trace, bound, log_prob, value)
 
 
-def blameless(trace: Trace, weights: Tensor | None) -> list[Tensor]:
-    """The means of the costs that no draw is blamed for, and of the penalties."""
+def unattributed_terms(trace: Trace, weights: Tensor | None) -> list[Tensor]:
+    """The means of the costs that are not attributed to any draw, and of the penalties."""
     charges = [cost for cost in trace.charges() if cost.position == 0]
     if trace.recorded_trajectories and trace.scored:
         charges = trace.penalties
@@ -155,32 +158,18 @@ def blameless(trace: Trace, weights: Tensor | None) -> list[Tensor]:
 
 
 def segments(trace: Trace) -> list[Segment]:
-    """A trace's segments in order: the draws between costs, and what is charged behind them."""
-    charged: dict[int, list[Tensor]] = {}
-    for cost in trace.costs:
-        position = len(trace.scored) if trace.recorded_trajectories else cost.position
-        if position:
-            charged.setdefault(position, []).append(
-                trace.leading(cost.value, f"cost '{cost.name}'")
-            )
-    if trace.scored and len(trace.scored) not in charged:
-        # Nothing is charged behind the last draws. Another run may have charged something there (a loop that went on),
-        # and to leave them out would leave their baseline out: the estimate would be biased.
-        charged[len(trace.scored)] = [torch.zeros((), device=trace.scored[-1].value.device)]
-    chain: list[Segment] = []
-    for start, end in pairwise([0, *sorted(charged)]):
-        chain.append(segment_of(trace, trace.scored[start:end], add(charged[end])))
-    behind = torch.zeros(())
-    for segment in reversed(chain):
-        returns = segment.cost.detach().expand(trace.shape)
-        if trace.recorded_trajectories:  # the sum of the costs from step t on
-            returns = returns.flip(0).cumsum(0).flip(0)
-        segment.returns = behind = returns + behind
-    return chain
+    """A trace's segments in order: the draws between costs, and what is charged after them."""
+    charged = trace.charged()
+    with torch.no_grad():
+        returns = trace.costs_after(charged)
+    return [
+        segment_of(trace, trace.scored[start:end], charged[end], returns[start])
+        for start, end in pairwise([0, *charged])
+    ]
 
 
-def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor) -> Segment:
-    """The segment of some consecutive draws; its returns are filled in by `segments`."""
+def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor, returns: Tensor) -> Segment:
+    """The segment of some consecutive draws."""
     served, own = [], []
     for draw in draws:
         log_prob = draw.distribution.log_prob(draw.value)
@@ -192,13 +181,13 @@ def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor) -> Segment:
         else:
             own.append((log_prob, draw.baseline.detach()))
     log_probs = add(served) if served else None
-    return Segment(draws[0].name, log_probs, own, cost, cost, trace, draws[0])
+    return Segment(draws[0].name, log_probs, own, cost, returns, trace, draws[0])
 
 
 def known_before(group: Sequence[Segment], axis: int) -> Tensor:
     """What was known before the segments of one site, runs of one sample stacked.
 
-    Runs one sample at a time may have come there by another number of draws: what one does not know is 0.
+    Runs one sample at a time may have arrived there by another number of draws: what one does not know is 0.
     """
     known = [segment.known for segment in group]
     width = max(each.shape[-1] for each in known)
@@ -206,7 +195,7 @@ def known_before(group: Sequence[Segment], axis: int) -> Tensor:
 
 
 def data_of(trace: Trace) -> Tensor | None:
-    """The batch's first tensor, flat for each datum or step, `[*shape, inputs]`; None where the batch is no data."""
+    """The batch's first tensor, flat for each datum or step, `[*shape, inputs]`; None where the batch is not data."""
     data = next(leaves(trace.batch), None)
     if data is None:
         return None
@@ -235,7 +224,8 @@ def baselines(
             torch.cat([s.returns for s in group], axis) if len(group) > 1 else group[0].returns
         )
         found = torch.as_tensor(baseline(site, returns, axis, partial(known_before, group, axis)))
-        sharing = len(group) > 1 and found.dim() > 0  # runs of one sample each, stacked
+        # Runs of one sample each, stacked.
+        sharing = len(group) > 1 and found.dim() > 0
         for i, segment in enumerate(group):
             compared[id(segment)] = found[i : i + 1] if sharing else found
     return compared
@@ -256,13 +246,3 @@ def average(terms: Sequence[Tensor], trace: Trace, weights: Tensor | None) -> li
 def box(log_prob: Tensor) -> Tensor:
     """exp(x - stop(x)): 1 in value, and any derivative of the probability relative to itself."""
     return (log_prob - log_prob.detach()).exp()
-
-
-def add(terms: Sequence[Tensor]) -> Tensor:
-    """The sum of tensors that broadcast against each other, in as few operations as possible."""
-    if len(terms) > 2 and all(term.shape == terms[0].shape for term in terms):
-        return torch.stack(list(terms)).sum(0)
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total

@@ -1,8 +1,9 @@
 """A learned baseline: for each site a small network that predicts the return from what was known before the draw.
 
-Known are the draws made before and the batch's first tensor (data, or the observations of episodes). The draw itself
-is not, so the baseline never biases the gradient. Each network predicts first and learns afterwards, by a step of Adam
-on the squared error of returns scaled to mean 0 and width 1. (Mnih & Gregor 2014; for episodes: a state's value.)
+Known are the earlier draws and the batch's first tensor (data, or the observations of episodes). The draw itself
+is not, so the baseline never biases the gradient. Each network predicts first and is trained afterwards, by a step of
+Adam on the squared error of returns scaled to mean 0 and standard deviation 1. (Mnih & Gregor 2014; for episodes: a
+state's value.)
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from torch import Tensor, nn
 
 from framework.randomness import key, seeded
 
-MEMORY = 0.99  # of the running mean and width of the returns
+# Of the running mean and standard deviation of the returns.
+RETURNS_DECAY = 0.99
 
 
 class Predictor:
     """One site's network, its optimiser and the scale of its returns."""
 
     def __init__(self, inputs: int, site: str, hidden: int, learning_rate: float) -> None:
-        with seeded(
-            key(0, f"learned baseline {site}")
-        ):  # a resumed run makes none, and must draw alike
+        # A resumed run builds no network at this point, and must draw the same numbers all the same.
+        with seeded(key(0, f"learned baseline {site}")):
             last = nn.Linear(hidden, 1)
             self.network = nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), last)
         nn.init.zeros_(last.weight)
@@ -34,32 +35,34 @@ class Predictor:
         self.mean, self.square, self.calls = 0.0, 0.0, 0
 
     def predict(self, known: Tensor, returns: Tensor) -> Tensor:
-        """The baseline `[...]` for what is known `[..., inputs]`, then one step of learning."""
-        mean, width = self.scale()
+        """The baseline `[...]` for what is known `[..., inputs]`, then one training step."""
+        mean, deviation = self.scale()
         with torch.enable_grad():
             predicted = self.network(known).squeeze(-1)
-            baseline: Tensor = mean + width * predicted.detach()
+            baseline: Tensor = mean + deviation * predicted.detach()
             if bool(returns.isfinite().all()):
                 self.remember(returns)
-                mean, width = self.scale()
-                error = (predicted - (returns - mean) / width).square().mean()
+                mean, deviation = self.scale()
+                error = (predicted - (returns - mean) / deviation).square().mean()
                 self.optimizer.zero_grad()
                 error.backward()
                 self.optimizer.step()
         return baseline
 
     def scale(self) -> tuple[float, float]:
-        """The running mean and width of the returns; 0 and 1 before the first."""
+        """The running mean and standard deviation of the returns; 0 and 1 before the first."""
         if not self.calls:
             return 0.0, 1.0
-        correction = 1 - MEMORY**self.calls
+        correction = 1 - RETURNS_DECAY**self.calls
         mean = self.mean / correction
         return mean, max(1e-6, self.square / correction - mean**2) ** 0.5
 
     def remember(self, returns: Tensor) -> None:
         self.calls += 1
-        self.mean = MEMORY * self.mean + (1 - MEMORY) * float(returns.mean())
-        self.square = MEMORY * self.square + (1 - MEMORY) * float(returns.square().mean())
+        self.mean = RETURNS_DECAY * self.mean + (1 - RETURNS_DECAY) * float(returns.mean())
+        self.square = RETURNS_DECAY * self.square + (1 - RETURNS_DECAY) * float(
+            returns.square().mean()
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -71,14 +74,13 @@ class Predictor:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(
-            copy.deepcopy(state["optimizer"])
-        )  # it keeps what it is given
+        # The optimiser keeps the tensors it is given.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.mean, self.square, self.calls = state["scale"]
 
 
-class Learned:
-    """Returns are compared with what a network expected of them."""
+class LearnedBaseline:
+    """Returns are compared with a network's prediction of them."""
 
     def __init__(self, hidden: int, learning_rate: float) -> None:
         self.hidden = hidden
@@ -90,7 +92,8 @@ class Learned:
     ) -> Tensor:
         inputs = known()
         if site in self.predictors and self.predictors[site].inputs != inputs.shape[-1]:
-            site = f"{site}/{inputs.shape[-1]}"  # another way led here, with other draws
+            # Reached by another path, with other draws.
+            site = f"{site}/{inputs.shape[-1]}"
         if site not in self.predictors:
             self.predictors[site] = self.predictor(site, inputs.shape[-1])
         predictor = self.predictors[site]

@@ -1,4 +1,4 @@
-"""Multi-sample bounds: a cost made of all samples together, -log of the mean of their weights exp(f_k).
+"""Multi-sample bounds: a cost of all samples together, -log of the mean of their weights exp(f_k).
 
     B = -log (1/n) sum_k exp(f_k)
 

@@ -1,9 +1,10 @@
-"""The surrogate of one sampled run of the program, each draw made by its rule."""
+"""The surrogate of one sampled run of the program, each draw sampled by its rule."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +16,7 @@ from framework.gradients.distributions.refusal import RELAXED
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
 from framework.gradients.surrogate.dice import Baseline, surrogate
-from framework.gradients.surrogate.learned_baseline import Learned
+from framework.gradients.surrogate.learned_baseline import LearnedBaseline
 from framework.gradients.surrogate.site_rules import SiteRules, Sites
 from framework.parameters import Parameters
 from framework.program import Program
@@ -23,11 +24,11 @@ from framework.relaxed import smoothing
 from framework.rule import Rule
 
 
-class Mixed(SurrogateEstimator):
-    """The surrogate of one run of the program, each draw made by its rule: the family's common engine.
+class SampledSurrogate(SurrogateEstimator):
+    """The surrogate of one run of the program, each draw sampled by its rule: the family's common engine.
 
     Args:
-        rule: how a draw is made that no pattern of `sites` matches.
+        rule: for draws that no pattern of `sites` matches.
         samples: n; a batch of recorded episodes brings its own n.
         sites: rules by name pattern.
         baseline: what returns are compared with.
@@ -37,13 +38,12 @@ class Mixed(SurrogateEstimator):
         self,
         rule: Rule,
         samples: int,
-        sites: Sites | None = None,
-        baseline: LeaveOneOut | MovingAverage | Learned | None = None,
+        sites: Sites = MappingProxyType({}),
+        baseline: LeaveOneOut | MovingAverage | LearnedBaseline | None = None,
     ) -> None:
         self.rules = SiteRules(rule, sites)
-        self.supports_recorded_actions = (
-            rule.scored
-        )  # a draw made earlier has a log-probability and no path
+        # A draw made earlier has a log-probability but no path.
+        self.supports_recorded_actions = rule.scored
         self.calls = 0
         self.samples = samples
         self.baseline: Baseline | None = baseline
@@ -53,7 +53,7 @@ class Mixed(SurrogateEstimator):
     ) -> tuple[Tensor, Estimate]:
         temperatures = self.rules.begin(self.calls)
         self.calls += 1
-        with smoothing() as smooth, off_support(self.rules):
+        with smoothing() as smooth, explain_off_support(self.rules):
             traces = program.run(self.rules, parameters, batch, samples=self.samples)
         scored = any(trace.scored for trace in traces)
         samples = traces[0].shape[1] if program.recorded_trajectories else self.samples
@@ -62,8 +62,9 @@ class Mixed(SurrogateEstimator):
                 f"a leave-one-out baseline compares samples and there is {samples}: set estimator.samples to 2 or more"
             )
         loss = surrogate(traces, self.baseline if scored else None)
-        objective, evaluations = loss.detach(), samples  # the surrogate's value is the objective's
-        if smooth.used or self.rules.relaxed:  # unless what was run is not the hard program
+        # The surrogate's value is the objective's, unless a relaxed program was run instead of the hard one.
+        objective, evaluations = loss.detach(), samples
+        if smooth.used or self.rules.relaxed:
             with torch.no_grad():
                 traces = program.run(self.rules.hard, parameters, batch, samples=self.samples)
             objective = mean_objective([trace.objective() for trace in traces])
@@ -87,21 +88,21 @@ class Mixed(SurrogateEstimator):
             self.baseline.load_state_dict(state["baseline"])  # type: ignore[attr-defined]
 
 
-class Relaxing(Protocol):
+class MayRelax(Protocol):
     """What may give a program values off a distribution's support."""
 
     @property
     def relaxed(self) -> bool:
-        """Whether it has."""
+        """Whether it has done so."""
 
 
 @contextmanager
-def off_support(rules: Relaxing) -> Iterator[None]:
-    """Say what to do where a program takes the log-probability of a relaxed value."""
+def explain_off_support(source: MayRelax) -> Iterator[None]:
+    """Explain the error of a program that takes the log-probability of a relaxed value."""
     try:
         yield
     except ValueError as error:
-        if rules.relaxed and "within the support" in str(error):
+        if source.relaxed and "within the support" in str(error):
             raise ProgramError(
                 "the program takes the log-probability of a relaxed value, which is off the distribution's support: "
                 "give that distribution validate_args=False; or "

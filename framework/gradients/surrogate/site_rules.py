@@ -1,13 +1,14 @@
-"""Rules by site: which draw is made in which way, by name pattern from configuration.
+"""Rules by site: how each draw is sampled, by name pattern from configuration.
 
 `estimator.sites: {"policy/*": score_function, "z": {name: gumbel, temperature: 0.5}}`; the first pattern that
-matches a draw's name counts, and a draw that none matches follows the estimator's own rule.
+matches a draw's name applies, and a draw that none matches follows the estimator's own rule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
 
 from framework.config.validation import check_options
@@ -31,11 +32,9 @@ class Scheduled(Protocol):
 class SiteRules:
     """Finds each draw's rule: the first matching pattern's, or the default."""
 
-    def __init__(self, default: Rule, sites: Sites | None = None) -> None:
+    def __init__(self, default: Rule, sites: Sites = MappingProxyType({})) -> None:
         self.default = default
-        self.patterns = [
-            (pattern, make_rule(pattern, rule)) for pattern, rule in (sites or {}).items()
-        ]
+        self.patterns = [(pattern, make_rule(pattern, rule)) for pattern, rule in sites.items()]
         tagged = [("temperature", default)]
         tagged += [(f"temperature/{pattern}", rule) for pattern, rule in self.patterns]
         self.scheduled = {tag: rule for tag, rule in tagged if isinstance(rule, Scheduled)}
@@ -50,16 +49,16 @@ class SiteRules:
 
     @property
     def biased(self) -> bool:
-        """Whether any draw that was met follows a biased rule."""
+        """Whether any draw so far follows a biased rule."""
         return any(rule.biased for rule in self._known.values())
 
     @property
     def relaxed(self) -> bool:
-        """Whether any draw that was met may have had a value off its distribution's support."""
+        """Whether any draw so far may have had a value off its distribution's support."""
         return any(rule.relaxed for rule in self._known.values())
 
     def hard(self, site: str) -> Rule:
-        """The draw's rule, or plain drawing where that would relax it."""
+        """The draw's rule, or plain sampling where that would relax it."""
         rule = self(site)
         return Plain() if rule.relaxed else rule
 

@@ -1,6 +1,6 @@
 """diffobj forget: remove a person from a gallery: diffobj forget gallery=FILE NAME
 
-The file is written anew without the person's features, note and days. It needs no run.
+The file is rewritten without the person's embeddings, note and days. It needs no run.
 """
 
 from __future__ import annotations

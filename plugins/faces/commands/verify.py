@@ -2,9 +2,9 @@
 
     diffobj verify run=RUN_FOLDER FIRST SECOND [checkpoint=best|last]
 
-Prints the cosine of the two faces' features, from -1 to 1, which is no probability. Whether that is near enough is
-only said where the run was calibrated (diffobj calibrate), with the share of false acceptances that it was calibrated
-for. Exits with 0 for one person or where nothing can be said, with 1 for two people.
+Prints the cosine of the two faces' embeddings, from -1 to 1, which is not a probability. Whether they count as one
+person is reported only where the run was calibrated (diffobj calibrate), with the FAR of that threshold. Exits with 0
+for one person or without a calibration, with 1 for two people.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 
 from framework import UserError
-from plugins.faces.commands.using import face_of, use, words_of
+from plugins.faces.commands.face_run import embedding_of, load_face_run, words_of
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -21,18 +21,22 @@ def run(arguments: Sequence[str]) -> int:
     words = words_of(arguments)
     if len(words) != 2:
         raise UserError(f"{len(words)} pictures; expected two: diffobj verify run=RUN a.jpg b.jpg")
-    given = use("verify", arguments)
+    used = load_face_run("verify", arguments)
     from plugins.faces.evaluation.calibration import load_calibration
 
-    with given.run.in_use():
-        first, second = (face_of(given.task, word) for word in words)
+    with used.run.in_use():
+        first, second = (embedding_of(used.task, word) for word in words)
     cosine = float(first @ second)
-    known = load_calibration(given.run.folder, given.task.fingerprint())
-    told: dict[str, object] = {"cosine": round(cosine, 4), "same_person": None}
-    if known is None:
-        told["note"] = "no threshold: diffobj calibrate run=RUN input=FOLDER far=0.01"
+    calibration = load_calibration(used.run.folder, used.task.fingerprint())
+    answer: dict[str, object] = {"cosine": round(cosine, 4), "same_person": None}
+    if calibration is None:
+        answer["note"] = "no threshold: diffobj calibrate run=RUN input=FOLDER far=0.01"
     else:
-        told["same_person"] = cosine >= known.threshold
-        told |= {"threshold": known.threshold, "far": known.far, "calibrated_on": known.data}
-    print(json.dumps(told))
-    return 1 if told["same_person"] is False else 0
+        answer["same_person"] = cosine >= calibration.threshold
+        answer |= {
+            "threshold": calibration.threshold,
+            "far": calibration.far,
+            "calibrated_on": calibration.data,
+        }
+    print(json.dumps(answer))
+    return 1 if answer["same_person"] is False else 0

@@ -1,4 +1,4 @@
-"""Crops of faces: `[N, 3, S, S]` bytes with the person's number for each, drawn here or read from a user's folder."""
+"""Crops of faces, each with its person's number."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Crops:
-    """Faces cut out.
+    """Cropped faces.
 
     Attributes:
         images: `[N, 3, S, S]` uint8, RGB.
-        people: `[N]` int64, who it is: 0..count-1; rising where they are learned from.
-        names: what the people are called, `count` of them.
-        drawn: whether the faces are drawings.
+        people: `[N]` int64, 0 to count - 1; rising in training data.
+        names: the names of the `count` people.
+        synthetic: whether the faces are synthetic.
     """
 
     images: Tensor
     people: Tensor
     names: tuple[str, ...]
-    drawn: bool = False
+    synthetic: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -33,10 +33,10 @@ class Crops:
         return self.images.shape[-1]
 
     def of(self, people: Sequence[int]) -> Crops:
-        """The crops of some people, numbered anew and lying in the given order."""
+        """The crops of some people, renumbered and sorted in the given order."""
         number = torch.full((len(self.names),), -1)
         number[torch.tensor(people, dtype=torch.long)] = torch.arange(len(people))
         mine = number[self.people]
         kept = mine.argsort(stable=True)[int((mine < 0).sum()) :]
         names = tuple(self.names[i] for i in people)
-        return Crops(self.images[kept], mine[kept], names, self.drawn)
+        return Crops(self.images[kept], mine[kept], names, self.synthetic)

@@ -1,4 +1,4 @@
-"""Lists of faces in text files: pairs, WIDER FACE's and RetinaFace's annotations."""
+"""Annotations in text files: LFW's pairs, WIDER FACE's and RetinaFace's boxes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from plugins.faces.data.photographs import PICTURES, short_hash
 
 
 @dataclass(frozen=True)
-class ListedPair:
-    """A line of `pairs.txt`: two pictures of LFW's layout `NAME/NAME_0001.jpg`."""
+class LfwPair:
+    """A line of `pairs.txt`: two pictures in LFW's layout `NAME/NAME_0001.jpg`."""
 
     first: str
     first_number: int
@@ -28,11 +28,11 @@ class ListedPair:
         return self.first == self.second
 
 
-def read_pairs(path: Path) -> list[ListedPair]:
+def read_pairs(path: Path) -> list[LfwPair]:
     """LFW's `pairs.txt`: a header `FOLDS N`, then for each fold N lines `NAME I J` and N lines `NAME I NAME J`.
 
     Raises:
-        UserError: a line of another form, named by its number, or another count than the header says.
+        UserError: a line of another form, named by its number, or a number of pairs that differs from the header's.
     """
     lines = read_lines(path)
     header = lines[0].split() if lines else []
@@ -40,30 +40,30 @@ def read_pairs(path: Path) -> list[ListedPair]:
         raise UserError(
             f"{path}, line 1: '{' '.join(header)}'; expected 'FOLDS PAIRS', such as '10 300'"
         )
-    folds, each = (1, int(header[0])) if len(header) == 1 else (int(header[0]), int(header[1]))
-    if len(lines) - 1 != folds * 2 * each:
+    folds, per_kind = (1, int(header[0])) if len(header) == 1 else (int(header[0]), int(header[1]))
+    if len(lines) - 1 != folds * 2 * per_kind:
         raise UserError(
-            f"{path}: {len(lines) - 1} pairs; the header '{' '.join(header)}' promises {folds * 2 * each}"
+            f"{path}: {len(lines) - 1} pairs; the header '{' '.join(header)}' promises {folds * 2 * per_kind}"
         )
     return [
-        listed(line.split(), number // (2 * each), f"{path}, line {number + 2}")
+        parse_pair(line.split(), number // (2 * per_kind), f"{path}, line {number + 2}")
         for number, line in enumerate(lines[1:])
     ]
 
 
-def listed(words: Sequence[str], fold: int, where: str) -> ListedPair:
+def parse_pair(words: Sequence[str], fold: int, where: str) -> LfwPair:
     if len(words) == 3 and all(w.isdigit() for w in words[1:]):
-        return ListedPair(words[0], int(words[1]), words[0], int(words[2]), fold)
+        return LfwPair(words[0], int(words[1]), words[0], int(words[2]), fold)
     if len(words) == 4 and words[1].isdigit() and words[3].isdigit():
-        return ListedPair(words[0], int(words[1]), words[2], int(words[3]), fold)
+        return LfwPair(words[0], int(words[1]), words[2], int(words[3]), fold)
     raise UserError(f"{where}: '{' '.join(words)}'; expected 'NAME I J' or 'NAME I NAME J'")
 
 
-def numbered(folder: Path, name: str, number: int) -> Path:
-    """The file of a person's picture in LFW's layout, `NAME/NAME_0001.jpg`, whatever its format.
+def lfw_picture(folder: Path, name: str, number: int) -> Path:
+    """The file of a person's picture in LFW's layout, `NAME/NAME_0001.jpg`, in any image format.
 
     Raises:
-        UserError: it is not there.
+        UserError: there is none.
     """
     stem = f"{name}_{number:04d}"
     for file in sorted((folder / name).glob(f"{stem}.*")):
@@ -81,14 +81,14 @@ def read_lines(path: Path) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Listed:
+class AnnotatedPhotograph:
     """The faces of one photograph.
 
     Attributes:
-        file: relative to the list's images.
-        boxes: `[K, 4]` float32, (left, top, right, bottom) in pixels; K may be 0.
-        landmarks: `[K, 5, 2]`, NaN where none were noted.
-        ignored: `[K]` bool, faces marked as invalid: neither found nor missed.
+        file: relative to the folder of images.
+        boxes: `[K, 4]` float32 xyxy in pixels; K may be 0.
+        landmarks: `[K, 5, 2]`, NaN where none are given.
+        ignored: `[K]` bool, faces marked as invalid, which count neither as detected nor as missed.
     """
 
     file: str
@@ -98,52 +98,62 @@ class Listed:
 
     @property
     def key(self) -> int:
-        """A number for this line of a list, by which it is known again."""
+        """A hash that identifies this entry of a list."""
         return short_hash(f"{self.file} {self.boxes.tolist()}".encode())
 
 
-def faces_of(file: str, rows: Sequence[Sequence[float]], invalid: Sequence[bool]) -> Listed:
-    """From rows of `x y w h` or `x y w h` and 5 times `x y` (and perhaps a visibility); empty boxes are left out."""
+def annotated(
+    file: str, rows: Sequence[Sequence[float]], invalid: Sequence[bool]
+) -> AnnotatedPhotograph:
+    """From rows of `x y w h`, optionally with 5 times `x y` or `x y visible`; empty boxes are dropped."""
     kept = [(row, out) for row, out in zip(rows, invalid, strict=True) if row[2] > 0 and row[3] > 0]
     corner = torch.tensor([row[:4] for row, _ in kept]).reshape(-1, 4)
     boxes = torch.cat([corner[:, :2], corner[:, :2] + corner[:, 2:]], 1)
     landmarks = torch.tensor([points(row[4:]) for row, _ in kept]).reshape(-1, 5, 2)
     landmarks = torch.where(landmarks.amin(-1, keepdim=True) < 0, torch.nan, landmarks)
-    return Listed(file, boxes, landmarks, torch.tensor([out for _, out in kept], dtype=torch.bool))
+    return AnnotatedPhotograph(
+        file, boxes, landmarks, torch.tensor([out for _, out in kept], dtype=torch.bool)
+    )
 
 
 def points(row: Sequence[float]) -> list[float]:
-    """Ten coordinates of `x y` or `x y visible` triples; -1 where there are none."""
+    """The ten coordinates of `x y` pairs or `x y visible` triples; -1 where there are none."""
     if len(row) < 10:
         return [-1.0] * 10
     step = 3 if len(row) >= 14 else 2
     return [row[step * k + axis] for k in range(5) for axis in (0, 1)]
 
 
-def read_wider(path: Path) -> list[Listed]:
-    """WIDER FACE's list: a file's name, how many faces, then `x y w h blur expression illumination invalid ...` each.
+def read_annotations(path: Path) -> list[AnnotatedPhotograph]:
+    """A list in RetinaFace's format, which begins with `#`, or in WIDER FACE's."""
+    lines = read_lines(path)
+    return read_retinaface(path) if lines and lines[0].startswith("#") else read_wider(path)
 
-    A photograph without faces says 0 and still has one row of zeros.
+
+def read_wider(path: Path) -> list[AnnotatedPhotograph]:
+    """WIDER FACE's list: file, number of faces, then for each `x y w h blur expression illumination invalid ...`.
+
+    A photograph without faces has the number 0 and still a row of zeros.
 
     Raises:
         UserError: a line of another form, named by its number.
     """
-    lines, place, found = read_lines(path), 0, []
+    lines, place, photographs = read_lines(path), 0, []
     while place < len(lines):
         name, where = lines[place], f"{path}, face list of '{lines[place]}'"
         if place + 1 >= len(lines) or not lines[place + 1].isdigit():
-            raise UserError(f"{where}: expected the number of faces behind the file's name")
+            raise UserError(f"{where}: expected the number of faces after the file's name")
         count = int(lines[place + 1])
         rows = [numbers(line, 4, where) for line in lines[place + 2 : place + 2 + max(1, count)]]
         if len(rows) < count:
             raise UserError(f"{where}: {len(rows)} faces; expected {count}")
         place += 2 + max(1, count)
         invalid = [len(row) > 7 and row[7] == 1 for row in rows]
-        found.append(faces_of(name, [row[:4] for row in rows[:count]], invalid[:count]))
-    return found
+        photographs.append(annotated(name, [row[:4] for row in rows[:count]], invalid[:count]))
+    return photographs
 
 
-def read_retinaface(path: Path) -> list[Listed]:
+def read_retinaface(path: Path) -> list[AnnotatedPhotograph]:
     """RetinaFace's `label.txt`: `# file`, then `x y w h` with five `x y visible` landmarks, -1 where missing.
 
     Raises:
@@ -157,7 +167,7 @@ def read_retinaface(path: Path) -> list[Listed]:
             photographs[-1][1].append(numbers(line, 4, f"{path}, line {number}"))
         else:
             raise UserError(f"{path}, line {number}: expected '# FILE' before the first face")
-    return [faces_of(file, rows, [False] * len(rows)) for file, rows in photographs]
+    return [annotated(file, rows, [False] * len(rows)) for file, rows in photographs]
 
 
 def numbers(line: str, least: int, where: str) -> list[float]:

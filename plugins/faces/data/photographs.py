@@ -1,8 +1,6 @@
-"""A user's own photographs, and the lists that faces come with.
+"""A user's own photographs: images in every form, folders of pictures, and folders with a folder for each person.
 
-A folder for each person (as LFW and the classic sets of 40 people come), LFW's `pairs.txt`, WIDER FACE's box lists and
-RetinaFace's `label.txt`. Photographs are read with Pillow in the right way up; a file that cannot be read is named once
-and left out. Nothing is downloaded.
+Photographs are read upright, as their EXIF orientation says; a file that cannot be read is reported and left out.
 """
 
 from __future__ import annotations
@@ -16,24 +14,26 @@ from typing import NamedTuple
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL import ImageOps
 from torch import Tensor
 
 from framework import UserError
 from framework.randomness import generator
-from plugins.detection.data.images import Unreadable, read_image
+from plugins.detection.data.images import Unreadable, as_tensor, read_image
 from plugins.faces.data.crops import Crops
 
 PICTURES = {".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-VALIDATED, ENOUGH = (
-    0.1,
-    50,
-)  # of those to learn from, where there are so many, choose the checkpoint
-GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}  # Pillow's kinds without colours
+# The fraction that chooses the checkpoint, where at least `ENOUGH` are not tested on.
+VALIDATION, ENOUGH = 0.1, 50
+# Pillow's modes without colours.
+GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
+AnyImage = str | Path | Pillow.Image | NDArray[numpy.uint8] | Tensor
 
 
 def read_photograph(path: Path) -> Pillow.Image:
-    """A photograph in RGB, turned as its camera noted, with what is transparent in white.
+    """A photograph in RGB, upright by its EXIF orientation, transparent pixels white.
 
     Raises:
         UserError: it cannot be read, or has too many pixels.
@@ -42,45 +42,92 @@ def read_photograph(path: Path) -> Pillow.Image:
         pixels = read_image(path)
     except Unreadable as error:
         raise UserError(f"{path}: no readable picture ({error})") from None
-    return Pillow.fromarray(pixels.permute(1, 2, 0).numpy())
+    return as_pillow(pixels)
+
+
+def as_photograph(image: AnyImage) -> Pillow.Image:
+    """An image in any form, as `read_photograph` reads a file: equal pixels give equal photographs.
+
+    Args:
+        image: a path, a PIL image, an array `[H, W, 3]` uint8 or a tensor `[3, H, W]` uint8.
+
+    Raises:
+        UserError: a file that cannot be read, another shape or type.
+    """
+    if isinstance(image, str | Path):
+        return read_photograph(Path(image).expanduser())
+    if isinstance(image, Pillow.Image):
+        try:
+            return as_pillow(as_tensor(ImageOps.exif_transpose(image)))
+        # Pillow raises all kinds of errors on damaged images, which it reads only now.
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"image: no readable picture ({reason})") from None
+    pixels: object = image
+    if isinstance(image, numpy.ndarray) and image.dtype == numpy.uint8 and image.ndim == 3:
+        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
+    if (
+        isinstance(pixels, Tensor)
+        and pixels.dtype == torch.uint8
+        and pixels.dim() == 3
+        and pixels.numel()
+        and len(pixels) == 3
+    ):
+        return as_pillow(pixels.cpu())
+    raise UserError(
+        f"image: {description(image)}; expected a path, a PIL image, an array [H, W, 3] or a tensor [3, H, W] of uint8"
+    )
+
+
+def description(image: object) -> str:
+    """An object's type, and its shape and number type where it has them."""
+    if isinstance(image, numpy.ndarray | Tensor):
+        kind = "an array" if isinstance(image, numpy.ndarray) else "a tensor"
+        return f"{kind} {list(image.shape)} of {str(image.dtype).removeprefix('torch.')}"
+    return f"an object of type {type(image).__name__}"
+
+
+def as_pillow(pixels: Tensor) -> Pillow.Image:
+    """Pixels `[3, H, W]` uint8 as a PIL image."""
+    return Pillow.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def square(photograph: Pillow.Image, side: int) -> Tensor:
-    """A photograph as bytes `[3, side, side]`; other proportions are stretched."""
+    """A photograph as `[3, side, side]` uint8; other proportions are stretched."""
     return as_pixels(photograph.resize((side, side), Pillow.Resampling.BILINEAR))
 
 
 def as_pixels(photograph: Pillow.Image) -> Tensor:
-    """An RGB photograph as bytes `[3, H, W]`."""
+    """An RGB photograph as `[3, H, W]` uint8."""
     return torch.from_numpy(numpy.array(photograph)).permute(2, 0, 1).contiguous()
 
 
 def picture_files(folder: Path) -> list[Path]:
     """The pictures directly in a folder, in the natural order of their names (2 before 10)."""
-    found = [f for f in folder.iterdir() if f.suffix.lower() in PICTURES and f.is_file()]
-    return sorted(found, key=lambda file: natural(file.name))
+    files = [f for f in folder.iterdir() if f.suffix.lower() in PICTURES and f.is_file()]
+    return sorted(files, key=lambda file: natural(file.name))
 
 
 def pictures_in(source: Path) -> list[tuple[Path, str]]:
-    """A picture, or those in a folder and its folders, and what each is called: its suffix, too, where names meet.
+    """A picture, or those in a folder and its sub-folders, each with a name: with its suffix where names collide.
 
     Raises:
         UserError: a folder without pictures.
     """
     if not source.is_dir():
         return [(source, source.stem)]
-    found = [f for f in source.rglob("*") if f.suffix.lower() in PICTURES and f.is_file()]
-    found.sort(key=lambda file: natural(within(file, source)))
-    if not found:
+    files = [f for f in source.rglob("*") if f.suffix.lower() in PICTURES and f.is_file()]
+    files.sort(key=lambda file: natural(within(file, source)))
+    if not files:
         raise UserError(f"input = '{source}': no pictures in this folder")
-    names = [within(file.with_suffix(""), source) for file in found]
+    names = [within(file.with_suffix(""), source) for file in files]
     if len(set(names)) < len(names):
-        names = [within(file, source) for file in found]
-    return list(zip(found, names, strict=True))
+        names = [within(file, source) for file in files]
+    return list(zip(files, names, strict=True))
 
 
 def within(file: Path, source: Path) -> str:
-    """A file's path inside the folder that was asked about, or its name."""
+    """A file's path relative to the folder `source`, or its name where `source` is the file."""
     return file.relative_to(source).as_posix() if source.is_dir() else file.name
 
 
@@ -89,29 +136,32 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)]
 
 
-class Divided(NamedTuple):
-    """People or photographs by number: all in random order, and what each is for."""
+class Partition(NamedTuple):
+    """Numbers of people or photographs: all in random order, and those of each split."""
 
     order: list[int]
-    learned: list[int]
-    validated: list[int]
-    tested: list[int]
+    training: list[int]
+    validation: list[int]
+    test: list[int]
 
 
-def divided(count: int, share: float, least: int, what: str, seed: int) -> Divided:
-    """A share of so many to test on, and of many others some to choose the checkpoint by.
+def partition(count: int, fraction: float, least: int, what: str, seed: int) -> Partition:
+    """Split `count` people or photographs at random; of many that are not tested on some choose the checkpoint.
 
-    At least `least` are tested on and learned from, where there are so many.
+    Args:
+        fraction: of them all, to test on.
+        least: the smallest number to test on and, before that, to train on.
+        what: the name of the random stream.
     """
     order = torch.randperm(count, generator=generator(seed, what)).tolist()
-    tested = max(0, min(count - least, max(least, round(share * count))))
-    others = count - tested
-    learned = tested + (round(VALIDATED * others) if others >= ENOUGH else 0)
-    return Divided(order, order[learned:], order[tested:learned], order[:tested])
+    test = max(0, min(count - least, max(least, round(fraction * count))))
+    others = count - test
+    training = test + (round(VALIDATION * others) if others >= ENOUGH else 0)
+    return Partition(order, order[training:], order[test:training], order[:test])
 
 
 def read_people(root: Path, side: int, key: str = "task.data.root") -> Crops:
-    """A folder with a folder for each person, in which are pictures of the face alone.
+    """Crops from a folder with a folder for each person, whose pictures show the face alone.
 
     Raises:
         UserError: no such folder, fewer than two people, or nobody with two pictures.
@@ -145,29 +195,30 @@ def people_files(root: Path, key: str = "task.data.root") -> dict[str, list[Path
     if not root.is_dir():
         raise UserError(f"{key} = '{root}': expected a folder with a folder for each person")
     folders = sorted((f for f in root.iterdir() if f.is_dir()), key=lambda f: natural(f.name))
-    found = {folder.name: picture_files(folder) for folder in folders}
-    return {name: files for name, files in found.items() if files}
+    people = {folder.name: picture_files(folder) for folder in folders}
+    return {name: files for name, files in people.items() if files}
 
 
 def colourless(files: Iterable[Path]) -> bool:
-    """Whether all pictures are grey; looks no further than the first that is not."""
+    """Whether all pictures are grey; stops at the first that is not."""
     return all(map(is_grey, files))
 
 
 def is_grey(file: Path) -> bool:
-    """Whether a picture has no colours, by its kind where that says so; what cannot be read has none."""
+    """Whether a picture has no colours, by its mode where that tells; a file that cannot be read has none."""
     try:
         with Pillow.open(file) as opened:
             if opened.mode in GREY:
                 return True
         pixels = read_image(file)
-    except Exception:  # Pillow raises whatever it likes on damaged files
+    # Pillow raises all kinds of errors on damaged files.
+    except Exception:
         return True
     return bool((pixels[:1] == pixels).all())
 
 
 def readable(files: Iterable[Path], side: int) -> Iterable[Tensor]:
-    """The files that can be read; the others are named on stderr."""
+    """The files that can be read; the others are reported on stderr."""
     for file in files:
         try:
             yield square(read_photograph(file), side)
@@ -175,32 +226,34 @@ def readable(files: Iterable[Path], side: int) -> Iterable[Tensor]:
             print(f"left out: {error}", file=sys.stderr)
 
 
-def refuse_leaks(learned: Crops, held_out: Crops) -> None:
-    """Refuse people or pictures that are both learned from and tested on.
+def refuse_leaks(training: Crops, held_out: Crops) -> None:
+    """Refuse people or pictures that are both trained on and held out.
 
     Raises:
         UserError: a shared name, or one and the same picture on both sides.
     """
-    shared = sorted(set(learned.names) & set(held_out.names))
+    shared = sorted(set(training.names) & set(held_out.names))
     if shared:
-        raise UserError(f"'{shared[0]}' is among the people to learn from and those to test on")
-    seen = {digest(image): int(p) for image, p in zip(learned.images, learned.people, strict=True)}
+        raise UserError(f"'{shared[0]}' is among the people to train on and those to test on")
+    seen = {
+        digest(image): int(p) for image, p in zip(training.images, training.people, strict=True)
+    }
     for image, person in zip(held_out.images, held_out.people, strict=True):
         double = seen.get(digest(image))
         if double is not None:
             raise UserError(
-                f"one and the same picture is of '{learned.names[double]}', who is learned from, and of "
+                f"one and the same picture is of '{training.names[double]}', who is trained on, and of "
                 f"'{held_out.names[int(person)]}', who is tested on"
             )
 
 
 def digest(image: Tensor) -> int:
-    """A number for these very pixels."""
+    """A hash of these very pixels."""
     return short_hash(image.contiguous().numpy().tobytes())
 
 
 def short_hash(content: bytes) -> int:
-    """A number of 64 bits for what is the same in every run."""
+    """The first 64 bits of SHA-256, the same in every run."""
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
 
 

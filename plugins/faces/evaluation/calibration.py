@@ -1,7 +1,7 @@
-"""A threshold on cosines, found at a stated share of false acceptances on stated data, kept beside the run.
+"""A threshold on cosines, measured at a stated false acceptance rate (FAR) on stated data, stored in the run's folder.
 
-A threshold without its FAR and its data means nothing (one model's best threshold moves from .363 to .212 between two
-test sets), so there is no other way to get one.
+A threshold without its FAR and its data means nothing (one model's best threshold is .363 on one test set and .212 on
+another), so there is no other way to get one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ FILE = "calibration.json"
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured.
+    """A measured threshold and what it was measured on.
 
     Attributes:
-        threshold: two faces are taken for one person's where their cosine is at least this.
-        far: the share of impostor pairs that was asked for; tar: of genuine pairs that are accepted.
-        data: the pictures that it was measured on; impostor_pairs, genuine_pairs: how many there were.
-        model: the fingerprint of the parameters that it holds for.
+        threshold: two faces count as one person's where their cosine is at least this.
+        far: the requested fraction of accepted impostor pairs; tar: that of accepted genuine pairs.
+        data: the folder of pictures; people, pictures, impostor_pairs, genuine_pairs: how many it was measured on.
+        model: the fingerprint of the parameters that it is valid for.
+        made: the day, in ISO format.
     """
 
     threshold: float
@@ -39,6 +40,7 @@ class Calibration:
     made: str
 
     def save(self, run: Path) -> Path:
+        """Write the file into the run's folder; returns its path."""
         path = run / FILE
         path.write_text(json.dumps(dataclasses.asdict(self), indent=2), encoding="utf-8")
         return path
@@ -47,34 +49,37 @@ class Calibration:
 def load_calibration(run: Path, model: str) -> Calibration | None:
     """The run's calibration, or None where there is none.
 
+    Args:
+        model: the fingerprint of the parameters in use.
+
     Raises:
-        UserError: it is damaged, or of other parameters than these.
+        UserError: it is damaged, or of other parameters.
     """
     path = run / FILE
     if not path.exists():
         return None
     try:
-        found = Calibration(**json.loads(path.read_text(encoding="utf-8")))
+        calibration = Calibration(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: {error}; diffobj calibrate makes it anew") from None
-    if not (0 < found.far < 1 and found.data and -1 <= found.threshold <= 1):
+        raise UserError(f"{path}: {error}; diffobj calibrate writes it again") from None
+    if not (0 < calibration.far < 1 and calibration.data and -1 <= calibration.threshold <= 1):
         raise UserError(
             f"{path}: a threshold needs its FAR and its data; diffobj calibrate run={run}"
         )
-    if found.model != model:
+    if calibration.model != model:
         raise UserError(f"{path} is of another checkpoint; diffobj calibrate run={run} again")
-    return found
+    return calibration
 
 
 def need_calibration(run: Path, model: str) -> Calibration:
     """The run's calibration.
 
     Raises:
-        UserError: there is none, and so no threshold.
+        UserError: there is none, and therefore no threshold.
     """
-    found = load_calibration(run, model)
-    if found is None:
+    calibration = load_calibration(run, model)
+    if calibration is None:
         raise UserError(
             f"no threshold without data: first diffobj calibrate run={run} input=FOLDER_OF_PEOPLE far=0.01"
         )
-    return found
+    return calibration

@@ -1,4 +1,4 @@
-"""Pictures of faces and of how well they are told apart."""
+"""Pictures of faces, ROC curves and tables of verification."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from plugins.faces.data.crops import Crops
 from plugins.faces.evaluation.verification import FARS, Pairs, Roc, interval
 from plugins.faces.synthetic.scenes import Scenes
 
-GAP = 2  # pixels between pictures
+# Pixels between pictures.
+GAP = 2
 
 
-def contact_sheet(crops: Crops, people: int = 8, each: int = 10) -> Pixels:
-    """A row for each of some people, `[H, W, 3]`."""
+def contact_sheet(crops: Crops, people: int = 8, pictures: int = 10) -> Pixels:
+    """The first people, a row of `pictures` each, `[H, W, 3]`."""
     rows = []
     for person in range(min(people, len(crops.names))):
-        mine = crops.images[crops.people == person][:each]
-        blank = torch.full((each - len(mine), *crops.images.shape[1:]), 255, dtype=torch.uint8)
+        mine = crops.images[crops.people == person][:pictures]
+        blank = torch.full((pictures - len(mine), *crops.images.shape[1:]), 255, dtype=torch.uint8)
         rows.append(torch.cat([mine, blank]))
     return tiled(torch.stack(rows))
 
 
 def tiled(images: Tensor) -> Pixels:
-    """Bytes `[R, C, 3, S, S]` as one picture of R rows."""
+    """Images `[R, C, 3, S, S]` uint8 as one picture of R rows."""
     padded = torch.nn.functional.pad(images, (0, GAP, 0, GAP), value=255)
     rows, columns, _, height, width = padded.shape
     sheet = padded.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
@@ -39,24 +40,24 @@ def tiled(images: Tensor) -> Pixels:
 
 
 def pairs_sheet(crops: Crops, embeddings: Tensor, count: int = 10) -> Pixels:
-    """Two rows each of: one person's most alike and least alike pairs, two people's least alike and most alike pairs.
+    """Genuine pairs of highest and lowest cosine, impostor pairs of lowest and highest, two rows each.
 
-    From above: easy genuine pairs, genuine pairs that are missed first, easy impostors, impostors accepted first.
+    From above: easy genuine pairs, genuine pairs missed first, easy impostors, impostors accepted first.
     """
     upper, lower = torch.triu_indices(len(crops), len(crops), 1)
     cosines = (embeddings @ embeddings.T)[upper, lower]
     same = crops.people[upper] == crops.people[lower]
     rows = []
     for kind, largest in ((same, True), (same, False), (~same, False), (~same, True)):
-        first, second = distinct(upper[kind], lower[kind], cosines[kind], largest, count)
+        first, second = extreme_pairs(upper[kind], lower[kind], cosines[kind], largest, count)
         rows += [crops.images[first], crops.images[second]]
     return tiled(torch.stack(rows))
 
 
-def distinct(
+def extreme_pairs(
     first: Tensor, second: Tensor, cosines: Tensor, largest: bool, count: int
 ) -> tuple[Tensor, Tensor]:
-    """The most extreme pairs, no picture in two of them as long as there are others."""
+    """The pairs of extreme cosine; no picture is in two of them as long as there are others."""
     order = cosines.topk(min(len(cosines), 50 * count), largest=largest).indices.tolist()
     chosen: list[int] = []
     used: set[int] = set()
@@ -71,7 +72,7 @@ def distinct(
 
 
 def roc_picture(name: str, curves: Mapping[str, Roc]) -> Image:
-    """TAR by FAR, the latter in powers of ten, as far as the number of impostor pairs carries."""
+    """TAR over FAR on a logarithmic axis, from the lowest FAR that the impostor pairs can measure."""
     figure = Figure(figsize=(5, 4), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     for label, curve in curves.items():
@@ -85,7 +86,7 @@ def roc_picture(name: str, curves: Mapping[str, Roc]) -> Image:
 
 
 def table_of(curves: Mapping[str, Pairs], seed: int) -> str:
-    """Markdown: EER with an interval over people, and TAR at each FAR that can be measured."""
+    """A Markdown table: EER with a 95 % interval over people, and TAR at each FAR that can be measured."""
     lines = [
         "| | EER (95 % interval over people) | TAR at FAR 0.1 | 0.01 | 0.001 |",
         "|---|---|---|---|---|",
@@ -103,23 +104,27 @@ def table_of(curves: Mapping[str, Pairs], seed: int) -> str:
     return "\n".join(lines)
 
 
-def marked(scenes: Scenes, found: Sequence[Mapping[str, Tensor]], count: int = 8) -> Pixels:
-    """Scenes with what was found in them."""
+def scenes_with_detections(
+    scenes: Scenes, detections: Sequence[Mapping[str, Tensor]], count: int = 8
+) -> Pixels:
+    """The first `count` scenes with their detections."""
     pictures = [
         annotated(
-            dotted(scenes.images[k], found[k]["landmarks"]), found[k]["boxes"], *plain(found[k])
+            with_landmarks(scenes.images[k], detections[k]["landmarks"]),
+            detections[k]["boxes"],
+            *box_labels(detections[k]),
         )
         for k in range(min(count, len(scenes)))
     ]
     return grid(pictures, 4)
 
 
-def plain(found: Mapping[str, Tensor]) -> tuple[Tensor, list[str], Tensor]:
-    """Labels, their names and the scores, as the detection plugin draws them."""
-    return torch.zeros(len(found["boxes"]), dtype=torch.long), [""], found["scores"]
+def box_labels(detections: Mapping[str, Tensor]) -> tuple[Tensor, list[str], Tensor]:
+    """Labels, their names and the scores, as the detection plugin draws them beside boxes."""
+    return torch.zeros(len(detections["boxes"]), dtype=torch.long), [""], detections["scores"]
 
 
-def dotted(image: Tensor, landmarks: Tensor) -> Tensor:
+def with_landmarks(image: Tensor, landmarks: Tensor) -> Tensor:
     """An image `[3, H, W]` with a light pixel at each landmark."""
     image = image.clone()
     height, width = image.shape[-2:]
@@ -129,7 +134,13 @@ def dotted(image: Tensor, landmarks: Tensor) -> Tensor:
     return image
 
 
-def marked_photograph(photograph: Pillow.Image, found: Mapping[str, Tensor]) -> Pixels:
-    """A photograph with what was found in it."""
+def photograph_with_detections(
+    photograph: Pillow.Image, detections: Mapping[str, Tensor]
+) -> Pixels:
+    """A photograph with its detections."""
     pixels = torch.from_numpy(numpy.array(photograph)).permute(2, 0, 1)
-    return annotated(dotted(pixels, found["landmarks"]), found["boxes"], *plain(found))
+    return annotated(
+        with_landmarks(pixels, detections["landmarks"]),
+        detections["boxes"],
+        *box_labels(detections),
+    )

@@ -1,7 +1,7 @@
-"""A gallery: the features of people who agreed to be known, with the note that says so and the day it ends.
+"""A gallery: the embeddings of people who consented to be recognised, with the note of consent and its expiry.
 
-It is one JSON file, which can be read, mended and deleted with any editor and in which nothing is code. Features of one
-model mean nothing to another, so the file names the model. People whose day is over are not recognised any more.
+It is one JSON file, which can be read, edited and deleted with any editor and contains no code. Embeddings of different
+models cannot be compared, so the file names the model. People whose consent has expired are no longer recognised.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from framework import UserError
 from framework.errors import suggestion
 
 FORMAT = "diffobj gallery 1"
-MOST_BYTES = 200_000_000
+MAX_BYTES = 200_000_000
 Day = datetime.date
 
 
 @dataclass
 class Person:
-    """Someone who is known: features `[K, D]` of norm 1, why they may be kept, since when and until which day."""
+    """An enrolled person: embeddings `[K, D]` of norm 1, the note of consent, and the first and the last day."""
 
     embeddings: Tensor
     consent: str
@@ -37,19 +37,19 @@ class Person:
 
 @dataclass
 class Gallery:
-    """People by name, and the model that their features are of."""
+    """People by name, and the fingerprint of the model that computed their embeddings."""
 
     model: str
     people: dict[str, Person] = field(default_factory=dict)
 
     def enrol(self, name: str, embeddings: Tensor, consent: str, today: Day, expires: Day) -> None:
-        """Add features of a person, new or known.
+        """Add embeddings `[K, D]` of a person, new or known.
 
         Raises:
-            UserError: no name, no note of consent, or a day that is over.
+            UserError: no name, no note of consent, or a day in the past.
         """
         if not name.strip():
-            raise UserError("name = '': expected what the person is called")
+            raise UserError("name = '': expected the person's name")
         if not consent.strip():
             raise UserError("consent = '': expected a note of who agreed to what, and when")
         if expires <= today:
@@ -63,17 +63,17 @@ class Gallery:
         """Remove a person.
 
         Raises:
-            UserError: nobody is called so.
+            UserError: the gallery has no such person.
         """
         if name not in self.people:
             raise UserError(f"'{name}' is not in the gallery; {suggestion(name, self.people)}")
         del self.people[name]
 
     def known(self, today: Day) -> dict[str, Tensor]:
-        """The mean `[D]` of the features of each person whose day is not over.
+        """The mean embedding `[D]` of each person whose consent has not expired.
 
-        Its product with a feature is the mean of the cosines, which a threshold of pairs suits; the cosine with a mean
-        of norm 1 would be larger.
+        Its dot product with an embedding is the mean of the cosines, to which a threshold measured on pairs applies;
+        the cosine with a mean scaled to norm 1 would be larger.
         """
         return {
             name: person.embeddings.mean(0)
@@ -82,7 +82,7 @@ class Gallery:
         }
 
     def save(self, path: Path) -> None:
-        """Write the file anew; a crash on the way leaves the old one."""
+        """Replace the file atomically: a crash leaves the old one."""
         people = {
             name: {
                 "consent": person.consent,
@@ -92,10 +92,10 @@ class Gallery:
             }
             for name, person in self.people.items()
         }
-        told = {"format": FORMAT, "model": self.model, "people": people}
+        content = {"format": FORMAT, "model": self.model, "people": people}
         temporary = path.with_name(f".{path.name}.partial")
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump(told, file, ensure_ascii=False, indent=1)
+            json.dump(content, file, ensure_ascii=False, indent=1)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -105,36 +105,36 @@ class Gallery:
         """Read a file.
 
         Raises:
-            UserError: it is not there, or not such a file; the person in whom something is wrong is named.
+            UserError: it is missing or malformed; names the person whose entry is wrong.
         """
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise UserError(f"{path}: more than {MOST_BYTES:,} bytes")
-            told = json.loads(path.read_text(encoding="utf-8"))
+            if path.stat().st_size > MAX_BYTES:
+                raise UserError(f"{path}: more than {MAX_BYTES:,} bytes")
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise UserError(f"gallery = '{path}': cannot be read ({reason})") from None
-        if not isinstance(told, dict) or told.get("format") != FORMAT:
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise UserError(f"gallery = '{path}': expected a file of format '{FORMAT}'")
-        people = told.get("people")
-        if not isinstance(people, dict) or not isinstance(told.get("model"), str):
+        people = content.get("people")
+        if not isinstance(people, dict) or not isinstance(content.get("model"), str):
             raise UserError(f"gallery = '{path}': expected 'model' and 'people'")
-        return cls(told["model"], {name: person_of(name, p, path) for name, p in people.items()})
+        return cls(content["model"], {name: person_of(name, p, path) for name, p in people.items()})
 
 
-def person_of(name: str, told: Any, path: Path) -> Person:
-    """One person of a file."""
+def person_of(name: str, entry: Any, path: Path) -> Person:
+    """One person of a file, checked."""
     try:
-        embeddings = torch.tensor(told["embeddings"], dtype=torch.float32)
+        embeddings = torch.tensor(entry["embeddings"], dtype=torch.float32)
         person = Person(
             embeddings,
-            str(told["consent"]),
-            Day.fromisoformat(told["enrolled"]),
-            Day.fromisoformat(told["expires"]),
+            str(entry["consent"]),
+            Day.fromisoformat(entry["enrolled"]),
+            Day.fromisoformat(entry["expires"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"gallery = '{path}', '{name}': {type(error).__name__}: {error}") from None
     norms = embeddings.norm(dim=-1) if embeddings.dim() == 2 else torch.tensor([math.nan])
     if not len(embeddings) or not ((norms - 1).abs() < 1e-3).all():
-        raise UserError(f"gallery = '{path}', '{name}': expected features of norm 1, [K, D]")
+        raise UserError(f"gallery = '{path}', '{name}': expected embeddings of norm 1, [K, D]")
     return person

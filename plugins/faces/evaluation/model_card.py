@@ -1,24 +1,29 @@
-"""The model card that training writes: what a network was made of, what it can do, and what it is not for."""
+"""The model card that a training writes: data, network, results and out-of-scope uses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-DRAWINGS = "trained on drawings: do not use on people"
+SYNTHETIC_NOTICE = "trained on synthetic faces: do not use on people"
 
 
-def card(about: Mapping[str, str], results: str) -> str:
-    """Markdown. `about` says what was learned and from what; the line "Drawn", where it is not empty, is the banner."""
-    lines = [f"- **{name}**: {value}" for name, value in about.items() if name != "Drawn"]
-    banner = f"**{about['Drawn'].upper()}**\n\n" if about.get("Drawn") else ""
+def model_card(about: Mapping[str, str], results: str) -> str:
+    """The card in Markdown.
+
+    Args:
+        about: lines on the data and the network, by title; "Notice", where it is not empty, becomes the banner.
+        results: tables and sentences.
+    """
+    lines = [f"- **{name}**: {value}" for name, value in about.items() if name != "Notice"]
+    banner = f"**{about['Notice'].upper()}**\n\n" if about.get("Notice") else ""
     return (
         f"# Model card\n\n{banner}" + "\n".join(lines) + f"\n\n## Results\n\n{results}\n\n"
-        'The rows "raw pixels", "even pixels" and "random network" learned nothing: what they reach is what the '
-        "pictures give away by themselves.\n\n"
-        "## Threshold\n\nNone is built in: the best one moves from data to data. `diffobj calibrate run=RUN far=0.01 "
-        "input=FOLDER` finds one on your own pictures at a stated share of false acceptances and writes it beside this "
-        "run. A similarity is a cosine; it is no probability.\n\n"
+        'The rows "raw pixels", "even pixels" and "random network" are baselines without training: what they reach '
+        "needs no learning.\n\n"
+        "## Threshold\n\nNone is built in: the best one differs between data sets. `diffobj calibrate run=RUN far=0.01 "
+        "input=FOLDER` measures one on your own pictures at a stated false acceptance rate and writes it into this "
+        "run's folder. A similarity is a cosine, not a probability.\n\n"
         "## Not for\n\nIdentifying people without their consent, surveillance, decisions about people without a person "
-        "who answers for them, and anything about age, sex, mood or origin: nothing of that kind is learned or given. "
-        "Results differ between groups of people, and none were measured here.\n"
+        "who answers for them, and anything about age, sex, mood or origin: nothing of that kind is trained or "
+        "predicted. Results differ between groups of people, and were not measured by group here.\n"
     )

@@ -1,4 +1,4 @@
-"""What a face model makes of whole scenes, in numbers: detection metrics, matched faces, verification over them."""
+"""Detection metrics of evaluated scenes, and which of their faces suffice for verification."""
 
 from __future__ import annotations
 
@@ -13,57 +13,67 @@ from plugins.detection.sample import Detections
 from plugins.faces.data.crops import Crops
 from plugins.faces.models.alignment import patches, similarity
 from plugins.faces.models.face_finder import Located
+from plugins.faces.models.face_model import DISPLAY_THRESHOLD
 from plugins.faces.synthetic.scenes import Scenes
 
-# Scores that count for average precision; and that count as found.
-FLOOR, CLEAR = 0.01, 0.3
-# Of the faces, and of pairs of one person's: else no EER.
-LEAST_FOUND, LEAST_PAIRS = 0.5, 100
-FOUND = 0.5  # agreement (IoU) from which a detection is of a face
-LARGE = 24.0  # pixels of a head's height; smaller faces are also left out in one of the metrics
+# The lowest score that counts for average precision; `DISPLAY_THRESHOLD` is that of a detected face.
+SCORE_THRESHOLD = 0.01
+# An EER needs this fraction of the faces and this number of genuine pairs.
+MIN_RECALL, MIN_PAIRS = 0.5, 100
+# IoU from which a detection matches a face.
+MATCH_IOU = 0.5
+# Pixels of a head's height; smaller faces are also left out in one of the metrics.
+LARGE = 24.0
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What was found in scenes, and whose the found faces are.
+class EvaluatedScenes:
+    """What a model detected in scenes, and the true faces that it matches.
 
     Attributes:
-        found: for each scene, as the model gives it.
-        face: `[F]`, which of the scenes' faces was found.
-        embeddings: `[F, D]`, and where each was found, as told.
+        scenes: the N scenes with their faces.
+        detections: for each scene as the model returns it, from `SCORE_THRESHOLD` on.
+        face: `[F]`, which of the scenes' faces were detected.
+        embeddings: `[F, D]` of these.
+        located: where they were detected.
     """
 
-    found: list[dict[str, Tensor]]
+    scenes: Scenes
+    detections: list[dict[str, Tensor]]
     face: Tensor
     embeddings: Tensor
-    where: Located
+    located: Located
+
+    @property
+    def people(self) -> Tensor:
+        """`[F]`, who the detected faces are."""
+        return self.scenes.people[self.face]
+
+    def crops(self, side: int) -> Crops:
+        """The detected faces, aligned by their predicted landmarks, as pictures of `side` pixels."""
+        scenes, located = self.scenes, self.located
+        matrices, extent = similarity(located.landmarks), scenes.images.shape[-2:]
+        cut = []
+        for some in torch.arange(len(self.face)).split(64):
+            pixels = scenes.images[located.image_index[some]].float()
+            one_each = torch.arange(len(some))
+            cut.append(patches(pixels, one_each, matrices[some], side, (extent[0], extent[1])))
+        images = torch.cat(cut).round().clamp(0, 255).to(torch.uint8)
+        names = tuple(f"person {p}" for p in range(int(self.people.max()) + 1))
+        return Crops(images, self.people, names, synthetic=True)
 
 
-def crops_of(scenes: Scenes, judged: Judged, side: int) -> Crops:
-    """The found faces, aligned by the landmarks that were told, as pictures in the order of `judged`."""
-    matrices, extent = similarity(judged.where.landmarks), scenes.images.shape[-2:]
-    cut = []
-    for some in torch.arange(len(judged.face)).split(64):
-        pixels = scenes.images[judged.where.owner[some]].float()
-        each = torch.arange(len(some))
-        cut.append(patches(pixels, each, matrices[some], side, (extent[0], extent[1])))
-    images = torch.cat(cut).round().clamp(0, 255).to(torch.uint8)
-    people = scenes.people[judged.face]
-    names = tuple(f"person {p}" for p in range(int(people.max()) + 1))
-    return Crops(images, people, names, drawn=True)
-
-
-def matches(found: Tensor, true: Tensor) -> list[tuple[int, int]]:
-    """(detection, face) of boxes that agree, each face with the first detection of it."""
+def matches(detected: Tensor, true: Tensor) -> list[tuple[int, int]]:
+    """(detection, face) of boxes `[K, 4]` and `[M, 4]` that match: each face with the first detection of it."""
     pairs: list[tuple[int, int]] = []
-    if not len(found) or not len(true):
+    if not len(detected) or not len(true):
         return pairs
-    agreement = pairwise_iou(found, true)
-    for detection in range(len(found)):
-        best, face = agreement[detection].max(0)
-        if float(best) >= FOUND:
+    iou = pairwise_iou(detected, true)
+    for detection in range(len(detected)):
+        best, face = iou[detection].max(0)
+        if float(best) >= MATCH_IOU:
             pairs.append((detection, int(face)))
-            agreement[:, face] = 0.0
+            iou[:, face] = 0.0
     return pairs
 
 
@@ -74,45 +84,50 @@ def comparable(people: Tensor) -> bool:
 
 
 def enough(people: Tensor, faces: int) -> bool:
-    """Whether so many of the faces and so many pairs of one person were found that an EER says something."""
+    """Whether the detected faces, of `people`, are enough of all `faces` for an EER to be informative."""
     counts = people.unique(return_counts=True)[1]
     pairs = int((counts * (counts - 1) // 2).sum())
-    return comparable(people) and pairs >= LEAST_PAIRS and len(people) >= LEAST_FOUND * faces
+    return comparable(people) and pairs >= MIN_PAIRS and len(people) >= MIN_RECALL * faces
 
 
 def heights(scenes: Scenes) -> Tensor:
+    """The heights `[M]` of the faces in pixels."""
     return scenes.boxes[:, 3] - scenes.boxes[:, 1]
 
 
-def above(found: dict[str, Tensor], floor: float) -> dict[str, Tensor]:
-    return {name: value[found["scores"] >= floor] for name, value in found.items()}
+def above(detections: dict[str, Tensor], score_threshold: float) -> dict[str, Tensor]:
+    """The detections of at least this score."""
+    return {
+        name: value[detections["scores"] >= score_threshold] for name, value in detections.items()
+    }
 
 
-def detection_metrics(scenes: Scenes, judged: Judged) -> dict[str, float]:
-    """AP and AP50 as COCO has them, and the shares of true faces found and of found ones that are true."""
-    truths = [scenes.sample(number) for number in range(len(scenes))]
-    told = [
+def detection_metrics(evaluated: EvaluatedScenes) -> dict[str, float]:
+    """AP and AP50 as COCO defines them; recall and precision from `DISPLAY_THRESHOLD` on."""
+    scenes = evaluated.scenes
+    targets = [scenes.sample(number) for number in range(len(scenes))]
+    predictions = [
         Detections(one["boxes"], one["scores"], torch.zeros(len(one["boxes"]), dtype=torch.long))
-        for one in judged.found
+        for one in evaluated.detections
     ]
-    numbers = precision(truths, told, ["face"]).numbers
-    clear = sum(
-        int(counted(scenes, number, one["boxes"][one["scores"] >= CLEAR]).sum())
-        for number, one in enumerate(judged.found)
+    numbers = precision(targets, predictions, ["face"]).numbers
+    total = sum(
+        int(counted(scenes, number, one["boxes"][one["scores"] >= DISPLAY_THRESHOLD]).sum())
+        for number, one in enumerate(evaluated.detections)
     )
     return {
         "AP50": numbers["AP50"],
         "AP": numbers["AP"],
-        "recall": len(judged.face) / max(1, int((~scenes.ignored).sum())),
-        "precision": len(judged.face) / max(1, clear),
+        "recall": len(evaluated.face) / max(1, int((~scenes.ignored).sum())),
+        "precision": len(evaluated.face) / max(1, total),
     }
 
 
 def counted(scenes: Scenes, number: int, boxes: Tensor) -> Tensor:
-    """Which of a scene's found boxes `[K, 4]`, best first, are right or wrong: not those of ignored faces."""
-    mine = scenes.owner == number
+    """Which of a scene's detected boxes `[K, 4]`, best first, are right or wrong: not those of ignored faces."""
+    mine = scenes.image_index == number
     both, _ = overlap(boxes[:, None], scenes.boxes[mine & scenes.ignored])
-    wrong = (both < FOUND * area(boxes)[:, None]).all(1)
+    counts = (both < MATCH_IOU * area(boxes)[:, None]).all(1)
     right = [detection for detection, _ in matches(boxes, scenes.boxes[mine & ~scenes.ignored])]
-    wrong[right] = True
-    return wrong
+    counts[right] = True
+    return counts

@@ -1,9 +1,9 @@
-"""How good embeddings are at telling people apart: EER, TAR at a stated FAR, ROC, ten folds of people.
+"""Verification by embeddings: EER, TAR at a stated FAR, ROC, accuracy over ten folds of people.
 
-A pair is accepted where its cosine is at least a threshold. FAR is the share of impostor pairs (two people) that are
-accepted, TAR the share of genuine pairs (one person); the EER is where FAR = 1 - TAR. Pairs of one person are not
-independent, so intervals come from resampling PEOPLE (a person drawn twice counts twice; a pair counts as often as
-both of its people were drawn), and folds split people before pairs are made of them.
+A pair is accepted where its cosine is at least a threshold. The FAR is the fraction of impostor pairs (two people) that
+are accepted, the TAR that of genuine pairs (one person); the EER is where FAR = 1 - TAR. Pairs that share a person are
+not independent, so intervals come from a bootstrap over PEOPLE (a person drawn twice counts twice, a pair as often as
+the product of its people's counts), and folds split people before pairs are formed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from torch import Tensor
 
 from framework.errors import UserError
 
-BINS = 4000  # of cosines -1..1: thresholds are told apart to 0.0005
-RESAMPLED = 50_000  # impostor pairs in each bootstrap sample, at most
+# Of cosines -1..1: thresholds have a resolution of 0.0005.
+BINS = 4000
+# Impostor pairs in each bootstrap sample, at most.
+RESAMPLED = 50_000
 FARS = (1e-1, 1e-2, 1e-3)
 
 
 @dataclass(frozen=True)
 class Roc:
-    """Shares accepted at each of the descending thresholds `[K]`."""
+    """The fractions of pairs that are accepted at each of the descending thresholds `[K]`."""
 
     thresholds: Tensor
     far: Tensor
@@ -32,35 +34,38 @@ class Roc:
     genuines: float
 
     def eer(self) -> float:
-        """The error at which as many impostors are accepted as genuine pairs are refused."""
+        """The equal error rate, at which FAR = 1 - TAR."""
         miss = 1 - self.tar
         place = int((self.far >= miss).int().argmax())
         if place == 0:
             return float((self.far[0] + miss[0]) / 2)
-        gaps = self.far - miss  # rising; zero lies between place - 1 and place
+        # Rising; zero lies between place - 1 and place.
+        gaps = self.far - miss
         share = float(-gaps[place - 1] / (gaps[place] - gaps[place - 1]).clamp(min=1e-12))
         return float(torch.lerp(self.far[place - 1], self.far[place], share))
 
     def tar_at(self, far: float) -> float:
-        """TAR at the loosest threshold whose FAR is at most `far`.
+        """The TAR at the loosest threshold whose FAR is at most `far`.
 
         Raises:
             UserError: fewer impostor pairs than 1 / far: such a FAR cannot be measured.
         """
-        self.refuse(far)
+        self.check(far)
         return float(self.tar[self.far <= far].max())
 
     def threshold_at(self, far: float) -> float:
         """The loosest threshold whose FAR is at most `far`; raises as `tar_at` does."""
-        self.refuse(far)
+        self.check(far)
         return float(self.thresholds[int((self.far <= far).sum()) - 1])
 
-    def refuse(self, far: float) -> None:
+    def check(self, far: float) -> None:
+        """Refuse a FAR that these pairs cannot measure."""
         if not 0 < far < 1:
-            raise UserError(f"far = {far}: expected a share between 0 and 1")
+            raise UserError(f"far = {far}: expected a fraction between 0 and 1")
         if self.impostors * far < 1:
             count = max(int(self.impostors), 1)
-            unit = 10 ** (len(str(count)) + 1)  # rounded up, or it would be refused itself
+            # Rounded up, or it would be refused itself.
+            unit = 10 ** (len(str(count)) + 1)
             raise UserError(
                 f"far = {far:g} needs at least {1 / far:,.0f} impostor pairs, there are {self.impostors:,.0f}; "
                 f"the lowest that can be measured is {-(-unit // count) / unit:g}"
@@ -77,7 +82,7 @@ def roc(genuine: Tensor, impostor: Tensor) -> Roc:
 
 
 def pairs_roc(cosines: Tensor, same: Tensor) -> Roc:
-    """The curve of listed pairs: cosines `[P]` and whether they are of one person `[P]`."""
+    """The curve of given pairs: cosines `[P]` and whether they are of one person, bool `[P]`."""
     bins = bin_of(cosines)
     counts = [torch.bincount(bins[kind], minlength=BINS).double() for kind in (same, ~same)]
     return roc(counts[0], counts[1])
@@ -89,10 +94,10 @@ def bin_of(cosines: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Pairs:
-    """All pairs of some embeddings, as histograms by pair of people: what resampling people needs, and no more.
+    """All pairs of some embeddings, in the form that a bootstrap over people needs.
 
     Attributes:
-        genuine: `[P, BINS]`, for each person.
+        genuine: `[P, BINS]`, the histogram of each person's genuine pairs.
         bins, first, second: `[Q]` each, the bin of each impostor pair and its two people.
     """
 
@@ -109,14 +114,14 @@ class Pairs:
         impostor = torch.bincount(self.bins, weights=both, minlength=BINS)
         return roc(weights @ self.genuine, impostor)
 
-    def thinned(self, most: int, generator: torch.Generator) -> Pairs:
-        """With `most` impostor pairs drawn at random, or all where there are no more.
+    def subsampled(self, count: int, generator: torch.Generator) -> Pairs:
+        """With `count` impostor pairs drawn at random, or all where there are no more.
 
-        Every k-th one would not do: pairs lie in the order of pictures, of which it may always meet the same.
+        Every k-th pair would be biased: pairs lie in the order of pictures, so it might always hit the same ones.
         """
-        if len(self.bins) <= most:
+        if len(self.bins) <= count:
             return self
-        some = torch.randperm(len(self.bins), generator=generator)[:most]
+        some = torch.randperm(len(self.bins), generator=generator)[:count]
         return Pairs(self.genuine, self.bins[some], self.first[some], self.second[some])
 
 
@@ -124,7 +129,7 @@ def all_pairs(embeddings: Tensor, people: Tensor) -> Pairs:
     """Every pair of embeddings `[N, D]` (unit norm) of `people` `[N]`.
 
     Raises:
-        UserError: fewer than two people, or nobody with two pictures.
+        UserError: fewer than two people, or none with two pictures.
     """
     _, number = people.unique(return_inverse=True)
     count = int(number.max()) + 1 if len(number) else 0
@@ -141,9 +146,11 @@ def all_pairs(embeddings: Tensor, people: Tensor) -> Pairs:
 
 
 def verification(embeddings: Tensor, people: Tensor, seed: int | None = None) -> dict[str, float]:
-    """EER, TAR at each FAR that can be measured, ten-fold accuracy, and how many pairs there were.
+    """EER, TAR at each FAR that can be measured, ten-fold accuracy, and the numbers of pairs.
 
-    With a seed also the ends of the EER's 95 % interval over people.
+    Args:
+        embeddings: `[N, D]` of norm 1; people: `[N]`.
+        seed: of the bootstrap; where it is given, the ends of the EER's 95 % interval over people are added.
     """
     pairs = all_pairs(embeddings, people)
     curve = pairs.roc()
@@ -162,20 +169,20 @@ def interval(
     measure: Callable[[Roc], float],
     seed: int,
     repeats: int = 200,
-    share: float = 0.95,
+    level: float = 0.95,
 ) -> tuple[float, float]:
-    """The central `share` of a measure over bootstrap samples of people.
+    """The central interval of a measure over bootstrap samples of people.
 
-    Of more than `RESAMPLED` impostor pairs some stand for all: it is the people whose number counts.
+    Of more than `RESAMPLED` impostor pairs a random subset is used: the width depends on the number of people.
     """
     generator = torch.Generator().manual_seed(seed)
-    pairs, count = pairs.thinned(RESAMPLED, generator), len(pairs.genuine)
+    pairs, count = pairs.subsampled(RESAMPLED, generator), len(pairs.genuine)
     values = []
     for _ in range(repeats):
         drawn = torch.randint(count, (count,), generator=generator)
         weights = torch.bincount(drawn, minlength=count).double()
         values.append(measure(pairs.roc(weights)))
-    ends = torch.tensor([(1 - share) / 2, (1 + share) / 2], dtype=torch.float64)
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     low, high = torch.quantile(torch.tensor(values, dtype=torch.float64), ends).tolist()
     return low, high
 
@@ -190,10 +197,10 @@ def people_folds(people: Tensor, folds: int, seed: int = 0) -> Tensor:
 
 
 def ten_fold(embeddings: Tensor, people: Tensor, folds: int = 10) -> float:
-    """Mean accuracy over folds of people, genuine and impostor pairs weighing alike.
+    """Mean balanced accuracy over folds of people: genuine and impostor pairs have equal weight.
 
-    The threshold for a fold is the best one on the pairs inside the other folds. With n people there are at most n / 2
-    folds, so that each holds an impostor pair.
+    A fold's threshold is the best one on the pairs inside the other folds. With n people there are at most n / 2 folds,
+    so that each holds an impostor pair.
     """
     folds = min(folds, len(people.unique()) // 2)
     if folds < 2:

@@ -1,11 +1,11 @@
-"""Margins: a face must be nearer to its own class than the decision needs, by an angle or by a cosine.
+"""Margins: a face must be closer to its own class than the decision requires, by an angle or by a cosine.
 
 Adding an angle m turns the cosine c = cos t into cos(t + m) = c cos m - sin t sin m, whose derivative with respect to c
 is sin(t + m) / sin t. For m = 0.5 that is 49 at t = 0.01, infinite at 0 and -2.5, the wrong sign, at t = 3. The value
-is not in question, the gradient is a choice:
+is the same for all; the gradient is a choice:
 
 exact              sin(t + m) / sin t, with sin t no smaller than 0.001
-clamped            the same, kept within 0 and 4
+clamped            the same, clamped to 0..4
 straight_through   1, as where the margin is added in place without being recorded
 
 Scale and margin follow the number of classes n: logits s * cosine can only tell n classes apart with
@@ -25,15 +25,14 @@ from framework import approximate
 Gradient = Literal["exact", "clamped", "straight_through"]
 SMALLEST_SINE = 1e-3
 STEEPEST = 4.0
-LARGE_DATA = (
-    85_742  # people in the data for which scale 64 and margin 0.5 were found (Deng et al. 2019)
-)
+# People in the data for which scale 64 and margin 0.5 were tuned (Deng et al. 2019).
+LARGE_DATA = 85_742
 
 
 def with_angle(cosine: Tensor, margin: Tensor | float, gradient: Gradient) -> Tensor:
     """cos(t + margin) of cosines, with the chosen gradient.
 
-    A margin that depends on parameters (MagFace's) is differentiated truly: d cos(t + m) / d m = -sin(t + m).
+    A margin that depends on parameters (MagFace's) has its exact derivative: d cos(t + m) / d m = -sin(t + m).
     """
     angle = torch.as_tensor(margin, dtype=cosine.dtype, device=cosine.device)
     if gradient == "straight_through" and not angle.requires_grad:
@@ -48,7 +47,7 @@ def with_angle(cosine: Tensor, margin: Tensor | float, gradient: Gradient) -> Te
 
 
 def cosine_of_sum(cosine: Tensor, angle: Tensor) -> Tensor:
-    """cos(t + angle); a cosine that rounding put beyond 1 is 1."""
+    """cos(t + angle); a cosine that rounding has put beyond 1 counts as 1."""
     within = cosine.clamp(-1, 1)
     return within * angle.cos() - (1 - within**2).sqrt() * angle.sin()
 
@@ -60,7 +59,7 @@ def sine_of_sum(cosine: Tensor, angle: Tensor) -> Tensor:
 
 
 def slope_of_sum(cosine: Tensor, angle: Tensor, gradient: Gradient) -> Tensor:
-    """What stands in for the derivative sin(t + angle) / sin t of `cosine_of_sum`."""
+    """The chosen substitute for the derivative sin(t + angle) / sin t of `cosine_of_sum`."""
     if gradient == "straight_through":
         return torch.ones_like(cosine)
     sine = (1 - cosine.clamp(-1, 1) ** 2).sqrt()
@@ -69,17 +68,17 @@ def slope_of_sum(cosine: Tensor, angle: Tensor, gradient: Gradient) -> Tensor:
 
 
 def scale_for(people: int) -> float:
-    """One and a half times the least scale that can tell so many people apart, 8 at least."""
+    """1.5 times the smallest scale that can separate this many people, but at least 8."""
     return max(8.0, 1.5 * math.sqrt(2) * math.log(max(2, people - 1)))
 
 
 def margin_for(people: int, large: float = 0.5) -> float:
-    """`large` for 85,742 people, less in proportion to the logarithm for fewer."""
+    """`large` for 85,742 people, for fewer in proportion to the logarithm of their number."""
     return large * math.log(max(2, people)) / math.log(LARGE_DATA)
 
 
-def ramp(step: int, steps: int) -> float:
-    """The share of the margin that counts: 0 before step 0, from 0 to 1 over so many steps, 1 then."""
+def margin_scale_at(step: int, steps: int) -> float:
+    """The factor of the margin: 0 before step 0, rising linearly to 1 over `steps` steps, then 1."""
     if step < 0:
         return 0.0
     return min(1.0, step / steps) if steps else 1.0

@@ -1,4 +1,8 @@
-"""Losses over pairs and triplets of embeddings: contrastive, triplet, supervised contrastive."""
+"""Identity losses over pairs of embeddings in a batch.
+
+Contrastive (Hadsell et al. 2006), triplets (Schroff et al. 2015; Hermans et al. 2017), supervised contrastive (Khosla
+et al. 2020).
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,20 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import relu
 
+from framework.config.types import Positive
 from plugins.faces.losses.identity_loss import IdentityLoss
 from plugins.faces.models.networks import unit
 
-SMALLEST = 1e-12  # keeps the root of a distance of 0 differentiable
+# Keeps the root of a distance of 0 differentiable.
+SMALLEST = 1e-12
 
 
 class PairLoss(IdentityLoss):
-    """A loss of the cosines of all pairs in a batch."""
+    """A loss over the cosines of all pairs in a batch."""
 
-    pairs = True
+    needs_pairs = True
 
-    def loss(self, features: Tensor, people: Tensor, share: float) -> Tensor:
+    def loss(self, features: Tensor, people: Tensor, margin_scale: float) -> Tensor:
         embeddings = unit(features)
         cosines = embeddings @ embeddings.T
         same = people[:, None] == people[None, :]
@@ -33,16 +39,16 @@ class PairLoss(IdentityLoss):
 
     @abstractmethod
     def of_pairs(self, cosines: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """The loss of cosines `[B, B]`, with the pairs of one person and of two, bool `[B, B]`."""
+        """The loss of cosines `[B, B]`, given masks `[B, B]` of the pairs of one person and of two."""
 
-    def chance(self, people: Tensor, share: float = 1.0) -> float:
+    def loss_at_chance(self, people: Tensor, margin_scale: float = 1.0) -> float:
         blank = torch.zeros(len(people), self.size, device=people.device)
         with torch.no_grad():
-            return float(self.loss(blank, people, share))
+            return float(self.loss(blank, people, margin_scale))
 
 
 class Contrastive(PairLoss):
-    """d^2 of one person's pairs, max(0, margin - d)^2 of two people's, both kinds weighing alike."""
+    """d^2 over pairs of one person, max(0, margin - d)^2 over pairs of two, both kinds weighted equally."""
 
     def __init__(
         self, size: int, people: int, *, margin: Annotated[float, Field(gt=0, le=2)] = 1.0
@@ -56,7 +62,7 @@ class Contrastive(PairLoss):
 
 
 class BatchHardTriplet(PairLoss):
-    """max(0, farthest of one's own - nearest of another's + margin), for each picture that has both."""
+    """max(0, farthest positive - nearest negative + margin), for each anchor that has both."""
 
     def __init__(
         self, size: int, people: int, *, margin: Annotated[float, Field(gt=0, le=2)] = 0.3
@@ -73,9 +79,9 @@ class BatchHardTriplet(PairLoss):
 
 
 class SemiHardTriplet(PairLoss):
-    """max(0, d^2 to one's own - d^2 to another's + margin), for each pair of one person.
+    """max(0, d^2 to the positive - d^2 to the negative + margin), for each pair of one person.
 
-    The other is the nearest of those that are farther than one's own; where there is none, the farthest of all.
+    The negative is the nearest that is farther than the positive; where there is none, the farthest of all.
     """
 
     def __init__(
@@ -86,8 +92,8 @@ class SemiHardTriplet(PairLoss):
 
     def of_pairs(self, cosines: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         distance = 2 - 2 * cosines
-        anchor, own = positive.nonzero(as_tuple=True)
-        near = distance[anchor, own]
+        anchor, match = positive.nonzero(as_tuple=True)
+        near = distance[anchor, match]
         others = distance[anchor].masked_fill(~negative[anchor], math.inf)
         semi_hard = others.masked_fill(others <= near[:, None], math.inf).amin(1)
         farthest = others.masked_fill(others.isinf(), -math.inf).amax(1)
@@ -96,17 +102,15 @@ class SemiHardTriplet(PairLoss):
 
 
 class SupCon(PairLoss):
-    """-log of the softmax of cosines / temperature over all others, averaged over one's own."""
+    """-log softmax of cosines / temperature over all others, averaged over the positives."""
 
-    def __init__(
-        self, size: int, people: int, *, temperature: Annotated[float, Field(gt=0)] = 0.1
-    ) -> None:
+    def __init__(self, size: int, people: int, *, temperature: Positive = 0.1) -> None:
         super().__init__(size, people)
         self.temperature = temperature
 
     def of_pairs(self, cosines: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         others = positive | negative
         logits = (cosines / self.temperature).masked_fill(~others, -math.inf)
-        log_share = logits - logits.logsumexp(1, keepdim=True)
-        own = log_share.masked_fill(~positive, 0).sum(1) / positive.sum(1).clamp(min=1)
-        return -own[positive.any(1)].mean()
+        log_softmax = logits - logits.logsumexp(1, keepdim=True)
+        mean = log_softmax.masked_fill(~positive, 0).sum(1) / positive.sum(1).clamp(min=1)
+        return -mean[positive.any(1)].mean()

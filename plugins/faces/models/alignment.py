@@ -1,4 +1,4 @@
-"""Faces brought to one pose: the similarity that carries a template's five points nearest to a face's landmarks.
+"""Face alignment: the similarity transform that maps a template's five points closest to a face's landmarks.
 
 With points as complex numbers, p the landmarks and t the template, both less their means, the similarity z -> a z + b
 of least squares is a = sum(conj(t) p) / sum |t|^2, b = mean(p) - a mean(t)  (Umeyama 1991, in the plane).
@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# (x, y) of the eye to the left, the right one, the nose's tip, the mouth's corners; the patch is the square -1..1.
+# (x, y) of the eye to the left, the eye to the right, the tip of the nose, the corners of the mouth; the patch is the
+# square -1..1.
 TEMPLATE = ((-0.26, -0.10), (0.26, -0.10), (0.0, 0.18), (-0.20, 0.42), (0.20, 0.42))
-MIRRORED = (1, 0, 2, 4, 3)  # which landmark takes whose place in a mirror
+# Which landmark takes whose place in a mirror image.
+MIRRORED = (1, 0, 2, 4, 3)
 
 
 def template(like: Tensor) -> Tensor:
@@ -22,7 +24,7 @@ def template(like: Tensor) -> Tensor:
 
 
 def similarity(landmarks: Tensor) -> Tensor:
-    """Matrices `[M, 2, 3]` that carry points of the patch to where they are in a picture, given `[M, 5, 2]` there."""
+    """Matrices `[M, 2, 3]` that map points of the patch to the image in which the landmarks `[M, 5, 2]` lie."""
     points = template(landmarks)
     middle, centre = points.mean(0), landmarks.mean(1)
     t, p = points - middle, landmarks - centre[:, None]
@@ -35,18 +37,18 @@ def similarity(landmarks: Tensor) -> Tensor:
 
 
 def upright(centres: Tensor, halves: Tensor) -> Tensor:
-    """Matrices `[M, 2, 3]`, as `similarity`'s, of squares that are not turned: centres `[M, 2]`, half sides `[M]`."""
+    """Matrices `[M, 2, 3]`, as those of `similarity`, of upright squares: centres `[M, 2]`, half sides `[M]`."""
     straight = torch.eye(2, dtype=centres.dtype, device=centres.device) * halves[:, None, None]
     return torch.cat([straight, centres[..., None]], -1)
 
 
 def patches(
-    maps: Tensor, owner: Tensor, matrices: Tensor, side: int, extent: tuple[int, int]
+    maps: Tensor, image_index: Tensor, matrices: Tensor, side: int, extent: tuple[int, int]
 ) -> Tensor:
-    """Aligned squares `[M, C, side, side]` out of pictures or feature maps `[B, C, H, W]`.
+    """Aligned patches `[M, C, side, side]` sampled from images or feature maps `[B, C, H, W]`.
 
     Args:
-        owner: `[M]`, which picture each face is in.
+        image_index: `[M]`, which image each face is in.
         matrices: `[M, 2, 3]`, from `similarity` or `upright`, in pixels.
         extent: (height, width) in those pixels, of what the maps cover.
     """
@@ -54,13 +56,14 @@ def patches(
     scale = torch.tensor([2 / width, 2 / height], dtype=matrices.dtype, device=matrices.device)
     theta = matrices * scale[:, None]
     theta = torch.cat([theta[..., :2], theta[..., 2:] - 1], -1)
-    shape = [len(owner), maps.shape[1], side, side]
+    shape = [len(image_index), maps.shape[1], side, side]
     grid = functional.affine_grid(theta.float(), shape, align_corners=False)
-    cut = maps[owner].float()  # half precision knows places to a pixel only
+    # Half precision resolves positions to a pixel only.
+    cut = maps[image_index].float()
     return functional.grid_sample(cut, grid, padding_mode="border", align_corners=False)
 
 
 def mirrored(landmarks: Tensor, width: float) -> Tensor:
-    """Landmarks `[..., 5, 2]` of a mirrored picture: what was the left eye is the right one now."""
+    """Landmarks `[..., 5, 2]` of the mirror image: the left eye becomes the right one."""
     swapped = landmarks[..., list(MIRRORED), :]
     return torch.stack([width - swapped[..., 0], swapped[..., 1]], -1)

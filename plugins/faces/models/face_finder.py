@@ -1,17 +1,18 @@
-"""One network from images to faces: boxes, scores, five landmarks and a feature for each face.
+"""One network from images to faces: boxes, scores, five landmarks and an embedding of each face.
 
-Faces are points: a heatmap says where their centres are, and at each place other maps tell the box's sides, as in the
-detection plugin, and the landmarks. What a face's feature is made from is the *route*; a small network reads
+Faces are points: a heatmap predicts their centres, and at each of its cells other maps predict the sides of the box, as
+in the detection plugin, and the landmarks. The `feature_source` is what a face's embedding is computed from; a small
+network reads
 
-joint              a patch of the shared features, as large as the face's own box says
-aligned_features   a patch of them, turned and scaled so that the face's landmarks lie on a template
-centre             a patch of them of one size around the face's centre, as a convolution would see it
+joint              a patch of the shared features, as large as the face's predicted box
+aligned_features   a patch of them, rotated and scaled so that the face's landmarks lie on a template
+centre             a patch of them of constant size around the face's centre, as a convolution would see it
 two_stage          a patch of the image, aligned by landmarks: nothing is shared
 
-All are differentiable from the feature to the pixels; in all but the last the first layers learn from both. Which of
-the shared features are read is a choice, too: early ones, which are fine, or the late map that the detector's head
-reads, which knows the surroundings. The late map around the centre is what the first joint networks read: it stays at
-chance.
+All are differentiable from the embedding to the pixels; in all but the last the first layers are trained by both tasks.
+The `feature_level` chooses the shared features: the early ones, which have a fine resolution, or the late map that the
+detection head reads, which has a large receptive field. The late map around the centre is what the first joint networks
+read: it stays at chance.
 """
 
 from __future__ import annotations
@@ -31,20 +32,20 @@ from plugins.detection.models.losses import box_loss, peak_focal
 from plugins.faces.models.alignment import patches, similarity, upright
 from plugins.faces.models.networks import Trunk, unit
 
-Route = Literal["joint", "aligned_features", "two_stage", "centre"]
-Shared = Literal["early", "late", "both"]
-STRIDE = 4  # pixels between places of the map that tells faces
-FINE = 2  # pixels between places of the features that patches are taken from
-LANDMARK_UNIT = 8.0  # pixels for an output of 1
-AROUND = (
-    0.58  # half a patch's side in heights of the box: about as much of a head as the template shows
-)
+FeatureSource = Literal["joint", "aligned_features", "two_stage", "centre"]
+FeatureLevel = Literal["early", "late", "both"]
+# Pixels between cells of the detection head's maps, and of the features that patches are taken from.
+STRIDE, FINE_STRIDE = 4, 2
+# Pixels for a landmark output of 1.
+LANDMARK_UNIT = 8.0
+# Half a patch's side in heights of the box: about as much of a head as the template shows.
+PATCH_EXTENT = 0.58
 
 
-class Said(NamedTuple):
-    """What the network says of images: logits `[B, 1, H, W]`, distances `[B, 4, H, W]`, landmarks `[B, 10, H, W]`.
+class RawOutputs(NamedTuple):
+    """The network's outputs: logits `[B, 1, H, W]`, distances `[B, 4, H, W]`, landmarks `[B, 10, H, W]`.
 
-    `fine` are features of stride 2 and `wide` those that the head reads, of stride 4.
+    `fine` are features of stride 2, `wide` those of stride 4 that the head reads.
     """
 
     logits: Tensor
@@ -55,11 +56,11 @@ class Said(NamedTuple):
 
 
 class Located(NamedTuple):
-    """Where faces are: boxes `[M, 4]` and landmarks `[M, 5, 2]` in pixels, in images `owner` `[M]`."""
+    """Where faces are: boxes `[M, 4]` and landmarks `[M, 5, 2]` in pixels, in images `image_index` `[M]`."""
 
     boxes: Tensor
     landmarks: Tensor
-    owner: Tensor
+    image_index: Tensor
 
 
 @dataclass(frozen=True)
@@ -68,27 +69,27 @@ class SceneBatch:
 
     Attributes:
         images: `[B, 3, H, W]` uint8 or floats 0..255.
-        boxes: `[M, 4]`, landmarks: `[M, 5, 2]` in pixels, NaN where unknown.
+        boxes: `[M, 4]` xyxy, landmarks: `[M, 5, 2]` in pixels, NaN where unknown.
         people: `[M]`, -1 where unknown.
-        owner: `[M]`, which image a face is in.
-        aim: where a detector would have said that they are: not quite there.
-        number: which batch it is, counted from 0.
-        ignored: boxes `[K, 4]` in which nothing is wrong to find, in images `ignored_owner` `[K]`.
+        image_index: `[M]`, which image a face is in.
+        jittered: where embeddings are read from: boxes and landmarks a little off, as a detector's are.
+        number: the number of the batch, from 0.
+        ignored: boxes `[K, 4]` in which no detection is wrong, in images `ignored_image_index` `[K]`.
     """
 
     images: Tensor
     boxes: Tensor
     landmarks: Tensor
     people: Tensor
-    owner: Tensor
-    aim: Located
+    image_index: Tensor
+    jittered: Located
     number: int = 0
     ignored: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
-    ignored_owner: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    ignored_image_index: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
 
 class FinePyramid(Pyramid):
-    """A pyramid whose finest map has stride 4, and that hands out its first features, too."""
+    """A pyramid whose finest map has stride 4, and that returns its first features, too."""
 
     def __init__(self, widths: Sequence[int], blocks: Sequence[int], neck: int) -> None:
         super().__init__(widths, blocks, neck)
@@ -112,21 +113,21 @@ class FaceFinder(nn.Module):
     """Images to faces.
 
     Args:
-        route: what features are made from.
-        shared: which of the detector's features they are made from.
-        size: numbers in an embedding.
-        patch: side of the aligned patch; in image pixels twice as many are taken.
+        feature_source: what embeddings are computed from; see this module.
+        feature_level: which of the detector's features they are computed from.
+        embedding_size: D.
+        patch_size: side of the patch in cells of stride 2; of a patch of image pixels the side is twice that.
         widths, blocks: of the pyramid; neck, head: channels of its map and inside the head.
         trunk: widths of the network that reads patches.
     """
 
     def __init__(
         self,
-        route: Route,
+        feature_source: FeatureSource,
         *,
-        shared: Shared = "early",
-        size: int = 128,
-        patch: int = 24,
+        feature_level: FeatureLevel = "early",
+        embedding_size: int = 128,
+        patch_size: int = 24,
         widths: Sequence[int] = (16, 32, 48, 64, 64),
         blocks: Sequence[int] = (1, 0, 1, 2, 1),
         neck: int = 48,
@@ -134,8 +135,9 @@ class FaceFinder(nn.Module):
         trunk: Sequence[int] = (32, 64, 128),
     ) -> None:
         super().__init__()
-        self.route, self.shared, self.size, self.patch = route, shared, size, patch
-        self.multiple = 2 ** len(widths)
+        self.feature_source, self.feature_level = feature_source, feature_level
+        self.embedding_size, self.patch_size = embedding_size, patch_size
+        self.size_divisor = 2 ** len(widths)
         self.pyramid = FinePyramid(widths, blocks, neck)
         self.head = convolution(neck, head)
         self.score, self.distance, self.landmark = (nn.Conv2d(head, n, 1) for n in (1, 4, 10))
@@ -145,119 +147,123 @@ class FaceFinder(nn.Module):
             layer.bias = nn.Parameter(torch.full((layer.out_channels,), bias))
         channels = {"early": widths[0], "late": neck, "both": widths[0] + neck}
         self.identity = (
-            Trunk(3, 2 * patch, trunk, 1, size)
-            if route == "two_stage"
-            else Trunk(channels[shared], patch, trunk, 1, size, halve_first=False)
+            Trunk(3, 2 * patch_size, trunk, 1, embedding_size)
+            if feature_source == "two_stage"
+            else Trunk(
+                channels[feature_level], patch_size, trunk, 1, embedding_size, halve_first=False
+            )
         )
         self.to(memory_format=torch.channels_last)
 
-    def said(self, images: Tensor) -> Said:
-        """Everything that is told at every place of images `[B, 3, H, W]`, sides a multiple of `multiple`."""
+    def raw_outputs(self, images: Tensor) -> RawOutputs:
+        """The outputs at every cell of images `[B, 3, H, W]` whose sides are multiples of `size_divisor`."""
         fine, wide = self.pyramid.both(images)
         x = self.head(wide)
         distances = STRIDE * (self.distance(x).float().clamp(max=6).exp() - 0.5)
-        return Said(self.score(x).float(), distances, self.landmark(x).float(), fine, wide)
+        return RawOutputs(self.score(x).float(), distances, self.landmark(x).float(), fine, wide)
 
-    def features(self, said: Said, images: Tensor, faces: Located) -> Tensor:
-        """A feature `[M, D]`, not normalised, of each face."""
+    def features(self, outputs: RawOutputs, images: Tensor, faces: Located) -> Tensor:
+        """Each face's embedding `[M, D]`, not normalised."""
         extent = (images.shape[-2], images.shape[-1])
-        places, owner = self.places(faces), faces.owner
-        if self.route == "two_stage":
+        matrices, image_index = self.patch_matrices(faces), faces.image_index
+        if self.feature_source == "two_stage":
             pixels = (images.float() - 127.5) / 64
-            cut = patches(pixels, owner, places, 2 * self.patch, extent)
+            cut = patches(pixels, image_index, matrices, 2 * self.patch_size, extent)
         else:
-            maps = {"early": [said.fine], "late": [said.wide], "both": [said.fine, said.wide]}
-            cuts = [patches(m, owner, places, self.patch, extent) for m in maps[self.shared]]
-            cut = torch.cat(cuts, 1)
-        described: Tensor = self.identity(cut.contiguous(memory_format=torch.channels_last))
-        return described
+            early, late = [outputs.fine], [outputs.wide]
+            maps = {"early": early, "late": late, "both": early + late}[self.feature_level]
+            cut = torch.cat(
+                [patches(m, image_index, matrices, self.patch_size, extent) for m in maps], 1
+            )
+        embeddings: Tensor = self.identity(cut.contiguous(memory_format=torch.channels_last))
+        return embeddings
 
-    def places(self, faces: Located) -> Tensor:
-        """Matrices `[M, 2, 3]` from a patch to where it is cut out, in pixels."""
-        if self.route in ("aligned_features", "two_stage"):
+    def patch_matrices(self, faces: Located) -> Tensor:
+        """Matrices `[M, 2, 3]` that map a patch's coordinates (-1 to 1) to the image's pixels."""
+        if self.feature_source in ("aligned_features", "two_stage"):
             return similarity(faces.landmarks.float())
         corners = faces.boxes.float().unflatten(1, (2, 2))
         centre, height = corners.mean(1), corners[:, 1, 1] - corners[:, 0, 1]
-        if self.route == "joint":
-            return upright(centre, AROUND * height)
-        return upright(centre, torch.full_like(height, self.patch * FINE / 2))
+        if self.feature_source == "joint":
+            return upright(centre, PATCH_EXTENT * height)
+        return upright(centre, torch.full_like(height, self.patch_size * FINE_STRIDE / 2))
 
-    def losses(self, said: Said, batch: SceneBatch) -> dict[str, Tensor]:
-        """What is wrong with centres, boxes and landmarks, divided by the number of faces."""
-        shape = said.logits.shape
+    def losses(self, outputs: RawOutputs, batch: SceneBatch) -> dict[str, Tensor]:
+        """The losses of centres, boxes and landmarks, divided by the number of faces."""
+        shape = outputs.logits.shape
         labels = torch.zeros_like(batch.people)
         target = heat_targets(
-            batch.boxes, labels, batch.owner, (shape[0], 1, shape[2], shape[3]), STRIDE
+            batch.boxes, labels, batch.image_index, (shape[0], 1, shape[2], shape[3]), STRIDE
         )
         count = max(1, len(batch.boxes))
-        owner = batch.owner[target.object]
-        boxes = told(said.distances, STRIDE)[owner, target.cell]
-        wrong = box_loss("giou", boxes, batch.boxes[target.object]) * target.weight
+        image_index = batch.image_index[target.object]
+        boxes = told(outputs.distances, STRIDE)[image_index, target.cell]
+        box_losses = box_loss("giou", boxes, batch.boxes[target.object]) * target.weight
         true = batch.landmarks[target.object]
-        points = told_landmarks(said.landmarks)[owner, target.cell]
+        points = decode_landmarks(outputs.landmarks)[image_index, target.cell]
         height = batch.boxes[target.object, 3] - batch.boxes[target.object, 1]
-        off = (points - true).abs().mean((1, 2)) / height.clamp(min=1)
-        known = off.isfinite()
-        attended = attention(target.heat, batch.ignored, batch.ignored_owner)
+        errors = (points - true).abs().mean((1, 2)) / height.clamp(min=1)
+        known = errors.isfinite()
+        mask = loss_mask(target.heat, batch.ignored, batch.ignored_image_index)
         return {
-            "centre": (peak_focal(said.logits, target.heat) * attended).sum() / count,
-            "box": wrong.sum() / count,
-            "landmarks": (off[known] * target.weight[known]).sum() / count,
+            "centre": (peak_focal(outputs.logits, target.heat) * mask).sum() / count,
+            "box": box_losses.sum() / count,
+            "landmarks": (errors[known] * target.weight[known]).sum() / count,
         }
 
     def forward(
-        self, images: Tensor, most: int = 50, floor: float = 0.3
+        self, images: Tensor, max_detections: int = 50, score_threshold: float = 0.3
     ) -> list[dict[str, Tensor]]:
-        """Faces of images `[B, 3, H, W]`, bytes or 0..255, best first.
+        """The faces of images `[B, 3, H, W]`, uint8 or floats 0..255, in order of falling score.
 
         Returns:
-            for each image boxes `[K, 4]` in pixels, scores `[K]` of at least `floor`, landmarks `[K, 5, 2]` and
-            embeddings `[K, D]` of norm 1; K may be 0.
+            for each image boxes `[K, 4]` in pixels, scores `[K]` of at least `score_threshold`, landmarks `[K, 5, 2]`
+            and embeddings `[K, D]` of norm 1; K may be 0.
         """
         height, width = images.shape[-2:]
-        images = padded(images, self.multiple)
-        said = self.said(images)
-        scores, cells = peaks(said.logits, most)
-        image, rank = (scores >= floor).nonzero(as_tuple=True)
+        images = padded(images, self.size_divisor)
+        outputs = self.raw_outputs(images)
+        scores, cells = peaks(outputs.logits, max_detections)
+        image, rank = (scores >= score_threshold).nonzero(as_tuple=True)
         cell = cells[image, rank]
-        boxes = told(said.distances, STRIDE)[image, cell]
+        boxes = told(outputs.distances, STRIDE)[image, cell]
         edge = torch.tensor([width, height, width, height], device=boxes.device)
         boxes = torch.minimum(boxes.clamp(min=0), edge)
-        landmarks = told_landmarks(said.landmarks)[image, cell]
-        embeddings = boxes.new_zeros(0, self.size)
+        landmarks = decode_landmarks(outputs.landmarks)[image, cell]
+        embeddings = boxes.new_zeros(0, self.embedding_size)
         if len(boxes):
-            embeddings = unit(self.features(said, images, Located(boxes, landmarks, image)))
-        everything = {
+            embeddings = unit(self.features(outputs, images, Located(boxes, landmarks, image)))
+        faces = {
             "boxes": boxes,
             "scores": scores[image, rank],
             "landmarks": landmarks,
             "embeddings": embeddings,
         }
         return [
-            {name: value[image == number] for name, value in everything.items()}
+            {name: value[image == number] for name, value in faces.items()}
             for number in range(len(images))
         ]
 
 
-def attention(heat: Tensor, ignored: Tensor, owner: Tensor) -> Tensor:
-    """1 where the heat `[B, 1, H, W]` is to be learned, 0 inside ignored boxes `[K, 4]` except at faces' centres."""
+def loss_mask(heat: Tensor, ignored: Tensor, image_index: Tensor) -> Tensor:
+    """1 where the heat `[B, 1, H, W]` is trained, 0 inside ignored boxes `[K, 4]` except at faces' centres."""
     height, width = heat.shape[-2:]
     centres = cell_centres(height, width, STRIDE, heat.device)
     low, high = ignored[:, None, :2] - STRIDE / 2, ignored[:, None, 2:] + STRIDE / 2
     inside = ((centres >= low) & (centres <= high)).all(-1).view(-1, 1, height, width)
-    hidden = torch.zeros_like(heat).index_add(0, owner, inside.to(heat.dtype)) > 0
+    hidden = torch.zeros_like(heat).index_add(0, image_index, inside.to(heat.dtype)) > 0
     return (~hidden | (heat == 1)).to(heat.dtype)
 
 
-def padded(images: Tensor, multiple: int) -> Tensor:
-    """Images with sides made a multiple of `multiple`, grey on the right and below."""
+def padded(images: Tensor, size_divisor: int) -> Tensor:
+    """Images padded on the right and below with grey until their sides are multiples of `size_divisor`."""
     height, width = images.shape[-2:]
-    more = (0, -width % multiple, 0, -height % multiple)
+    more = (0, -width % size_divisor, 0, -height % size_divisor)
     return functional.pad(images, more, value=127) if any(more) else images
 
 
-def told_landmarks(outputs: Tensor) -> Tensor:
-    """Landmarks `[B, H * W, 5, 2]` in pixels of outputs `[B, 10, H, W]`, which are offsets from each place."""
+def decode_landmarks(outputs: Tensor) -> Tensor:
+    """Landmarks `[B, H * W, 5, 2]` in pixels of outputs `[B, 10, H, W]`, which are offsets from each cell."""
     height, width = outputs.shape[-2:]
     centres = cell_centres(height, width, STRIDE, outputs.device)
     offsets = outputs.flatten(2).mT.unflatten(-1, (5, 2))
@@ -265,10 +271,10 @@ def told_landmarks(outputs: Tensor) -> Tensor:
     return points
 
 
-def peaks(logits: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Scores and places `[B, k]` of the highest among their 3x3 neighbours, best first; elsewhere scores are 0."""
+def peaks(logits: Tensor, max_detections: int) -> tuple[Tensor, Tensor]:
+    """Scores and cells `[B, k]` of the maxima of 3x3 neighbourhoods, best first; elsewhere scores are 0."""
     scores = logits.sigmoid()
     highest = functional.max_pool2d(scores, 3, 1, 1)
-    alone = torch.where(scores == highest, scores, 0.0).flatten(1)
-    best, place = alone.topk(min(most, alone.shape[1]), 1)
-    return best, place
+    maxima = torch.where(scores == highest, scores, 0.0).flatten(1)
+    best, cells = maxima.topk(min(max_detections, maxima.shape[1]), 1)
+    return best, cells

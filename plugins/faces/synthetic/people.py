@@ -1,7 +1,7 @@
-"""Invented people: what makes a person (the same in every picture) and what changes from picture to picture.
+"""Synthetic people: traits, the same in all pictures of a person, and circumstances, which differ between pictures.
 
-Identity i of a seed is 39 numbers drawn from the stream (seed, "person", i), so that any two sets of numbers i that do
-not meet are people who do not meet. A picture's circumstances come from (seed, "circumstances", i, picture).
+Identity i of a seed is 39 numbers drawn from the stream (seed, "person", i), so that disjoint
+sets of numbers i are disjoint sets of people. A picture's circumstances come from (seed, "circumstances", i, picture).
 Lengths are in half heights of a head, angles in radians, colours 0..1.
 """
 
@@ -14,23 +14,31 @@ from torch import Tensor
 
 from framework.randomness import generator
 
-TRAITS: dict[str, tuple[float, float]] = {  # uniform between the two
+# Uniform between the two numbers.
+TRAITS: dict[str, tuple[float, float]] = {
     "head_width": (0.66, 0.84),
     "head_depth": (0.78, 0.98),
-    "jaw": (0.05, 0.42),  # how much narrower the chin is than the temples
-    "jaw_shape": (1.1, 2.6),  # 1: tapers evenly; more: square above a sudden chin
-    "eye_distance": (0.25, 0.36),  # from the middle to each eye
+    # How much narrower the chin is than the temples.
+    "jaw": (0.05, 0.42),
+    # 1: tapers evenly; more: square above a sudden chin.
+    "jaw_shape": (1.1, 2.6),
+    # From the middle to each eye.
+    "eye_distance": (0.25, 0.36),
     "eye_height": (0.02, 0.15),
     "eye_width": (0.12, 0.185),
-    "eye_opening": (0.36, 0.66),  # height by width
+    # Height by width.
+    "eye_opening": (0.36, 0.66),
     "eye_tilt": (-0.22, 0.28),
-    "iris_hue": (0.0, 1.0),  # brown, hazel, green, blue
+    # Brown, hazel, green, blue.
+    "iris_hue": (0.0, 1.0),
     "iris_lightness": (0.5, 1.2),
-    "brow_height": (0.13, 0.23),  # above the eye
+    # Above the eye.
+    "brow_height": (0.13, 0.23),
     "brow_thickness": (0.018, 0.06),
     "brow_tilt": (-0.3, 0.25),
     "brow_arch": (0.0, 0.9),
-    "nose_length": (0.26, 0.46),  # down from between the eyes
+    # Down from between the eyes.
+    "nose_length": (0.26, 0.46),
     "nose_width": (0.075, 0.16),
     "nose_height": (0.12, 0.30),
     "mouth_height": (-0.60, -0.45),
@@ -39,24 +47,31 @@ TRAITS: dict[str, tuple[float, float]] = {  # uniform between the two
     "lower_lip": (0.03, 0.08),
     "lip_red": (0.1, 0.75),
     "skin_lightness": (0.0, 1.0),
-    "skin_hue": (0.0, 1.0),  # pink to olive
+    # Pink to olive.
+    "skin_hue": (0.0, 1.0),
     "blush": (0.0, 0.5),
     "hair_lightness": (0.0, 1.0),
     "hair_red": (0.0, 1.0),
-    "hair_grey": (-1.5, 0.9),  # below 0: not grey
+    # Below 0: not grey.
+    "hair_grey": (-1.5, 0.9),
     "hairline": (0.32, 0.78),
     "widows_peak": (-0.5, 1.2),
-    "parting": (-0.6, 0.6),  # the hairline's slope
+    # The hairline's slope.
+    "parting": (-0.6, 0.6),
     "hair_volume": (1.03, 1.25),
-    "hair_length": (-1.5, 0.6),  # where it ends; below -0.1 it is seen beside the cheeks
-    "beard": (-1.0, 0.9),  # below 0: none
+    # Where it ends; below -0.1 it is seen beside the cheeks.
+    "hair_length": (-1.5, 0.6),
+    # Below 0: none.
+    "beard": (-1.0, 0.9),
     "ear_size": (0.08, 0.18),
     "mole_x": (-0.5, 0.5),
     "mole_y": (-0.65, 0.4),
-    "mole_size": (-0.04, 0.045),  # below 0: none
+    # Below 0: none.
+    "mole_size": (-0.04, 0.045),
 }
 
-SPREAD: dict[str, tuple[float, float]] = {  # Normal: mean and deviation
+# Normal: mean and standard deviation.
+NORMAL: dict[str, tuple[float, float]] = {
     "yaw": (0.0, 0.30),
     "pitch": (0.0, 0.14),
     "roll": (0.0, 0.12),
@@ -66,26 +81,33 @@ SPREAD: dict[str, tuple[float, float]] = {  # Normal: mean and deviation
     "brow_raise": (0.0, 0.02),
     "light_x": (0.0, 0.6),
     "light_y": (0.45, 0.35),
-    "brightness": (0.0, 0.16),  # logarithms of gains
+    # Logarithms of gains.
+    "brightness": (0.0, 0.16),
     "gamma": (0.0, 0.14),
     "warmth": (0.0, 0.10),
     "tint": (0.0, 0.05),
 }
 
-CHANCE: dict[str, tuple[float, float]] = {  # uniform between the two
-    "mouth_open": (-0.12, 0.09),  # below 0: shut
-    "lids": (-2.2, 0.7),  # how far shut
+# Uniform between the two numbers.
+UNIFORM: dict[str, tuple[float, float]] = {
+    # Below 0: shut.
+    "mouth_open": (-0.12, 0.09),
+    # How far shut.
+    "lids": (-2.2, 0.7),
     "squint": (0.8, 1.15),
     "ambient": (0.30, 0.72),
-    "glasses": (0.0, 1.0),  # worn above GLASSES, dark above SUNGLASSES
+    # Worn above GLASSES, dark above SUNGLASSES.
+    "glasses": (0.0, 1.0),
     "glasses_size": (0.17, 0.24),
     "glasses_shade": (0.0, 0.5),
-    "occlusion": (0.0, 1.0),  # something in front above OCCLUDED
+    # Something in front above OCCLUDED.
+    "occlusion": (0.0, 1.0),
     "occluder_x": (-1.0, 1.0),
     "occluder_y": (-1.2, 0.9),
     "occluder_size": (0.25, 0.5),
     "occluder_angle": (-3.1416, 3.1416),
-    "hat": (0.0, 1.0),  # worn above HATS
+    # Worn above HATS.
+    "hat": (0.0, 1.0),
     "noise": (0.0, 0.035),
     "stubble": (0.0, 0.2),
     **{
@@ -99,30 +121,31 @@ CHANCE: dict[str, tuple[float, float]] = {  # uniform between the two
 
 GLASSES, SUNGLASSES, OCCLUDED, HATS = 0.78, 0.98, 0.86, 0.94
 
-Numbers = Mapping[str, Tensor]  # by name, [N] each
+# By name, `[N]` each.
+Numbers = Mapping[str, Tensor]
 
 
 def traits(seed: int, people: Sequence[int]) -> dict[str, Tensor]:
-    """What makes these people, `[N]` each."""
+    """The traits of these people by name, `[N]` each."""
     drawn = [torch.rand(len(TRAITS), generator=generator(seed, "person", i)) for i in people]
     return between(torch.stack(drawn), TRAITS)
 
 
 def circumstances(seed: int, people: Sequence[int], pictures: Sequence[int]) -> dict[str, Tensor]:
-    """What differs in picture `pictures[n]` of `people[n]`, `[N]` each."""
+    """The circumstances of picture `pictures[n]` of `people[n]` by name, `[N]` each."""
     normal, uniform = [], []
     for person, picture in zip(people, pictures, strict=True):
         stream = generator(seed, "circumstances", person, picture)
-        normal.append(torch.randn(len(SPREAD), generator=stream))
-        uniform.append(torch.rand(len(CHANCE), generator=stream))
-    found = between(torch.stack(uniform), CHANCE)
-    for (name, (mean, deviation)), drawn in zip(SPREAD.items(), torch.stack(normal).T, strict=True):
-        found[name] = mean + deviation * drawn.clamp(-2.2, 2.2)
-    return found
+        normal.append(torch.randn(len(NORMAL), generator=stream))
+        uniform.append(torch.rand(len(UNIFORM), generator=stream))
+    values = between(torch.stack(uniform), UNIFORM)
+    for (name, (mean, deviation)), drawn in zip(NORMAL.items(), torch.stack(normal).T, strict=True):
+        values[name] = mean + deviation * drawn.clamp(-2.2, 2.2)
+    return values
 
 
 def between(shares: Tensor, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Tensor]:
-    """Shares `[N, len(ranges)]` of each range."""
+    """Points of each range, at `shares` `[N, len(ranges)]` in 0..1 of the way."""
     return {
         name: low + (high - low) * share
         for (name, (low, high)), share in zip(ranges.items(), shares.T, strict=True)

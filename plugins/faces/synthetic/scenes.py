@@ -1,7 +1,7 @@
-"""Drawn scenes: people of 10 to 60 pixels among clutter and things that look a little like faces.
+"""Synthetic scenes: faces of 10 to 60 pixels among clutter and distractors that look a little like faces.
 
-Scene k of a seed shows people drawn from the stream (seed, "scene", k), in a picture of their own each; of two people
-who overlap the one with the larger face stands in front, and nobody hides more than a part of another's face.
+Scene k of a seed shows people drawn from the stream (seed, "scene", k), each in a new picture. Where two people
+overlap, the one with the larger face is in front, and no face is hidden beyond `MAX_OVERLAP`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,20 @@ from torch.nn import functional
 from framework.randomness import generator
 from plugins.detection.boxes import area, overlap, pairwise_iou
 from plugins.detection.sample import Sample
-from plugins.faces.synthetic.drawing import HAIR, SKIN, Drawn, draw
-from plugins.faces.synthetic.drawn_crops import as_bytes
+from plugins.faces.synthetic.crops import as_bytes
 from plugins.faces.synthetic.people import circumstances, traits
+from plugins.faces.synthetic.rendering import HAIR, SKIN, RenderedFaces, render
 
-PATCH = 64  # pixels of the square in which a person is drawn before being put into a scene
-SMALLEST, LARGEST = 10.0, 60.0  # pixels of a head's height
-MOST_HIDDEN = 0.35  # of a face's box by another's
-AT_ONCE = 16  # scenes whose people are drawn together
-TRIES = 12  # places that are tried for a person, and then a smaller one
+# Pixels of the square in which a person is rendered before being pasted into a scene.
+PATCH = 64
+# Pixels of a head's height.
+SMALLEST, LARGEST = 10.0, 60.0
+# The part of a face's box that another's may cover.
+MAX_OVERLAP = 0.35
+# Scenes whose people are rendered together.
+AT_ONCE = 16
+# Positions that are tried for a person, each with a smaller size.
+TRIES = 12
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,16 @@ class Scenes:
     Attributes:
         images: `[N, 3, S, S]` uint8.
         boxes: `[M, 4]`, landmarks: `[M, 5, 2]`, in pixels of the scene.
-        people: `[M]`, who it is, counted from the first of the people that may appear.
-        owner: `[M]`, rising, the scene that a face is in.
-        ignored: `[M]`, faces that are neither to be found nor wrong to find.
+        people: `[M]`, counted from the first of the people that may appear; -1: unknown.
+        image_index: `[M]`, rising, the scene that a face is in.
+        ignored: `[M]` bool, faces whose detection is neither required nor an error.
     """
 
     images: Tensor
     boxes: Tensor
     landmarks: Tensor
     people: Tensor
-    owner: Tensor
+    image_index: Tensor
     ignored: Tensor
 
     def __len__(self) -> int:
@@ -55,7 +60,7 @@ class Scenes:
         """Some scenes `[K]`, in that order."""
         place = torch.full((len(self.images),), -1)
         place[which] = torch.arange(len(which))
-        mine = place[self.owner]
+        mine = place[self.image_index]
         kept = mine.argsort(stable=True)[int((mine < 0).sum()) :]
         return Scenes(
             self.images[which],
@@ -67,8 +72,8 @@ class Scenes:
         )
 
     def sample(self, index: int) -> Sample:
-        """One scene as the detection plugin knows it."""
-        mine = self.owner == index
+        """One scene in the detection plugin's form."""
+        mine = self.image_index == index
         boxes = self.boxes[mine]
         labels = torch.zeros(len(boxes), dtype=torch.long)
         size = (self.images.shape[-2], self.images.shape[-1])
@@ -88,43 +93,47 @@ class Place:
     y: float
 
 
-@lru_cache(maxsize=4)  # a study draws its scenes once
-def drawn_scenes(
-    seed: int, first: int, count: int, side: int, first_person: int, people: int, most: int
+# A study renders its scenes once.
+@lru_cache(maxsize=4)
+def synthetic_scenes(
+    seed: int, first: int, count: int, side: int, first_person: int, people: int, max_faces: int
 ) -> Scenes:
-    """Scenes `first` to `first + count - 1`, with up to `most` of the people from `first_person` on."""
+    """Scenes `first` to `first + count - 1`, with up to `max_faces` of the people from `first_person` on."""
     images: list[Tensor] = []
-    found: list[tuple[Tensor, Tensor, int, int]] = []  # box, landmarks, person, scene
+    # Box, landmarks, person, scene.
+    faces: list[tuple[Tensor, Tensor, int, int]] = []
     for begin in range(0, count, AT_ONCE):
         numbers = range(begin, min(begin + AT_ONCE, count))
-        places = [p for n in numbers for p in arranged(seed, first + n, n, side, people, most)]
+        places = [p for n in numbers for p in arranged(seed, first + n, n, side, people, max_faces)]
         canvases = [background(seed, first + n, side) for n in numbers]
-        drawn = portraits(seed, first_person, places) if places else None
+        rendered = portraits(seed, first_person, places) if places else None
         for number, place in enumerate(places):
-            assert drawn is not None
-            box, landmarks = paste(canvases[place.scene - begin], drawn, number, place)
-            found.append((box, landmarks, place.person, place.scene))
+            assert rendered is not None
+            box, landmarks = paste(canvases[place.scene - begin], rendered, number, place)
+            faces.append((box, landmarks, place.person, place.scene))
         images += [as_bytes(canvas) for canvas in canvases]
     return Scenes(
         torch.stack(images),
-        torch.stack([f[0] for f in found]) if found else torch.zeros(0, 4),
-        torch.stack([f[1] for f in found]) if found else torch.zeros(0, 5, 2),
-        torch.tensor([f[2] for f in found], dtype=torch.long),
-        torch.tensor([f[3] for f in found], dtype=torch.long),
-        torch.zeros(len(found), dtype=torch.bool),
+        torch.stack([f[0] for f in faces]) if faces else torch.zeros(0, 4),
+        torch.stack([f[1] for f in faces]) if faces else torch.zeros(0, 5, 2),
+        torch.tensor([f[2] for f in faces], dtype=torch.long),
+        torch.tensor([f[3] for f in faces], dtype=torch.long),
+        torch.zeros(len(faces), dtype=torch.bool),
     )
 
 
-def arranged(seed: int, scene: int, index: int, side: int, people: int, most: int) -> list[Place]:
+def arranged(
+    seed: int, scene: int, index: int, side: int, people: int, max_faces: int
+) -> list[Place]:
     """Who stands where, small faces first; a scene may be empty."""
-    draw_from = generator(seed, "scene", scene)
-    count = int(torch.randint(0, most + 1, (), generator=draw_from))
-    who = torch.randperm(people, generator=draw_from)[:count].tolist()
+    random = generator(seed, "scene", scene)
+    count = int(torch.randint(0, max_faces + 1, (), generator=random))
+    who = torch.randperm(people, generator=random)[:count].tolist()
     taken: list[Place] = []
     for number, person in enumerate(who):
         largest = LARGEST
         for _ in range(TRIES):
-            share, x, y = torch.rand(3, generator=draw_from).tolist()
+            share, x, y = torch.rand(3, generator=random).tolist()
             height = SMALLEST * (largest / SMALLEST) ** (share**0.7)
             margin = 0.6 * height
             x, y = (margin + part * (side - 2 * margin) for part in (x, y))
@@ -137,40 +146,42 @@ def arranged(seed: int, scene: int, index: int, side: int, people: int, most: in
 
 
 def fits(place: Place, taken: Sequence[Place]) -> bool:
-    """Whether no face, this one or another's, would be hidden too far."""
+    """Whether no face would be hidden too far."""
     if not taken:
         return True
     own, others = rough_box(place)[None], torch.stack([rough_box(other) for other in taken])
     both, _ = overlap(own, others)
     hidden = both / torch.minimum(area(own), area(others))
-    return bool((hidden < MOST_HIDDEN).all() and (pairwise_iou(own, others) < MOST_HIDDEN).all())
+    return bool((hidden < MAX_OVERLAP).all() and (pairwise_iou(own, others) < MAX_OVERLAP).all())
 
 
 def rough_box(place: Place) -> Tensor:
-    """A head's box before it is drawn; hair and shoulders below it hide others, too."""
+    """A head's approximate box before it is rendered; it is larger below, where shoulders hide others."""
     half = place.height / 2
     return torch.tensor(
         [place.x - half, place.y - 1.1 * half, place.x + half, place.y + 1.3 * half]
     )
 
 
-def portraits(seed: int, first_person: int, places: Sequence[Place]) -> Drawn:
+def portraits(seed: int, first_person: int, places: Sequence[Place]) -> RenderedFaces:
     """Each person in a square of its own, with the head a little above its middle."""
     who = [first_person + place.person for place in places]
     which = [place.picture for place in places]
     look = traits(seed, who) | circumstances(seed, who, which)
     centre = torch.tensor([[PATCH / 2, PATCH * 0.46]]).expand(len(who), 2)
-    return draw(look, PATCH, centre, torch.full((len(who),), PATCH * 0.36))
+    return render(look, PATCH, centre, torch.full((len(who),), PATCH * 0.36))
 
 
-def paste(scene: Tensor, drawn: Drawn, number: int, place: Place) -> tuple[Tensor, Tensor]:
-    """Put a drawn person into a scene `[3, S, S]`; returns the box `[4]` and the landmarks `[5, 2]` there."""
-    box, side = drawn.boxes[number], scene.shape[-1]
+def paste(
+    scene: Tensor, rendered: RenderedFaces, number: int, place: Place
+) -> tuple[Tensor, Tensor]:
+    """Paste a rendered person into a scene `[3, S, S]`; returns the box `[4]` and the landmarks `[5, 2]` there."""
+    box, side = rendered.boxes[number], scene.shape[-1]
     factor = place.height / float(box[3] - box[1])
     size = max(4, round(PATCH * factor))
     factor = size / PATCH
-    share = drawn.person[number]
-    layers = torch.cat([drawn.colours[number] * share, share[None]])[None]
+    share = rendered.person[number]
+    layers = torch.cat([rendered.colours[number] * share, share[None]])[None]
     small = functional.interpolate(
         layers, (size, size), mode="bilinear", antialias=True, align_corners=False
     )[0]
@@ -182,7 +193,7 @@ def paste(scene: Tensor, drawn: Drawn, number: int, place: Place) -> tuple[Tenso
     scene[:, y0:y1, x0:x1] = scene[:, y0:y1, x0:x1] * (1 - cut[3]) + cut[:3]
     shift = torch.tensor([left, top])
     moved = (box.reshape(2, 2) * factor + shift).flatten().clamp(0, side)
-    return moved, drawn.landmarks[number] * factor + shift
+    return moved, rendered.landmarks[number] * factor + shift
 
 
 def background(seed: int, scene: int, side: int) -> Tensor:
@@ -207,7 +218,8 @@ def with_thing(image: Tensor, x: Tensor, y: Tensor, random: torch.Generator) -> 
     """A box, a bar, a ball, a head without a face, or a ball with two dots."""
     kind, cx, cy, size, slim, turn, shade = torch.rand(7, generator=random).tolist()
     colour = torch.rand(3, 1, 1, generator=random)
-    if kind > 0.5:  # the colours of skin or hair
+    # The colours of skin or hair.
+    if kind > 0.5:
         palette = torch.tensor(SKIN if kind > 0.65 else HAIR)
         colour = palette[int(shade * len(palette))][:, None, None]
     dx, dy = x - (2 * cx - 1), y - (2 * cy - 1)
@@ -223,7 +235,8 @@ def with_thing(image: Tensor, x: Tensor, y: Tensor, random: torch.Generator) -> 
         distance = distance * radius
     inside = (0.5 - distance / pixel).clamp(0, 1)
     lit = colour * (0.75 + 0.35 * (1 - (u + v) / radius).clamp(0, 2) / 2)
-    if kind > 0.85:  # buttons and sockets have two holes as well
+    # Buttons and sockets have two holes as well.
+    if kind > 0.85:
         holes = ((u.abs() - 0.35 * radius) ** 2 + (v - (slim - 0.5) * radius) ** 2).sqrt()
         dark = (0.5 - (holes - 0.14 * radius) / pixel).clamp(0, 1)
         lit = lit * (1 - 0.85 * dark)

@@ -1,224 +1,173 @@
-"""Finding faces in one's own photographs, whose boxes a list tells: WIDER FACE's or RetinaFace's.
+"""Face detection in one's own photographs, whose boxes stand in a list of WIDER FACE's or RetinaFace's format.
 
-Such lists do not say who a face belongs to, so that boxes and landmarks are learned and features are not. Photographs
-are shrunk to fit a square, and every tenth or so is held out to judge by, at that very size. Faces that the list calls
-invalid or that become too small are ignored: nobody is told that there is none, and nobody is blamed for finding them.
+Such lists do not say who a face is, so boxes and landmarks are trained and embeddings are not. Photographs are resized
+to fit a square, and some are held out for the evaluation at that size. Faces that the list calls invalid, or that
+become too small, are ignored: detecting them is neither rewarded nor an error.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy
-import torch
-from PIL import Image as Pillow
 from pydantic import Field
-from torch import Tensor
 
-from framework import Estimator, Image, Program, Text, UserError
+from framework import Context, Text, UserError
+from framework.config.types import Count, CountOrZero, NonNegative
 from framework.media import Media
-from framework.task import Split
-from plugins.faces.data.lists import Listed, read_lines, read_retinaface, read_wider
-from plugins.faces.data.photographs import Divided, digest, divided, read_photograph
-from plugins.faces.evaluation.figures import marked
-from plugins.faces.evaluation.model_card import card
-from plugins.faces.evaluation.scene_metrics import CLEAR, above, detection_metrics
+from framework.task import Split, TrainingPlan
+from plugins.faces.data.lists import AnnotatedPhotograph, read_annotations
+from plugins.faces.data.photographs import Partition, digest, partition
+from plugins.faces.evaluation.model_card import model_card
+from plugins.faces.evaluation.scene_metrics import detection_metrics
+from plugins.faces.losses.identity_loss import make_loss
+from plugins.faces.models.face_finder import FaceFinder, SceneBatch
+from plugins.faces.models.face_model import FaceModel
 from plugins.faces.synthetic.scenes import Scenes
-from plugins.faces.tasks.scenes_task import Count, Faces, SceneData, Weight
+from plugins.faces.tasks.annotated_scenes import scenes_of
+from plugins.faces.tasks.scene_task import SceneTask
 
-SMALLEST = 4.0  # pixels of a face's height once the photograph is shrunk; smaller ones are ignored
 
+class FaceDetection(SceneTask):
+    """Detect faces in photographs, from a list of boxes."""
 
-class FaceDetection(Faces):
-    """Find faces in photographs from a list of boxes."""
-
-    tells_people: ClassVar[bool] = False
+    has_identity_embeddings: ClassVar[bool] = False
     primary_metric: ClassVar[str] = "AP50"
-    split: Split = "test"
     metric_mode: ClassVar[Literal["min", "max"]] = "max"
 
     def __init__(
         self,
         *,
-        list: str,
+        annotations: str,
         images: str,
         side: Annotated[int, Field(ge=96, le=1024, multiple_of=32)] = 320,
-        held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1,
-        seed: Annotated[int, Field(ge=0)] = 0,
-        box_weight: Weight = 5.0,
-        landmark_weight: Weight = 5.0,
+        test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+        seed: CountOrZero = 0,
+        box_weight: NonNegative = 5.0,
+        landmark_weight: NonNegative = 5.0,
         batch_size: Count = 8,
     ) -> None:
-        for key, value in (("list", list), ("images", images)):
+        for key, value in (("annotations", annotations), ("images", images)):
             if not value:
                 raise UserError(
-                    f"task.{key} is not named: task.list=label.txt task.images=FOLDER, "
-                    "a list of boxes in WIDER FACE's or RetinaFace's form and the folder of its photographs"
+                    f"task.{key} is missing: task.annotations=label.txt task.images=FOLDER, "
+                    "a list of boxes in WIDER FACE's or RetinaFace's format and the folder of its photographs"
                 )
-        self.list, self.folder = Path(list).expanduser(), Path(images).expanduser()
-        self.share, self.seed = held_out, seed
-        super().__init__(
-            route="two_stage",
-            data=SceneData(side=side, people=2),
-            loss={"name": "softmax"},
-            identity_weight=0.0,
-            box_weight=box_weight,
-            landmark_weight=landmark_weight,
-            batch_size=batch_size,
-        )
+        self.annotations, self.folder = Path(annotations).expanduser(), Path(images).expanduser()
+        self.test_fraction, self.seed = test_fraction, seed
+        self.weights = {"centre": 1.0, "box": box_weight, "landmarks": landmark_weight}
+        # The network of `faces`, whose embeddings and identity loss are not trained here.
+        identity = make_loss({"name": "softmax"}, 128, 2, "task.loss")
+        model = FaceModel(FaceFinder("two_stage"), identity)
+        super().__init__(model, side=side, batch_size=batch_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Which photographs the network knows."""
+        """Which photographs the network has seen."""
         return {"seen": sorted(self.seen)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.seen = set(state["seen"])
 
-    def program(self, estimator: Estimator) -> Program:
-        """The losses; asked for when a training begins, which needs the photographs."""
-        learned = self.shown(self.learned, self.parts.learned)
-        others = self.shown(self.unseen, self.others)
-        for double in learned.keys() & others.keys():
+    def begin(self, plan: TrainingPlan) -> None:
+        """Read the photographs.
+
+        Raises:
+            UserError: none can be read, or one is both to train on and to test on.
+        """
+        training = self.files_by_digest(self.training, self.parts.training)
+        others = self.files_by_digest(self.unseen, self.others)
+        for double in training.keys() & others.keys():
             raise UserError(
-                f"task.list = '{self.list}': '{others[double]}', to judge by, is the very photograph "
-                f"'{learned[double]}', to learn from"
+                f"task.annotations = '{self.annotations}': '{others[double]}', to test on, is the very photograph "
+                f"'{training[double]}', to train on"
             )
-        return super().program(estimator)
 
     @cached_property
-    def photographs(self) -> list[Listed]:
+    def photographs(self) -> list[AnnotatedPhotograph]:
         """The list.
 
         Raises:
             UserError: it cannot be read, or names fewer than two photographs.
         """
-        listed = read_list(self.list)
-        if len(listed) < 2:
+        photographs = read_annotations(self.annotations)
+        if len(photographs) < 2:
             raise UserError(
-                f"task.list = '{self.list}': {len(listed)} photographs; expected two or more"
+                f"task.annotations = '{self.annotations}': {len(photographs)} photographs; expected two or more"
             )
-        return listed
+        return photographs
 
     @cached_property
-    def parts(self) -> Divided:
+    def parts(self) -> Partition:
         """What each photograph is for."""
-        return divided(len(self.photographs), self.share, 1, "held-out photographs", self.seed)
+        count = len(self.photographs)
+        return partition(count, self.test_fraction, 1, "held-out photographs", self.seed)
 
     def scenes(self, numbers: Sequence[int]) -> Scenes:
-        return scenes_of([self.photographs[n] for n in numbers], self.folder, self.data.side)
+        """The photographs of these numbers, resized."""
+        return scenes_of([self.photographs[n] for n in numbers], self.folder, self.side)
 
-    def shown(self, scenes: Scenes, numbers: Sequence[int]) -> dict[int, str]:
-        """The files of photographs with faces, by what they show."""
-        with_faces = scenes.owner.unique().tolist()
+    def files_by_digest(self, scenes: Scenes, numbers: Sequence[int]) -> dict[int, str]:
+        """The files of photographs with faces, by a hash of their pixels."""
+        with_faces = scenes.image_index.unique().tolist()
         return {digest(scenes.images[k]): self.photographs[numbers[k]].file for k in with_faces}
 
     @cached_property
-    def learned(self) -> Scenes:
-        """The photographs to learn from."""
-        return self.scenes(self.parts.learned)
+    def training(self) -> Scenes:
+        return self.scenes(self.parts.training)
 
     @cached_property
-    def validated(self) -> Scenes:
+    def validation(self) -> Scenes:
         """The photographs that choose the checkpoint; none where there are too few."""
-        return self.scenes(self.parts.validated)
+        return self.scenes(self.parts.validation)
 
     @cached_property
     def seen(self) -> set[int]:
-        """The keys of the photographs that were learned from or chose the checkpoint."""
-        return {self.photographs[n].key for n in (*self.parts.learned, *self.parts.validated)}
+        """The keys of the photographs that were trained on or chose the checkpoint; a checkpoint stores them."""
+        return {self.photographs[n].key for n in (*self.parts.training, *self.parts.validation)}
 
     @property
     def others(self) -> list[int]:
-        """The photographs of the list that were not seen in training."""
+        """The numbers of the list's photographs that were not seen in training."""
         return [n for n in self.parts.order if self.photographs[n].key not in self.seen]
 
     @cached_property
     def unseen(self) -> Scenes:
-        """The photographs to judge by."""
+        """The photographs to test on."""
         if not self.others:
-            raise UserError(f"task.list = '{self.list}': all its photographs were learned from")
+            raise UserError(
+                f"task.annotations = '{self.annotations}': all its photographs were trained on"
+            )
         return self.scenes(self.others)
 
-    def tested(self, seed: int) -> Scenes:
-        validating = self.split == "validation" and self.parts.validated
-        return self.validated if validating else self.unseen
+    def evaluated(self, seed: int, split: Split) -> Scenes:
+        """Photographs that were not trained on; of few photographs the validation's are the test's."""
+        return self.validation if split == "validation" and self.parts.validation else self.unseen
 
     @property
-    def drawn(self) -> bool:
+    def synthetic(self) -> bool:
         return False
 
+    def objective(self, context: Context, batch: SceneBatch) -> None:
+        """The losses of detection."""
+        terms = self.model.finder.losses(self.model.finder.raw_outputs(batch.images), batch)
+        for name, term in terms.items():
+            self.latest[name] = float(term.detach())
+            context.cost(self.weights[name] * term, name)
+
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
-        """Average precision on photographs that were not learned from."""
-        self.split = split
-        scenes = self.tested(seed)
-        return detection_metrics(scenes, self.judge(scenes, self.model))
+        """Average precision on photographs that were not trained on."""
+        return detection_metrics(self.evaluator.evaluated(self.evaluated(seed, split)))
 
     def show(self, seed: int) -> Iterator[Media]:
-        """Held-out photographs with what was found, and the model card."""
-        scenes = self.tested(seed)
-        judged = self.judge(scenes, self.model)
-        found = [above(one, CLEAR) for one in judged.found]
-        yield Image("scenes", marked(scenes, found))
-        numbers = detection_metrics(scenes, judged)
-        told = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+        """Held-out photographs with detections, and the model card."""
+        evaluated = self.evaluator.evaluated(self.evaluated(seed, "test"))
+        picture, words = self.detection_media(evaluated)
+        yield picture
         about = {
-            "What it does": "boxes, scores and five landmarks for each face in an image; its features mean nothing",
-            "Learned from": f"{len(self.parts.learned):,} photographs of {self.list}",
-            "Input": f"RGB images with the longer side shrunk to {self.data.side} pixels",
+            "Function": "boxes, scores and five landmarks of each face in an image; its embeddings are not trained",
+            "Trained on": f"{len(self.parts.training):,} photographs of {self.annotations}",
+            "Input": f"RGB images with the longer side resized to {self.side} pixels",
         }
-        yield Text("model_card", card(about, f"Detection at {self.data.side} pixels: {told}."))
-
-
-def read_list(path: Path) -> list[Listed]:
-    """A list in RetinaFace's form, which begins with `#`, or in WIDER FACE's."""
-    lines = read_lines(path)
-    return read_retinaface(path) if lines and lines[0].startswith("#") else read_wider(path)
-
-
-def scenes_of(photographs: Sequence[Listed], folder: Path, side: int) -> Scenes:
-    """Photographs shrunk into squares of `side` pixels; one that cannot be read is named and stays empty.
-
-    Raises:
-        UserError: none of them can be read.
-    """
-    images, boxes, landmarks, owner, ignored, bad = [], [], [], [], [], 0
-    for number, photograph in enumerate(photographs):
-        try:
-            image, factor = fitted(read_photograph(folder / photograph.file), side)
-        except UserError as error:
-            print(f"left out: {error}", file=sys.stderr)
-            images.append(torch.full((3, side, side), 127, dtype=torch.uint8))
-            bad += 1
-            continue
-        own = photograph.boxes * factor
-        images.append(image)
-        boxes.append(own)
-        landmarks.append(photograph.landmarks * factor)
-        owner += [number] * len(own)
-        ignored.append(photograph.ignored | (own[:, 3] - own[:, 1] < SMALLEST))
-    if bad == len(photographs):
-        raise UserError(
-            f"task.images = '{folder}': none of the list's photographs can be read there"
-        )
-    return Scenes(
-        torch.stack(images),
-        torch.cat(boxes),
-        torch.cat(landmarks),
-        torch.full((len(owner),), -1),
-        torch.tensor(owner, dtype=torch.long),
-        torch.cat(ignored),
-    )
-
-
-def fitted(photograph: Pillow.Image, side: int) -> tuple[Tensor, float]:
-    """A photograph at the top left of a grey square, and by what its pixels were multiplied."""
-    factor = side / max(photograph.size)
-    width, height = (max(1, min(side, round(n * factor))) for n in photograph.size)
-    small = numpy.array(photograph.resize((width, height), Pillow.Resampling.BILINEAR))
-    canvas = torch.full((3, side, side), 127, dtype=torch.uint8)
-    canvas[:, :height, :width] = torch.from_numpy(small).permute(2, 0, 1)
-    return canvas, factor
+        yield Text("model_card", model_card(about, f"Detection at {self.side} pixels: {words}."))

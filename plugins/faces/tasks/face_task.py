@@ -1,49 +1,66 @@
-"""What the commands verify, enrol, identify and cluster ask of a task: the faces in a photograph."""
+"""What every face task offers the commands and Python: the faces in a photograph, and which model described them."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
+import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
 from framework import Task
-from plugins.faces.evaluation.model_card import DRAWINGS
+from plugins.faces.evaluation.model_card import SYNTHETIC_NOTICE
 
 
 class FaceTask(Task):
-    """A task whose model finds or describes faces."""
+    """A task whose model detects faces or embeds them."""
 
-    tells_people: ClassVar[bool] = True  # whether its embeddings mean anything
+    # Whether its embeddings distinguish people.
+    has_identity_embeddings: ClassVar[bool] = True
 
     @property
     @abstractmethod
-    def drawn(self) -> bool:
-        """Whether it learns from drawings, and so is not to be used on people."""
+    def synthetic(self) -> bool:
+        """Whether it was trained on synthetic faces, and so must not be used on people."""
 
     @abstractmethod
     def faces_in(self, photograph: Pillow.Image) -> dict[str, Tensor]:
-        """boxes `[K, 4]` in the photograph's pixels, scores `[K]` falling, landmarks `[K, 5, 2]`, embeddings `[K, D]`.
+        """The faces of an RGB photograph; call it in evaluation mode and without gradients.
 
-        Always tensors; K may be 0. Embeddings have norm 1.
+        Returns:
+            boxes `[K, 4]` xyxy in the photograph's pixels, scores `[K]` falling, landmarks `[K, 5, 2]` and embeddings
+            `[K, D]` of norm 1; always tensors, K may be 0.
         """
 
     def has_seen(self, photograph: Pillow.Image) -> bool:
-        """Whether this very photograph, and who it shows, was learned from."""
+        """Whether this very photograph was trained on."""
         return False
 
     def warn(self) -> None:
-        """Say on stderr what a network that learned from drawings is not for."""
-        if self.drawn:
-            print(DRAWINGS, file=sys.stderr)
+        """Print on stderr what a network that was trained on synthetic faces must not be used for."""
+        if self.synthetic:
+            print(SYNTHETIC_NOTICE, file=sys.stderr)
 
     def fingerprint(self) -> str:
-        """A name for these very parameters: embeddings of two models cannot be compared."""
+        """A hash of the parameters: embeddings of two models cannot be compared."""
         total = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             total.update(name.encode())
             total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return total.hexdigest()[:16]
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """The model in evaluation mode and no gradients; afterwards the mode it was in."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.train(training)

@@ -1,6 +1,6 @@
-"""The photograph: reading it, what in it is worth a stroke, and where first strokes lie.
+"""The photograph: reading it, and what in it guides the first strokes.
 
-Strokes begin where there is darkness or an edge, and along the edge: the direction of least change is the small
+Strokes start where it is dark or where an edge is, and lie along the edge: the direction of least change is the minor
 eigenvector of the structure tensor, the blurred outer product of the gradient with itself.
 """
 
@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps
 from torch import Tensor
@@ -25,11 +27,12 @@ from torch.nn import functional
 from framework.errors import UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
-LARGEST = 100_000_000  # pixels of a photograph; more is refused as a decompression bomb
+# Of a photograph; more is refused as a decompression bomb.
+MAX_PIXELS = 100_000_000
 
 
 def default_photo() -> Path:
-    """The portrait of Grace Hopper that comes with matplotlib, which is found without the time to import it.
+    """The portrait of Grace Hopper that comes with matplotlib, located without importing it.
 
     Raises:
         UserError: there is no matplotlib.
@@ -52,15 +55,42 @@ def load_photo(path: Path, side: int) -> Tensor:
         raise UserError(f"{path}: no such picture")
     try:
         with warnings.catch_warnings(action="ignore"), Pillow.open(path) as opened:
-            if opened.width * opened.height > LARGEST:
+            if opened.width * opened.height > MAX_PIXELS:
                 raise UserError(
-                    f"{path}: {opened.width} x {opened.height} pixels, more than {LARGEST:,}"
+                    f"{path}: {opened.width} x {opened.height} pixels, more than {MAX_PIXELS:,}"
                 )
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{path}: no readable picture ({error})") from None
+    return scaled(upright, side)
+
+
+def photo_of(image: str | Path | Pillow.Image | NDArray[Any], side: int) -> Tensor:
+    """A picture given in Python as `load_photo` returns it, `[3, H, W]` in 0..1.
+
+    Args:
+        image: a file, a PIL image, or pixels `[H, W, 3]` or `[H, W]` of uint8.
+
+    Raises:
+        UserError: none of these, or no readable picture.
+    """
+    if isinstance(image, str | Path):
+        return load_photo(Path(image).expanduser(), side)
+    if isinstance(image, Pillow.Image):
+        return scaled(ImageOps.exif_transpose(image).convert("RGBA"), side)
+    pixels = numpy.asarray(image)
+    shape = list(pixels.shape)
+    if pixels.dtype != numpy.uint8 or shape[2:] not in ([], [3]) or pixels.ndim < 2 or 0 in shape:
+        raise UserError(
+            f"image is {pixels.dtype} {shape}; expected a file, a PIL image, or uint8 [H, W, 3] or [H, W]"
+        )
+    return scaled(Pillow.fromarray(pixels).convert("RGBA"), side)
+
+
+def scaled(upright: Pillow.Image, side: int) -> Tensor:
+    """An RGBA image on white, its longer side scaled to `side` pixels, `[3, H, W]` in 0..1."""
     paper = Pillow.new("RGBA", upright.size, "white")
     paper.alpha_composite(upright)
     scale = side / max(upright.size)
@@ -71,10 +101,10 @@ def load_photo(path: Path, side: int) -> Tensor:
 
 
 def pictures_in(source: Path) -> list[Path]:
-    """The picture files of a folder and of those within it, in order; or the one file that was named.
+    """The picture files of a folder and its sub-folders, in order; or the one file that was named.
 
     Raises:
-        UserError: a folder without any.
+        UserError: the folder has none.
     """
     if not source.is_dir():
         return [source]
@@ -85,29 +115,30 @@ def pictures_in(source: Path) -> list[Path]:
 
 
 def readable(files: list[Path], read: Callable[[Path], Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """A name of its own for each file, and what `read` makes of it; one bad file of several is told and left out.
+    """A unique name for each file, and what `read` returns for it; a bad file among several is reported and skipped.
 
     Raises:
         UserError: no file was readable.
     """
     stems = Counter(file.stem for file in files)
-    several, found = len(files) > 1, False
+    several, any_readable = len(files) > 1, False
     taken: Counter[str] = Counter()
     for file in files:
         name = file.stem if stems[file.stem] == 1 else file.name
         taken[name] += 1
-        if taken[name] > 1:  # of the same name in another folder
+        # A file of the same name in another folder.
+        if taken[name] > 1:
             name = f"{name}_{taken[name]}"
         try:
             picture = read(file)
         except UserError as error:
             if not several:
                 raise
-            sys.stderr.write(f"diffobj: {error}; left out\n")
+            sys.stderr.write(f"diffobj: {error}; skipped\n")
             continue
-        found = True
+        any_readable = True
         yield name, picture
-    if not found:
+    if not any_readable:
         raise UserError(f"none of the {len(files)} pictures can be read")
 
 
@@ -162,17 +193,17 @@ def line_drawing(lightness: Tensor, sigma: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Guide:
-    """What a photograph says about its strokes, maps of `[H, W]`.
+    """Maps `[H, W]` of a photograph that guide its strokes.
 
     Attributes:
-        edges: 0..1, how strong an edge is.
-        direction: the angle along which there is least change, in radians.
-        steadiness: 0..1, how much one direction prevails.
+        edges: edge strength in 0..1.
+        direction: the angle of least change, in radians.
+        coherence: 0..1, how clearly one direction prevails.
     """
 
     edges: Tensor
     direction: Tensor
-    steadiness: Tensor
+    coherence: Tensor
 
     @classmethod
     def of(cls, lightness: Tensor) -> Guide:
@@ -187,7 +218,7 @@ class Guide:
 
 
 def scattered(density: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` places `[count, 2]` (x, y in pixels) drawn from a density `[H, W]`, anywhere inside their pixels."""
+    """`count` places `[count, 2]` (x, y in pixels) sampled from a density `[H, W]`, uniform within their pixels."""
     weights = density.flatten().double().clamp(min=0).cpu()
     if float(weights.sum()) <= 0:
         weights = torch.ones_like(weights)

@@ -1,7 +1,7 @@
-"""The rasteriser's kernel for the CPU, compiled by numba when first used: the loops of raster_torch.py as loops.
+"""The rasteriser's kernel for the CPU, compiled by numba on first use: what torch_kernel.py vectorises, as plain loops.
 
-Threads take whole tiles and write to places of their own (a pixel of a tile, a group, a group's piece), so that results
-do not depend on the number of threads. Formulas are raster.py's, layouts of arrays are tiles.py's.
+Each thread takes whole tiles and writes only to its own entries (a tile's pixels, a group, a group's piece), so results
+do not depend on the number of threads. The formulas are those of render.py, the array layouts those of tiles.py.
 """
 
 from __future__ import annotations
@@ -18,57 +18,65 @@ from numba import njit
 from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor
 
-from plugins.sketching.raster.job import Job
+from plugins.sketching.raster.request import RenderRequest
 from plugins.sketching.raster.tiles import Layout, Work, grouped
 from plugins.sketching.raster.torch_kernel import HALF_PEN, SHARPNESS, Gradients
 
 SOFT_OR, MAX, SMOOTH_MAX, OVER = 0, 1, 2, 3
 CODES = {"soft_or": SOFT_OR, "max": MAX, "smooth_max": SMOOTH_MAX, "over": OVER}
-NEGLIGIBLE = math.log(1e5)  # squared widths: beyond, ink is less than raster.CUT and left out
-WORTH_A_THREAD = 3000  # pieces in tiles, about 0.3 ms of work
+# Squared distance in squared widths beyond which ink is less than render.CUT and is left out.
+NEGLIGIBLE = math.log(1e5)
+# Pieces in tiles from which threads pay off: about 0.3 ms of work.
+WORTH_A_THREAD = 3000
 ROOT_PI = math.sqrt(math.pi)
 ZERO, ONE, SIXTEENTH = numpy.float32(0), numpy.float32(1), numpy.float32(1 / 16)
 CLOSE = numpy.float32(NEGLIGIBLE)
-C1, C2, C3, C4, C5, C6 = (  # of (exp(-u) - 1) / u, so that the bell is exactly 1 at distance 0
+# Coefficients of (exp(-u) - 1) / u, so that the bell is exactly 1 at distance 0.
+C1, C2, C3, C4, C5, C6 = (
     Chebyshev.interpolate(lambda u: numpy.expm1(-u) / u, 5, (0, NEGLIGIBLE / 16))
     .convert(kind=Polynomial)
     .coef.astype(numpy.float32)
 )
 
 
-def forward(job: Job, work: Work) -> Tensor:
-    """Each tile's paint and kept paper, `[tiles, channels, pixels]`."""
-    tiles = job.ends.new_empty(job.layout.tiles, job.channels, job.layout.pixels)
-    if softly(job):
-        in_threads(_soft_forward, work, *soft_arrays(job, work), tiles[:, 0].fill_(1).numpy())
+def forward(request: RenderRequest, work: Work) -> Tensor:
+    """Each tile's paint and remaining paper, `[tiles, channels, pixels]`."""
+    tiles = request.ends.new_empty(request.layout.tiles, request.channels, request.layout.pixels)
+    if is_soft_line(request):
+        in_threads(
+            _soft_forward, work, *soft_line_arrays(request, work), tiles[:, 0].fill_(1).numpy()
+        )
     else:
-        in_threads(_forward, work, *arrays(job, work), tiles.numpy())
+        in_threads(_forward, work, *arrays(request, work), tiles.numpy())
     return tiles
 
 
-def backward(job: Job, work: Work, tiles: Tensor, gradient: Tensor) -> Gradients:
+def backward(request: RenderRequest, work: Work, tiles: Tensor, gradient: Tensor) -> Gradients:
     """The gradients of ends, width, amplitude and colour, given that of `tiles`."""
-    inks, paints = job.amplitude.shape[1], 0 if job.colour is None else job.colour.shape[1]
-    by_piece = job.ends.new_zeros(len(work.pieces), 4)
-    by_group = job.ends.new_zeros(len(work.stroke), 1 + inks + paints)
+    inks, paints = (
+        request.amplitude.shape[1],
+        0 if request.colour is None else request.colour.shape[1],
+    )
+    by_piece = request.ends.new_zeros(len(work.pieces), 4)
+    by_group = request.ends.new_zeros(len(work.stroke), 1 + inks + paints)
     results = by_piece.numpy(), by_group.numpy()
     given = tiles.numpy(), gradient.numpy()
-    if softly(job):
+    if is_soft_line(request):
         layers = (part[:, 0] for part in given)
-        in_threads(_soft_backward, work, *soft_arrays(job, work), *layers, *results)
+        in_threads(_soft_backward, work, *soft_line_arrays(request, work), *layers, *results)
     else:
-        in_threads(_backward, work, *arrays(job, work), *given, *results)
-    ends = torch.zeros_like(job.ends)
-    strokes = job.ends.new_zeros(len(job.width), by_group.shape[1])
+        in_threads(_backward, work, *arrays(request, work), *given, *results)
+    ends = torch.zeros_like(request.ends)
+    strokes = request.ends.new_zeros(len(request.width), by_group.shape[1])
     _add_rows(by_piece.numpy(), work.pieces.numpy(), ends.view(-1, 4).numpy())
     _add_rows(by_group.numpy(), work.stroke.numpy(), strokes.numpy())
-    colour = None if job.colour is None else strokes[:, 1 + inks :]
+    colour = None if request.colour is None else strokes[:, 1 + inks :]
     return ends, strokes[:, 0], strokes[:, 1 : 1 + inks], colour
 
 
 def bin_pieces(ends: Tensor, reach: Tensor, layout: Layout, *, whole: bool) -> Work:
-    """`tiles.bin_pieces` by counting: strokes are met in order, so that nothing needs comparing."""
-    given = ends.numpy(), reach.detach().numpy(), grid_of(layout), whole
+    """`tiles.bin_pieces` by a counting sort: strokes are visited in order, so no comparison is needed."""
+    given = ends.numpy(), reach.detach().numpy(), grid_array(layout), whole
     nowhere = numpy.empty(0, numpy.int64)
     found = _touches(*given, nowhere, nowhere)
     things, tiles = numpy.empty(found, numpy.int64), numpy.empty(found, numpy.int64)
@@ -80,16 +88,16 @@ def bin_pieces(ends: Tensor, reach: Tensor, layout: Layout, *, whole: bool) -> W
     return Work(*(torch.from_numpy(part) for part in _group(things, counts, ends.shape[1])))
 
 
-def grid_of(layout: Layout) -> Any:
-    """A layout as an array: canvases, rows and columns of tiles, height and width of a tile."""
+def grid_array(layout: Layout) -> Any:
+    """A layout as an array: canvases, rows and columns of tiles, a tile's height and width."""
     tile = layout.tile_height, layout.tile_width
     return numpy.array([layout.count, layout.rows, layout.columns, *tile])
 
 
 def in_threads(draw: Callable[..., None], work: Work, *inputs: Any) -> None:
-    """Call `draw(start, stop, *inputs)` for as many ranges of tiles as torch has threads, of about equal work.
+    """Call `draw(start, stop, *inputs)` for one range of tiles per torch thread, the ranges of about equal work.
 
-    The compiled code lets go of Python's lock, so that plain threads do.
+    The compiled code releases the GIL, so plain threads are enough.
     """
     threads, tiles = torch.get_num_threads(), len(work.tile_first) - 1
     if threads == 1 or len(work.pieces) < WORTH_A_THREAD:
@@ -102,27 +110,31 @@ def in_threads(draw: Callable[..., None], work: Work, *inputs: Any) -> None:
             done.result()
 
 
-def softly(job: Job) -> bool:
-    """Whether a job is Gaussian lines of one transparent ink in float32, as most are while they learn."""
-    plain = job.colour is None and job.amplitude.shape[1] == 1 and not job.filled
-    single = job.ends.dtype == torch.float32
-    return plain and single and job.composition == "soft_or" and job.profile == "gaussian"
+def is_soft_line(request: RenderRequest) -> bool:
+    """Whether a request is for Gaussian lines of one transparent ink in float32, as most are while training."""
+    plain = request.colour is None and request.amplitude.shape[1] == 1 and not request.filled
+    single = request.ends.dtype == torch.float32
+    return plain and single and request.composition == "soft_or" and request.profile == "gaussian"
 
 
-def soft_arrays(job: Job, work: Work) -> tuple[Any, ...]:
-    """What the kernels of such jobs read."""
-    strokes = (job.ends.reshape(-1, 4), job.width, job.amplitude[:, 0])
+def soft_line_arrays(request: RenderRequest, work: Work) -> tuple[Any, ...]:
+    """The arrays that the kernels of such requests read."""
+    strokes = (request.ends.reshape(-1, 4), request.width, request.amplitude[:, 0])
     lists = (work.pieces, work.first, work.stroke, work.tile_first)
-    return *(part.numpy() for part in (*strokes, *lists)), grid_of(job.layout)
+    return *(part.numpy() for part in (*strokes, *lists)), grid_array(request.layout)
 
 
-def arrays(job: Job, work: Work) -> tuple[Any, Any]:
-    """What the kernels of all other jobs read: the scene's arrays, and how it is drawn."""
-    colour = job.amplitude.new_empty(len(job.width), 0) if job.colour is None else job.colour
-    strokes = (job.ends.reshape(-1, 4), job.width, job.amplitude, colour)
+def arrays(request: RenderRequest, work: Work) -> tuple[Any, Any]:
+    """What the kernels of all other requests read: the scene's arrays, and how it is rendered."""
+    colour = (
+        request.amplitude.new_empty(len(request.width), 0)
+        if request.colour is None
+        else request.colour
+    )
+    strokes = (request.ends.reshape(-1, 4), request.width, request.amplitude, colour)
     lists = (work.pieces, work.first, work.stroke, work.tile_first)
-    scene = (*(part.numpy() for part in (*strokes, *lists)), grid_of(job.layout))
-    return scene, (CODES[job.composition], job.profile == "flat", job.filled)
+    scene = (*(part.numpy() for part in (*strokes, *lists)), grid_array(request.layout))
+    return scene, (CODES[request.composition], request.profile == "flat", request.filled)
 
 
 compiled = njit(
@@ -166,7 +178,7 @@ def _box(pieces: Any, reach: Any, grid: Any, box: Any) -> None:
 
 @compiled
 def _touches(ends: Any, reach: Any, grid: Any, whole: bool, things: Any, tiles: Any) -> int:
-    """`tiles.touches`: how many there are; written down as far as `things` and `tiles` have room."""
+    """`tiles.touches`: the number of touches; written to `things` and `tiles` as far as they have room."""
     each = ends.shape[0] // grid[0]
     pieces = 1 if whole else ends.shape[1]
     box = numpy.zeros(4, numpy.int64)
@@ -187,7 +199,7 @@ def _touches(ends: Any, reach: Any, grid: Any, whole: bool, things: Any, tiles: 
 
 @compiled
 def _sort(things: Any, tiles: Any, count: int) -> Any:
-    """Sort both lists by tile, by counting: in a tile the order stays; returns where tiles begin, `[count + 1]`."""
+    """Counting sort of both lists by tile, stable within a tile; returns where each tile begins, `[count + 1]`."""
     places = numpy.zeros(count + 1, numpy.int64)
     for tile in tiles:
         places[tile + 1] += 1
@@ -222,16 +234,16 @@ def _group(things: Any, begins: Any, pieces: int) -> Any:
 
 @compiled
 def _nearest(
-    ends: Any, pieces: Any, begin: int, end: int, corner: Any, desk: Any, filled: bool
+    ends: Any, pieces: Any, begin: int, end: int, corner: Any, workspace: Any, filled: bool
 ) -> None:
-    """Put on the desk each pixel's squared distance, nearest piece (a place in `pieces`) and winding number."""
-    xs, ys, square, nearest, side, found = desk
+    """Write each pixel's squared distance, nearest piece (index into `pieces`) and winding number to the workspace."""
+    xs, ys, square, nearest, side, found = workspace
     zero = ends.dtype.type(0)
-    _measure(_course(ends, pieces[begin], corner), xs, ys, square)
+    _measure(_segment(ends, pieces[begin], corner), xs, ys, square)
     if end > begin + 1:
         nearest[:] = begin
     for k in range(begin + 1, end):
-        _measure(_course(ends, pieces[k], corner), xs, ys, found)
+        _measure(_segment(ends, pieces[k], corner), xs, ys, found)
         for p in range(len(square)):
             nearer = found[p] < square[p]
             square[p] = found[p] if nearer else square[p]
@@ -240,7 +252,7 @@ def _nearest(
         return
     side[:] = 0
     for k in range(begin, end):
-        ax, ay, dx, dy, _, _ = _course(ends, pieces[k], corner)
+        ax, ay, dx, dy, _, _ = _segment(ends, pieces[k], corner)
         for p in range(len(square)):
             u, v = xs[p] - ax, ys[p] - ay
             turn = dx * v - dy * u
@@ -249,8 +261,8 @@ def _nearest(
 
 
 @compiled
-def _course(ends: Any, piece: int, corner: Any) -> Any:
-    """Where a piece begins, seen from a tile's corner; its way (x, y), and that over its squared length, or 0."""
+def _segment(ends: Any, piece: int, corner: Any) -> Any:
+    """A piece's start seen from a tile's corner, its vector (x, y), and that over its squared length (0 for a dot)."""
     ax, ay, bx, by = ends[piece]
     dx, dy = bx - ax, by - ay
     length = dx * dx + dy * dy
@@ -260,9 +272,9 @@ def _course(ends: Any, piece: int, corner: Any) -> Any:
 
 
 @compiled
-def _measure(course: Any, xs: Any, ys: Any, square: Any) -> None:
+def _measure(segment: Any, xs: Any, ys: Any, square: Any) -> None:
     """The squared distances of a tile's pixels from one piece."""
-    ax, ay, dx, dy, ix, iy = course
+    ax, ay, dx, dy, ix, iy = segment
     one, zero = xs.dtype.type(1), xs.dtype.type(0)
     for p in range(len(square)):
         u, v = xs[p] - ax, ys[p] - ay
@@ -277,7 +289,7 @@ def _measure(course: Any, xs: Any, ys: Any, square: Any) -> None:
 def _bell(square: Any) -> Any:
     """exp(-square) in float32 for 0..NEGLIGIBLE, to 3e-6 of itself and never above 1, by multiplications only.
 
-    A polynomial of square / 16, squared four times: unlike a library's exp it serves many pixels at once.
+    A polynomial of square / 16, squared four times: unlike a library's exp, the compiler vectorises it.
     """
     u = square * SIXTEENTH
     root = ONE + u * (C1 + u * (C2 + u * (C3 + u * (C4 + u * (C5 + u * C6)))))
@@ -301,16 +313,16 @@ def _soft_forward(
     grid: Any,
     tiles: Any,
 ) -> None:
-    """`_forward` of Gaussian lines of one ink; tiles `[tiles, pixels]` hold ones and are left so where nothing is."""
-    desk = _desk(grid, ends)
+    """`_forward` of Gaussian lines of one ink; `tiles [tiles, pixels]` hold ones, kept where there is no ink."""
+    workspace = _workspace(grid, ends)
     for tile in range(start, stop):
         if tile_first[tile] == tile_first[tile + 1]:
             continue
         corner = _corner(tile, grid, ends)
         for g in range(tile_first[tile], tile_first[tile + 1]):
             i = stroke[g]
-            _nearest(ends, pieces, first[g], first[g + 1], corner, desk, False)
-            _soften(desk[2], width[i], amplitude[i], tiles[tile])
+            _nearest(ends, pieces, first[g], first[g + 1], corner, workspace, False)
+            _soft_ink(workspace[2], width[i], amplitude[i], tiles[tile])
 
 
 @compiled
@@ -331,23 +343,25 @@ def _soft_backward(
     by_group: Any,
 ) -> None:
     """`_backward` of Gaussian lines of one ink."""
-    desk = _desk(grid, ends)
-    square, pull = desk[2], numpy.empty_like(desk[2])
+    workspace = _workspace(grid, ends)
+    square, by_square = workspace[2], numpy.empty_like(workspace[2])
     for tile in range(start, stop):
         if tile_first[tile] == tile_first[tile + 1]:
             continue
         corner, kept, above = _corner(tile, grid, ends), tiles[tile], gradient[tile]
         for g in range(tile_first[tile], tile_first[tile + 1]):
             i = stroke[g]
-            _nearest(ends, pieces, first[g], first[g + 1], corner, desk, False)
-            found = _blame_softly(square, width[i], amplitude[i], kept, above, pull)
+            _nearest(ends, pieces, first[g], first[g + 1], corner, workspace, False)
+            found = _soft_gradient(square, width[i], amplitude[i], kept, above, by_square)
             by_group[g, 0], by_group[g, 1] = found
-            _pull(ends, pieces, first[g], first[g + 1], corner, desk, pull, by_piece)
+            _endpoint_gradients(
+                ends, pieces, first[g], first[g + 1], corner, workspace, by_square, by_piece
+            )
 
 
 @compiled
-def _soften(square: Any, s: Any, amplitude: Any, kept: Any) -> None:
-    """Lay one Gaussian ink over a tile by soft-or, in float32: most drawings are nothing else."""
+def _soft_ink(square: Any, s: Any, amplitude: Any, kept: Any) -> None:
+    """Compose one Gaussian ink into a tile by soft-or, in float32: most drawings need nothing else."""
     inverse = ONE / (s * s)
     for p in range(len(square)):
         scaled = square[p] * inverse
@@ -357,10 +371,10 @@ def _soften(square: Any, s: Any, amplitude: Any, kept: Any) -> None:
 
 
 @compiled
-def _blame_softly(
+def _soft_gradient(
     square: Any, s: Any, amplitude: Any, kept: Any, gradient: Any, by_square: Any
 ) -> Any:
-    """The gradient of `_soften`: writes that by the squared distances, returns those by width and by amplitude."""
+    """The gradient of `_soft_ink`: writes the one by squared distance, returns those by width and by amplitude."""
     inverse = ONE / (s * s)
     by_width, by_amplitude = ZERO, ZERO
     for p in range(len(square)):
@@ -413,8 +427,8 @@ def _slopes(square: Any, side: Any, s: Any, flat: bool, filled: bool, ink: Any) 
 
 
 @compiled
-def _desk(grid: Any, ends: Any) -> Any:
-    """The x and y of pixel centres in a tile, and room for what `_nearest` finds (`found` is its scratch paper)."""
+def _workspace(grid: Any, ends: Any) -> Any:
+    """The x and y of pixel centres in a tile, and buffers for what `_nearest` computes (`found` is scratch space)."""
     pixels = grid[3] * grid[4]
     xs, ys = numpy.empty(pixels, ends.dtype), numpy.empty(pixels, ends.dtype)
     for p in range(pixels):
@@ -434,14 +448,14 @@ def _corner(tile: int, grid: Any, ends: Any) -> Any:
 
 @compiled
 def _forward(start: int, stop: int, scene: Any, style: Any, tiles: Any) -> None:
-    desk = _desk(scene[8], scene[0])
+    workspace = _workspace(scene[8], scene[0])
     for tile in range(start, stop):
-        _forward_tile(tile, scene, style, desk, tiles)
+        _forward_tile(tile, scene, style, workspace, tiles)
 
 
 @compiled
-def _forward_tile(tile: int, scene: Any, style: Any, desk: Any, tiles: Any) -> None:
-    """Draw a tile's groups, the last stroke first: it lies on top."""
+def _forward_tile(tile: int, scene: Any, style: Any, workspace: Any, tiles: Any) -> None:
+    """Render a tile's groups, the last stroke first: it lies on top."""
     ends, width, amplitude, colour, pieces, first, stroke, tile_first, grid = scene
     composition, flat, filled = style
     low, high = tile_first[tile], tile_first[tile + 1]
@@ -451,10 +465,10 @@ def _forward_tile(tile: int, scene: Any, style: Any, desk: Any, tiles: Any) -> N
     paint[:] = 0
     if low == high:
         return
-    square, side, corner = desk[2], desk[4], _corner(tile, grid, ends)
+    square, side, corner = workspace[2], workspace[4], _corner(tile, grid, ends)
     for g in range(high - 1, low - 1, -1):
         i = stroke[g]
-        _nearest(ends, pieces, first[g], first[g + 1], corner, desk, filled)
+        _nearest(ends, pieces, first[g], first[g + 1], corner, workspace, filled)
         for p in range(pixels):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             if ink == 0:
@@ -462,7 +476,7 @@ def _forward_tile(tile: int, scene: Any, style: Any, desk: Any, tiles: Any) -> N
             for d in range(paints):
                 paint[d, p] += kept[0, p] * amplitude[i, 0] * ink * colour[i, d]
             for c in range(inks):
-                kept[c, p] = _lay(kept[c, p], amplitude[i, c] * ink, composition)
+                kept[c, p] = _compose(kept[c, p], amplitude[i, c] * ink, composition)
     if composition == SMOOTH_MAX:
         for c in range(inks):
             for p in range(pixels):
@@ -470,8 +484,8 @@ def _forward_tile(tile: int, scene: Any, style: Any, desk: Any, tiles: Any) -> N
 
 
 @compiled
-def _lay(kept: Any, alpha: Any, composition: int) -> Any:
-    """The paper that is kept under one ink more; for "smooth_max" the sum of powers of depths."""
+def _compose(kept: Any, alpha: Any, composition: int) -> Any:
+    """The paper that remains under one more ink; for "smooth_max" the sum of powers of depths."""
     if composition == MAX:
         return min(kept, 1 - alpha)
     if composition == SMOOTH_MAX:
@@ -490,10 +504,10 @@ def _backward(
     by_piece: Any,
     by_group: Any,
 ) -> None:
-    desk = _desk(scene[8], scene[0])
+    workspace = _workspace(scene[8], scene[0])
     for tile in range(start, stop):
         if scene[7][tile] < scene[7][tile + 1]:
-            _backward_tile(tile, scene, style, desk, tiles, gradient, by_piece, by_group)
+            _backward_tile(tile, scene, style, workspace, tiles, gradient, by_piece, by_group)
 
 
 @compiled
@@ -501,25 +515,26 @@ def _backward_tile(
     tile: int,
     scene: Any,
     style: Any,
-    desk: Any,
+    workspace: Any,
     tiles: Any,
     gradient: Any,
     by_piece: Any,
     by_group: Any,
 ) -> None:
-    """The gradients that a tile's pixels give to its groups and their pieces."""
+    """The gradients of a tile's groups and their pieces, summed over its pixels."""
     ends, width, amplitude, colour, pieces, first, stroke, tile_first, grid = scene
     composition, flat, filled = style
     low, high, inks = tile_first[tile], tile_first[tile + 1], amplitude.shape[1]
-    square, side, corner = desk[2], desk[4], _corner(tile, grid, ends)
+    square, side, corner = workspace[2], workspace[4], _corner(tile, grid, ends)
     by_square = numpy.empty_like(square)
     known = numpy.zeros((2, inks, len(square)))
     if composition != SOFT_OR:
-        known = _survey(tile, scene, style)
-    under = gradient[tile, colour.shape[1]].copy()  # what the gradient makes of all that lies under
+        known = _prepass(tile, scene, style)
+    # The gradient's inner product with everything below the current stroke.
+    under = gradient[tile, colour.shape[1]].copy()
     for g in range(low, high):
         i = stroke[g]
-        _nearest(ends, pieces, first[g], first[g + 1], corner, desk, filled)
+        _nearest(ends, pieces, first[g], first[g + 1], corner, workspace, filled)
         for p in range(len(square)):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             by_square[p] = 0
@@ -538,36 +553,40 @@ def _backward_tile(
                 by_ink += by_alpha * amplitude[i, 0]
             else:
                 for c in range(inks):
-                    most, owner = known[0, c, p], known[1, c, p]
+                    largest, owner = known[0, c, p], known[1, c, p]
                     alpha = amplitude[i, c] * ink
-                    by_kept = _blame(alpha, tiles[tile, c, p], most, owner == g, composition)
+                    by_kept = _alpha_gradient(
+                        alpha, tiles[tile, c, p], largest, owner == g, composition
+                    )
                     by_alpha = by_kept * gradient[tile, c, p]
                     by_group[g, 1 + c] += by_alpha * ink
                     by_ink += by_alpha * amplitude[i, c]
             slope, by_width = _slopes(square[p], side[p], width[i], flat, filled, ink)
             by_group[g, 0] += by_ink * by_width
             by_square[p] = by_ink * slope
-        _pull(ends, pieces, first[g], first[g + 1], corner, desk, by_square, by_piece)
+        _endpoint_gradients(
+            ends, pieces, first[g], first[g + 1], corner, workspace, by_square, by_piece
+        )
 
 
 @compiled
-def _survey(tile: int, scene: Any, style: Any) -> Any:
-    """What a tile's backward pass must know beforehand, by composition.
+def _prepass(tile: int, scene: Any, style: Any) -> Any:
+    """What a tile's backward pass needs in advance, by composition.
 
-    "max": `[2, A, pixels]`, the largest ink and whose it is. "smooth_max": the norm, likewise.
-    "over": `[groups, 1, pixels]`, the share of each group's paint that later strokes leave visible.
+    "max": `[2, A, pixels]`, the largest ink and its group. "smooth_max": `[2, A, pixels]`, the norm in the first row.
+    "over": `[groups, 1, pixels]`, the fraction of each group's paint that later strokes leave visible.
     """
     ends, width, amplitude, _, pieces, first, stroke, tile_first, grid = scene
     composition, flat, filled = style
     low, high = tile_first[tile], tile_first[tile + 1]
-    desk = _desk(grid, ends)
-    square, side, corner = desk[2], desk[4], _corner(tile, grid, ends)
+    workspace = _workspace(grid, ends)
+    square, side, corner = workspace[2], workspace[4], _corner(tile, grid, ends)
     known = numpy.ones((high - low if composition == OVER else 2, amplitude.shape[1], len(square)))
     if composition != OVER:
         known[0], known[1] = 0, -1
     for g in range(high - 1, low - 1, -1):
         i = stroke[g]
-        _nearest(ends, pieces, first[g], first[g + 1], corner, desk, filled)
+        _nearest(ends, pieces, first[g], first[g + 1], corner, workspace, filled)
         for p in range(len(square)):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             for c in range(amplitude.shape[1]):
@@ -584,45 +603,45 @@ def _survey(tile: int, scene: Any, style: Any) -> Any:
 
 
 @compiled
-def _blame(alpha: Any, kept: Any, most: Any, owns: bool, composition: int) -> Any:
-    """The derivative of the paper that is kept by one transparent ink."""
+def _alpha_gradient(alpha: Any, kept: Any, largest: Any, is_largest: bool, composition: int) -> Any:
+    """The derivative of the remaining paper with respect to one transparent ink's alpha."""
     if composition == SOFT_OR:
         return -kept / (1 - alpha)
     if composition == MAX:
-        return -1.0 if owns else 0.0
-    depth, norm = -math.log1p(-alpha), max(most, 1e-30)
+        return -1.0 if is_largest else 0.0
+    depth, norm = -math.log1p(-alpha), max(largest, 1e-30)
     return -math.exp(depth - norm) * (depth / norm) ** (SHARPNESS - 1)
 
 
 @compiled
-def _pull(
+def _endpoint_gradients(
     ends: Any,
     pieces: Any,
     begin: int,
     end: int,
     corner: Any,
-    desk: Any,
+    workspace: Any,
     by_square: Any,
-    moved: Any,
+    by_ends: Any,
 ) -> None:
-    """Write into `moved [E, 4]` the gradient of the pieces' ends, given that of each pixel's squared distance."""
-    xs, ys, _, nearest, _, pull = desk
+    """Write the gradient of the pieces' ends to `by_ends [E, 4]`, given that of each pixel's squared distance."""
+    xs, ys, _, nearest, _, of_piece = workspace
     one, zero = ends.dtype.type(1), ends.dtype.type(0)
     alone = end == begin + 1
     for k in range(begin, end):
-        ax, ay, dx, dy, ix, iy = _course(ends, pieces[k], corner)
+        ax, ay, dx, dy, ix, iy = _segment(ends, pieces[k], corner)
         for p in range(len(xs)):
-            pull[p] = by_square[p] if alone or nearest[p] == numpy.int32(k) else zero
+            of_piece[p] = by_square[p] if alone or nearest[p] == numpy.int32(k) else zero
         x_sum, y_sum, bx_sum, by_sum = zero, zero, zero, zero
         for p in range(len(xs)):
             u, v = xs[p] - ax, ys[p] - ay
             t = u * ix + v * iy
             t = t if t > zero else zero
             t = t if t < one else one
-            x, y = pull[p] * (u - t * dx), pull[p] * (v - t * dy)
+            x, y = of_piece[p] * (u - t * dx), of_piece[p] * (v - t * dy)
             x_sum += x
             y_sum += y
             bx_sum += t * x
             by_sum += t * y
-        moved[k, 0], moved[k, 1] = -2 * (x_sum - bx_sum), -2 * (y_sum - by_sum)
-        moved[k, 2], moved[k, 3] = -2 * bx_sum, -2 * by_sum
+        by_ends[k, 0], by_ends[k, 1] = -2 * (x_sum - bx_sum), -2 * (y_sum - by_sum)
+        by_ends[k, 2], by_ends[k, 3] = -2 * bx_sum, -2 * by_sum

@@ -2,19 +2,19 @@
 
 One primitive is enough: the soft polyline. A pixel at distance d from a stroke of width s carries the ink
 
-    alpha = opacity * exp(-d^2 / s^2)                 profile "gaussian"
-    alpha = opacity * (coverage of the pixel)         profile "flat", an antialiased pen 1.772 s wide: what an SVG shows
+    alpha = opacity * exp(-d^2 / s^2)              profile "gaussian"
+    alpha = opacity * (coverage of the pixel)      profile "flat", an antialiased pen 1.772 s wide, as an SVG shows it
 
 and a filled shape blurs its edge with the same Gaussian, alpha = opacity * erfc(+-d / s) / 2. The inks of a pixel are
 composed as
 
-    soft_or      1 - prod(1 - alpha_i)                order-free, what overlapping ink does
-    max          max alpha_i                          order-free, overlaps do not darken
+    soft_or      1 - prod(1 - alpha_i)                order-independent, as overlapping inks do
+    max          max alpha_i                          order-independent, overlaps do not darken
     smooth_max   1 - exp(-|t|_4), t_i = -log(1 - alpha_i)     between the two: |t|_1 is soft_or, |t|_inf is max
     over         later strokes cover earlier ones     ordered; without colour it equals soft_or
 
-Pixel (i, j) has its centre at x = j + 0.5, y = i + 0.5; x runs right, y down. Strokes end where alpha < 1e-5.
-(Mihai & Hare 2021 draw the same picture densely; tiles and recomputation make it some hundred times faster.)
+Pixel (i, j) has its centre at x = j + 0.5, y = i + 0.5; x runs right, y down. Strokes are cut off where alpha < 1e-5.
+(Mihai & Hare 2021 render the same picture densely; tiles and recomputation are about a hundred times faster.)
 """
 
 from __future__ import annotations
@@ -32,22 +32,26 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from framework.errors import ProgramError, suggestion
-from plugins.sketching.raster import torch_kernel as raster_torch
-from plugins.sketching.raster.job import Composition, Job, Profile
+from plugins.sketching.raster import torch_kernel
+from plugins.sketching.raster.request import Composition, Profile, RenderRequest
 from plugins.sketching.raster.tiles import Layout, Work, bin_pieces, everywhere
 
 Backend = Literal["auto", "torch", "numba"]
 
 COMPOSITIONS = ("soft_or", "max", "smooth_max", "over")
 PROFILES = ("gaussian", "flat")
-PEN_WIDTH = math.sqrt(
-    math.pi
-)  # a flat pen of 1.772 s leaves the ink of the profile exp(-d^2 / s^2)
-CUT = 1e-5  # ink that may be left out of a pixel for each stroke
-REACH = math.sqrt(math.log(1 / CUT))  # in widths
-THINNEST = 0.05  # pixels; thinner strokes are drawn so
-DARKEST = 1 - 1e-6  # full ink, short of 1 so that no logarithm or quotient is infinite
-TINY = 1024  # pixels of a canvas that is not worth cutting into tiles
+# In s: a flat pen 1.772 s wide leaves the ink of the profile exp(-d^2 / s^2).
+PEN_WIDTH = math.sqrt(math.pi)
+# Ink that may be left out of a pixel for each stroke.
+CUT = 1e-5
+# In widths.
+REACH = math.sqrt(math.log(1 / CUT))
+# Pixels; thinner strokes are rendered this thin.
+MIN_WIDTH = 0.05
+# Full ink, short of 1 so that no logarithm or quotient is infinite.
+DARKEST = 1 - 1e-6
+# Pixels up to which a canvas is not worth cutting into tiles.
+TINY = 1024
 
 
 def render(
@@ -63,19 +67,19 @@ def render(
     filled: bool = False,
     backend: Backend = "auto",
 ) -> Tensor:
-    """Draw polylines; differentiable once in points, width, opacity, colour and background.
+    """Render polylines; differentiable once in points, width, opacity, colour and background.
 
     Args:
-        points: `[*batch, strokes, vertices, 2]`, x then y in pixels; one vertex draws a dot.
+        points: `[*batch, strokes, vertices, 2]`, x then y in pixels; one vertex is a dot.
         width: s in pixels, a number or `[*batch, strokes]`.
         size: the canvas, (height, width) in pixels, or one side of a square.
         colour: `[*batch, strokes, C]` in 0..1; None: ink without colour.
         opacity: the ink at a stroke's centre in 0..1, a number or `[*batch, strokes]`; None: 1.
         background: the paper, `[C]` or a picture `[*batch, C, height, width]`; None: white. Needs `colour`.
-        composition: how inks meet. All but "over" multiply the paper's colour as transparent inks do.
-        profile: "gaussian" to learn with, "flat" to see what a pen or an SVG would draw.
-        filled: draw the inside of closed shapes; a last edge back to the first vertex is implied.
-        backend: "auto" takes numba's kernel on the CPU where numba is installed.
+        composition: how inks combine. All but "over" multiply the paper's colour as transparent inks do.
+        profile: "gaussian" to train with, "flat" to see what a pen or an SVG would show.
+        filled: fill the inside of closed shapes; a last edge back to the first vertex is implied.
+        backend: "auto" uses numba's kernel on the CPU where numba is installed.
 
     Returns:
         without colour the ink `[*batch, height, width]`, 0 paper and 1 ink; with it the picture
@@ -85,16 +89,16 @@ def render(
         ProgramError: shapes that do not fit, points that are not finite, an unknown composition or profile.
     """
     canvas = (size, size) if isinstance(size, int) else size
-    check(points, canvas, composition, profile)
-    points, width, opacity, colour = same_batch(points, width, opacity, colour)
+    check_inputs(points, canvas, composition, profile)
+    points, width, opacity, colour = broadcast_inputs(points, width, opacity, colour)
     *batch, strokes, _, _ = points.shape
     count = math.prod(batch)
-    job = Job(
+    request = RenderRequest(
         ends=pieces_of(points, filled).flatten(0, -3),
-        width=width.flatten().clamp(min=THINNEST),
+        width=width.flatten().clamp(min=MIN_WIDTH),
         amplitude=amplitude_of(opacity, colour, composition).flatten(0, -2),
         colour=colour.flatten(0, -2) if colour is not None and composition == "over" else None,
-        layout=layout_of(count, canvas),
+        layout=choose_layout(count, canvas),
         composition="soft_or" if composition == "over" and colour is None else composition,
         profile=profile,
         filled=filled,
@@ -103,7 +107,7 @@ def render(
         drawn = points.new_zeros(count, 1 if colour is None else colour.shape[-1], *canvas)
         kept = torch.ones_like(drawn)
     else:
-        drawn, kept = paint(job, kernel(backend, points))
+        drawn, kept = paint(request, choose_kernel(backend, points))
     if colour is None:
         return (1 - kept).reshape(*batch, *canvas)
     channels = colour.shape[-1]
@@ -112,18 +116,20 @@ def render(
     return drawn.reshape(*batch, channels, *canvas) + kept.reshape(*batch, -1, *canvas) * paper
 
 
-def paint(job: Job, module: ModuleType) -> tuple[Tensor, Tensor]:
-    """The paint that was put on, `[count, C, H, W]` (0 for transparent inks), and the share of paper still seen."""
-    tiles = Paint.apply(job.ends, job.width, job.amplitude, job.colour, job, module)
-    image = job.layout.assemble(tiles)
-    if job.colour is None:
+def paint(request: RenderRequest, module: ModuleType) -> tuple[Tensor, Tensor]:
+    """The paint, `[count, C, H, W]` (0 for transparent inks), and the fraction of the paper that remains visible."""
+    tiles = Paint.apply(
+        request.ends, request.width, request.amplitude, request.colour, request, module
+    )
+    image = request.layout.assemble(tiles)
+    if request.colour is None:
         return torch.zeros((), dtype=image.dtype, device=image.device).expand_as(image), image
-    paints = job.colour.shape[1]
+    paints = request.colour.shape[1]
     return image[:, :paints], image[:, paints:]
 
 
 class Paint(Function):
-    """Forward and backward by a kernel; only the inputs, the lists of tiles and the result are kept in between."""
+    """Forward and backward by a kernel; only the inputs, the tile lists and the result are saved in between."""
 
     @staticmethod
     def forward(
@@ -132,52 +138,56 @@ class Paint(Function):
         width: Tensor,
         amplitude: Tensor,
         colour: Tensor | None,
-        job: Job,
+        request: RenderRequest,
         module: ModuleType,
     ) -> Tensor:
-        plain = detached(job, ends, width, amplitude, colour)
-        work = plan(plain, module)
+        plain = detached(request, ends, width, amplitude, colour)
+        work = plan_work(plain, module)
         tiles: Tensor = module.forward(plain, work)
         ctx.save_for_backward(ends, width, amplitude, colour, tiles)
-        ctx.job, ctx.work, ctx.module = job, work, module
+        ctx.request, ctx.work, ctx.module = request, work, module
         return tiles
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         ends, width, amplitude, colour, tiles = ctx.saved_tensors
-        plain = detached(ctx.job, ends, width, amplitude, colour)
+        plain = detached(ctx.request, ends, width, amplitude, colour)
         found = ctx.module.backward(plain, ctx.work, tiles, gradient.contiguous())
         return *found, None, None
 
 
 def detached(
-    job: Job, ends: Tensor, width: Tensor, amplitude: Tensor, colour: Tensor | None
-) -> Job:
-    return Job(
+    request: RenderRequest, ends: Tensor, width: Tensor, amplitude: Tensor, colour: Tensor | None
+) -> RenderRequest:
+    return RenderRequest(
         ends.detach().contiguous(),
         width.detach().contiguous(),
         amplitude.detach().contiguous(),
         None if colour is None else colour.detach().contiguous(),
-        job.layout,
-        job.composition,
-        job.profile,
-        job.filled,
+        request.layout,
+        request.composition,
+        request.profile,
+        request.filled,
     )
 
 
-def plan(job: Job, module: ModuleType) -> Work:
-    """Which strokes are drawn in which tiles."""
-    layout, (strokes, pieces, _) = job.layout, job.ends.shape
+def plan_work(request: RenderRequest, module: ModuleType) -> Work:
+    """Which strokes are rendered in which tiles."""
+    layout, (strokes, pieces, _) = request.layout, request.ends.shape
     if layout.rows == layout.columns == 1:
-        return everywhere(layout, strokes // layout.count, pieces, job.ends.device)
-    reach = job.width * REACH if job.profile == "gaussian" else job.width * PEN_WIDTH / 2 + 0.5
+        return everywhere(layout, strokes // layout.count, pieces, request.ends.device)
+    reach = (
+        request.width * REACH
+        if request.profile == "gaussian"
+        else request.width * PEN_WIDTH / 2 + 0.5
+    )
     bins: Callable[..., Work] = getattr(module, "bin_pieces", bin_pieces)
-    return bins(job.ends, reach, layout, whole=job.filled)
+    return bins(request.ends, reach, layout, whole=request.filled)
 
 
-def kernel(backend: Backend, points: Tensor) -> ModuleType:
-    """The module that draws: numba's on the CPU where it is installed, else torch's."""
+def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
+    """The kernel's module: numba's on the CPU where it is installed, else torch's."""
     if backend == "numba" or (
         backend == "auto" and points.device.type == "cpu" and find_spec("numba") is not None
     ):
@@ -185,13 +195,13 @@ def kernel(backend: Backend, points: Tensor) -> ModuleType:
             raise ProgramError(
                 "backend 'numba' needs the package numba: pip install 'diffobj[sketching]'; or backend='torch'"
             )
-        from plugins.sketching.raster import numba_kernel as raster_numba
+        from plugins.sketching.raster import numba_kernel
 
-        return raster_numba
-    return raster_torch
+        return numba_kernel
+    return torch_kernel
 
 
-def layout_of(count: int, canvas: tuple[int, int]) -> Layout:
+def choose_layout(count: int, canvas: tuple[int, int]) -> Layout:
     height, width = canvas
     if height * width <= TINY:
         return Layout(count, height, width, height, width)
@@ -213,7 +223,7 @@ def amplitude_of(opacity: Tensor, colour: Tensor | None, composition: str) -> Te
     return ink if colour is None or composition == "over" else ink * (1 - colour)
 
 
-def same_batch(
+def broadcast_inputs(
     points: Tensor, width: Tensor | float, opacity: Tensor | float | None, colour: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """All inputs in one floating type with one batch shape."""
@@ -227,11 +237,12 @@ def same_batch(
         colour = colour.to(device, dtype)
         shapes.append(colour.shape[:-1])
     try:
-        shape = numpy.broadcast_shapes(*shapes)  # torch's own imports its compiler, for seconds
+        # torch's own function imports its compiler, which takes seconds.
+        shape = numpy.broadcast_shapes(*shapes)
     except ValueError:
         named = ", ".join(str(list(shape)) for shape in shapes)
         raise ProgramError(
-            f"points, width, opacity, colour: axes {named} before the last ones do not broadcast to [*batch, strokes]"
+            f"points, width, opacity, colour: leading axes {named} do not broadcast to [*batch, strokes]"
         ) from None
     return (
         points.expand(*shape, *points.shape[-2:]),
@@ -241,10 +252,10 @@ def same_batch(
     )
 
 
-def check(points: Tensor, canvas: tuple[int, int], composition: str, profile: str) -> None:
+def check_inputs(points: Tensor, canvas: tuple[int, int], composition: str, profile: str) -> None:
     if points.dim() < 3 or points.shape[-1] != 2 or points.shape[-2] == 0:
         raise ProgramError(
-            f"points {list(points.shape)}: expected [*batch, strokes, vertices, 2] with a vertex at least"
+            f"points {list(points.shape)}: expected [*batch, strokes, vertices, 2] with at least one vertex"
         )
     if min(canvas) < 1:
         raise ProgramError(f"size = {canvas}: expected a height and a width of 1 pixel or more")

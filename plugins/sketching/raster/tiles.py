@@ -1,8 +1,8 @@
-"""Which pieces reach which tiles: the canvas is cut into small tiles and a stroke is drawn only where it can be seen.
+"""Which pieces reach which tiles: the canvas is cut into small tiles, and strokes are rendered only where visible.
 
 A piece (a straight segment of a stroke) with reach r touches a tile only if the tile's centre lies within
-r + half a diagonal of it. Curves are binned piece by piece, so that a long curve costs its length and not its box.
-A filled shape is binned whole over its box, because its inside needs all of its edges.
+r + half a diagonal of it. Curves are binned piece by piece, so a long curve costs its length and not its bounding box.
+A filled shape is binned whole over its bounding box, because its inside depends on all of its edges.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SIDE = 8  # pixels; of 4, 8, 16 and 32 the fastest for strokes about 1 px wide
+# Pixels; of 4, 8, 16 and 32 the fastest for strokes about 1 px wide.
+SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be drawn where. A group is one stroke in one tile; groups are sorted by tile, then by stroke.
+    """What is rendered where. A group is one stroke in one tile; groups are sorted by tile, then by stroke.
 
     Attributes:
         pieces: `[E]`, the pieces of all groups, one group after another.
@@ -87,12 +88,12 @@ class Work:
 
 
 def everywhere(layout: Layout, strokes: int, pieces: int, device: torch.device) -> Work:
-    """Every stroke in its canvas's only tile: the lean way for canvases too small to be worth cutting.
+    """Every stroke in its canvas's only tile, for canvases too small to be worth cutting.
 
     Args:
         layout: one tile to a canvas.
-        strokes: strokes to a canvas.
-        pieces: pieces to a stroke.
+        strokes: strokes per canvas.
+        pieces: pieces per stroke.
     """
     groups = layout.count * strokes
     stroke = torch.arange(groups, device=device)
@@ -111,11 +112,12 @@ def bin_pieces(ends: Tensor, reach: Tensor, layout: Layout, *, whole: bool) -> W
 
     Args:
         ends: `[strokes, pieces, 4]`, both ends of each piece, all canvases' strokes in order.
-        reach: `[strokes]`, how far from its line a stroke is seen, in pixels.
-        whole: bin a stroke's box with all of its pieces (filled shapes).
+        reach: `[strokes]`, how far from its line a stroke is visible, in pixels.
+        whole: bin a stroke's bounding box with all of its pieces (filled shapes).
     """
     thing, tile = touches(ends, reach, layout, whole=whole)
-    tile, order = torch.sort(tile, stable=True)  # things were met in order
+    # Stable: within a tile, strokes keep their order.
+    tile, order = torch.sort(tile, stable=True)
     return grouped(thing[order], tile, layout, ends.shape[0], ends.shape[1], whole=whole)
 
 
@@ -159,7 +161,7 @@ def reaches(ends: Tensor, reach: Tensor, column: Tensor, row: Tensor, layout: La
 def grouped(
     thing: Tensor, tile: Tensor, layout: Layout, strokes: int, pieces: int, *, whole: bool
 ) -> Work:
-    """The work of `touches` that are sorted by tile."""
+    """The work of touches that are sorted by tile."""
     stroke = thing if whole else thing // pieces
     key, sizes = torch.unique_consecutive(tile * strokes + stroke, return_counts=True)
     if whole:

@@ -1,8 +1,8 @@
 """The rasteriser's kernel in plain torch, for every device: chunks of groups, recomputed in the backward pass.
 
-A chunk holds all groups (a stroke in a tile) of some tiles, so that pixels are composed inside it and memory does not
-grow with strokes times pixels. Derivatives are those of raster.py's formulas; for the nearest point a + t (b - a) of
-a piece, with q the way from it to the pixel, d(q^2)/da = -2 (1 - t) q and d(q^2)/db = -2 t q, clamped or not.
+A chunk holds all groups (a stroke in a tile) of some tiles, so pixels are composed within it and memory does not grow
+with strokes times pixels. Derivatives are those of render.py's formulas; for the nearest point a + t (b - a) of a
+piece, with q the vector from it to the pixel, d(q^2)/da = -2 (1 - t) q and d(q^2)/db = -2 t q, clamped or not.
 """
 
 from __future__ import annotations
@@ -14,67 +14,78 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from plugins.sketching.raster.job import Job
+from plugins.sketching.raster.request import RenderRequest
 from plugins.sketching.raster.tiles import Work
 
-CHUNK = 2**17  # group-pixels computed at a time
-SHARPNESS = 4  # of smooth_max
-HALF_PEN = math.sqrt(math.pi) / 2  # half a flat pen's width, in s
+# Group-pixels computed at a time.
+CHUNK = 2**17
+# The exponent of smooth_max.
+SHARPNESS = 4
+# Half a flat pen's width, in s.
+HALF_PEN = math.sqrt(math.pi) / 2
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
 
-def forward(job: Job, work: Work) -> Tensor:
-    """Each tile's paint and kept paper, `[tiles, channels, pixels]`."""
-    tiles = job.ends.new_zeros(job.layout.tiles, job.channels, job.layout.pixels)
-    tiles[:, -job.amplitude.shape[1] :] = 1
-    for chunk in chunks(job, work):
-        near = nearest(job, work, chunk)
-        width = job.width[chunk.stroke, None]
-        ink = line_ink(near, width) if soft(job, near) else profile(job, near, width)[0]
-        alpha = job.amplitude[chunk.stroke, :, None] * ink[:, None]
-        tiles[chunk.low : chunk.high] = compose(job, chunk, alpha)
+def forward(request: RenderRequest, work: Work) -> Tensor:
+    """Each tile's paint and remaining paper, `[tiles, channels, pixels]`."""
+    tiles = request.ends.new_zeros(request.layout.tiles, request.channels, request.layout.pixels)
+    tiles[:, -request.amplitude.shape[1] :] = 1
+    for chunk in chunks(request, work):
+        near = nearest(request, work, chunk)
+        width = request.width[chunk.stroke, None]
+        ink = line_ink(near, width) if soft(request, near) else profile(request, near, width)[0]
+        alpha = request.amplitude[chunk.stroke, :, None] * ink[:, None]
+        tiles[chunk.low : chunk.high] = compose(request, chunk, alpha)
     return tiles
 
 
-def backward(job: Job, work: Work, tiles: Tensor, gradient: Tensor) -> Gradients:
+def backward(request: RenderRequest, work: Work, tiles: Tensor, gradient: Tensor) -> Gradients:
     """The gradients of ends, width, amplitude and colour, given that of `tiles`."""
-    ends, width = torch.zeros_like(job.ends), torch.zeros_like(job.width)
-    amplitude = torch.zeros_like(job.amplitude)
-    colour = None if job.colour is None else torch.zeros_like(job.colour)
-    for chunk in chunks(job, work):
-        near = nearest(job, work, chunk)
-        ink, by_square, by_width = profile(job, near, job.width[chunk.stroke, None])
-        largest = job.amplitude[chunk.stroke]
+    ends, width = torch.zeros_like(request.ends), torch.zeros_like(request.width)
+    amplitude = torch.zeros_like(request.amplitude)
+    colour = None if request.colour is None else torch.zeros_like(request.colour)
+    for chunk in chunks(request, work):
+        near = nearest(request, work, chunk)
+        ink, by_square, by_width = profile(request, near, request.width[chunk.stroke, None])
+        largest = request.amplitude[chunk.stroke]
         alpha = largest[:, :, None] * ink[:, None]
         above = gradient[chunk.low : chunk.high]
-        by_alpha, by_colour = decompose(job, chunk, alpha, tiles[chunk.low : chunk.high], above)
+        by_alpha, by_colour = decompose(request, chunk, alpha, tiles[chunk.low : chunk.high], above)
         amplitude.index_add_(0, chunk.stroke, (by_alpha * ink[:, None]).sum(-1))
         by_ink = (by_alpha * largest[:, :, None]).sum(1)
         width.index_add_(0, chunk.stroke, (by_ink * by_width).sum(-1))
         if colour is not None and by_colour is not None:
             colour.index_add_(0, chunk.stroke, by_colour)
-        move_ends(ends.view(-1, 4), work, chunk, near, by_ink * by_square)
+        add_endpoint_gradients(ends.view(-1, 4), work, chunk, near, by_ink * by_square)
     return ends, width, amplitude, colour
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """All groups of the tiles from `low` up to `high`."""
+    """All groups of the tiles from `low` up to, but not including, `high`.
+
+    Attributes:
+        first: `[g]`, where each group's pieces begin.
+        sizes: `[g]`, the number of pieces of each.
+        max_pieces: pieces of the largest group.
+        stroke: `[g]`.
+        tile: `[g]`, counted from `low`.
+    """
 
     low: int
     high: int
-    first: Tensor  # [g], where each group's pieces begin
-    sizes: Tensor  # [g], how many pieces each has
-    most: int  # pieces of the largest group
-    stroke: Tensor  # [g]
-    tile: Tensor  # [g], counted from `low`
+    first: Tensor
+    sizes: Tensor
+    max_pieces: int
+    stroke: Tensor
+    tile: Tensor
 
 
-def chunks(job: Job, work: Work) -> Iterator[Chunk]:
-    """Cut the work at tiles' boundaries into chunks of about `CHUNK` group-pixels."""
-    limit = max(1, CHUNK // (job.layout.pixels * job.amplitude.shape[1]))
+def chunks(request: RenderRequest, work: Work) -> Iterator[Chunk]:
+    """Cut the work at tile boundaries into chunks of about `CHUNK` group-pixels."""
+    limit = max(1, CHUNK // (request.layout.pixels * request.amplitude.shape[1]))
     starts = work.tile_first.cpu()
-    low, tiles = 0, job.layout.tiles
+    low, tiles = 0, request.layout.tiles
     while low < tiles:
         high = int(torch.searchsorted(starts, starts[low] + limit, right=True)) - 1
         high = min(max(high, low + 1), tiles)
@@ -96,9 +107,9 @@ def chunks(job: Job, work: Work) -> Iterator[Chunk]:
 
 @dataclass
 class Nearest:
-    """For each group and pixel, `[g, pixels]`: the way (x, y) from the nearest point of the stroke and its square.
+    """For each group and pixel, `[g, pixels]`: the vector (x, y) from the stroke's nearest point, and its square.
 
-    `t` says where on its piece that point is, `rank` which of the group's pieces it is; `side` is +1 outside a filled
+    `t` is that point's position on its piece, `rank` the piece's index in its group; `side` is +1 outside a filled
     shape and -1 inside.
     """
 
@@ -110,28 +121,29 @@ class Nearest:
     side: Tensor | None
 
 
-def nearest(job: Job, work: Work, chunk: Chunk) -> Nearest:
-    """Go through the groups' first pieces, second pieces, and so on, keeping the nearest."""
-    layout = job.layout
+def nearest(request: RenderRequest, work: Work, chunk: Chunk) -> Nearest:
+    """Visit the groups' first pieces, second pieces, and so on, keeping the nearest."""
+    layout = request.layout
     place = (chunk.low + chunk.tile) % (layout.rows * layout.columns)
-    like = {"dtype": job.ends.dtype, "device": job.ends.device}
+    like = {"dtype": request.ends.dtype, "device": request.ends.device}
     x = torch.arange(layout.tile_width, **like) + 0.5  # type: ignore[call-overload]
     y = torch.arange(layout.tile_height, **like) + 0.5  # type: ignore[call-overload]
     x = (place % layout.columns * layout.tile_width)[:, None] + x
     y = (place // layout.columns * layout.tile_height)[:, None] + y
-    ends = job.ends.view(-1, 4)
+    ends = request.ends.view(-1, 4)
     best: Nearest | None = None
     winding = None
-    for rank in range(chunk.most):
+    for rank in range(chunk.max_pieces):
         has = (chunk.sizes > rank).nonzero()[:, 0] if rank else None
         mine = slice(None) if has is None else has
         piece = ends[work.pieces[chunk.first[mine] + rank]]
-        found, crossed = measure(piece, x[mine], y[mine], job.filled)
+        found, crossed = measure(piece, x[mine], y[mine], request.filled)
         if best is None:
             best, winding = found, crossed
             continue
         if winding is not None and crossed is not None:
-            winding = winding + crossed  # filled groups all have the same number of pieces
+            # Filled groups all have the same number of pieces.
+            winding = winding + crossed
         keep_nearer(best, found, mine, rank)
     assert best is not None
     if winding is not None:
@@ -165,7 +177,7 @@ def measure(piece: Tensor, x: Tensor, y: Tensor, filled: bool) -> tuple[Nearest,
 
 
 def keep_nearer(best: Nearest, found: Nearest, mine: slice | Tensor, rank: int) -> None:
-    """Where `found` is nearer than `best[mine]`, put it there."""
+    """Where `found` is nearer than `best[mine]`, replace it."""
     if best.rank is None:
         best.rank = torch.zeros(best.square.shape, dtype=torch.int16, device=best.square.device)
     nearer = found.square < best.square[mine]
@@ -175,9 +187,9 @@ def keep_nearer(best: Nearest, found: Nearest, mine: slice | Tensor, rank: int) 
     best.rank[mine] = torch.where(nearer, rank, best.rank[mine]).to(torch.int16)
 
 
-def soft(job: Job, near: Nearest) -> bool:
+def soft(request: RenderRequest, near: Nearest) -> bool:
     """Whether the profile is a line's exp(-d^2 / s^2)."""
-    return job.profile == "gaussian" and near.side is None
+    return request.profile == "gaussian" and near.side is None
 
 
 def line_ink(near: Nearest, width: Tensor) -> Tensor:
@@ -185,16 +197,16 @@ def line_ink(near: Nearest, width: Tensor) -> Tensor:
     return (near.square * (-1 / (width * width))).exp_()
 
 
-def profile(job: Job, near: Nearest, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def profile(request: RenderRequest, near: Nearest, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The ink at each pixel for an amplitude of 1, and its derivatives by squared distance and by width."""
     square = near.square
-    if soft(job, near):
+    if soft(request, near):
         ink = line_ink(near, width)
         by_square = ink * (-1 / (width * width))
         return ink, by_square, (by_square * square).mul_(-2 / width)
     distance = square.sqrt()
     slope = 0.5 / distance.clamp(min=1e-6)  # of the distance by its square
-    if job.profile == "gaussian":
+    if request.profile == "gaussian":
         assert near.side is not None
         signed = near.side * distance / width
         bell = torch.exp(-signed * signed) / (math.sqrt(math.pi) * width)
@@ -211,57 +223,58 @@ def profile(job: Job, near: Nearest, width: Tensor) -> tuple[Tensor, Tensor, Ten
     return ink.clamp(0, 1), by_distance * slope, by_half * HALF_PEN
 
 
-def compose(job: Job, chunk: Chunk, alpha: Tensor) -> Tensor:
+def compose(request: RenderRequest, chunk: Chunk, alpha: Tensor) -> Tensor:
     """The tiles of a chunk, `[tiles, channels, pixels]`, from its groups' inks `[g, A, pixels]`."""
     shape = (chunk.high - chunk.low, *alpha.shape[1:])
-    if job.composition == "max":
-        return 1 - most(alpha, chunk, shape)
-    if (
-        job.composition == "soft_or"
-    ):  # log1p would be more exact for faint ink than a picture can show
+    if request.composition == "max":
+        return 1 - largest_ink(alpha, chunk, shape)
+    if request.composition == "soft_or":
+        # log1p would be more exact for faint ink, but by less than a picture can show.
         shade = (1 - alpha).log_()
         return alpha.new_zeros(shape).index_add_(0, chunk.tile, shade).exp_()
     depth = -torch.log1p(-alpha)
-    if job.composition == "smooth_max":
+    if request.composition == "smooth_max":
         return torch.exp(-smooth_largest(depth, chunk, shape))
     kept = torch.exp(-alpha.new_zeros(shape).index_add_(0, chunk.tile, depth))
-    assert job.colour is not None
-    weight = alpha * seen(depth, chunk).to(alpha)
-    paint = job.colour[chunk.stroke, :, None] * weight
+    assert request.colour is not None
+    weight = alpha * visible(depth, chunk).to(alpha)
+    paint = request.colour[chunk.stroke, :, None] * weight
     tiles = alpha.new_zeros(shape[0], paint.shape[1], shape[2])
     return torch.cat([tiles.index_add_(0, chunk.tile, paint), kept], 1)
 
 
 def decompose(
-    job: Job, chunk: Chunk, alpha: Tensor, tiles: Tensor, above: Tensor
+    request: RenderRequest, chunk: Chunk, alpha: Tensor, tiles: Tensor, above: Tensor
 ) -> tuple[Tensor, Tensor | None]:
     """The gradient of `compose`: by the inks `[g, A, pixels]`, and by the strokes' colours `[g, C]`."""
-    if job.composition == "soft_or":
+    if request.composition == "soft_or":
         return (above * tiles)[chunk.tile].div_(alpha - 1), None
     own = above[chunk.tile]  # [g, channels, pixels]
-    if job.composition == "max":
-        largest = most(alpha, chunk, tuple(tiles.shape))
+    if request.composition == "max":
+        largest = largest_ink(alpha, chunk, tuple(tiles.shape))
         wins = (alpha == largest[chunk.tile]).to(alpha)
         ties = torch.zeros_like(largest).index_add_(0, chunk.tile, wins)
         return -own * wins / ties[chunk.tile].clamp(min=1), None
     depth = -torch.log1p(-alpha)
-    if job.composition == "smooth_max":
+    if request.composition == "smooth_max":
         largest = smooth_largest(depth, chunk, tuple(tiles.shape))[chunk.tile]
-        share = torch.where(largest > 0, depth / largest, 0.0).clamp(max=1)  # powers may underflow
+        # Powers may underflow.
+        share = torch.where(largest > 0, depth / largest, 0.0).clamp(max=1)
         return -own * torch.exp(depth - largest) * share ** (SHARPNESS - 1), None
-    assert job.colour is not None
-    front = seen(depth, chunk)  # float64
-    paints = job.colour.shape[1]
+    assert request.colour is not None
+    # In float64.
+    front = visible(depth, chunk)
+    paints = request.colour.shape[1]
     own, rest = own[:, :paints].double(), own[:, paints:].double()
-    colour = job.colour[chunk.stroke, :, None].double()
+    colour = request.colour[chunk.stroke, :, None].double()
     worth = (own * colour).sum(1, keepdim=True)  # [g, 1, pixels]
     kept = tiles[chunk.tile, paints:].double()
-    under = behind(worth * alpha * front, chunk) + rest * kept
+    under = sum_of_earlier(worth * alpha * front, chunk) + rest * kept
     by_alpha = worth * front - under / (1 - alpha.double())
     return by_alpha.to(alpha), (own * alpha * front).sum(-1).to(alpha)
 
 
-def most(alpha: Tensor, chunk: Chunk, shape: tuple[int, ...]) -> Tensor:
+def largest_ink(alpha: Tensor, chunk: Chunk, shape: tuple[int, ...]) -> Tensor:
     """The largest ink of each pixel."""
     tile = chunk.tile[:, None, None].expand_as(alpha)
     return alpha.new_zeros(shape).scatter_reduce_(0, tile, alpha, "amax")
@@ -273,20 +286,21 @@ def smooth_largest(depth: Tensor, chunk: Chunk, shape: tuple[int, ...]) -> Tenso
     return powers ** (1 / SHARPNESS)
 
 
-def seen(depth: Tensor, chunk: Chunk) -> Tensor:
-    """The share of each group's paint that later strokes of its tile leave visible, in float64."""
-    return torch.exp(-(tile_sums(depth, chunk) - running(depth, chunk)))
+def visible(depth: Tensor, chunk: Chunk) -> Tensor:
+    """The fraction of each group's paint that later strokes of its tile leave visible, in float64."""
+    return torch.exp(-(tile_sums(depth, chunk) - running_sums(depth, chunk)))
 
 
-def behind(value: Tensor, chunk: Chunk) -> Tensor:
+def sum_of_earlier(value: Tensor, chunk: Chunk) -> Tensor:
     """The sum of `value` over earlier strokes of the tile."""
-    return running(value, chunk) - value
+    return running_sums(value, chunk) - value
 
 
-def running(value: Tensor, chunk: Chunk) -> Tensor:
-    """Sums up to and with each group, begun anew in each tile, in float64."""
+def running_sums(value: Tensor, chunk: Chunk) -> Tensor:
+    """Inclusive running sums over the groups of each tile, in float64."""
     total = value.double().cumsum(0)
-    starts = torch.searchsorted(chunk.tile, chunk.tile)  # the first group of each group's tile
+    # The first group of each group's tile.
+    starts = torch.searchsorted(chunk.tile, chunk.tile)
     return total - torch.where((starts > 0)[:, None, None], total[(starts - 1).clamp(min=0)], 0.0)
 
 
@@ -298,19 +312,21 @@ def tile_sums(value: Tensor, chunk: Chunk) -> Tensor:
     return sums[chunk.tile]
 
 
-def move_ends(ends: Tensor, work: Work, chunk: Chunk, near: Nearest, by_square: Tensor) -> None:
+def add_endpoint_gradients(
+    ends: Tensor, work: Work, chunk: Chunk, near: Nearest, by_square: Tensor
+) -> None:
     """Add the gradient of the pieces' ends, given that of the squared distances."""
-    pull = -2 * by_square
-    pull_x, pull_y = pull * near.x, pull * near.y
-    end_x, end_y = pull_x * near.t, pull_y * near.t
-    parts = pull_x.sub_(end_x), pull_y.sub_(end_y), end_x, end_y
+    factor = -2 * by_square
+    by_x, by_y = factor * near.x, factor * near.y
+    end_x, end_y = by_x * near.t, by_y * near.t
+    parts = by_x.sub_(end_x), by_y.sub_(end_y), end_x, end_y
     if near.rank is None:
-        moved = torch.stack([part.sum(-1) for part in parts], 1)
-        ends.index_add_(0, work.pieces[chunk.first], moved)
+        by_ends = torch.stack([part.sum(-1) for part in parts], 1)
+        ends.index_add_(0, work.pieces[chunk.first], by_ends)
         return
     whole = torch.stack(parts, 1)  # [g, 4, pixels]
-    for rank in range(chunk.most):
+    for rank in range(chunk.max_pieces):
         has = (chunk.sizes > rank).nonzero()[:, 0]
         mine = (near.rank[has] == rank).to(whole)
-        moved = (whole[has] * mine[:, None]).sum(-1)
-        ends.index_add_(0, work.pieces[chunk.first[has] + rank], moved)
+        by_ends = (whole[has] * mine[:, None]).sum(-1)
+        ends.index_add_(0, work.pieces[chunk.first[has] + rank], by_ends)

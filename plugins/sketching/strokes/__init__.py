@@ -1,1 +1,1 @@
-"""Strokes: what a drawing consists of, where strokes start, the order a plotter draws them in."""
+"""Strokes: what a drawing consists of, where its strokes start, and in which order a plotter draws them."""

@@ -1,6 +1,6 @@
-"""A drawing: strokes with places, widths, opacities and colours that can be learned, and the paper they lie on.
+"""A drawing: strokes whose places, widths, opacities and colours can be learned, and the paper they lie on.
 
-Places are kept in shares of the canvas's longer side and widths as logarithms, so that one learning rate suits all.
+Places are stored as fractions of the canvas's longer side and widths as logarithms: one learning rate suits all.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plugins.sketching.raster.job import Composition, Profile
 from plugins.sketching.raster.render import PEN_WIDTH, render
+from plugins.sketching.raster.request import Composition, Profile
+from plugins.sketching.strokes.plotter import Ends
 from plugins.sketching.strokes.primitives import Primitive
 
-PACE = (
-    8.0  # logits of colour and opacity, and logarithms of width, move this much faster than places
-)
-
-FINE = 2  # flat dots are drawn so many times larger: the kernel's coverage is a line's, not a small disc's
+# Logits of colour and opacity, and logarithms of width, move this much faster than places.
+PACE = 8.0
+# Flat dots are rendered this many times larger: the kernel's coverage is that of a line, not of a small disc.
+SUPERSAMPLING = 2
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,18 @@ class Strokes:
     opacity: Tensor
     colour: Tensor
 
+    def to(self, device: torch.device) -> Strokes:
+        """The same strokes on a device."""
+        parts = (self.control, self.width, self.opacity, self.colour)
+        return Strokes(*(part.to(device) for part in parts))
+
 
 class Drawing(nn.Module):
     """Strokes of one primitive on a canvas of (height, width) pixels.
 
     Args:
-        strokes: where they begin.
-        learned: which of "width", "opacity", "colour" are learned; the rest stays as given. Places always are.
+        strokes: the first strokes.
+        learned: which of "width", "opacity", "colour" are learned; the others stay as given. Places always are.
     """
 
     present: Tensor
@@ -89,7 +94,7 @@ class Drawing(nn.Module):
 
     @torch.no_grad()
     def replace(self, which: Tensor, strokes: Strokes) -> None:
-        """Put new strokes in the places of `which`."""
+        """Put new strokes in place of those numbered `which`."""
         self.places[which] = strokes.control / self.side
         self.widths[which] = strokes.width.log() / PACE
         self.opacities[which] = strokes.opacity.clamp(0.02, 0.98).logit() / PACE
@@ -114,7 +119,7 @@ class Drawing(nn.Module):
     def forward(
         self,
         *,
-        widened: float = 1.0,
+        widening: float = 1.0,
         profile: Profile = "gaussian",
         scale: float = 1.0,
         gates: Tensor | None = None,
@@ -122,22 +127,22 @@ class Drawing(nn.Module):
         """The picture `[*n, C, H, W]`: one channel, the lightness, where all strokes are black on white, else three.
 
         Args:
-            widened: all widths times this, and lines fainter by as much: the same ink, spread out.
+            widening: factor of all widths; lines become fainter by as much: the same ink, spread out.
             scale: size of the picture relative to the canvas.
             gates: `[*n, S]`, factors of the opacities of the strokes that are present.
         """
-        fine = FINE if self.primitive.segments is None and profile == "flat" else 1
+        fine = SUPERSAMPLING if self.primitive.segments is None and profile == "flat" else 1
         strokes, scale = self.strokes, scale * fine
         opacity = strokes.opacity if gates is None else strokes.opacity * gates
-        faint = 1 if self.style.filled else widened
+        faint = 1 if self.style.filled else widening
         control = strokes.control if scale == 1 else strokes.control * scale
         size = tuple(fine * max(1, round(side * scale / fine)) for side in self.canvas)
         if fine > 1:
             opacity = opacity * dot_share(strokes.width * scale)
         coloured = self.style.coloured
-        drawn = render(
+        rendered = render(
             self.primitive.vertices(control),
-            strokes.width * (widened * scale),
+            strokes.width * (widening * scale),
             (size[0], size[1]),
             colour=strokes.colour if coloured else None,
             opacity=opacity / faint,
@@ -147,36 +152,41 @@ class Drawing(nn.Module):
             filled=self.style.filled,
         )
         if fine > 1:
-            planes = functional.avg_pool2d(drawn.reshape(-1, 1, *size), fine)
-            drawn = planes.reshape(*drawn.shape[:-2], *planes.shape[-2:])
+            planes = functional.avg_pool2d(rendered.reshape(-1, 1, *size), fine)
+            rendered = planes.reshape(*rendered.shape[:-2], *planes.shape[-2:])
         if coloured:
-            return drawn
+            return rendered
         if self.plain:
-            return 1 - drawn.unsqueeze(-3)
+            return 1 - rendered.unsqueeze(-3)
         paper, ink = self.paper[:, None, None], self.ink[:, None, None]
-        return paper + (ink - paper) * drawn.unsqueeze(-3)
+        return paper + (ink - paper) * rendered.unsqueeze(-3)
 
     @property
     def plain(self) -> bool:
-        """Black on white: one channel says it all."""
+        """Whether all strokes are black on white, so that one channel is enough."""
         style = self.style
         return not style.coloured and set(style.paper) == {1.0} and set(style.ink) == {0.0}
 
+    def ends(self) -> Ends:
+        """The start and end of each stroke that is present, `[S, 2, 2]`, in pixels."""
+        vertices = self.primitive.vertices(self.strokes.control)
+        return vertices[:, [0, -1]].detach().double().cpu().numpy()
+
     @torch.no_grad()
-    def confine(self, thinnest: float, widest: float) -> None:
-        """Bring control points back onto the canvas and widths into their range, in pixels."""
+    def confine(self, min_width: float, max_width: float) -> None:
+        """Clamp control points to the canvas and widths, in pixels, to their range."""
         height, width = self.canvas
         limit = self.places.new_tensor([width / self.side, height / self.side])
         self.places.copy_(torch.minimum(self.places.clamp(min=0), limit))
-        self.widths.clamp_(math.log(thinnest) / PACE, math.log(widest) / PACE)
+        self.widths.clamp_(math.log(min_width) / PACE, math.log(max_width) / PACE)
         for logits in (self.opacities, self.colours):
             logits.clamp_(-8 / PACE, 8 / PACE)
 
 
 def dot_share(width: Tensor) -> Tensor:
-    """What a flat pen's dot must be multiplied with so that it leaves the ink of a disc of its radius r = 0.886 s.
+    """The factor by which a flat pen's dot leaves the ink of a disc of its radius r = 0.886 s.
 
-    The flat profile is a line's coverage; over a dot it sums up to pi (r^2 + 1/12), or 2 pi r (1/4 + r^2 / 3) below
+    The flat profile is a line's coverage; over a dot it sums to pi (r^2 + 1/12), or 2 pi r (1/4 + r^2 / 3) below
     r = 1/2, instead of pi r^2.
     """
     r = width * (PEN_WIDTH / 2)

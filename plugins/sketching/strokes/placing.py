@@ -1,4 +1,4 @@
-"""Where strokes begin: at places drawn from a density, following the photograph's edges, coloured as it is there."""
+"""The first strokes: at given places, along the photograph's edges, in its colours."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from plugins.sketching.images.photo import Guide, at
 from plugins.sketching.strokes.drawing import Strokes
 from plugins.sketching.strokes.primitives import Primitive
 
-HATCHING = (
-    -math.pi / 4
-)  # the direction of strokes where the photograph has none, as a right hand hatches
+# The direction of strokes where the photograph has none, as a right hand hatches.
+HATCHING = -math.pi / 4
 
 
 @dataclass(frozen=True)
 class Placing:
-    """How first strokes look; lengths and widths in pixels.
+    """What the first strokes look like; lengths and widths in pixels.
 
     Attributes:
         length: of a stroke, or the diameter of a shape.
         width: s of the profile exp(-d^2 / s^2).
-        coarse: how many times larger the first strokes are than the last: a painter's order.
+        coarse_to_fine: the size of the first strokes over that of the last: a painter's order.
     """
 
     primitive: Primitive
     length: float
     width: float
     opacity: float
-    coarse: float
+    coarse_to_fine: float
 
     def strokes(
         self,
@@ -44,10 +43,10 @@ class Placing:
         """Strokes at `places [N, 2]` in pixels.
 
         Args:
-            rank: `[N]` in 0..1, the place in the painter's order; 0 is painted first.
-            photo: `[3, H, W]`, where colours come from.
+            rank: `[N]` in 0..1, the position in the painter's order; 0 is painted first.
+            photo: `[3, H, W]`, the source of the colours.
         """
-        size = self.coarse ** (0.5 - rank.to(places))
+        size = self.coarse_to_fine ** (0.5 - rank.to(places))
         vary = 0.6 + 0.8 * torch.rand(len(places), generator=generator).to(places)
         finer = 1 - 0.6 * at(guide.edges, places)
         length = self.length * size * vary * finer
@@ -69,22 +68,22 @@ class Placing:
             return places.unsqueeze(1)
         along = self.direction(places, None, guide, generator)
         if self.primitive.closed:
-            return self.rounds(places, length / 2, along)
+            return self.ellipses(places, length / 2, along)
         sides = []
         for sign in (1.0, -1.0):
             way, place, walked = sign * along, places, []
-            for _ in range(
-                count - 1
-            ):  # half of the length in count - 1 steps, so that the middle is hit
+            # Half of the length in count - 1 steps, so that the middle is hit.
+            for _ in range(count - 1):
                 place = place + way * (length / (2 * (count - 1)))[:, None]
                 way = self.direction(place, way, guide, generator)
                 walked.append(place)
             sides.append(walked)
-        line = torch.stack([*reversed(sides[1]), places, *sides[0]], 1)  # [N, 2 count - 1, 2]
+        # `[N, 2 count - 1, 2]`.
+        line = torch.stack([*reversed(sides[1]), places, *sides[0]], 1)
         return line[:, ::2] if count > 2 else line[:, [0, -1]]
 
-    def rounds(self, places: Tensor, radius: Tensor, along: Tensor) -> Tensor:
-        """Ellipses 5:3 in the direction `along [N, 2]`, by an ellipse's own control points or by points on it."""
+    def ellipses(self, places: Tensor, radius: Tensor, along: Tensor) -> Tensor:
+        """Ellipses 5:3 in the direction `along [N, 2]`, by an ellipse's control points or by points on it."""
         across = torch.stack([-along[:, 1], along[:, 0]], 1) * 0.6
         if self.primitive.name == "ellipse":
             ways = [torch.zeros_like(along), along, across]
@@ -99,17 +98,17 @@ class Placing:
     def direction(
         places: Tensor, before: Tensor | None, guide: Guide, generator: torch.Generator
     ) -> Tensor:
-        """Unit vectors along the edges, or hatching where there are none; never turning back on `before`."""
-        angle, steady = at(guide.direction, places), at(guide.steadiness, places)
-        found = torch.stack([angle.cos(), angle.sin()], 1)
+        """Unit vectors along the edges, or hatching where there are none; never turning back from `before`."""
+        angle, coherence = at(guide.direction, places), at(guide.coherence, places)
+        along = torch.stack([angle.cos(), angle.sin()], 1)
         if before is None:
-            shake = 0.3 * torch.randn(len(places), generator=generator).to(places)
-            free = torch.stack([(HATCHING + shake).cos(), (HATCHING + shake).sin()], 1)
+            jitter = 0.3 * torch.randn(len(places), generator=generator).to(places)
+            free = torch.stack([(HATCHING + jitter).cos(), (HATCHING + jitter).sin()], 1)
         else:
             free = before
-            found = torch.where((found * before).sum(1, keepdim=True) < 0, -found, found)
-        share = (2 * steady - 0.5).clamp(0, 1)[:, None]
+            along = torch.where((along * before).sum(1, keepdim=True) < 0, -along, along)
+        weight = (2 * coherence - 0.5).clamp(0, 1)[:, None]
         if before is None:
-            found = torch.where((found * free).sum(1, keepdim=True) < 0, -found, found)
-        mixed = share * found + (1 - share) * free
+            along = torch.where((along * free).sum(1, keepdim=True) < 0, -along, along)
+        mixed = weight * along + (1 - weight) * free
         return torch.nn.functional.normalize(mixed, dim=1)

@@ -2,8 +2,8 @@
 
     B(t) = (1-t)^3 p0 + 3 (1-t)^2 t p1 + 3 (1-t) t^2 p2 + t^3 p3
 
-So a primitive is one function from its control points to cubics; drawing and SVG need no other. Curves are cut into
-as many pieces as Wang's bound asks for: n pieces of a cubic are off by at most 6 max |p_i - 2 p_{i+1} + p_{i+2}| /
+So a primitive is one function from its control points to cubics; rendering and SVG need no other. Curves are cut into
+as many pieces as Wang's bound requires: n pieces of a cubic are off by at most 6 max |p_i - 2 p_{i+1} + p_{i+2}| /
 (8 n^2). Catmull-Rom curves pass through their points; knots lie |p_{i+1} - p_i|^alpha apart (Barry & Goldman 1988).
 """
 
@@ -22,10 +22,13 @@ Knots = Literal["uniform", "centripetal", "chordal"]
 Name = Literal["point", "line", "polyline", "quadratic", "cubic", "catmull_rom", "ellipse"]
 
 ALPHA: Mapping[str, float] = MappingProxyType({"uniform": 0.0, "centripetal": 0.5, "chordal": 1.0})
-TOLERANCE = 0.1  # pixels between a curve and its polyline
-MOST_PIECES = 64
-NEAR = 1e-2  # pixels; points nearer than this count as this far apart when knots are placed
-ARC = 4 / 3 * (math.sqrt(2) - 1)  # of a quarter circle as a cubic, 0.03 % of its radius off at most
+# Pixels between a curve and its polyline.
+TOLERANCE = 0.1
+MAX_PIECES = 64
+# Pixels; points nearer than this count as this far apart when knots are placed.
+NEAR = 1e-2
+# The handle of a quarter circle as a cubic, at most 0.03 % of its radius off.
+ARC = 4 / 3 * (math.sqrt(2) - 1)
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Primitive:
     Attributes:
         name: see `Name`.
         controls: control points of a stroke.
-        segments: `[..., controls, 2]` -> cubics `[..., m, 4, 2]`, each beginning where the one before ends; None: dots.
-        closed: the chain ends where it began.
+        segments: `[..., controls, 2]` -> cubics `[..., m, 4, 2]`, each starting where the last one ends; None: dots.
+        closed: the chain ends where it starts.
     """
 
     name: str
@@ -55,7 +58,7 @@ class Primitive:
 def primitive(
     name: Name, *, controls: int = 4, closed: bool = False, knots: Knots = "centripetal"
 ) -> Primitive:
-    """A primitive by name; `controls`, `closed` and `knots` reach those that can have them.
+    """A primitive by name; `controls`, `closed` and `knots` apply to those that have them.
 
     A quadratic has 3 control points, a cubic 4, a line 2, a point 1, an ellipse 3 (its centre and the ends of two
     conjugate radii).
@@ -93,7 +96,7 @@ def polyline(control: Tensor, *, closed: bool = False) -> Tensor:
 
 
 def catmull_rom(control: Tensor, *, alpha: float, closed: bool = False) -> Tensor:
-    """A smooth curve through all points; at open ends the neighbour that is missing is a mirror image.
+    """A smooth curve through all points; at open ends the missing neighbour is a mirror image.
 
     Coincident points are allowed: their knots are a hundredth of a pixel apart.
     """
@@ -101,8 +104,8 @@ def catmull_rom(control: Tensor, *, alpha: float, closed: bool = False) -> Tenso
         control = torch.cat([control[..., -1:, :], control, control[..., :2, :]], -2)
     else:
         before = 2 * control[..., :1, :] - control[..., 1:2, :]
-        behind = 2 * control[..., -1:, :] - control[..., -2:-1, :]
-        control = torch.cat([before, control, behind], -2)
+        after = 2 * control[..., -1:, :] - control[..., -2:-1, :]
+        control = torch.cat([before, control, after], -2)
     way = control.diff(dim=-2)
     knot = (way.square().sum(-1, keepdim=True) + NEAR**2) ** (alpha / 2)
     d0, d1, d2 = knot[..., :-2, :], knot[..., 1:-1, :], knot[..., 2:, :]
@@ -127,15 +130,16 @@ def flatten(cubics: Tensor, pieces: int) -> Tensor:
     """A chain of cubics `[..., m, 4, 2]` as a polyline `[..., m * pieces + 1, 2]`."""
     t = torch.arange(pieces, dtype=cubics.dtype, device=cubics.device) / pieces
     s = 1 - t
-    weights = torch.stack([s**3, 3 * s * s * t, 3 * s * t * t, t**3], 1)  # [pieces, 4]
+    # `[pieces, 4]`.
+    weights = torch.stack([s**3, 3 * s * s * t, 3 * s * t * t, t**3], 1)
     points = (weights @ cubics).flatten(-3, -2)
     return torch.cat([points, cubics[..., -1, -1:, :]], -2)
 
 
 def pieces_needed(cubics: Tensor, tolerance: float = TOLERANCE) -> int:
-    """How many pieces each cubic is cut into so that none is further than `tolerance` from its curve."""
+    """The number of pieces per cubic with which no polyline is farther than `tolerance` from its curve."""
     if cubics.numel() == 0:
         return 1
     bend = cubics.detach().diff(n=2, dim=-2).norm(dim=-1).amax()
     pieces = math.ceil(math.sqrt(0.75 * float(bend) / tolerance) - 1e-6)
-    return min(max(pieces, 1), MOST_PIECES)
+    return min(max(pieces, 1), MAX_PIECES)

@@ -1,1 +1,1 @@
-"""SVG: reading and writing drawings."""
+"""SVG: drawings written for any editor, and files of others read as strokes to start from."""

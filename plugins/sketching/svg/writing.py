@@ -1,4 +1,8 @@
-"""Writing drawings as SVG."""
+"""Writing a drawing as SVG.
+
+One unit is one pixel of the canvas. A stroke of profile exp(-d^2 / s^2) is written 1.772 s wide, which leaves the same
+ink; curves are written as the cubics they are. Transparent inks become mix-blend-mode: multiply.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,7 @@ def write(
             )
             continue
         chain = cubics[i]
-        if route is not None and route.turned[place]:
+        if route is not None and route.flipped[place]:
             chain = chain.flip(0, 1)
         path = path_of(chain, closed=primitive.closed)
         if style.filled:
@@ -75,5 +79,5 @@ def path_of(chain: Tensor, *, closed: bool) -> str:
 
 
 def hexadecimal(colour: object) -> str:
-    """Three shares in 0..1 as #rrggbb."""
+    """Three numbers in 0..1 as #rrggbb."""
     return "#" + "".join(f"{round(255 * min(max(c, 0), 1)):02x}" for c in colour)  # type: ignore[attr-defined]

@@ -184,7 +184,7 @@ MISTAKES = {
     # Hydra's prefixes
     "+trainer.foo=1": "unknown key 'trainer.foo'; ",
     "++trainer.foo=1": "unknown key 'trainer.foo'; ",
-    "~trainer.steps": "'trainer.steps' is missing",
+    "~seed": "'seed' is missing",
     "~task": "'task' is missing",
     "~foo": "Could not delete from config. 'foo' does not exist.",
     "+experiment=javelin": "Multiple values for experiment.",

@@ -1,7 +1,7 @@
 """A folder in the form of the classic set of 40 people: s1..s40 with ten grey PGM pictures of 92 x 112 each.
 
-The photographs themselves may not be here, so drawn people stand in for them: other ones than those that training
-draws, without colour, in flat light from a few directions, with slight turns and few things in the way.
+The photographs themselves may not be here, so synthetic people stand in for them: other ones than those of a
+training, without colour, in flat light from a few directions, with slight rotations and few occlusions.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from plugins.faces.synthetic.drawing import draw
 from plugins.faces.synthetic.people import circumstances, traits
+from plugins.faces.synthetic.rendering import render
 
 FIRST = 5_000_000
 
@@ -30,8 +30,8 @@ def write_stand_in(root: Path, people: int = 40, pictures: int = 10) -> Path:
         random = torch.Generator().manual_seed(number)
         middle = torch.tensor([46.0, 58.0]) + 2.5 * torch.randn(pictures, 2, generator=random)
         scale = 46 * (1 + 0.05 * torch.randn(pictures, generator=random))
-        drawn = draw(look, 112, middle + torch.tensor([10.0, 0.0]), scale)
-        grey = (drawn.colours[:, :, :, 10:102].mean(1) * 255).to(torch.uint8)
+        rendered = render(look, 112, middle + torch.tensor([10.0, 0.0]), scale)
+        grey = (rendered.colours[:, :, :, 10:102].mean(1) * 255).to(torch.uint8)
         folder = root / f"s{number + 1}"
         folder.mkdir(parents=True)
         for picture in range(pictures):

@@ -1,4 +1,4 @@
-"""What the plugin is there to show, at full size: minutes each."""
+"""The plugin's results at full size: minutes each."""
 
 import time
 from pathlib import Path
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 def finished(folder: Path, *arguments: str) -> tuple[dict[str, float], float]:
-    """A run's final metrics and the processor's seconds that it took, drawing and judging included."""
+    """A run's final metrics and its CPU seconds, rendering and evaluation included."""
     began = time.process_time()
     assert train.run([*arguments, "monitor.progress=none", f"hydra.run.dir={folder}"]) == 0
     return result(folder)["metrics"], time.process_time() - began
@@ -28,7 +28,7 @@ def test_unseen_people_are_verified_after_twelve_minutes_of_one_core(seed, tmp_p
     assert seconds < 720
 
 
-def test_faces_are_found_and_told_apart_by_one_network(tmp_path):
+def test_faces_are_detected_and_distinguished_by_one_network(tmp_path):
     metrics, seconds = finished(tmp_path / "run", "experiment=faces")
     assert metrics["AP50"] >= 0.90
     assert metrics["eer"] <= 0.20
@@ -37,8 +37,8 @@ def test_faces_are_found_and_told_apart_by_one_network(tmp_path):
 
 def test_a_folder_of_forty_people_is_better_verified_than_without_learning(tmp_path):
     root = write_stand_in(tmp_path / "people")
-    told = ("experiment=faces_recognition", f"task.data.root={root}")
-    metrics, seconds = finished(tmp_path / "run", *told)
+    arguments = ("experiment=faces_recognition", f"task.data.root={root}")
+    metrics, seconds = finished(tmp_path / "run", *arguments)
     without = ("raw_pixels_eer", "even_pixels_eer", "random_network_eer")
     assert metrics["eer"] < min(metrics[name] for name in without)
     assert seconds < 1200

@@ -33,9 +33,16 @@ def strokes_file(tmp_path):
     return path
 
 
-def made(path, **options) -> SketchAutoencoder:
+def autoencoder(path, **options) -> SketchAutoencoder:
     seed_torch(0)
-    small = {"images": str(path), "side": 12, "strokes": 2, "hidden": 32, "latent": 8, "batch": 32}
+    small = {
+        "images": str(path),
+        "size": 12,
+        "strokes": 2,
+        "hidden": 32,
+        "latent_size": 8,
+        "batch_size": 32,
+    }
     return SketchAutoencoder(**check_options(SketchAutoencoder, small | options, "task"))
 
 
@@ -50,7 +57,7 @@ def made(path, **options) -> SketchAutoencoder:
 def test_drawings_come_nearer_to_their_pictures_and_are_recognised(
     options, estimator, strokes_file
 ):
-    task = made(strokes_file, **options)
+    task = autoencoder(strokes_file, **options)
     with torch.no_grad():
         before = task.evaluate(0)["squared_error"]
     chosen = make_estimator(estimator)
@@ -64,13 +71,14 @@ def test_drawings_come_nearer_to_their_pictures_and_are_recognised(
     with torch.no_grad():
         after = task.evaluate(0)
     assert after["squared_error"] < 0.5 * before
-    # of two kinds; one run in four stays in a minimum where some bars are taken for the other kind (0.69)
-    assert after["recognised"] > (0.5 if "decoder" in options else 0.6)  # a GRU learns more slowly
+    # Of two kinds; one run in four stays in a minimum where some bars are taken for the other kind (0.69), and a GRU
+    # learns more slowly.
+    assert after["recognised"] > (0.5 if "decoder" in options else 0.6)
     assert after["recognised_originals"] == 1
 
 
 def test_the_gradient_of_a_batch_is_the_mean_of_its_members(strokes_file):
-    task = made(strokes_file)
+    task = autoencoder(strokes_file)
     estimator = make_estimator("exact")
     program = task.program(estimator)
     batch = next(task.batches(program, 0, 0))
@@ -146,7 +154,7 @@ def test_the_archives_of_mnist_and_kmnist_are_read(tmp_path):
         assert found.labels.tolist() == labels[:4].tolist()
 
 
-def test_drawings_of_quickdraw_are_drawn_in_the_middle_of_their_square(tmp_path):
+def test_drawings_of_quickdraw_are_rendered_in_the_middle_of_their_square(tmp_path):
     upright = {"word": "line", "drawing": [[[7, 7], [0, 200]]]}
     cross = {"word": "cross", "drawing": [[[0, 100], [0, 100], [0, 9]], [[0, 100], [100, 0]]]}
     path = tmp_path / "lines.ndjson"
@@ -154,7 +162,8 @@ def test_drawings_of_quickdraw_are_drawn_in_the_middle_of_their_square(tmp_path)
     found = load_images(str(path), 20, 10).pictures
     assert found[0, 4:16, 9:11].mean() > 0.4
     assert found[0, :, :8].max() == found[0, :, 12:].max() == 0
-    for one in (found[1], found[1].T, found[1].flip(0)):  # a cross
+    # A cross is symmetric.
+    for one in (found[1], found[1].T, found[1].flip(0)):
         torch.testing.assert_close(one, found[1], atol=0.15, rtol=0)
     assert found[1, 9:11, 9:11].mean() > 0.5
     path.write_text(json.dumps(upright) + "\n{}\n")
@@ -166,7 +175,7 @@ def test_drawings_of_quickdraw_are_drawn_in_the_middle_of_their_square(tmp_path)
 def test_pictures_of_a_folder_are_drawn_and_bad_ones_are_left_out(
     side, strokes_file, tmp_path, capsys
 ):
-    task = made(strokes_file, side=side)
+    task = autoencoder(strokes_file, size=side)
     folder = tmp_path / "mine"
     (folder / "more").mkdir(parents=True)
     for path in (folder / "bar.png", folder / "more" / "bar.png"):
@@ -180,16 +189,17 @@ def test_pictures_of_a_folder_are_drawn_and_bad_ones_are_left_out(
     ]  # fmt: skip
     assert isinstance(found[0], Image)
     assert found[0].pixels.shape == (4 * side, 8 * side, 3)
-    assert (found[0].pixels[:, : 4 * side] == 255).all()  # dark on light: white paper without ink
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "bad.png: no readable picture" in told
+    # Dark on light: white paper without ink.
+    assert (found[0].pixels[:, : 4 * side] == 255).all()
+    written = capsys.readouterr().err
+    assert written.count("\n") == 1
+    assert "bad.png: no readable picture" in written
     assert shown
     with pytest.raises(UserError, match=r"bad\.png: no readable picture"):
         list(task.predict(folder / "bad.png", 0))
 
 
-def test_bad_files_are_told_in_one_line(tmp_path):
+def test_bad_files_are_refused_in_one_line(tmp_path):
     (tmp_path / "text.npy").write_text("nothing")
     (tmp_path / "other.bin").write_bytes(b"nothing")
     numpy.savez(tmp_path / "wrong.npz", pictures=numpy.zeros((3, 4, 4)))

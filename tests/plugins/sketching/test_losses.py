@@ -1,4 +1,4 @@
-"""Losses are least at the target, take any leading axes, and see what they say they see."""
+"""Losses are least at the target, accept any leading axes, and measure what they claim to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_loss_is_zero_at_its_target_and_nowhere_else(name, channels):
 
 
 @pytest.mark.parametrize("name", [*NAMES, "chamfer"])
-def test_several_pictures_are_judged_one_by_one(name):
+def test_several_pictures_are_compared_one_by_one(name):
     loss = registry().component("sketching.losses", name).load()(picture())
     several = torch.stack([picture(seed=s) for s in range(4)]).reshape(2, 2, 1, 37, 50)
     apart = torch.stack([loss(p) for p in several.flatten(0, 1)]).reshape(2, 2)
@@ -60,9 +60,9 @@ def test_chamfer_grows_with_the_distance_of_ink_from_the_edge():
     loss = chamfer(target)
     values = []
     for column in (20, 24, 30, 38):
-        drawn = torch.ones(1, 40, 40)
-        drawn[:, :, column] = 0
-        values.append(float(loss(drawn)))
+        line = torch.ones(1, 40, 40)
+        line[:, :, column] = 0
+        values.append(float(loss(line)))
     assert values == sorted(values)
     assert values[0] < 0.03
 
@@ -79,7 +79,7 @@ def test_ssim_of_an_inverted_picture_is_worse_than_that_of_a_brighter_one():
     assert float(ssim(target)(1 - target)) > 1 > float(ssim(target)((target + 0.1).clamp(max=1)))
 
 
-def test_weights_that_are_not_there_are_told(tmp_path):
+def test_missing_weights_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         perceptual(picture(3), weights=str(tmp_path / "vgg16.pth"))
     (tmp_path / "bad.pth").write_bytes(b"nothing")

@@ -1,4 +1,4 @@
-"""A sketch learns, shows what it learned, resumes exactly, and tells of bad pictures in one line."""
+"""A sketch is fitted, shown and resumed exactly; it draws other pictures, and refuses bad ones in one line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+from framework import TrainingPlan
 from framework.config.composition import compose
 from framework.config.validation import check_options, validate
 from framework.errors import UserError
@@ -22,25 +23,30 @@ from plugins.sketching.images.photo import Guide, line_drawing, load_photo, scat
 from plugins.sketching.raster.render import PEN_WIDTH
 from plugins.sketching.sketch import Sketch
 from plugins.sketching.strokes.drawing import PACE
-from plugins.sketching.svg import reading as svg
+from plugins.sketching.svg.reading import parse
+from tests.plugins.sketching.agg import render_with_agg
 
 STYLES = ["sketch", "sketch_pencil", "sketch_brush", "sketch_stipple", "sketch_shapes", "sketch_minimal"]  # fmt: skip
 
 
-def made(**options: Any) -> Sketch:
+def sketch(*, steps: int = 40, **options: Any) -> Sketch:
+    """A small sketch at the start of a training of `steps` steps."""
     seed_torch(7)
-    small: dict[str, Any] = {"size": 64, "strokes": 60, "steps": 40, "respawn_every": 10}
-    return Sketch(**check_options(Sketch, small | options, "task"))
+    small: dict[str, Any] = {"size": 64, "strokes": 60, "respawn_every": 10}
+    task = Sketch(**check_options(Sketch, small | options, "task"))
+    task.begin(TrainingPlan(seed=0, steps=steps, learning_rate=0.004))
+    return task
 
 
 def trained(task: Sketch, steps: int, *, start: int = 0, rate: float = 0.01) -> Sketch:
     estimator = make_estimator("exact")
-    optimizer = torch.optim.SGD(task.model.parameters(), lr=rate)  # no state to resume
+    # An optimiser without state to resume.
+    optimizer = torch.optim.SGD(task.model.parameters(), lr=rate)
     program = task.program(estimator)
-    batches = task.batches(program, 0, start)
-    for _ in range(steps):
+    for step in range(start, start + steps):
+        task.before_step(step)
         optimizer.zero_grad()
-        estimator.backward(program, task.parameters, next(batches))
+        estimator.backward(program, task.parameters)
         optimizer.step()
     return task
 
@@ -48,21 +54,22 @@ def trained(task: Sketch, steps: int, *, start: int = 0, rate: float = 0.01) -> 
 @pytest.mark.parametrize("style", STYLES)
 def test_every_style_is_a_valid_configuration_and_comes_nearer_to_the_photograph(style):
     settings = validate(compose([f"experiment={style}"]).config)
-    options = settings.task.options | {"size": 72, "strokes": 50, "steps": 30}
+    options = settings.task.options | {"size": 72, "strokes": 50}
     task = Sketch(**check_options(Sketch, options, "task"))
+    task.begin(TrainingPlan(seed=0, steps=30))
     first = float(task.loss(task.model().detach()))
     optimizer = torch.optim.Adam([p for p in task.parameters.values() if p.requires_grad], 0.01)
-    for number, _ in zip(range(30), task.batches(None, 0, 0), strict=False):  # type: ignore[arg-type]
+    for step in range(30):
+        task.before_step(step)
         optimizer.zero_grad()
-        task.loss(task.model(**task.manner())).backward()
+        task.loss(task.model(**task.render_options())).backward()
         optimizer.step()
-        assert number == task.number
     with torch.no_grad():
         assert float(task.loss(task.model())) < first
 
 
 def test_what_is_shown_is_a_picture_an_svg_and_two_films():
-    task = trained(made(), 12)
+    task = trained(sketch(), 12)
     with torch.no_grad():
         shown = {(type(m), m.name): m for m in task.show(0)}
     assert set(shown) == {
@@ -77,42 +84,45 @@ def test_what_is_shown_is_a_picture_an_svg_and_two_films():
     assert text.suffix == ".svg"
     film = shown[Video, "drawing"]
     assert isinstance(film, Video)
-    assert (film.frames[0] == 255).all()  # it begins with white paper
+    # It starts with white paper.
+    assert (film.frames[0] == 255).all()
     with torch.no_grad():
         last = task.model(profile="flat")[0]
-    elsewhere = svg.draw(svg.parse(text.text.encode()))[..., 0] / 255
+    elsewhere = render_with_agg(parse(text.text.encode()))[..., 0] / 255
     assert abs(elsewhere - last.numpy()).mean() < 0.02
     assert abs(film.frames[-1][..., 0] / 255 - last.numpy()).mean() < 0.005
 
 
 @pytest.mark.parametrize("primitive", ["point", "line", "cubic", "ellipse"])
 def test_strokes_stay_on_the_canvas(primitive):
-    task = trained(made(primitive=primitive, learned=["width", "opacity"]), 15, rate=50.0)
-    next(task.batches(None, 0, 15))  # type: ignore[arg-type]
+    task = trained(sketch(primitive=primitive, learned=["width", "opacity"]), 15, rate=50.0)
+    task.before_step(15)
     height, width = task.model.canvas
     strokes = task.model.strokes
     assert strokes.control.min() >= 0
     assert strokes.control[..., 0].max() <= width + 1e-3
     assert strokes.control[..., 1].max() <= height + 1e-3
-    assert strokes.width.min() >= task.thinnest * 0.999
+    assert strokes.width.min() >= task.min_width * 0.999
 
 
 def test_useless_strokes_are_put_where_ink_is_missing(tmp_path):
     photo = numpy.full((64, 64, 3), 255, numpy.uint8)
-    photo[8:56, 36:60] = 0  # all the ink belongs on the right
+    # All the ink belongs on the right.
+    photo[8:56, 36:60] = 0
     Pillow.fromarray(photo).save(tmp_path / "half.png")
-    task = made(input=str(tmp_path / "half.png"), strokes=40, learned=["opacity"])
+    task = sketch(input=str(tmp_path / "half.png"), strokes=40, learned=["opacity"])
     with torch.no_grad():
-        task.model.places[:20] = torch.tensor([[[0.1, 0.2], [0.3, 0.2]]])  # useless on the left
+        # Useless on the left.
+        task.model.places[:20] = torch.tensor([[[0.1, 0.2], [0.3, 0.2]]])
         task.model.opacities[:20] = -1.0
     task.respawn(torch.Generator().manual_seed(0))
     middles = task.model.strokes.control[:20].mean(1)[:, 0]
-    assert task.moved >= 20
+    assert task.strokes_moved >= 20
     assert (middles > 30).float().mean() > 0.9
 
 
 def test_faint_strokes_are_left_out_at_the_end():
-    task = made(learned=["opacity"])
+    task = sketch(learned=["opacity"])
     with torch.no_grad():
         task.model.opacities[:5] = -1.0
         metrics = task.evaluate(0)
@@ -121,33 +131,34 @@ def test_faint_strokes_are_left_out_at_the_end():
 
 
 def test_a_resumed_sketch_goes_on_exactly():
-    whole = trained(made(), 24)
-    half = trained(made(), 13)
-    other = made()
+    whole = trained(sketch(), 24)
+    half = trained(sketch(), 13)
+    other = sketch()
     other.model.load_state_dict(half.model.state_dict())
     other.load_state_dict(half.state_dict())
     trained(other, 11, start=13)
     assert torch.equal(whole.model.places, other.model.places)
     assert len(whole.frames) == len(other.frames)
-    assert whole.moved == other.moved
+    assert whole.strokes_moved == other.strokes_moved
 
 
 def test_an_svg_can_be_refined(tmp_path):
-    task = trained(made(), 5)
+    task = trained(sketch(), 5)
     with torch.no_grad():
         text = next(m for m in task.show(0) if isinstance(m, Text))
     path = text.save(tmp_path)
-    again = made(start_svg=str(path))
+    again = sketch(start_svg=str(path))
     cubics = again.model.strokes.control
     assert len(cubics) == 60
     lines = task.model.strokes.control.detach()
     either = torch.cat([lines, lines.flip(1)]).flatten(1)
     apart = (cubics.detach()[:, [0, 3]].flatten(1)[:, None] - either).abs().amax(2).amin(1)
-    assert apart.max() < 0.01  # an SVG has two decimals
+    # An SVG has two decimals.
+    assert apart.max() < 0.01
 
 
 def test_no_strokes_leave_white_paper_and_everything_works():
-    task = made(strokes=0)
+    task = sketch(strokes=0)
     with torch.no_grad():
         metrics = task.evaluate(0)
         shown = list(task.show(0))
@@ -158,7 +169,7 @@ def test_no_strokes_leave_white_paper_and_everything_works():
 @pytest.mark.parametrize("size", [(1, 1), (1, 60), (300, 2)])
 def test_the_smallest_photographs_are_sketched(size, tmp_path):
     Pillow.new("L", size, 90).save(tmp_path / "small.png")
-    task = trained(made(input=str(tmp_path / "small.png"), strokes=5), 3)
+    task = trained(sketch(input=str(tmp_path / "small.png"), strokes=5), 3)
     assert torch.isfinite(task.model.places).all()
     with torch.no_grad():
         assert list(task.show(0))
@@ -174,7 +185,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in ("empty.jpg", "text.png", "cut.png", "huge.png", "none.png")}  # fmt: skip
 
 
-def test_bad_pictures_are_told_in_one_line(tmp_path):
+def test_bad_pictures_are_refused_in_one_line(tmp_path):
     for path in bad_files(tmp_path).values():
         with pytest.raises(UserError) as mistake:
             load_photo(path, 64)
@@ -183,7 +194,7 @@ def test_bad_pictures_are_told_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"losses": {"pyramidd": 1.0}}, "unknown loss 'pyramidd'"),
         ({"losses": {"blurred": {"sigm": 1.0}}}, "did you mean 'sigma'?"),
@@ -194,21 +205,23 @@ def test_bad_pictures_are_told_in_one_line(tmp_path):
         ({"start_svg": "nowhere.svg"}, "nowhere.svg: no such SVG"),
     ],
 )
-def test_mistakes_in_the_configuration_are_told(options, told):
+def test_mistakes_in_the_configuration_are_refused(options, message):
     with pytest.raises(UserError) as mistake:
-        made(**options)
-    assert told in str(mistake.value)
+        sketch(**options)
+    assert message in str(mistake.value)
 
 
 def test_the_photograph_keeps_its_proportions_and_stands_upright(tmp_path):
     photo = Pillow.new("RGB", (80, 40), "white")
     photo.paste((255, 0, 0), (0, 0, 40, 40))
     exif = Pillow.Exif()
-    exif[0x0112] = 6  # turned: the first row is the right side
+    # Turned: the first row is the right side.
+    exif[0x0112] = 6
     photo.save(tmp_path / "turned.jpg", exif=exif, quality=95)
     loaded = load_photo(tmp_path / "turned.jpg", 40)
     assert loaded.shape == (3, 40, 20)
-    assert loaded[1, :16].mean() < 0.1  # red above
+    # Red above.
+    assert loaded[1, :16].mean() < 0.1
     assert loaded[1, 24:].mean() > 0.9
 
 
@@ -216,7 +229,8 @@ def test_strokes_follow_edges():
     lightness = torch.ones(60, 60)
     lightness[:, 30:] = 0
     guide = Guide.of(lightness)
-    assert guide.direction[30, 30].cos().abs() < 0.01  # along an upright edge
+    # Along an upright edge.
+    assert guide.direction[30, 30].cos().abs() < 0.01
     assert guide.edges[30, 28:32].max() > 0.9
     assert guide.edges[30, 5] < 0.01
 
@@ -246,7 +260,7 @@ def test_contrast_is_stretched_and_lines_are_dark():
 
 @pytest.mark.parametrize("radius", [0.2, 0.45, 0.8, 3.0])
 def test_dots_of_the_flat_pen_leave_the_ink_of_their_discs(radius):
-    task = made(primitive="point", strokes=1, size=64)
+    task = sketch(primitive="point", strokes=1, size=64)
     found = []
     with torch.no_grad():
         task.model.widths[:] = math.log(radius / (PEN_WIDTH / 2)) / PACE
@@ -256,21 +270,22 @@ def test_dots_of_the_flat_pen_leave_the_ink_of_their_discs(radius):
             found.append(float((1 - task.model(profile="flat")).sum()) / (math.pi * radius**2))
     assert abs(sum(found) / 25 - 1) < 0.01
     worst = max(abs(share - 1) for share in found)
-    assert worst < 0.03 or worst * math.pi * radius**2 < 0.03  # a share of the ink, or of a pixel
+    # A fraction of the ink, or of a pixel.
+    assert worst < 0.03 or worst * math.pi * radius**2 < 0.03
 
 
 @pytest.mark.parametrize("primitive", ["point", "line", "catmull_rom"])
 def test_the_svg_of_any_ink_and_paper_is_the_raster(primitive):
-    tones = {"paper": [0.9, 0.8, 0.7], "ink": [0.3, 0.1, 0.2]}
-    task = made(primitive=primitive, width=0.8, opacity=0.6, **tones)
+    tones: dict[str, Any] = {"paper": [0.9, 0.8, 0.7], "ink": [0.3, 0.1, 0.2]}
+    task = sketch(primitive=primitive, width=0.8, opacity=0.6, **tones)
     with torch.no_grad():
         text = next(m for m in task.show(0) if isinstance(m, Text))
         here = task.model(profile="flat").permute(1, 2, 0).numpy()
-    assert abs(svg.draw(svg.parse(text.text.encode())) / 255 - here).mean() < 0.02
+    assert abs(render_with_agg(parse(text.text.encode())) / 255 - here).mean() < 0.02
 
 
 def test_every_picture_of_a_folder_is_sketched_in_the_runs_style(tmp_path, capsys):
-    task = made(strokes=30, steps=16, shown=200, primitive="cubic", size=48)
+    task = sketch(strokes=30, steps=16, output_size=200, primitive="cubic", size=48)
     for name, box in (("left", (0, 0, 20, 60)), ("right", (40, 0, 60, 60))):
         photo = Pillow.new("L", (60, 60), "white")
         photo.paste(0, box)
@@ -284,27 +299,28 @@ def test_every_picture_of_a_folder_is_sketched_in_the_runs_style(tmp_path, capsy
     assert {n for n, _ in found} == {f"{p}/{n}" for p in ("left", "right") for n in names}
     dark = {}
     for name in ("left", "right"):
-        sketch = found[f"{name}/sketch", Image]
-        assert isinstance(sketch, Image)
-        assert sketch.pixels.shape == (200, 200, 3)
-        assert (sketch.pixels == again[f"{name}/sketch", Image].pixels).all()  # type: ignore[union-attr]
-        ink = 255.0 - sketch.pixels[..., 0]
+        picture = found[f"{name}/sketch", Image]
+        assert isinstance(picture, Image)
+        assert picture.pixels.shape == (200, 200, 3)
+        assert (picture.pixels == again[f"{name}/sketch", Image].pixels).all()  # type: ignore[union-attr]
+        ink = 255.0 - picture.pixels[..., 0]
         dark[name] = float(ink[:, :100].sum() / ink.sum())
     assert dark["left"] > 0.9
     assert dark["right"] < 0.1
-    assert torch.equal(task.model.places, before)  # the run's own drawing is as it was
-    told = capsys.readouterr().err
-    assert "left (2 of 3): step 16/16" in told or "left (1 of 3): step 16/16" in told
-    assert told.count("bad.jpg: no readable picture") == 2
+    # The run's own drawing is unchanged.
+    assert torch.equal(task.model.places, before)
+    written = capsys.readouterr().err
+    assert "left (2 of 3): step 16/16" in written or "left (1 of 3): step 16/16" in written
+    assert written.count("bad.jpg: no readable picture") == 2
 
 
-def test_a_folder_without_readable_pictures_is_told(tmp_path):
+def test_a_folder_without_readable_pictures_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no pictures in this folder"):
-        list(made().predict(tmp_path, 0))
+        list(sketch().predict(tmp_path, 0))
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_text("no picture")
     with pytest.raises(UserError, match=r"none of the 2 pictures can be read"):
-        list(made().predict(tmp_path, 0))
+        list(sketch().predict(tmp_path, 0))
 
 
 def test_the_input_of_a_run_is_the_photograph(tmp_path):
@@ -312,3 +328,75 @@ def test_the_input_of_a_run_is_the_photograph(tmp_path):
     assert settings.task.options["input"] == "my photo.jpg"
     inner = validate(compose(["experiment=sketch_stochastic", "input=a.jpg"]).config)
     assert inner.task.options["sketch"]["input"] == "a.jpg"
+
+
+def test_a_picture_is_drawn_from_python_in_any_form(tmp_path):
+    task = sketch(strokes=30, size=48, output_size=100)
+    before = task.model.places.detach().clone()
+    photo = Pillow.new("RGB", (60, 40), "white")
+    photo.paste((0, 0, 0), (0, 0, 20, 40))
+    photo.save(tmp_path / "left.png")
+    drawings = [
+        task.draw(image, steps=12, seed=3)
+        for image in (
+            tmp_path / "left.png",
+            str(tmp_path / "left.png"),
+            photo,
+            numpy.asarray(photo),
+        )
+    ]
+    assert all(torch.equal(d.model.places, drawings[0].model.places) for d in drawings)
+    sketched = drawings[0]
+    assert sketched.model.canvas == (32, 48)
+    assert sketched.pixels().shape == (67, 100, 3)
+    assert sketched.svg().startswith("<svg")
+    dark = 255.0 - sketched.pixels()[..., 0]
+    assert dark[:, :50].sum() > 0.9 * dark.sum()
+    with torch.no_grad():
+        assert sketched.evaluate(0)["gain"] > 0.15
+    assert torch.equal(task.model.places, before)
+    assert len(task.frames) == 0
+
+
+def test_drawing_a_picture_leaves_the_callers_randomness_and_threads():
+    task = sketch(strokes=5, size=16)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    task.draw(Pillow.new("L", (16, 16), 90), steps=2)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("image", [numpy.zeros((4, 4)), numpy.zeros((4, 4, 2), numpy.uint8), None])
+def test_something_else_than_a_picture_is_not_drawn(image):
+    with pytest.raises(UserError, match=r"expected a file, a PIL image, or uint8 \[H, W, 3\]"):
+        sketch(strokes=2, size=8).draw(image)
+
+
+def test_the_plan_of_the_training_survives_in_a_checkpoint():
+    task = sketch(steps=23)
+    again = sketch()
+    again.load_state_dict(task.state_dict())
+    assert (again.plan.steps, again.plan.learning_rate) == (23, 0.004)
+
+
+def test_losses_follow_the_drawing_to_its_device():
+    task = sketch(strokes=3, size=16)
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    task.model.to("cuda")
+    assert float(task.loss(task.model())) == pytest.approx(task.start_loss, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("task", "old", "new"),
+    [
+        ("sketch", "thinnest", "min_width"),
+        ("sketch", "widened_until", "widening_until"),
+        ("stochastic_sketch", "sketch.controls", "sketch.control_points"),
+        ("sketch_autoencoder", "most", "max_images"),
+    ],
+)
+def test_an_option_under_an_earlier_name_is_refused_with_its_name_now(task, old, new):
+    with pytest.raises(UserError) as mistake:
+        validate(compose([f"task={task}", f"task.{old}=1"]).config)
+    assert str(mistake.value) == f"unknown key 'task.{old}'; it is called 'task.{new}' now"

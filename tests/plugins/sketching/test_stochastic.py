@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from framework import TrainingPlan
 from framework.config.validation import check_options
 from framework.gradients.estimate import make_estimator
 from framework.randomness import seed_torch
@@ -15,15 +16,16 @@ from plugins.sketching.stochastic import StochasticSketch
 from plugins.sketching.strokes.drawing import PACE
 
 
-def made(strokes: int, **options: Any) -> StochasticSketch:
-    """Small, with probabilities far from each other."""
+def sketch_of(strokes: int, **options: Any) -> StochasticSketch:
+    """A small sketch, with probabilities far from each other."""
     seed_torch(3)
     sketch = {
-        "size": 24, "strokes": strokes, "steps": 10, "length": 0.5, "width": 1.2, "widened": 1.0,
+        "size": 24, "strokes": strokes, "length": 0.5, "width": 1.2, "widening": 1.0,
         "losses": {"squared": 1.0}, "learned": ["opacity"],
     }  # fmt: skip
     given = {"sketch": sketch | options.pop("sketch", {}), "cost_per_stroke": 1e-3} | options
     task = StochasticSketch(**check_options(StochasticSketch, given, "task"))
+    task.begin(TrainingPlan(seed=0, steps=10))
     with torch.no_grad():
         uneven = torch.linspace(0.15, 0.9, strokes).logit() / PACE
         task.model.get_parameter("presence").copy_(uneven)
@@ -40,19 +42,19 @@ def gradient(task: StochasticSketch, name: str, seed: int = 0, **options: Any) -
 
 
 def test_the_closed_form_is_the_mean_over_all_subsets():
-    task = made(8)
+    task = sketch_of(8)
     with torch.no_grad():
         chance = task.logits.sigmoid()
         subsets = torch.tensor(list(product([0.0, 1.0], repeat=8)))
         weights = torch.where(subsets > 0, chance, 1 - chance).prod(1)
         each = torch.cat([task.loss(task.model(gates=part)) for part in subsets.split(64)])
         exact = float((weights * each).sum())
-        assert abs(float(task.expected(chance)) / exact - 1) < 1e-4
+        assert abs(float(task.expected_distance(chance)) / exact - 1) < 1e-4
 
 
 def test_enumeration_gives_the_closed_forms_gradient():
-    drawn, closed = made(7, closed_form=False), made(7)
-    enumerated, oracle = gradient(drawn, "exact"), gradient(closed, "exact")
+    sampled, closed = sketch_of(7, closed_form=False), sketch_of(7)
+    enumerated, oracle = gradient(sampled, "exact"), gradient(closed, "exact")
     for name in ("objective", "places", "presence", "opacities"):
         error = (enumerated[name] - oracle[name]).norm() / oracle[name].norm()
         assert error < 2e-3, name
@@ -60,8 +62,8 @@ def test_enumeration_gives_the_closed_forms_gradient():
 
 @pytest.mark.parametrize("name", ["reinforce", "rloo", "disarm", "relax"])
 def test_estimates_agree_with_the_closed_form_on_average(name):
-    oracle = gradient(made(12), "exact")
-    task, repeats = made(12), 60
+    oracle = gradient(sketch_of(12), "exact")
+    task, repeats = sketch_of(12), 60
     options = {} if name == "relax" else {"samples": 16}
     found = [gradient(task, name, seed, **options) for seed in range(repeats)]
     for part in ("presence", "places"):
@@ -73,10 +75,10 @@ def test_estimates_agree_with_the_closed_form_on_average(name):
         assert ((z < 4) | small).all(), part
 
 
-def test_dear_strokes_become_rarer():
+def test_costly_strokes_become_rarer():
     found = {}
     for cost in (0.0, 0.05):
-        task = made(12, cost_per_stroke=cost)
+        task = sketch_of(12, cost_per_stroke=cost)
         optimizer = torch.optim.Adam([p for p in task.parameters.values() if p.requires_grad], 0.02)
         estimator = make_estimator("exact")
         for _ in range(60):
@@ -88,7 +90,7 @@ def test_dear_strokes_become_rarer():
 
 
 def test_only_likely_strokes_are_shown_and_the_rest_stays():
-    task = made(10)
+    task = sketch_of(10)
     with torch.no_grad():
         metrics = task.evaluate(0)
     assert metrics["strokes"] == float((task.logits > 0).sum()) < 10
@@ -97,7 +99,7 @@ def test_only_likely_strokes_are_shown_and_the_rest_stays():
 
 @pytest.mark.parametrize("other", [{"composition": "max"}, {"losses": {"pyramid": 1.0}}])
 def test_where_no_closed_form_is_known_the_exact_estimator_enumerates(other):
-    one, two = made(5, sketch=other), made(5, sketch=other, closed_form=False)
+    one, two = sketch_of(5, sketch=other), sketch_of(5, sketch=other, closed_form=False)
     first, second = gradient(one, "exact"), gradient(two, "exact")
     assert torch.equal(first["presence"], second["presence"])
     estimator = make_estimator("exact")
@@ -107,7 +109,7 @@ def test_where_no_closed_form_is_known_the_exact_estimator_enumerates(other):
 
 def learned(name: str, steps: int) -> tuple[float, float]:
     """The expected loss before and after learning with an estimator."""
-    task, estimator = made(16), make_estimator(name)
+    task, estimator = sketch_of(16), make_estimator(name)
     program = task.program(estimator)
     optimizer = torch.optim.Adam([p for p in task.parameters.values() if p.requires_grad], 0.01)
     with torch.no_grad():
@@ -133,7 +135,7 @@ def test_estimated_gradients_reach_what_the_exact_gradient_reaches(name):
 
 
 def test_estimates_work_with_parameters_that_are_not_the_models_own():
-    task = made(6)
+    task = sketch_of(6)
     estimator = make_estimator("exact")
     own = {n: p.detach().clone().requires_grad_() for n, p in task.parameters.items()}
     estimator.backward(task.program(estimator), own, None)

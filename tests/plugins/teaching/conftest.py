@@ -23,7 +23,7 @@ def strokes(count: int, seed: int) -> numpy.ndarray:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with 256 digits to learn and 64 to test."""
+    """A folder with 256 training digits and 64 test digits."""
     numpy.savez(tmp_path / "strokes.npz", x_train=strokes(256, 0), x_test=strokes(64, 1))
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""Digits are read from scikit-learn or from a folder, as bits; what cannot be read is told in one line."""
+"""Digits are read from scikit-learn or from a folder, as bits; what cannot be read is refused in one line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_npz_and_idx_and_gzipped_idx_hold_the_same_digits(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("train-images-idx3-ubyte", b"\x00\x00\x08\x01" + bytes(12), "an idx file of images"),
         ("train-images-idx3-ubyte", b"", "an idx file of images"),
@@ -59,9 +59,9 @@ def test_npz_and_idx_and_gzipped_idx_hold_the_same_digits(folder, tmp_path):
         ("labels.txt", b"", "expected train-images"),
     ],
 )
-def test_a_folder_of_something_else_is_refused(tmp_path, name, content, told):
+def test_a_folder_of_something_else_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         load_digits(tmp_path)
 
 
@@ -75,5 +75,5 @@ def test_arrays_of_another_kind_and_missing_folders_are_refused(tmp_path):
 
 def test_digits_of_two_sizes_are_refused(tmp_path):
     numpy.savez(tmp_path / "a.npz", x_train=strokes(3, 0), x_test=strokes(2, 0)[:, :3])
-    with pytest.raises(UserError, match="digits to learn are"):
+    with pytest.raises(UserError, match="training digits are"):
         load_digits(tmp_path)

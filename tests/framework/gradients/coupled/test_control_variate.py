@@ -92,21 +92,24 @@ def test_relax_is_lax_for_normal_draws(relaxed_cost: bool):
 
 
 def mean_square(estimator: ControlVariate, problem: Problem) -> tuple[Tensor, list[Tensor]]:
-    """The mean square of the per-sample gradient, and its derivative as the estimator finds it."""
+    """The mean square of the per-sample gradient, and its derivative as the estimator computes it."""
     program, parameters, batch = problem
     kept: dict[str, Any] = {}
-    moves = estimator.moves
+    variance_gradients = estimator.variance_gradients
 
-    def spy(played: Any, groups: Any, found: Any) -> Any:
-        kept["square"] = sum(g.detach().square().sum() for gs in found for g in gs) / played.data
-        kept["moves"] = [move for _, own in moves(played, groups, found) for move in own]
-        return []  # nothing moves
+    def spy(runs: Any, groups: Any, gradients: Any) -> Any:
+        squares = [part.detach().square().sum() for parts in gradients for part in parts]
+        kept["square"] = sum(squares) / runs.size
+        updates = variance_gradients(runs, groups, gradients)
+        kept["derivatives"] = [derivative for _, own in updates for derivative in own]
+        # Nothing is tuned.
+        return []
 
     torch.manual_seed(5)
     leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
-    with patch.object(estimator, "moves", spy):
+    with patch.object(estimator, "variance_gradients", spy):
         estimator.backward(program, leaves, batch)
-    return kept["square"], kept["moves"]
+    return kept["square"], kept["derivatives"]
 
 
 def smooth(context: Context, p: Parameters, batch: None) -> None:
@@ -127,11 +130,13 @@ def test_tuning_follows_the_derivative_of_the_mean_square(factory: Any):
     estimator = factory(samples=6, learning_rate=0.05, temperature=0.7, **options)
     for scalar in estimator.scalars.tensors.values():
         scalar.data = scalar.data.double()
-    gradient(estimator, problem)  # makes the network and moves it from its flat beginning
+    # Builds the network and moves it from its flat beginning.
+    gradient(estimator, problem)
     gradient(estimator, problem)
     tensors = [*estimator.scalars.tensors.values()]
     if estimator.network is not None:
-        tensors += estimator.network.tensors.values()
+        assert estimator.network.tuned is not None
+        tensors += estimator.network.tuned.tensors.values()
     _, moves = mean_square(estimator, problem)
     for tensor, move in zip(tensors, moves, strict=True):
         for i in range(tensor.numel()):

@@ -222,24 +222,24 @@ MIXTURE = {"weights": [0.2, -0.3, 0.5], "means": [-1.0, 0.5, 2.0]}
 REACTION = {"mean": 0.3, "bias": -0.4}
 
 
-@pytest.mark.parametrize("rest", ["score_function", "reparameterisation"])
+@pytest.mark.parametrize("rule", ["score_function", "reparameterisation"])
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize(
     ("function", "objective", "parameters"),
     [(mixture, expected_mixture, MIXTURE), (reaction, expected_reaction, REACTION)],
 )
 def test_finite_draws_are_summed_and_the_rest_is_sampled(
-    function, objective, parameters, loop, rest
+    function, objective, parameters, loop, rule
 ):
     problem = mixed(function, objective, parameters, one_sample_at_a_time=loop)
     size = {"repeats": 100, "samples": 4} if loop else {"repeats": 300, "samples": 32}
-    found = gradients(problem, "exact", rest=rest, **size)
+    found = gradients(problem, "exact", non_enumerable=rule, **size)
     assert_unbiased(found, problem.gradients())
 
 
 def test_summing_the_finite_draws_leaves_less_variance_than_scoring_them():
     problem = mixed(mixture, expected_mixture, MIXTURE, one_sample_at_a_time=False)
-    summed = gradients(problem, "exact", rest="score_function", samples=32)["weights"]
+    summed = gradients(problem, "exact", non_enumerable="score_function", samples=32)["weights"]
     scored = gradients(problem, "rloo", samples=32)["weights"]
     assert summed.var(0).sum() < 0.5 * scored.var(0).sum()
 
@@ -247,7 +247,11 @@ def test_summing_the_finite_draws_leaves_less_variance_than_scoring_them():
 def test_sampling_the_rest_is_not_biased_and_counts_all_its_runs():
     problem = mixed(mixture, expected_mixture, MIXTURE, one_sample_at_a_time=False)
     found = estimate(
-        problem.program, problem.parameters, estimator="exact", rest="score_function", samples=5
+        problem.program,
+        problem.parameters,
+        estimator="exact",
+        non_enumerable="score_function",
+        samples=5,
     )
     assert not found.biased
     assert found.evaluations == 15
@@ -255,27 +259,34 @@ def test_sampling_the_rest_is_not_biased_and_counts_all_its_runs():
 
 def test_a_path_through_the_rest_reaches_the_probabilities_behind_it():
     problem = mixed(reaction, expected_reaction, REACTION, one_sample_at_a_time=False)
-    found = gradients(problem, "exact", rest="reparameterisation", samples=4096, repeats=1)
+    found = gradients(
+        problem, "exact", non_enumerable="reparameterisation", samples=4096, repeats=1
+    )
     for parameter, true in problem.gradients().items():
         torch.testing.assert_close(found[parameter][0], true.float(), atol=0.1, rtol=0)
 
 
 def test_without_finite_draws_the_rest_is_all_there_is():
     problem = PROBLEMS["poisson"]
-    found = gradients(problem, "exact", rest="score_function", samples=64)
+    found = gradients(problem, "exact", non_enumerable="score_function", samples=64)
     assert_unbiased(found, problem.gradients())
 
 
 def test_the_rest_must_have_what_its_rule_needs():
     problem = PROBLEMS["poisson"]
     with pytest.raises(ProgramError, match="'count' ~ Poisson has no differentiable path"):
-        estimate(problem.program, problem.parameters, estimator="exact", rest="reparameterisation")
+        estimate(
+            problem.program,
+            problem.parameters,
+            estimator="exact",
+            non_enumerable="reparameterisation",
+        )
     with pytest.raises(UserError, match=r"estimator.samples = 1: expected 2 or more"):
         framework.estimate(
             problem.program,
             problem.parameters,
             estimator="exact",
-            rest="score_function",
+            non_enumerable="score_function",
             samples=1,
         )
 
@@ -284,7 +295,9 @@ def test_a_poisson_draw_is_refused_with_the_way_to_sample_it():
     def program(context, parameters, batch):
         context.cost(context.sample("x", Poisson(parameters["rate"])))
 
-    with pytest.raises(ProgramError, match=r"exact with estimator\.rest set to sample it"):
+    with pytest.raises(
+        ProgramError, match=r"exact with estimator\.non_enumerable set to sample it"
+    ):
         estimate(
             Program(program, one_sample_at_a_time=True),
             {"rate": torch.tensor(2.0)},

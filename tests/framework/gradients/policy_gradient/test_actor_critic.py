@@ -14,7 +14,7 @@ from torch.distributions.transforms import TanhTransform
 from framework.context import Context
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator
-from framework.gradients.policy_gradient.actor_critic import A2C, UPGO, Replay, VTrace
+from framework.gradients.policy_gradient.actor_critic import A2C, UPGO, EvaluatedTrajectory, VTrace
 from framework.gradients.policy_gradient.advantages import Transitions
 from framework.gradients.policy_gradient.ppo import PPO
 from framework.gradients.score_function import reinforce
@@ -83,21 +83,21 @@ def log_prob(parameters, batch):
 def test_with_whole_returns_and_no_prediction_a2c_is_reinforce_per_step():
     batch = record()
     batch.terminated[-1] = True
-    found, _ = gradients(A2C(discount=1.0, decay=1.0), batch)
+    found, _ = gradients(A2C(discount=1.0, gae_lambda=1.0), batch)
     expected, _ = gradients(reinforce(baseline="none"), batch)
     torch.testing.assert_close(found["logits"] * STEPS, expected["logits"])
 
 
 def test_on_policy_and_with_the_whole_trace_vtrace_is_a2c():
     found, _ = gradients(VTrace(), record())
-    expected, _ = gradients(A2C(decay=1.0), record())
+    expected, _ = gradients(A2C(gae_lambda=1.0), record())
     torch.testing.assert_close(found, expected)
 
 
 def test_the_first_part_of_ppo_is_a2c_with_ratio_one():
     batch = replace(record(), behaviour=log_prob(fresh(), record()))
     found, told = gradients(PPO(), batch)
-    expected, _ = gradients(A2C(normalise=True), record())
+    expected, _ = gradients(A2C(normalise_advantages=True), record())
     torch.testing.assert_close(found, expected)
     assert float(told.extras["kl"]) == 0
     assert float(told.extras["clip_fraction"]) == 0
@@ -121,12 +121,12 @@ def test_upgo_drops_what_came_after_a_disappointment():
     torch.testing.assert_close(found["logits"], parameters["logits"].grad)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.7])
-def test_upgos_prediction_learns_vtraces_targets_of_its_decay(decay):
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.7])
+def test_upgos_prediction_learns_vtraces_targets_of_its_lambda(gae_lambda):
     batch = record()
-    found, _ = gradients(UPGO(decay=decay), batch)
-    expected, _ = gradients(VTrace(decay=decay), batch)
-    whole, _ = gradients(VTrace(decay=1.0), batch)
+    found, _ = gradients(UPGO(gae_lambda=gae_lambda), batch)
+    expected, _ = gradients(VTrace(gae_lambda=gae_lambda), batch)
+    whole, _ = gradients(VTrace(gae_lambda=1.0), batch)
     torch.testing.assert_close(found["value"], expected["value"])
     assert not torch.allclose(found["value"], whole["value"])
 
@@ -134,19 +134,19 @@ def test_upgos_prediction_learns_vtraces_targets_of_its_decay(decay):
 def test_ppo_learns_nothing_from_steps_whose_ratio_is_beyond_the_clip():
     batch = record()
     raised = log_prob(fresh(), batch) - 1.0  # every action is e times likelier now
-    found, told = gradients(PPO(normalise=False), replace(batch, behaviour=raised))
+    found, told = gradients(PPO(normalise_advantages=False), replace(batch, behaviour=raised))
     assert float(told.extras["clip_fraction"]) == 1.0
     torch.testing.assert_close(float(told.extras["kl"]), torch.e - 2, atol=1e-5, rtol=0)
     with_loss = replace(batch, rewards=batch.rewards.abs(), behaviour=raised)
-    found, _ = gradients(PPO(normalise=False, discount=0.0), with_loss)
+    found, _ = gradients(PPO(normalise_advantages=False, discount=0.0), with_loss)
     assert not found["logits"].any()
 
 
-def test_a_part_beyond_the_largest_kl_leaves_no_gradient_and_adam_leaves_the_parameters():
+def test_a_part_beyond_the_target_kl_leaves_no_gradient_and_adam_leaves_the_parameters():
     batch = record()
     parameters = fresh()
     optimizer = torch.optim.Adam(parameters.values(), lr=0.1)
-    estimator = PPO(largest_kl=0.1)
+    estimator = PPO(target_kl=0.1)
     gradients(estimator, replace(batch, behaviour=log_prob(parameters, batch)), parameters)
     optimizer.step()  # Adam has momentum now
     optimizer.zero_grad()
@@ -253,7 +253,7 @@ def test_a_wrong_shape_of_the_value_is_named():
         value = parameters["value"][batch.states]
         context.value(value, value, terminated=batch.terminated, truncated=batch.truncated)
 
-    with pytest.raises(ProgramError, match=r"prediction has shape \[7, 8\]; expected \[6, 8\]"):
+    with pytest.raises(ProgramError, match=r"values has shape \[7, 8\]; expected \[6, 8\]"):
         A2C().backward(Program(wrong, recorded_trajectories=True), fresh(), record())
 
 
@@ -292,8 +292,8 @@ def test_a_prediction_that_left_its_clip_towards_the_target_learns_no_more_and_o
     nothing = torch.zeros(1, 2)
     none = torch.zeros(1, 2, dtype=torch.bool)
     steps = Transitions(nothing, prediction.detach(), nothing, none, none, ~none)
-    replay = Replay(nothing, nothing + 1, prediction, steps, nothing)
-    loss = PPO(clip_value=0.2).value_loss(replay, torch.tensor([[2.0, -1.0]]))
+    trajectory = EvaluatedTrajectory(nothing, nothing + 1, prediction, steps, nothing)
+    loss = PPO(clip_value=0.2).value_loss(trajectory, torch.tensor([[2.0, -1.0]]))
     loss.backward()
     assert float(loss) == pytest.approx(0.5 * (1.8**2 + 2**2) / 2)
     assert prediction.grad is not None
@@ -305,10 +305,10 @@ def test_means_and_moments_lose_nothing_under_autocast(dtype):
     values = torch.randn(32, 64, generator=torch.Generator().manual_seed(0)) + 500.0
     nothing, none = torch.zeros(32, 64), torch.zeros(32, 64, dtype=torch.bool)
     steps = Transitions(nothing, nothing, nothing, none, none, ~none)
-    replay = Replay(nothing, nothing + 1, nothing, steps, None)
+    trajectory = EvaluatedTrajectory(nothing, nothing + 1, nothing, steps, None)
     with torch.autocast("cpu", dtype=dtype):
-        mean, (centre, variance) = replay.mean(values.square()), replay.moments(values)
-        standardised = replay.standardised(values)
+        mean, (centre, variance) = trajectory.mean(values.square()), trajectory.moments(values)
+        standardised = trajectory.standardised(values)
     torch.testing.assert_close(mean, values.square().mean())
     torch.testing.assert_close(centre, values.mean())
     torch.testing.assert_close(variance, values.var(correction=0))

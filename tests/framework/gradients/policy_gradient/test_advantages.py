@@ -17,7 +17,7 @@ from framework.gradients.policy_gradient.advantages import (
     vtrace,
 )
 
-DISCOUNT, DECAY = 0.9, 0.8
+DISCOUNT, LAMBDA = 0.9, 0.8
 
 
 def recorded(seed: int, steps: int = 12, games: int = 5) -> Transitions:
@@ -84,14 +84,16 @@ def test_td_lambda_is_the_mixture_of_all_n_step_returns(seed):
 
     def mixture(path, n):
         lengths = range(1, len(path))
-        parts = [DECAY ** (k - 1) * (1 - DECAY) * n_step_return(steps, path, k, n) for k in lengths]
-        return sum(parts) + DECAY ** (len(path) - 1) * n_step_return(steps, path, len(path), n)
+        parts = [
+            LAMBDA ** (k - 1) * (1 - LAMBDA) * n_step_return(steps, path, k, n) for k in lengths
+        ]
+        return sum(parts) + LAMBDA ** (len(path) - 1) * n_step_return(steps, path, len(path), n)
 
-    found = torch.where(steps.valid, td_lambda(steps, DISCOUNT, DECAY), 0.0)
+    found = torch.where(steps.valid, td_lambda(steps, DISCOUNT, LAMBDA), 0.0)
     torch.testing.assert_close(found, by_sums(steps, mixture))
 
 
-def test_gae_without_decay_is_reward_to_go_less_the_value():
+def test_gae_with_lambda_one_is_reward_to_go_less_the_value():
     steps = recorded(0)
     expected = torch.where(steps.valid, reward_to_go(steps, DISCOUNT) - steps.values, 0.0)
     torch.testing.assert_close(gae(steps, DISCOUNT, 1.0), expected)
@@ -104,8 +106,8 @@ def test_gae_with_lambda_zero_is_the_error_of_one_step():
 
 def test_vtrace_on_policy_is_td_lambda():
     steps = recorded(1)
-    targets, advantages = vtrace(steps, torch.ones_like(steps.values), DISCOUNT, DECAY)
-    torch.testing.assert_close(targets, td_lambda(steps, DISCOUNT, DECAY))
+    targets, advantages = vtrace(steps, torch.ones_like(steps.values), DISCOUNT, LAMBDA)
+    torch.testing.assert_close(targets, td_lambda(steps, DISCOUNT, LAMBDA))
     _, advantages = vtrace(steps, torch.ones_like(steps.values), DISCOUNT)
     torch.testing.assert_close(advantages, gae(steps, DISCOUNT, 1.0))
 
@@ -123,7 +125,7 @@ def test_vtrace_is_the_sum_of_errors_weighted_by_clipped_ratios(seed):
             trace *= min(1.0, float(ratios[t, n]))
         return total
 
-    targets, advantages = vtrace(steps, ratios, DISCOUNT, 1.0, clip_error=2.0)
+    targets, advantages = vtrace(steps, ratios, DISCOUNT, 1.0, rho_bar=2.0)
     expected = by_sums(steps, target)
     torch.testing.assert_close(torch.where(steps.valid, targets, 0.0), expected)
 
@@ -161,7 +163,7 @@ def test_a_truncated_step_counts_the_last_observation_and_a_terminated_one_does_
 
 @settings(deadline=None, max_examples=30)
 @given(some.integers(0, 10_000), some.floats(0, 1), some.floats(0, 1))
-def test_nothing_of_another_episode_enters(seed, discount, decay):
+def test_nothing_of_another_episode_enters(seed, discount, gae_lambda):
     steps = recorded(seed)
     ended = (steps.terminated | steps.truncated).nonzero().tolist()
     for t, n in ended[:3]:
@@ -172,9 +174,9 @@ def test_nothing_of_another_episode_enters(seed, discount, decay):
             rewards, values, steps.next_values, steps.terminated, steps.truncated, steps.valid
         )
         for function in (
-            lambda s: gae(s, discount, decay),
+            lambda s: gae(s, discount, gae_lambda),
             lambda s: upgo(s, discount),
             lambda s: reward_to_go(s, discount),
-            lambda s: vtrace(s, torch.ones_like(s.values), discount, decay)[1],
+            lambda s: vtrace(s, torch.ones_like(s.values), discount, gae_lambda)[1],
         ):
             assert torch.equal(function(steps)[: t + 1, n], function(other)[: t + 1, n])

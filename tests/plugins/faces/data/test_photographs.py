@@ -1,4 +1,4 @@
-"""A user's folders and lists: right ones are read, wrong ones are told in one line."""
+"""A user's folders and lists: valid ones are read, invalid ones are refused in one line."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from PIL import Image
 from framework import UserError
 from plugins.detection.data.images import MOST_PIXELS
 from plugins.faces.data.crops import Crops
-from plugins.faces.data.lists import numbered, read_pairs, read_retinaface, read_wider
+from plugins.faces.data.lists import lfw_picture, read_pairs, read_retinaface, read_wider
 from plugins.faces.data.photographs import (
     colourless,
-    divided,
+    partition,
     people_files,
     read_people,
     read_photograph,
@@ -52,9 +52,9 @@ def test_an_unreadable_picture_is_named_and_left_out(tmp_path, capsys):
     (tmp_path / "a" / "9.png").write_bytes(b"no picture")
     (tmp_path / "a" / "notes.txt").write_text("not a picture either")
     assert len(read_people(tmp_path, 32)) == 4
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1
-    assert "9.png" in told[0]
+    message = capsys.readouterr().err.splitlines()
+    assert len(message) == 1
+    assert "9.png" in message[0]
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "one_person", "one_each"])
@@ -72,7 +72,8 @@ def test_a_folder_from_which_nothing_can_be_learned_is_refused(tmp_path, kind):
         read_people(root, 32)
 
 
-@pytest.mark.filterwarnings("ignore:Image size")  # Pillow's own, of a lower limit
+# Pillow's own, of a lower limit.
+@pytest.mark.filterwarnings("ignore:Image size")
 def test_a_picture_that_claims_more_pixels_than_are_allowed_is_refused(tmp_path):
     side = int(MOST_PIXELS**0.5) + 1000
     path = tmp_path / "bomb.png"
@@ -84,7 +85,8 @@ def test_a_picture_that_claims_more_pixels_than_are_allowed_is_refused(tmp_path)
 def test_a_photograph_is_turned_as_its_camera_noted(tmp_path):
     upright = Image.new("RGB", (4, 8), "white")
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
+    # To be turned by a quarter.
+    exif[0x0112] = 6
     upright.save(tmp_path / "turned.jpg", exif=exif)
     assert read_photograph(tmp_path / "turned.jpg").size == (8, 4)
 
@@ -109,14 +111,14 @@ def test_a_telephones_largest_photographs_are_read(tmp_path):
 
 
 def test_many_choose_the_checkpoint_by_others_than_those_it_is_judged_by():
-    few, many = (divided(count, 0.375, 2, "people", 0) for count in (40, 100))
-    assert (len(few.learned), few.validated, len(few.tested)) == (25, [], 15)
-    parts = (many.learned, many.validated, many.tested)
+    few, many = (partition(count, 0.375, 2, "people", 0) for count in (40, 100))
+    assert (len(few.training), few.validation, len(few.test)) == (25, [], 15)
+    parts = (many.training, many.validation, many.test)
     assert [len(part) for part in parts] == [56, 6, 38]
     assert sorted(person for part in parts for person in part) == list(range(100))
-    four = divided(4, 0.1, 2, "people", 0)
-    assert (four.tested, four.learned) == (four.order[:2], four.order[2:])
-    assert len(divided(2, 0.5, 2, "people", 0).learned) == 2
+    four = partition(4, 0.1, 2, "people", 0)
+    assert (four.test, four.training) == (four.order[:2], four.order[2:])
+    assert len(partition(2, 0.5, 2, "people", 0).training) == 2
 
 
 def crops(names: str, start: int) -> Crops:
@@ -127,9 +129,7 @@ def crops(names: str, start: int) -> Crops:
 
 def test_a_person_on_both_sides_and_a_picture_on_both_sides_are_refused():
     refuse_leaks(crops("aabb", 0), crops("ccdd", 10))
-    with pytest.raises(
-        UserError, match="'b' is among the people to learn from and those to test on"
-    ):
+    with pytest.raises(UserError, match="'b' is among the people to train on and those to test on"):
         refuse_leaks(crops("aabb", 0), crops("bbcc", 10))
     with pytest.raises(UserError, match=r"one and the same picture is of 'b'.*and of 'c'"):
         refuse_leaks(crops("aabb", 0), crops("ccdd", 3))
@@ -148,7 +148,7 @@ def test_lfws_list_of_pairs_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "line 1"),
         ("ten 300\n", "line 1"),
@@ -156,18 +156,18 @@ def test_lfws_list_of_pairs_is_read(tmp_path):
         ("1 1\nAnn 1 2\nAnn one Bob 1\n", "line 3"),
     ],
 )
-def test_a_wrong_list_of_pairs_is_told_by_its_line(tmp_path, text, told):
+def test_a_wrong_list_of_pairs_is_refused_with_its_line(tmp_path, text, message):
     path = tmp_path / "pairs.txt"
     path.write_text(text)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         read_pairs(path)
 
 
 def test_lfws_layout_of_files(tmp_path):
     path = picture(tmp_path / "Ann_Lee" / "Ann_Lee_0012.png")
-    assert numbered(tmp_path, "Ann_Lee", 12) == path
+    assert lfw_picture(tmp_path, "Ann_Lee", 12) == path
     with pytest.raises(UserError, match="Ann_Lee_0013"):
-        numbered(tmp_path, "Ann_Lee", 13)
+        lfw_picture(tmp_path, "Ann_Lee", 13)
 
 
 def test_wider_faces_list_with_an_empty_photograph_and_an_invalid_face(tmp_path):
@@ -198,7 +198,7 @@ def test_retinafaces_labels_with_and_without_landmarks(tmp_path):
     assert empty.boxes.shape == (0, 4)
 
 
-def test_wrong_face_lists_are_told(tmp_path):
+def test_wrong_face_lists_are_refused(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("a.jpg\nmany\n")
     with pytest.raises(UserError, match="number of faces"):

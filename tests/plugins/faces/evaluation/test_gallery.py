@@ -14,7 +14,7 @@ from plugins.faces.evaluation.calibration import (
     load_calibration,
     need_calibration,
 )
-from plugins.faces.evaluation.clustering import groups
+from plugins.faces.evaluation.clustering import clusters
 from plugins.faces.evaluation.gallery import FORMAT, Gallery
 from plugins.faces.models.networks import unit
 
@@ -27,10 +27,12 @@ def some(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def gallery() -> Gallery:
-    made = Gallery("abc")
-    made.enrol("Ann Lee", some(2), "signed form of 1 May 2026", TODAY, NEXT_YEAR)
-    made.enrol("Björn", some(1, 1), "e-mail of 30 April 2026", TODAY, TODAY + datetime.timedelta(1))
-    return made
+    filled = Gallery("abc")
+    filled.enrol("Ann Lee", some(2), "signed form of 1 May 2026", TODAY, NEXT_YEAR)
+    filled.enrol(
+        "Björn", some(1, 1), "e-mail of 30 April 2026", TODAY, TODAY + datetime.timedelta(1)
+    )
+    return filled
 
 
 def test_a_gallery_is_read_as_it_was_written(tmp_path):
@@ -51,23 +53,23 @@ def test_a_gallery_is_read_as_it_was_written(tmp_path):
 
 def test_the_file_is_plain_json(tmp_path):
     gallery().save(tmp_path / "people.json")
-    told = json.loads((tmp_path / "people.json").read_text(encoding="utf-8"))
-    assert told["format"] == FORMAT
-    assert set(told["people"]["Björn"]) == {"consent", "enrolled", "expires", "embeddings"}
+    stored = json.loads((tmp_path / "people.json").read_text(encoding="utf-8"))
+    assert stored["format"] == FORMAT
+    assert set(stored["people"]["Björn"]) == {"consent", "enrolled", "expires", "embeddings"}
 
 
 def test_more_pictures_of_a_person_are_added():
-    made = gallery()
-    made.enrol("Björn", some(3, 2), "new form", TODAY, NEXT_YEAR)
-    assert made.people["Björn"].embeddings.shape == (4, 6)
-    assert made.people["Björn"].consent == "new form"
+    filled = gallery()
+    filled.enrol("Björn", some(3, 2), "new form", TODAY, NEXT_YEAR)
+    assert filled.people["Björn"].embeddings.shape == (4, 6)
+    assert filled.people["Björn"].consent == "new form"
 
 
 def test_people_whose_day_is_over_are_not_known_any_more():
-    made = gallery()
-    assert set(made.known(TODAY)) == {"Ann Lee", "Björn"}
-    assert set(made.known(TODAY + datetime.timedelta(2))) == {"Ann Lee"}
-    assert made.known(NEXT_YEAR + datetime.timedelta(1)) == {}
+    filled = gallery()
+    assert set(filled.known(TODAY)) == {"Ann Lee", "Björn"}
+    assert set(filled.known(TODAY + datetime.timedelta(2))) == {"Ann Lee"}
+    assert filled.known(NEXT_YEAR + datetime.timedelta(1)) == {}
 
 
 def test_a_person_is_as_near_as_their_pictures_are_on_average():
@@ -78,16 +80,16 @@ def test_a_person_is_as_near_as_their_pictures_are_on_average():
 
 def test_a_forgotten_person_is_in_the_file_no_more(tmp_path):
     path = tmp_path / "people.json"
-    made = gallery()
-    made.forget("Ann Lee")
-    made.save(path)
+    filled = gallery()
+    filled.forget("Ann Lee")
+    filled.save(path)
     assert "Ann" not in path.read_text(encoding="utf-8")
     with pytest.raises(UserError, match="'Bjorn' is not in the gallery; did you mean 'Björn'"):
-        made.forget("Bjorn")
+        filled.forget("Bjorn")
 
 
 @pytest.mark.parametrize(
-    ("name", "consent", "expires", "told"),
+    ("name", "consent", "expires", "message"),
     [
         (" ", "form", NEXT_YEAR, "name"),
         ("Cy", "", NEXT_YEAR, "consent"),
@@ -95,9 +97,9 @@ def test_a_forgotten_person_is_in_the_file_no_more(tmp_path):
     ],
 )
 def test_nobody_is_enrolled_without_a_name_a_note_of_consent_and_a_day_to_come(
-    name, consent, expires, told
+    name, consent, expires, message
 ):
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         gallery().enrol(name, some(1), consent, TODAY, expires)
 
 
@@ -115,12 +117,12 @@ def test_nobody_is_enrolled_without_a_name_a_note_of_consent_and_a_day_to_come(
         ' "enrolled": "2026-01-01", "expires": "2027-01-01"}}}',
     ],
 )
-def test_a_file_that_is_no_gallery_is_told_in_one_line(tmp_path, text):
+def test_a_file_that_is_no_gallery_is_refused_in_one_line(tmp_path, text):
     path = tmp_path / "people.json"
     path.write_text(text)
-    with pytest.raises(UserError, match="gallery = ") as told:
+    with pytest.raises(UserError, match="gallery = ") as message:
         Gallery.load(path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(message.value)
 
 
 USUAL = Calibration(
@@ -149,7 +151,7 @@ def test_a_threshold_is_only_taken_with_its_far_its_data_and_its_model(tmp_path)
     with pytest.raises(UserError, match="its FAR and its data"):
         load_calibration(tmp_path, "abc")
     (tmp_path / FILE).write_text('{"threshold": 0.4}')
-    with pytest.raises(UserError, match="makes it anew"):
+    with pytest.raises(UserError, match="writes it again"):
         load_calibration(tmp_path, "abc")
 
 
@@ -157,7 +159,7 @@ def test_faces_are_grouped_while_they_are_near_on_average():
     embeddings = unit(
         torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.9, 0.1, 0], [0, 0, 1], [1, 0.05, 0]])
     )
-    assert groups(embeddings, 0.8) == [[0, 2, 4], [1], [3]]
-    assert groups(embeddings, -1.0) == [[0, 1, 2, 3, 4]]
-    assert groups(embeddings[:1], 0.5) == [[0]]
-    assert groups(embeddings[:0], 0.5) == []
+    assert clusters(embeddings, 0.8) == [[0, 2, 4], [1], [3]]
+    assert clusters(embeddings, -1.0) == [[0, 1, 2, 3, 4]]
+    assert clusters(embeddings[:1], 0.5) == [[0]]
+    assert clusters(embeddings[:0], 0.5) == []

@@ -29,25 +29,25 @@ def noise(people: int, each: int, seed: int, size: int = 32) -> tuple[torch.Tens
 
 def test_perfect_embeddings_make_no_error():
     embeddings = torch.eye(6).repeat_interleave(4, 0)
-    found = verification(embeddings, torch.arange(6).repeat_interleave(4))
-    assert found["eer"] == 0
-    assert found["tar_at_far_0.01"] == 1
-    assert found["accuracy"] == 1
-    assert found["impostor_pairs"] == 24 * 20 / 2
-    assert found["genuine_pairs"] == 6 * 6
+    measured = verification(embeddings, torch.arange(6).repeat_interleave(4))
+    assert measured["eer"] == 0
+    assert measured["tar_at_far_0.01"] == 1
+    assert measured["accuracy"] == 1
+    assert measured["impostor_pairs"] == 24 * 20 / 2
+    assert measured["genuine_pairs"] == 6 * 6
 
 
 def test_pure_noise_is_told_apart_half_of_the_time():
-    """Fold accuracy and EER of embeddings that say nothing: one half, over twelve repeats."""
-    found = [verification(*noise(40, 5, seed)) for seed in range(12)]
+    """Fold accuracy and EER of uninformative embeddings: one half, over twelve repeats."""
+    measured = [verification(*noise(40, 5, seed)) for seed in range(12)]
     for name in ("accuracy", "eer"):
-        values = torch.tensor([f[name] for f in found])
+        values = torch.tensor([f[name] for f in measured])
         z = (values.mean() - 0.5) / (values.std() / math.sqrt(len(values)))
         assert abs(values.mean() - 0.5) < 0.01 or abs(z) < 4, name
 
 
 def test_choosing_the_threshold_on_the_judged_fold_itself_would_flatter_noise():
-    """Why folds split people: the best threshold on the very pairs that are judged lies above one half."""
+    """Why folds split people: the best threshold on the very pairs that are evaluated lies above one half."""
     embeddings, people = noise(20, 4, 3)
     curve = all_pairs(embeddings, people).roc()
     assert float(((curve.tar + 1 - curve.far) / 2).max()) > 0.5
@@ -60,9 +60,8 @@ def test_known_pairs_have_the_error_rates_that_can_be_counted():
     curve = pairs_roc(cosines, same)
     assert curve.impostors == 4
     assert curve.genuines == 4
-    assert (
-        abs(curve.eer() - 0.25) < 1e-9
-    )  # accepts from 0.7 or 0.3 on: one of four wrong on either side
+    # Accepts from 0.7 or 0.3 on: one of four wrong on either side.
+    assert abs(curve.eer() - 0.25) < 1e-9
     assert curve.tar_at(0.25) == 0.75
     assert 0.3 < curve.threshold_at(0.25) < 0.75
 
@@ -91,17 +90,17 @@ def test_a_far_that_the_impostor_pairs_cannot_carry_is_refused():
 def test_the_lowest_far_that_is_told_can_be_measured(pairs):
     cosines = torch.linspace(-0.9, 0.9, pairs + 1)
     curve = pairs_roc(cosines, torch.arange(pairs + 1) == pairs)
-    with pytest.raises(UserError, match="the lowest that can be measured is") as told:
-        curve.refuse(0.9 / pairs)
-    lowest = float(str(told.value).rpartition(" ")[2])
-    curve.refuse(lowest)
+    with pytest.raises(UserError, match="the lowest that can be measured is") as refused:
+        curve.check(0.9 / pairs)
+    lowest = float(str(refused.value).rpartition(" ")[2])
+    curve.check(lowest)
     assert lowest < 1.2 / pairs
 
 
 def test_metrics_leave_out_what_cannot_be_measured():
-    found = verification(*noise(3, 3, 0))
-    assert "tar_at_far_0.1" in found
-    assert "tar_at_far_0.01" not in found
+    measured = verification(*noise(3, 3, 0))
+    assert "tar_at_far_0.1" in measured
+    assert "tar_at_far_0.01" not in measured
 
 
 @given(st.integers(2, 9), st.integers(1, 6), st.integers(2, 5), st.integers(0, 99))
@@ -119,14 +118,14 @@ def test_resampled_people_weigh_as_if_their_pictures_were_there_so_often():
     weights = torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64)
     curve = all_pairs(embeddings, people).roc(weights)
     cosines = embeddings @ embeddings.T
-    wanted, same = [], []
+    cosine_list, same = [], []
     for i in range(12):
         for j in range(i):
             a, b = int(people[i]), int(people[j])
             times = int(weights[a]) if a == b else int(weights[a] * weights[b])
-            wanted += [float(cosines[i, j])] * times
+            cosine_list += [float(cosines[i, j])] * times
             same += [a == b] * times
-    expected = pairs_roc(torch.tensor(wanted), torch.tensor(same))
+    expected = pairs_roc(torch.tensor(cosine_list), torch.tensor(same))
     assert torch.allclose(curve.tar, expected.tar)
     assert torch.allclose(curve.far, expected.far)
 
@@ -156,13 +155,13 @@ def test_the_interval_is_right_where_everybodys_first_picture_is_of_another_styl
     pairs = all_pairs(unit(embeddings), people)
     assert len(pairs.bins) > RESAMPLED
     eer = pairs.roc().eer()
-    some = pairs.thinned(RESAMPLED, generator)
+    some = pairs.subsampled(RESAMPLED, generator)
     assert len(some.bins) == RESAMPLED
     assert abs(some.roc().eer() - eer) < 0.005
     low, high = interval(pairs, Roc.eer, seed=0)
     assert low < eer < high
     assert interval(pairs, Roc.eer, seed=0) == (low, high)
-    assert pairs.thinned(len(pairs.bins), generator) is pairs
+    assert pairs.subsampled(len(pairs.bins), generator) is pairs
 
 
 def test_one_person_or_nobody_twice_is_refused():

@@ -28,7 +28,7 @@ ANGULAR = ["arcface", "sub_centre_arcface", "adaface", "magface", "curricularfac
 D, PEOPLE = 16, 5
 
 
-def made(name: str, **options: object) -> IdentityLoss:
+def build_loss(name: str, **options: object) -> IdentityLoss:
     torch.manual_seed(1)
     return make_loss({"name": name, **options}, D, PEOPLE, "task.loss")
 
@@ -50,7 +50,7 @@ def test_all_twelve_losses_are_registered():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_loss_is_finite_and_reaches_the_features(name):
     features, people = faces()
-    loss = made(name)(features, people)
+    loss = build_loss(name)(features, people)
     loss.backward()
     assert loss.isfinite()
     assert loss.shape == ()
@@ -62,7 +62,7 @@ def test_a_loss_is_finite_and_reaches_the_features(name):
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"softmax", "magface", "adaface"}))
 def test_a_loss_of_directions_does_not_change_when_features_are_scaled(name):
     features, people = faces()
-    loss = made(name).eval()
+    loss = build_loss(name).eval()
     assert torch.allclose(loss(features, people), loss(7.5 * features, people), atol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_people_numbered_minus_one_have_no_identity_gradient(name):
     features, people = faces()
     people = people.clone()
     people[:4] = -1
-    made(name)(features, people).backward()
+    build_loss(name)(features, people).backward()
     assert features.grad is not None
     assert not features.grad[:4].any()
     assert features.grad[4:].any()
@@ -80,7 +80,7 @@ def test_people_numbered_minus_one_have_no_identity_gradient(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_in_which_nobody_is_known_costs_nothing_and_has_a_gradient_of_nothing(name):
     features, people = faces()
-    loss = made(name)(features, torch.full_like(people, -1))
+    loss = build_loss(name)(features, torch.full_like(people, -1))
     loss.backward()
     assert loss.item() == 0
     assert features.grad is not None
@@ -93,7 +93,7 @@ def test_a_batch_in_which_nobody_is_known_costs_nothing_and_has_a_gradient_of_no
 @pytest.mark.parametrize("people", [[0, 1, 2, 3], [2, 2, 2, 2]])
 def test_a_batch_without_positives_or_negatives_costs_nothing(name, people):
     features = torch.randn(4, D, requires_grad=True)
-    loss = made(name)(features, torch.tensor(people))
+    loss = build_loss(name)(features, torch.tensor(people))
     loss.backward()
     assert loss.item() == 0
     assert features.grad is not None
@@ -103,7 +103,7 @@ def test_a_batch_without_positives_or_negatives_costs_nothing(name, people):
 @pytest.mark.parametrize("name", ["cosface", *sorted(set(ANGULAR) - {"sub_centre_arcface"})])
 def test_without_margin_and_with_scale_one_the_logits_are_the_cosines(name):
     options = {"reward": 0.0} if name == "magface" else {}
-    loss = made(name, margin=0.0, scale=1.0, **options).eval()
+    loss = build_loss(name, margin=0.0, scale=1.0, **options).eval()
     features, people = faces()
     prototypes = dict(loss.named_parameters())["prototypes"]
     cosines = unit(features) @ unit(prototypes).T
@@ -159,17 +159,17 @@ def test_adaface_takes_the_margin_by_angle_for_long_features_and_as_a_difference
     own, lengths = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([9.0, 2.0, 0.1])
     t = math.acos(0.5)
     expected = [math.cos(t - 0.4) - 0.8, 0.5 - 0.4, math.cos(t + 0.4)]
-    assert torch.allclose(loss.harder(own, lengths, 0.4), torch.tensor(expected), atol=1e-5)
+    assert torch.allclose(loss.margin_cosine(own, lengths, 0.4), torch.tensor(expected), atol=1e-5)
 
 
 def test_magface_gives_longer_features_a_greater_margin_and_draws_at_their_length():
     loss = MagFace(D, PEOPLE, margin=0.4)
     own = torch.tensor([0.5, 0.5])
-    short, long_ = loss.harder(own, torch.tensor([2.0, 8.0]), 0.4).tolist()
+    short, long_ = loss.margin_cosine(own, torch.tensor([2.0, 8.0]), 0.4).tolist()
     assert abs(short - math.cos(math.acos(0.5) + 0.2)) < 1e-6
     assert abs(long_ - math.cos(math.acos(0.5) + 0.4)) < 1e-6
     lengths = torch.tensor([4.0], requires_grad=True)
-    loss.harder(own[:1], lengths, 0.4).sum().backward()
+    loss.margin_cosine(own[:1], lengths, 0.4).sum().backward()
     assert lengths.grad is not None
     assert lengths.grad.item() < 0
 
@@ -177,17 +177,18 @@ def test_magface_gives_longer_features_a_greater_margin_and_draws_at_their_lengt
 def test_curricularface_counts_near_strangers_more_as_it_goes():
     loss = CurricularFace(2, 3, scale=1.0, margin=0.0).eval()
     cosines, people = torch.tensor([[0.5, 0.8, 0.1]]), torch.tensor([0])
-    begin = loss.logits(cosines, people, torch.ones(1), 1.0)
+    early = loss.logits(cosines, people, torch.ones(1), 1.0)
     loss.progress.fill_(0.7)
     later = loss.logits(cosines, people, torch.ones(1), 1.0)
-    assert torch.allclose(begin, torch.tensor([[0.5, 0.64, 0.1]]))
+    assert torch.allclose(early, torch.tensor([[0.5, 0.64, 0.1]]))
     assert torch.allclose(later, torch.tensor([[0.5, 0.8 * 1.5, 0.1]]))
 
 
 def test_contrastive_in_closed_form():
     embeddings, people = on_plane(0, 60, 90), torch.tensor([0, 0, 1])
     distances = [2 * math.sin(math.radians(a) / 2) for a in (90, 30)]
-    expected = 1.0 + sum(max(0.0, 1.2 - d) ** 2 for d in distances) / 2  # 60 degrees: distance 1
+    # 60 degrees: distance 1.
+    expected = 1.0 + sum(max(0.0, 1.2 - d) ** 2 for d in distances) / 2
     assert abs(Contrastive(2, 2, margin=1.2)(embeddings, people).item() - expected) < 1e-5
 
 
@@ -201,8 +202,10 @@ def test_batch_hard_triplets_in_closed_form():
 def test_semi_hard_triplets_take_the_nearest_stranger_beyond_ones_own():
     embeddings, people = on_plane(0, 30, -20, 50, 120), torch.tensor([0, 0, 1, 2, 3])
     square = {a: 2 - 2 * math.cos(math.radians(a)) for a in (20, 30, 50, 90, 120)}
-    first = square[30] - square[50] + 0.9  # from 0: strangers at 20 (too near), 50 and 120
-    second = square[30] - square[50] + 0.9  # from 30: strangers at 50, 20 (too near) and 90
+    # From 0: strangers at 20 (too near), 50 and 120.
+    first = square[30] - square[50] + 0.9
+    # From 30: strangers at 50, 20 (too near) and 90.
+    second = square[30] - square[50] + 0.9
     expected = (max(0.0, first) + max(0.0, second)) / 2
     assert abs(SemiHardTriplet(2, 4, margin=0.9)(embeddings, people).item() - expected) < 1e-5
 
@@ -217,20 +220,23 @@ def test_supcon_in_closed_form():
 
 def test_chance_is_the_loss_of_features_that_say_nothing():
     people = torch.arange(20) % 160
-    assert abs(Softmax(D, 160).chance(people) - math.log(160)) < 1e-9
+    assert abs(Softmax(D, 160).loss_at_chance(people) - math.log(160)) < 1e-9
     cosface = CosFace(D, 160, scale=10.0, margin=0.4)
-    assert abs(cosface.chance(people) - math.log(1 + 159 * math.exp(4.0))) < 1e-4
-    assert abs(cosface.chance(people, 0.0) - math.log(160)) < 1e-5
+    assert abs(cosface.loss_at_chance(people) - math.log(1 + 159 * math.exp(4.0))) < 1e-4
+    assert abs(cosface.loss_at_chance(people, 0.0) - math.log(160)) < 1e-5
     arcface = ArcFace(D, 160, scale=10.0, margin=0.4)
-    assert abs(arcface.chance(people) - math.log(1 + 159 * math.exp(10 * math.sin(0.4)))) < 1e-4
+    assert (
+        abs(arcface.loss_at_chance(people) - math.log(1 + 159 * math.exp(10 * math.sin(0.4))))
+        < 1e-4
+    )
     twice = torch.arange(8) // 2
-    assert abs(SupCon(D, 4).chance(twice) - math.log(7)) < 1e-5
+    assert abs(SupCon(D, 4).loss_at_chance(twice) - math.log(7)) < 1e-5
 
 
 def test_running_statistics_take_no_note_of_chance():
     loss = AdaFace(D, PEOPLE)
     before = loss.mean_length.clone()
-    loss.chance(torch.arange(4))
+    loss.loss_at_chance(torch.arange(4))
     assert torch.equal(loss.mean_length, before)
     assert loss.training
 
@@ -244,10 +250,10 @@ def test_weight_decay_leaves_class_prototypes_alone():
     assert {decay[id(p)] for p in layer.parameters()} == {0.5}
 
 
-def test_an_unknown_loss_an_unknown_option_and_another_plugins_loss_are_told_in_one_line():
+def test_an_unknown_loss_an_unknown_option_and_another_plugins_loss_are_refused_in_one_line():
     with pytest.raises(UserError, match=r"task.loss.name = 'arcfase'.*did you mean 'arcface'"):
-        made("arcfase")
+        build_loss("arcfase")
     with pytest.raises(UserError, match=r"unknown key 'task.loss.margn'; did you mean 'margin'"):
-        made("cosface", margn=0.2)
+        build_loss("cosface", margn=0.2)
     with pytest.raises(UserError, match=r"task\.loss\.margin = -1\.0"):
-        made("cosface", margin=-1.0)
+        build_loss("cosface", margin=-1.0)

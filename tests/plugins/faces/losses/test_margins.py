@@ -7,7 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugins.faces.losses.margins import STEEPEST, Gradient, margin_for, ramp, scale_for, with_angle
+from plugins.faces.losses.margins import (
+    STEEPEST,
+    Gradient,
+    margin_for,
+    margin_scale_at,
+    scale_for,
+    with_angle,
+)
 
 GRADIENTS: tuple[Gradient, ...] = ("exact", "clamped", "straight_through")
 MARGIN = 0.5
@@ -87,6 +94,6 @@ def test_scale_and_margin_follow_the_number_of_people():
 
 
 def test_the_margin_rises_over_its_ramp_and_stays():
-    assert [ramp(step, 4) for step in (0, 1, 4, 9)] == [0.0, 0.25, 1.0, 1.0]
-    assert [ramp(step, 0) for step in (-1, 0, 1)] == [0.0, 1.0, 1.0]
-    assert ramp(-1, 4) == 0.0
+    assert [margin_scale_at(step, 4) for step in (0, 1, 4, 9)] == [0.0, 0.25, 1.0, 1.0]
+    assert [margin_scale_at(step, 0) for step in (-1, 0, 1)] == [0.0, 1.0, 1.0]
+    assert margin_scale_at(-1, 4) == 0.0

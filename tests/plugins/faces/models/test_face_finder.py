@@ -1,4 +1,4 @@
-"""From images to faces: shapes, alignment, the three routes, and scenes."""
+"""From images to faces: shapes, alignment, the feature sources, and scenes."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,35 +12,36 @@ from plugins.detection.models.assignment import cell_centres, heat_targets
 from plugins.faces.evaluation.scene_metrics import matches
 from plugins.faces.models.alignment import TEMPLATE, mirrored, patches, similarity, upright
 from plugins.faces.models.face_finder import (
-    AROUND,
+    PATCH_EXTENT,
     FaceFinder,
+    FeatureLevel,
+    FeatureSource,
     Located,
-    Route,
-    Said,
+    RawOutputs,
     SceneBatch,
-    Shared,
 )
 from plugins.faces.models.networks import Embedder, unit
-from plugins.faces.synthetic.scenes import MOST_HIDDEN, drawn_scenes
-from plugins.faces.tasks.scenes_task import Faces, SceneData
+from plugins.faces.synthetic.scenes import MAX_OVERLAP, synthetic_scenes
+from plugins.faces.tasks.faces import Faces, SceneData
+from plugins.faces.tasks.scene_batches import augmented
 
-ROUTES: tuple[Route, ...] = ("joint", "aligned_features", "centre", "two_stage")
+ROUTES: tuple[FeatureSource, ...] = ("joint", "aligned_features", "centre", "two_stage")
 SIDE = 96
-SCENES = drawn_scenes(0, 0, 6, SIDE, 0, 10, 4)
+SCENES = synthetic_scenes(0, 0, 6, SIDE, 0, 10, 4)
 
 
-def finder(route: Route) -> FaceFinder:
+def finder(feature_source: FeatureSource) -> FaceFinder:
     torch.manual_seed(0)
-    return FaceFinder(route, size=16, patch=12, trunk=(8, 16)).eval()
+    return FaceFinder(feature_source, embedding_size=16, patch_size=12, trunk=(8, 16)).eval()
 
 
 def batch() -> SceneBatch:
     s = SCENES
-    return SceneBatch(s.images, s.boxes, s.landmarks, s.people, s.owner, located())
+    return SceneBatch(s.images, s.boxes, s.landmarks, s.people, s.image_index, located())
 
 
 def located() -> Located:
-    return Located(SCENES.boxes, SCENES.landmarks, SCENES.owner)
+    return Located(SCENES.boxes, SCENES.landmarks, SCENES.image_index)
 
 
 def test_the_template_is_carried_onto_itself_by_the_identity():
@@ -73,21 +74,24 @@ def test_a_similarity_is_the_best_of_all_near_it():
 def test_a_patch_lies_upright_whatever_the_turn_in_the_image():
     """A picture whose brightness rises along the face's own axis: so it does in the patch."""
     ramp = torch.linspace(0, 1, 64)
-    image = ramp[None, None, :, None].expand(1, 1, 64, 64)  # brighter downwards
+    # Brighter downwards.
+    image = ramp[None, None, :, None].expand(1, 1, 64, 64)
     for angle in (0.0, 0.9, 2.5):
         c, s = torch.cos(torch.tensor(angle)), torch.sin(torch.tensor(angle))
         turn = 12 * torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
         marks = torch.tensor(TEMPLATE) @ turn.T + 32
         patch = patches(image, torch.tensor([0]), similarity(marks[None]), 8, (64, 64))[0, 0]
         down, across = (patch[7] - patch[0]).mean(), (patch[:, 7] - patch[:, 0]).mean()
-        step = 24 * (7 / 8) / 63  # a patch spans 24 pixels
+        # A patch spans 24 pixels.
+        step = 24 * (7 / 8) / 63
         assert abs(down - step * c) < 0.01
         assert abs(across - step * s) < 0.01
 
 
 def test_an_upright_patch_is_what_lies_in_its_square():
     image = torch.arange(64.0).expand(1, 2, 64, 64)
-    image = torch.stack([image[0, 0], image[0, 0].T])[None]  # x and y of each pixel
+    # X and y of each pixel.
+    image = torch.stack([image[0, 0], image[0, 0].T])[None]
     square = upright(torch.tensor([[20.0, 30.0]]), torch.tensor([4.0]))
     patch = patches(image, torch.tensor([0]), square, 4, (64, 64))[0]
     assert torch.allclose(patch[0, 0], torch.tensor([16.5, 18.5, 20.5, 22.5]), atol=1e-4)
@@ -99,13 +103,15 @@ def test_patches_are_cut_where_the_route_says():
     boxes, marks = SCENES.boxes, SCENES.landmarks
     middle, height = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 3] - boxes[:, 1]
     joint, aligned, centre = (
-        finder(route).places(located()) for route in ("joint", "aligned_features", "centre")
+        finder(feature_source).patch_matrices(located())
+        for feature_source in ("joint", "aligned_features", "centre")
     )
     assert torch.allclose(joint[:, :, 2], middle)
-    assert torch.allclose(joint[:, 0, 0], AROUND * height)
+    assert torch.allclose(joint[:, 0, 0], PATCH_EXTENT * height)
     assert torch.equal(aligned, similarity(marks))
     assert torch.allclose(centre[:, :, 2], middle)
-    assert torch.allclose(centre[:, 1, 1], torch.full((len(boxes),), 12.0))  # of 12 places
+    # Of 12 places.
+    assert torch.allclose(centre[:, 1, 1], torch.full((len(boxes),), 12.0))
     assert not joint[:, 0, 1].any()
     size = aligned[:, :, 0].norm(dim=1) / joint[:, 0, 0]
     assert (size.log().abs() < 0.3).all()
@@ -115,9 +121,9 @@ def test_a_joint_feature_needs_no_landmarks():
     model, b = finder("joint"), batch()
     unknown = located()._replace(landmarks=b.landmarks * torch.nan)
     with torch.no_grad():
-        said = model.said(b.images)
+        outputs = model.raw_outputs(b.images)
         assert torch.equal(
-            model.features(said, b.images, unknown), model.features(said, b.images, located())
+            model.features(outputs, b.images, unknown), model.features(outputs, b.images, located())
         )
 
 
@@ -129,12 +135,12 @@ def test_mirroring_swaps_left_and_right_landmarks():
     assert torch.allclose(other[:, 0], 100 - marks[[1, 0, 2, 4, 3], 0])
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_faces_are_always_tensors_even_where_there_are_none(route):
-    model = finder(route)
-    found = model(torch.zeros(2, 3, 70, 45, dtype=torch.uint8), floor=0.9)
-    assert len(found) == 2
-    for one in found:
+@pytest.mark.parametrize("feature_source", ROUTES)
+def test_faces_are_always_tensors_even_where_there_are_none(feature_source):
+    model = finder(feature_source)
+    detections = model(torch.zeros(2, 3, 70, 45, dtype=torch.uint8), score_threshold=0.9)
+    assert len(detections) == 2
+    for one in detections:
         assert {n: tuple(v.shape) for n, v in one.items()} == {
             "boxes": (0, 4),
             "scores": (0,),
@@ -143,11 +149,11 @@ def test_faces_are_always_tensors_even_where_there_are_none(route):
         }
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_embeddings_have_norm_one_and_scores_fall_and_boxes_stay_inside(route):
+@pytest.mark.parametrize("feature_source", ROUTES)
+def test_embeddings_have_norm_one_and_scores_fall_and_boxes_stay_inside(feature_source):
     with torch.no_grad():
-        found = finder(route)(SCENES.images, floor=0.0)
-    for one in found:
+        detections = finder(feature_source)(SCENES.images, score_threshold=0.0)
+    for one in detections:
         assert torch.allclose(
             one["embeddings"].norm(dim=1), torch.ones(len(one["boxes"])), atol=1e-5
         )
@@ -156,31 +162,40 @@ def test_embeddings_have_norm_one_and_scores_fall_and_boxes_stay_inside(route):
         assert one["boxes"].max() <= SIDE
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_face_is_described_alike_alone_and_in_a_batch(route):
-    model = finder(route)
+@pytest.mark.parametrize("feature_source", ROUTES)
+def test_a_face_is_described_alike_alone_and_in_a_batch(feature_source):
+    model = finder(feature_source)
     with torch.no_grad():
-        together = model(SCENES.images, floor=0.0, most=3)[2]
-        alone = model(SCENES.images[2:3], floor=0.0, most=3)[0]
+        together = model(SCENES.images, score_threshold=0.0, max_detections=3)[2]
+        alone = model(SCENES.images[2:3], score_threshold=0.0, max_detections=3)[0]
     for name in together:
         assert torch.allclose(together[name], alone[name], atol=1e-4), name
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_identity_reaches_the_shared_layers_except_where_nothing_is_shared(route):
-    model, b = finder(route), batch()
-    said = model.said(b.images)
-    model.features(said, b.images, located()).square().sum().backward()
+@pytest.mark.parametrize("feature_source", ROUTES)
+def test_identity_reaches_the_shared_layers_except_where_nothing_is_shared(feature_source):
+    model, b = finder(feature_source), batch()
+    outputs = model.raw_outputs(b.images)
+    model.features(outputs, b.images, located()).square().sum().backward()
     shared = next(model.pyramid.parameters()).grad
     reached = shared is not None and bool(shared.any())
-    assert reached == (route != "two_stage")
+    assert reached == (feature_source != "two_stage")
 
 
 def test_late_features_are_shared_by_every_layer_and_early_ones_by_the_first():
-    choices: tuple[tuple[Shared, bool], ...] = (("early", False), ("late", True), ("both", True))
+    choices: tuple[tuple[FeatureLevel, bool], ...] = (
+        ("early", False),
+        ("late", True),
+        ("both", True),
+    )
     for shared, whole in choices:
-        model, b = FaceFinder("joint", shared=shared, size=16, patch=12, trunk=(8, 16)), batch()
-        model.features(model.said(b.images), b.images, located()).square().sum().backward()
+        model, b = (
+            FaceFinder(
+                "joint", feature_level=shared, embedding_size=16, patch_size=12, trunk=(8, 16)
+            ),
+            batch(),
+        )
+        model.features(model.raw_outputs(b.images), b.images, located()).square().sum().backward()
         for number, stage in enumerate(model.pyramid.stages):
             reached = all(p.grad is not None and bool(p.grad.any()) for p in stage.parameters())
             assert reached == (whole or number == 0), (shared, number)
@@ -190,7 +205,7 @@ def test_landmarks_carry_a_gradient_from_the_feature():
     model, b = finder("aligned_features"), batch()
     marks = b.landmarks.clone().requires_grad_()
     faces = located()._replace(landmarks=marks)
-    model.features(model.said(b.images), b.images, faces).square().sum().backward()
+    model.features(model.raw_outputs(b.images), b.images, faces).square().sum().backward()
     assert marks.grad is not None
     assert marks.grad.isfinite().all()
     assert marks.grad.any()
@@ -199,46 +214,50 @@ def test_landmarks_carry_a_gradient_from_the_feature():
 def test_a_hand_made_peak_is_read_as_the_exact_box_and_landmarks(monkeypatch):
     """Place (5, 7) of a map of stride 4 has its centre at (30, 22)."""
     model = finder("joint")
-    blank = model.said(SCENES.images[:1])
+    blank = model.raw_outputs(SCENES.images[:1])
     logits = torch.full_like(blank.logits, -9.0)
     logits[0, 0, 5, 7] = 3.0
     distances = torch.tensor([10.0, 11, 12, 13])[None, :, None, None].expand(1, 4, 24, 24)
     offsets = torch.arange(10.0)[None, :, None, None].expand(1, 10, 24, 24) / 8
-    made = Said(logits, distances, offsets, blank.fine, blank.wide)
-    monkeypatch.setattr(model, "said", lambda images: made)
-    (found,) = model(SCENES.images[:1])
-    assert found["boxes"].tolist() == [[20, 11, 42, 35]]
+    outputs = RawOutputs(logits, distances, offsets, blank.fine, blank.wide)
+    monkeypatch.setattr(model, "raw_outputs", lambda images: outputs)
+    (detections,) = model(SCENES.images[:1])
+    assert detections["boxes"].tolist() == [[20, 11, 42, 35]]
     expected = torch.tensor([30.0, 22]) + torch.arange(10.0).reshape(5, 2)
-    assert torch.allclose(found["landmarks"][0], expected)
-    assert torch.allclose(found["scores"], torch.tensor([3.0]).sigmoid())
+    assert torch.allclose(detections["landmarks"][0], expected)
+    assert torch.allclose(detections["scores"], torch.tensor([3.0]).sigmoid())
 
 
-def test_losses_vanish_where_everything_is_told_rightly():
+def test_losses_vanish_of_exact_predictions():
     model, b = finder("joint"), batch()
-    said = model.said(b.images)
-    shape = said.logits.shape
+    outputs = model.raw_outputs(b.images)
+    shape = outputs.logits.shape
     target = heat_targets(
-        b.boxes, torch.zeros_like(b.people), b.owner, (len(b.images), 1, shape[2], shape[3]), 4
+        b.boxes,
+        torch.zeros_like(b.people),
+        b.image_index,
+        (len(b.images), 1, shape[2], shape[3]),
+        4,
     )
     centres = cell_centres(shape[2], shape[3], 4)
     places = shape[2] * shape[3]
     distances, marks = (torch.zeros(len(b.images), n, places) for n in (4, 10))
     for thing, cell in zip(target.object.tolist(), target.cell.tolist(), strict=True):
-        box, centre, image = b.boxes[thing], centres[cell], int(b.owner[thing])
+        box, centre, image = b.boxes[thing], centres[cell], int(b.image_index[thing])
         distances[image, :, cell] = torch.cat([centre - box[:2], box[2:] - centre])
         marks[image, :, cell] = ((b.landmarks[thing] - centre) / 8).flatten()
-    right = Said(
+    right = RawOutputs(
         torch.where(target.heat == 1, 15.0, -15.0),
         distances.reshape(-1, 4, *shape[2:]),
         marks.reshape(-1, 10, *shape[2:]),
-        said.fine,
-        said.wide,
+        outputs.fine,
+        outputs.wide,
     )
     losses = model.losses(right, b)
     assert losses["box"] < 1e-5
     assert losses["landmarks"] < 1e-5
     assert losses["centre"] < 1e-3
-    assert all(loss > 0.1 for loss in model.losses(said, b).values())
+    assert all(loss > 0.1 for loss in model.losses(outputs, b).values())
 
 
 def test_losses_of_images_without_faces_are_finite_and_only_about_centres():
@@ -247,7 +266,7 @@ def test_losses_of_images_without_faces_are_finite_and_only_about_centres():
     none = torch.zeros(0, dtype=torch.long)
     nowhere = Located(torch.zeros(0, 4), torch.zeros(0, 5, 2), none)
     empty = SceneBatch(images, nowhere.boxes, nowhere.landmarks, none, none, nowhere)
-    losses = model.losses(model.said(images), empty)
+    losses = model.losses(model.raw_outputs(images), empty)
     assert losses["centre"] > 0
     assert losses["box"] == losses["landmarks"] == 0
     torch.stack(list(losses.values())).sum().backward()
@@ -255,60 +274,62 @@ def test_losses_of_images_without_faces_are_finite_and_only_about_centres():
 
 def test_faces_without_known_landmarks_have_no_landmark_loss():
     model, b = finder("joint"), batch()
-    unknown = SceneBatch(b.images, b.boxes, b.landmarks * torch.nan, b.people, b.owner, b.aim)
-    losses = model.losses(model.said(b.images), unknown)
+    unknown = SceneBatch(
+        b.images, b.boxes, b.landmarks * torch.nan, b.people, b.image_index, b.jittered
+    )
+    losses = model.losses(model.raw_outputs(b.images), unknown)
     assert losses["landmarks"] == 0
     assert losses["box"] > 0
 
 
 def test_each_face_is_matched_with_its_surest_detection_only():
     true = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]])
-    found = torch.tensor([[0.0, 0, 9, 10], [0, 0, 10, 10], [50, 50, 60, 60], [20, 21, 30, 30]])
-    assert matches(found, true) == [(0, 0), (3, 1)]
-    assert matches(found[:0], true) == []
-    assert matches(found, true[:0]) == []
+    detections = torch.tensor([[0.0, 0, 9, 10], [0, 0, 10, 10], [50, 50, 60, 60], [20, 21, 30, 30]])
+    assert matches(detections, true) == [(0, 0), (3, 1)]
+    assert matches(detections[:0], true) == []
+    assert matches(detections, true[:0]) == []
 
 
 def test_scenes_hold_faces_of_ten_to_sixty_pixels_that_hide_little_of_each_other():
-    scenes = drawn_scenes(0, 0, 40, 160, 0, 30, 8)
+    scenes = synthetic_scenes(0, 0, 40, 160, 0, 30, 8)
     height = scenes.boxes[:, 3] - scenes.boxes[:, 1]
     assert height.min() > 8
     assert height.max() < 63
     assert (height < 20).any()
     assert (height > 40).any()
-    assert scenes.owner.diff().min() >= 0
-    counts = torch.bincount(scenes.owner, minlength=40)
-    assert counts.min() == 0  # some are empty
+    assert scenes.image_index.diff().min() >= 0
+    counts = torch.bincount(scenes.image_index, minlength=40)
+    # Some are empty.
+    assert counts.min() == 0
     assert counts.max() > 5
     for scene in range(40):
-        boxes = scenes.boxes[scenes.owner == scene]
+        boxes = scenes.boxes[scenes.image_index == scene]
         alike = pairwise_iou(boxes, boxes) - torch.eye(len(boxes))
-        assert (alike < MOST_HIDDEN + 0.15).all()
-        people = scenes.people[scenes.owner == scene]
+        assert (alike < MAX_OVERLAP + 0.15).all()
+        people = scenes.people[scenes.image_index == scene]
         assert len(people.unique()) == len(people)
 
 
 def test_a_scene_is_the_same_whichever_scenes_it_is_drawn_with():
-    alone = drawn_scenes(0, 3, 1, SIDE, 0, 10, 4)
+    alone = synthetic_scenes(0, 3, 1, SIDE, 0, 10, 4)
     assert (alone.images[0].int() - SCENES.images[3].int()).abs().max() <= 1
-    assert torch.allclose(alone.boxes, SCENES.boxes[SCENES.owner == 3], atol=1e-3)
+    assert torch.allclose(alone.boxes, SCENES.boxes[SCENES.image_index == 3], atol=1e-3)
 
 
 def test_chosen_scenes_keep_their_faces():
     some = SCENES.chosen(torch.tensor([4, 1]))
     assert torch.equal(some.images, SCENES.images[[4, 1]])
-    assert torch.equal(some.boxes[some.owner == 0], SCENES.boxes[SCENES.owner == 4])
-    assert torch.equal(some.people[some.owner == 1], SCENES.people[SCENES.owner == 1])
+    assert torch.equal(some.boxes[some.image_index == 0], SCENES.boxes[SCENES.image_index == 4])
+    assert torch.equal(some.people[some.image_index == 1], SCENES.people[SCENES.image_index == 1])
 
 
 def test_mirrored_scenes_have_their_boxes_and_landmarks_where_the_faces_are():
-    task = Faces(data=SceneData(side=SIDE, scenes=6, people=10, most=4), size=8, aim=0.0)
     flipped = 0
     for number in range(8):
         draw = torch.Generator().manual_seed(number)
-        b = task.varied(SCENES, number, draw)
+        b = augmented(SCENES, number, 0.0, draw)
         for k in range(len(SCENES)):
-            mine = b.owner == k
+            mine = b.image_index == k
             same = torch.equal(b.boxes[mine], SCENES.boxes[mine])
             gain = SCENES.images[k].float().mean((1, 2)) / b.images[k].mean((1, 2)).clamp(min=1)
             straight = (b.images[k] * gain[:, None, None] - SCENES.images[k].float()).abs().mean()
@@ -344,7 +365,7 @@ def test_an_embedder_gives_unit_norms_for_half_precision_and_for_nothing():
 
 def test_an_embedding_is_the_same_alone_and_in_a_batch():
     torch.manual_seed(0)
-    model = Embedder(32, size=8, widths=(8, 16)).eval()
+    model = Embedder(32, embedding_size=8, widths=(8, 16)).eval()
     images = torch.randint(0, 255, (5, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         assert torch.allclose(model(images)[2], model(images[2:3])[0], atol=1e-5)
@@ -352,7 +373,7 @@ def test_an_embedding_is_the_same_alone_and_in_a_batch():
 
 def test_an_even_light_forgets_exposure_and_contrast():
     torch.manual_seed(0)
-    model = Embedder(32, size=8, widths=(8,), even_light=True).eval()
+    model = Embedder(32, embedding_size=8, widths=(8,), standardise=True).eval()
     image = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.allclose(unit(model(image)), unit(model(0.8 * image + 0.1)), atol=0.15)
@@ -363,38 +384,44 @@ def test_nothing_is_learned_of_places_in_ignored_boxes():
     """No slope there, but at the centre of a face; elsewhere the very same one."""
     images = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 255
     face, other = torch.tensor([[8.0, 8, 32, 32]]), torch.tensor([[16.0, 16, 80, 72]])
-    small = torch.tensor([[85.0, 85, 87, 87]])  # between the centres of places
-    nobody, first = torch.tensor([-1]), torch.tensor([0])
+    # Between the centres of places.
+    small = torch.tensor([[85.0, 85, 87, 87]])
+    unknown, first = torch.tensor([-1]), torch.tensor([0])
     landmarks = torch.full((1, 5, 2), torch.nan)
-    batch = SceneBatch(images, face, landmarks, nobody, first, Located(face, landmarks, first))
-    ignoring = replace(batch, ignored=torch.cat([other, small]), ignored_owner=torch.tensor([0, 0]))
+    batch = SceneBatch(images, face, landmarks, unknown, first, Located(face, landmarks, first))
+    ignoring = replace(
+        batch, ignored=torch.cat([other, small]), ignored_image_index=torch.tensor([0, 0])
+    )
     network = finder("joint")
 
     def slope(batch: SceneBatch) -> torch.Tensor:
-        said = network.said(batch.images)
-        loss = network.losses(said, batch)["centre"]
-        return torch.autograd.grad(loss, said.logits)[0][0, 0]
+        outputs = network.raw_outputs(batch.images)
+        loss = network.losses(outputs, batch)["centre"]
+        return torch.autograd.grad(loss, outputs.logits)[0][0, 0]
 
     before, after = slope(batch), slope(ignoring)
     hidden = torch.zeros(SIDE // 4, SIDE // 4, dtype=torch.bool)
-    hidden[3:19, 3:21] = True  # places whose centres lie within half a place of the boxes
+    # Places whose centres lie within half a place of the boxes.
+    hidden[3:19, 3:21] = True
     hidden[21, 21] = True
-    hidden[5, 5] = False  # the face's own
+    # The face's own.
+    hidden[5, 5] = False
     assert (before != 0).all()
     assert torch.equal(after, torch.where(hidden, 0.0, before))
 
 
 def test_the_margin_waits_for_its_batch(monkeypatch):
-    task = Faces(data=SceneData(side=96, scenes=4, people=10), margin_from=3, size=8)
+    task = Faces(data=SceneData(side=96, scenes=4, people=10), margin_start=3, embedding_size=8)
     identity: Any = task.model.identity
-    shares: list[float] = []
+    scales: list[float] = []
 
-    def harder(own: torch.Tensor, lengths: torch.Tensor, margin: float) -> torch.Tensor:
-        shares.append(margin / identity.margin)
-        return own
+    def margin_cosine(target: torch.Tensor, lengths: torch.Tensor, margin: float) -> torch.Tensor:
+        scales.append(margin / identity.margin)
+        return target
 
-    monkeypatch.setattr(identity, "harder", harder)
+    monkeypatch.setattr(identity, "margin_cosine", margin_cosine)
     context: Any = SimpleNamespace(cost=lambda value, name: None)
     for number in (0, 2, 3):
         task.objective(context, replace(batch(), number=number))
-    assert shares == [0.0] * 4 + [1.0] * 2  # each time the loss and its value by chance
+    # The loss, then the loss at chance.
+    assert scales == [0.0] * 4 + [1.0] * 2

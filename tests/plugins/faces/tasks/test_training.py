@@ -14,14 +14,17 @@ from framework import UserError
 from framework.commands import train
 from framework.commands.run_arguments import load_run
 from plugins.faces.data import photographs
-from plugins.faces.data.lists import Listed
-from plugins.faces.evaluation.model_card import DRAWINGS
-from plugins.faces.evaluation.scene_metrics import Judged, detection_metrics, enough
+from plugins.faces.data.lists import AnnotatedPhotograph
+from plugins.faces.evaluation.model_card import SYNTHETIC_NOTICE
+from plugins.faces.evaluation.scene_evaluator import SceneEvaluator
+from plugins.faces.evaluation.scene_metrics import EvaluatedScenes, detection_metrics, enough
 from plugins.faces.models.face_finder import Located
-from plugins.faces.synthetic.scenes import Scenes, drawn_scenes
-from plugins.faces.tasks.face_detection import FaceDetection, scenes_of
-from plugins.faces.tasks.recognition import Data, Recognition, some_of_each
-from plugins.faces.tasks.scenes_task import Faces, SceneData
+from plugins.faces.synthetic.scenes import Scenes, synthetic_scenes
+from plugins.faces.tasks.annotated_scenes import scenes_of
+from plugins.faces.tasks.face_detection import FaceDetection
+from plugins.faces.tasks.faces import Faces, SceneData
+from plugins.faces.tasks.people_data import Data
+from plugins.faces.tasks.recognition import Recognition, sample_per_person
 from tests.plugins.faces.stand_in import write_stand_in
 from tests.runs import Diffobj, newest, records, result
 
@@ -29,8 +32,8 @@ SMALL = (
     "experiment=faces_recognition",
     "task.data.people=12",
     "task.data.pictures=4",
-    "task.data.tested_people=6",
-    "task.data.tested_pictures=4",
+    "task.data.test_people=6",
+    "task.data.test_pictures=4",
     "task.data.side=24",
     "task.network.widths=[8,16]",
     "task.network.blocks=0",
@@ -44,8 +47,8 @@ SCENES = (
     "task.data.side=96",
     "task.data.scenes=8",
     "task.data.people=6",
-    "task.data.tested_scenes=4",
-    "task.data.tested_people=3",
+    "task.data.test_scenes=4",
+    "task.data.test_people=3",
     "task.batch_size=4",
     "trainer.steps=3",
     "trainer.log_every=1",
@@ -56,7 +59,7 @@ SCENES = (
 FINDING = (
     "experiment=face_detection",
     "task.side=192",
-    "task.held_out=0.3",
+    "task.test_fraction=0.3",
     "task.batch_size=2",
     "trainer.steps=2",
     "trainer.log_every=1",
@@ -79,7 +82,7 @@ def recognition(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(tmp_path_factory.mktemp("runs") / "recognition", *SMALL)
 
 
-def test_a_run_reports_what_learned_nothing_beside_the_network(recognition):
+def test_a_run_reports_untrained_baselines_beside_the_network(recognition):
     metrics = result(recognition)["metrics"]
     for name in ("eer", "raw_pixels_eer", "even_pixels_eer", "random_network_eer", "seen_eer"):
         assert 0 <= metrics[name] <= 1, name
@@ -106,15 +109,15 @@ def test_pictures_table_and_model_card_are_written(recognition):
         "model_card.md",
     } <= names
     text = (recognition / "media" / "model_card.md").read_text()
-    assert DRAWINGS.upper() in text
-    for wanted in (
+    assert SYNTHETIC_NOTICE.upper() in text
+    for phrase in (
         "12 people, 48 pictures",
         "RGB, 24 x 24",
         "random network",
         "95 % interval",
         "Not for",
     ):
-        assert wanted in text
+        assert phrase in text
     assert (recognition / "projector_config.pbtxt").exists()
 
 
@@ -127,21 +130,22 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(recognition, tmp_pat
 
 
 def test_people_who_are_tested_are_never_learned_from_and_follow_the_seed():
-    task = Recognition(data=Data(people=5, pictures=2, tested_people=4, tested_pictures=2, side=16))
-    first, second = task.tested(1), task.tested(2)
-    everyone = [set(c.names) for c in (task.learned, first, second)]
+    task = Recognition(data=Data(people=5, pictures=2, test_people=4, test_pictures=2, side=16))
+    first, second = task.people.evaluated(1, "test"), task.people.evaluated(2, "test")
+    everyone = [set(c.names) for c in (task.people.training, first, second)]
     assert everyone[0].isdisjoint(everyone[1] | everyone[2])
     assert everyone[1].isdisjoint(everyone[2])
-    assert torch.equal(task.tested(1).images, first.images)
+    assert torch.equal(task.people.evaluated(1, "test").images, first.images)
 
 
 def test_a_folder_of_people_is_learned_from_with_nothing_but_its_name(people, tmp_path):
     folder = run(tmp_path / "run", *SMALL, f"task.data.root={people}")
     metrics = result(folder)["metrics"]
     assert "seen_eer" not in metrics
-    assert metrics["genuine_pairs"] == 3 * 10  # three of eight people held out
+    # Three of eight people held out.
+    assert metrics["genuine_pairs"] == 3 * 10
     text = (folder / "media" / "model_card.md").read_text()
-    assert DRAWINGS.upper() not in text
+    assert SYNTHETIC_NOTICE.upper() not in text
     assert "5 people, 25 pictures" in text
 
 
@@ -157,21 +161,21 @@ def own_photographs(people: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_a_run_is_used_without_its_photographs(own_photographs, people, diffobj: Diffobj):
     a, b = str(people / "s1" / "1.pgm"), str(people / "s2" / "1.pgm")
-    told = [
+    answers = [
         diffobj("verify", f"run={own_photographs}", a, b, *more)
         for more in ((), (f"task.data.root={people}",), ("task.data.root=null",))
     ]
-    assert [t.status for t in told] == [0, 0, 0], told
-    assert told[0].out == told[1].out == told[2].out
-    assert DRAWINGS not in told[2].err
+    assert [a.status for a in answers] == [0, 0, 0], answers
+    assert answers[0].out == answers[1].out == answers[2].out
+    assert SYNTHETIC_NOTICE not in answers[2].err
 
 
 def test_a_folder_is_read_no_sooner_than_its_pictures_are_needed(people):
     task = Recognition(data=Data(root=str(people), side=16))
-    assert "everyone" not in vars(task)
+    assert "everyone" not in vars(task.people)
     assert task.model.embedder.grey
-    assert (task.shape.people, len(task.learned.names)) == (5, 5)
-    assert "everyone" in vars(task)
+    assert (task.training_data.people, len(task.people.training.names)) == (5, 5)
+    assert "everyone" in vars(task.people)
 
 
 def test_a_run_is_judged_on_any_folder_by_the_people_of_whom_it_saw_none(
@@ -184,39 +188,42 @@ def test_a_run_is_judged_on_any_folder_by_the_people_of_whom_it_saw_none(
         return found
 
     before = result(own_photographs)["metrics"]
-    before.pop("accuracy")  # three people make no folds
+    # Three people make no folds.
+    before.pop("accuracy")
     assert metrics(people).items() >= before.items()
     more = tmp_path / "more"
     shutil.copytree(people, more)
     new = write_stand_in(tmp_path / "other", people=10, pictures=5)
-    shutil.copytree(new / "s10", more / "a")  # who takes everybody's place in the order
+    # Who takes everybody's place in the order.
+    shutil.copytree(new / "s10", more / "a")
     assert metrics(more)["genuine_pairs"] == 4 * 10
     for k in range(1, 9):
-        shutil.rmtree(new / f"s{k}")  # the same people again
+        # The same people again.
+        shutil.rmtree(new / f"s{k}")
     assert metrics(new)["genuine_pairs"] == 2 * 10
     shutil.rmtree(more)
-    for name in Recognition(data=Data(root=str(people), side=24)).learned.names:
+    for name in Recognition(data=Data(root=str(people), side=24)).people.training.names:
         shutil.copytree(people / name, more / name)
     refused = diffobj("evaluate", f"run={own_photographs}", f"task.data.root={more}")
     assert refused.status == 2
-    assert "0 people who were not learned from" in refused.err
+    assert "0 people who were not trained on" in refused.err
 
 
 def test_people_who_were_learned_from_are_left_out_of_a_calibration(
     own_photographs, people, tmp_path, diffobj: Diffobj
 ):
-    told = ("calibrate", f"run={own_photographs}", "far=0.1")
-    done = diffobj(*told, f"input={people}")
+    arguments = ("calibrate", f"run={own_photographs}", "far=0.1")
+    done = diffobj(*arguments, f"input={people}")
     assert done.status == 0, done.err
-    assert "left out: 5 people who were learned from" in done.err
+    assert "left out: 5 people who were trained on" in done.err
     kept = json.loads((own_photographs / "calibration.json").read_text())
     assert (kept["people"], kept["genuine_pairs"], kept["impostor_pairs"]) == (3, 30, 75)
-    learned = Recognition(data=Data(root=str(people), side=24)).learned.names
-    for name in learned:
-        shutil.copytree(people / name, tmp_path / "learned" / name)
-    refused = diffobj(*told, f"input={tmp_path / 'learned'}")
+    training = Recognition(data=Data(root=str(people), side=24)).people.training.names
+    for name in training:
+        shutil.copytree(people / name, tmp_path / "training" / name)
+    refused = diffobj(*arguments, f"input={tmp_path / 'training'}")
     assert refused.status == 2
-    assert "5 of 5 people were learned from" in refused.err
+    assert "5 of 5 people were trained on" in refused.err
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -225,22 +232,21 @@ def test_a_folder_of_too_few_people_is_refused_before_training(
 ):
     for k in range(1, count + 1):
         shutil.copytree(people / f"s{k}", tmp_path / "few" / f"s{k}")
-    told = (f"task.data.root={tmp_path / 'few'}", f"hydra.run.dir={tmp_path / 'run'}")
-    outcome = diffobj("train", *SMALL, *told)
+    arguments = (f"task.data.root={tmp_path / 'few'}", f"hydra.run.dir={tmp_path / 'run'}")
+    outcome = diffobj("train", *SMALL, *arguments)
     assert outcome.status == 2
     assert f"{count} people; expected four or more" in outcome.err
 
 
 def test_validation_and_test_ask_for_different_people(people, monkeypatch):
     monkeypatch.setattr(photographs, "ENOUGH", 5)
-    monkeypatch.setattr(photographs, "VALIDATED", 0.4)
+    monkeypatch.setattr(photographs, "VALIDATION", 0.4)
     task = Recognition(data=Data(root=str(people), side=16))
-    tested = set(task.tested(0).names)
-    task.split = "validation"
-    validated = set(task.tested(0).names)
-    assert (len(tested), len(validated), len(task.learned.names)) == (3, 2, 3)
+    tested = set(task.people.evaluated(0, "test").names)
+    validated = set(task.people.evaluated(0, "validation").names)
+    assert (len(tested), len(validated), len(task.people.training.names)) == (3, 2, 3)
     assert not tested & validated
-    assert not (tested | validated) & set(task.learned.names)
+    assert not (tested | validated) & set(task.people.training.names)
 
 
 def test_more_pictures_of_a_person_than_a_batch_holds_are_refused():
@@ -260,20 +266,21 @@ def test_pairs_need_several_pictures_of_a_person(tmp_path, diffobj: Diffobj):
 
 
 def test_some_of_each_gives_so_many_different_pictures_of_so_many_people():
-    task = Recognition(data=Data(people=7, pictures=5, side=16, tested_people=2))
-    draw = torch.Generator().manual_seed(0)
-    chosen = some_of_each(task.learned, 4, 3, draw)
-    people = task.learned.people[chosen].reshape(4, 3)
+    task = Recognition(data=Data(people=7, pictures=5, side=16, test_people=2))
+    training = task.people.training
+    random = torch.Generator().manual_seed(0)
+    chosen = sample_per_person(training, 4, 3, random)
+    people = training.people[chosen].reshape(4, 3)
     assert (people == people[:, :1]).all()
     assert len(people[:, 0].unique()) == 4
     assert len(chosen.unique()) == 12
-    more = some_of_each(task.learned, 2, 8, draw).reshape(2, 8)
+    more = sample_per_person(training, 2, 8, random).reshape(2, 8)
     assert all(len(row.unique()) == 5 for row in more)
 
 
-@pytest.mark.parametrize("route", ["joint", "aligned_features", "two_stage", "centre"])
-def test_scenes_are_learned_from_by_every_route(route, tmp_path):
-    folder = run(tmp_path / "run", *SCENES, f"task.route={route}")
+@pytest.mark.parametrize("feature_source", ["joint", "aligned_features", "two_stage", "centre"])
+def test_scenes_are_learned_from_from_every_feature_source(feature_source, tmp_path):
+    folder = run(tmp_path / "run", *SCENES, f"task.feature_source={feature_source}")
     metrics = result(folder)["metrics"]
     assert {"AP50", "AP", "recall", "precision", "eer"} <= set(metrics)
     logged = [r for r in records(folder) if "train/objective" in r]
@@ -282,18 +289,18 @@ def test_scenes_are_learned_from_by_every_route(route, tmp_path):
 
 
 def test_an_eer_of_hardly_any_faces_is_chance(monkeypatch):
-    data = SceneData(side=96, scenes=2, people=2, tested_scenes=40, tested_people=4)
-    task = Faces(data=data, size=8)
+    data = SceneData(side=96, scenes=2, people=2, test_scenes=40, test_people=4)
+    task = Faces(data=data, embedding_size=8)
     task.model.eval()
-    scenes = task.tested(0)
+    scenes = task.evaluated(0, "test")
 
     def finding(faces: torch.Tensor) -> dict[str, float]:
-        """Metrics of a network that finds these faces only, and knows everybody."""
-        where = Located(scenes.boxes[faces], scenes.landmarks[faces], scenes.owner[faces])
+        """Metrics of a network that detects these faces only, and distinguishes everyone."""
+        where = Located(scenes.boxes[faces], scenes.landmarks[faces], scenes.image_index[faces])
         embeddings = torch.eye(8)[scenes.people[faces]]
         nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}
-        judged = Judged([nothing] * len(scenes), faces, embeddings, where)
-        monkeypatch.setattr(task, "judge", lambda scenes, model: judged)
+        evaluated = EvaluatedScenes(scenes, [nothing] * len(scenes), faces, embeddings, where)
+        monkeypatch.setattr(SceneEvaluator, "evaluated", lambda self, scenes: evaluated)
         return task.evaluate(0)
 
     everything = torch.arange(len(scenes.people))
@@ -303,7 +310,8 @@ def test_an_eer_of_hardly_any_faces_is_chance(monkeypatch):
     assert finding(everything[:half])["eer"] == 0
     assert finding(everything[: half - 1])["eer"] == 0.5
     assert finding(everything[:3])["eer"] == 0.5
-    few = torch.arange(6).repeat_interleave(6)  # six people, 15 pairs each
+    # Six people, 15 pairs each.
+    few = torch.arange(6).repeat_interleave(6)
     assert not enough(few, len(few))
     assert enough(torch.cat([few, few]), 72)
 
@@ -314,7 +322,7 @@ def test_the_commands_from_calibration_to_forgetting(
     a, b = people / "s1" / "1.pgm", people / "s2" / "1.pgm"
     blind = diffobj("verify", f"run={recognition}", str(a), str(b))
     assert blind.status == 0
-    assert DRAWINGS in blind.err
+    assert SYNTHETIC_NOTICE in blind.err
     assert json.loads(blind.out)["same_person"] is None
 
     gallery = tmp_path / "people.json"
@@ -334,11 +342,11 @@ def test_the_commands_from_calibration_to_forgetting(
     assert kept["impostor_pairs"] == 700
 
     same = diffobj("verify", f"run={recognition}", str(a), str(a))
-    told = json.loads(same.out)
+    answer = json.loads(same.out)
     assert same.status == 0
-    assert told["same_person"] is True
-    assert abs(told["cosine"] - 1) < 1e-3
-    assert told["far"] == 0.1
+    assert answer["same_person"] is True
+    assert abs(answer["cosine"] - 1) < 1e-3
+    assert answer["far"] == 0.1
 
     enrol = ("enrol", f"run={recognition}", f"gallery={gallery}")
     unasked = diffobj(*enrol, "Ann", str(a))
@@ -382,11 +390,11 @@ def test_calibration_by_a_list_of_pairs(recognition, tmp_path, diffobj: Diffobj)
     assert (kept["genuine_pairs"], kept["impostor_pairs"], kept["pictures"]) == (2, 2, 4)
 
 
-def test_commands_refuse_a_run_that_knows_no_faces(tmp_path, diffobj: Diffobj):
+def test_commands_refuse_a_run_that_is_no_face_task(tmp_path, diffobj: Diffobj):
     folder = run(tmp_path / "run", "experiment=javelin", "trainer.steps=2", "monitor.progress=none")
     outcome = diffobj("verify", f"run={folder}", "a.jpg", "b.jpg")
     assert outcome.status == 2
-    assert "task javelin knows no faces" in outcome.err
+    assert "task javelin is not a face task" in outcome.err
 
 
 def test_predictions_are_a_row_of_numbers_for_each_picture(recognition, people, diffobj: Diffobj):
@@ -404,24 +412,25 @@ def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_o
     folder = run(tmp_path / "run", *SCENES)
     photographs = tmp_path / "photographs"
     photographs.mkdir()
-    scenes = drawn_scenes(0, 0, 1, 192, 0, 8, 6)
+    scenes = synthetic_scenes(0, 0, 1, 192, 0, 8, 6)
     Image.fromarray(scenes.images[0].permute(1, 2, 0).numpy()).resize((400, 400)).save(
         photographs / "a.jpg"
     )
     Image.new("L", (50, 300)).save(photographs / "narrow.png")
     (photographs / "torn.png").write_bytes(b"torn")
-    Image.new("RGB", (80, 80)).save(photographs / "a.png")  # another one than a.jpg
+    # Another one than a.jpg.
+    Image.new("RGB", (80, 80)).save(photographs / "a.png")
     (photographs / "more").mkdir()
     Image.new("RGB", (60, 50)).save(photographs / "more" / "a.png")
     outcome = diffobj("predict", f"run={folder}", f"input={photographs}")
     assert outcome.status == 0, outcome.err
-    assert DRAWINGS in outcome.err
+    assert SYNTHETIC_NOTICE in outcome.err
     assert "torn.png: no readable picture (no image of a known kind)" in outcome.err
     for name, size in (("a.jpg", (400, 400)), ("narrow.png", (50, 300)), ("more/a.png", (60, 50))):
-        told = json.loads((folder / "predictions" / f"{name}.json").read_text())
-        assert told["drawn"] is True
-        assert told["file"] == name
-        for face in told["faces"]:
+        answer = json.loads((folder / "predictions" / f"{name}.json").read_text())
+        assert answer["trained_on_synthetic_faces"] is True
+        assert answer["file"] == name
+        for face in answer["faces"]:
             assert 0 <= face["boxes"][0] <= face["boxes"][2] <= size[0] + 1e-3
             assert 0 <= face["boxes"][1] <= face["boxes"][3] <= size[1] + 1e-3
             assert abs(sum(n * n for n in face["embeddings"]) - 1) < 1e-4
@@ -435,12 +444,12 @@ def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_o
 
 @pytest.mark.parametrize("form", ["wider", "retinaface"])
 def test_faces_in_ones_own_photographs_are_learned_from_a_list(form, tmp_path):
-    scenes = drawn_scenes(0, 0, 6, 96, 0, 8, 3)
+    scenes = synthetic_scenes(0, 0, 6, 96, 0, 8, 3)
     lines = []
     for k in range(6):
         file = f"{k}.png"
         Image.fromarray(scenes.images[k].permute(1, 2, 0).numpy()).save(tmp_path / file)
-        mine = scenes.owner == k
+        mine = scenes.image_index == k
         rows = [
             " ".join(f"{n:.1f}" for n in (*box[:2], *(box[2:] - box[:2])))
             for box in scenes.boxes[mine]
@@ -451,8 +460,8 @@ def test_faces_in_ones_own_photographs_are_learned_from_a_list(form, tmp_path):
             marks = [" ".join(f"{x:.1f} {y:.1f} 0.0" for x, y in m) for m in scenes.landmarks[mine]]
             lines += [f"# {file}", *(f"{a} {b}" for a, b in zip(rows, marks, strict=True))]
     (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
-    told = [f"task.list={tmp_path / 'list.txt'}", f"task.images={tmp_path}"]
-    folder = run(tmp_path / "run", *FINDING, *told)
+    arguments = [f"task.annotations={tmp_path / 'list.txt'}", f"task.images={tmp_path}"]
+    folder = run(tmp_path / "run", *FINDING, *arguments)
     assert result(folder)["metrics"]["AP50"] >= 0
     logged = [r for r in records(folder) if "train/objective" in r]
     assert all("train/identity" not in r for r in logged)
@@ -468,7 +477,7 @@ def listed_photographs(folder: Path, count: int) -> list[str]:
         Image.fromarray(pixels).save(folder / f"{k}.png")
         lines += [f"{k}.png", "1", "10 10 60 60"]
     (folder / "list.txt").write_text("\n".join(lines) + "\n")
-    return [f"task.list={folder / 'list.txt'}", f"task.images={folder}"]
+    return [f"task.annotations={folder / 'list.txt'}", f"task.images={folder}"]
 
 
 def test_a_run_of_finding_is_used_without_its_list_and_judged_on_another(
@@ -480,16 +489,17 @@ def test_a_run_of_finding_is_used_without_its_list_and_judged_on_another(
     assert json.loads(again.out)["metrics"] == result(folder)["metrics"]
     shutil.move(tmp_path / "own", tmp_path / "moved")
     picture = tmp_path / "moved" / "0.png"
-    told = diffobj("predict", f"run={folder}", f"input={picture}")
-    assert told.status == 0, told.err
+    answer = diffobj("predict", f"run={folder}", f"input={picture}")
+    assert answer.status == 0, answer.err
     refused = diffobj("verify", f"run={folder}", str(picture), str(picture))
     assert refused.status == 2
-    assert "task face_detection finds faces and tells nobody apart" in refused.err
+    assert "task face_detection detects faces and does not distinguish people" in refused.err
     task = load_run(
         "evaluate", [f"run={folder}", *listed_photographs(tmp_path / "other", 7)]
     ).run.task
     assert isinstance(task, FaceDetection)
-    assert len(task.tested(0)) == 7 - 4  # four of this form were learned from
+    # Four of this form were trained on.
+    assert len(task.evaluated(0, "test")) == 7 - 4
 
 
 def test_one_photograph_to_learn_from_and_to_judge_by_is_refused(tmp_path, diffobj: Diffobj):
@@ -498,15 +508,14 @@ def test_one_photograph_to_learn_from_and_to_judge_by_is_refused(tmp_path, diffo
         shutil.copy(tmp_path / "own" / "0.png", tmp_path / "own" / f"{k}.png")
     outcome = diffobj("train", *FINDING, *own, f"hydra.run.dir={tmp_path / 'run'}")
     assert outcome.status == 2
-    assert "to judge by, is the very photograph" in outcome.err
+    assert "to test on, is the very photograph" in outcome.err
 
 
 def test_many_photographs_choose_the_checkpoint_by_others_than_those_it_is_judged_by(tmp_path):
     listed_photographs(tmp_path, 60)
-    task = FaceDetection(list=str(tmp_path / "list.txt"), images=str(tmp_path), side=96)
-    assert (len(task.learned), len(task.tested(0))) == (49, 6)
-    task.split = "validation"
-    assert len(task.tested(0)) == 5
+    task = FaceDetection(annotations=str(tmp_path / "list.txt"), images=str(tmp_path), side=96)
+    assert (len(task.training), len(task.evaluated(0, "test"))) == (49, 6)
+    assert len(task.evaluated(0, "validation")) == 5
 
 
 def test_who_finds_an_ignored_face_is_neither_right_nor_wrong():
@@ -527,9 +536,9 @@ def test_who_finds_an_ignored_face_is_neither_right_nor_wrong():
             "embeddings": torch.zeros(len(boxes), 4),
             "landmarks": torch.zeros(len(boxes), 5, 2),
         }
-        task = Faces(data=SceneData(side=96, scenes=1, people=2), size=4)
-        network: Any = lambda images, floor: [one]  # noqa: E731
-        return detection_metrics(scenes, task.judge(scenes, network))
+        network: Any = lambda images, score_threshold: [one]  # noqa: E731
+        evaluator = SceneEvaluator(network, torch.device("cpu"))
+        return detection_metrics(evaluator.evaluated(scenes))
 
     right, ignored, wrong = boxes[0].tolist(), [152.0, 152, 208, 208], [220.0, 10, 260, 60]
     assert numbers([ignored, right]) == {"AP50": 1, "AP": 1, "recall": 1, "precision": 1}
@@ -545,14 +554,16 @@ def test_photographs_are_shrunk_with_their_boxes(tmp_path):
     box = torch.tensor([[50.0, 40, 90, 120], [100, 100, 150, 150], [0, 0, 5, 5]])
     unknown = torch.full((3, 5, 2), torch.nan)
     listed = [
-        Listed("a.png", box, unknown, torch.tensor([False, True, False])),
-        Listed("b.png", box[:0], unknown[:0], torch.zeros(0, dtype=torch.bool)),
+        AnnotatedPhotograph("a.png", box, unknown, torch.tensor([False, True, False])),
+        AnnotatedPhotograph("b.png", box[:0], unknown[:0], torch.zeros(0, dtype=torch.bool)),
     ]
     scenes = scenes_of(listed, tmp_path, 96)
-    assert scenes.ignored.tolist() == [False, True, True]  # the last one is 2.4 pixels high here
+    # The last one is 2.4 pixels high here.
+    assert scenes.ignored.tolist() == [False, True, True]
     assert torch.allclose(scenes.boxes[0], torch.tensor([24.0, 19.2, 43.2, 57.6]))
     bright = scenes.images[0, 0].float() - 30
-    place = torch.arange(96) + 0.5  # the square's middle, from how bright each row and column is
+    # The square's middle, from how bright each row and column is.
+    place = torch.arange(96) + 0.5
     across, down = ((bright.sum(axis) * place).sum() / bright.sum() for axis in (0, 1))
     left, top, right, bottom = scenes.boxes[0].tolist()
     assert abs(across - (left + right) / 2) < 0.1

@@ -1,4 +1,4 @@
-"""The rasteriser draws what the dense reference draws, with its gradients, and survives every degenerate stroke."""
+"""The rasteriser renders what the dense reference renders, with its gradients, and survives degenerate strokes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from framework.errors import ProgramError
-from plugins.sketching.raster import render as raster
 from plugins.sketching.raster import tiles
-from plugins.sketching.raster.render import render
+from plugins.sketching.raster.render import CUT, render
 from tests.plugins.sketching.dense import dense
 
 BACKENDS = ["torch", *(["numba"] if find_spec("numba") else [])]
@@ -35,13 +34,13 @@ def strokes(
 
     middle = uniform(count, 1, 2) * torch.tensor([size[1], size[0]])
     points = middle + 8 * torch.randn(count, vertices, 2, generator=draw, dtype=torch.float64)
-    made = {
+    inputs = {
         "points": points,
         "width": 0.6 + 2 * uniform(count),
         "opacity": 0.3 + 0.7 * uniform(count),
         "colour": uniform(count, 3),
     }
-    return {name: value.to(dtype).requires_grad_() for name, value in made.items()}
+    return {name: value.to(dtype).requires_grad_() for name, value in inputs.items()}
 
 
 def gradients(picture: Tensor, inputs: dict[str, Tensor]) -> list[Tensor]:
@@ -74,13 +73,13 @@ def test_picture_and_gradients_are_those_of_the_dense_reference(backend, vertice
         picture = render(
             given["points"], given["width"], size, **without(given), **rest, backend=backend
         )
-        told = f"{composition} {profile} coloured={coloured}"
-        assert (picture - reference).abs().max() < 1e-4, told
+        case = f"{composition} {profile} coloured={coloured}"
+        assert (picture - reference).abs().max() < 1e-4, case
         for name, ours, theirs in zip(
             named, gradients(picture, given), gradients(reference, named), strict=True
         ):
             error = (ours - theirs).norm() / theirs.norm().clamp(min=1e-9)
-            assert error < 1e-3, f"{told} {name}: {error:.1e}"
+            assert error < 1e-3, f"{case} {name}: {error:.1e}"
 
 
 def without(inputs: dict[str, Tensor]) -> dict[str, Any]:
@@ -147,7 +146,7 @@ def test_degenerate_strokes_give_finite_pictures_and_gradients(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_batch_is_its_members_drawn_one_by_one(backend):
+def test_a_batch_is_its_members_rendered_one_by_one(backend):
     for size in ((40, 33), (16, 16)):
         members = [strokes(5, v, size)["points"][:, :3] for v in (3, 4, 5)]
         width = torch.rand(3, 5, generator=torch.Generator().manual_seed(1)) + 0.5
@@ -200,7 +199,7 @@ def test_what_is_cut_off_is_below_the_stated_bound():
         named = {n: v[:count].detach() for n, v in inputs.items()}
         picture = render(named["points"], named["width"], 80)
         reference = dense(named["points"], named["width"], (80, 80))
-        assert (picture - reference).abs().max() <= count * raster.CUT + 1e-12
+        assert (picture - reference).abs().max() <= count * CUT + 1e-12
 
 
 @pytest.mark.skipif("numba" not in BACKENDS, reason="needs numba")
@@ -214,14 +213,14 @@ def test_what_is_cut_off_is_below_the_stated_bound():
     whole=st.booleans(),
 )
 def test_counting_and_sorting_bin_alike(seed, count, vertices, canvases, height, whole):
-    from plugins.sketching.raster import numba_kernel as raster_numba
+    from plugins.sketching.raster import numba_kernel
 
     draw = torch.Generator().manual_seed(seed)
     ends = torch.rand(canvases * count, vertices, 4, generator=draw) * 90 - 10
     reach = torch.rand(canvases * count, generator=draw) * 9
     layout = tiles.Layout(canvases, height, 50)
     sorted_ = tiles.bin_pieces(ends, reach, layout, whole=whole)
-    counted = raster_numba.bin_pieces(ends, reach, layout, whole=whole)
+    counted = numba_kernel.bin_pieces(ends, reach, layout, whole=whole)
     for name in ("pieces", "first", "stroke", "tile", "tile_first"):
         assert torch.equal(getattr(sorted_, name), getattr(counted, name)), name
 
@@ -259,7 +258,7 @@ def test_the_background_shows_where_there_is_no_ink():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"points": torch.zeros(3, 2)}, "points [3, 2]: expected [*batch, strokes, vertices, 2]"),
         ({"points": torch.full((2, 2, 2), math.nan)}, "stroke 0 has a coordinate that is not"),
@@ -269,7 +268,7 @@ def test_the_background_shows_where_there_is_no_ink():
         ({"width": torch.ones(5)}, "do not broadcast to [*batch, strokes]"),
     ],
 )
-def test_mistakes_are_told_in_one_line(change, told):
+def test_mistakes_are_refused_in_one_line(change, message):
     arguments: dict[str, Any] = {
         "points": torch.zeros(2, 2, 2),
         "width": 1.0,
@@ -277,7 +276,7 @@ def test_mistakes_are_told_in_one_line(change, told):
     } | change
     with pytest.raises(ProgramError) as mistake:
         render(**arguments)
-    assert told in str(mistake.value)
+    assert message in str(mistake.value)
     assert "\n" not in str(mistake.value)
 
 

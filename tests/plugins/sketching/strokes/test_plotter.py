@@ -29,9 +29,9 @@ def test_small_routes_are_within_a_fifth_of_the_best_on_average():
     for seed in range(12):
         ends = some(4, seed)
         best = min(
-            travel(ends, Route(numpy.array(order), numpy.array(turned)))
+            travel(ends, Route(numpy.array(order), numpy.array(flipped)))
             for order in permutations(range(4))
-            for turned in product([False, True], repeat=4)
+            for flipped in product([False, True], repeat=4)
         )
         ratios.append(travel(ends, ordered(ends)) / best)
     assert numpy.mean(ratios) < 1.2

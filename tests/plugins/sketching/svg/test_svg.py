@@ -1,4 +1,4 @@
-"""A drawing written as SVG comes back as it was, is drawn elsewhere as here, and bad files are told in one line."""
+"""A drawing written as SVG comes back unchanged, Agg renders it alike, and bad files are refused in one line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from framework.errors import UserError
 from plugins.sketching.raster.render import render
 from plugins.sketching.strokes.drawing import Strokes, Style
 from plugins.sketching.strokes.primitives import Primitive, flatten, primitive
-from plugins.sketching.svg import reading as svg
-from plugins.sketching.svg import writing
+from plugins.sketching.svg.reading import Mark, parse, read
+from plugins.sketching.svg.strokes import as_strokes
+from plugins.sketching.svg.writing import write
+from tests.plugins.sketching.agg import render_with_agg
 
 WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
 
@@ -29,13 +31,13 @@ def drawing(name: str, count: int = 40, coloured: bool = False) -> tuple[Strokes
 
 @pytest.mark.parametrize("name", ["line", "quadratic", "cubic", "catmull_rom", "point", "ellipse"])
 @pytest.mark.parametrize("filled", [False, True])
-def test_the_svg_drawn_by_agg_is_the_flat_raster(name, filled):
+def test_the_svg_rendered_by_agg_is_the_flat_raster(name, filled):
     if filled and name != "ellipse":
         pytest.skip("a line has no inside")
     strokes, kind = drawing(name, coloured=True)
     style = Style("over", filled, True, WHITE, BLACK)
-    text = writing.write(strokes, kind, (70, 100), style)
-    elsewhere = torch.from_numpy(svg.draw(svg.parse(text.encode()))).permute(2, 0, 1) / 255
+    text = write(strokes, kind, (70, 100), style)
+    elsewhere = torch.from_numpy(render_with_agg(parse(text.encode()))).permute(2, 0, 1) / 255
     here = render(
         kind.vertices(strokes.control),
         strokes.width,
@@ -54,8 +56,8 @@ def test_the_svg_drawn_by_agg_is_the_flat_raster(name, filled):
 def test_strokes_come_back_from_their_svg(name):
     strokes, kind = drawing(name, coloured=True)
     style = Style("over", False, True, WHITE, BLACK)
-    text = writing.write(strokes, kind, (70, 100), style)
-    back = svg.as_strokes(svg.parse(text.encode()), (70, 100))
+    text = write(strokes, kind, (70, 100), style)
+    back = as_strokes(parse(text.encode()), (70, 100))
     assert kind.segments is not None
     cubics = kind.segments(strokes.control)[:, 0]
     torch.testing.assert_close(back.control, cubics, atol=0.02, rtol=0)
@@ -66,7 +68,7 @@ def test_strokes_come_back_from_their_svg(name):
 
 def test_every_path_command_goes_where_the_standard_says():
     data = "m10 10 l5 0 h5 v5 L10 20 H5 V10 c0 5 5 5 5 0 s5-5 5 0 q5 5 10 0 t10 0 T60 10 Z"
-    (mark,) = svg.parse(page(f'<path d="{data}" fill="none" stroke="red"/>')).marks
+    (mark,) = parse(page(f'<path d="{data}" fill="none" stroke="red"/>')).marks
     ends = mark.cubics[:, 3]
     expected = [
         [15, 10], [20, 10], [20, 15], [10, 20], [5, 20], [5, 10], [10, 10], [15, 10], [25, 10],
@@ -82,7 +84,7 @@ def test_transforms_and_styles_are_inherited():
         '<g transform="translate(5,5) scale(2)" style="stroke:#0f0;stroke-width:3" opacity="0.5">'
     )
     inside += '<line x1="0" y1="0" x2="10" y2="0" transform="rotate(90)" stroke-opacity="50%"/></g>'
-    (mark,) = svg.parse(page(inside)).marks
+    (mark,) = parse(page(inside)).marks
     numpy.testing.assert_allclose(mark.cubics[0, [0, 3]], [[5, 5], [5, 25]], atol=1e-12)
     assert (mark.stroke, mark.width, mark.stroke_opacity) == ((0, 1, 0), 6, 0.25)
 
@@ -92,7 +94,7 @@ def page(inside: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b'<!DOCTYPE svg [<!ENTITY a "b">]><svg/>', "DOCTYPE is refused"),
         (b"\xff\xfe<svg/>", "no UTF-8 text"),
@@ -108,22 +110,22 @@ def page(inside: str) -> bytes:
         (page('<line x2="1e400" stroke="red"/>'), "a coordinate is not finite"),
     ],
 )
-def test_bad_files_are_refused_in_one_line(data, told):
+def test_bad_files_are_refused_in_one_line(data, message):
     with pytest.raises(UserError) as mistake:
-        svg.as_strokes(svg.parse(data), (10, 10))
-    assert told in str(mistake.value)
+        as_strokes(parse(data), (10, 10))
+    assert message in str(mistake.value)
     assert "\n" not in str(mistake.value)
 
 
 def test_a_file_without_strokes_cannot_begin_a_drawing(tmp_path):
     with pytest.raises(UserError, match="holds no strokes"):
-        svg.as_strokes(svg.parse(page('<rect width="100" height="80" fill="white"/>')), (10, 10))
+        as_strokes(parse(page('<rect width="100" height="80" fill="white"/>')), (10, 10))
     with pytest.raises(UserError, match="no such SVG"):
-        svg.read(tmp_path / "none.svg")
+        read(tmp_path / "none.svg")
 
 
-def marks(body: str) -> list[svg.Mark]:
-    return svg.parse(page(body)).marks
+def marks(body: str) -> list[Mark]:
+    return parse(page(body)).marks
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_a_turned_elliptic_arc_is_that_of_the_turned_ellipse():
     assert across.max() > 3.99 or across.min() < -3.99
 
 
-def test_an_arc_without_radius_is_a_line_and_bad_numbers_are_told():
+def test_an_arc_without_radius_is_a_line_and_bad_numbers_are_refused():
     line = marks('<path d="M1 2A0 5 0 0 1 7 8"/>')[0].cubics
     assert line[0, -1].tolist() == [7, 8]
     assert numpy.allclose(line[0, 1], [3, 4])

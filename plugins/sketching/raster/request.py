@@ -1,4 +1,4 @@
-"""What a rasteriser's kernels are told to draw: the one thing that `raster.py` hands to torch's and to numba's."""
+"""What a rasteriser's kernel is asked to render: the one argument that `render.py` passes to either kernel."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Profile = Literal["gaussian", "flat"]
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a kernel draws: N strokes of P pieces each on the canvases of a layout.
+class RenderRequest:
+    """What a kernel renders: N strokes of P pieces each on the canvases of a layout.
 
     Attributes:
         ends: `[N, P, 4]`, both ends of each piece.
         width: `[N]`.
-        amplitude: `[N, A]`, the largest ink; one for each channel where inks are transparent.
+        amplitude: `[N, A]`, the largest ink; one per channel where inks are transparent.
         colour: `[N, C]` for opaque paint ("over"), else None.
     """
 
@@ -35,5 +35,5 @@ class Job:
 
     @property
     def channels(self) -> int:
-        """Channels of a kernel's result: the paper that is kept; behind the paint where there is opaque paint."""
+        """Channels of a kernel's result: the remaining paper, preceded by the paint where paint is opaque."""
         return int(self.amplitude.shape[1]) + (0 if self.colour is None else self.colour.shape[1])

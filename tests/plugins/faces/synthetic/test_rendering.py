@@ -1,4 +1,4 @@
-"""Invented people: the same whoever asks, never two alike, with boxes and landmarks where the face is."""
+"""Synthetic people: the same whoever asks, never two alike, with boxes and landmarks where the face is."""
 
 import math
 import time
@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from plugins.faces.synthetic.drawing import Drawn, draw
-from plugins.faces.synthetic.drawn_crops import FIRST_UNSEEN, drawn_crops, drawn_faces
-from plugins.faces.synthetic.people import CHANCE, SPREAD, TRAITS, circumstances, traits
+from plugins.faces.synthetic.crops import FIRST_UNSEEN, rendered_faces, synthetic_crops
+from plugins.faces.synthetic.people import NORMAL, TRAITS, UNIFORM, circumstances, traits
+from plugins.faces.synthetic.rendering import RenderedFaces, render
 
 
 def plain(people: int = 6, **changed: float) -> dict[str, torch.Tensor]:
@@ -21,17 +21,17 @@ def plain(people: int = 6, **changed: float) -> dict[str, torch.Tensor]:
     return look
 
 
-def shown(look: dict[str, torch.Tensor], side: int = 64) -> Drawn:
+def shown(look: dict[str, torch.Tensor], side: int = 64) -> RenderedFaces:
     count = len(look["yaw"])
-    return draw(look, side, torch.full((count, 2), side / 2), torch.full((count,), side * 0.4))
+    return render(look, side, torch.full((count, 2), side / 2), torch.full((count,), side * 0.4))
 
 
-def test_a_picture_depends_on_its_person_and_number_and_not_on_who_is_drawn_with_it():
-    together = drawn_faces(0, [3, 8, 5], [0, 1, 2], 48)
-    alone = drawn_faces(0, [8], [1], 48)
+def test_a_picture_depends_on_its_person_and_number_and_not_on_who_is_rendered_with_it():
+    together = rendered_faces(0, [3, 8, 5], [0, 1, 2], 48)
+    alone = rendered_faces(0, [8], [1], 48)
     assert torch.allclose(together.colours[1], alone.colours[0], atol=1e-5)
     assert not torch.allclose(
-        together.colours[0], drawn_faces(1, [3], [0], 48).colours[0], atol=0.1
+        together.colours[0], rendered_faces(1, [3], [0], 48).colours[0], atol=0.1
     )
 
 
@@ -41,7 +41,7 @@ def test_a_person_keeps_the_traits_and_changes_the_circumstances_from_picture_to
         for a, b in zip(traits(0, [7]).values(), traits(0, [7]).values(), strict=True)
     )
     first, second = circumstances(0, [7, 7], [0, 1]), circumstances(0, [7, 7], [1, 0])
-    for name in [*SPREAD, *CHANCE]:
+    for name in [*NORMAL, *UNIFORM]:
         assert torch.equal(first[name], second[name].flip(0)), name
         assert first[name][0] != first[name][1], name
 
@@ -53,10 +53,8 @@ def test_no_two_people_are_alike():
     spread = torch.tensor([high - low for low, high in TRAITS.values()])
     scaled = look / spread
     distance = torch.cdist(scaled, scaled) + 100 * torch.eye(len(look))
-    mean, deviation = (
-        len(TRAITS) / 6,
-        math.sqrt(len(TRAITS) * 7 / 180),
-    )  # of the square, for uniform traits
+    # Of the square, for uniform traits.
+    mean, deviation = len(TRAITS) / 6, math.sqrt(len(TRAITS) * 7 / 180)
     assert abs(distance.square().triu(1)[distance.triu(1) > 0].mean() - mean) < 0.1
     assert distance.min() ** 2 > max(0.25, mean - 5.1 * deviation)
 
@@ -70,8 +68,8 @@ def test_traits_keep_to_their_ranges():
 
 def test_the_box_encloses_the_head_to_a_pixel():
     for look in (plain(), plain(yaw=0.5, pitch=0.2), plain(roll=0.4)):
-        drawn = shown(look)
-        for face, box in zip(drawn.face, drawn.boxes, strict=True):
+        rendered = shown(look)
+        for face, box in zip(rendered.face, rendered.boxes, strict=True):
             rows, columns = (face > 0.5).nonzero(as_tuple=True)
             edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
             assert (box - torch.tensor([float(e) for e in edges])).abs().max() < 1.5
@@ -103,32 +101,33 @@ def test_landmarks_come_in_order_from_left_to_right_and_from_top_to_bottom():
 
 def test_the_face_turns_with_the_yaw():
     left, right = shown(plain(yaw=-0.5)).landmarks, shown(plain(yaw=0.5)).landmarks
-    assert (right[:, 2, 0] - left[:, 2, 0] > 8).all()  # the nose, of a head of 51 pixels
+    # The nose, of a head of 51 pixels.
+    assert (right[:, 2, 0] - left[:, 2, 0] > 8).all()
 
 
 def test_crops_are_bytes_with_everybody_in_order():
-    crops = drawn_crops(0, 5, 4, 3, 32)
+    crops = synthetic_crops(0, 5, 4, 3, 32)
     assert crops.images.shape == (12, 3, 32, 32)
     assert crops.images.dtype == torch.uint8
     assert torch.equal(crops.people, torch.arange(4).repeat_interleave(3))
-    assert crops.names == ("drawn 5", "drawn 6", "drawn 7", "drawn 8")
-    later = drawn_crops(0, 5, 4, 2, 32, first_picture=1)
+    assert crops.names == ("synthetic 5", "synthetic 6", "synthetic 7", "synthetic 8")
+    later = synthetic_crops(0, 5, 4, 2, 32, first_picture=1)
     assert (
         later.images.int() - crops.images.reshape(4, 3, 3, 32, 32)[:, 1:].flatten(0, 1).int()
     ).abs().max() <= 1
 
 
 def test_some_people_of_crops_are_numbered_anew():
-    crops = drawn_crops(0, 0, 4, 2, 16)
+    crops = synthetic_crops(0, 0, 4, 2, 16)
     some = crops.of([2, 0])
-    assert some.names == ("drawn 2", "drawn 0")
+    assert some.names == ("synthetic 2", "synthetic 0")
     assert some.people.tolist() == [0, 0, 1, 1]
     assert torch.equal(some.images, crops.images[[4, 5, 0, 1]])
 
 
-def test_pixels_alone_hardly_tell_drawn_people_apart():
+def test_pixels_alone_hardly_tell_synthetic_people_apart():
     """Were they to, learning would show nothing: one person's pictures are little more alike than two people's."""
-    crops = drawn_crops(0, 0, 30, 4, 32)
+    crops = synthetic_crops(0, 0, 30, 4, 32)
     x = crops.images.float().flatten(1)
     x = x - x.mean(0)
     alike = cosine_similarity(x[:, None], x[None], dim=-1)
@@ -140,7 +139,7 @@ def test_pixels_alone_hardly_tell_drawn_people_apart():
 
 @pytest.mark.slow
 def test_a_crop_of_48_pixels_costs_less_than_8_milliseconds():
-    drawn_crops(0, 0, 2, 32, 48)
+    synthetic_crops(0, 0, 2, 32, 48)
     began = time.process_time()
-    drawn_crops(0, 0, 10, 32, 48)
+    synthetic_crops(0, 0, 10, 32, 48)
     assert (time.process_time() - began) / 320 < 0.008

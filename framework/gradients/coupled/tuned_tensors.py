@@ -1,4 +1,4 @@
-"""Tensors that are tuned beside training to lower an estimator's variance."""
+"""Tensors that are tuned alongside training to lower an estimator's variance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class Tuned:
+class TunedTensors:
     """Tensors that follow a gradient by Adam."""
 
     def __init__(self, tensors: dict[str, Tensor], rate: float) -> None:
@@ -29,7 +29,7 @@ class Tuned:
         return {"tensors": tensors, "adam": self.adam.state_dict()}
 
     @classmethod
-    def load(cls, state: dict[str, Any], rate: float, device: torch.device) -> Tuned:
+    def load(cls, state: dict[str, Any], rate: float, device: torch.device) -> TunedTensors:
         """What `state_dict` returned, on a device."""
         tensors = {name: tensor.clone().to(device) for name, tensor in state["tensors"].items()}
         tuned = cls(tensors, rate)

@@ -1,4 +1,4 @@
-"""Drawn faces: a head as an ellipsoid seen from the front, features painted on it, lit and photographed.
+"""Rendered faces: a head as an ellipsoid seen from the front, features painted on it, lit and photographed.
 
 A pixel's ray (u, v, t) meets the head, turned by R, where  |S^-1 R' (u, v, t)| = 1 + h,  S the radii and h the relief
 of nose, sockets, cheeks, lips and chin: a quadratic in t, solved again as h becomes known. Features are soft shapes in
@@ -25,12 +25,13 @@ SKIN = (
 HAIR = ((0.07, 0.05, 0.05), (0.22, 0.14, 0.09), (0.42, 0.28, 0.16), (0.86, 0.72, 0.45))
 IRIS = ((0.28, 0.16, 0.08), (0.42, 0.33, 0.14), (0.27, 0.45, 0.30), (0.28, 0.48, 0.74))
 RED_HAIR, GREY_HAIR = (0.58, 0.25, 0.10), (0.76, 0.76, 0.77)
-OUTLINE = 64  # points on a head's outline, from which its box is found
+# Points on a head's outline, from which its box is computed.
+OUTLINE = 64
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """N drawn faces.
+class RenderedFaces:
+    """N rendered faces.
 
     Attributes:
         colours: `[N, 3, H, W]` in 0..1, with a background.
@@ -47,8 +48,8 @@ class Drawn:
     landmarks: Tensor
 
 
-def draw(look: Numbers, side: int, centre: Tensor, scale: Tensor) -> Drawn:
-    """Draw faces.
+def render(look: Numbers, side: int, centre: Tensor, scale: Tensor) -> RenderedFaces:
+    """Render faces.
 
     Args:
         look: the traits and circumstances, `[N]` each.
@@ -60,7 +61,7 @@ def draw(look: Numbers, side: int, centre: Tensor, scale: Tensor) -> Drawn:
     head(canvas)
     in_front(canvas)
     colours = photographed(canvas)
-    return Drawn(colours, canvas.person, canvas.face, canvas.boxes(), canvas.landmarks())
+    return RenderedFaces(colours, canvas.person, canvas.face, canvas.boxes(), canvas.landmarks())
 
 
 class Canvas:
@@ -70,7 +71,8 @@ class Canvas:
         self.look = {name: value[:, None, None] for name, value in look.items()}
         self.centre, self.scale = centre, scale[:, None, None]
         self.softness = 1.2 / self.scale
-        self.turn = rotation(look["yaw"], look["pitch"])  # [N, 3, 3]: head -> picture
+        # [N, 3, 3]: head -> picture
+        self.turn = rotation(look["yaw"], look["pitch"])
         self.radii = torch.stack(
             [look["head_width"], torch.ones_like(scale), look["head_depth"]], -1
         )
@@ -78,7 +80,8 @@ class Canvas:
         across = (pixel[None, None, :] - centre[:, 0, None, None]) / self.scale
         up = (centre[:, 1, None, None] - pixel[None, :, None]) / self.scale
         cosine, sine = self.look["roll"].cos(), self.look["roll"].sin()
-        self.u = across * cosine + up * sine  # [N, H, W], upright with the head
+        # [N, H, W], upright with the head
+        self.u = across * cosine + up * sine
         self.v = up * cosine - across * sine
         self.meet()
         self.colours = torch.zeros(len(scale), 3, side, side)
@@ -97,15 +100,18 @@ class Canvas:
     def meet(self) -> None:
         """Where the rays meet the head: `x, y, z` on it, `depth` towards us, and `face`, the share of each pixel."""
         u = self.u / self.taper(self.v)
-        inverse = self.turn.transpose(1, 2)  # picture -> head
-        flat = torch.stack([u, self.v], 1)  # [N, 2, H, W]
+        # Picture -> head.
+        inverse = self.turn.transpose(1, 2)
+        # [N, 2, H, W]
+        flat = torch.stack([u, self.v], 1)
         base = torch.einsum("nij,njhw->nihw", inverse[:, :, :2], flat)
         ray = inverse[:, :, 2, None, None]
         radii = self.radii[:, :, None, None]
         base_r, ray_r = base / radii, ray / radii
         a, b = (ray_r**2).sum(1), (base_r * ray_r).sum(1)
         c = (base_r**2).sum(1)
-        nearest = (c - b**2 / a).clamp(min=0).sqrt()  # of each ray to the middle: 1 on the outline
+        # Of each ray to the middle: 1 on the outline.
+        nearest = (c - b**2 / a).clamp(min=0).sqrt()
         self.face = soft((nearest - 1) * 0.8, self.softness)
         self.depth = (-b + (b**2 - a * (c - 1)).clamp(min=1e-6).sqrt()) / a
         for _ in range(2):
@@ -116,7 +122,8 @@ class Canvas:
 
     def relief(self, x: Tensor, y: Tensor) -> Tensor:
         """How far the face stands out of the ellipsoid."""
-        down = (self["eye_height"] - y) / self["nose_length"]  # 0 between the eyes, 1 at the tip
+        # 0 between the eyes, 1 at the tip.
+        down = (self["eye_height"] - y) / self["nose_length"]
         width = self["nose_width"] * (0.5 + 0.5 * down.clamp(0, 1))
         nose = down.clamp(0, 1) * torch.sigmoid((1.1 - down) * 22) * bell(x / width)
         eye = bell((x.abs() - self["eye_distance"]) / 0.15, (y - self["eye_height"]) / 0.11)
@@ -197,7 +204,8 @@ def behind(canvas: Canvas) -> None:
         du, dv = u - place[:, 0, None, None], v - place[:, 1, None, None]
         size = canvas["ear_size"]
         ear = ((du / (0.75 * size)) ** 2 + (dv / (1.35 * size)) ** 2).sqrt() - 1
-        shown = torch.sigmoid((canvas["hair_length"] + 0.1) * 30)  # long hair covers the ears
+        # Long hair covers the ears.
+        shown = torch.sigmoid((canvas["hair_length"] + 0.1) * 30)
         canvas.dress(skin * 0.82, soft(ear * size, e) * shown)
 
 
@@ -205,7 +213,8 @@ def head(canvas: Canvas) -> None:
     """The head: skin, features and front hair, in the light."""
     x, y, z, e = canvas.x, canvas.y, canvas.z, canvas.softness
     under = canvas.colours
-    front = torch.sigmoid(z * 12)  # nothing is painted on the back of the head
+    # Nothing is painted on the back of the head.
+    front = torch.sigmoid(z * 12)
     skin, hair = skin_colour(canvas), hair_colour(canvas)
     canvas.colours = skin[:, :, None, None].expand_as(under)
     blush = bell((x.abs() - 0.42) / 0.2, (y + 0.25) / 0.2)

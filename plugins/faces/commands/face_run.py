@@ -1,4 +1,4 @@
-"""What the commands share: a run that knows faces, its banner, and the face in a picture."""
+"""A trained run of a face task, as the commands load it, and the face in a picture."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Use:
-    """A loaded run, the command's words (`a.jpg b.jpg`) and its options."""
+class FaceRun:
+    """A loaded run and its task, the command's options by key, and its words (`a.jpg b.jpg`)."""
 
     run: Run
-    seed: int
-    options: dict[str, str]
     task: FaceTask
+    options: dict[str, str]
     words: list[str]
 
     def has_seen(self, file: Path) -> bool:
-        """Whether a picture was learned from; one that cannot be read was not."""
+        """Whether a picture was trained on; one that cannot be read was not."""
         from plugins.faces.data.photographs import read_photograph
 
         try:
@@ -48,43 +47,43 @@ class Use:
         return value
 
 
-def use(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> Use:
-    """Load `run=RUN_FOLDER`; what is no `key=value` is a word.
+def load_face_run(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> FaceRun:
+    """Load `run=RUN_FOLDER`; arguments that are not `key=value` are words.
 
     Raises:
-        UserError: a run of another task.
+        UserError: a run of another task, or of one without embeddings.
     """
     words = words_of(arguments)
-    run, seed, options = load_run(verb, [a for a in arguments if a not in words], known)
+    run, _, options = load_run(verb, [a for a in arguments if a not in words], known)
     from plugins.faces.tasks.face_task import FaceTask
 
     if not isinstance(run.task, FaceTask):
-        raise UserError(f"run = '{run.folder}': task {run.settings.task.name} knows no faces")
-    if not run.task.tells_people:
+        raise UserError(f"run = '{run.folder}': task {run.settings.task.name} is not a face task")
+    if not run.task.has_identity_embeddings:
         raise UserError(
-            f"run = '{run.folder}': task {run.settings.task.name} finds faces and tells nobody apart; "
+            f"run = '{run.folder}': task {run.settings.task.name} detects faces and does not distinguish people; "
             "expected a run of faces or faces_recognition"
         )
     run.task.warn()
-    return Use(run, seed, options, run.task, words)
+    return FaceRun(run, run.task, options, words)
 
 
 def words_of(arguments: Sequence[str]) -> list[str]:
-    """Names and pictures: what has no `=`, or is a file all the same."""
+    """Names and pictures: arguments without `=`, and files whose name has one."""
     return [a for a in arguments if "=" not in a or Path(a).is_file()]
 
 
-def face_of(task: FaceTask, file: str | Path, *, only: bool = False) -> Tensor:
-    """The embedding `[D]` of the surest face in a picture.
+def embedding_of(task: FaceTask, file: str | Path, *, only: bool = False) -> Tensor:
+    """The embedding `[D]` of the face with the highest score in a picture.
 
     Raises:
         UserError: no face, or several where there must be `only` one.
     """
     from plugins.faces.data.photographs import read_photograph
 
-    found = task.faces_in(read_photograph(Path(file)))["embeddings"]
-    if not len(found):
-        raise UserError(f"{file}: no face was found")
-    if only and len(found) > 1:
-        raise UserError(f"{file}: {len(found)} faces; expected a picture of one person alone")
-    return found[0]
+    embeddings = task.faces_in(read_photograph(Path(file)))["embeddings"]
+    if not len(embeddings):
+        raise UserError(f"{file}: no face was detected")
+    if only and len(embeddings) > 1:
+        raise UserError(f"{file}: {len(embeddings)} faces; expected a picture of one person alone")
+    return embeddings[0]

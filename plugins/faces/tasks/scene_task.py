@@ -1,0 +1,158 @@
+"""What the tasks on whole images share: their model and batches, evaluation on scenes, and detection in photographs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, overload
+
+from PIL import Image as Pillow
+from torch import Tensor
+
+from framework import Image, Program, Text, UserError
+from framework.media import Media
+from framework.task import Split
+from plugins.detection.evaluation.metrics import require_coco_evaluation
+from plugins.faces.data.photographs import (
+    AnyImage,
+    as_photograph,
+    pictures_in,
+    read_photograph,
+    within,
+)
+from plugins.faces.evaluation.figures import photograph_with_detections, scenes_with_detections
+from plugins.faces.evaluation.scene_evaluator import SceneEvaluator
+from plugins.faces.evaluation.scene_metrics import EvaluatedScenes, above, detection_metrics
+from plugins.faces.models.face_finder import SceneBatch
+from plugins.faces.models.face_model import DISPLAY_THRESHOLD, FaceModel
+from plugins.faces.synthetic.scenes import Scenes
+from plugins.faces.tasks.face_task import FaceTask
+from plugins.faces.tasks.scene_batches import scene_batches
+
+
+@dataclass(frozen=True)
+class DetectedFaces:
+    """The K faces of an image, in order of falling score; K may be 0. Tensors on the CPU.
+
+    Attributes:
+        boxes: `[K, 4]` xyxy (left, top, right, bottom) in the image's own pixels.
+        scores: `[K]` in 0..1.
+        landmarks: `[K, 5, 2]`, (x, y) in pixels of the eye to the left in the image, the eye to the right, the tip of
+            the nose, and the left and right corners of the mouth.
+        embeddings: `[K, D]` of norm 1, close for the same person; None where the task does not train any. The
+            similarity of two faces is their cosine, which is the dot product `a @ b`; it is not a probability.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    landmarks: Tensor
+    embeddings: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+class SceneTask(FaceTask):
+    """A task that detects the faces of whole images.
+
+    Args:
+        model: the network and its identity loss.
+        side: pixels of the longer side at which images are seen.
+        batch_size: scenes in a batch.
+        box_jitter: see `scene_batches`.
+    """
+
+    model: FaceModel
+    batch_axes: ClassVar[int] = 1
+
+    def __init__(
+        self, model: FaceModel, *, side: int, batch_size: int, box_jitter: float = 0.0
+    ) -> None:
+        require_coco_evaluation()
+        self.model, self.side = model, side
+        self.batch_size, self.box_jitter = batch_size, box_jitter
+        self.latest: dict[str, float] = {}
+
+    @property
+    @abstractmethod
+    def training(self) -> Scenes:
+        """The scenes to train on."""
+
+    @abstractmethod
+    def evaluated(self, seed: int, split: Split) -> Scenes:
+        """The scenes to evaluate on."""
+
+    def batches(self, program: Program, seed: int, start: int) -> Iterator[SceneBatch]:
+        """Augmented scenes; batch number k depends on the seed and k only."""
+        return scene_batches(self.training, self.batch_size, self.box_jitter, seed, start)
+
+    def scalars(self) -> dict[str, float]:
+        """The last batch's terms before they are weighted."""
+        return {f"train/{name}": value for name, value in self.latest.items()}
+
+    @property
+    def evaluator(self) -> SceneEvaluator:
+        """What evaluates the current model on scenes."""
+        return SceneEvaluator(self.model, self.device)
+
+    def detection_media(self, evaluated: EvaluatedScenes) -> tuple[Image, str]:
+        """Scenes with the detections in them, and the detection metrics in words."""
+        detections = [above(one, DISPLAY_THRESHOLD) for one in evaluated.detections]
+        numbers = detection_metrics(evaluated)
+        words = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+        return Image("scenes", scenes_with_detections(evaluated.scenes, detections)), words
+
+    def faces_in(self, photograph: Pillow.Image) -> dict[str, Tensor]:
+        """The faces of a photograph, which is resized to a scene's side for the network."""
+        return self.model.faces_in(photograph, self.side)
+
+    @overload
+    def detect(self, image: AnyImage) -> DetectedFaces: ...  # type: ignore[overload-overlap]
+    @overload
+    def detect(self, image: Sequence[AnyImage]) -> list[DetectedFaces]: ...
+    def detect(self, image: Any) -> DetectedFaces | list[DetectedFaces]:
+        """The faces of an image, or of each of several.
+
+        Args:
+            image: a path, a PIL image, an array `[H, W, 3]` uint8 or a tensor `[3, H, W]` uint8; or a list of them, of
+                any sizes.
+
+        Raises:
+            UserError: a file that cannot be read, or an object of another kind.
+        """
+        if isinstance(image, list | tuple):
+            return [self.detect(one) for one in image]
+        with self.inference():
+            faces = self.faces_in(as_photograph(image))
+        embeddings = faces["embeddings"] if self.has_identity_embeddings else None
+        return DetectedFaces(faces["boxes"], faces["scores"], faces["landmarks"], embeddings)
+
+    def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
+        """For each picture its faces as JSON, and the picture with them drawn in."""
+        if source is None:
+            raise UserError("which picture? input=PICTURE or input=FOLDER")
+        self.warn()
+        for file, name in pictures_in(source):
+            try:
+                photograph = read_photograph(file)
+            except UserError as error:
+                if not source.is_dir():
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+                continue
+            detections = self.faces_in(photograph)
+            faces = [
+                {key: value[k].tolist() for key, value in detections.items()}
+                for k in range(len(detections["boxes"]))
+            ]
+            content = {
+                "file": within(file, source),
+                "trained_on_synthetic_faces": self.synthetic,
+                "faces": faces,
+            }
+            yield Text(name, json.dumps(content), ".json")
+            yield Image(name, photograph_with_detections(photograph, detections))
