@@ -40,7 +40,7 @@ class Smoothing:
 
     Attributes:
         used: whether any operation was smooth, so that the costs are not the hard objective's.
-        lent: whether any value had another function's derivative (`framework.approximate`).
+        used_surrogate_gradient: whether any value had another function's derivative (`framework.approximate`).
     """
 
     used: bool = False

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from framework.config import composition
 from framework.config.schema import Settings
+from framework.config.tuning import untuned_notice
 from framework.config.validation import validate
 from framework.errors import UserError
 from framework.training.resume import change_config, load_config, reopen
@@ -167,6 +168,7 @@ def train(
     if resume is not None:
         place = Path(resume).expanduser()
         config, settings = reopen(place, list(overrides), registered=own is None)
+        notice = ""
     else:
         chosen = {
             "experiment": experiment if isinstance(experiment, str) else None,
@@ -181,6 +183,7 @@ def train(
         found = composed(own, chosen, overrides)
         config, place = found.config, found.run_folder
         settings = validate(config, registered=own is None)
+        notice = untuned_notice(settings, found.choices, composition.config_options())
         RunFolder(place).refuse_second_run()
     return train_composed(
         config,
@@ -188,6 +191,7 @@ def train(
         place,
         task=own,
         resume=resume is not None,
+        notice=notice,
         on_step=on_step,
         on_evaluation=on_evaluation,
         progress=progress,
@@ -257,11 +261,16 @@ def train_composed(
     *,
     task: Task | None = None,
     resume: bool = False,
+    notice: str = "",
     on_step: Callable[[int, Estimate], Any] | None = None,
     on_evaluation: Callable[[int, dict[str, float]], Any] | None = None,
     progress: bool = False,
 ) -> Run:
-    """Train by a configuration that is composed already, in a folder; arguments as in `train`."""
+    """Train by a configuration that is composed already, in a folder; arguments as in `train`.
+
+    Args:
+        notice: a line to print below the start summary.
+    """
     import torch
 
     from framework.training.assembly import make_components
@@ -277,6 +286,7 @@ def train_composed(
             settings,
             make_components(settings, task),
             resume=resume,
+            notice=notice,
             callbacks=Callbacks(on_step=on_step, on_evaluation=on_evaluation),
             quiet=not progress,
         )

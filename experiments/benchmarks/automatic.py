@@ -47,7 +47,7 @@ Objective = Callable[[Context, Parameters, None], None]
 
 @dataclass(frozen=True)
 class Problem:
-    """A program and the parameters at which its gradient is wanted."""
+    """A program and the parameters at which its gradient is needed."""
 
     name: str
     objective: Objective

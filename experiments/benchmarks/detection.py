@@ -56,7 +56,7 @@ def main(count: int) -> None:
     torch.manual_seed(0)
     batch = images(count)
     own = nano(CLASSES)
-    own.usual_objects = float(OBJECTS)
+    own.mean_objects_per_image = float(OBJECTS)
     theirs = ssdlite320_mobilenet_v3_large(
         weights=None, weights_backbone=None, num_classes=CLASSES + 1
     )

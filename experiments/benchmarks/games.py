@@ -3,9 +3,9 @@
 Run: python -m experiments.benchmarks.games [stepping] [throughput] [pong] [solving] [seeds=3]
 
 `throughput`, `pong` and `solving` compare with Stable-Baselines3 (the extra [benchmarks]) in turn: CartPole at rl-zoo's
-settings, Pong with the same network, games, batch and epochs on both sides. Without it they tell our own numbers only.
+settings, Pong with the same network, games, batch and epochs on both sides. Without it, only our own are printed.
 All times are CPU seconds of the whole process, whose network has one thread: they depend little on what else the
-machine does, and on an idle one they are the wall clock's. Pong is told by both clocks, since its emulators have
+machine does, and on an idle one they are the wall clock's. Pong is reported by both clocks, since its emulators have
 threads of their own: CPU seconds count them all.
 """
 
@@ -37,8 +37,10 @@ from plugins.games.environments.making import make_games
 from plugins.games.task import Game
 
 GAMES = 4096
-SOLVED = 475.0  # mean return of the last 100 training episodes
-PONG_STEPS = 6 * 1024  # rollouts of 8 x 128 steps, 16 updates from each
+# Mean return of the last 100 training episodes.
+SOLVED = 475.0
+# Rollouts of 8 x 128 steps, 16 updates from each.
+PONG_STEPS = 6 * 1024
 CARTPOLE_PPO = ("experiment=cartpole", "estimator=ppo")
 
 
@@ -48,21 +50,21 @@ def stepping(seeds: Sequence[int]) -> None:
     games.reset(0)
     vector: Any = gymnasium.make_vec("CartPole-v1", num_envs=GAMES)
     vector.reset(seed=0)
-    drawn = numpy.random.default_rng(0).integers(2, size=(64, GAMES))
-    actions, turn = torch.as_tensor(drawn), [0, 0]
+    actions = numpy.random.default_rng(0).integers(2, size=(64, GAMES))
+    tensors, turn = torch.as_tensor(actions), [0, 0]
 
     @torch.no_grad()
     def ours() -> None:
         turn[0] += 1
-        games.step(actions[turn[0] % 64])
+        games.step(tensors[turn[0] % 64])
 
     def theirs() -> None:
         turn[1] += 1
-        vector.step(drawn[turn[1] % 64])
+        vector.step(actions[turn[1] % 64])
 
-    found = ratio(ours, theirs)
-    report(f"cart-pole, {GAMES} games: torch / gymnasium's vector class", found, 1.0)
-    print(f"  {GAMES / found[1]:,.0f} steps/s against {GAMES / found[2]:,.0f}", flush=True)
+    measured = ratio(ours, theirs)
+    report(f"cart-pole, {GAMES} games: torch / gymnasium's vector class", measured, 1.0)
+    print(f"  {GAMES / measured[1]:,.0f} steps/s against {GAMES / measured[2]:,.0f}", flush=True)
 
 
 def throughput(seeds: Sequence[int]) -> None:
@@ -79,14 +81,15 @@ def throughput(seeds: Sequence[int]) -> None:
 
 def solving(seeds: Sequence[int]) -> None:
     """CPU seconds to a mean return of 475 over the last 100 training episodes of CartPole-v1."""
-    by_framework([*CARTPOLE_PPO, "trainer.steps=1"], 0)  # imports count on neither side
+    # Imports count on neither side.
+    by_framework([*CARTPOLE_PPO, "trainer.steps=1"], 0)
     for estimator in ("ppo", "rloo"):
-        told_to = ["experiment=cartpole", f"estimator={estimator}"]
-        times = [by_framework(told_to, seed)[1] for seed in seeds]
-        print(f"CartPole-v1 solved by {estimator} after {told(times, seeds)}", flush=True)
+        arguments = ["experiment=cartpole", f"estimator={estimator}"]
+        times = [by_framework(arguments, seed)[1] for seed in seeds]
+        print(f"CartPole-v1 solved by {estimator} after {times_in_words(times, seeds)}", flush=True)
     if has_peer():
         times = [by_peer(100_000, seed, solved=True)[1] for seed in seeds]
-        print(f"  by Stable-Baselines3's PPO after {told(times, seeds)}", flush=True)
+        print(f"  by Stable-Baselines3's PPO after {times_in_words(times, seeds)}", flush=True)
 
 
 def pong(seeds: Sequence[int]) -> None:
@@ -121,21 +124,21 @@ def apart(function: Callable[[int], tuple[float, float]], seed: int) -> tuple[fl
 
 
 def pong_by_framework(seed: int) -> tuple[float, float]:
-    """Environment steps per CPU and per wall-clock second of our PPO on Pong; the games are made beforehand."""
+    """Environment steps per CPU and per wall-clock second of our PPO on Pong; the games are rollout beforehand."""
     updates = 16 * PONG_STEPS // (8 * 128)
-    found: list[tuple[float, float]] = []
+    measured: list[tuple[float, float]] = []
     loop = Trainer.loop
 
     def timed(trainer: Trainer, monitor: Monitor) -> None:
         assert isinstance(trainer.task, Game)
-        trainer.task.vector(trainer.task.games)
+        trainer.task.experience.vector(trainer.task.games)
         began = clocks()
         loop(trainer, monitor)
-        found.append(rates(trainer.task.played, began))
+        measured.append(rates(trainer.task.log.steps, began))
 
     quick = ["experiment=pong", "task.evaluation_episodes=1", f"trainer.steps={updates}"]
     run_quietly(quick, seed, timed)
-    return found[0]
+    return measured[0]
 
 
 def pong_by_peer(seed: int) -> tuple[float, float]:
@@ -185,10 +188,12 @@ def by_framework(overrides: Sequence[str], seed: int) -> tuple[float, float | No
         loop(trainer, monitor)
 
     started = time.process_time()
-    with patch("time.monotonic", time.process_time):  # so that the run counts CPU seconds
+    # So that the run counts CPU seconds.
+    with patch("time.monotonic", time.process_time):
         rows = run_quietly(overrides, seed, noted)
     rows = [row for row in rows if "train/game_steps" in row]
-    building = began[0] - started  # composing, checking, making the run folder
+    # Composing, checking, making the run folder.
+    building = began[0] - started
     solved = [row["seconds"] for row in rows if row.get("train/return", 0.0) >= SOLVED]
     rate = rows[-1]["train/game_steps"] / rows[-1]["seconds"]
     return rate, building + solved[0] if solved else None
@@ -254,7 +259,7 @@ def has_peer() -> bool:
     return True
 
 
-def told(times: Sequence[float | None], seeds: Sequence[int]) -> str:
+def times_in_words(times: Sequence[float | None], seeds: Sequence[int]) -> str:
     """Median and all of some times."""
     each = ", ".join("never" if t is None else f"{t:.1f}" for t in times)
     middle = sorted(float("inf") if t is None else t for t in times)[len(times) // 2]

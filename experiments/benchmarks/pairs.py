@@ -46,7 +46,7 @@ def calls_in(seconds: float, function: Callable[[], object]) -> int:
 
 
 def report(title: str, found: tuple[float, float, float], bar: float) -> None:
-    """One line: the ratio, its bar, and the times behind it."""
+    """One line: the ratio, its bar, and the times it comes from."""
     median, own, other = found
     verdict = "within" if median <= bar else "ABOVE"
     print(

@@ -22,6 +22,7 @@ from experiments.runs import result, trained
 from framework import UserError
 from framework.config.composition import compose
 from framework.config.validation import validate
+from framework.task import TrainingPlan
 from framework.training.assembly import make_components
 from framework.training.restoring import load_for_use
 
@@ -41,7 +42,7 @@ LOSSES = ("task.criterion=losses", "estimator=exact")
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to go on."""
+    """One way to continue the training."""
 
     label: str
     options: tuple[str, ...]
@@ -51,20 +52,23 @@ ARMS = (
     Arm("ordinary losses", (*LOSSES, "optimizer.learning_rate=0.0003")),
     Arm("ordinary losses, faster", (*LOSSES, "optimizer.learning_rate=0.001")),
     Arm("reward, rloo", ()),
-    Arm("reward, rloo, boxes drawn", ("task.reward.spread=0.05",)),
+    Arm("reward, rloo, boxes sampled", ("task.reward.box_std=0.05",)),
     Arm("relaxed AP", ("task.criterion=average_precision", "estimator=exact")),
 )
 
 
-def told(arm: Arm, start: Path) -> list[str]:
+def overrides(arm: Arm, start: Path) -> list[str]:
     """The arm's overrides."""
-    return [*SHARED, *arm.options, f"task.start={start}"]
+    return [*SHARED, *arm.options, f"task.init_from={start}"]
 
 
 def steps_of(arm: Arm, start: Path, timed: int = 20, before: int = 5) -> int:
-    """How many steps of the arm `SECONDS` are, by the CPU-seconds of `timed` of them."""
-    parts = make_components(validate(compose([*told(arm, start), "task.data.train=100"]).config))
+    """The number of the arm's steps in `SECONDS`, by the CPU-seconds of `timed` of them."""
+    parts = make_components(
+        validate(compose([*overrides(arm, start), "task.data.train=100"]).config)
+    )
     torch.set_num_threads(1)
+    parts.task.begin(TrainingPlan(seed=0, steps=before + timed))
     program = parts.task.program(parts.estimator)
     batches = parts.task.batches(program, 0, 0)
     optimizer = torch.optim.AdamW(parts.task.parameters.values())
@@ -80,17 +84,17 @@ def steps_of(arm: Arm, start: Path, timed: int = 20, before: int = 5) -> int:
 
 
 def run(arm: Arm, seed: int, steps: int, start: Path, folder: Path) -> dict[str, float]:
-    """Train, unless it was done before; returns the final metrics."""
+    """Train, unless that was done before; returns the final metrics."""
     name = arm.label.replace(",", "").replace(" ", "_")
     place = folder / name / f"seed_{seed}"
-    trained(place, *told(arm, start), f"trainer.steps={steps}", f"seed={seed}")
+    trained(place, *overrides(arm, start), f"trainer.steps={steps}", f"seed={seed}")
     metrics: dict[str, float] = result(place)["metrics"]
     return metrics
 
 
 def before(start: Path) -> dict[str, float]:
-    """The metrics of the beginning, on the same images."""
-    parts = make_components(validate(compose([*SHARED, f"task.start={start}"]).config))
+    """The metrics of the initial parameters, on the same images."""
+    parts = make_components(validate(compose([*SHARED, f"task.init_from={start}"]).config))
     load_for_use(parts.task, start, "best")
     parts.task.model.eval()
     with torch.no_grad():

@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Entry:
-    """One estimator on one game: what it is told, and its steps between evaluations (about a tenth of the time)."""
+    """One estimator on one game: its options, and its steps between evaluations (about a tenth of the time)."""
 
     estimator: str
     options: tuple[str, ...]
@@ -36,7 +36,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Problem:
-    """A differentiable game: the CPU seconds of each run, the return that counts as learned, the least one drawn."""
+    """A differentiable game: the CPU seconds of each run, the return that counts as learned, the plot's lower end."""
 
     title: str
     experiment: str
@@ -86,7 +86,7 @@ PROBLEMS = (
 def run(problem: Problem, entry: Entry, seed: int, folder: Path) -> Path:
     """Train for the problem's seconds, unless it was done before; returns the run's folder."""
     place = folder / problem.experiment / entry.estimator / f"seed_{seed}"
-    told = [
+    options = [
         f"experiment={problem.experiment}",
         f"estimator={entry.estimator}",
         *entry.options,
@@ -98,8 +98,9 @@ def run(problem: Problem, entry: Entry, seed: int, folder: Path) -> Path:
         "task.evaluation_episodes=30",
         *("trainer.quality.every=0", "trainer.threads=1"),
     ]
-    with patch("time.monotonic", time.process_time):  # the clock by which a run ends
-        return trained(place, *told)
+    # The clock by which a run ends.
+    with patch("time.monotonic", time.process_time):
+        return trained(place, *options)
 
 
 def curve(place: Path) -> list[tuple[float, float]]:
@@ -109,7 +110,7 @@ def curve(place: Path) -> list[tuple[float, float]]:
 
 
 def table(problem: Problem, places: dict[str, list[Path]]) -> str:
-    """What each estimator made of the seconds."""
+    """What each estimator reached in the given seconds."""
     lines = [
         f"| {problem.title} | return after {problem.seconds} s | best | steps | seconds to {problem.learned:g} |",
         "|---|---|---|---|---|",
@@ -132,10 +133,10 @@ def table(problem: Problem, places: dict[str, list[Path]]) -> str:
     return "\n".join(lines)
 
 
-def picture(found: Sequence[tuple[Problem, dict[str, list[Path]]]]) -> Figure:
+def picture(results: Sequence[tuple[Problem, dict[str, list[Path]]]]) -> Figure:
     """The greedy return over CPU seconds: a line for each seed, a colour for each estimator."""
     figure = Figure(figsize=(11, 4), layout="constrained", dpi=95)
-    for axes, (problem, places) in zip(figure.subplots(1, len(found)), found, strict=True):
+    for axes, (problem, places) in zip(figure.subplots(1, len(results)), results, strict=True):
         for number, (estimator, runs) in enumerate(places.items()):
             for place in runs:
                 label = estimator if place == runs[0] else None
@@ -145,7 +146,7 @@ def picture(found: Sequence[tuple[Problem, dict[str, list[Path]]]]) -> Figure:
         axes.set(title=problem.title, xlabel="CPU seconds", ylabel="greedy return")
         axes.set_ylim(bottom=problem.lowest)
         axes.spines[["top", "right"]].set_visible(False)
-        if problem is found[0][0]:
+        if problem is results[0][0]:
             axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
@@ -154,15 +155,15 @@ def main(arguments: Sequence[str]) -> None:
     places_given = [a for a in arguments if not a.startswith("seeds=")]
     folder = Path(*places_given or ["outputs/differentiable_simulator"])
     seeds = [int(a.removeprefix("seeds=")) for a in arguments if a.startswith("seeds=")] or [3]
-    found = []
+    results = []
     for problem in PROBLEMS:
         places = {
             entry.estimator: [run(problem, entry, seed, folder) for seed in range(seeds[0])]
             for entry in problem.entries
         }
-        found.append((problem, places))
+        results.append((problem, places))
         print(table(problem, places) + "\n", flush=True)
-    Image.from_figure("learning", picture(found)).save(HERE)
+    Image.from_figure("learning", picture(results)).save(HERE)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Row:
-    """One game: what `diffobj train` is told, and the mean return of greedy episodes that is good enough."""
+    """One game: the arguments of `diffobj train`, and the mean return of greedy episodes to reach."""
 
     title: str
     options: tuple[str, ...]
@@ -64,7 +64,7 @@ def line(row: Row, places: Sequence[Path]) -> str:
     """A row of the table."""
     results = [result(place) for place in places]
     digits = 3 if abs(row.bar) < 1 else 1
-    greedy, drawn = (
+    greedy, sampled = (
         [each["metrics"][metric] for each in results]
         for metric in ("return_mean", "return_stochastic")
     )
@@ -72,7 +72,7 @@ def line(row: Row, places: Sequence[Path]) -> str:
     seconds = statistics.fmean(each["seconds"] for each in results)
     reached = "yes" if statistics.fmean(greedy) >= row.bar else "no"
     return (
-        f"| {row.title} | {row.bar:g} | {cell(greedy, digits)} | {cell(drawn, digits)} | {reached} "
+        f"| {row.title} | {row.bar:g} | {cell(greedy, digits)} | {cell(sampled, digits)} | {reached} "
         f"| {steps / 1000:,.0f}k | {seconds:.0f} |"
     )
 
@@ -109,13 +109,13 @@ def main(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if argument.startswith("folder="):
             folder = Path(argument.partition("=")[2])
-    wanted = [a for a in arguments if not a.startswith("folder=")] or list(ROWS)
+    chosen = [a for a in arguments if not a.startswith("folder=")] or list(ROWS)
     done = {}
-    head = "| game | bar | greedy return | as drawn | reached | steps | seconds |"
+    head = "| game | bar | greedy return | sampled | reached | steps | seconds |"
     print(f"{head}\n|---|---|---|---|---|---|---|", flush=True)
     for name, row in ROWS.items():
         places = [row.place(folder, name, seed) for seed in SEEDS]
-        if name in wanted:
+        if name in chosen:
             for place, seed in zip(places, SEEDS, strict=True):
                 trained(place, *row.options, f"seed={seed}")
         if all(finished(place) for place in places):

@@ -19,6 +19,7 @@ from typing import Any
 from framework.config.composition import (
     CORE_CONFIGS,
     compose,
+    config_options,
     hydra_errors_as_user_errors,
     join_search_path,
     lenient_overrides,
@@ -26,6 +27,7 @@ from framework.config.composition import (
     refuse_conflicts,
     without_hydra,
 )
+from framework.config.tuning import drop_foreign_options, untuned_notice
 from framework.config.validation import check_components, validate
 from framework.errors import UserError
 from framework.run import Run, train, train_composed
@@ -65,7 +67,7 @@ def hydra_main(overrides: list[str]) -> int:
 
     def job(config: Any) -> None:
         try:
-            ended = hydra_job(config, HydraConfig.get().runtime)
+            ended = hydra_job(config, HydraConfig.get())
         except UserError as error:
             print(f"diffobj: {error}", file=sys.stderr)
             failures.append(2)
@@ -95,12 +97,21 @@ def remove_empty(folder: Path) -> None:
             parent.rmdir()
 
 
-def hydra_job(config: Any, runtime: Any) -> int:
+def hydra_job(config: Any, hydra: Any) -> int:
     """Train in the folder that Hydra made."""
-    refuse_conflicts(runtime.choices)
-    name_experiment(config, runtime.choices)
+    choices, options = hydra.runtime.choices, config_options()
+    refuse_conflicts(choices)
+    name_experiment(config, choices)
     plain = without_hydra(config)
-    trained = train_composed(plain, validate(plain), Path(runtime.output_dir), progress=True)
+    drop_foreign_options(plain, choices, hydra.overrides.task, options)
+    settings = validate(plain)
+    trained = train_composed(
+        plain,
+        settings,
+        Path(hydra.runtime.output_dir),
+        notice=untuned_notice(settings, choices, options),
+        progress=True,
+    )
     return status(trained)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.config.explanation import first_line
+from framework.config.tuning import PAIRS, drop_foreign_options
 from framework.errors import UserError, suggestion
 from framework.plugin import ROOT, registry
 
@@ -26,10 +27,17 @@ PATHS = ("hydra.run.dir", "hydra.sweep.dir", "input")
 
 @dataclass(frozen=True)
 class Composition:
-    """What Hydra composed: the configuration as written (interpolations unresolved) and the run folder it names."""
+    """What Hydra composed.
+
+    Attributes:
+        config: the configuration as written, interpolations unresolved.
+        run_folder: the run folder that it names.
+        choices: the chosen option of each group.
+    """
 
     config: Any
     run_folder: Path
+    choices: Mapping[str, Any]
 
 
 def compose(overrides: Sequence[str], *, task: str | None = None) -> Composition:
@@ -51,9 +59,10 @@ def compose(overrides: Sequence[str], *, task: str | None = None) -> Composition
         refuse_conflicts(choices)
         refuse_foreign_targets(OmegaConf.to_container(config.hydra, resolve=False))
         name_experiment(config, choices)
+        drop_foreign_options(config, choices, overrides, config_options())
         if task is not None:
             config.experiment, config.task = snake_case(task), {"name": task}
-        return Composition(without_hydra(config), Path(config.hydra.run.dir))
+        return Composition(without_hydra(config), Path(config.hydra.run.dir), dict(choices))
 
 
 @contextmanager
@@ -127,7 +136,8 @@ def lenient_overrides(overrides: Iterable[str]) -> list[str]:
         given.append("~experiment")
     written = [normalise_override(override, groups) for override in given]
     if "~experiment" in given:
-        written.append("learning=none")  # what suits an estimator in an experiment goes with it
+        # The settings for its pairs with estimators go with it.
+        written.append(f"{PAIRS}=none")
     return written
 
 

@@ -27,6 +27,7 @@ def train_in(
     components: Components,
     *,
     resume: bool = False,
+    notice: str = "",
     callbacks: Callbacks = Callbacks(),  # noqa: B008  (it is frozen)
     quiet: bool = False,
 ) -> Trainer:
@@ -35,6 +36,7 @@ def train_in(
     Args:
         config: the configuration as composed, for `config.yaml`.
         resume: continue from the folder's newest undamaged checkpoint.
+        notice: a line to print below the start summary.
         quiet: print nothing, whatever `monitor.progress` says.
 
     Raises:
@@ -46,7 +48,7 @@ def train_in(
     try:
         if resume:
             restore(trainer, folder, quiet=quiet)
-        run(folder, config, trainer, quiet=quiet)
+        run(folder, config, trainer, notice=notice, quiet=quiet)
     finally:
         folder.close()
     return trainer
@@ -86,7 +88,7 @@ def restore(trainer: Trainer, folder: RunFolder, *, quiet: bool) -> None:
     delete_after(folder.checkpoints, trainer.progress.step)
 
 
-def run(folder: RunFolder, config: Any, trainer: Trainer, *, quiet: bool) -> None:
+def run(folder: RunFolder, config: Any, trainer: Trainer, *, notice: str, quiet: bool) -> None:
     """Train with a monitor. Where an error ends it before the first step, nothing stays of a folder made for it."""
     settings, start = trainer.settings, trainer.progress.step
     folder.write_config(config)
@@ -102,6 +104,8 @@ def run(folder: RunFolder, config: Any, trainer: Trainer, *, quiet: bool) -> Non
     result = None
     try:
         monitor.log(start_summary(trainer))
+        if notice:
+            monitor.log(notice)
         monitor.texts(
             {
                 "config": (folder.path / "config.yaml").read_text(encoding="utf-8"),

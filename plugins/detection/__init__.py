@@ -4,7 +4,27 @@ from framework.plugin import Plugin
 
 plugin = Plugin(
     name="detection",
-    summary="Objects found in images: boxes and labels, trained from scratch in minutes or fine-tuned.",
+    summary="Objects in images: boxes and labels, trained from scratch in minutes or fine-tuned.",
+    renamed={
+        "tasks.detection": {
+            "most": "max_detections",
+            "floor": "score_threshold",
+            "clear": "display_threshold",
+            "start": "init_from",
+            "data.form": "data.format",
+            "augmentation.jitter": "augmentation.scale_jitter",
+            "augmentation.plain_share": "augmentation.no_mosaic_fraction",
+            "reward.least": "reward.iou_threshold",
+            "reward.spread": "reward.box_std",
+            "relaxed.thresholds": "relaxed.iou_thresholds",
+            "model_options.agreement": "model_options.iou_type",
+            "model_options.reach": "model_options.reg_max",
+            "model_options.places": "model_options.top_k",
+            "model_options.nothing_weight": "model_options.no_object_weight",
+            "model_options.corner_weight": "model_options.l1_weight",
+            "model_options.agreement_weight": "model_options.giou_weight",
+        },
+    },
     tasks={"detection": "plugins.detection.task:Detection"},
     commands={"export": "plugins.detection.commands.export:run"},
     models={

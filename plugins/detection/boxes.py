@@ -1,11 +1,11 @@
-"""Boxes: their formats, and how much two of them agree.
+"""Boxes: their formats, and the IoU of two of them in four variants.
 
     IoU   = |A and B| / |A or B|
     GIoU  = IoU - |hull without A or B| / |hull|                           (Rezatofighi et al. 2019)
     DIoU  = IoU - distance of centres^2 / diagonal of hull^2               (Zheng et al. 2020)
     CIoU  = DIoU - a v,  v = 4/pi^2 (difference of atan(w / h))^2,  a = v / (1 - IoU + v) held constant
 
-Boxes are `[..., 4]`, (x0, y0, x1, y1) unless said otherwise; pairs are compared element by element, shapes broadcast.
+Boxes are `[..., 4]`, (x0, y0, x1, y1) unless stated otherwise; pairs are compared element by element, shapes broadcast.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ def hull(a: Tensor, b: Tensor) -> Tensor:
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
-    """Generalised IoU, from -1 to 1: it has a slope also where boxes do not touch."""
+    """Generalised IoU, from -1 to 1: its gradient does not vanish where boxes do not touch."""
     both, either = overlap(a, b)
     around = area(hull(a, b)).clamp(min=TINY)
     return both / either.clamp(min=TINY) - (around - either) / around
 
 
 def diou(a: Tensor, b: Tensor) -> Tensor:
-    """Distance IoU, from -1 to 1: it also pulls the centres together."""
+    """Distance IoU, from -1 to 1: it also measures the distance of the centres."""
     around = hull(a, b)
     diagonal = (around[..., 2:] - around[..., :2]).square().sum(-1).clamp(min=TINY)
     apart = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]).square().sum(-1) / 4
@@ -90,8 +90,7 @@ def ciou(a: Tensor, b: Tensor) -> Tensor:
     """Complete IoU: distance IoU that also compares the shapes."""
     one, other = (slenderness(x) for x in (a, b))
     shape = 4 / math.pi**2 * (one - other).square()
-    agreement = iou(a, b)
-    weight = (shape / (1 - agreement + shape).clamp(min=TINY)).detach()
+    weight = (shape / (1 - iou(a, b) + shape).clamp(min=TINY)).detach()
     return diou(a, b) - weight * shape
 
 

@@ -1,4 +1,4 @@
-"""A trained detector on the user's images: pictures with boxes, COCO's json and a CSV."""
+"""Prediction on a user's images and videos: pictures with boxes, COCO's json and a CSV."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ from plugins.detection.boxes import area, to_corner_and_size
 from plugins.detection.data.coco_json import category_list
 from plugins.detection.data.images import Unreadable, read_frames, read_image
 from plugins.detection.data.readers.entry import IMAGES
-from plugins.detection.evaluation.boxes_on_images import annotated
+from plugins.detection.evaluation.boxes_on_images import draw_boxes
 from plugins.detection.sample import Detections
 
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
-FRAMES_PER_SECOND = 10.0  # where a file does not say
-TOGETHER = 16  # frames that are in memory at their full size
-SIDE, LONGEST = 640, 1500  # of an animation, in pixels and in frames: it is made in memory
-Find = Callable[[Sequence[Tensor]], list[Detections]]
+# Where a file has no rate.
+FRAMES_PER_SECOND = 10.0
+# Frames of a video that are in memory at full size.
+FRAMES_IN_MEMORY = 16
+# Limits of an animation, which is assembled in memory: pixels of the longer side, and frames.
+MAX_SIDE, MAX_FRAMES = 640, 1500
+Detect = Callable[[Sequence[Tensor]], list[Detections]]
 
 
 @dataclass
 class Record:
-    """What was found so far, as COCO's json and as lines of a CSV."""
+    """The detections so far, as COCO's json and as lines of a CSV."""
 
     categories: Sequence[str]
     images: list[dict[str, Any]] = field(default_factory=list)
@@ -43,7 +46,7 @@ class Record:
     rows: list[list[Any]] = field(default_factory=list)
 
     def add(self, name: str, size: tuple[int, int], found: Detections) -> None:
-        """Note what was found in an image file of `(height, width)`."""
+        """Add the detections in an image file of `(height, width)`."""
         number = len(self.images) + 1
         height, width = size
         self.images.append({"id": number, "file_name": name, "width": width, "height": height})
@@ -82,8 +85,8 @@ class Record:
         yield Text("detections", buffer.getvalue(), ".csv")
 
 
-def predict(source: Path | None, find: Find, categories: Sequence[str]) -> Iterator[Media]:
-    """Each image or video with its boxes as it comes, the json and the CSV in the end.
+def predict(source: Path | None, detect: Detect, categories: Sequence[str]) -> Iterator[Media]:
+    """Each image or video with its boxes as soon as it is done, then the json and the CSV.
 
     Raises:
         UserError: no source, or nothing in it can be read.
@@ -95,7 +98,7 @@ def predict(source: Path | None, find: Find, categories: Sequence[str]) -> Itera
     for path, name in files(source):
         try:
             file = path.relative_to(folder).as_posix()
-            picture = drawn(name, file, *read(path), find, record)
+            picture = render(name, file, *read(path), detect, record)
         except Unreadable as error:
             if source.is_file():
                 raise UserError(f"input = '{source}': {error}") from None
@@ -108,12 +111,12 @@ def predict(source: Path | None, find: Find, categories: Sequence[str]) -> Itera
 
 
 def files(source: Path) -> list[tuple[Path, str]]:
-    """Image and video files and what their pictures are called, without a suffix where that tells them apart."""
+    """Image and video files and the names of their pictures, without a suffix where that is unambiguous."""
     if source.is_file():
         return [(source, source.stem)]
     found = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGES | VIDEOS]
     if not found:
-        raise UserError(f"input = '{source}': it holds no image")
+        raise UserError(f"input = '{source}': it contains no image")
     names = [p.relative_to(source).with_suffix("").as_posix() for p in found]
     return [
         (path, name if names.count(name) == 1 else path.relative_to(source).as_posix())
@@ -122,10 +125,10 @@ def files(source: Path) -> list[tuple[Path, str]]:
 
 
 def read(path: Path) -> tuple[Iterable[Tensor], float]:
-    """The frames `[3, H, W]` of an image (one) or a video, and how many are shown in a second.
+    """The frames `[3, H, W]` of an image (one) or a video, and the frames per second.
 
     Raises:
-        Unreadable: what it is not; of a video perhaps on the way.
+        Unreadable: it cannot be decoded; of a video perhaps only while its frames are read.
     """
     if path.suffix.lower() in VIDEOS:
         return read_video(path)
@@ -135,7 +138,7 @@ def read(path: Path) -> tuple[Iterable[Tensor], float]:
 
 
 def read_video(path: Path) -> tuple[Iterator[Tensor], float]:
-    """A video's frames, decoded by PyAV one after the other and turned as they are to be seen, and their rate.
+    """A video's frames, decoded by PyAV one by one and rotated to their display orientation, and their rate.
 
     Raises:
         UserError: PyAV is not installed.
@@ -153,7 +156,8 @@ def read_video(path: Path) -> tuple[Iterator[Tensor], float]:
         with container:
             try:
                 for frame in container.decode(video=0):
-                    quarters = round(frame.rotation / 90)  # a phone held upright films sideways
+                    # A phone held upright films sideways.
+                    quarters = round(frame.rotation / 90)
                     pixels = numpy.rot90(frame.to_ndarray(format="rgb24"), quarters)
                     yield torch.from_numpy(pixels.copy()).permute(2, 0, 1)
             except av.FFmpegError as error:
@@ -162,41 +166,41 @@ def read_video(path: Path) -> tuple[Iterator[Tensor], float]:
     streams = container.streams.video
     if not streams:
         container.close()
-        raise Unreadable("it holds no video")
+        raise Unreadable("it contains no video")
     return frames(), float(streams[0].average_rate or FRAMES_PER_SECOND)
 
 
-def drawn(
-    name: str, file: str, frames: Iterable[Tensor], rate: float, find: Find, record: Record
+def render(
+    name: str, file: str, frames: Iterable[Tensor], rate: float, detect: Detect, record: Record
 ) -> Media:
-    """The picture or the animation `name` with its boxes; what was found in `file` is noted once all frames are read.
+    """The picture or the animation `name` with its boxes; its detections are recorded once all frames are read.
 
     Raises:
         Unreadable: a frame, or there is none.
     """
-    seen: list[tuple[tuple[int, int], Detections]] = []
+    done: list[tuple[tuple[int, int], Detections]] = []
     pictures: list[Pixels] = []
-    coming = iter(frames)
-    while part := list(islice(coming, TOGETHER)):
-        still = not seen and len(part) == 1
-        for frame, found in zip(part, find(part), strict=True):
-            seen.append(((frame.shape[1], frame.shape[2]), found))
-            if len(pictures) < LONGEST:
-                picture = annotated(
+    remaining = iter(frames)
+    while part := list(islice(remaining, FRAMES_IN_MEMORY)):
+        still = not done and len(part) == 1
+        for frame, found in zip(part, detect(part), strict=True):
+            done.append(((frame.shape[1], frame.shape[2]), found))
+            if len(pictures) < MAX_FRAMES:
+                picture = draw_boxes(
                     frame, found.boxes, found.labels, record.categories, found.scores
                 )
                 pictures.append(picture if still else shrunk(picture))
-    if not seen:
+    if not done:
         raise Unreadable("it has no frame")
-    for number, (size, found) in enumerate(seen):
-        record.add(file if len(seen) == 1 else f"{file}#{number}", size, found)
-    if len(seen) == 1:
+    for number, (size, found) in enumerate(done):
+        record.add(file if len(done) == 1 else f"{file}#{number}", size, found)
+    if len(done) == 1:
         return Image(name, pictures[0])
     return Video(name, numpy.stack(pictures), rate)
 
 
 def shrunk(picture: Pixels) -> Pixels:
-    """A picture whose longer side is at most `SIDE`."""
+    """A picture whose longer side is at most `MAX_SIDE`."""
     smaller = Pillow.fromarray(picture)
-    smaller.thumbnail((SIDE, SIDE))
+    smaller.thumbnail((MAX_SIDE, MAX_SIDE))
     return numpy.asarray(smaller)

@@ -17,4 +17,12 @@ plugin = Plugin(
         "bricks": "plugins.games.environments.bricks:Bricks",
         "gold_rush": "plugins.games.environments.gold_rush:GoldRush",
     },
+    renamed={
+        "tasks.game": {
+            "see": "observation_indices",
+            "log_spread": "log_std_init",
+            "lives_end": "terminal_on_life_loss",
+            "sticky": "repeat_action_probability",
+        }
+    },
 )

@@ -3,20 +3,83 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from typing import Any
 
 from plugins.games.environments.games import Games
+from plugins.games.rollouts import EpisodeStatistics
 
-RECENT = 100  # episodes over which returns are averaged for the log
+# Episodes over which returns and lengths are averaged for the log.
+RECENT = 100
 
 
 class Stopwatch:
-    """How long a record takes, and how much of it the games themselves."""
+    """How long it takes to collect a rollout, and how much of that the environments take."""
 
     def __init__(self, games: Games) -> None:
         self.games = games
-        self.before = games.seconds
-        self.began = time.monotonic()
+        self.environment_before = games.seconds
+        self.started = time.monotonic()
 
     def stop(self) -> tuple[float, float]:
-        """Seconds in all, and those of the games."""
-        return time.monotonic() - self.began, self.games.seconds - self.before
+        """Seconds in all, and those of the environments."""
+        return time.monotonic() - self.started, self.games.seconds - self.environment_before
+
+
+class EpisodeLog:
+    """Episode statistics and speeds of one training.
+
+    Attributes:
+        curve: the learning curve: (environment steps so far, mean return of the episodes that ended in a rollout).
+        recent: return and length of the latest `RECENT` episodes.
+        scalars: what to log now, by tag.
+        steps: environment steps of this training so far.
+    """
+
+    def __init__(self) -> None:
+        self.curve: list[tuple[int, float]] = []
+        self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
+        self.scalars: dict[str, float] = {}
+        self.steps = 0
+        # When the latest rollout was complete, and the seconds of evaluation since then.
+        self.learning_since: float | None = None
+        self.evaluation_seconds = 0.0
+
+    def add(self, episodes: EpisodeStatistics, steps: int, stopwatch: Stopwatch) -> None:
+        """Count the finished episodes and all `steps` of what was just collected.
+
+        Learning is all that happens between two rollouts, evaluation left out. On an accelerator the parts count how
+        long it takes to launch them.
+        """
+        seconds, environment = stopwatch.stop()
+        pairs = list(zip(episodes.returns.tolist(), episodes.lengths.tolist(), strict=True))
+        self.recent.extend(pairs)
+        self.steps += steps
+        if pairs:
+            self.curve.append((self.steps, sum(r for r, _ in pairs) / len(pairs)))
+        self.scalars = {
+            "time/game_steps_per_second": steps / max(seconds, 1e-9),
+            "time/environment_steps_per_second": steps / max(environment, 1e-9),
+            "time/acting_steps_per_second": steps / max(seconds - environment, 1e-9),
+            "train/game_steps": float(self.steps),
+        }
+        if self.learning_since is not None:
+            learning = stopwatch.started - self.learning_since - self.evaluation_seconds
+            self.scalars["time/learning_steps_per_second"] = steps / max(learning, 1e-9)
+        self.learning_since, self.evaluation_seconds = time.monotonic(), 0.0
+        if self.recent:
+            count = len(self.recent)
+            self.scalars["train/return"] = sum(r for r, _ in self.recent) / count
+            self.scalars["train/episode_length"] = sum(n for _, n in self.recent) / count
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "history": [list(point) for point in self.curve],
+            "recent": [list(pair) for pair in self.recent],
+            "played": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.curve = [(int(steps), mean) for steps, mean in state["history"]]
+        self.recent = deque(((r, n) for r, n in state["recent"]), maxlen=RECENT)
+        self.steps = state["played"]

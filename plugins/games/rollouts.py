@@ -1,4 +1,4 @@
-"""Records of games, `[T, N]`: whole episodes, one from each game, or rollouts of fixed length in which any may end."""
+"""Recorded steps `[T, N]`: whole episodes, one from each game, or rollouts of fixed length in which any may end."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from framework.batch import map_tensors
 from plugins.games.environments.games import Games, Observation, Outcome
 from plugins.games.policies.agent import Agent
 
-# observations [N, ...], memory, fresh [N] -> actions as drawn, memory
-Act = Callable[[Observation, Tensor | None, Tensor], tuple[Tensor, Tensor | None]]
+# (observations [N, ...], memory, episode_start [N]) -> (sampled actions [N, ...], memory).
+ActionSelector = Callable[[Observation, Tensor | None, Tensor], tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
-class Record:
+class Rollout:
     """Recorded steps of N games. Axis 1 of every tensor counts the games.
 
     Attributes:
         rewards: `[T, N]`, 0 in rows that are no steps.
-        actions: `[T, N, ...]`, as drawn.
-        observations: `[T + 1, N, ...]`, before each step and behind the last one.
-        fresh: `[T + 1, N]`, an episode begins with this observation.
+        actions: `[T, N, ...]`, as sampled, before `Agent.to_environment`.
+        observations: `[T + 1, N, ...]`, before each step and after the last one.
+        episode_start: `[T + 1, N]`, an episode begins with this observation.
         terminated, truncated: `[T, N]`, how an episode ended with this step.
-        valid: `[T, N]`, false for rows that are no steps: resets, and all behind the end of whole episodes.
-        memory: `[parts, N, width]`, what the agent remembered before the record.
-        last_values: `[T, N]`, the prediction for what a truncated step led to, where games reset at once and the next
-            observation is another episode's.
-        log_prob: `[T, N]`, of the actions when they were drawn.
-        values: `[T, N]`, the predictions of that time.
-        lost: `[T, N]`, a life was lost with this step and the game went on.
+        valid: `[T, N]`, false for rows that are no steps: resets, and all after the end of a whole episode.
+        memory: `[parts, N, width]`, the agent's before the first step.
+        last_values: `[T, N]`, the predicted return of what a truncated step led to, where games reset at once and the
+            next observation is another episode's.
+        log_prob: `[T, N]`, of the actions when they were sampled.
+        values: `[T, N]`, the predicted returns at that time.
+        life_lost: `[T, N]`, a life was lost with this step and the game went on.
     """
 
     rewards: Tensor
     actions: Tensor
     observations: Observation
-    fresh: Tensor
+    episode_start: Tensor
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
@@ -47,11 +47,11 @@ class Record:
     last_values: Tensor | None = None
     log_prob: Tensor | None = None
     values: Tensor | None = None
-    lost: Tensor | None = None
+    life_lost: Tensor | None = None
 
     @property
     def returns(self) -> Tensor:
-        """Each game's sum of rewards, `[N]`: the return, where the record is a whole episode."""
+        """Each game's sum of rewards, `[N]`: its return, where the rollout is a whole episode."""
         return self.rewards.sum(0)
 
     @property
@@ -59,19 +59,19 @@ class Record:
         """Each game's number of steps, `[N]`."""
         return self.valid.sum(0)
 
-    def of(self, games: Tensor) -> Record:
-        """The record of some games only."""
+    def select_games(self, games: Tensor) -> Rollout:
+        """The rollout of some games only; `games [M]` are their indices."""
 
-        def chosen(value: Any) -> Any:
+        def selected(value: Any) -> Any:
             return (
                 None
                 if value is None
                 else map_tensors(lambda part: part.index_select(1, games), value)
             )
 
-        return Record(**{f.name: chosen(getattr(self, f.name)) for f in fields(self)})
+        return Rollout(**{f.name: selected(getattr(self, f.name)) for f in fields(self)})
 
-    def following(self, values: Tensor) -> Tensor:
+    def next_values(self, values: Tensor) -> Tensor:
         """V of what each step led to, `[T, N]`, from V of all observations, `[T + 1, N]`."""
         if self.last_values is None:
             return values[1:]
@@ -79,68 +79,68 @@ class Record:
 
 
 @dataclass(slots=True)
-class Position:
-    """Where N games stand between two records.
+class RolloutState:
+    """Where N games stand between two rollouts.
 
     Attributes:
-        observation: what the next action is chosen from, `[N, ...]`.
-        memory: what the agent remembers.
-        fresh: `[N]`, the observation begins an episode.
+        observation: `[N, ...]`, what the next action is chosen from.
+        memory: `[parts, N, width]`, the agent's.
+        episode_start: `[N]`, the observation begins an episode.
         returns, lengths: `[N]`, of the episodes under way.
-        discounted: `[N]`, their discounted returns, where these are wanted.
+        discounted: `[N]`, their discounted returns, where rewards are normalised by them.
     """
 
     observation: Observation
     memory: Tensor | None
-    fresh: Tensor
+    episode_start: Tensor
     returns: Tensor
     lengths: Tensor
     discounted: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Finished:
-    """The episodes that ended within a record: `returns [E]` and `lengths [E]`."""
+class EpisodeStatistics:
+    """The episodes that ended within a rollout: `returns [E]` and `lengths [E]`."""
 
     returns: Tensor
     lengths: Tensor
 
 
-def begin(games: Games, agent: Agent, seed: int, device: torch.device) -> Position:
+def begin_episodes(games: Games, agent: Agent, seed: int, device: torch.device) -> RolloutState:
     """New episodes in all games."""
     observation = games.reset(seed)
-    return Position(
+    return RolloutState(
         observation=observation,
-        memory=agent.empty_memory(games.count, device),
-        fresh=torch.ones(games.count, dtype=torch.bool, device=device),
+        memory=agent.initial_memory(games.count, device),
+        episode_start=torch.ones(games.count, dtype=torch.bool, device=device),
         returns=torch.zeros(games.count, device=device),
         lengths=torch.zeros(games.count, device=device),
     )
 
 
-class Storage:
-    """`[T, N]` tensors made once and filled anew by each record.
+class RolloutBuffer:
+    """`[T, N]` tensors, allocated once and overwritten by each rollout.
 
-    The record is only good until the next one is made: it is these very tensors.
+    A rollout is valid until the next one is collected: it is these very tensors.
     """
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.tensors: dict[str, Tensor] = {}
 
-    def put(self, name: str, t: int, value: Tensor, rows: int) -> None:
-        """Row t of a tensor of so many rows."""
+    def write(self, name: str, t: int, value: Tensor, rows: int) -> None:
+        """Write row t of a tensor with `rows` rows."""
         tensor = self.tensors.get(name)
         if tensor is None:
             tensor = self.tensors[name] = value.new_empty((rows, *value.shape))
         tensor[t] = value
 
-    def observe(self, t: int, observation: Observation) -> None:
+    def write_observation(self, t: int, observation: Observation) -> None:
         if isinstance(observation, Tensor):
-            self.put("observations", t, observation, self.steps + 1)
+            self.write("observations", t, observation, self.steps + 1)
             return
         for name, part in observation.items():
-            self.put(f"observations/{name}", t, part, self.steps + 1)
+            self.write(f"observations/{name}", t, part, self.steps + 1)
 
     @property
     def observations(self) -> Observation:
@@ -152,91 +152,92 @@ class Storage:
 
 
 @torch.no_grad()
-def record(
-    games: Games, agent: Agent, position: Position, storage: Storage
-) -> tuple[Record, Finished]:
-    """Play `storage.steps` steps from `position` on, which moves along.
+def collect_rollout(
+    games: Games, agent: Agent, state: RolloutState, buffer: RolloutBuffer
+) -> tuple[Rollout, EpisodeStatistics]:
+    """Play `buffer.steps` steps from `state` on, and advance it.
 
-    An agent with one body for policy and prediction notes both as it plays. One with two bodies makes them in one pass
-    over the whole record: it does not change within it, and small networks cost by the call.
+    An agent with a shared body computes log-probabilities and values as it plays. One with two bodies computes them in
+    one pass over the whole rollout: its parameters do not change within it, and small networks cost by the call.
     """
-    memory = position.memory
-    fill(games, agent, position, storage)
-    kept = storage.tensors
-    made = Record(
-        rewards=kept["rewards"],
-        actions=kept["actions"],
-        observations=storage.observations,
-        fresh=kept["fresh"],
-        terminated=kept["terminated"],
-        truncated=kept["truncated"],
-        valid=kept["valid"],
+    memory = state.memory
+    fill_buffer(games, agent, state, buffer)
+    rows = buffer.tensors
+    rollout = Rollout(
+        rewards=rows["rewards"],
+        actions=rows["actions"],
+        observations=buffer.observations,
+        episode_start=rows["episode_start"],
+        terminated=rows["terminated"],
+        truncated=rows["truncated"],
+        valid=rows["valid"],
         memory=memory,
-        last_values=kept.get("last_values"),
-        lost=kept.get("lost"),
+        last_values=rows.get("last_values"),
+        life_lost=rows.get("life_lost"),
     )
-    ended = kept["terminated"] | kept["truncated"]
-    finished = Finished(kept["returns"][ended], kept["lengths"][ended])
+    ended = rows["terminated"] | rows["truncated"]
+    finished = EpisodeStatistics(rows["returns"][ended], rows["lengths"][ended])
     if agent.value_body is None:
-        return replace(made, log_prob=kept["log_prob"], values=kept["values"]), finished
-    judged, values = agent.judge(made.observations, memory, made.fresh)
-    return replace(made, log_prob=judged.log_prob(made.actions), values=values[:-1]), finished
+        return replace(rollout, log_prob=rows["log_prob"], values=rows["values"]), finished
+    policy, values = agent.policy_and_values(rollout.observations, memory, rollout.episode_start)
+    return replace(rollout, log_prob=policy.log_prob(rollout.actions), values=values[:-1]), finished
 
 
-def fill(games: Games, agent: Agent, position: Position, storage: Storage) -> None:
-    """Play and keep every step. Nothing here waits for an accelerator where the games are on it, too."""
-    steps = storage.steps
-    storage.observe(0, position.observation)
-    storage.put("fresh", 0, position.fresh, steps + 1)
+def fill_buffer(games: Games, agent: Agent, state: RolloutState, buffer: RolloutBuffer) -> None:
+    """Play and store every step. Nothing here synchronises with an accelerator on which the games are, too."""
+    steps = buffer.steps
+    buffer.write_observation(0, state.observation)
+    buffer.write("episode_start", 0, state.episode_start, steps + 1)
     for t in range(steps):
-        now = position.observation, position.memory, position.fresh
+        now = state.observation, state.memory, state.episode_start
         if agent.value_body is None:
-            policy, value, position.memory = agent.act_and_predict(*now)
+            policy, value, state.memory = agent.act_and_predict(*now)
             actions = policy.sample()
-            storage.put("log_prob", t, policy.log_prob(actions), steps)
-            storage.put("values", t, value, steps)
+            buffer.write("log_prob", t, policy.log_prob(actions), steps)
+            buffer.write("values", t, value, steps)
         else:
-            policy, position.memory = agent.act(*now)
+            policy, state.memory = agent.act(*now)
             actions = policy.sample()
-        outcome = games.timed_step(agent.played(actions))
-        storage.put("actions", t, actions, steps)
-        keep(storage, t, outcome)
-        if outcome.last is not None:
-            nothing_new = torch.zeros_like(outcome.fresh)
-            value = agent.predict(outcome.last, position.memory, nothing_new)
-            storage.put("last_values", t, value, steps)
-        count(storage, t, position, outcome)
-        position.observation, position.fresh = outcome.observations, outcome.fresh
+        outcome = games.timed_step(agent.to_environment(actions))
+        buffer.write("actions", t, actions, steps)
+        store_outcome(buffer, t, outcome)
+        if outcome.final_observation is not None:
+            # The final observation continues the episode.
+            no_start = torch.zeros_like(outcome.episode_start)
+            value = agent.predict(outcome.final_observation, state.memory, no_start)
+            buffer.write("last_values", t, value, steps)
+        track_episodes(buffer, t, state, outcome)
+        state.observation, state.episode_start = outcome.observations, outcome.episode_start
 
 
-def keep(storage: Storage, t: int, outcome: Outcome) -> None:
-    """Row t of what the games answered."""
+def store_outcome(buffer: RolloutBuffer, t: int, outcome: Outcome) -> None:
+    """Write what step t led to."""
     for name in ("rewards", "terminated", "truncated", "valid"):
-        storage.put(name, t, getattr(outcome, name), storage.steps)
-    if outcome.lost is not None:
-        storage.put("lost", t, outcome.lost, storage.steps)
-    storage.observe(t + 1, outcome.observations)
-    storage.put("fresh", t + 1, outcome.fresh, storage.steps + 1)
+        buffer.write(name, t, getattr(outcome, name), buffer.steps)
+    if outcome.life_lost is not None:
+        buffer.write("life_lost", t, outcome.life_lost, buffer.steps)
+    buffer.write_observation(t + 1, outcome.observations)
+    buffer.write("episode_start", t + 1, outcome.episode_start, buffer.steps + 1)
 
 
-def count(storage: Storage, t: int, position: Position, outcome: Outcome) -> None:
-    """The returns and lengths of the episodes under way, noted in each row and cleared where others begin."""
-    returns = position.returns + outcome.rewards
-    lengths = position.lengths + outcome.valid
-    storage.put("returns", t, returns, storage.steps)
-    storage.put("lengths", t, lengths, storage.steps)
-    goes_on = ~(outcome.terminated | outcome.truncated | outcome.fresh)
-    position.returns, position.lengths = returns * goes_on, lengths * goes_on
+def track_episodes(buffer: RolloutBuffer, t: int, state: RolloutState, outcome: Outcome) -> None:
+    """Returns and lengths of the episodes under way: stored for each step, and cleared where the next ones begin."""
+    returns = state.returns + outcome.rewards
+    lengths = state.lengths + outcome.valid
+    buffer.write("returns", t, returns, buffer.steps)
+    buffer.write("lengths", t, lengths, buffer.steps)
+    goes_on = ~(outcome.terminated | outcome.truncated | outcome.episode_start)
+    state.returns, state.lengths = returns * goes_on, lengths * goes_on
 
 
 @torch.no_grad()
 def discounted_returns(
-    rewards: Tensor, fresh: Tensor, before: Tensor | None, discount: float
+    rewards: Tensor, episode_start: Tensor, before: Tensor | None, discount: float
 ) -> Tensor:
-    """What each episode had earned by each step, discounted, `[T, N]`; `before`: the last row before."""
+    """What each episode had earned by each step, discounted, `[T, N]`; `before`: the row before the first, `[N]`."""
     rows = []
     earned = torch.zeros_like(rewards[0]) if before is None else before
-    for reward, begins in zip(rewards.unbind(), fresh[:-1].unbind(), strict=True):
+    for reward, begins in zip(rewards.unbind(), episode_start[:-1].unbind(), strict=True):
         earned = reward + discount * earned.masked_fill(begins, 0.0)
         rows.append(earned)
     return torch.stack(rows)
@@ -244,84 +245,87 @@ def discounted_returns(
 
 @dataclass(frozen=True)
 class Step:
-    """One step of whole episodes: what it was chosen from, what was drawn and what it led to.
+    """One step of whole episodes: the observation, the sampled actions and what they led to.
 
-    `broken [N]`: the game was not over but failed, and begins anew; its episode so far counts for nothing.
+    `failed [N]`: the environment failed before the episode's end and was restarted; the episode so far does not count.
     """
 
     observation: Observation
-    fresh: Tensor
+    episode_start: Tensor
     actions: Tensor
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
-    broken: Tensor
+    failed: Tensor
 
 
-def play(games: Games, agent: Agent, act: Act, seed: int, device: torch.device) -> Iterator[Step]:
+def play(
+    games: Games, agent: Agent, select: ActionSelector, seed: int, device: torch.device
+) -> Iterator[Step]:
     """Play one episode in every game and yield each step, until the last game has ended.
 
-    A game that has ended before the others goes on being stepped by its vector; nothing of that is valid. One that
-    fails before its end plays its episode again.
+    A game that has ended before the others is still stepped by its vector; none of those steps is valid. One that fails
+    before its end plays its episode again.
     """
-    now = begin(games, agent, seed, device)
-    observation, memory, fresh = now.observation, now.memory, now.fresh
+    now = begin_episodes(games, agent, seed, device)
+    observation, memory, episode_start = now.observation, now.memory, now.episode_start
     playing = torch.ones(games.count, dtype=torch.bool, device=device)
     while bool(playing.any()):
-        actions, memory = act(observation, memory, fresh)
-        outcome = games.timed_step(agent.played(actions))
+        actions, memory = select(observation, memory, episode_start)
+        outcome = games.timed_step(agent.to_environment(actions))
         ended = outcome.terminated | outcome.truncated
         yield Step(
             observation=observation,
-            fresh=fresh,
+            episode_start=episode_start,
             actions=actions,
             rewards=torch.where(playing, outcome.rewards, 0.0),
             terminated=outcome.terminated & playing,
             truncated=outcome.truncated & playing,
             valid=playing & outcome.valid,
-            broken=playing & outcome.fresh & ~ended,
+            failed=playing & outcome.episode_start & ~ended,
         )
         playing = playing & ~ended
-        observation, fresh = outcome.observations, outcome.fresh
+        observation, episode_start = outcome.observations, outcome.episode_start
 
 
 @torch.no_grad()
 def play_episodes(
-    games: Games, agent: Agent, act: Act, seed: int, device: torch.device
-) -> Finished:
-    """Play one episode in every game and keep its return and length only."""
+    games: Games, agent: Agent, select: ActionSelector, seed: int, device: torch.device
+) -> EpisodeStatistics:
+    """Play one episode in every game; only returns and lengths are kept."""
     returns = torch.zeros(games.count, device=device)
     lengths = torch.zeros(games.count, device=device)
-    for step in play(games, agent, act, seed, device):
-        returns = torch.where(step.broken, 0.0, returns + step.rewards)
-        lengths = torch.where(step.broken, 0.0, lengths + step.valid)
-    return Finished(returns, lengths)
+    for step in play(games, agent, select, seed, device):
+        returns = torch.where(step.failed, 0.0, returns + step.rewards)
+        lengths = torch.where(step.failed, 0.0, lengths + step.valid)
+    return EpisodeStatistics(returns, lengths)
 
 
 @torch.no_grad()
-def record_episodes(
-    games: Games, agent: Agent, act: Act, seed: int, device: torch.device
-) -> Record:
+def collect_episodes(
+    games: Games, agent: Agent, select: ActionSelector, seed: int, device: torch.device
+) -> Rollout:
     """Play one episode in every game and keep all of it; T is the longest one's length.
 
-    The observation behind the last step is not kept: nothing is predicted from it.
+    The observation after the last step is not kept: nothing is predicted from it.
     """
-    steps = list(play(games, agent, act, seed, device))
+    steps = list(play(games, agent, select, seed, device))
 
     def stacked(name: str) -> Any:
         parts = [getattr(step, name) for step in steps]
         return map_tensors(lambda *rows: torch.stack(rows), *parts)
 
-    fails_later = stacked("broken").flip(0).cumsum(0).flip(0).bool()
-    counts = ~fails_later  # nothing up to a game's last failure
-    return Record(
+    fails_later = stacked("failed").flip(0).cumsum(0).flip(0).bool()
+    # Nothing counts up to a game's last failure.
+    counts = ~fails_later
+    return Rollout(
         rewards=stacked("rewards") * counts,
         actions=stacked("actions"),
         observations=stacked("observation"),
-        fresh=stacked("fresh"),
+        episode_start=stacked("episode_start"),
         terminated=stacked("terminated"),
         truncated=stacked("truncated"),
         valid=stacked("valid") & counts,
-        memory=agent.empty_memory(games.count, device),
+        memory=agent.initial_memory(games.count, device),
     )

@@ -3,53 +3,42 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video
-from framework.batch import map_tensors
 from framework.capabilities import able
+from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
 from framework.media import Media
-from framework.program import RolloutPlan
-from framework.randomness import fresh_key, generator, key, seeded
-from framework.task import Split
-from plugins.games.environments.games import Games, Observation
-from plugins.games.environments.making import make_games
-from plugins.games.episode_log import RECENT, Stopwatch
+from framework.randomness import fresh_key, key, seeded
+from framework.task import Split, TrainingPlan
+from plugins.games.environments.games import Observation
+from plugins.games.episode_log import EpisodeLog, Stopwatch
+from plugins.games.experience import Experience
+from plugins.games.film import film
+from plugins.games.options import EnvironmentOptions, RewardOptions
+from plugins.games.player import Player
 from plugins.games.plot import returns_over_training
-from plugins.games.policies import bodies, memory
 from plugins.games.policies.actions import Continuous
 from plugins.games.policies.agent import Agent
-from plugins.games.rollouts import (
-    Finished,
-    Position,
-    Record,
-    Storage,
-    begin,
-    discounted_returns,
-    play,
-    play_episodes,
-    record,
-    record_episodes,
-)
-
-Count = Annotated[int, Field(ge=1)]
+from plugins.games.policies.bodies import BodyKind
+from plugins.games.policies.memory import MemoryKind
+from plugins.games.rollouts import EpisodeStatistics, Rollout, play, play_episodes
 
 
 class Game(Task):
     """Play a game: one in torch or any gymnasium environment."""
 
     model: Agent
-    stateful: ClassVar[bool] = True  # the games go on where they are
+    # The games go on where they are.
+    stateful: ClassVar[bool] = True
     primary_metric: ClassVar[str] = "return_mean"
     metric_mode: ClassVar[Literal["min", "max"]] = "max"
 
@@ -60,78 +49,117 @@ class Game(Task):
         games: Count = 64,
         rollout_steps: Count = 32,
         hidden: Annotated[list[Count], Field(min_length=1)] = [64],  # noqa: B006  (a schema's default)
-        encoder: bodies.Kind = "auto",
+        encoder: BodyKind = "auto",
         shared: bool = False,
-        see: list[Annotated[int, Field(ge=0)]] | None = None,
-        memory: memory.Kind = "none",
+        observation_indices: list[CountOrZero] | None = None,
+        memory: MemoryKind = "none",
         memory_width: Count = 64,
         continuous: Continuous = "clipped",
-        log_spread: float = 0.0,
+        log_std_init: float = 0.0,
         normalise_observations: bool = False,
         normalise_returns: bool = False,
-        reward_scale: Annotated[float, Field(gt=0)] = 1.0,
+        reward_scale: Positive = 1.0,
         clip_rewards: bool = False,
-        lives_end: bool = False,
-        sticky: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        terminal_on_life_loss: bool = False,
+        repeat_action_probability: FractionBelowOne = 0.0,
         processes: bool = False,
         window: bool = False,
         evaluation_episodes: Count = 100,
         video_frames: Count = 500,
     ) -> None:
-        self.environment = environment
         self.games = games
-        self.rollout_steps = rollout_steps
-        self.reward_scale = reward_scale
-        self.clip_rewards = clip_rewards
-        self.lives_end = lives_end
-        self.sticky = sticky
-        self.processes = processes
-        self.window = window
+        self.terminal_on_life_loss = terminal_on_life_loss
         self.evaluation_episodes = evaluation_episodes
         self.video_frames = video_frames
-        self.vectors: dict[tuple[str, int], Games] = {}
-        vector = make_games(environment, 1, sticky=sticky)
-        if lives_end and not vector.has_lives:
+        self.environment = EnvironmentOptions(
+            name=environment,
+            repeat_action_probability=repeat_action_probability,
+            processes=processes,
+            window=window,
+        )
+        self.rewards = RewardOptions(scale=reward_scale, clip=clip_rewards)
+        game = self.environment.make(1, "cpu")
+        if terminal_on_life_loss and not game.has_lives:
             raise UserError(
-                f"task.lives_end = true: environment '{environment}' has no lives, Atari's games have some"
+                f"task.terminal_on_life_loss = true: environment '{environment}' has no lives, Atari's games have some"
             )
         self.model = Agent(
-            vector.observation_space,
-            vector.action_space,
+            game.observation_space,
+            game.action_space,
             hidden=hidden,
             encoder=encoder,
             shared=shared,
-            see=see,
+            observation_indices=observation_indices,
             recurrence=memory,
             memory_width=memory_width,
             continuous=continuous,
-            log_spread=log_spread,
+            log_std_init=log_std_init,
             normalise=normalise_observations,
             normalise_returns=normalise_returns,
         )
-        vector.close()
-        self.history: list[
-            tuple[int, float]
-        ] = []  # steps played, mean return of the episodes ended
-        self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)  # returns and lengths
-        self.latest: dict[str, float] = {}
-        self.learned_since: float | None = None  # when the latest record was made
-        self.evaluated = 0.0  # seconds of evaluation since then
-        self.played = 0  # steps of single games in this training
-        self.position: Position | None = None  # where the games stand, between two records
-        self.current: Record | None = None  # the rollout that is being learned from
-        self.restored: dict[str, Any] = {}  # a resumed run's games and rollout
-        self.discount = 1.0  # the estimator's
+        game.close()
+        self.player = Player(game.observation_space, game.action_space)
+        self.log = EpisodeLog()
+        self.experience = Experience(
+            self.environment,
+            self.rewards,
+            self.model,
+            self.log,
+            count=games,
+            rollout_steps=rollout_steps,
+        )
+
+    # --- using the agent ----------------------------------------------------------------------------------------------
+
+    def act(
+        self,
+        observation: Any,
+        *,
+        sample: bool = False,
+        episode_start: bool | Sequence[bool] = False,
+    ) -> Any:
+        """The agent's action for an observation of gymnasium's; an agent with a memory remembers it.
+
+            agent = framework.load("outputs/cartpole/<time>").task
+            observation, _ = env.reset(seed=0)
+            agent.reset_memory()
+            while not ended:
+                observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
+                ended = terminated or truncated
+
+        Args:
+            observation: of one game, as `env.reset` and `env.step` return it: an array or tensor of the observation
+                space's shape, a whole number for Discrete, a dict of such; or of N games, with a leading axis N
+                everywhere. Scaling and normalisation are the agent's own affair.
+            sample: draw the action from the policy, by torch's global generator; else take the most likely one, which
+                leaves all generators alone.
+            episode_start: the observation begins an episode, so that nothing before it is remembered; one truth value,
+                or one for each game `[N]`. Needed only by agents with a memory; `reset_memory()` does the same.
+
+        Returns:
+            what `env.step` takes: an array of the action space's shape and type within its bounds, for Discrete a
+            scalar; for N games with a leading axis N. No gradient flows through it.
+
+        Raises:
+            UserError: an observation that does not fit the observation space; N games, and the memory is of others.
+        """
+        return self.player.act(self.model, observation, sample=sample, episode_start=episode_start)
+
+    def reset_memory(self) -> None:
+        """Begin new episodes: `act` forgets what it has seen. Does nothing for an agent without a memory."""
+        self.player.reset_memory()
+
+    # --- training -----------------------------------------------------------------------------------------------------
 
     def program(self, estimator: Estimator) -> Program:
         """What the estimator differentiates.
 
         Rollouts with predictions where it asks for them; whole recorded episodes where it can use recorded actions;
-        else episodes played under its own parameters, each action a draw.
+        else episodes played under its own parameters, each action sampled by the estimator.
 
         Raises:
-            UserError: fewer games than parts that they are to be divided into, or an option that the estimator has no
-                use for.
+            UserError: fewer games than minibatches that they are to be divided into, or an option that the estimator
+                has no use for.
         """
         if estimator.rollouts is not None:
             parts = estimator.rollouts.minibatches
@@ -140,7 +168,7 @@ class Game(Task):
                     f"estimator.minibatches = {parts}: expected at most task.games = {self.games}, each part holds"
                     " whole games"
                 )
-            self.discount = getattr(estimator, "discount", 1.0)
+            self.experience.discount = getattr(estimator, "discount", 1.0)
             return self.as_program(
                 self.replay, recorded_trajectories=True, rollouts=estimator.rollouts
             )
@@ -153,184 +181,109 @@ class Game(Task):
             return self.as_program(self.objective, recorded_trajectories=True)
         return self.as_program(self.play_out)
 
-    def batches(self, program: Program, seed: int, start: int) -> Iterator[Record | None]:
-        """Records of the current policy; what is random in batch number k is keyed by it."""
+    def begin(self, plan: TrainingPlan) -> None:
+        if plan.resumed:
+            self.experience.resume()
+
+    def batches(self, program: Program, seed: int, start: int) -> Iterator[Rollout | None]:
+        """Experience of the current policy; what is random in batch number k is keyed by it."""
         if program.rollouts is not None:
-            yield from self.rollouts(program.rollouts, seed, start)
+            yield from self.experience.rollouts(program.rollouts, seed, start)
         number = start
         while True:
             if program.recorded_trajectories:
-                yield self.episodes(key(seed, "episodes", number))
+                yield self.experience.episodes(key(seed, "episodes", number))
             else:
-                self.adopt()
+                self.experience.commit_statistics()
                 yield None
             number += 1
 
-    def episodes(self, seed: int) -> Record:
-        """Whole episodes, one of each game."""
-        games = self.vector(self.games)
-        played = Stopwatch(games)
-        self.adopt()
-        with seeded(seed):
-            made = record_episodes(games, self.model, self.act, seed % 2**31, self.device)
-        self.learn_statistics(made.observations, made.valid)
-        finished = Finished(made.returns, made.lengths)
-        self.note(finished, int(made.lengths.sum()), played)
-        return made
-
-    def rollouts(self, use: RolloutPlan, seed: int, start: int) -> Iterator[Record]:
-        """Each rollout `epochs` times in `minibatches` parts, its games divided anew in each epoch."""
-        uses = use.epochs * use.minibatches
-        storage = Storage(self.rollout_steps)
-        number, done = divmod(start, uses)
-        self.take_position(seed, start)
-        while True:
-            if done == 0 or self.current is None:
-                self.current = self.rollout(storage, key(seed, "rollout", number))
-            made = self.current
-            for part in range(done, uses):
-                epoch, which = divmod(part, use.minibatches)
-                batch = made
-                if use.minibatches > 1:
-                    random = generator(seed, "parts", number, epoch)
-                    order = torch.randperm(self.games, generator=random).to(self.device)
-                    batch = made.of(order.tensor_split(use.minibatches)[which])
-                if part + 1 == uses:
-                    self.current = None  # a checkpoint between two rollouts needs neither
-                yield batch
-            number, done = number + 1, 0
-
-    def rollout(self, storage: Storage, seed: int) -> Record:
-        """The next rollout of the current policy."""
-        assert self.position is not None
-        games = self.vector(self.games)
-        played = Stopwatch(games)
-        self.adopt()
-        with seeded(seed):
-            made, finished = record(games, self.model, self.position, storage)
-        self.learn_statistics(
-            map_tensors(lambda part: part[:-1], made.observations), made.valid
-        )  # the last row is the next rollout's first one
-        self.learn_size(made, self.position)
-        self.note(finished, int(made.valid.sum()), played)
-        return made
-
-    def take_position(self, seed: int, start: int) -> None:
-        """Go on where a resumed run's games stood, if they could be saved; else begin new episodes."""
-        vector, restored = self.vector(self.games), self.restored
-        self.current = restored.get("rollout")
-        if restored.get("games") is None:
-            self.position = begin(
-                vector, self.model, key(seed, "games", start) % 2**31, self.device
-            )
-            return
-        vector.load_state_dict(restored["games"])
-        self.position = restored["position"]
-        self.restored = {}
-
-    def adopt(self) -> None:
-        """Let the statistics of all earlier records count in this one."""
-        if self.model.normaliser is not None:
-            self.model.normaliser.adopt()
-
-    def learn_statistics(self, observations: Observation, valid: Tensor) -> None:
-        """Note what was seen before valid steps for the normaliser."""
-        if self.model.normaliser is not None and isinstance(observations, Tensor):
-            self.model.normaliser.note(observations[valid])
-
-    def learn_size(self, made: Record, position: Position) -> None:
-        """Note a rollout's returns; they count at once, since nobody acts by them."""
-        if self.model.return_scale is not None:
-            returns = discounted_returns(
-                self.clipped(made.rewards), made.fresh, position.discounted, self.discount
-            )
-            position.discounted = returns[-1]
-            self.model.return_scale.note(returns[made.valid])
-
-    def objective(self, context: Context, batch: Record) -> None:
+    def objective(self, context: Context, batch: Rollout) -> None:
         """Minus the return of whole episodes, charged step by step to the recorded actions."""
-        policy = self.model.policy(batch.observations, batch.memory, batch.fresh)
+        policy = self.model.policy(batch.observations, batch.memory, batch.episode_start)
         context.observe("action", policy, batch.actions, mask=batch.valid)
-        context.cost(-self.learned(batch.rewards), "return")
+        context.cost(-self.learning_rewards(batch.rewards), "return")
 
-    def replay(self, context: Context, batch: Record) -> None:
-        """The same of rollouts, with the predicted returns besides."""
-        policy, values = self.model.judge(batch.observations, batch.memory, batch.fresh)
+    def replay(self, context: Context, batch: Rollout) -> None:
+        """The same for rollouts, with the predicted returns besides."""
+        policy, values = self.model.policy_and_values(
+            batch.observations, batch.memory, batch.episode_start
+        )
         terminated = batch.terminated
-        if self.lives_end and batch.lost is not None:
-            terminated = terminated | batch.lost
+        if self.terminal_on_life_loss and batch.life_lost is not None:
+            terminated = terminated | batch.life_lost
         context.observe("action", policy, batch.actions, mask=batch.valid, behaviour=batch.log_prob)
         context.value(
             values[:-1],
-            batch.following(values),
+            batch.next_values(values),
             terminated=terminated,
             truncated=batch.truncated,
             behaviour=batch.values,
         )
-        context.cost(-self.learned(batch.rewards), "return")
+        context.cost(-self.learning_rewards(batch.rewards), "return")
 
-    def learned(self, rewards: Tensor) -> Tensor:
-        """Rewards as they are learned from; what is reported are the game's own."""
-        rewards = self.clipped(rewards)
+    def learning_rewards(self, rewards: Tensor) -> Tensor:
+        """Rewards as they are learned from, clipped and scaled; the environment's own are reported."""
+        rewards = self.rewards.clipped(rewards)
         if self.model.return_scale is not None:
             rewards = self.model.return_scale(rewards)
-        return self.reward_scale * rewards
-
-    def clipped(self, rewards: Tensor) -> Tensor:
-        return rewards.clamp(-1, 1) if self.clip_rewards else rewards
+        return self.rewards.scale * rewards
 
     def play_out(self, context: Context, batch: None) -> None:
-        """Minus the return of episodes played now: `context.samples` games, each action a draw."""
-        games = self.vector(context.samples)
-        played = Stopwatch(games)
+        """Minus the return of episodes played now: `context.samples` games, each action sampled in the context."""
+        games = self.experience.vector(context.samples)
+        stopwatch = Stopwatch(games)
         earned, returns, lengths = torch.zeros(3, context.samples, device=self.device)
         number = 0
 
-        def act(
-            observation: Observation, state: Tensor | None, fresh: Tensor
+        def sample(
+            observation: Observation, memory: Tensor | None, episode_start: Tensor
         ) -> tuple[Tensor, Tensor | None]:
             nonlocal number
             number += 1
-            policy, state = self.model.act(observation, state, fresh)
-            return context.sample(f"action/{number}", policy, per_sample=True), state
+            policy, memory = self.model.act(observation, memory, episode_start)
+            return context.sample(f"action/{number}", policy, per_sample=True), memory
 
-        for step in play(games, self.model, act, fresh_key() % 2**31, self.device):
-            earned = torch.where(step.broken, 0.0, earned + self.learned(step.rewards))
-            returns = torch.where(step.broken, 0.0, returns + step.rewards.detach())
-            lengths = torch.where(step.broken, 0.0, lengths + step.valid)
-            self.learn_statistics(step.observation, step.valid)
-        self.note(Finished(returns, lengths), int(lengths.sum()), played)
+        for step in play(games, self.model, sample, fresh_key() % 2**31, self.device):
+            earned = torch.where(step.failed, 0.0, earned + self.learning_rewards(step.rewards))
+            returns = torch.where(step.failed, 0.0, returns + step.rewards.detach())
+            lengths = torch.where(step.failed, 0.0, lengths + step.valid)
+            self.experience.update_statistics(step.observation, step.valid)
+        self.log.add(EpisodeStatistics(returns, lengths), int(lengths.sum()), stopwatch)
         context.cost(-earned, "return")
 
+    # --- measuring and showing ----------------------------------------------------------------------------------------
+
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
-        """Greedy episodes, each from its own seeded start, and as many by the policy as it is."""
-        began = time.monotonic()
-        metrics = self.metrics(*self.episodes_of_both(seed))
-        self.evaluated += time.monotonic() - began
+        """Greedy episodes, each from its own seeded start, and as many with actions sampled from the policy."""
+        started = time.monotonic()
+        metrics = self.metrics(*self.evaluation_runs(seed))
+        self.log.evaluation_seconds += time.monotonic() - started
         return metrics
 
-    def metrics(self, greedy: Finished, drawn: Finished) -> dict[str, float]:
+    def metrics(self, greedy: EpisodeStatistics, sampled: EpisodeStatistics) -> dict[str, float]:
         return {
             "return_mean": greedy.returns.mean().item(),
             "return_std": greedy.returns.std(correction=0).item(),
             "return_min": greedy.returns.min().item(),
             "length_mean": greedy.lengths.float().mean().item(),
-            "return_stochastic": drawn.returns.mean().item(),
+            "return_stochastic": sampled.returns.mean().item(),
         }
 
-    def episodes_of_both(self, seed: int) -> tuple[Finished, Finished]:
-        """`evaluation_episodes` greedy episodes and as many drawn from the policy, from the same starts."""
-        games = self.vector(self.evaluation_episodes, "evaluation")
+    def evaluation_runs(self, seed: int) -> tuple[EpisodeStatistics, EpisodeStatistics]:
+        """`evaluation_episodes` greedy episodes and as many with sampled actions, from the same starts."""
+        games = self.experience.vector(self.evaluation_episodes, "evaluation")
+        agent = self.model
         with seeded(seed):
-            greedy = play_episodes(games, self.model, self.act_greedily, seed, self.device)
-            drawn = play_episodes(games, self.model, self.act, seed, self.device)
-        return greedy, drawn
+            greedy = play_episodes(games, agent, agent.greedy_actions, seed, self.device)
+            sampled = play_episodes(games, agent, agent.sample_actions, seed, self.device)
+        return greedy, sampled
 
     def show(self, seed: int) -> Iterator[Media]:
         """The agent playing, and its returns over the training."""
-        if self.history:
+        if self.log.curve:
             yield Image.from_figure(
-                "returns", returns_over_training(self.environment, self.history)
+                "returns", returns_over_training(self.environment.name, self.log.curve)
             )
         yield from self.video(seed)
 
@@ -343,142 +296,34 @@ class Game(Task):
         if source is not None:
             raise UserError(f"input = '{source}': an agent plays its game and takes no input")
         yield from self.video(seed)
-        greedy, drawn = self.episodes_of_both(seed)
+        greedy, sampled = self.evaluation_runs(seed)
         rows = ["policy,episode,return,length"]
-        for policy, played in (("greedy", greedy), ("stochastic", drawn)):
-            pairs = zip(played.returns.tolist(), played.lengths.tolist(), strict=True)
+        for policy, episodes in (("greedy", greedy), ("stochastic", sampled)):
+            pairs = zip(episodes.returns.tolist(), episodes.lengths.tolist(), strict=True)
             rows += [f"{policy},{i},{earned:g},{n:g}" for i, (earned, n) in enumerate(pairs)]
         yield Text("returns", "\n".join(rows) + "\n", suffix=".csv")
-        summary = {"environment": self.environment, **self.metrics(greedy, drawn)}
+        summary = {"environment": self.environment.name, **self.metrics(greedy, sampled)}
         yield Text("summary", json.dumps(summary, indent=2) + "\n", suffix=".json")
 
     def video(self, seed: int) -> Iterator[Video]:
-        """One greedy episode, where the game can be drawn."""
-        frames, rate = self.film(seed)
+        """One greedy episode, where the game can be rendered."""
+        frames, rate = film(self.environment, self.model, seed, self.device, self.video_frames)
         if frames:
             yield Video("agent", numpy.stack(frames), rate)
 
-    def film(self, seed: int) -> tuple[list[Any], float]:
-        """Frames of one greedy episode (of a fast game every second one) and their rate; none without a picture."""
-        try:
-            games = make_games(
-                self.environment,
-                1,
-                self.device,
-                drawn=not self.window,
-                window=self.window,
-                sticky=self.sticky,
-            )
-        except UserError as error:  # what was learned must not be lost for a film
-            if self.window:
-                raise
-            print(f"{error}; there is no film", file=sys.stderr, flush=True)
-            return [], 1.0
-        every = 2 if games.frames_per_second > 25 else 1
-        frames = []
-        with seeded(seed):
-            steps = play(games, self.model, self.act_greedily, seed % 2**31, self.device)
-            for number, step in enumerate(steps):
-                ended = bool(step.terminated.any() | step.truncated.any())
-                frame = games.draw() if number % every == 0 and not ended else None
-                frames += [] if frame is None else [frame]
-                if ended or number + 1 >= self.video_frames:
-                    break
-        rate = games.frames_per_second / every
-        games.close()
-        return frames, rate
-
     def scalars(self) -> dict[str, float]:
-        return self.latest
+        return self.log.scalars
+
+    # --- state --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The learning curve; for rollouts also the games as they stand and, within a rollout, the rollout itself.
-
-        Gymnasium's games cannot be saved: a run that is resumed begins new episodes in them.
-        """
-        state: dict[str, Any] = {
-            "history": [list(point) for point in self.history],
-            "recent": [list(pair) for pair in self.recent],
-            "played": self.played,
-        }
-        if self.position is not None:
-            state["position"] = {n: getattr(self.position, n) for n in Position.__slots__}
-            state["games"] = self.vector(self.games).state_dict()
-        if self.current is not None:
-            state["rollout"] = dict(vars(self.current))
-        return state
+        """The learning curve; for rollouts also the games as they stand and, within a rollout, the rollout itself."""
+        return {**self.log.state_dict(), **self.experience.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.history = [(int(steps), earned) for steps, earned in state["history"]]
-        self.recent = deque(((r, n) for r, n in state["recent"]), maxlen=RECENT)
-        self.played = state["played"]
-        self.restored = {}
-        if state.get("games") is not None:
-            position = Position(**placed_on(state["position"], self.device))
-            self.restored = {"games": state["games"], "position": position}
-        if "rollout" in state:
-            self.restored["rollout"] = Record(**placed_on(state["rollout"], self.device))
+        self.log.load_state_dict(state)
+        self.experience.load_state_dict(state)
 
-    def act(
-        self, observation: Observation, state: Tensor | None, fresh: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        policy, state = self.model.act(observation, state, fresh)
-        return policy.sample(), state
-
-    def act_greedily(
-        self, observation: Observation, state: Tensor | None, fresh: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        policy, state = self.model.act(observation, state, fresh)
-        return self.model.greedy(policy), state
-
-    def vector(self, count: int, purpose: str = "training") -> Games:
-        """A vector of `count` games, made once for each purpose: evaluation must not disturb a rollout.
-
-        Only those of training have processes: an evaluation's many games would each hold one for the whole run.
-        """
-        if (purpose, count) not in self.vectors:
-            self.vectors[purpose, count] = make_games(
-                self.environment,
-                count,
-                self.device,
-                processes=self.processes and purpose == "training",
-                sticky=self.sticky,
-            )
-        return self.vectors[purpose, count]
-
-    def note(self, finished: Finished, steps: int, played: Stopwatch) -> None:
-        """Episode statistics for the log, and how fast the games were played and learned from.
-
-        Learning is all that is done between two records, evaluation left out. On an accelerator the parts count how
-        long it takes to ask for them.
-        """
-        seconds, environment = played.stop()
-        pairs = list(zip(finished.returns.tolist(), finished.lengths.tolist(), strict=True))
-        self.recent.extend(pairs)
-        self.played += steps
-        if pairs:
-            self.history.append((self.played, sum(r for r, _ in pairs) / len(pairs)))
-        self.latest = {
-            "time/game_steps_per_second": steps / max(seconds, 1e-9),
-            "time/environment_steps_per_second": steps / max(environment, 1e-9),
-            "time/acting_steps_per_second": steps / max(seconds - environment, 1e-9),
-            "train/game_steps": float(self.played),
-        }
-        if self.learned_since is not None:
-            learning = played.began - self.learned_since - self.evaluated
-            self.latest["time/learning_steps_per_second"] = steps / max(learning, 1e-9)
-        self.learned_since, self.evaluated = time.monotonic(), 0.0
-        if self.recent:
-            self.latest["train/return"] = sum(r for r, _ in self.recent) / len(self.recent)
-            self.latest["train/episode_length"] = sum(n for _, n in self.recent) / len(self.recent)
-
-
-def placed_on(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Saved tensors on the device, those of named observations too; what is None stays so."""
-
-    def place(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: place(part) for name, part in value.items()}
-        return value.to(device) if isinstance(value, Tensor) else value
-
-    return {name: place(value) for name, value in state.items()}
+    def replace_model(self, model: nn.Module) -> None:
+        super().replace_model(model)
+        self.experience.agent = self.model

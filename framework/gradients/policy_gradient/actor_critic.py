@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,61 +20,13 @@ from torch import Tensor
 from framework.capabilities import Capabilities
 from framework.config.types import Count, Fraction, NonNegative, Positive
 from framework.errors import ProgramError
-from framework.gradients.distributions.refusal import others
 from framework.gradients.estimator import Estimate, Estimator
-from framework.gradients.policy_gradient.advantages import Transitions, gae, upgo, vtrace
+from framework.gradients.policy_gradient.advantages import gae, upgo, vtrace
+from framework.gradients.policy_gradient.trajectory import EvaluatedTrajectory, evaluate, total
 from framework.gradients.score_function import ScoreFunction
 from framework.parameters import Parameters
 from framework.program import Program, RolloutPlan
-from framework.trace import Draw, Trace
-
-
-@dataclass(frozen=True)
-class EvaluatedTrajectory:
-    """Recorded steps evaluated under the current parameters; every tensor is `[T, N]`.
-
-    Attributes:
-        log_prob: of the recorded actions under the current parameters, differentiable; 0 in rows that are no steps.
-        ratios: its probability over the one under which the actions were drawn, differentiable.
-        value: the prediction, differentiable.
-        transitions: rewards, predictions and ends, without gradient.
-        behaviour_value: the prediction when the steps were recorded, where the program reports it.
-    """
-
-    log_prob: Tensor
-    ratios: Tensor
-    value: Tensor
-    transitions: Transitions
-    behaviour_value: Tensor | None
-
-    @cached_property
-    def weights(self) -> Tensor:
-        """1 / (number of steps) in rows that are steps, else 0, flat: a mean is one product with them."""
-        valid = self.transitions.valid
-        return (valid / valid.sum().clamp(min=1)).flatten()
-
-    @cached_property
-    def global_weights(self) -> Tensor:
-        """The same with the number of all ranks' steps: sums are then added up across ranks."""
-        if not across_ranks():
-            return self.weights
-        valid = self.transitions.valid
-        return (valid / all_reduce_sum(valid.sum()).clamp(min=1)).flatten()
-
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean of `[T, N]` over the rows that are steps; all values must be finite."""
-        return weighted(values, self.weights)
-
-    def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of `[T, N]` over the steps of the whole batch, all ranks' parts together."""
-        mean = all_reduce_sum(weighted(values, self.global_weights))
-        return mean, all_reduce_sum(weighted((values - mean).square(), self.global_weights))
-
-    @torch.no_grad()
-    def standardised(self, advantages: Tensor) -> Tensor:
-        """Advantages with mean 0 and variance 1 over the steps of the whole batch."""
-        mean, variance = self.moments(advantages)
-        return (advantages - mean) / (variance.sqrt() + 1e-8)
+from framework.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -293,60 +244,6 @@ class UPGO(ActorCritic):
         return ActorCriticLoss(policy_loss, squared_error(trajectory, targets), extras)
 
 
-def evaluate(trace: Trace, name: str, *, reused: bool) -> EvaluatedTrajectory:
-    """The recorded steps of a trace under the current parameters.
-
-    Raises:
-        ProgramError: it holds no recorded draws or no prediction, or not the probabilities under which actions were
-            drawn although the rollout is used several times.
-    """
-    prediction = trace.prediction
-    if prediction is None or not trace.scored:
-        recorded = trace.recorded_trajectories
-        distributions = [draw.distribution for draw in trace.draws]
-        raise ProgramError(
-            f"'{name}' learns from recorded steps with predictions, and the program reports "
-            f"{'no value (context.value)' if recorded else 'none'}; "
-            f"{others(name, *distributions, recorded_actions=recorded)}"
-        )
-    valid = torch.ones(trace.shape, dtype=torch.bool, device=prediction.values.device)
-    masks = [draw.mask for draw in trace.scored]
-    given = [mask for mask in masks if mask is not None]
-    if len(given) == len(masks):
-        valid = torch.stack(given).any(0) if len(given) > 1 else given[0]
-    pairs = [log_probs(trace, draw, name, reused) for draw in trace.scored]
-    log_prob = total([now for now, _ in pairs])
-    costs = [trace.leading(cost.value, f"cost '{cost.name}'") for cost in trace.costs]
-    rewards = total([-cost for cost in costs] or [torch.zeros(())])
-    transitions = Transitions(
-        rewards.detach().expand(trace.shape),
-        prediction.values.detach(),
-        prediction.next_values,
-        prediction.terminated,
-        prediction.truncated,
-        valid,
-    )
-    ratios = (log_prob - total([then for _, then in pairs])).exp()
-    return EvaluatedTrajectory(
-        log_prob, ratios, prediction.values, transitions, prediction.behaviour
-    )
-
-
-def log_probs(trace: Trace, draw: Draw, name: str, reused: bool) -> tuple[Tensor, Tensor]:
-    """A draw's log-probability now and when it was drawn, `[T, N]`, 0 where it is masked."""
-    what = f"the log-probability of draw '{draw.name}'"
-    now = trace.leading(draw.distribution.log_prob(draw.value), what)
-    if draw.behaviour is None and reused:
-        raise ProgramError(
-            f"'{name}' uses a rollout several times: give context.observe('{draw.name}', ...) the log-probability "
-            "under which the action was drawn (behaviour=), or set estimator.epochs and estimator.minibatches to 1"
-        )
-    then = now.detach() if draw.behaviour is None else trace.leading(draw.behaviour, what)
-    if draw.mask is None:
-        return now, then
-    return torch.where(draw.mask, now, 0.0), torch.where(draw.mask, then, 0.0)
-
-
 def entropy_of(trace: Trace, trajectory: EvaluatedTrajectory) -> Tensor:
     """The entropy of all actions of a step, `[T, N]`; where it has no closed form, an estimate for the log."""
     try:
@@ -376,24 +273,3 @@ def explained_variance(trajectory: EvaluatedTrajectory, targets: Tensor) -> Tens
     """1 - variance(target - V) / variance(target): 1 for a perfect prediction, 0 for a constant one."""
     _, unexplained = trajectory.moments(targets - trajectory.value)
     return 1 - unexplained / trajectory.moments(targets)[1].clamp(min=1e-8)
-
-
-def weighted(values: Tensor, weights: Tensor) -> Tensor:
-    """The sum of `[T, N]` times flat weights; `dot`, unlike `@`, stays as precise under autocast."""
-    return values.float().flatten().dot(weights)
-
-
-def across_ranks() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def all_reduce_sum(number: Tensor) -> Tensor:
-    """A scalar added up across ranks."""
-    if across_ranks():
-        number = number.clone()
-        torch.distributed.all_reduce(number)
-    return number
-
-
-def total(terms: list[Tensor]) -> Tensor:
-    return terms[0] if len(terms) == 1 else torch.stack(terms).sum(0)

@@ -20,11 +20,11 @@ from framework.config.types import Count, Fraction, NonNegative, Positive
 from framework.gradients.policy_gradient.actor_critic import (
     ActorCritic,
     ActorCriticLoss,
-    EvaluatedTrajectory,
     explained_variance,
     squared_error,
 )
 from framework.gradients.policy_gradient.advantages import gae
+from framework.gradients.policy_gradient.trajectory import EvaluatedTrajectory
 from framework.program import RolloutPlan
 
 Clip = Annotated[float, Field(gt=0, lt=1)]

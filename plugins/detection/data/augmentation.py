@@ -1,7 +1,7 @@
-"""Training images varied: each variation a torchvision transform, drawn from the item's own keyed stream.
+"""Augmentation of training images: torchvision's transforms with each item's own keyed stream of random numbers.
 
-What a transform cuts off is cut off its boxes, too; an object of which less than a fifth, or less than two pixels, is
-left is no object any more.
+Boxes are clipped with their image; an object of which less than a fifth, or a side of less than two pixels, remains is
+dropped.
 """
 
 from __future__ import annotations
@@ -17,70 +17,76 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from framework.config.schema import Section
+from framework.config.types import Fraction
 from framework.randomness import seeded
 from plugins.detection.boxes import area
 from plugins.detection.data.resizing import resized, stretched
 from plugins.detection.sample import PADDING, Sample, Source
 
-LEFT = 0.2  # the share of an object's box that must be left
-LEAST = 2.0  # pixels of its sides
-
-Chance = Annotated[float, Field(ge=0, le=1)]
+# The fraction of an object's box that must remain, and its shortest side in pixels.
+MIN_VISIBLE = 0.2
+MIN_SIDE = 2.0
 
 
 class Augmentation(Section):
-    """How likely each variation is, and how strong.
+    """Probabilities of the augmentations, and their strength.
 
     Args:
-        flip: left for right.
-        photometric: brightness, contrast, saturation and hue; none: 0 for the generated shapes, 0.3 for a folder.
-        zoom_out: the image on a larger grey ground, objects up to `zoom` times smaller.
-        crop: a part of the image that holds enough of some object (Liu et al. 2016).
-        jitter: another scale, from 1/zoom to zoom, cut off or padded to the same size; none: 0 for the generated
+        flip: horizontal flip.
+        photometric: brightness, contrast, saturation and hue; None: 0 for the generated shapes, 0.3 for a folder.
+        zoom_out: the image on a larger grey canvas, objects up to `zoom` times smaller.
+        crop: a crop with a minimal IoU with some object (Liu et al. 2016).
+        scale_jitter: another scale, from 1/zoom to zoom, cropped or padded to the same size; None: 0 for the generated
             shapes, 0.5 for a folder.
-        mosaic: four images in one. mixup: two images, one shining through the other.
-        plain_share: the last share of training without mosaic and mixup, on images as they are.
+        zoom: the strength of `zoom_out` and `scale_jitter`.
+        mosaic: four images in one (Bochkovskiy et al. 2020).
+        mixup: two images blended (Zhang et al. 2018).
+        no_mosaic_fraction: the last fraction of training, without mosaic and mixup.
     """
 
-    flip: Chance = 0.5
-    photometric: Chance | None = None
-    zoom_out: Chance = 0.0
-    crop: Chance = 0.0
-    jitter: Chance | None = None
+    flip: Fraction = 0.5
+    photometric: Fraction | None = None
+    zoom_out: Fraction = 0.0
+    crop: Fraction = 0.0
+    scale_jitter: Fraction | None = None
     zoom: Annotated[float, Field(gt=1, le=8)] = 1.5
-    mosaic: Chance = 0.0
-    mixup: Chance = 0.0
-    plain_share: Chance = 0.2
+    mosaic: Fraction = 0.0
+    mixup: Fraction = 0.0
+    no_mosaic_fraction: Fraction = 0.2
 
-    def suiting(self, few: bool) -> Augmentation:
-        """With what was left open decided: a folder's images are few and the generated ones are many."""
-        usual = {"photometric": 0.3, "jitter": 0.5} if few else {"photometric": 0.0, "jitter": 0.0}
-        given = {name: value for name in usual if (value := getattr(self, name)) is not None}
-        return self.model_copy(update=usual | given)
+    def resolved(self, few: bool) -> Augmentation:
+        """With defaults for options that are None: a folder's images are few and the generated ones are many."""
+        defaults = (
+            {"photometric": 0.3, "scale_jitter": 0.5}
+            if few
+            else {"photometric": 0.0, "scale_jitter": 0.0}
+        )
+        given = {name: value for name in defaults if (value := getattr(self, name)) is not None}
+        return self.model_copy(update=defaults | given)
 
 
 class Augmented:
-    """A source whose items are varied; see `framework.data.KeyedDataset`."""
+    """A source with augmented items; see `framework.data.KeyedDataset`. `plain`: without mosaic and mixup."""
 
-    def __init__(self, source: Source, how: Augmentation, size: int, *, plain: bool) -> None:
-        self.source, self.how, self.size = source, how, size
+    def __init__(self, source: Source, options: Augmentation, size: int, *, plain: bool) -> None:
+        self.source, self.options, self.size = source, options, size
         self.plain = plain
-        self.transforms = transforms(how, size)
+        self.transforms = transforms(options, size)
 
     def __len__(self) -> int:
         return len(self.source)
 
     def item(self, index: int, generator: torch.Generator) -> Sample:
-        made = self.varied(index, generator)
-        if not self.plain and self.chance(generator) < self.how.mosaic:
-            others = [self.varied(i, generator) for i in self.others(3, generator)]
-            made = mosaic([made, *others], self.size, generator)
-        if not self.plain and self.chance(generator) < self.how.mixup:
+        sample = self.augment(index, generator)
+        if not self.plain and self.uniform(generator) < self.options.mosaic:
+            others = [self.augment(i, generator) for i in self.others(3, generator)]
+            sample = mosaic([sample, *others], self.size, generator)
+        if not self.plain and self.uniform(generator) < self.options.mixup:
             (other,) = self.others(1, generator)
-            made = mixup(made, self.varied(other, generator), generator)
-        return made
+            sample = mixup(sample, self.augment(other, generator), generator)
+        return sample
 
-    def varied(self, index: int, generator: torch.Generator) -> Sample:
+    def augment(self, index: int, generator: torch.Generator) -> Sample:
         """Sample `index` through the transforms."""
         number = int(torch.randint(2**62, (), generator=generator))
         with seeded(number):
@@ -90,24 +96,24 @@ class Augmented:
         return torch.randint(len(self), (count,), generator=generator).tolist()
 
     @staticmethod
-    def chance(generator: torch.Generator) -> float:
+    def uniform(generator: torch.Generator) -> float:
         return float(torch.rand((), generator=generator))
 
 
-def transforms(how: Augmentation, size: int) -> list[tuple[float, Any]]:
+def transforms(options: Augmentation, size: int) -> list[tuple[float, Any]]:
     """Each transform of torchvision with its probability."""
     steps = [
-        (how.photometric or 0.0, v2.ColorJitter(0.3, 0.3, 0.4, 0.03)),
-        (how.zoom_out, v2.RandomZoomOut(fill=PADDING, side_range=(1.0, how.zoom), p=1.0)),
-        (how.crop, v2.RandomIoUCrop()),
-        (how.jitter or 0.0, Jitter(how.zoom)),
-        (how.flip, v2.RandomHorizontalFlip(p=1.0)),
+        (options.photometric or 0.0, v2.ColorJitter(0.3, 0.3, 0.4, 0.03)),
+        (options.zoom_out, v2.RandomZoomOut(fill=PADDING, side_range=(1.0, options.zoom), p=1.0)),
+        (options.crop, v2.RandomIoUCrop()),
+        (options.scale_jitter or 0.0, Jitter(options.zoom)),
+        (options.flip, v2.RandomHorizontalFlip(p=1.0)),
     ]
     return [(p, step) for p, step in steps if p > 0]
 
 
 class Jitter(v2.Transform):  # type: ignore[misc]
-    """Another scale on the same canvas: a larger image is cropped at random, a smaller one put at random."""
+    """Another scale on the same canvas: a larger image is cropped at random, a smaller one placed at random."""
 
     def __init__(self, zoom: float) -> None:
         super().__init__()
@@ -132,7 +138,7 @@ class Jitter(v2.Transform):  # type: ignore[misc]
 
 
 def transformed(sample: Sample, steps: Sequence[tuple[float, Any]], size: int) -> Sample:
-    """A sample through transforms, each taken with its probability; randomness is torch's own."""
+    """A sample through transforms, each applied with its probability; random numbers are torch's global ones."""
     for probability, step in steps:
         if float(torch.rand(())) < probability:
             sample = through(sample, step, size)
@@ -140,25 +146,26 @@ def transformed(sample: Sample, steps: Sequence[tuple[float, Any]], size: int) -
 
 
 def through(sample: Sample, step: Any, size: int) -> Sample:
-    """A sample through one transform, its longer side again `size`, without the objects that were cut off."""
+    """A sample through one transform, its longer side again `size`, without objects that were cropped away."""
     height, width = sample.image.shape[-2:]
     boxes = tv_tensors.BoundingBoxes(
         sample.boxes, format="XYXY", canvas_size=(height, width), clamping_mode=None
     )
     numbers = torch.arange(len(boxes))
     out = step({"image": tv_tensors.Image(sample.image), "boxes": boxes, "labels": numbers})
-    kept = out["labels"]  # a crop leaves out objects whose centre is outside
+    # A crop drops objects whose centre is outside.
+    kept = out["labels"]
     image, found = out["image"].as_subclass(Tensor), out["boxes"].as_subclass(Tensor)
-    return cut(resized(replace(sample.chosen(kept), image=image, boxes=found), size))
+    return clip_objects(resized(replace(sample.chosen(kept), image=image, boxes=found), size))
 
 
-def cut(sample: Sample) -> Sample:
-    """Boxes cut off at the image's edge; objects of which too little is left go."""
+def clip_objects(sample: Sample) -> Sample:
+    """Boxes clipped to the image; objects of which too little remains are dropped."""
     height, width = sample.image.shape[-2:]
     edge = torch.tensor([width, height, width, height])
     inside = torch.minimum(sample.boxes.clamp(min=0), edge)
-    left = area(inside) >= LEFT * area(sample.boxes)
-    large = (inside[:, 2:] - inside[:, :2] >= LEAST).all(-1)
+    left = area(inside) >= MIN_VISIBLE * area(sample.boxes)
+    large = (inside[:, 2:] - inside[:, :2] >= MIN_SIDE).all(-1)
     return replace(sample, boxes=inside).chosen(left & large)
 
 
@@ -176,11 +183,11 @@ def mosaic(samples: Sequence[Sample], size: int, generator: torch.Generator) -> 
         canvas[:, top : top + tall, left : left + wide] = small.image
         moved = small.boxes + torch.tensor([left, top, left, top])
         parts.append(replace(small, boxes=moved))
-    return cut(replace(together(parts), image=canvas))
+    return clip_objects(replace(merge_objects(parts), image=canvas))
 
 
 def mixup(one: Sample, other: Sample, generator: torch.Generator) -> Sample:
-    """Both images, each half as strong or a little more or less, and the objects of both."""
+    """Both images blended in equal parts or a little more or less, with the objects of both."""
     height, width = one.image.shape[-2:]
     other = resized(other, max(height, width))
     share = 0.4 + 0.2 * float(torch.rand((), generator=generator))
@@ -188,11 +195,11 @@ def mixup(one: Sample, other: Sample, generator: torch.Generator) -> Sample:
     tall, wide = min(height, other.image.shape[1]), min(width, other.image.shape[2])
     canvas[:, :tall, :wide] = other.image[:, :tall, :wide]
     mixed = share * one.image.float() + (1 - share) * canvas.float()
-    return cut(replace(together([one, other]), image=mixed.round().to(torch.uint8)))
+    return clip_objects(replace(merge_objects([one, other]), image=mixed.round().to(torch.uint8)))
 
 
-def together(samples: Sequence[Sample]) -> Sample:
-    """The objects of several samples as one's; the rest is the first one's."""
+def merge_objects(samples: Sequence[Sample]) -> Sample:
+    """The first sample with the objects of all."""
     return replace(
         samples[0],
         boxes=torch.cat([s.boxes for s in samples]),

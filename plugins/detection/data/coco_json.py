@@ -1,6 +1,6 @@
-"""COCO's json, the one place where samples and detections become it.
+"""COCO's json of samples and detections.
 
-Category ids are label + 1 in category order unless a data set brings its own; boxes are [x, y, width, height].
+Category ids are label + 1 in category order; boxes are [x, y, width, height].
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from plugins.detection.boxes import to_corner_and_size
 from plugins.detection.sample import Detections, Sample, scaled
 
 
-def truth(
+def ground_truth(
     samples: Iterable[Sample], categories: Sequence[str], names: Sequence[str] = ()
 ) -> dict[str, Any]:
     """A data set's json: images, annotations, categories. Boxes are in the original image's pixels.

@@ -1,8 +1,8 @@
-"""A generated data set: textured shapes and digits on cluttered grounds, 1 to 12 in an image, before each other.
+"""A generated data set: 1 to 12 textured shapes and digits on cluttered backgrounds, partly occluding each other.
 
-Image number i of a split is keyed by (split, i) and by nothing else, so that it is the same on every machine, in every
-run and in every worker. Only an object's own crop is drawn, four times too large and then averaged. Of an object that
-others cover at least 60 % stays visible, and its box is that of what is visible.
+Image number i of a split depends on (split, i) only, so that it is the same on every machine, in every run and in every
+worker. Objects are rendered at four times the resolution and averaged. At least 60 % of an object stays visible, and
+its box is that of the visible part.
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ from framework.randomness import key
 from plugins.detection.sample import Sample
 
 SHAPES = ["circle", "square", "triangle", "star", "cross", "ring", "digit"]
-MOST = 12  # objects in an image
-SMALLEST, LARGEST = 0.1, 0.42  # of the image's side
+# In an image.
+MAX_OBJECTS = 12
+# Sizes of objects, as fractions of the image's side.
+SMALLEST, LARGEST = 0.1, 0.42
+# The fraction of an object that stays visible.
 VISIBLE = 0.6
-FINER = 4  # times the resolution at which outlines are drawn
-CONTRAST = 90.0  # least difference of an object's colour to its ground, summed over the channels
+# Outlines are rendered at this multiple of the resolution.
+SUPERSAMPLING = 4
+# The least difference of an object's colour from its background, summed over the channels.
+MIN_CONTRAST = 90.0
 
 Pixels = NDArray[numpy.float32]
 Mask = NDArray[numpy.float32]
 
 
 class Generated:
-    """So many images of a split, `[3, side, side]` each; drawn whenever asked for: `Prepared` keeps what has room."""
+    """`count` images of a split, `[3, side, side]` each, rendered on demand; `Resized` caches them."""
 
     categories = SHAPES
 
@@ -52,13 +57,16 @@ def scene(random: Generator, side: int, image_id: int) -> Sample:
     canvas = ground(random, side)
     for _ in range(random.integers(2, 7)):
         clutter(random, canvas)
-    front = numpy.full((side, side), -1, numpy.int16)  # which object is seen at each pixel
+    # The object that is visible at each pixel.
+    front = numpy.full((side, side), -1, numpy.int16)
     labels: list[int] = []
-    whole: list[int] = []  # pixels of each object were it alone
-    for _ in range(random.integers(1, MOST + 1)):
+    # Pixels of each object, hidden ones included.
+    whole: list[int] = []
+    for _ in range(random.integers(1, MAX_OBJECTS + 1)):
         label = int(random.integers(len(SHAPES)))
         mask = outline(random, SHAPES[label], side)
-        for _ in range(5):  # places to try
+        # Up to five places are tried.
+        for _ in range(5):
             x, y = (int(random.integers(0, side - n + 1)) for n in mask.shape[::-1])
             if fits(front, whole, mask, x, y):
                 paste(random, canvas, front, mask, (x, y), len(labels))
@@ -79,7 +87,7 @@ def scene(random: Generator, side: int, image_id: int) -> Sample:
 
 
 def ground(random: Generator, side: int) -> Pixels:
-    """A soft, coloured ground `[side, side, 3]`, sometimes with a coarse pattern."""
+    """A smooth coloured background `[side, side, 3]`, sometimes with a coarse pattern."""
     cells = int(random.integers(2, 9))
     coarse = random.uniform(40, 215, 3) + random.normal(0, 35, (cells, cells, 3))
     small = Image.fromarray(coarse.clip(0, 255).astype(numpy.uint8))
@@ -90,7 +98,7 @@ def ground(random: Generator, side: int) -> Pixels:
 
 
 def clutter(random: Generator, canvas: Pixels) -> None:
-    """A line, a scribble or a patch of another texture that is no object."""
+    """Draw a distractor: a line, a scribble or a patch of another texture."""
     side = len(canvas)
     kind = random.integers(3)
     colour = random.uniform(0, 255, 3).astype(numpy.float32)
@@ -111,7 +119,7 @@ def clutter(random: Generator, canvas: Pixels) -> None:
 def texture(
     random: Generator, height: int, width: int, one: NDArray[Any], other: NDArray[Any]
 ) -> Pixels:
-    """Two colours as stripes, checks or speckles, `[height, width, 3]`; or the first alone."""
+    """Two colours as stripes, checks or speckles, `[height, width, 3]`; or the first colour only."""
     kind = random.integers(4)
     y, x = numpy.mgrid[:height, :width]
     angle, period = random.uniform(0, math.pi), random.uniform(3, 9)
@@ -129,22 +137,22 @@ def texture(
 
 
 def outline(random: Generator, shape: str, side: int) -> Mask:
-    """How much of each pixel a shape of random size, slenderness and angle covers, cut to what it covers."""
+    """The coverage of each pixel by a shape of random size, aspect ratio and angle, cropped to its box."""
     size = side * SMALLEST * (LARGEST / SMALLEST) ** random.random()
     if shape == "digit":
-        drawn = digit(int(random.integers(10)), 24 * FINER).rotate(
+        drawn = digit(int(random.integers(10)), 24 * SUPERSAMPLING).rotate(
             float(random.uniform(-25, 25)), Image.Resampling.BILINEAR, expand=True
         )
         drawn = drawn.crop(drawn.getbbox())
-        scale = size * FINER / max(drawn.size)
-        wide, tall = (max(FINER, round(n * scale)) for n in drawn.size)
+        scale = size * SUPERSAMPLING / max(drawn.size)
+        wide, tall = (max(SUPERSAMPLING, round(n * scale)) for n in drawn.size)
         drawn = drawn.resize((wide, tall), Image.Resampling.BILINEAR)
     else:
         angle = 0.0 if shape == "circle" else random.uniform(0, 2 * math.pi)
-        drawn = polygon(shape, size * FINER, random.uniform(0.7, 1.0), angle)
-    fine = Image.new("L", [-(-n // FINER) * FINER for n in drawn.size])
+        drawn = polygon(shape, size * SUPERSAMPLING, random.uniform(0.7, 1.0), angle)
+    fine = Image.new("L", [-(-n // SUPERSAMPLING) * SUPERSAMPLING for n in drawn.size])
     fine.paste(drawn)
-    mask = numpy.asarray(fine.reduce(FINER), numpy.float32) / 255
+    mask = numpy.asarray(fine.reduce(SUPERSAMPLING), numpy.float32) / 255
     solid = mask > 0.5
     rows, columns = (numpy.flatnonzero(solid.any(axis)) for axis in (1, 0))
     if not len(rows):
@@ -154,7 +162,7 @@ def outline(random: Generator, shape: str, side: int) -> Mask:
 
 @cache
 def digit(number: int, height: int) -> Image.Image:
-    """A digit, white on black, cut to its ink."""
+    """A digit, white on black, cropped to its ink."""
     font = ImageFont.load_default(height)
     drawn = Image.new("L", (2 * height, 2 * height))
     ImageDraw.Draw(drawn).text((height // 2, 0), str(number), fill=255, font=font)
@@ -162,7 +170,7 @@ def digit(number: int, height: int) -> Image.Image:
 
 
 def polygon(shape: str, size: float, slender: float, angle: float) -> Image.Image:
-    """A turned shape whose longer side before turning is `size`, white on black, cut to what it needs."""
+    """A rotated shape whose longer side before rotation is `size`, white on black, cropped."""
     corners = unit_outline(shape) * [1.0, slender]
     turn = [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
     points = corners @ numpy.array(turn) * size / 2
@@ -196,10 +204,10 @@ def unit_outline(shape: str) -> NDArray[numpy.float64]:
 
 
 def fits(front: NDArray[numpy.int16], whole: list[int], mask: Mask, x: int, y: int) -> bool:
-    """Whether an object there leaves enough of each object behind it."""
+    """Whether an object there leaves enough of each object that it covers visible."""
     height, width = mask.shape
-    behind = front[y : y + height, x : x + width][mask > 0.5]
-    hidden = numpy.bincount(behind[behind >= 0], minlength=len(whole))
+    covered = front[y : y + height, x : x + width][mask > 0.5]
+    hidden = numpy.bincount(covered[covered >= 0], minlength=len(whole))
     for number in numpy.flatnonzero(hidden):
         seen = int((front == number).sum()) - int(hidden[number])
         if seen < VISIBLE * whole[number]:
@@ -215,14 +223,16 @@ def paste(
     place: tuple[int, int],
     number: int,
 ) -> None:
-    """Put an object of a random texture, which stands out from its ground, in front of all."""
+    """Draw an object of a random texture, which contrasts with its background, in front of all others."""
     height, width = mask.shape
     x, y = place
     here = canvas[y : y + height, x : x + width]
     mean = here.mean((0, 1))
     colours = random.uniform(0, 255, (8, 3))
     far = numpy.abs(colours - mean).sum(1)
-    colour = colours[numpy.argmax(far > CONTRAST) if (far > CONTRAST).any() else far.argmax()]
+    colour = colours[
+        numpy.argmax(far > MIN_CONTRAST) if (far > MIN_CONTRAST).any() else far.argmax()
+    ]
     second = colour + random.normal(0, 40, 3)
     alpha = mask[..., None]
     here += alpha * (texture(random, height, width, colour, second) - here)
@@ -230,7 +240,7 @@ def paste(
 
 
 def visible(front: NDArray[numpy.int16], count: int) -> tuple[list[list[int]], list[int]]:
-    """The boxes and areas of what is seen of each object."""
+    """The boxes and areas of the visible part of each object."""
     boxes, areas = [], []
     for number in range(count):
         mine = front == number

@@ -1,4 +1,4 @@
-"""Image files as tensors: turned as their EXIF says, and grey, palette, CMYK or deep images made RGB."""
+"""Image files as tensors: turned as their EXIF says; grey, palette, CMYK and 16-bit images become RGB."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
-MOST_PIXELS = 100_000_000  # a few bytes of PNG can claim more than the memory holds
-TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+# A few bytes of PNG can claim more than the memory holds.
+MAX_PIXELS = 100_000_000
+# EXIF orientations that swap width and height.
+TRANSPOSED = {5, 6, 7, 8}
 
 
 class Unreadable(Exception):
@@ -21,7 +23,7 @@ def read_image(path: Path) -> Tensor:
     """An image file as `[3, H, W]` uint8.
 
     Raises:
-        Unreadable: no image, a damaged one, or one of too many pixels.
+        Unreadable: not an image, a damaged one, or one with too many pixels.
     """
     try:
         with Image.open(path) as image:
@@ -29,7 +31,8 @@ def read_image(path: Path) -> Tensor:
             return as_tensor(ImageOps.exif_transpose(image))
     except Unreadable:
         raise
-    except Exception as error:  # Pillow's decoders raise whatever they like on damaged files
+    # Pillow's decoders raise any exception on damaged files.
+    except Exception as error:
         raise Unreadable(reason(error)) from None
 
 
@@ -54,13 +57,14 @@ def reason(error: Exception) -> str:
 
 
 def refuse_huge(image: Image.Image) -> None:
-    if image.width * image.height > MOST_PIXELS:
-        raise Unreadable(f"{image.width} x {image.height}, more than {MOST_PIXELS:,} pixels")
+    if image.width * image.height > MAX_PIXELS:
+        raise Unreadable(f"{image.width} x {image.height}, more than {MAX_PIXELS:,} pixels")
 
 
 def as_tensor(image: Image.Image) -> Tensor:
-    """Any kind of Pillow image as `[3, H, W]` uint8; what is transparent is white."""
-    if image.mode in {"I", "I;16", "I;16B", "F"}:  # deep grey: Pillow would cut it off at 255
+    """A Pillow image of any mode as `[3, H, W]` uint8; transparent parts become white."""
+    # Deep grey, which Pillow would clip at 255.
+    if image.mode in {"I", "I;16", "I;16B", "F"}:
         deep = numpy.asarray(image, numpy.float64)
         image = Image.fromarray((255 * deep / max(1.0, deep.max())).astype(numpy.uint8))
     if "transparency" in image.info or image.mode in {"RGBA", "LA", "PA"}:
@@ -72,11 +76,12 @@ def as_tensor(image: Image.Image) -> Tensor:
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
-    """An image's `(height, width)` as seen, from the beginning of its file; None where it is no image."""
+    """An image's `(height, width)` after turning, from the beginning of its file; None where it is not an image."""
     try:
         with Image.open(path) as image:
-            told = image.format != "PNG" or "exif" in image.info  # else Pillow decodes it to look
-            turned = told and image.getexif().get(0x0112) in TURNED
+            # Of other PNGs Pillow would decode the whole file to look for EXIF.
+            has_exif = image.format != "PNG" or "exif" in image.info
+            turned = has_exif and image.getexif().get(0x0112) in TRANSPOSED
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:
         return None

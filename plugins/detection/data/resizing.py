@@ -1,17 +1,18 @@
-"""Images at the model's size: the longer side becomes `size`; decoded once and kept while there is room."""
+"""Resizing: samples to the model's image size, cached while there is room, and whole batches."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plugins.detection.sample import Sample, Source, scaled
+from plugins.detection.sample import Batch, Sample, Source, scaled
 
 
-class Prepared:
-    """A source with all images resized, kept in memory up to so many megabytes."""
+class Resized:
+    """A source with all images resized, the first `cache_megabytes` of them kept in memory."""
 
     def __init__(self, source: Source, size: int, cache_megabytes: float) -> None:
         self.source, self.size = source, size
@@ -25,15 +26,15 @@ class Prepared:
     def sample(self, index: int) -> Sample:
         if index in self.kept:
             return self.kept[index]
-        made = resized(self.source.sample(index), self.size)
-        if self.room >= made.image.numel():
-            self.room -= made.image.numel()
-            self.kept[index] = made
-        return made
+        sample = resized(self.source.sample(index), self.size)
+        if self.room >= sample.image.numel():
+            self.room -= sample.image.numel()
+            self.kept[index] = sample
+        return sample
 
 
 def resized(sample: Sample, size: int) -> Sample:
-    """The sample with a longer side of `size` pixels; its boxes move along, by each axis's own factor."""
+    """The sample with a longer side of `size` pixels; boxes are scaled by each axis's own factor."""
     height, width = sample.image.shape[-2:]
     factor = size / max(height, width)
     if factor == 1:
@@ -50,7 +51,7 @@ def stretched(sample: Sample, height: int, width: int) -> Sample:
 
 
 def resized_image(image: Tensor, height: int, width: int) -> Tensor:
-    """An image `[3, H, W]` uint8 as `[3, height, width]`, averaged where it shrinks."""
+    """An image `[3, H, W]` uint8 as `[3, height, width]`, antialiased."""
     smooth = functional.interpolate(
         image.unsqueeze(0).float(),
         (height, width),
@@ -59,3 +60,17 @@ def resized_image(image: Tensor, height: int, width: int) -> Tensor:
         align_corners=False,
     )
     return smooth[0].round().clamp(0, 255).to(image.dtype)
+
+
+def resize_batch(batch: Batch, height: int, width: int) -> Batch:
+    """A batch with images `[B, 3, height, width]`, its objects and crowds scaled."""
+    before = batch.images.shape[-2:]
+    scale = (width / before[1], height / before[0])
+    images = functional.interpolate(batch.images.float(), (height, width), mode="bilinear")
+    crowds = batch.crowds and batch.crowds._replace(boxes=scaled(batch.crowds.boxes, scale))
+    return replace(
+        batch,
+        images=images.round().to(torch.uint8),
+        boxes=scaled(batch.boxes, scale),
+        crowds=crowds,
+    )

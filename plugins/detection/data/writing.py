@@ -1,8 +1,8 @@
-"""Data sets written to a folder, as COCO's json, Pascal VOC's xml, YOLO's txt or CSV: what the readers read.
+"""Writing data sets to a folder in the formats that the readers read: COCO json, Pascal VOC xml, YOLO txt, CSV.
 
     python -m plugins.detection.data.writing FOLDER [coco|voc|yolo|csv] [train=12000] [validation=300] [test=1000]
 
-writes the generated shapes.
+writes the generated data set.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from xml.etree import ElementTree
 from PIL import Image
 
 from plugins.detection.boxes import to_centre_and_size
-from plugins.detection.data import coco_json as coco
+from plugins.detection.data import coco_json
 from plugins.detection.data.generated import Generated
 from plugins.detection.sample import Sample, Source
 
 SHORT = {"train": "train", "validation": "val", "test": "test"}
 
 
-def write(folder: Path, form: str, splits: Mapping[str, Source]) -> None:
-    """Write splits (train, validation, test) in one of the four forms, images as PNG."""
-    {"coco": write_coco, "voc": write_voc, "yolo": write_yolo, "csv": write_csv}[form](
+def write(folder: Path, format: str, splits: Mapping[str, Source]) -> None:
+    """Write splits (train, validation, test) in one of the four formats, images as PNG."""
+    {"coco": write_coco, "voc": write_voc, "yolo": write_yolo, "csv": write_csv}[format](
         folder, splits
     )
 
@@ -48,7 +48,7 @@ def write_coco(folder: Path, splits: Mapping[str, Source]) -> None:
         names = [file_name(split, i) for i in range(len(source))]
         for sample, name in zip(samples, names, strict=True):
             save_image(sample, folder / SHORT[split] / name)
-        text = json.dumps(coco.truth(samples, source.categories, names))
+        text = json.dumps(coco_json.ground_truth(samples, source.categories, names))
         (folder / "annotations" / f"instances_{SHORT[split]}.json").write_text(text)
 
 
@@ -68,17 +68,17 @@ def write_voc(folder: Path, splits: Mapping[str, Source]) -> None:
 
 
 def voc_xml(sample: Sample, name: str, categories: list[str]) -> bytes:
-    """An image's annotation; corners count from 1 and belong to the box."""
+    """An image's annotation; corners count from 1 and are inclusive."""
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = name
     size = ElementTree.SubElement(root, "size")
     for key, value in zip(("height", "width", "depth"), (*sample.size, 3), strict=True):
         ElementTree.SubElement(size, key).text = str(value)
     for box, label in zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True):
-        thing = ElementTree.SubElement(root, "object")
-        ElementTree.SubElement(thing, "name").text = categories[label]
-        ElementTree.SubElement(thing, "difficult").text = "0"
-        bounds = ElementTree.SubElement(thing, "bndbox")
+        element = ElementTree.SubElement(root, "object")
+        ElementTree.SubElement(element, "name").text = categories[label]
+        ElementTree.SubElement(element, "difficult").text = "0"
+        bounds = ElementTree.SubElement(element, "bndbox")
         corners = (box[0] + 1, box[1] + 1, box[2], box[3])
         for key, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True):
             ElementTree.SubElement(bounds, key).text = f"{value:g}"
@@ -124,10 +124,12 @@ def write_csv(folder: Path, splits: Mapping[str, Source]) -> None:
 
 def main(arguments: list[str]) -> None:
     words = [a for a in arguments if "=" not in a]
-    told = {"train": 12000, "validation": 300, "test": 1000, "size": 128}
-    told |= {key: int(value) for key, _, value in (a.partition("=") for a in arguments if "=" in a)}
-    side = told.pop("size")
-    splits = {split: Generated(split, count, side) for split, count in told.items()}
+    counts = {"train": 12000, "validation": 300, "test": 1000, "size": 128}
+    counts |= {
+        key: int(value) for key, _, value in (a.partition("=") for a in arguments if "=" in a)
+    }
+    side = counts.pop("size")
+    splits = {split: Generated(split, count, side) for split, count in counts.items()}
     write(Path(words[0]), words[1] if len(words) > 1 else "coco", splits)
 
 

@@ -1,1 +1,1 @@
-"""What detections are worth: COCO's metrics, kinds of errors, figures."""
+"""Evaluation of detections: COCO's metrics, kinds of errors, figures."""

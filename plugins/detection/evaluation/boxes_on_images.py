@@ -1,4 +1,4 @@
-"""Boxes drawn on pictures: what was found, beside what is true."""
+"""Drawing boxes on images, and images side by side."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from torch import Tensor
 from framework.media import Pixels
 from plugins.detection.sample import PADDING
 
-COLOURS = [  # told apart also by those who do not see red and green alike
+# Distinguishable also with red-green colour blindness.
+COLOURS = [
     (230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48),
     (145, 30, 180), (70, 240, 240), (240, 50, 230), (210, 245, 60), (250, 190, 212),
 ]  # fmt: skip
 
 
-def annotated(
+def draw_boxes(
     image: Tensor,
     boxes: Tensor,
     labels: Tensor,
     categories: Sequence[str],
     scores: Tensor | None = None,
-    least: int = 320,
+    min_side: int = 320,
 ) -> Pixels:
-    """An image `[3, H, W]` with boxes `[n, 4]`, their names and scores; enlarged to at least `least` pixels a side."""
+    """An image `[3, H, W]` with boxes `[n, 4]`, names and scores; enlarged to a side of at least `min_side` pixels."""
     pixels = image.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    times = max(1, -(-least // max(pixels.shape[:2])))
+    times = max(1, -(-min_side // max(pixels.shape[:2])))
     picture = Image.fromarray(pixels)
     picture = picture.resize([n * times for n in picture.size], Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(picture)
     height = max(10, max(picture.size) // 40)
     font = ImageFont.load_default(height)
     thick = max(1, max(picture.size) // 300)
-    for number in reversed(range(len(boxes))):  # the best is drawn last
+    # The best is drawn last, on top.
+    for number in reversed(range(len(boxes))):
         label = int(labels[number])
         colour = COLOURS[label % len(COLOURS)]
         x0, y0, x1, y1 = (float(v) * times for v in boxes[number])
@@ -52,8 +54,8 @@ def annotated(
     return numpy.asarray(picture)
 
 
-def beside(*pictures: Pixels, gap: int = 4) -> Pixels:
-    """Pictures side by side on white."""
+def side_by_side(*pictures: Pixels, gap: int = 4) -> Pixels:
+    """Pictures side by side on a white ground."""
     height = max(len(p) for p in pictures)
     parts: list[Pixels] = []
     for picture in pictures:
@@ -64,7 +66,7 @@ def beside(*pictures: Pixels, gap: int = 4) -> Pixels:
 
 
 def grid(pictures: Sequence[Pixels], columns: int, gap: int = 4) -> Pixels:
-    """Pictures in rows of so many; each is padded to the largest."""
+    """Pictures in rows of `columns`, each padded to the largest."""
     height, width = (max(p.shape[axis] for p in pictures) for axis in (0, 1))
     rows = -(-len(pictures) // columns)
     canvas = numpy.full(

@@ -1,15 +1,15 @@
-"""What goes wrong: each clear detection and each object once, as right or as one kind of error.
+"""Error analysis: each displayed detection and each object once, as correct or as one kind of error.
 
-Detections are taken best first. With the objects of an image that agree with one (IoU):
+Detections are taken best first and compared with the objects of their image by IoU:
 
-    right            an untaken object of its class, IoU >= .5
+    correct          an untaken object of its class, IoU >= .5
     duplicate        a taken object of its class, IoU >= .5
     classification   an object of another class, IoU >= .5
     localisation     an object of its class, .1 <= IoU < .5
-    background       nothing of these
-    missed           an object that no detection found, not even under another name
+    background       none of these
+    missed           an object without a correct detection or one of another class
 
-(In the spirit of Bolya et al. 2020.) Detections inside a crowd count as nothing.
+(In the spirit of Bolya et al. 2020.) Detections inside a crowd are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor
 from plugins.detection.boxes import area, overlap, pairwise_iou
 from plugins.detection.sample import Detections, Sample, scaled
 
-SAME, NEAR = 0.5, 0.1
+MATCH_IOU, NEAR_IOU = 0.5, 0.1
 ERRORS = ("duplicate", "classification", "localisation", "background", "missed")
 
 
@@ -35,105 +35,109 @@ class Analysis:
     """Errors of a set of images.
 
     Attributes:
-        right: how many detections are right; objects: how many there were to find.
-        errors: how many there are of each kind.
-        confusion: `[C + 1, C + 1]`, rows the truth, columns what was said; the last ones mean "nothing".
-        badness: for each image its errors divided by its objects and right detections (at least 1).
+        correct: number of correct detections; objects: number of objects.
+        errors: number of errors of each kind.
+        confusion: `[C + 1, C + 1]`, rows the true class, columns the predicted one; the last ones are background.
+        error_rates: for each image its errors divided by its objects and correct detections (at least 1).
     """
 
-    right: int
+    correct: int
     objects: int
     errors: dict[str, int]
     confusion: NDArray[numpy.int64]
-    badness: list[float]
+    error_rates: list[float]
 
     @property
     def precision(self) -> float:
-        """The share of detections that are right; 1 where there are none."""
+        """The fraction of detections that are correct; 1 where there are none."""
         wrong = sum(self.errors.values()) - self.errors["missed"]
-        return self.right / (self.right + wrong) if self.right + wrong else 1.0
+        return self.correct / (self.correct + wrong) if self.correct + wrong else 1.0
 
     @property
     def recall(self) -> float:
-        """The share of objects that were found; 1 where there are none."""
-        return self.right / self.objects if self.objects else 1.0
+        """The fraction of objects that were detected; 1 where there are none."""
+        return self.correct / self.objects if self.objects else 1.0
 
     def worst(self, count: int) -> list[int]:
-        """The images with most errors, the worst first."""
-        return sorted(range(len(self.badness)), key=lambda i: -self.badness[i])[:count]
+        """The indices of the images with the highest error rates, the worst first."""
+        return sorted(range(len(self.error_rates)), key=lambda i: -self.error_rates[i])[:count]
 
 
 def analyse(
-    truths: Sequence[Sample], found: Sequence[Detections], classes: int, clear: float
+    targets: Sequence[Sample],
+    detections: Sequence[Detections],
+    classes: int,
+    score_threshold: float,
 ) -> Analysis:
-    """Compare detections with a score of at least `clear`, in the originals' pixels, with the truth."""
+    """Compare detections with a score of at least `score_threshold`, in the originals' pixels, with the targets."""
     confusion = numpy.zeros((classes + 1, classes + 1), numpy.int64)
     errors: Counter[str] = Counter()
-    right = objects = 0
-    badness = []
-    for sample, one in zip(truths, found, strict=True):
-        kinds, pairs = image_errors(sample, one.above(clear), classes)
-        for true, said in pairs:
-            confusion[true, said] += 1
+    correct = objects = 0
+    error_rates = []
+    for sample, one in zip(targets, detections, strict=True):
+        kinds, pairs = errors_of_image(sample, one.above(score_threshold), classes)
+        for target, predicted in pairs:
+            confusion[target, predicted] += 1
         mine = Counter(kinds)
         count = int((~sample.crowd).sum())
-        badness.append((len(kinds) - mine["right"]) / max(1, count + mine["right"]))
-        right, objects = right + mine["right"], objects + count
+        error_rates.append((len(kinds) - mine["correct"]) / max(1, count + mine["correct"]))
+        correct, objects = correct + mine["correct"], objects + count
         errors += mine
     counts = {kind: errors[kind] for kind in ERRORS}
-    return Analysis(right, objects, counts, confusion, badness)
+    return Analysis(correct, objects, counts, confusion, error_rates)
 
 
-def image_errors(
-    sample: Sample, found: Detections, nothing: int
+def errors_of_image(
+    sample: Sample, detections: Detections, background: int
 ) -> tuple[list[str], list[tuple[int, int]]]:
-    """The kind of each detection and of each missed object, and pairs (true label, label said) for the confusion.
+    """The kind of each detection and of each missed object, and pairs (true label, predicted label) for the confusion.
 
     Args:
-        nothing: the label that means that there is none.
+        background: the label of no object.
     """
     boxes = scaled(sample.boxes, sample.scale)
     crowd = sample.crowd
-    true, labels = boxes[~crowd], sample.labels[~crowd]
-    found = outside(found, boxes[crowd])
-    agreement = pairwise_iou(found.boxes, true)
-    free = torch.ones(len(true), dtype=torch.bool)
-    seen = torch.zeros(len(true), dtype=torch.bool)  # also under a wrong name
+    target, labels = boxes[~crowd], sample.labels[~crowd]
+    detections = outside_crowds(detections, boxes[crowd])
+    ious = pairwise_iou(detections.boxes, target)
+    free = torch.ones(len(target), dtype=torch.bool)
+    # Detected, if only as another class.
+    seen = torch.zeros(len(target), dtype=torch.bool)
     kinds: list[str] = []
     pairs: list[tuple[int, int]] = []
-    for number in found.scores.argsort(descending=True, stable=True).tolist():
-        said = int(found.labels[number])
-        kind, which = judged(agreement[number], labels, said, free)
+    for number in detections.scores.argsort(descending=True, stable=True).tolist():
+        predicted = int(detections.labels[number])
+        kind, which = classify(ious[number], labels, predicted, free)
         kinds.append(kind)
-        if kind == "right":
+        if kind == "correct":
             free[which] = False
-        if kind in {"right", "classification"} and not seen[which]:
+        if kind in {"correct", "classification"} and not seen[which]:
             seen[which] = True
-            pairs.append((int(labels[which]), said))
+            pairs.append((int(labels[which]), predicted))
         else:
-            pairs.append((nothing, said))
+            pairs.append((background, predicted))
     missed = labels[~seen].tolist()
-    return kinds + ["missed"] * len(missed), pairs + [(label, nothing) for label in missed]
+    return kinds + ["missed"] * len(missed), pairs + [(label, background) for label in missed]
 
 
-def judged(agreement: Tensor, labels: Tensor, said: int, free: Tensor) -> tuple[str, int]:
-    """A detection's kind, and the object that it is about (-1: none), from its IoU with each object `[m]`."""
-    same = labels == said
+def classify(ious: Tensor, labels: Tensor, predicted: int, free: Tensor) -> tuple[str, int]:
+    """A detection's kind, and the object that it belongs to (-1: none), from its IoU with each object `[m]`."""
+    same = labels == predicted
     for kind, fits in (
-        ("right", same & free & (agreement >= SAME)),
-        ("duplicate", same & (agreement >= SAME)),
-        ("classification", ~same & (agreement >= SAME)),
-        ("localisation", same & (agreement >= NEAR)),
+        ("correct", same & free & (ious >= MATCH_IOU)),
+        ("duplicate", same & (ious >= MATCH_IOU)),
+        ("classification", ~same & (ious >= MATCH_IOU)),
+        ("localisation", same & (ious >= NEAR_IOU)),
     ):
         if fits.any():
-            return kind, int(torch.where(fits, agreement, -1.0).argmax())
+            return kind, int(torch.where(fits, ious, -1.0).argmax())
     return "background", -1
 
 
-def outside(found: Detections, crowds: Tensor) -> Detections:
-    """The detections of which less than half lies in a crowd."""
+def outside_crowds(detections: Detections, crowds: Tensor) -> Detections:
+    """The detections with less than half of their area in a crowd."""
     if not len(crowds):
-        return found
-    both, _ = overlap(found.boxes.unsqueeze(1), crowds.unsqueeze(0))
-    keep = both.amax(1) < SAME * area(found.boxes)
-    return Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
+        return detections
+    both, _ = overlap(detections.boxes.unsqueeze(1), crowds.unsqueeze(0))
+    keep = both.amax(1) < MATCH_IOU * area(detections.boxes)
+    return detections.chosen(keep)

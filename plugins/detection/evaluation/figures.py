@@ -1,4 +1,4 @@
-"""Precision over recall, the confusion of classes and the kinds of errors, as figures."""
+"""Figures: precision over recall, the confusion matrix and the kinds of errors."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from matplotlib.figure import Figure
 from plugins.detection.evaluation.error_analysis import ERRORS, Analysis
 from plugins.detection.evaluation.metrics import Precision
 
-MOST_CLASSES = 30  # that are told apart in a figure
+# With more, a figure shows no numbers and no further curves.
+MAX_CLASSES = 30
 
 
-def precision_over_recall(judged: Precision, categories: Sequence[str]) -> Figure:
+def precision_over_recall(precision: Precision, categories: Sequence[str]) -> Figure:
     """The curve of each class at IoU .50, and the mean of the classes at .50, .75 and .90."""
     figure = Figure(figsize=(10, 4.2), layout="constrained", dpi=100)
     left, right = figure.subplots(1, 2)
-    recall = numpy.linspace(0, 1, judged.curves.shape[1])
+    recall = numpy.linspace(0, 1, precision.curves.shape[1])
     colour = colormaps["tab20"]
-    for label, name in enumerate(categories[:MOST_CLASSES]):
-        curve = judged.curves[0, :, label]
+    for label, name in enumerate(categories[:MAX_CLASSES]):
+        curve = precision.curves[0, :, label]
         if (curve > -1).any():
-            text = f"{name} {judged.classes[name][1]:.2f}"
+            text = f"{name} {precision.classes[name][1]:.2f}"
             left.plot(recall, curve, color=colour(label % 20), lw=1.4, label=text)
     left.set(title="Each class at IoU .50 (AP50)", xlabel="recall", ylabel="precision")
     for index, iou in ((0, 0.50), (5, 0.75), (8, 0.90)):
-        known = judged.curves[index][:, (judged.curves[index] > -1).any(0)]
+        known = precision.curves[index][:, (precision.curves[index] > -1).any(0)]
         if known.size:
             right.plot(recall, known.mean(1), lw=2, label=f"IoU {iou:.2f}")
     right.set(title="Mean of the classes", xlabel="recall")
@@ -39,8 +40,8 @@ def precision_over_recall(judged: Precision, categories: Sequence[str]) -> Figur
 
 
 def confusion(analysis: Analysis, categories: Sequence[str]) -> Figure:
-    """What is taken for what: each row one class of the truth, as shares of its objects."""
-    names = [*categories, "nothing"]
+    """The confusion matrix: each row one true class, as fractions of its objects."""
+    names = [*categories, "background"]
     counts = analysis.confusion
     shares = counts / numpy.maximum(1, counts.sum(1, keepdims=True))
     side = max(4.5, 1.5 + 0.5 * len(names))
@@ -49,8 +50,8 @@ def confusion(analysis: Analysis, categories: Sequence[str]) -> Figure:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="detected as", ylabel="truth", title="Clear detections, counted")
-    if len(names) <= MOST_CLASSES:
+    axes.set(xlabel="detected as", ylabel="ground truth", title="Displayed detections")
+    if len(names) <= MAX_CLASSES:
         for (row, column), count in numpy.ndenumerate(counts):
             if count:
                 ink = "white" if shares[row, column] > 0.5 else "black"
@@ -59,14 +60,14 @@ def confusion(analysis: Analysis, categories: Sequence[str]) -> Figure:
 
 
 def errors(analysis: Analysis) -> Figure:
-    """How many errors there are of each kind, beside what is right."""
+    """The numbers of errors of each kind, and of correct detections."""
     figure = Figure(figsize=(6, 3), layout="constrained", dpi=100)
     axes = figure.subplots()
-    kinds = ["right", *ERRORS]
-    counts = [analysis.right, *(analysis.errors[kind] for kind in ERRORS)]
+    kinds = ["correct", *ERRORS]
+    counts = [analysis.correct, *(analysis.errors[kind] for kind in ERRORS)]
     bars = axes.barh(kinds, counts, color=["tab:green", *["tab:red"] * len(ERRORS)])
     axes.bar_label(bars, padding=3)
     axes.invert_yaxis()
-    axes.set(title=f"{analysis.objects:,} objects", xlabel="detections, or objects missed")
+    axes.set(title=f"{analysis.objects:,} objects", xlabel="detections, or missed objects")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

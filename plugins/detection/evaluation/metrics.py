@@ -1,7 +1,7 @@
-"""Average precision as COCO defines it, computed by faster-coco-eval, whose digits are pycocotools'.
+"""Average precision as COCO defines it, computed by faster-coco-eval, which equals pycocotools.
 
 The 12 numbers are AP (mean over IoU .50 to .95), AP50, AP75, by size of object, and the recall AR with 1, 10 and 100
-detections an image. Classes without an object have no precision (-1) and stay out of means.
+detections per image. Classes without objects have no precision (-1) and are left out of means.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy
 from numpy.typing import NDArray
 
 from framework import UserError
-from plugins.detection.data import coco_json as coco
+from plugins.detection.data import coco_json
 from plugins.detection.sample import Detections, Sample
 
 NUMBERS = (
@@ -26,7 +26,7 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class Precision:
-    """What COCO's evaluation says.
+    """COCO's evaluation.
 
     Attributes:
         numbers: the 12 numbers by name.
@@ -40,7 +40,7 @@ class Precision:
 
 
 def require_coco_evaluation() -> Any:
-    """The library's module.
+    """The module of faster-coco-eval.
 
     Raises:
         UserError: it is not installed.
@@ -49,38 +49,39 @@ def require_coco_evaluation() -> Any:
         import faster_coco_eval
     except ModuleNotFoundError:
         raise UserError(
-            "detection is judged by faster-coco-eval: pip install 'diffobj[detection]'"
+            "detection is evaluated by faster-coco-eval: pip install 'diffobj[detection]'"
         ) from None
     return faster_coco_eval
 
 
 def precision(
-    truths: Sequence[Sample], found: Sequence[Detections], categories: Sequence[str]
+    targets: Sequence[Sample], detections: Sequence[Detections], categories: Sequence[str]
 ) -> Precision:
-    """Judge detections, in the original images' pixels, against the truth of the same images."""
-    ids = [sample.image_id for sample in truths]
+    """Evaluate detections, in the original images' pixels, against the targets of the same images."""
+    ids = [sample.image_id for sample in targets]
     return precision_of_json(
-        coco.truth(truths, categories),
-        coco.results(zip(ids, found, strict=True)),
+        coco_json.ground_truth(targets, categories),
+        coco_json.results(zip(ids, detections, strict=True)),
         categories,
     )
 
 
 def precision_of_json(
-    truth: dict[str, Any], results: list[dict[str, Any]], categories: Sequence[str]
+    targets: dict[str, Any], results: list[dict[str, Any]], categories: Sequence[str]
 ) -> Precision:
-    """The same of COCO's json; category ids are label + 1."""
+    """The same from COCO's json; category ids are label + 1."""
     library = require_coco_evaluation()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        known = library.COCO(truth)
-        judged = library.COCOeval_faster(known, known.loadRes(results), iouType="bbox")
-        judged.params.maxDets = [1, 10, 100]
-        judged.evaluate()
-        judged.accumulate()
-        judged.summarize()
-    numbers = dict(zip(NUMBERS, (float(n) for n in judged.stats[:12]), strict=True))
-    curves = numpy.asarray(judged.eval["precision"], numpy.float64)[..., 0, -1]  # all sizes, 100
+        known = library.COCO(targets)
+        evaluation = library.COCOeval_faster(known, known.loadRes(results), iouType="bbox")
+        evaluation.params.maxDets = [1, 10, 100]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    numbers = dict(zip(NUMBERS, (float(n) for n in evaluation.stats[:12]), strict=True))
+    # All sizes, 100 detections.
+    curves = numpy.asarray(evaluation.eval["precision"], numpy.float64)[..., 0, -1]
     classes = {}
     for label, name in enumerate(categories):
         own = curves[:, :, label]

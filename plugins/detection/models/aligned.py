@@ -1,14 +1,14 @@
-"""Anchor-free with learned assignment: the places that already tell an object best are the ones that learn it.
+"""Anchor-free with task-aligned assignment: the cells that already predict an object best learn it.
 
 The pyramid and the head of `anchor_free`, and
 
-    assignment   the places inside an object with the largest score * IoU^6 learn it         (Feng et al. 2021)
-    scores       learn the IoU that their boxes reach: quality focal loss                    (Li et al. 2020)
-    distances    each of the four is a distribution over 0, 1, ..., `reach` cells, told by its mean and learned also by
-                 distribution focal loss: sides that are hard to see may be told vaguely     (Li et al. 2020)
+    assignment   the cells inside an object with the largest score * IoU^6 learn it          (Feng et al. 2021)
+    scores       learn the IoU of their boxes: quality focal loss                            (Li et al. 2020)
+    distances    each of the four is the mean of a distribution over 0, 1, ..., `reg_max` cells, also trained by
+                 distribution focal loss: it stays wide where a side is hard to see          (Li et al. 2020)
 
-Neighbouring places tell the same object, so overlapping boxes are suppressed. An object so small that no cell has its
-centre inside it is not learned: `nano` and its family are better at such.
+Neighbouring cells predict the same object, so non-maximum suppression is needed. An object too small to contain any
+cell's centre is not learned: `nano` and its family detect such objects better.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from plugins.detection.models.anchor_free import Agreement, AnchorFree, Maps, Weight
+from framework.config.types import Count, Positive
+from plugins.detection.models.anchor_free import AnchorFree, IouType, Maps
 from plugins.detection.models.assignment import cell_centres, task_aligned
 from plugins.detection.models.losses import (
     box_loss,
@@ -30,8 +31,7 @@ from plugins.detection.models.losses import (
 )
 from plugins.detection.sample import Batch
 
-Reach = Annotated[int, Field(ge=4, le=64)]
-Places = Annotated[int, Field(ge=1)]
+RegMax = Annotated[int, Field(ge=4, le=64)]
 
 
 class Aligned(AnchorFree):
@@ -39,9 +39,9 @@ class Aligned(AnchorFree):
 
     Args:
         widths, blocks, levels, neck, head: as in `AnchorFree`.
-        reach: the largest distance that can be told, in cells.
-        places: how many places learn an object.
-        agreement, box_weight, distance_weight: the boxes' loss and the weights of it and of the distributions'.
+        reg_max: the largest distance that can be predicted, in cells.
+        top_k: how many cells learn an object.
+        iou_type, box_weight, distance_weight: the boxes' loss, its weight, and that of distribution focal loss.
     """
 
     def __init__(
@@ -53,32 +53,34 @@ class Aligned(AnchorFree):
         neck: int,
         head: int,
         *,
-        reach: int = 16,
-        places: int = 10,
-        agreement: Agreement = "giou",
+        reg_max: int = 16,
+        top_k: int = 10,
+        iou_type: IouType = "giou",
         box_weight: float = 5.0,
         distance_weight: float = 1.0,
     ) -> None:
         super().__init__(
-            classes, widths, blocks, levels, neck, head, agreement=agreement, box_weight=box_weight
+            classes, widths, blocks, levels, neck, head, iou_type=iou_type, box_weight=box_weight
         )
-        self.repeats = True  # neighbouring places tell the same object
-        self.reach, self.places, self.distance_weight = reach, places, distance_weight
-        self.distance = nn.Conv2d(head, 4 * (reach + 1), 1)
+        # Neighbouring cells predict the same object.
+        self.needs_nms = True
+        self.reg_max, self.top_k, self.distance_weight = reg_max, top_k, distance_weight
+        self.distance = nn.Conv2d(head, 4 * (reg_max + 1), 1)
         nn.init.normal_(self.distance.weight, std=0.01)
-        falling = -torch.arange(reach + 1.0) / 2  # a mean of about one and a half cells at first
+        # Distances of about one and a half cells at first.
+        falling = -torch.arange(reg_max + 1.0) / 2
         self.distance.bias = nn.Parameter(falling.repeat(4))
 
     def maps(self, features: Sequence[Tensor]) -> list[Maps]:
         found = []
         for feature, stride in zip(features, self.strides, strict=True):
-            logits, sides = self.told_of(feature)
+            logits, sides = self.raw_outputs(feature)
             distances = stride * expected_distance(sides).permute(0, 3, 1, 2)
             found.append(Maps(logits, distances, stride))
         return found
 
-    def told_of(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores `[B, C, H, W]` and distributions `[B, H, W, 4, reach + 1]` of one level, as logits."""
+    def raw_outputs(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores `[B, C, H, W]` and distributions `[B, H, W, 4, reg_max + 1]` of one level, as logits."""
         x = self.head(feature)
         sides = self.distance(x).float().unflatten(1, (4, -1)).permute(0, 3, 4, 1, 2)
         return self.score(x).float(), sides
@@ -86,7 +88,7 @@ class Aligned(AnchorFree):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         parts, points, strides = [], [], []
         for feature, stride in zip(self.features(batch.images), self.strides, strict=True):
-            logits, sides = self.told_of(feature)
+            logits, sides = self.raw_outputs(feature)
             parts.append((logits.flatten(2).mT, sides.flatten(1, 2)))
             points.append(cell_centres(logits.shape[2], logits.shape[3], stride, logits.device))
             strides.append(points[-1].new_full((len(points[-1]), 1), stride))
@@ -99,7 +101,9 @@ class Aligned(AnchorFree):
             for i in range(len(logits))
         ]
         names = ("quality", "box", "distance")
-        columns = (torch.stack(term) / self.usual_objects for term in zip(*terms, strict=True))
+        columns = (
+            torch.stack(term) / self.mean_objects_per_image for term in zip(*terms, strict=True)
+        )
         return dict(zip(names, columns, strict=True))
 
     def image_losses(
@@ -112,26 +116,27 @@ class Aligned(AnchorFree):
         boxes: Tensor,
         labels: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The three losses of one image, scalars; an object's places have weights that sum to 1.
+        """The three losses of one image, scalars; the weights of an object's cells sum to 1.
 
         Args:
-            logits: `[P, C]`, sides: `[P, 4, reach + 1]`, found: `[P, 4]`, of its places point: `[P, 2]`.
-            stride: `[P, 1]`.
-            boxes: `[n, 4]`, labels: `[n]`.
+            logits: `[P, C]`, sides: `[P, 4, reg_max + 1]`, found: `[P, 4]`, outputs, and decoded boxes, of P cells.
+            point: `[P, 2]`, the cells' centres, stride: `[P, 1]`, of their levels.
+            boxes: `[n, 4]`, labels: `[n]`, the targets.
         """
-        thing, wanted = task_aligned(
-            logits.detach().sigmoid(), found.detach(), point, boxes, labels, most=self.places
+        assigned, target_score = task_aligned(
+            logits.detach().sigmoid(), found.detach(), point, boxes, labels, top_k=self.top_k
         )
         quality = torch.zeros_like(logits)
-        taken = (thing >= 0).nonzero().squeeze(1)
-        mine = thing[taken]
-        quality[taken, labels[mine]] = wanted[taken]
-        weight = wanted[taken] + 1e-3  # a place that is still far off learns a little
+        taken = (assigned >= 0).nonzero().squeeze(1)
+        mine = assigned[taken]
+        quality[taken, labels[mine]] = target_score[taken]
+        # A cell whose box is still far off learns a little, too.
+        weight = target_score[taken] + 1e-3
         weight = weight / weight.new_zeros(len(boxes)).index_add(0, mine, weight)[mine]
         true = boxes[mine]
         right = torch.cat([point[taken] - true[:, :2], true[:, 2:] - point[taken]], -1)
         vague = distribution_focal(sides[taken], right / stride[taken]).mean(-1)
-        wrong = box_loss(self.agreement, found[taken], true)
+        wrong = box_loss(self.iou_type, found[taken], true)
         return (
             quality_focal(logits, quality).sum(),
             self.box_weight * (weight * wrong).sum(),
@@ -142,11 +147,11 @@ class Aligned(AnchorFree):
 def aligned_nano(
     classes: int,
     *,
-    reach: Reach = 16,
-    places: Places = 10,
-    agreement: Agreement = "giou",
-    box_weight: Weight = 5.0,
-    distance_weight: Weight = 1.0,
+    reg_max: RegMax = 16,
+    top_k: Count = 10,
+    iou_type: IouType = "giou",
+    box_weight: Positive = 5.0,
+    distance_weight: Positive = 1.0,
 ) -> Aligned:
     """0.4 M parameters, one map of stride 8: boxes of up to 256 pixels."""
     return Aligned(
@@ -156,9 +161,9 @@ def aligned_nano(
         levels=1,
         neck=48,
         head=64,
-        reach=reach,
-        places=places,
-        agreement=agreement,
+        reg_max=reg_max,
+        top_k=top_k,
+        iou_type=iou_type,
         box_weight=box_weight,
         distance_weight=distance_weight,
     )
@@ -167,11 +172,11 @@ def aligned_nano(
 def aligned_tiny(
     classes: int,
     *,
-    reach: Reach = 16,
-    places: Places = 10,
-    agreement: Agreement = "giou",
-    box_weight: Weight = 5.0,
-    distance_weight: Weight = 1.0,
+    reg_max: RegMax = 16,
+    top_k: Count = 10,
+    iou_type: IouType = "giou",
+    box_weight: Positive = 5.0,
+    distance_weight: Positive = 1.0,
 ) -> Aligned:
     """2.6 M parameters, maps of stride 8 and 16: boxes of up to 512 pixels."""
     return Aligned(
@@ -181,9 +186,9 @@ def aligned_tiny(
         levels=2,
         neck=96,
         head=128,
-        reach=reach,
-        places=places,
-        agreement=agreement,
+        reg_max=reg_max,
+        top_k=top_k,
+        iou_type=iou_type,
         box_weight=box_weight,
         distance_weight=distance_weight,
     )

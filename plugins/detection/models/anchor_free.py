@@ -1,11 +1,11 @@
-"""Objects as points: a heatmap of centres for each class, and at each place the distances to the box's four sides.
+"""Objects as points: a heatmap of centres for each class, and in each cell the distances to the box's four sides.
 
-A pyramid of convolutions ends in one map, or several in larger models; a place of stride s with outputs o tells the box
+A feature pyramid ends in one map, or several in larger models; a cell of stride s with outputs o predicts the box
 
     (x - l, y - t, x + r, y + b),   l, t, r, b = s (exp(o) - 1/2)
 
-so that a box smaller than a cell can be told from any cell that holds its centre. Peaks of the heatmap are the
-detections; on one map nothing has to be suppressed. (CenterNet: Zhou et al. 2019; boxes learned around the centre with
+so that a box smaller than a cell can be predicted by any cell that contains its centre. Peaks of the heatmap are the
+detections; one map needs no non-maximum suppression. (CenterNet: Zhou et al. 2019; boxes learned around the centre with
 Gaussian weights: TTFNet, Liu et al. 2020; one level for each size: FCOS, Tian et al. 2019.)
 """
 
@@ -13,27 +13,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import batched_nms
 
+from framework.config.types import Positive
 from plugins.detection.models.assignment import cell_centres, heat_targets, level_of
 from plugins.detection.models.detector import Candidates, Detector
 from plugins.detection.models.losses import box_loss, peak_focal
 from plugins.detection.sample import Batch, Detections
 
-RARE = 0.01  # the score that everything has at the beginning
-SAME_OBJECT = 0.65  # of two boxes of different levels that agree more, the better one stays
-Agreement = Literal["iou", "giou", "diou", "ciou"]
-Weight = Annotated[float, Field(gt=0)]
+# The score of every cell before training (Lin et al. 2017).
+PRIOR_PROBABILITY = 0.01
+# Of two boxes of a class with a higher IoU the better one stays.
+NMS_IOU = 0.65
+IouType = Literal["iou", "giou", "diou", "ciou"]
 
 
 class Maps(NamedTuple):
-    """What the network says at each place of one level: scores as logits `[B, C, H, W]`, distances `[B, 4, H, W]`."""
+    """The outputs of one level: scores as logits `[B, C, H, W]`, distances in pixels `[B, 4, H, W]`, and its stride."""
 
     logits: Tensor
     distances: Tensor
@@ -47,7 +48,7 @@ def convolution(inputs: int, outputs: int, stride: int = 1, relu: bool = True) -
 
 
 class Block(nn.Module):
-    """Two convolutions and a way around them."""
+    """A residual block of two convolutions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class Block(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Images to maps of strides 8, 16, ..., each of `neck` channels and aware of the coarser ones."""
+    """A feature pyramid: images to maps of strides 8, 16, ..., each of `neck` channels (Lin et al. 2017)."""
 
     def __init__(self, widths: Sequence[int], blocks: Sequence[int], neck: int) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class Pyramid(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(width, neck, 1) for width in widths[2:])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Maps of images `[B, 3, H, W]` with values from 0 to 255, the finest first."""
+        """Maps `[B, neck, H / s, W / s]` of images `[B, 3, H, W]` with values from 0 to 255, the finest first."""
         x = (images.float() - 127.5) / 64
         x = x.contiguous(memory_format=torch.channels_last)
         maps = []
@@ -90,10 +91,10 @@ class AnchorFree(Detector):
 
     Args:
         widths, blocks: channels and residual blocks of the stages of stride 2, 4, 8, ...
-        levels: how many maps, from stride 8 on, tell objects; an object is told by the map that suits its size.
+        levels: how many maps, from stride 8 on, predict objects; each object belongs to the map that suits its size.
         neck, head: channels of the pyramid's maps and inside the head.
-        agreement: what the boxes are to be best at.
-        box_weight: of the boxes' loss beside the heatmap's.
+        iou_type: the measure that the boxes' loss is 1 minus of.
+        box_weight: weight of the boxes' loss; the heatmap's is 1.
     """
 
     def __init__(
@@ -105,20 +106,21 @@ class AnchorFree(Detector):
         neck: int,
         head: int,
         *,
-        agreement: Agreement = "giou",
+        iou_type: IouType = "giou",
         box_weight: float = 5.0,
     ) -> None:
         super().__init__(classes)
-        self.multiple = 2 ** len(widths)
+        self.size_divisor = 2 ** len(widths)
         self.strides = tuple(8 * 2**level for level in range(levels))
-        self.repeats = levels > 1  # whether an object may be found twice: as a peak on two levels
-        self.agreement, self.box_weight = agreement, box_weight
+        # An object may be a peak on two levels.
+        self.needs_nms = levels > 1
+        self.iou_type, self.box_weight = iou_type, box_weight
         self.pyramid = Pyramid(widths, blocks, neck)
         self.head = convolution(neck, head)
         self.score = nn.Conv2d(head, classes, 1)
         self.distance = nn.Conv2d(head, 4, 1)
         for layer, bias in (
-            (self.score, math.log(RARE / (1 - RARE))),
+            (self.score, math.log(PRIOR_PROBABILITY / (1 - PRIOR_PROBABILITY))),
             (self.distance, math.log(2.5)),
         ):
             nn.init.normal_(layer.weight, std=0.01)
@@ -130,7 +132,7 @@ class AnchorFree(Detector):
         return self.pyramid(images)[: len(self.strides)]  # type: ignore[no-any-return]
 
     def maps(self, features: Sequence[Tensor]) -> list[Maps]:
-        """What the head says of features."""
+        """The head's outputs for a pyramid's features."""
         found = []
         for feature, stride in zip(features, self.strides, strict=True):
             x = self.head(feature)
@@ -139,118 +141,115 @@ class AnchorFree(Detector):
         return found
 
     def forward(self, images: Tensor) -> list[Maps]:
-        """Scores and distances at every place, the finest level first."""
+        """Scores and distances in every cell, the finest level first."""
         return self.maps(self.features(images))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         return self.losses_of(self(batch.images), batch)
 
     def losses_of(self, maps: Sequence[Maps], batch: Batch) -> dict[str, Tensor]:
-        """The heatmap's and the boxes' loss of each image, `[B]` each, from what the network said."""
+        """The heatmap's and the boxes' loss of each image, `[B]` each, from the network's outputs."""
         level = level_of(batch.boxes, self.strides)
-        centre = maps[0].logits.new_zeros(len(batch.images))
-        box = centre.clone()
+        heatmap = maps[0].logits.new_zeros(len(batch.images))
+        box = heatmap.clone()
         for number, (logits, distances, stride) in enumerate(maps):
-            mine = level == number
-            owner, true = batch.owner[mine], batch.boxes[mine]
+            of_level = level == number
+            image_index, true = batch.image_index[of_level], batch.boxes[of_level]
             shape = (logits.shape[0], logits.shape[1], logits.shape[2], logits.shape[3])
-            target = heat_targets(true, batch.labels[mine], owner, shape, stride)
-            centre = centre + peak_focal(logits, target.heat).flatten(1).sum(1)
-            found = told(distances, stride)[owner[target.object], target.cell]
-            wrong = box_loss(self.agreement, found, true[target.object]) * target.weight
-            box = box.index_add(0, owner[target.object], wrong)
+            target = heat_targets(true, batch.labels[of_level], image_index, shape, stride)
+            heatmap = heatmap + peak_focal(logits, target.heat).flatten(1).sum(1)
+            found = decode_boxes(distances, stride)[image_index[target.object], target.cell]
+            wrong = box_loss(self.iou_type, found, true[target.object]) * target.weight
+            box = box.index_add(0, image_index[target.object], wrong)
         return {
-            "centre": centre / self.usual_objects,
-            "box": self.box_weight * box / self.usual_objects,
+            "heatmap": heatmap / self.mean_objects_per_image,
+            "box": self.box_weight * box / self.mean_objects_per_image,
         }
 
-    def detect(self, images: Tensor, most: int = 100, floor: float = 0.0) -> list[Detections]:
-        boxes, scores, labels = self.peaks(self(images), most)
+    def detect(
+        self, images: Tensor, max_detections: int = 100, score_threshold: float = 0.0
+    ) -> list[Detections]:
+        boxes, scores, labels = self.peaks(self(images), max_detections)
         found = [
-            Detections(*one) for one in zip(cut_off(boxes, images), scores, labels, strict=True)
+            Detections(*one) for one in zip(clip_boxes(boxes, images), scores, labels, strict=True)
         ]
-        kept = [self.distinct(one)[:most] for one in found]
-        return [
-            Detections(*(part[keep] for part in one)).above(floor)
-            for one, keep in zip(found, kept, strict=True)
-        ]
+        kept = [one.chosen(self.nms(one)[:max_detections]) for one in found]
+        return [one.above(score_threshold) for one in kept]
 
-    def candidates(self, images: Tensor, most: int) -> Candidates:
-        """The likeliest places; a repeat, which no user sees, has the score 0 and comes last."""
-        boxes, scores, labels = self.peaks(self(images), most)
-        if self.repeats:
+    def candidates(self, images: Tensor, count: int) -> Candidates:
+        """The highest peaks; one that non-maximum suppression removes has the score 0 and comes last."""
+        boxes, scores, labels = self.peaks(self(images), count)
+        if self.needs_nms:
             seen = torch.zeros_like(scores)
-            for *one, mask in zip(cut_off(boxes, images), scores, labels, seen, strict=True):
-                mask[self.distinct(Detections(*one))] = 1
-            boxes, scores, labels = in_order(boxes, scores * seen, labels)
-        return Candidates(boxes[:, :most], scores[:, :most], labels[:, :most])
+            for *one, mask in zip(clip_boxes(boxes, images), scores, labels, seen, strict=True):
+                mask[self.nms(Detections(*one))] = 1
+            boxes, scores, labels = sort_by_score(boxes, scores * seen, labels)
+        return Candidates(boxes[:, :count], scores[:, :count], labels[:, :count])
 
-    def peaks(self, maps: Sequence[Maps], most: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes `[B, k, 4]`, scores and labels `[B, k]` of the highest places among their 3x3 neighbours."""
-        found = [peaks_of(level, most) for level in maps]
+    def peaks(self, maps: Sequence[Maps], count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes `[B, k, 4]`, scores and labels `[B, k]` of the up to `count` highest 3x3 peaks of each level."""
+        found = [peaks_of(level, count) for level in maps]
         boxes, scores, labels = (torch.cat(part, 1) for part in zip(*found, strict=True))
-        return in_order(boxes, scores, labels) if len(maps) > 1 else (boxes, scores, labels)
+        return sort_by_score(boxes, scores, labels) if len(maps) > 1 else (boxes, scores, labels)
 
-    def distinct(self, found: Detections) -> Tensor:
-        """Which of an image's peaks stay, best first: of those that tell the same object only the best."""
-        if not self.repeats:
+    def nms(self, found: Detections) -> Tensor:
+        """The indices of an image's peaks that stay after non-maximum suppression, best first."""
+        if not self.needs_nms:
             return torch.arange(len(found.scores), device=found.scores.device)
         boxes, scores = found.boxes.detach(), found.scores.detach()
-        return batched_nms(boxes, scores, found.labels, SAME_OBJECT)  # type: ignore[no-any-return]
+        return batched_nms(boxes, scores, found.labels, NMS_IOU)  # type: ignore[no-any-return]
 
 
-def in_order(boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def sort_by_score(boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes `[B, k, 4]`, scores and labels `[B, k]`, best first."""
-    scores, order = scores.topk(scores.shape[1], 1)  # ONNX knows no stable sort
+    # ONNX has no stable sort.
+    scores, order = scores.topk(scores.shape[1], 1)
     return boxes.gather(1, order.unsqueeze(-1).expand_as(boxes)), scores, labels.gather(1, order)
 
 
-def cut_off(boxes: Tensor, images: Tensor) -> Tensor:
-    """Boxes `[..., 4]` cut off at the edges of images `[B, 3, H, W]`."""
+def clip_boxes(boxes: Tensor, images: Tensor) -> Tensor:
+    """Boxes `[..., 4]` clipped to images `[B, 3, H, W]`."""
     height, width = images.shape[-2:]
     edge = torch.tensor([width, height] * 2, dtype=boxes.dtype, device=boxes.device)
     return torch.minimum(boxes.clamp(min=0), edge)
 
 
-def told(distances: Tensor, stride: int) -> Tensor:
-    """The boxes `[B, H * W, 4]` that distances `[B, 4, H, W]` tell."""
+def decode_boxes(distances: Tensor, stride: int) -> Tensor:
+    """Boxes `[B, H * W, 4]` from distances `[B, 4, H, W]` of left, top, right and bottom to the cell's centre."""
     height, width = distances.shape[-2:]
     centres = cell_centres(height, width, stride, distances.device)
     left_top, right_bottom = distances.flatten(2).mT.chunk(2, -1)
     return torch.cat([centres - left_top, centres + right_bottom], -1)
 
 
-def peaks_of(level: Maps, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes, scores and labels of one level's highest places."""
+def peaks_of(level: Maps, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes `[B, k, 4]`, scores and labels `[B, k]` of one level's highest peaks."""
     scores = level.logits.sigmoid()
     highest = functional.max_pool2d(scores, 3, 1, 1)
-    peaks = torch.where(scores == highest, scores, 0.0).flatten(1)  # [B, C H W]
-    best, place = peaks.topk(min(most, peaks.shape[1]), 1)
+    # [B, C H W]
+    peaks = torch.where(scores == highest, scores, 0.0).flatten(1)
+    best, index = peaks.topk(min(count, peaks.shape[1]), 1)
     cells = level.logits.shape[-2] * level.logits.shape[-1]
-    boxes = told(level.distances, level.stride)
-    cell = (place % cells).unsqueeze(-1).expand(-1, -1, 4)
-    return boxes.gather(1, cell), best, place // cells
+    boxes = decode_boxes(level.distances, level.stride)
+    cell = (index % cells).unsqueeze(-1).expand(-1, -1, 4)
+    return boxes.gather(1, cell), best, index // cells
 
 
-def nano(classes: int, *, agreement: Agreement = "giou", box_weight: Weight = 5.0) -> AnchorFree:
+def nano(classes: int, *, iou_type: IouType = "giou", box_weight: Positive = 5.0) -> AnchorFree:
     """0.4 M parameters, one map of stride 8: learns from random weights on a CPU in minutes."""
     widths, blocks = (16, 32, 48, 64, 64), (0, 1, 2, 1, 1)
-    return AnchorFree(
-        classes, widths, blocks, 1, 48, 64, agreement=agreement, box_weight=box_weight
-    )
+    return AnchorFree(classes, widths, blocks, 1, 48, 64, iou_type=iou_type, box_weight=box_weight)
 
 
-def tiny(classes: int, *, agreement: Agreement = "giou", box_weight: Weight = 5.0) -> AnchorFree:
+def tiny(classes: int, *, iou_type: IouType = "giou", box_weight: Positive = 5.0) -> AnchorFree:
     """2.6 M parameters, maps of stride 8 and 16."""
     widths, blocks = (24, 48, 96, 160, 192), (0, 1, 2, 2, 1)
-    return AnchorFree(
-        classes, widths, blocks, 2, 96, 128, agreement=agreement, box_weight=box_weight
-    )
+    return AnchorFree(classes, widths, blocks, 2, 96, 128, iou_type=iou_type, box_weight=box_weight)
 
 
-def small(classes: int, *, agreement: Agreement = "giou", box_weight: Weight = 5.0) -> AnchorFree:
+def small(classes: int, *, iou_type: IouType = "giou", box_weight: Positive = 5.0) -> AnchorFree:
     """8.9 M parameters, maps of stride 8, 16 and 32."""
     widths, blocks = (32, 64, 128, 256, 384), (1, 2, 3, 3, 1)
     return AnchorFree(
-        classes, widths, blocks, 3, 160, 192, agreement=agreement, box_weight=box_weight
+        classes, widths, blocks, 3, 160, 192, iou_type=iou_type, box_weight=box_weight
     )

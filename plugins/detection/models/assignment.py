@@ -1,11 +1,11 @@
-"""Which places of a feature map answer for which object.
+"""Assignment: which cells of a feature map, or which queries, are responsible for which object.
 
 Cell (i, j) of a map of stride s has its centre at ((j + 0.5) s, (i + 0.5) s). An object's centre lies in exactly one
 cell, its *centre cell*.
 
     heat(cell) = exp(-(dx^2 / 2 sx^2 + dy^2 / 2 sy^2)),  dx, dy in cells from the centre cell,  sx = width / 6 s
 
-Where several objects claim a cell, the smallest has it: of two concentric boxes the smaller owns the centre.
+Where several objects claim a cell, the smallest gets it: of two concentric boxes the smaller has the centre.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from torch import Tensor
 from framework import UserError
 from plugins.detection.boxes import area, pairwise_iou
 
-LEAST_SPREAD = 0.35  # cells; an object of any size warms its neighbours a little
-CLAIM = 0.3  # an object's boxes are learned where its heat is above this
+# The smallest standard deviation of an object's heat, in cells.
+MIN_STD = 0.35
+# An object's box is learned in the cells where its heat is higher.
+CLAIM_THRESHOLD = 0.3
 
 
 class Heat(NamedTuple):
@@ -28,8 +30,8 @@ class Heat(NamedTuple):
 
     Attributes:
         heat: `[B, C, H, W]`, 1 at centre cells.
-        object: `[P]`, the object that a claimed cell belongs to; cell: `[P]`, which cell of H * W.
-        weight: `[P]`, how much it counts; the weights of an object sum to 1.
+        object: `[P]`, the object that a claimed cell learns; cell: `[P]`, which cell of H * W.
+        weight: `[P]`, of its loss; the weights of an object sum to 1.
     """
 
     heat: Tensor
@@ -49,11 +51,11 @@ def cell_centres(
 def heat_targets(
     boxes: Tensor,
     labels: Tensor,
-    owner: Tensor,
+    image_index: Tensor,
     shape: tuple[int, int, int, int],
     stride: int,
 ) -> Heat:
-    """The heatmap of boxes `[M, 4]` with labels and images `[M]`, and who owns which cell.
+    """The heatmap of boxes `[M, 4]` with labels and images `[M]`, and the cells that learn each box.
 
     Args:
         shape: `(B, C, H, W)` of the map.
@@ -63,33 +65,34 @@ def heat_targets(
     centre = (boxes[:, :2] + boxes[:, 2:]) / (2 * stride)
     limit = torch.tensor([width - 1, height - 1], device=boxes.device)
     centre = torch.minimum(centre.floor().clamp(min=0), limit) + 0.5
-    spread = ((boxes[:, 2:] - boxes[:, :2]) / (6 * stride)).clamp(min=LEAST_SPREAD)
-    away = (grid - centre.unsqueeze(1)) / spread.unsqueeze(1)  # [M, H W, 2]
-    warmth = torch.exp(-away.square().sum(-1) / 2)
-    heat = warmth.new_zeros(images * classes, height * width)
-    rows = (owner * classes + labels).unsqueeze(1).expand_as(warmth)
-    heat = heat.scatter_reduce(0, rows, warmth, "amax")
-    return Heat(heat.view(shape), *claims(warmth, area(boxes), owner, images))
+    std = ((boxes[:, 2:] - boxes[:, :2]) / (6 * stride)).clamp(min=MIN_STD)
+    # [M, H W, 2]
+    away = (grid - centre.unsqueeze(1)) / std.unsqueeze(1)
+    kernel = torch.exp(-away.square().sum(-1) / 2)
+    heat = kernel.new_zeros(images * classes, height * width)
+    rows = (image_index * classes + labels).unsqueeze(1).expand_as(kernel)
+    heat = heat.scatter_reduce(0, rows, kernel, "amax")
+    return Heat(heat.view(shape), *claims(kernel, area(boxes), image_index, images))
 
 
 def claims(
-    warmth: Tensor, size: Tensor, owner: Tensor, images: int
+    kernel: Tensor, size: Tensor, image_index: Tensor, images: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Objects, cells and weights of the cells that objects own, given warmth `[M, cells]` and sizes `[M]`."""
-    rank = torch.empty_like(owner)
-    rank[size.argsort(stable=True)] = torch.arange(len(size), device=owner.device)
-    nobody = len(size)
-    claim = torch.where(warmth > CLAIM, rank.unsqueeze(1), nobody)
-    least = claim.new_full((images, warmth.shape[1]), nobody)
-    least = least.scatter_reduce(0, owner.unsqueeze(1).expand_as(claim), claim, "amin")
-    thing, cell = ((claim == least[owner]) & (claim < nobody)).nonzero(as_tuple=True)
-    weight = warmth[thing, cell]
-    total = warmth.new_zeros(len(size)).index_add(0, thing, weight)
-    return thing, cell, weight / total[thing]
+    """Objects, cells and weights `[P]` of the claimed cells, given heat kernels `[M, cells]` and sizes `[M]`."""
+    rank = torch.empty_like(image_index)
+    rank[size.argsort(stable=True)] = torch.arange(len(size), device=image_index.device)
+    unclaimed = len(size)
+    claim = torch.where(kernel > CLAIM_THRESHOLD, rank.unsqueeze(1), unclaimed)
+    least = claim.new_full((images, kernel.shape[1]), unclaimed)
+    least = least.scatter_reduce(0, image_index.unsqueeze(1).expand_as(claim), claim, "amin")
+    assigned, cell = ((claim == least[image_index]) & (claim < unclaimed)).nonzero(as_tuple=True)
+    weight = kernel[assigned, cell]
+    total = kernel.new_zeros(len(size)).index_add(0, assigned, weight)
+    return assigned, cell, weight / total[assigned]
 
 
 def level_of(boxes: Tensor, strides: tuple[int, ...], reach: int = 8) -> Tensor:
-    """Which map answers for each box `[M]`: the first whose cells times `reach` cover its longer side, or the last."""
+    """The level of each box `[M]`: the first whose stride times `reach` covers its longer side, or the last."""
     longest = (boxes[:, 2:] - boxes[:, :2]).amax(-1)
     limits = torch.tensor([reach * stride for stride in strides[:-1]], device=boxes.device)
     return torch.bucketize(longest, limits.to(longest.dtype))
@@ -115,36 +118,39 @@ def task_aligned(
     boxes: Tensor,
     labels: Tensor,
     *,
-    most: int = 10,
+    top_k: int = 10,
     alpha: float = 1.0,
     beta: float = 6.0,
 ) -> tuple[Tensor, Tensor]:
-    """The `most` points inside each object that score and locate it best: score^a IoU^b (Feng et al. 2021).
+    """The `top_k` points inside each object that score and locate it best: score^a IoU^b (Feng et al. 2021).
 
     Args:
         scores: `[P, C]` from 0 to 1 and found: `[P, 4]`, the boxes, of all points of one image.
-        boxes: `[M, 4]` and labels: `[M]`, the truth.
+        boxes: `[M, 4]` and labels: `[M]`, the targets.
+        alpha, beta: the exponents of score and IoU.
 
     Returns:
-        the object of each point `[P]`, -1 for none, and the score it should have `[P]`: its alignment, scaled so that
-        an object's best point should score the best IoU among its points.
+        the object of each point `[P]`, -1 for none, and its target score `[P]`: its alignment, scaled so that the
+        target of an object's best point is the best IoU among its points.
     """
-    nobody = torch.full((len(points),), -1, device=points.device)
+    unclaimed = torch.full((len(points),), -1, device=points.device)
     if not len(boxes):
-        return nobody, scores.new_zeros(len(points))
-    agreement = pairwise_iou(found, boxes)
-    alignment = scores[:, labels] ** alpha * agreement**beta
+        return unclaimed, scores.new_zeros(len(points))
+    ious = pairwise_iou(found, boxes)
+    alignment = scores[:, labels] ** alpha * ious**beta
     inside = centre_sampling(points, boxes, stride=1, radius=float("inf"))
     alignment = torch.where(inside, alignment, -1.0)
-    chosen = alignment.topk(min(most, len(points)), 0).indices
+    chosen = alignment.topk(min(top_k, len(points)), 0).indices
     candidate = torch.zeros_like(inside).scatter(0, chosen, True) & inside
-    rival = torch.where(candidate, agreement, -1.0)
-    best, thing = rival.max(1)
+    rival = torch.where(candidate, ious, -1.0)
+    best, assigned = rival.max(1)
     mine = torch.where(candidate & (rival == best.unsqueeze(1)), alignment, 0.0)
-    reach = torch.where(candidate, agreement, 0.0).amax(0)
-    wanted = (mine * reach / mine.amax(0).clamp(min=1e-12)).gather(1, thing.unsqueeze(1)).squeeze(1)
+    reach = torch.where(candidate, ious, 0.0).amax(0)
+    target = (
+        (mine * reach / mine.amax(0).clamp(min=1e-12)).gather(1, assigned.unsqueeze(1)).squeeze(1)
+    )
     taken = best >= 0
-    return torch.where(taken, thing, nobody), torch.where(taken, wanted, 0.0)
+    return torch.where(taken, assigned, unclaimed), torch.where(taken, target, 0.0)
 
 
 def require_matching() -> Any:
@@ -157,13 +163,13 @@ def require_matching() -> Any:
         from scipy.optimize import linear_sum_assignment
     except ModuleNotFoundError:
         raise UserError(
-            "set prediction matches by scipy: pip install 'diffobj[detection]'"
+            "set prediction needs scipy for its matching: pip install 'diffobj[detection]'"
         ) from None
     return linear_sum_assignment
 
 
 def hungarian(cost: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the one-to-one matching of least total cost `[n, m]`; the smaller side is matched whole."""
+    """Rows and columns of the one-to-one matching of least total cost `[n, m]`; all of the smaller side are matched."""
     finite = numpy.nan_to_num(
         cost.detach().cpu().double().numpy(), nan=1e9, posinf=1e9, neginf=-1e9
     )

@@ -1,4 +1,4 @@
-"""How wrong a detector is: each loss a small pure function, element by element; whoever calls it adds up and divides.
+"""Losses of detectors as small pure functions, element by element; the caller sums and normalises.
 
 Scores come as logits z with p = sigmoid(z).
 """
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from plugins.detection import boxes
 
-AGREEMENTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+IOU_TYPES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "iou": boxes.iou,
     "giou": boxes.giou,
     "diou": boxes.diou,
@@ -22,7 +22,7 @@ AGREEMENTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Cross entropy that hardly counts what is right already (Lin et al. 2017); targets are 0 or 1.
+    """Focal loss (Lin et al. 2017): cross entropy with little weight on easy examples; targets are 0 or 1.
 
     -a (1 - p)^g log p for a target of 1, -(1 - a) p^g log(1 - p) for a target of 0.
     """
@@ -34,7 +34,7 @@ def focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2
 
 
 def peak_focal(logits: Tensor, heat: Tensor, gamma: float = 2.0, near: float = 4.0) -> Tensor:
-    """Focal loss of a heatmap: 1 at a centre is positive, all else negative, the less the warmer (Law & Deng 2018).
+    """Focal loss of a heatmap: 1 at a centre is positive, all else negative, weighted by 1 - heat (Law & Deng 2018).
 
     -(1 - p)^g log p where heat is 1, else -(1 - heat)^n p^g log(1 - p).
     """
@@ -46,9 +46,9 @@ def peak_focal(logits: Tensor, heat: Tensor, gamma: float = 2.0, near: float = 4
 
 
 def quality_focal(logits: Tensor, quality: Tensor, beta: float = 2.0) -> Tensor:
-    """Focal loss whose target is a quality from 0 to 1, such as the IoU reached: |q - p|^b times the cross entropy.
+    """Focal loss whose target is a quality from 0 to 1, such as the IoU of the box: |q - p|^b times the cross entropy.
 
-    (Li et al. 2020.) It is least, and 0 in slope, at p = q.
+    (Li et al. 2020.) Its minimum is at p = q, where its gradient is 0.
     """
     surprise = functional.binary_cross_entropy_with_logits(logits, quality, reduction="none")
     return (quality - logits.sigmoid()).abs() ** beta * surprise
@@ -59,7 +59,7 @@ def distribution_focal(logits: Tensor, value: Tensor) -> Tensor:
 
     Args:
         logits: `[..., bins]`, of distances 0, 1, ..., bins - 1.
-        value: `[...]`, the true distance, between 0 and bins - 1 (nearer values are taken where it is not).
+        value: `[...]`, the true distance, clamped to 0 to bins - 1.
     """
     bins = logits.shape[-1]
     value = value.clamp(0, bins - 1)
@@ -77,5 +77,5 @@ def expected_distance(logits: Tensor) -> Tensor:
 
 
 def box_loss(kind: str, found: Tensor, true: Tensor) -> Tensor:
-    """1 minus the agreement of the kind, `[...]`, of boxes `[..., 4]`."""
-    return 1 - AGREEMENTS[kind](found, true)
+    """1 minus the IoU of this type, `[...]`, of boxes `[..., 4]`."""
+    return 1 - IOU_TYPES[kind](found, true)

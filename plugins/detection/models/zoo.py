@@ -1,8 +1,8 @@
-"""torchvision's detectors behind one adapter: their losses, their detections, in this plugin's conventions.
+"""torchvision's detectors, adapted to this plugin's conventions.
 
-What an adapter has to mind: these networks resize images inside (here they do not: what the data's `size` says is what
-the network sees), some count the background as class 0, none accepts a box without an area, and their losses are means
-over a batch. Weights come from a file or from torch's own folder of downloads; nothing is ever fetched.
+These networks resize images themselves (switched off here: the data's `size` is what the network gets), some count the
+background as class 0, none accepts a box without an area, and their losses are means over a batch. Weights come from a
+file or from torch's folder of downloads; nothing is ever downloaded.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from framework import UserError
 from plugins.detection.models.detector import Detector
 from plugins.detection.sample import Batch, Detections
 
-CACHED = "coco"  # the word for weights that torch has downloaded before
+# The name of the published weights, where torch has downloaded them before.
+CACHED = "coco"
 
 
 @dataclass(frozen=True)
-class Kind:
+class Architecture:
     """One of torchvision's detectors.
 
     Attributes:
-        build: makes the network of so many outputs.
-        weights: where its published weights would come from.
-        background: how many classes come before ours.
-        class_parts: the parts whose shapes depend on the number of classes.
+        build: builds the network.
+        weights: torchvision's description of its published weights.
+        background: how many classes come before label 0: 1 where the background is a class.
+        class_head_prefixes: prefixes of the parameters whose shapes depend on the number of classes.
     """
 
     build: Callable[..., nn.Module]
     weights: Any
     background: int
-    class_parts: tuple[str, ...]
+    class_head_prefixes: tuple[str, ...]
 
 
 class Unresized(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """Images normalised and nothing else: they come at the size that they are to have."""
+    """torchvision's transform without resizing: images are only normalised."""
 
     def __init__(self, mean: list[float], deviation: list[float]) -> None:
         super().__init__(0, 0, mean, deviation, size_divisible=1)
@@ -53,30 +54,34 @@ class Unresized(GeneralizedRCNNTransform):  # type: ignore[misc]
         return image, target
 
 
-class Adapted(Detector):
-    """A detector of torchvision's.
+class TorchvisionDetector(Detector):
+    """A detector from torchvision.
 
     Args:
-        kind: which.
-        weights: a file with its parameters; "coco": the published ones, where torch has them already; None: random.
-            The last layers are taken only where the classes are as many. Running means then stay as they are.
+        architecture: which.
+        weights: a file with its parameters; "coco": the published ones, where torch has downloaded them; None: random.
+            The class heads are loaded only where the number of classes is the same. Batch normalisation is then frozen.
 
     Raises:
-        UserError: no such file, or one that is not this network's.
+        UserError: no such file, or one for another network.
     """
 
-    def __init__(self, classes: int, kind: Kind, weights: str | None) -> None:
+    def __init__(self, classes: int, architecture: Architecture, weights: str | None) -> None:
         super().__init__(classes)
-        self.background = kind.background
-        self.class_parts = tuple(f"network.{part}" for part in kind.class_parts)
-        self.network = kind.build(
-            weights=None, weights_backbone=None, num_classes=classes + kind.background
+        self.background = architecture.background
+        self.class_head_prefixes = tuple(
+            f"network.{part}" for part in architecture.class_head_prefixes
+        )
+        self.network = architecture.build(
+            weights=None, weights_backbone=None, num_classes=classes + architecture.background
         )
         built: Any = self.network.transform
         self.network.transform = Unresized(built.image_mean, built.image_std)
         if weights is not None:
-            put(self.network, read(weights, kind), kind.class_parts)
-            self.hold_statistics()
+            load_weights(
+                self.network, read_weights(weights, architecture), architecture.class_head_prefixes
+            )
+            self.freeze_batch_norm()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The network's own terms, scalars: means over the batch."""
@@ -85,13 +90,15 @@ class Adapted(Detector):
         return found
 
     def target(self, boxes: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The objects of an image as torchvision wants them; those without an area are left out."""
+        """The objects of an image in torchvision's form; boxes without an area are left out."""
         whole = (boxes[:, 2:] > boxes[:, :2]).all(1)
         return {"boxes": boxes[whole], "labels": labels[whole] + self.background}
 
-    def detect(self, images: Tensor, most: int = 100, floor: float = 0.0) -> list[Detections]:
-        judge: Any = getattr(self.network, "roi_heads", self.network)
-        judge.score_thresh, judge.detections_per_img = floor, most
+    def detect(
+        self, images: Tensor, max_detections: int = 100, score_threshold: float = 0.0
+    ) -> list[Detections]:
+        head: Any = getattr(self.network, "roi_heads", self.network)
+        head.score_thresh, head.detections_per_img = score_threshold, max_detections
         training = self.network.training
         found = self.network.eval()(list(images / 255))
         self.train(training)
@@ -101,13 +108,13 @@ class Adapted(Detector):
         ]
 
 
-def read(weights: str, kind: Kind) -> Mapping[str, Tensor]:
+def read_weights(weights: str, architecture: Architecture) -> Mapping[str, Tensor]:
     """The parameters of a file.
 
     Raises:
-        UserError: it is not there (the file that would be used is named), or holds no parameters.
+        UserError: it does not exist (the message names the file that would be used), or holds no parameters.
     """
-    url = kind.weights.url
+    url = architecture.weights.url
     path = Path(weights).expanduser()
     if weights == CACHED:
         path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
@@ -125,8 +132,10 @@ def read(weights: str, kind: Kind) -> Mapping[str, Tensor]:
     return state
 
 
-def put(network: nn.Module, state: Mapping[str, Tensor], class_parts: tuple[str, ...]) -> None:
-    """Put parameters into a network; parts that depend on the number of classes where they fit.
+def load_weights(
+    network: nn.Module, state: Mapping[str, Tensor], class_head_prefixes: tuple[str, ...]
+) -> None:
+    """Load parameters into a network; the class heads only where all of them fit.
 
     Raises:
         UserError: names or shapes that are not the network's.
@@ -135,42 +144,42 @@ def put(network: nn.Module, state: Mapping[str, Tensor], class_parts: tuple[str,
     given = {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}
     fits = {n for n, v in given.items() if n in own and v.shape == own[n].shape}
     for name in sorted({*own, *given} - fits):
-        if not name.startswith(class_parts):
+        if not name.startswith(class_head_prefixes):
             have = list(given[name].shape) if name in given else "missing"
             want = list(own[name].shape) if name in own else "no such part"
             raise UserError(
                 f"task.model_options.weights: '{name}' is {have}, the model expects {want}"
             )
-    whole = all(n in fits for n in own if n.startswith(class_parts))
-    taken = {n: given[n] for n in fits if whole or not n.startswith(class_parts)}
+    whole = all(n in fits for n in own if n.startswith(class_head_prefixes))
+    taken = {n: given[n] for n in fits if whole or not n.startswith(class_head_prefixes)}
     network.load_state_dict(taken, strict=False)
 
 
-FCOS = Kind(
+FCOS = Architecture(
     zoo.fcos_resnet50_fpn,
     zoo.FCOS_ResNet50_FPN_Weights.DEFAULT,
     0,
     ("head.classification_head.cls_logits",),
 )
-RETINANET = Kind(
+RETINANET = Architecture(
     zoo.retinanet_resnet50_fpn_v2,
     zoo.RetinaNet_ResNet50_FPN_V2_Weights.DEFAULT,
     0,
     ("head.classification_head.cls_logits",),
 )
-FASTER_RCNN = Kind(
+FASTER_RCNN = Architecture(
     zoo.fasterrcnn_resnet50_fpn_v2,
     zoo.FasterRCNN_ResNet50_FPN_V2_Weights.DEFAULT,
     1,
     ("roi_heads.box_predictor",),
 )
-FASTER_RCNN_MOBILE = Kind(
+FASTER_RCNN_MOBILE = Architecture(
     zoo.fasterrcnn_mobilenet_v3_large_320_fpn,
     zoo.FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.DEFAULT,
     1,
     ("roi_heads.box_predictor",),
 )
-SSDLITE = Kind(
+SSDLITE = Architecture(
     zoo.ssdlite320_mobilenet_v3_large,
     zoo.SSDLite320_MobileNet_V3_Large_Weights.DEFAULT,
     1,
@@ -178,26 +187,26 @@ SSDLITE = Kind(
 )
 
 
-def fcos(classes: int, *, weights: str | None = None) -> Adapted:
+def fcos(classes: int, *, weights: str | None = None) -> TorchvisionDetector:
     """torchvision's FCOS with a ResNet-50 pyramid, 32 M parameters (Tian et al. 2019)."""
-    return Adapted(classes, FCOS, weights)
+    return TorchvisionDetector(classes, FCOS, weights)
 
 
-def retinanet(classes: int, *, weights: str | None = None) -> Adapted:
+def retinanet(classes: int, *, weights: str | None = None) -> TorchvisionDetector:
     """torchvision's RetinaNet v2 with a ResNet-50 pyramid, 36 M parameters (Lin et al. 2017)."""
-    return Adapted(classes, RETINANET, weights)
+    return TorchvisionDetector(classes, RETINANET, weights)
 
 
-def faster_rcnn(classes: int, *, weights: str | None = None) -> Adapted:
+def faster_rcnn(classes: int, *, weights: str | None = None) -> TorchvisionDetector:
     """torchvision's Faster R-CNN v2 with a ResNet-50 pyramid, 43 M parameters (Ren et al. 2015)."""
-    return Adapted(classes, FASTER_RCNN, weights)
+    return TorchvisionDetector(classes, FASTER_RCNN, weights)
 
 
-def faster_rcnn_mobile(classes: int, *, weights: str | None = None) -> Adapted:
+def faster_rcnn_mobile(classes: int, *, weights: str | None = None) -> TorchvisionDetector:
     """torchvision's Faster R-CNN with a MobileNetV3 pyramid, 19 M parameters: the one for small machines."""
-    return Adapted(classes, FASTER_RCNN_MOBILE, weights)
+    return TorchvisionDetector(classes, FASTER_RCNN_MOBILE, weights)
 
 
-def ssdlite(classes: int, *, weights: str | None = None) -> Adapted:
+def ssdlite(classes: int, *, weights: str | None = None) -> TorchvisionDetector:
     """torchvision's SSDlite with MobileNetV3, 2.3 M parameters and more with the classes (Sandler et al. 2018)."""
-    return Adapted(classes, SSDLITE, weights)
+    return TorchvisionDetector(classes, SSDLITE, weights)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from framework import Image
 from framework.media import Pixels
-from plugins.detection.evaluation.boxes_on_images import annotated, grid
+from plugins.detection.evaluation.boxes_on_images import draw_boxes, grid
 from plugins.faces.data.crops import Crops
 from plugins.faces.evaluation.verification import FARS, Pairs, Roc, interval
 from plugins.faces.synthetic.scenes import Scenes
@@ -109,7 +109,7 @@ def scenes_with_detections(
 ) -> Pixels:
     """The first `count` scenes with their detections."""
     pictures = [
-        annotated(
+        draw_boxes(
             with_landmarks(scenes.images[k], detections[k]["landmarks"]),
             detections[k]["boxes"],
             *box_labels(detections[k]),
@@ -139,7 +139,7 @@ def photograph_with_detections(
 ) -> Pixels:
     """A photograph with its detections."""
     pixels = torch.from_numpy(numpy.array(photograph)).permute(2, 0, 1)
-    return annotated(
+    return draw_boxes(
         with_landmarks(pixels, detections["landmarks"]),
         detections["boxes"],
         *box_labels(detections),

@@ -26,7 +26,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plugins.detection.models.anchor_free import RARE, Pyramid, convolution, told
+from plugins.detection.models.anchor_free import (
+    PRIOR_PROBABILITY,
+    Pyramid,
+    convolution,
+    decode_boxes,
+)
 from plugins.detection.models.assignment import cell_centres, heat_targets
 from plugins.detection.models.losses import box_loss, peak_focal
 from plugins.faces.models.alignment import patches, similarity, upright
@@ -141,7 +146,7 @@ class FaceFinder(nn.Module):
         self.pyramid = FinePyramid(widths, blocks, neck)
         self.head = convolution(neck, head)
         self.score, self.distance, self.landmark = (nn.Conv2d(head, n, 1) for n in (1, 4, 10))
-        biases = (math.log(RARE / (1 - RARE)), math.log(4.0), 0.0)
+        biases = (math.log(PRIOR_PROBABILITY / (1 - PRIOR_PROBABILITY)), math.log(4.0), 0.0)
         for layer, bias in zip((self.score, self.distance, self.landmark), biases, strict=True):
             nn.init.normal_(layer.weight, std=0.01)
             layer.bias = nn.Parameter(torch.full((layer.out_channels,), bias))
@@ -197,7 +202,7 @@ class FaceFinder(nn.Module):
         )
         count = max(1, len(batch.boxes))
         image_index = batch.image_index[target.object]
-        boxes = told(outputs.distances, STRIDE)[image_index, target.cell]
+        boxes = decode_boxes(outputs.distances, STRIDE)[image_index, target.cell]
         box_losses = box_loss("giou", boxes, batch.boxes[target.object]) * target.weight
         true = batch.landmarks[target.object]
         points = decode_landmarks(outputs.landmarks)[image_index, target.cell]
@@ -226,7 +231,7 @@ class FaceFinder(nn.Module):
         scores, cells = peaks(outputs.logits, max_detections)
         image, rank = (scores >= score_threshold).nonzero(as_tuple=True)
         cell = cells[image, rank]
-        boxes = told(outputs.distances, STRIDE)[image, cell]
+        boxes = decode_boxes(outputs.distances, STRIDE)[image, cell]
         edge = torch.tensor([width, height, width, height], device=boxes.device)
         boxes = torch.minimum(boxes.clamp(min=0), edge)
         landmarks = decode_landmarks(outputs.landmarks)[image, cell]

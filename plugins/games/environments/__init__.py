@@ -1,1 +1,1 @@
-"""Many games in one tensor: the house's own, in torch, and every environment that gymnasium knows."""
+"""Many games in one tensor: games written in torch, and every environment that gymnasium knows."""

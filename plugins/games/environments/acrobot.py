@@ -17,9 +17,10 @@ from plugins.games.environments.games import Frame
 from plugins.games.environments.native import NativeGames, State
 from plugins.games.environments.pendulum import wrapped
 
-GRAVITY = 9.8  # m/s^2
-TIME_STEP = 0.2  # s
-FASTEST = (4 * math.pi, 9 * math.pi)  # rad/s, of either link
+# In m/s^2, s, and rad/s of either link.
+GRAVITY = 9.8
+TIME_STEP = 0.2
+FASTEST = (4 * math.pi, 9 * math.pi)
 
 
 class Acrobot(NativeGames):
@@ -36,7 +37,8 @@ class Acrobot(NativeGames):
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
         torque = actions - 1.0
-        links = torch.stack(list(state.values()))  # [4, N]
+        # [4, N]
+        links = torch.stack(list(state.values()))
         half = TIME_STEP / 2
         k1 = slope(links, torque)
         k2 = slope(links + half * k1, torque)
@@ -59,7 +61,7 @@ class Acrobot(NativeGames):
         seen = [first.cos(), first.sin(), second.cos(), second.sin()]
         return torch.stack([*seen, state["first_spin"], state["second_spin"]], -1)
 
-    def draw(self) -> Frame:
+    def render(self) -> Frame:
         """The first game; the line is the height to reach."""
         first, second = float(self.state["first"][0]), float(self.state["second"][0])
         picture = Image.new("RGB", (220, 220), (250, 250, 250))
@@ -77,9 +79,11 @@ def slope(links: Tensor, torque: Tensor) -> Tensor:
     """The links' velocities and accelerations `[4, N]` at angles and velocities `[4, N]`."""
     first, second, spin, second_spin = links.unbind()
     cosine, sine = second.cos(), second.sin()
-    inertia = 3.5 + cosine  # of both links about the hinge
+    # Moment of inertia of both links about the hinge.
+    inertia = 3.5 + cosine
     coupling = 1.25 + 0.5 * cosine
-    outer = 0.5 * GRAVITY * (first + second).sin()  # gravity's pull on the outer link
+    # Gravity's pull on the outer link.
+    outer = 0.5 * GRAVITY * (first + second).sin()
     whirl = 0.5 * sine * second_spin * (second_spin + 2 * spin)
     inner = 1.5 * GRAVITY * first.sin() + outer - whirl
     bend = (torque + coupling / inertia * inner - 0.5 * spin.square() * sine - outer) / (

@@ -1,11 +1,11 @@
-"""Atari 2600 games by ale-py's own vector: emulators in C++ threads, pictures made ready for deep Q-learning's network.
+"""Atari 2600 games by ale-py's own vector: emulators in C++ threads, images preprocessed as for deep Q-learning.
 
-What is seen is as published (Mnih et al. 2015): each action for 4 frames, the brighter of the last two, grey, 84 x 84,
-the 4 latest as channels; up to 30 idle frames and the fire button in the beginning. Every action is played as chosen:
-the protocol of gym's NoFrameskip-v4, from which PPO's published scores are. `sticky` repeats the last action by chance,
-with 0.25 in Machado et al. 2018 and in gymnasium's own ALE/...-v5. Rewards are the game's own and an episode is a whole
-game, of at most 27,000 actions, so what is reported is the full score; the task clips rewards and counts lost lives as
-ends for learning only. Needs the extra [atari].
+Observations are as published (Mnih et al. 2015): each action for 4 frames, the maximum of the last two, grey, 84 x 84,
+the 4 latest as channels; up to 30 idle frames and the fire button at the beginning. Every action is executed as chosen:
+the protocol of gym's NoFrameskip-v4, from which PPO's published scores are. `repeat_action_probability` makes actions
+sticky, with 0.25 in Machado et al. 2018 and in gymnasium's own ALE/...-v5. Rewards are the game's own and an episode is
+a whole game, of at most 27,000 actions, so that the full score is reported; the task clips rewards and treats lost
+lives as ends for learning only. Needs the extra [atari].
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class AtariGames(GymnasiumGames):
     """Games called such as `ALE/Pong-v5`.
 
     Args:
-        drawn: a second emulator in colour plays along: the same seed and the same actions give the same game.
-        sticky: how likely a frame repeats the last action.
+        rendered: a second emulator in colour plays along: the same seed and actions give the same game.
+        repeat_action_probability: how likely a frame repeats the last action.
     """
 
     has_lives = True
@@ -42,17 +42,17 @@ class AtariGames(GymnasiumGames):
         count: int,
         device: torch.device | str = "cpu",
         *,
-        drawn: bool = False,
-        sticky: float = 0.0,
+        rendered: bool = False,
+        repeat_action_probability: float = 0.0,
     ) -> None:
         self.rom = rom_of(environment)
-        self.emulation = {"repeat_action_probability": sticky}
-        super().__init__(environment, count, device, drawn=drawn)
+        self.emulation = {"repeat_action_probability": repeat_action_probability}
+        super().__init__(environment, count, device, rendered=rendered)
         self.lives = numpy.zeros(count, dtype=int)
         self.frames_per_second = 15.0
         self.coloured: VectorEnv[Any, Any, Any] | None = None
         self.picture: Any = None
-        if drawn:
+        if rendered:
             size = {"img_height": 210, "img_width": 160, "grayscale": False, "stack_num": 1}
             self.coloured = vector_of(self.rom, count, **size, **self.emulation)
 
@@ -73,7 +73,7 @@ class AtariGames(GymnasiumGames):
         before, self.lives = self.lives, numpy.array(info["lives"])
         return self.tensor((self.lives < before) & valid & ~self.ended)
 
-    def draw(self) -> Frame | None:
+    def render(self) -> Frame | None:
         return None if self.coloured is None else numpy.array(self.picture[0, -1])
 
     def close(self) -> None:
@@ -112,5 +112,6 @@ def vector_of(rom: str, count: int, **options: Any) -> VectorEnv[Any, Any, Any]:
     import ale_py
     from ale_py.vector_env import AtariVectorEnv
 
-    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # its banner
+    # Without its banner.
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     return AtariVectorEnv(rom, count, reward_clipping=False, **options)

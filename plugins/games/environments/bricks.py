@@ -12,7 +12,8 @@ from torch import Tensor
 from plugins.games.environments.native import BoardGames, State
 
 SIZE = 10
-BRICKS = slice(1, 4)  # rows
+# Rows of bricks.
+BRICKS = slice(1, 4)
 
 
 class Bricks(BoardGames):
@@ -20,7 +21,8 @@ class Bricks(BoardGames):
 
     time_limit = 1000
     observation_space = Box(0, 1, (4, SIZE, SIZE), numpy.float32)
-    action_space = Discrete(3)  # left, stay, right
+    # Left, stay, right.
+    action_space = Discrete(3)
     colours: ClassVar = ((200, 120, 60), (70, 70, 90), (240, 240, 240), (90, 160, 220))
 
     def begin(self, count: int) -> State:
@@ -43,11 +45,14 @@ class Bricks(BoardGames):
         paddle = (state["paddle"] + actions - 1).clamp(0, SIZE - 1)
         down, across = state["flight"].unbind(-1)
         column = ball[:, 1] + across
-        across = torch.where((column < 0) | (column >= SIZE), -across, across)  # walls
+        # Walls.
+        across = torch.where((column < 0) | (column >= SIZE), -across, across)
         column = ball[:, 1] + across
         row = ball[:, 0] + down
-        down = torch.where(row < 0, -down, down)  # the ceiling
-        row = (ball[:, 0] + down).clamp(max=SIZE - 1)  # a lost ball stays where it is
+        # The ceiling.
+        down = torch.where(row < 0, -down, down)
+        # A lost ball stays where it is.
+        row = (ball[:, 0] + down).clamp(max=SIZE - 1)
         hit = bricks[n, row, column]
         bricks[n, row, column] = False
         caught = (row == SIZE - 1) & (column == paddle)

@@ -19,13 +19,16 @@ from torch import Tensor
 from plugins.games.environments.games import Frame
 from plugins.games.environments.native import NativeGames, State
 
-GRAVITY, CART, POLE, HALF_LENGTH = 9.8, 1.0, 0.1, 0.5  # m/s^2, kg, kg, m
+# In m/s^2, kg, kg, m.
+GRAVITY, CART, POLE, HALF_LENGTH = 9.8, 1.0, 0.1, 0.5
 MASS = CART + POLE
-LEVER = -HALF_LENGTH * POLE / MASS  # m
-FORCE = 10.0  # N
-TIME_STEP = 0.02  # s
-FARTHEST = 2.4  # m from the middle
-STEEPEST = math.radians(12)  # from the vertical
+# In m, N, s.
+LEVER = -HALF_LENGTH * POLE / MASS
+FORCE = 10.0
+TIME_STEP = 0.02
+# In m from the middle, and rad from the vertical.
+FARTHEST = 2.4
+STEEPEST = math.radians(12)
 
 
 class CartPole(NativeGames):
@@ -44,20 +47,21 @@ class CartPole(NativeGames):
         self.inertia = torch.tensor(-4 / 3 * MASS / POLE, device=self.device)
 
     def begin(self, count: int) -> State:
-        """What is seen is all there is, `[N, 4]`: place and speed of the cart, angle and spin of the pole."""
+        """The state is the observation, `[N, 4]`: place and speed of the cart, angle and spin of the pole."""
         return {"seen": torch.empty(4, count, device=self.device).uniform_(-0.05, 0.05).T}
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
         force = torch.add(self.to_the_left, actions, alpha=2 * FORCE / MASS)
         moved = self.swing(state["seen"], force)
-        too_far, too_steep = (moved.T[::2].abs() > self.limits).unbind()  # place and angle
+        # Position and angle.
+        too_far, too_steep = (moved.T[::2].abs() > self.limits).unbind()
         return {"seen": moved}, torch.ones_like(moved[:, 0]), too_far | too_steep
 
     def swing(self, seen: Tensor, force: Tensor) -> Tensor:
         """The carts and poles `[N, 4]` one time step later, under a force `[N]` for each kilogram of both, m/s^2.
 
-        The columns lie one behind the other in memory, terms are joined, and constants are tensors already: with
-        thousands of games each pass over the numbers counts, and each number of Python made a tensor.
+        The columns lie one after the other in memory, terms are joined, and constants are tensors already: with
+        thousands of games each pass over the numbers counts, as does each Python number that becomes a tensor.
         """
         rows = seen.T
         _, speed, angle, spin = rows.unbind()
@@ -71,7 +75,7 @@ class CartPole(NativeGames):
     def observe(self, state: State) -> Tensor:
         return state["seen"]
 
-    def draw(self) -> Frame:
+    def render(self) -> Frame:
         """The first game, 2.4 m to each side."""
         x, _, angle, _ = self.state["seen"][0].tolist()
         picture = Image.new("RGB", (360, 180), (250, 250, 250))

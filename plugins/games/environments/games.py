@@ -1,8 +1,8 @@
-"""What every vector of games is: N games stepped at once, tensors in and tensors out, on one device.
+"""The interface of every vector of games: N games stepped at once, tensors in and tensors out, on one device.
 
-A game whose episode ended begins the next one by itself. Most vectors do so in the step behind the end: that step
-ignores the action and is not `valid`, and the observation before it is still the ended episode's last one. Vectors
-that reset at once hand that last observation out separately.
+A game whose episode ended begins the next one by itself. Most vectors do so in the step after the end: that step
+ignores the action and is not `valid`, and the observation before it is still the ended episode's final one. Vectors
+that reset at once return that final observation separately.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from gymnasium import Space
 from numpy.typing import NDArray
 from torch import Tensor
 
-Observation = Tensor | dict[str, Tensor]  # [N, ...], or several such by name
-Frame = NDArray[numpy.uint8]  # [H, W, 3]
+# [N, ...], or several such by name.
+Observation = Tensor | dict[str, Tensor]
+# [H, W, 3]
+Frame = NDArray[numpy.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,11 @@ class Outcome:
         observations: what the next action is chosen from.
         rewards: `[N]`, 0 where the step is not valid.
         terminated: `[N]`, the game itself ended.
-        truncated: `[N]`, the episode was cut off, though the game would have gone on.
-        valid: `[N]`, false for steps that only began a new episode.
-        fresh: `[N]`, `observations` begins a new episode.
-        last: where games reset at once, what the step really led to; None: it is `observations`.
-        lost: `[N]`, a life was lost and the game goes on; None for games without lives.
+        truncated: `[N]`, the episode was cut off, as by a time limit, though the game would have gone on.
+        valid: `[N]`, false for steps that only reset a game.
+        episode_start: `[N]`, `observations` begins a new episode.
+        final_observation: what the step led to, where games reset at once; None: it is `observations`.
+        life_lost: `[N]`, a life was lost and the game goes on; None for games without lives.
     """
 
     observations: Observation
@@ -42,39 +44,43 @@ class Outcome:
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
-    fresh: Tensor
-    last: Observation | None = None
-    lost: Tensor | None = None
+    episode_start: Tensor
+    final_observation: Observation | None = None
+    life_lost: Tensor | None = None
 
 
 class Games(ABC):
     """`count` games of one kind, played in step."""
 
     count: int
-    observation_space: Space[Any]  # of one game
+    # Spaces of one game.
+    observation_space: Space[Any]
     action_space: Space[Any]
-    differentiable: ClassVar[bool] = False  # rewards can be differentiated through actions
-    has_lives: ClassVar[bool] = False  # a step may cost one of several lives
+    # Rewards can be differentiated with respect to actions.
+    differentiable: ClassVar[bool] = False
+    # A step may cost one of several lives.
+    has_lives: ClassVar[bool] = False
     frames_per_second: float = 25.0
-    seconds: float = 0.0  # spent in steps so far
+    # Seconds spent in steps so far.
+    seconds: float = 0.0
 
     @abstractmethod
     def reset(self, seed: int) -> Observation:
-        """Begin all games anew; the same seed, the same games."""
+        """Restart all games; the same seed gives the same games."""
 
     @abstractmethod
     def step(self, actions: Tensor) -> Outcome:
         """Play one action `[N, ...]` in each game."""
 
     def timed_step(self, actions: Tensor) -> Outcome:
-        """`step`, its time counted."""
+        """`step`, its duration added to `seconds`."""
         began = time.monotonic()
         outcome = self.step(actions)
         self.seconds += time.monotonic() - began
         return outcome
 
-    def draw(self) -> Frame | None:
-        """A picture of the first game; None where it cannot be drawn."""
+    def render(self) -> Frame | None:
+        """A picture of the first game; None where it cannot be rendered."""
         return None
 
     def state_dict(self) -> dict[str, Any] | None:
@@ -82,10 +88,10 @@ class Games(ABC):
         return None
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Continue from what `state_dict` returned."""
 
     def close(self) -> None:
-        """Let go of windows and processes."""
+        """Release windows and processes."""
 
 
 def choose(condition: Tensor, if_true: Tensor, if_false: Tensor) -> Tensor:

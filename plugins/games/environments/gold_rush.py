@@ -12,9 +12,12 @@ from torch import Tensor
 from plugins.games.environments.native import BoardGames, State
 
 SIZE = 10
-LANES = 8  # rows 1 to 8
-ARRIVAL = 0.1  # chance that something comes into an empty lane in a step
-GOLD = 1 / 3  # chance that it is gold
+# Rows 1 to 8.
+LANES = 8
+# Chance that something comes into an empty lane in a step.
+ARRIVAL = 0.1
+# Chance that it is gold.
+GOLD = 1 / 3
 
 
 class GoldRush(BoardGames):
@@ -23,7 +26,8 @@ class GoldRush(BoardGames):
     time_limit = 1000
     observation_space = Box(0, 1, (4, SIZE, SIZE), numpy.float32)
     action_space = Discrete(5)
-    moves = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # stay, up, down, left, right
+    # Stay, up, down, left, right.
+    moves = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
     colours: ClassVar = ((220, 70, 60), (240, 200, 60), (70, 70, 90), (90, 160, 220))
 
     def begin(self, count: int) -> State:
@@ -43,7 +47,8 @@ class GoldRush(BoardGames):
         player = torch.stack([player[:, 0].clamp(1, LANES), player[:, 1].clamp(0, SIZE - 1)], -1)
         there, gold, column = state["there"], state["gold"], state["column"]
         met = self.met(player, there, column)
-        moves = (state["time"] % 2 == 0).view(-1, 1)  # things move in every second step
+        # Things move in every second step.
+        moves = (state["time"] % 2 == 0).view(-1, 1)
         column = column + moves * state["direction"]
         there = there & ~met & (column >= 0) & (column < SIZE)
         met_later = self.met(player, there, column)
@@ -80,14 +85,15 @@ class GoldRush(BoardGames):
     def observe(self, state: State) -> Tensor:
         """Planes: enemies, gold, where things come from, the player."""
         columns = torch.arange(SIZE, device=self.device)
-        there = state["there"].unsqueeze(-1)  # [N, lanes, 1]
+        # [N, lanes, 1]
+        there = state["there"].unsqueeze(-1)
         now = there & (state["column"].unsqueeze(-1) == columns)
-        behind = there & ((state["column"] - state["direction"]).unsqueeze(-1) == columns)
+        before = there & ((state["column"] - state["direction"]).unsqueeze(-1) == columns)
         gold = state["gold"].unsqueeze(-1)
         planes = torch.zeros(self.count, 4, SIZE, SIZE, device=self.device)
         planes[:, 0, 1 : LANES + 1] = now & ~gold
         planes[:, 1, 1 : LANES + 1] = now & gold
-        planes[:, 2, 1 : LANES + 1] = behind
+        planes[:, 2, 1 : LANES + 1] = before
         n = torch.arange(self.count, device=self.device)
         planes[n, 3, state["player"][:, 0], state["player"][:, 1]] = 1
         return planes

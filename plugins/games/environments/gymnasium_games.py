@@ -1,8 +1,7 @@
 """Gymnasium's environments as games in tensors, vetted by name, whatever their autoreset mode.
 
-An environment that raises, returns what is not finite or changes its shape, in a step or in a reset, does not end a
-run: its games begin anew, what was under way is cut off there, and it is said once each time. It does end the run when
-it happens too often.
+An environment that raises, returns NaN or infinity or changes its shape, in a step or in a reset, does not end a run:
+its games are restarted, episodes under way are cut off there, and one line reports it. Too many failures end the run.
 """
 
 from __future__ import annotations
@@ -28,15 +27,17 @@ from framework.plugin import registry
 from framework.randomness import fresh_key
 from plugins.games.environments.games import Frame, Games, Observation, Outcome
 
-NAME = re.compile(r"[\w./-]+-v\d+")  # no colon: gymnasium would import the module before it
-PATIENCE = 10  # failures of an environment that a run survives
+# No colon: gymnasium would import the module before it.
+NAME = re.compile(r"[\w./-]+-v\d+")
+# Failures of an environment that a run survives.
+MAX_FAILURES = 10
 
 
 class GymnasiumGames(Games):
     """A gymnasium vector: the environment's own class where it has one, else one game after another.
 
     Args:
-        drawn: a single game that can be drawn as pixels.
+        rendered: a single game whose frames can be rendered.
         processes: each game in a process of its own: for slow environments only.
         window: a single game that shows itself in a window.
     """
@@ -47,15 +48,15 @@ class GymnasiumGames(Games):
         count: int,
         device: torch.device | str = "cpu",
         *,
-        drawn: bool = False,
+        rendered: bool = False,
         processes: bool = False,
         window: bool = False,
     ) -> None:
         self.environment = environment
         self.count = count
         self.device = torch.device(device)
-        self.drawn = drawn
-        self.options = (drawn, processes, window)
+        self.rendered = rendered
+        self.options = (rendered, processes, window)
         self.vector = self.make()
         self.mode = autoreset_mode(self.vector, environment)
         self.observation_space = self.vector.single_observation_space
@@ -72,13 +73,14 @@ class GymnasiumGames(Games):
         while True:
             try:
                 observations, _ = self.vector.reset(seed=seed)
-                self.refuse_unplayable(observations)
+                self.check_playable(observations)
                 break
-            except Exception as error:  # whatever somebody else's environment may raise
-                self.survive(error)
+            # A foreign environment may raise anything.
+            except Exception as error:
+                self.recover(error)
                 seed = (seed + 1) % 2**31
         self.ended = numpy.zeros(self.count, dtype=bool)
-        return self.seen(observations)
+        return self.to_tensors(observations)
 
     def step(self, actions: Tensor) -> Outcome:
         if actions.requires_grad:
@@ -92,75 +94,81 @@ class GymnasiumGames(Games):
                 actions.cpu().numpy()
             )
             ended = numpy.logical_or(terminated, truncated)
-            self.refuse_unplayable(observations, rewards)
-            observations, last = self.behind_ends(observations, ended, info)
+            self.check_playable(observations, rewards)
+            observations, final = self.split_observations(observations, ended, info)
         except Exception as error:
-            return self.begin_anew(error)
+            return self.restart(error)
         before, self.ended = self.ended, ended
-        valid, fresh = numpy.ones(self.count, dtype=bool), ended
+        valid, episode_start = numpy.ones(self.count, dtype=bool), ended
         if self.mode == AutoresetMode.NEXT_STEP:
-            valid, fresh = ~before, before
+            valid, episode_start = ~before, before
             rewards = numpy.where(valid, rewards, 0.0)
         return Outcome(
-            observations=self.seen(observations),
+            observations=self.to_tensors(observations),
             rewards=self.tensor(numpy.asarray(rewards, dtype=numpy.float32)),
             terminated=self.tensor(terminated),
             truncated=self.tensor(numpy.logical_and(truncated, ~numpy.asarray(terminated))),
             valid=self.tensor(valid),
-            fresh=self.tensor(fresh),
-            last=None if last is None else self.seen(last),
-            lost=self.lives_lost(info, valid),
+            episode_start=self.tensor(episode_start),
+            final_observation=None if final is None else self.to_tensors(final),
+            life_lost=self.lives_lost(info, valid),
         )
 
-    def behind_ends(
+    def split_observations(
         self, observations: Any, ended: Any, info: Mapping[str, Any]
     ) -> tuple[Any, Any | None]:
-        """What the next actions are chosen from and, where games reset at once, what the step really led to."""
+        """What the next actions are chosen from and, where games reset at once, what the step led to."""
         if self.mode == AutoresetMode.NEXT_STEP:
             return observations, None
         if self.mode == AutoresetMode.SAME_STEP:
-            last = last_seen(observations, info)
-            self.refuse_unplayable(last)
-            return observations, last
-        last = observations
+            final = final_observations(observations, info)
+            self.check_playable(final)
+            return observations, final
+        final = observations
         if ended.any():
             observations, _ = self.vector.reset(options={"reset_mask": ended})
-            self.refuse_unplayable(observations)
-        return observations, last
+            self.check_playable(observations)
+        return observations, final
 
-    def begin_anew(self, error: Exception) -> Outcome:
-        """All games from their beginning, after a step that failed and counts for nothing."""
-        self.survive(error)
+    def restart(self, error: Exception) -> Outcome:
+        """Restart all games after a step that failed, which does not count."""
+        self.recover(error)
         observations = self.reset(fresh_key() % 2**31)
         none, every = (torch.full((self.count,), v, device=self.device) for v in (False, True))
-        last = None if self.mode == AutoresetMode.NEXT_STEP else observations
+        final = None if self.mode == AutoresetMode.NEXT_STEP else observations
         return Outcome(
-            observations, torch.zeros_like(none, dtype=torch.float32), none, none, none, every, last
+            observations,
+            torch.zeros_like(none, dtype=torch.float32),
+            none,
+            none,
+            none,
+            every,
+            final,
         )
 
-    def survive(self, error: Exception) -> None:
-        """Say what failed and make the games again.
+    def recover(self, error: Exception) -> None:
+        """Report what failed and build the games again.
 
         Raises:
             UserError: they have failed too often.
         """
         self.failures += 1
-        told = f"environment '{self.environment}' failed: {first_line(error)}"
-        if self.failures > PATIENCE:
-            raise UserError(f"{told}; that was failure number {self.failures}") from error
-        print(f"{told}; its games begin anew", file=sys.stderr, flush=True)
+        message = f"environment '{self.environment}' failed: {first_line(error)}"
+        if self.failures > MAX_FAILURES:
+            raise UserError(f"{message}; that was failure number {self.failures}") from error
+        print(f"{message}; its games are restarted", file=sys.stderr, flush=True)
         close(self.vector)
         self.vector = self.make()
 
     def lives_lost(self, info: Mapping[str, Any], valid: Any) -> Tensor | None:
-        """Where a step cost a life and the game goes on; None for games without lives."""
+        """`[N]`: a step cost a life and the game goes on; None for games without lives."""
         return None
 
-    def refuse_unplayable(self, observations: Any, rewards: Any = ()) -> None:
-        """An environment that returns NaN would teach NaN.
+    def check_playable(self, observations: Any, rewards: Any = ()) -> None:
+        """Refuse what no agent can learn from.
 
         Raises:
-            ValueError: what was not finite, or had another shape than was declared.
+            ValueError: a number that is not finite, or another shape than the declared one.
         """
         named = isinstance(observations, Mapping)
         parts = observations if named else {"": observations}
@@ -175,24 +183,26 @@ class GymnasiumGames(Games):
             if values.dtype.kind == "f" and not numpy.isfinite(values).all():
                 raise ValueError(f"a {what} that is not finite")
 
-    def seen(self, observations: Any) -> Observation:
+    def to_tensors(self, observations: Any) -> Observation:
         """Observations as float tensors; images stay bytes."""
         if isinstance(observations, Mapping):
-            return {name: self.tensor(numbers(part)) for name, part in observations.items()}
-        return self.tensor(numbers(observations))
+            return {name: self.tensor(to_float32(part)) for name, part in observations.items()}
+        return self.tensor(to_float32(observations))
 
     def tensor(self, values: Any) -> Tensor:
-        return torch.from_numpy(numpy.array(values)).to(self.device)  # a copy: vectors reuse theirs
+        # A copy: vectors reuse their arrays.
+        return torch.from_numpy(numpy.array(values)).to(self.device)
 
-    def draw(self) -> Frame | None:
-        if not self.drawn:
+    def render(self) -> Frame | None:
+        if not self.rendered:
             return None
         try:
             frames = self.vector.render()
-        except Exception as error:  # no display, say: what was learned must not be lost for a film
-            self.drawn = False
+        # Without a display, say: a trained agent must not be lost because it cannot be filmed.
+        except Exception as error:
+            self.rendered = False
             print(
-                f"environment '{self.environment}' cannot be drawn here: {first_line(error)}; there is no film",
+                f"environment '{self.environment}' cannot be rendered here: {first_line(error)}; there is no film",
                 file=sys.stderr,
                 flush=True,
             )
@@ -203,9 +213,10 @@ class GymnasiumGames(Games):
         self.vector.close()
 
 
-def last_seen(observations: Any, info: Mapping[str, Any]) -> Any:
-    """What each step really led to: the true last observation of games that were reset at once."""
-    finals = info.get("final_obs")  # one game's observation each, None for games that go on
+def final_observations(observations: Any, info: Mapping[str, Any]) -> Any:
+    """What each step led to: the final observation of games that were reset at once."""
+    # One game's observation each; None for games that go on.
+    finals = info.get("final_obs")
     if finals is None:
         return observations
     ended = numpy.flatnonzero(info["_final_obs"])
@@ -225,14 +236,15 @@ def replaced(values: Any, others: Mapping[Any, Any]) -> Any:
     return values
 
 
-def numbers(values: Any) -> Any:
+def to_float32(values: Any) -> Any:
+    """Numbers in single precision; the bytes of images stay bytes."""
     return values if values.dtype == numpy.uint8 else values.astype(numpy.float32)
 
 
 def make_vector(
     environment: str,
     count: int,
-    drawn: bool = False,
+    rendered: bool = False,
     processes: bool = False,
     window: bool = False,
 ) -> VectorEnv[Any, Any, Any]:
@@ -244,17 +256,22 @@ def make_vector(
     """
     check_name(environment)
     options: dict[str, Any] = {}
-    mode = "async" if processes else None  # None: its own vector class where it has one
-    if processes:  # a process's fault is told in one line, its traceback is not
+    # None: the environment's own vector class, where it has one.
+    mode = "async" if processes else None
+    if processes:
+        # A failure in a process is reported in one line, without its traceback.
         warnings.filterwarnings("ignore", message=r"\x1b\[31mERROR: ")
-    if drawn or window:
-        mode = "sync"  # native vector classes seldom draw
+    if rendered or window:
+        # Vector classes of their own seldom render.
+        mode = "sync"
         options["render_mode"] = "human" if window else "rgb_array"
-    if drawn:
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pixels need no display
+    if rendered:
+        # Frames need no display.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     try:
         return gymnasium.make_vec(environment, num_envs=count, vectorization_mode=mode, **options)
-    except Exception as error:  # whatever somebody else's constructor may raise
+    # A foreign constructor may raise anything.
+    except Exception as error:
         raise UserError(f"task.environment = '{environment}': {first_line(error)}") from error
 
 
@@ -272,7 +289,7 @@ def check_name(environment: str) -> None:
 
 
 def autoreset_mode(vector: VectorEnv[Any, Any, Any], environment: str) -> AutoresetMode:
-    """How the vector begins a game's next episode; gymnasium's default where it does not say.
+    """How the vector begins a game's next episode; gymnasium's default where it declares none.
 
     Raises:
         UserError: a mode that this code does not know.
@@ -284,7 +301,7 @@ def autoreset_mode(vector: VectorEnv[Any, Any, Any], environment: str) -> Autore
 
 
 def close(vector: VectorEnv[Any, Any, Any]) -> None:
-    """Let a vector go that may be broken."""
+    """Close a vector that may be broken."""
     with contextlib.suppress(Exception):
         vector.close()
 

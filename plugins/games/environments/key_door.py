@@ -20,7 +20,8 @@ class KeyDoor(BoardGames):
     time_limit = 100
     observation_space = Box(0, 1, (5, SIZE, SIZE), numpy.float32)
     action_space = Discrete(4)
-    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right
+    # Up, down, left, right.
+    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))
     colours: ClassVar = (
         (120, 120, 120),
         (150, 90, 40),
@@ -31,10 +32,13 @@ class KeyDoor(BoardGames):
 
     def begin(self, count: int) -> State:
         """A wall with a door in a column in the middle; player and key on its left, the goal on its right."""
-        wall = 2 + self.integers(count, 3)  # column 2, 3 or 4
-        left = SIZE * wall  # cells on the left
+        # Column 2, 3 or 4.
+        wall = 2 + self.integers(count, 3)
+        # Cells on the left.
+        left = SIZE * wall
         player = self.below(left)
-        key = (player + 1 + self.below(left - 1)) % left  # another cell
+        # Another cell.
+        key = (player + 1 + self.below(left - 1)) % left
         return {
             "player": torch.stack([player // wall, player % wall], -1),
             "key": torch.stack([key // wall, key % wall], -1),
@@ -54,12 +58,12 @@ class KeyDoor(BoardGames):
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
         door, carries = state["door"], state["carries"]
-        wanted = state["player"] + self.directions[actions]
-        wanted = wanted.clamp(0, SIZE - 1)
-        in_wall = wanted[:, 1] == door[:, 1]
-        at_door = same(wanted, door)
+        target = state["player"] + self.directions[actions]
+        target = target.clamp(0, SIZE - 1)
+        in_wall = target[:, 1] == door[:, 1]
+        at_door = same(target, door)
         free = ~in_wall | (at_door & (carries | state["opened"]))
-        player = torch.where(free.unsqueeze(-1), wanted, state["player"])
+        player = torch.where(free.unsqueeze(-1), target, state["player"])
         time = state["time"] + 1
         moved = {
             **state,

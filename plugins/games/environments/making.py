@@ -1,4 +1,4 @@
-"""From a name in the configuration to games: the house's own by their registered name, Atari's, else gymnasium's."""
+"""From a name in the configuration to games: registered ones, Atari's, else gymnasium's."""
 
 from __future__ import annotations
 
@@ -18,42 +18,49 @@ def make_games(
     count: int,
     device: torch.device | str = "cpu",
     *,
-    drawn: bool = False,
+    rendered: bool = False,
     processes: bool = False,
     window: bool = False,
-    sticky: float = 0.0,
+    repeat_action_probability: float = 0.0,
 ) -> Games:
     """`count` games.
 
     Args:
         environment: a registered name such as `cart_pole`, or gymnasium's such as `CartPole-v1` or `ALE/Pong-v5`.
-        drawn: they are to be filmed.
+        rendered: frames of the first game can be rendered.
         processes: each of gymnasium's games in a process of its own.
         window: the single game shows itself in a window; gymnasium's games only.
-        sticky: how likely a frame repeats the last action instead; Atari's games only.
+        repeat_action_probability: how likely a frame repeats the last action instead; Atari's games only.
 
     Raises:
         UserError: an unknown environment, one whose package is missing, or an option that it does not have.
     """
-    own = registry().names("games.environments")
-    if sticky and not environment.startswith(atari.PREFIX):
+    registered = registry().names("games.environments")
+    if repeat_action_probability and not environment.startswith(atari.PREFIX):
         raise UserError(
-            f"task.sticky = {sticky:g}: environment '{environment}' has no sticky actions, Atari's games have"
+            f"task.repeat_action_probability = {repeat_action_probability:g}: environment '{environment}' has no sticky"
+            " actions, Atari's games have"
         )
-    if environment in own:
+    if environment in registered:
         refuse_window(environment, window)
         return cast(
             Games, registry().component("games.environments", environment).load()(count, device)
         )
     if environment.isidentifier() and environment.islower():
         raise UserError(
-            f"task.environment = '{environment}': unknown; {suggestion(environment, own)}"
+            f"task.environment = '{environment}': unknown; {suggestion(environment, registered)}"
         )
     if environment.startswith(atari.PREFIX):
         refuse_window(environment, window)
-        return atari.AtariGames(environment, count, device, drawn=drawn, sticky=sticky)
+        return atari.AtariGames(
+            environment,
+            count,
+            device,
+            rendered=rendered,
+            repeat_action_probability=repeat_action_probability,
+        )
     return GymnasiumGames(
-        environment, count, device, drawn=drawn, processes=processes, window=window
+        environment, count, device, rendered=rendered, processes=processes, window=window
     )
 
 

@@ -35,13 +35,14 @@ class MountainCar(NativeGames):
         speed = speed + (actions - 1) * FORCE - GRAVITY * (3 * x).cos()
         speed = speed.clamp(-FASTEST, FASTEST)
         x = (x + speed).clamp(LEFT, RIGHT)
-        speed = torch.where((x <= LEFT) & (speed < 0), 0.0, speed)  # the wall on the left stops it
+        # The wall on the left stops it.
+        speed = torch.where((x <= LEFT) & (speed < 0), 0.0, speed)
         return {"x": x, "speed": speed}, -torch.ones_like(x), (x >= GOAL) & (speed >= 0)
 
     def observe(self, state: State) -> Tensor:
         return torch.stack([state["x"], state["speed"]], -1)
 
-    def draw(self) -> Frame:
+    def render(self) -> Frame:
         """The first game on its hill."""
         picture = Image.new("RGB", (300, 160), (250, 250, 250))
         pen = ImageDraw.Draw(picture)

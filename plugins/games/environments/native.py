@@ -1,7 +1,7 @@
-"""Games written in torch: the state of all games in a few tensors, on any device, with no wait for it in a step.
+"""Games written in torch: the state of all games in a few tensors, on any device, without synchronising in a step.
 
-A game says how it begins, how it moves and what is seen; this file counts the time and begins the next episodes.
-Random starts come from torch's own stream, which the trainer keys by seed and step.
+A game defines its first states, its transitions and its observations; this file counts steps and begins the next
+episodes. Random starts come from torch's global generator, which the trainer seeds by seed and step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import Tensor
 from framework.randomness import seeded
 from plugins.games.environments.games import Games, Observation, Outcome, choose
 
-State = dict[str, Tensor]  # every tensor's first axis is N
+# Every tensor's first axis is N.
+State = dict[str, Tensor]
 
 
 class NativeGames(Games):
@@ -32,15 +33,15 @@ class NativeGames(Games):
 
     @abstractmethod
     def begin(self, count: int) -> State:
-        """Random first states of so many games."""
+        """Random first states of `count` games."""
 
     @abstractmethod
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
-        """The state that the actions lead to, the rewards `[N]` and which games end by it `[N]`; changes nothing."""
+        """The next state, the rewards `[N]` and which games end `[N]`; must not change `state`."""
 
     @abstractmethod
     def observe(self, state: State) -> Tensor:
-        """What the players see, `[N, ...]`."""
+        """The observations `[N, ...]`."""
 
     def reset(self, seed: int) -> Observation:
         with seeded(seed):
@@ -53,10 +54,11 @@ class NativeGames(Games):
         beginning = self.ended
         moved, rewards, over = self.move(self.state, actions)
         clock = self.clock + 1
-        self.state, self.clock = self.renewed(moved, clock, beginning)
+        self.state, self.clock = self.with_new_episodes(moved, clock, beginning)
         valid = ~beginning
         terminated = over & valid
-        truncated = (self.clock >= self.time_limit) > terminated  # of booleans, > is "and not"
+        # Of booleans, > is "and not".
+        truncated = (self.clock >= self.time_limit) > terminated
         self.ended = terminated | truncated
         return Outcome(
             observations=self.observe(self.state),
@@ -64,13 +66,15 @@ class NativeGames(Games):
             terminated=terminated,
             truncated=truncated,
             valid=valid,
-            fresh=beginning,
+            episode_start=beginning,
         )
 
-    def renewed(self, moved: State, clock: Tensor, beginning: Tensor) -> tuple[State, Tensor]:
+    def with_new_episodes(
+        self, moved: State, clock: Tensor, beginning: Tensor
+    ) -> tuple[State, Tensor]:
         """First states and a clock at 0 where an episode begins, `moved` and `clock` elsewhere.
 
-        To know how many begin would be to wait for an accelerator: there all are drawn and few are used.
+        To count how many begin would synchronise with an accelerator: there, first states are sampled for all games.
         """
         if self.device.type != "cpu":
             first = self.begin(self.count)
@@ -81,8 +85,9 @@ class NativeGames(Games):
             return moved, clock
         first = self.begin(len(rows))
         state = {
+            # A clone keeps the layout in memory.
             name: value.clone().index_copy_(0, rows, first[name].to(value.dtype))
-            for name, value in moved.items()  # a clone keeps the layout in memory
+            for name, value in moved.items()
         }
         return state, clock.index_fill_(0, rows, 0)
 
@@ -104,19 +109,20 @@ class NativeGames(Games):
 
 
 class BoardGames(NativeGames):
-    """Games on a small board: what is seen are planes `[N, planes, height, width]` of zeros and ones."""
+    """Games on a small board, observed as planes `[N, planes, height, width]` of zeros and ones."""
 
-    colours: ClassVar[
-        tuple[tuple[int, int, int], ...]
-    ]  # one for each plane; later planes cover earlier ones
-    moves: ClassVar[tuple[tuple[int, int], ...]] = ()  # what each action adds to row and column
+    # One for each plane; later planes cover earlier ones.
+    colours: ClassVar[tuple[tuple[int, int, int], ...]]
+    # What each action adds to row and column.
+    moves: ClassVar[tuple[tuple[int, int], ...]] = ()
     frames_per_second = 8.0
 
     def __init__(self, count: int, device: torch.device | str = "cpu") -> None:
         super().__init__(count, device)
-        self.directions = torch.tensor(self.moves, device=self.device)  # copied to it once
+        # Copied to the device once.
+        self.directions = torch.tensor(self.moves, device=self.device)
 
-    def draw(self) -> Any:
+    def render(self) -> Any:
         """The first game's planes as coloured squares."""
         planes = self.observe(self.state)[0].cpu()
         picture = torch.full((*planes.shape[1:], 3), 24, dtype=torch.uint8)

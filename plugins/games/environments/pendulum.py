@@ -14,10 +14,11 @@ from torch import Tensor
 from plugins.games.environments.games import Frame
 from plugins.games.environments.native import NativeGames, State
 
-GRAVITY, MASS, LENGTH = 10.0, 1.0, 1.0  # m/s^2, kg, m
-TORQUE = 2.0  # N m, the strongest
-FASTEST = 8.0  # rad/s
-TIME_STEP = 0.05  # s
+# In m/s^2, kg, m; N m, the strongest; rad/s; s.
+GRAVITY, MASS, LENGTH = 10.0, 1.0, 1.0
+TORQUE = 2.0
+FASTEST = 8.0
+TIME_STEP = 0.05
 
 
 class Pendulum(NativeGames):
@@ -45,7 +46,7 @@ class Pendulum(NativeGames):
         angle = state["angle"]
         return torch.stack([angle.cos(), angle.sin(), state["spin"]], -1)
 
-    def draw(self) -> Frame:
+    def render(self) -> Frame:
         """The first game; angle 0 is up."""
         angle = float(self.state["angle"][0])
         picture = Image.new("RGB", (200, 200), (250, 250, 250))

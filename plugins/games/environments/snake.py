@@ -12,7 +12,8 @@ from torch import Tensor
 from plugins.games.environments.native import BoardGames, State
 
 SIZE = 10
-START = 3  # length
+# Length at first.
+START = 3
 
 
 class Snake(BoardGames):
@@ -21,7 +22,8 @@ class Snake(BoardGames):
     time_limit = 1000
     observation_space = Box(0, 1, (3, SIZE, SIZE), numpy.float32)
     action_space = Discrete(4)
-    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right
+    # Up, down, left, right.
+    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))
     colours: ClassVar = ((60, 170, 60), (220, 70, 60), (180, 240, 120))
 
     def begin(self, count: int) -> State:
@@ -46,12 +48,13 @@ class Snake(BoardGames):
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
         n = torch.arange(self.count, device=self.device)
-        wanted = state["head"] + self.directions[actions]
-        head = wanted.clamp(0, SIZE - 1)
-        outside = (wanted != head).any(-1)
+        target = state["head"] + self.directions[actions]
+        head = target.clamp(0, SIZE - 1)
+        outside = (target != head).any(-1)
         bite = ~outside & (head == state["food"]).all(-1)
         length = state["length"] + bite
-        shrunk = state["body"] - (~bite).view(-1, 1, 1).int()  # a bite leaves the tail where it is
+        # A bite leaves the tail where it is.
+        shrunk = state["body"] - (~bite).view(-1, 1, 1).int()
         body = shrunk.clamp(min=0)
         over = outside | (body[n, head[:, 0], head[:, 1]] > 0)
         body[n, head[:, 0], head[:, 1]] = length

@@ -1,8 +1,8 @@
 """Heads: from features to a distribution over actions, one for each kind of action space.
 
-A head's actions are what the distribution draws; `played` turns them into what the game is given (a number between 0
-and 1 into a torque, say). Log-probabilities are always of the drawn action, so nothing is lost by clipping, and of
-single precision under autocast, too: learning compares them.
+A head's actions are the distribution's samples; `to_environment` turns them into the environment's actions (a number
+between 0 and 1 into a torque, say). Log-probabilities are always those of the sample, so nothing is lost by clipping,
+and in single precision under autocast, too: learning compares them.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ Continuous = Literal["clipped", "squashed", "beta"]
 class Head(nn.Module):
     """From features `[*batch, F]` to a distribution of batch shape `[*batch]`."""
 
-    choices: int = 0  # entries of an action mask; continuous actions have none
+    # Entries of an action mask; continuous actions have none.
+    choices: int = 0
 
     @abstractmethod
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
         """The policy; actions whose `mask` is false have probability 0."""
 
     def greedy(self, policy: Distribution) -> Tensor:
-        """The likeliest action."""
+        """The most likely action."""
         return policy.mode
 
-    def played(self, actions: Tensor) -> Tensor:
-        """What the game is given for drawn actions."""
+    def to_environment(self, actions: Tensor) -> Tensor:
+        """The environment's actions for sampled ones."""
         return actions
 
 
@@ -53,14 +54,14 @@ class DiscreteHead(Head):
         self.choices = choices
         self.first = first
 
-    def forward(self, features: Tensor, mask: Tensor | None = None) -> Choice:
-        return Choice(masked(self.linear(features).float(), mask))
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> GumbelMaxCategorical:
+        return GumbelMaxCategorical(mask_logits(self.linear(features).float(), mask))
 
     def greedy(self, policy: Distribution) -> Tensor:
-        assert isinstance(policy, Choice)
-        return policy.given.argmax(-1)
+        assert isinstance(policy, GumbelMaxCategorical)
+        return policy.unnormalised.argmax(-1)
 
-    def played(self, actions: Tensor) -> Tensor:
+    def to_environment(self, actions: Tensor) -> Tensor:
         return actions + self.first if self.first else actions
 
 
@@ -73,21 +74,21 @@ class MultiDiscreteHead(Head):
         self.linear = initialised(nn.Linear(features, self.choices), 0.01)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
-        return MultiCategorical(masked(self.linear(features).float(), mask), self.sizes)
+        return MultiCategorical(mask_logits(self.linear(features).float(), mask), self.sizes)
 
 
 class GaussianHead(Head):
-    """A normal distribution for each number of a bounded or unbounded box; a spread that does not depend on features.
+    """A normal distribution for each number of a bounded or unbounded box; its deviation does not depend on features.
 
-    `clipped`: the box's ends are -1 and 1, and what is drawn beyond is played as the end; in a box that lacks an end
-    somewhere, draws are played as they are, cut at the ends that there are. `squashed`: tanh of a normal draw, always
-    inside.
+    `clipped`: the box's ends are -1 and 1, and samples beyond are clipped to them; in a box that lacks an end
+    somewhere, samples are used as they are, clipped at the ends that there are. `squashed`: tanh of a normal sample,
+    always inside.
     """
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, features: int, space: Box, log_spread: float, squashed: bool) -> None:
+    def __init__(self, features: int, space: Box, log_std_init: float, squashed: bool) -> None:
         super().__init__()
         self.shape = space.shape
         self.squashed = squashed
@@ -97,16 +98,16 @@ class GaussianHead(Head):
                 f"task.continuous = 'squashed' needs bounds, and the actions are {space}; choices: clipped"
             )
         self.linear = initialised(nn.Linear(features, math.prod(space.shape)), 0.01)
-        self.log_spread = nn.Parameter(torch.full((math.prod(space.shape),), log_spread))
-        remember_bounds(self, space)
+        self.log_std = nn.Parameter(torch.full((math.prod(space.shape),), log_std_init))
+        register_bounds(self, space)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
         mean = self.linear(features).float()
         kind = SquashedNormal if self.squashed else Gaussian
-        each = kind(mean, self.log_spread.exp().expand_as(mean), validate_args=False)
+        each = kind(mean, self.log_std.exp().expand_as(mean), validate_args=False)
         return Independent(each, 1, validate_args=False)
 
-    def played(self, actions: Tensor) -> Tensor:
+    def to_environment(self, actions: Tensor) -> Tensor:
         if not self.bounded:
             return torch.unflatten(actions.clamp(self.low, self.high), -1, self.shape)
         inside = self.low + (self.high - self.low) * (actions.clamp(-1, 1) + 1) / 2
@@ -114,7 +115,7 @@ class GaussianHead(Head):
 
 
 class BetaHead(Head):
-    """A Beta distribution with one peak for each number of a bounded box; draws lie in (0, 1)."""
+    """A Beta distribution with one peak for each number of a bounded box; samples lie in (0, 1)."""
 
     low: Tensor
     high: Tensor
@@ -127,7 +128,7 @@ class BetaHead(Head):
             )
         self.shape = space.shape
         self.linear = initialised(nn.Linear(features, 2 * math.prod(space.shape)), 0.01)
-        remember_bounds(self, space)
+        register_bounds(self, space)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
         a, b = (1 + softplus(self.linear(features).float())).chunk(2, -1)
@@ -136,32 +137,34 @@ class BetaHead(Head):
     def greedy(self, policy: Distribution) -> Tensor:
         return policy.mean
 
-    def played(self, actions: Tensor) -> Tensor:
+    def to_environment(self, actions: Tensor) -> Tensor:
         return torch.unflatten(self.low + (self.high - self.low) * actions, -1, self.shape)
 
 
-class Choice(Categorical):
-    """A categorical distribution made for many small steps of a game.
+class GumbelMaxCategorical(Categorical):
+    """A categorical distribution for the many small steps of a game.
 
-    Logits are normalised only where a probability is asked for, and a draw is the greatest of the logits with Gumbel
-    noise: torch's own draw looks at its probabilities first and so waits for an accelerator.
+    Logits are normalised only where a probability is asked for, and a sample is the argmax of the logits plus Gumbel
+    noise: torch's own sampling inspects the probabilities first and so synchronises with an accelerator.
     """
 
     def __init__(self, logits: Tensor) -> None:
-        self.given = self._param = logits
+        self.unnormalised = self._param = logits
         self._num_events = logits.shape[-1]
         Distribution.__init__(self, logits.shape[:-1], validate_args=False)
 
     @cached_property
     def logits(self) -> Tensor:
         """Normalised."""
-        return self.given.log_softmax(-1)
+        return self.unnormalised.log_softmax(-1)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
-            waiting = self.given.new_empty((*sample_shape, *self.given.shape)).exponential_()
-            least = torch.finfo(waiting.dtype).tiny
-            return (self.given - waiting.clamp_(min=least).log_()).argmax(-1)
+            exponential = self.unnormalised.new_empty(
+                (*sample_shape, *self.unnormalised.shape)
+            ).exponential_()
+            least = torch.finfo(exponential.dtype).tiny
+            return (self.unnormalised - exponential.clamp_(min=least).log_()).argmax(-1)
 
     def entropy(self) -> Tensor:
         allowed = self.logits.clamp(min=torch.finfo(self.logits.dtype).min)
@@ -175,7 +178,7 @@ class MultiCategorical(Distribution):
 
     def __init__(self, logits: Tensor, sizes: list[int]) -> None:
         parts = logits.split(sizes, -1)
-        self.choices = [Choice(part) for part in parts]
+        self.choices = [GumbelMaxCategorical(part) for part in parts]
         super().__init__(logits.shape[:-1], torch.Size((len(sizes),)), validate_args=False)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -190,11 +193,11 @@ class MultiCategorical(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        return torch.stack([choice.given.argmax(-1) for choice in self.choices], -1)
+        return torch.stack([choice.unnormalised.argmax(-1) for choice in self.choices], -1)
 
 
 class Gaussian(Normal):
-    """A normal distribution; torch's own draw looks at its scale first and so waits for an accelerator."""
+    """A normal distribution; torch's own sampling inspects the scale first and so synchronises with an accelerator."""
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
@@ -203,7 +206,7 @@ class Gaussian(Normal):
 
 
 class SquashedNormal(Gaussian):
-    """tanh of a normal draw; its entropy has no closed form."""
+    """tanh of a normal sample; its entropy has no closed form."""
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         return super().rsample(torch.Size(sample_shape)).tanh()
@@ -212,10 +215,11 @@ class SquashedNormal(Gaussian):
         return torch.tanh(super().sample(torch.Size(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        straight = value.clamp(-1 + 1e-6, 1 - 1e-6).atanh()
-        stretch = 2 * (math.log(2) - straight - softplus(-2 * straight))  # log(1 - tanh^2)
-        log_prob: Tensor = super().log_prob(straight)
-        return log_prob - stretch
+        normal = value.clamp(-1 + 1e-6, 1 - 1e-6).atanh()
+        # log(1 - tanh(x)^2)
+        log_slope = 2 * (math.log(2) - normal - softplus(-2 * normal))
+        log_prob: Tensor = super().log_prob(normal)
+        return log_prob - log_slope
 
     def entropy(self) -> Tensor:
         raise NotImplementedError
@@ -226,7 +230,7 @@ class SquashedNormal(Gaussian):
 
 
 class OpenBeta(Beta):
-    """A Beta distribution whose draws that were rounded to 0 or 1 keep a finite log-probability."""
+    """A Beta distribution whose samples that were rounded to 0 or 1 keep a finite log-probability."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         log_prob: Tensor = super().log_prob(value.clamp(1e-6, 1 - 1e-6))
@@ -234,7 +238,7 @@ class OpenBeta(Beta):
 
 
 def make_head(
-    features: int, actions: Space[Any], continuous: Continuous, log_spread: float
+    features: int, actions: Space[Any], continuous: Continuous, log_std_init: float
 ) -> Head:
     """The head that serves an action space.
 
@@ -250,21 +254,21 @@ def make_head(
     if isinstance(actions, Box) and actions.dtype is not None and actions.dtype.kind == "f":
         if continuous == "beta":
             return BetaHead(features, actions)
-        return GaussianHead(features, actions, log_spread, continuous == "squashed")
+        return GaussianHead(features, actions, log_std_init, continuous == "squashed")
     raise UserError(
         f"no policy serves the actions {actions}; served are Discrete, MultiDiscrete and MultiBinary of one "
         "axis, and Box of floats"
     )
 
 
-def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits with those of forbidden actions as low as can be: probability 0 and no part in the entropy."""
+def mask_logits(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Logits with the lowest finite number for forbidden actions: probability 0 and no part in the entropy."""
     return (
         logits if mask is None else logits.masked_fill(~mask.bool(), torch.finfo(logits.dtype).min)
     )
 
 
-def remember_bounds(head: nn.Module, space: Box) -> None:
+def register_bounds(head: nn.Module, space: Box) -> None:
     for name, bound in (("low", space.low), ("high", space.high)):
         flat = torch.as_tensor(bound, dtype=torch.float32).flatten()
         head.register_buffer(name, flat, persistent=False)

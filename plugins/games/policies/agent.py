@@ -1,4 +1,4 @@
-"""The agent: bodies, a memory where wanted, a head for the actions and one for the predicted return."""
+"""The agent: bodies, a memory if it has one, a head for the actions and one for the predicted return."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from torch.distributions import Distribution
 from framework.batch import map_tensors
 from framework.errors import UserError
 from plugins.games.environments.games import Observation
-from plugins.games.policies import bodies, memory
+from plugins.games.policies import bodies
 from plugins.games.policies.actions import Continuous, Head, make_head
+from plugins.games.policies.memory import MemoryKind, RecurrentMemory
 from plugins.games.policies.normalisation import Normaliser, ReturnScale
 
 
@@ -24,9 +25,9 @@ class Agent(nn.Module):
 
     Args:
         shared: one body for both heads; else each has its own. A memory needs a shared one.
-        see: which numbers of a flat observation are seen.
-        normalise: see observations relative to their running mean and deviation.
-        normalise_returns: predict returns relative to their running size.
+        observation_indices: the numbers of a flat observation that are used; None: all.
+        normalise: observations by their running mean and deviation.
+        normalise_returns: predict returns over their running size.
     """
 
     def __init__(
@@ -35,27 +36,29 @@ class Agent(nn.Module):
         actions: Space[Any],
         *,
         hidden: Sequence[int] = (64,),
-        encoder: bodies.Kind = "auto",
+        encoder: bodies.BodyKind = "auto",
         shared: bool = False,
-        see: Sequence[int] | None = None,
-        recurrence: memory.Kind = "none",
+        observation_indices: Sequence[int] | None = None,
+        recurrence: MemoryKind = "none",
         memory_width: int = 64,
         continuous: Continuous = "clipped",
-        log_spread: float = 0.0,
+        log_std_init: float = 0.0,
         normalise: bool = False,
         normalise_returns: bool = False,
     ) -> None:
         super().__init__()
         self.normaliser = self.make_normaliser(observations) if normalise else None
         self.return_scale = ReturnScale() if normalise_returns else None
-        self.body = bodies.make_body(observations, encoder, hidden, see)
+        self.body = bodies.make_body(observations, encoder, hidden, observation_indices)
         width = self.body.width
-        self.memory: memory.Memory | None = None
+        self.memory: RecurrentMemory | None = None
         if recurrence != "none":
-            self.memory = memory.Memory(recurrence, width, memory_width)
+            self.memory = RecurrentMemory(recurrence, width, memory_width)
             width, shared = memory_width, True
-        self.value_body = None if shared else bodies.make_body(observations, encoder, hidden, see)
-        self.head = make_head(width, actions, continuous, log_spread)
+        self.value_body = (
+            None if shared else bodies.make_body(observations, encoder, hidden, observation_indices)
+        )
+        self.head = make_head(width, actions, continuous, log_std_init)
         check_mask(observations, self.head)
         self.value_head = bodies.initialised(nn.Linear(width, 1), 1.0)
 
@@ -72,90 +75,110 @@ class Agent(nn.Module):
             )
         return Normaliser(observations.shape)
 
-    def empty_memory(self, count: int, device: torch.device) -> Tensor | None:
-        """What an agent remembers that has seen nothing; None for one without memory."""
-        return None if self.memory is None else self.memory.empty(count, device)
+    def initial_memory(self, count: int, device: torch.device) -> Tensor | None:
+        """The memory `[parts, N, width]` of an agent that has seen nothing; None for one without memory."""
+        return None if self.memory is None else self.memory.initial_state(count, device)
 
     def act(
-        self, observation: Observation, state: Tensor | None, fresh: Tensor
+        self, observation: Observation, memory: Tensor | None, episode_start: Tensor
     ) -> tuple[Distribution, Tensor | None]:
-        """One step of N games: the policy, of batch shape `[N]`, and what is remembered behind it.
+        """One step of N games: the policy, of batch shape `[N]`, and the memory after it.
 
         Args:
             observation: `[N, ...]`.
-            state: the memory.
-            fresh: `[N]`, an episode begins with this observation.
+            memory: `[parts, N, width]`; None for an agent without memory.
+            episode_start: `[N]`, an episode begins with this observation.
         """
-        features, state = self.notice(observation, state, fresh)
-        return self.head(features, bodies.action_mask(observation)), state
+        features, memory = self.encode(observation, memory, episode_start)
+        return self.head(features, bodies.action_mask(observation)), memory
 
     def act_and_predict(
-        self, observation: Observation, state: Tensor | None, fresh: Tensor
+        self, observation: Observation, memory: Tensor | None, episode_start: Tensor
     ) -> tuple[Distribution, Tensor, Tensor | None]:
         """The same with the predicted returns `[N]`, for an agent with one body for both."""
-        features, state = self.notice(observation, state, fresh)
+        features, memory = self.encode(observation, memory, episode_start)
         policy = self.head(features, bodies.action_mask(observation))
-        return policy, self.value(features), state
+        return policy, self.value(features), memory
 
-    def notice(
-        self, observation: Observation, state: Tensor | None, fresh: Tensor
+    def encode(
+        self, observation: Observation, memory: Tensor | None, episode_start: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """The features that the policy is made from, and the memory behind them."""
+        """The features `[N, F]` that the policy is computed from, and the memory after this step."""
         features = self.body(self.normalised(observation))
         if self.memory is None:
-            return features, state
-        assert state is not None
-        state = self.memory.step(features, state, fresh)
-        return state[0], state
+            return features, memory
+        assert memory is not None
+        memory = self.memory.step(features, memory, episode_start)
+        return memory[0], memory
 
-    def predict(self, observation: Observation, state: Tensor | None, fresh: Tensor) -> Tensor:
+    def sample_actions(
+        self, observation: Observation, memory: Tensor | None, episode_start: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Actions `[N, ...]` drawn from the policy, and the memory after them; arguments as for `act`."""
+        policy, memory = self.act(observation, memory, episode_start)
+        return policy.sample(), memory
+
+    def greedy_actions(
+        self, observation: Observation, memory: Tensor | None, episode_start: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """The most likely actions `[N, ...]`, and the memory after them; arguments as for `act`."""
+        policy, memory = self.act(observation, memory, episode_start)
+        return self.head.greedy(policy), memory
+
+    def predict(
+        self, observation: Observation, memory: Tensor | None, episode_start: Tensor
+    ) -> Tensor:
         """The predicted returns `[N]` of one observation; arguments as for `act`."""
         body = self.body if self.value_body is None else self.value_body
         features = body(self.normalised(observation))
         if self.memory is not None:
-            assert state is not None
-            features = self.memory.step(features, state, fresh)[0]
+            assert memory is not None
+            features = self.memory.step(features, memory, episode_start)[0]
         return self.value(features)
 
-    def judge(
-        self, observations: Observation, state: Tensor | None, fresh: Tensor
+    def policy_and_values(
+        self, observations: Observation, memory: Tensor | None, episode_start: Tensor
     ) -> tuple[Distribution, Tensor]:
-        """A record at once.
+        """A whole rollout at once.
 
         Args:
-            observations: `[T + 1, N, ...]`, before each step and behind the last one.
-            state: the memory before the record.
-            fresh: `[T + 1, N]`.
+            observations: `[T + 1, N, ...]`, before each step and after the last one.
+            memory: the memory before the rollout.
+            episode_start: `[T + 1, N]`.
 
         Returns:
             the policy for the T steps, of batch shape `[T, N]`, and the predicted returns `[T + 1, N]`.
         """
-        seen = self.normalised(observations)
+        normalised = self.normalised(observations)
         acting = map_tensors(lambda part: part[:-1], observations)
         if self.value_body is not None:
-            features = self.body(map_tensors(lambda part: part[:-1], seen))
-            predicting = self.value_body(seen)
+            features = self.body(map_tensors(lambda part: part[:-1], normalised))
+            predicting = self.value_body(normalised)
         else:
-            predicting = self.remembered(self.body(seen), state, fresh)
+            predicting = self.through_memory(self.body(normalised), memory, episode_start)
             features = predicting[:-1]
         policy = self.head(features, bodies.action_mask(acting))
         return policy, self.value(predicting)
 
     def policy(
-        self, observations: Observation, state: Tensor | None, fresh: Tensor
+        self, observations: Observation, memory: Tensor | None, episode_start: Tensor
     ) -> Distribution:
         """The policy of T recorded steps, `observations [T, N, ...]`, without predictions."""
-        features = self.remembered(self.body(self.normalised(observations)), state, fresh)
+        features = self.through_memory(
+            self.body(self.normalised(observations)), memory, episode_start
+        )
         return self.head(features, bodies.action_mask(observations))  # type: ignore[no-any-return]
 
-    def remembered(self, features: Tensor, state: Tensor | None, fresh: Tensor) -> Tensor:
+    def through_memory(
+        self, features: Tensor, memory: Tensor | None, episode_start: Tensor
+    ) -> Tensor:
         if self.memory is None:
             return features
-        assert state is not None
-        return self.memory(features, state, fresh)  # type: ignore[no-any-return]
+        assert memory is not None
+        return self.memory(features, memory, episode_start)  # type: ignore[no-any-return]
 
     def value(self, features: Tensor) -> Tensor:
-        """Predicted returns, of single precision under autocast, too."""
+        """Predicted returns `[...]`, in single precision under autocast, too."""
         return self.value_head(features).float().squeeze(-1)  # type: ignore[no-any-return]
 
     def normalised(self, observations: Observation) -> Observation:
@@ -163,21 +186,18 @@ class Agent(nn.Module):
             return observations
         return self.normaliser(observations)  # type: ignore[no-any-return]
 
-    def greedy(self, policy: Distribution) -> Tensor:
-        return self.head.greedy(policy)
-
-    def played(self, actions: Tensor) -> Tensor:
-        """What the games are given for drawn actions."""
-        return self.head.played(actions)
+    def to_environment(self, actions: Tensor) -> Tensor:
+        """The environment's actions for sampled ones, such as a torque for a number between 0 and 1."""
+        return self.head.to_environment(actions)
 
 
 def check_mask(observations: Space[Any], head: Head) -> None:
-    """Refuse a mask that says of other actions than the head chooses from."""
+    """Refuse a mask of other actions than the head chooses from."""
     mask = observations.get(bodies.MASK) if isinstance(observations, Dict) else None
     if mask is None or mask.shape == (head.choices,):
         return
-    wanted = f"one entry for each of {head.choices} choices" if head.choices else "none"
+    expected = f"one entry for each of {head.choices} choices" if head.choices else "none"
     kind = "discrete" if head.choices else "continuous"
     raise UserError(
-        f"observation '{bodies.MASK}' is {mask}, expected {wanted}: the actions are {kind}"
+        f"observation '{bodies.MASK}' is {mask}, expected {expected}: the actions are {kind}"
     )

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from framework.errors import UserError
 from plugins.games.environments.games import Observation
 
-MASK = "action_mask"  # the entry of named observations that says which actions are allowed
-Kind = Literal["auto", "multilayer", "board", "nature", "impala"]
+# The entry of a dict observation that says which actions are allowed.
+MASK = "action_mask"
+BodyKind = Literal["auto", "multilayer", "board", "nature", "impala"]
 
 
 class Body(nn.Module):
@@ -30,19 +31,28 @@ class Multilayer(Body):
     """Linear layers with tanh units over flat numbers.
 
     Args:
-        see: which numbers are seen; None: all.
+        observation_indices: the numbers that are used; None: all.
     """
 
-    def __init__(self, space: Box, hidden: Sequence[int], see: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, space: Box, hidden: Sequence[int], observation_indices: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         self.axes = len(space.shape)
-        self.see = None if see is None else list(see)
+        self.observation_indices = (
+            None if observation_indices is None else list(observation_indices)
+        )
         count = math.prod(space.shape)
-        if self.see is not None and not all(0 <= i < count for i in self.see):
+        if self.observation_indices is not None and not all(
+            0 <= i < count for i in self.observation_indices
+        ):
             raise UserError(
-                f"task.see = {self.see}: the observation's numbers are 0 to {count - 1}"
+                f"task.observation_indices = {self.observation_indices}: the observation's numbers are 0 to {count - 1}"
             )
-        widths = [count if self.see is None else len(self.see), *hidden]
+        widths = [
+            count if self.observation_indices is None else len(self.observation_indices),
+            *hidden,
+        ]
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
             layers += [initialised(nn.Linear(inputs, outputs), math.sqrt(2)), nn.Tanh()]
@@ -53,8 +63,8 @@ class Multilayer(Body):
         flat = observation.float()
         if self.axes != 1:
             flat = flat.unsqueeze(-1) if self.axes == 0 else flat.flatten(-self.axes)
-        if self.see is not None:
-            flat = flat[..., self.see]
+        if self.observation_indices is not None:
+            flat = flat[..., self.observation_indices]
         return self.layers(flat)  # type: ignore[no-any-return]
 
 
@@ -82,7 +92,8 @@ class Picture(Body):
         if self.channels_last:
             shape = (shape[-1], *shape[:-1])
         self.bytes = space.dtype == numpy.uint8
-        self.layers = self.convolutions(shape[0]).to(memory_format=torch.channels_last)  # faster
+        # Channels last is faster.
+        self.layers = self.convolutions(shape[0]).to(memory_format=torch.channels_last)
         with torch.no_grad():
             try:
                 count = self.layers(torch.zeros(1, *shape)).shape[1]
@@ -104,7 +115,8 @@ class Picture(Body):
             images = images.movedim(-1, -3)
         images = images.to(torch.float32, memory_format=torch.channels_last, copy=self.bytes)
         if self.bytes:
-            images.div_(255)  # in place: they are large
+            # In place: they are large.
+            images.div_(255)
         return self.last(self.layers(images)).reshape(*lead, self.width)  # type: ignore[no-any-return]
 
 
@@ -180,19 +192,22 @@ class Named(Body):
 
 
 def make_body(
-    space: Space[Any], kind: Kind, hidden: Sequence[int], see: Sequence[int] | None = None
+    space: Space[Any],
+    kind: BodyKind,
+    hidden: Sequence[int],
+    observation_indices: Sequence[int] | None = None,
 ) -> Body:
     """The body that serves an observation space; `auto` goes by its shape.
 
     Raises:
         UserError: a space that none serves.
     """
-    refuse_unused(space, kind, see)
+    refuse_unused(space, kind, observation_indices)
     if isinstance(space, Dict):
         parts = {name: part for name, part in space.spaces.items() if name != MASK}
         if not parts or any(isinstance(part, Dict) for part in parts.values()):
             raise UserError(
-                f"no policy sees the observations {space}; served are Dicts of Box and Discrete, one at least"
+                f"no policy reads the observations {space}; served are Dicts of Box and Discrete, one at least"
                 f" besides '{MASK}'"
             )
         kinds = {name: kind if has_images(part) else "auto" for name, part in parts.items()}
@@ -201,24 +216,27 @@ def make_body(
         return OneHot(space, hidden)
     if not isinstance(space, Box):
         raise UserError(
-            f"no policy sees the observations {space}; served are Box, Discrete and Dict of these"
+            f"no policy reads the observations {space}; served are Box, Discrete and Dict of these"
         )
     if not has_images(space):
-        return Multilayer(space, hidden, see)
+        return Multilayer(space, hidden, observation_indices)
     if kind == "auto":
         kind = "board" if max(space.shape[-2:]) <= 24 else "nature"
     if kind == "multilayer":
-        return Multilayer(space, hidden, see)
+        return Multilayer(space, hidden, observation_indices)
     pictures = {"board": Board, "nature": Nature, "impala": Impala}
     return pictures[kind](space, hidden[-1])
 
 
-def refuse_unused(space: Space[Any], kind: Kind, see: Sequence[int] | None) -> None:
+def refuse_unused(
+    space: Space[Any], kind: BodyKind, observation_indices: Sequence[int] | None
+) -> None:
     """Refuse options that would do nothing for these observations."""
     flat = isinstance(space, Box) and (kind == "multilayer" or not has_images(space))
-    if see is not None and not flat:
+    if observation_indices is not None and not flat:
         raise UserError(
-            f"task.see = {list(see)}: only numbers in one Box can be seen in part, not {space}"
+            f"task.observation_indices = {list(observation_indices)}: only numbers of a single Box can be selected,"
+            f" not {space}"
         )
     if kind not in ("auto", "multilayer") and not has_images(space):
         raise UserError(
@@ -242,7 +260,7 @@ def convolution(
 
 
 def initialised(layer: nn.Linear, gain: float) -> nn.Linear:
-    """Orthogonal weights and no bias, as is usual for policies (small for the last layer: begin undecided)."""
+    """Orthogonal weights and zero bias, as usual for policies; a small gain makes them nearly uniform at first."""
     nn.init.orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer

@@ -1,7 +1,7 @@
-"""Running statistics of what is seen and earned: part of the model, so saved with it, and frozen in evaluation.
+"""Running statistics of observations and returns: part of the model, so saved with it, and frozen in evaluation.
 
-What is noted counts from the next `adopt` on, and the task adopts only between records: within a record, and in
-every step that learns from it, all observations are seen through the same statistics.
+What `update` adds counts from the next `commit` on, and the task commits only between rollouts: within a rollout, and
+in every optimiser step that learns from it, all observations are normalised by the same statistics.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-LARGEST = 10.0  # standard deviations; what lies beyond is cut
+# Standard deviations; what lies beyond is clipped.
+LARGEST = 10.0
 
 
 class Normaliser(nn.Module):
-    """(x - mean) / deviation by statistics of all that was noted."""
+    """(x - mean) / deviation, by statistics of all committed observations."""
 
     mean: Tensor
     deviation: Tensor
@@ -35,10 +36,11 @@ class Normaliser(nn.Module):
         return ((values.float() - self.mean) / self.deviation).clamp(-LARGEST, LARGEST)
 
     @torch.no_grad()
-    def note(self, values: Tensor) -> None:
+    def update(self, values: Tensor) -> None:
         """Add values `[B, *shape]` to the statistics (Chan et al. 1979)."""
         if len(values) == 0:
-            return  # an empty mean is no number
+            # The mean of nothing is NaN.
+            return
         values = values.double()
         count = torch.tensor(float(len(values)), dtype=torch.float64, device=values.device)
         mean = values.mean(0)
@@ -50,8 +52,8 @@ class Normaliser(nn.Module):
         self.count.copy_(total)
 
     @torch.no_grad()
-    def adopt(self) -> None:
-        """Let all that was noted count from now on."""
+    def commit(self) -> None:
+        """Normalise by all that was added so far."""
         variance = self.running_square / self.count.clamp(min=1)
         known = self.count > 1
         self.mean.copy_(torch.where(known, self.running_mean, 0.0))
@@ -61,7 +63,8 @@ class Normaliser(nn.Module):
 class ReturnScale(nn.Module):
     """Rewards over the root mean square of discounted returns: predictions of about 1, whatever a game pays.
 
-    About zero and not about their mean: predictions are not shifted, and returns that are all alike are not blown up.
+    The mean square is about zero and not about the mean: predictions are not shifted, and returns that are all alike
+    are not blown up.
     """
 
     count: Tensor
@@ -74,11 +77,12 @@ class ReturnScale(nn.Module):
 
     def forward(self, rewards: Tensor) -> Tensor:
         size = (self.square / self.count).sqrt()
-        size = torch.where(size > 0, size, 1.0)  # nothing earned yet
+        # No rewards so far.
+        size = torch.where(size > 0, size, 1.0)
         return (rewards / size.to(rewards.dtype)).clamp(-LARGEST, LARGEST)
 
     @torch.no_grad()
-    def note(self, returns: Tensor) -> None:
+    def update(self, returns: Tensor) -> None:
         """Add returns `[B]` to the statistics."""
         self.count += len(returns)
         self.square += returns.double().square().sum()

@@ -31,7 +31,8 @@ SHORT = ("trainer.steps=2", "monitor.tensorboard=false", "monitor.progress=none"
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_its_components_take_it(group, option):
     chosen = [f"{group}={option}"]
-    if group == "learning":  # named after the experiment and the estimator that it suits
+    # Named after the experiment and the estimator that it suits.
+    if group == "experiment_estimator":
         experiment, _, estimator = option.rpartition("_")
         chosen = [f"experiment={experiment}", f"estimator={estimator}"]
     settings = validate(compose(chosen).config)
@@ -113,7 +114,11 @@ def test_overrides_are_made_lenient_overrides_and_groups_stay():
         "++trainer.steps=5",
         "estimator=rloo",
     ]
-    assert lenient_overrides(["task=javelin"]) == ["task=javelin", "~experiment", "learning=none"]
+    assert lenient_overrides(["task=javelin"]) == [
+        "task=javelin",
+        "~experiment",
+        "experiment_estimator=none",
+    ]
     assert lenient_overrides(["task=javelin", "experiment=javelin"]) == [
         "task=javelin",
         "experiment=javelin",

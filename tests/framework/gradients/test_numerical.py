@@ -132,8 +132,8 @@ def test_a_program_that_vmap_cannot_follow_runs_for_one_after_the_other_and_it_i
     expected = estimated(make(together=1))
     for _ in range(2):
         torch.testing.assert_close(estimated(estimator), expected, rtol=0, atol=0)
-    (told,) = estimator.messages()
-    assert told.startswith("perturbations run one after the other: ")
+    (message,) = estimator.messages()
+    assert message.startswith("perturbations run one after the other: ")
     assert estimator.messages() == []
 
 

@@ -1,4 +1,4 @@
-"""What an estimate says of itself where smooth operations or lent derivatives had a part in it."""
+"""What an estimate declares where smooth operations or surrogate gradients were used."""
 
 from __future__ import annotations
 

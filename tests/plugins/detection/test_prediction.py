@@ -1,4 +1,4 @@
-"""Prediction on videos: each frame is read, found in and shown; what cannot be read is told."""
+"""Prediction on videos: each frame is read, searched and shown; what cannot be read is reported."""
 
 import csv
 import json
@@ -64,26 +64,26 @@ def predicted(path, find=find_white):
 
 def test_every_frame_of_a_video_is_found_in_and_shown_at_its_speed(tmp_path):
     film(tmp_path / "a.mp4", squares(10), rate=20)
-    together = []
+    parts = []
 
     def find(frames):
-        together.append(len(frames))
+        parts.append(len(frames))
         return find_white(frames)
 
-    shown, told = predicted(tmp_path / "a.mp4", find)
+    shown, written = predicted(tmp_path / "a.mp4", find)
     assert shown.frames.shape == (10, 4 * 48, 4 * 80, 3)  # small pictures are enlarged
     assert shown.frames_per_second == 20
-    assert [i["file_name"] for i in told["images"]] == [f"a.mp4#{k}" for k in range(10)]
-    assert [note["image_id"] for note in told["annotations"]] == list(range(1, 11))
-    for number, note in enumerate(told["annotations"]):
+    assert [i["file_name"] for i in written["images"]] == [f"a.mp4#{k}" for k in range(10)]
+    assert [note["image_id"] for note in written["annotations"]] == list(range(1, 11))
+    for number, note in enumerate(written["annotations"]):
         assert note["bbox"] == pytest.approx([4 * number, 8, 16, 16], abs=1)
-    assert together == [10]
+    assert parts == [10]
 
 
 def test_a_long_large_video_is_read_in_parts_and_its_animation_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(prediction, "TOGETHER", 4)
-    monkeypatch.setattr(prediction, "LONGEST", 6)
-    monkeypatch.setattr(prediction, "SIDE", 160)
+    monkeypatch.setattr(prediction, "FRAMES_IN_MEMORY", 4)
+    monkeypatch.setattr(prediction, "MAX_FRAMES", 6)
+    monkeypatch.setattr(prediction, "MAX_SIDE", 160)
     film(tmp_path / "a.mp4", squares(10, 200, 400))
     parts = []
 
@@ -91,11 +91,11 @@ def test_a_long_large_video_is_read_in_parts_and_its_animation_bounded(tmp_path,
         parts.append(len(frames))
         return find_white(frames)
 
-    shown, told = predicted(tmp_path / "a.mp4", find)
+    shown, written = predicted(tmp_path / "a.mp4", find)
     assert parts == [4, 4, 2]
     assert shown.frames.shape == (6, 80, 160, 3)
-    assert len(told["images"]) == len(told["annotations"]) == 10
-    assert {(i["width"], i["height"]) for i in told["images"]} == {(400, 200)}
+    assert len(written["images"]) == len(written["annotations"]) == 10
+    assert {(i["width"], i["height"]) for i in written["images"]} == {(400, 200)}
 
 
 def test_a_video_filmed_sideways_is_turned(tmp_path):
@@ -110,13 +110,13 @@ def test_a_video_filmed_sideways_is_turned(tmp_path):
     assert data[matrix] == b"".join(n.to_bytes(4, "big", signed=True) for n in plain)
     turned = b"".join(n.to_bytes(4, "big", signed=True) for n in right)
     path.write_bytes(data[: matrix.start] + turned + data[matrix.stop :])
-    _, told = predicted(path)
-    assert {(i["width"], i["height"]) for i in told["images"]} == {(48, 80)}
-    for number, note in enumerate(told["annotations"]):  # the row 8 is 8 columns from the right
+    _, written = predicted(path)
+    assert {(i["width"], i["height"]) for i in written["images"]} == {(48, 80)}
+    for number, note in enumerate(written["annotations"]):  # the row 8 is 8 columns from the right
         assert note["bbox"] == pytest.approx([48 - 24, 4 * number, 16, 16], abs=1)
 
 
-def test_a_video_that_cannot_be_read_is_told_in_one_line(tmp_path):
+def test_a_video_that_cannot_be_read_is_refused_in_one_line(tmp_path):
     film(tmp_path / "whole.mp4", scenes(8))
     whole = (tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
@@ -135,7 +135,7 @@ def test_a_video_that_cannot_be_read_is_told_in_one_line(tmp_path):
         container.start_encoding()
     for name, expected in (
         ("cut.mp4", "Invalid data"),
-        ("sound.mp4", "it holds no video"),
+        ("sound.mp4", "it contains no video"),
         ("empty.avi", "it has no frame"),
     ):
         with pytest.raises(UserError, match=f"{name}.*{expected}"):
@@ -147,18 +147,22 @@ def test_predict_writes_an_animation_and_boxes_for_each_frame_of_a_video(diffobj
     assert diffobj("train", *QUICK, "trainer.steps=2", f"hydra.run.dir={run}").status == 0
     film(tmp_path / "a.mkv", scenes(5), rate=10)
     done = diffobj(
-        "predict", f"run={run}", f"input={tmp_path / 'a.mkv'}", f"output={out}", "task.clear=0.0"
+        "predict",
+        f"run={run}",
+        f"input={tmp_path / 'a.mkv'}",
+        f"output={out}",
+        "task.display_threshold=0.0",
     )
     assert done.status == 0, done.err
     with Image.open(out / "a.gif") as shown:
         assert (shown.size, shown.info["duration"]) == ((320, 320), 100)
         assert len(list(ImageSequence.Iterator(shown))) == 5
-    told = json.loads((out / "detections.json").read_text())
-    assert [(i["file_name"], i["width"], i["height"]) for i in told["images"]] == [
+    written = json.loads((out / "detections.json").read_text())
+    assert [(i["file_name"], i["width"], i["height"]) for i in written["images"]] == [
         (f"a.mkv#{k}", 64, 64) for k in range(5)
     ]
-    assert {note["image_id"] for note in told["annotations"]} == {1, 2, 3, 4, 5}
+    assert {note["image_id"] for note in written["annotations"]} == {1, 2, 3, 4, 5}
     rows = list(csv.DictReader((out / "detections.csv").open()))
     assert [row["image"] for row in rows] == [
-        f"a.mkv#{note['image_id'] - 1}" for note in told["annotations"]
+        f"a.mkv#{note['image_id'] - 1}" for note in written["annotations"]
     ]

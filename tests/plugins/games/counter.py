@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from framework.gradients.estimator import Estimate, Estimator
 from plugins.games.environments import gymnasium_games
 from plugins.games.policies.agent import Agent
-from plugins.games.rollouts import Record
+from plugins.games.rollouts import Rollout
 from plugins.games.task import Game
 
 LENGTH = 5
@@ -79,7 +79,7 @@ SPACES: dict[str, tuple[Any, str]] = {
 
 
 def vector_of(make: Any, count: int, mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> Any:
-    """`count` games made by `make(i)`."""
+    """`count` games built by `make(i)`."""
     return SyncVectorEnv([partial(make, i) for i in range(count)], autoreset_mode=mode)
 
 
@@ -113,7 +113,7 @@ def decided(agent: Agent) -> Agent:
     return agent
 
 
-def learn(game: Game, estimator: Estimator, batch: Record) -> Estimate:
+def learn(game: Game, estimator: Estimator, batch: Rollout) -> Estimate:
     """One gradient of the task's own program, into `.grad`."""
     game.model.zero_grad()
     return estimator.backward(game.program(estimator), game.parameters, batch)

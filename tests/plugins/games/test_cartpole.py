@@ -45,7 +45,7 @@ def test_evolution_strategies_play_it(tmp_path):
         ("Ant-v2", "task.environment = 'Ant-v2': The mujoco v2 and v3 based environments"),
     ],
 )
-def test_an_environment_that_cannot_be_played_is_told_in_one_line(
+def test_an_environment_that_cannot_be_played_is_refused_in_one_line(
     tmp_path, monkeypatch, diffobj: Diffobj, environment, said
 ):
     monkeypatch.chdir(tmp_path)
@@ -63,8 +63,8 @@ def test_a_name_never_imports_a_module():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_every_registered_environment_plays_or_is_told_in_one_line():
-    played, told = [], []
+def test_every_registered_environment_plays_or_is_refused_in_one_line():
+    played, messages = [], []
     for environment, found in sorted(gymnasium.registry.items()):
         if str(found.entry_point).startswith("ale_py"):
             continue  # a thousand, where an earlier test has imported ale-py
@@ -72,6 +72,6 @@ def test_every_registered_environment_plays_or_is_told_in_one_line():
             Game(environment=environment, games=1, evaluation_episodes=1)
             played.append(environment)
         except UserError as error:
-            told.append(str(error))
+            messages.append(str(error))
     assert {"CartPole-v1", "Acrobot-v1", "MountainCar-v0"} <= set(played)
-    assert [message for message in told if "\n" in message] == []
+    assert [message for message in messages if "\n" in message] == []

@@ -15,9 +15,9 @@ from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
 from framework.randomness import seeded
 from plugins.games.environments import gymnasium_games
-from plugins.games.environments.gymnasium_games import PATIENCE, GymnasiumGames
+from plugins.games.environments.gymnasium_games import MAX_FAILURES, GymnasiumGames
 from plugins.games.policies.agent import Agent
-from plugins.games.rollouts import Storage, begin, record
+from plugins.games.rollouts import RolloutBuffer, begin_episodes, collect_rollout
 from plugins.games.task import Game
 from tests.plugins.games.counter import Counter, game_of, register, vector_of
 
@@ -82,21 +82,23 @@ def faulty(monkeypatch):
 def test_a_run_survives_a_fault_and_the_failed_step_counts_for_nothing(faulty, capsys, kind):
     games, agent = faulty(kind, 9)
     with seeded(0):
-        made, finished = record(games, agent, begin(games, agent, 0, CPU), Storage(20))
+        rollout, finished = collect_rollout(
+            games, agent, begin_episodes(games, agent, 0, CPU), RolloutBuffer(20)
+        )
     assert capsys.readouterr().err.count("\n") == 1
     # six steps, a reset, two steps, the fault, six steps, a reset, three steps
     rows = "vvvvvv.vv.vvvvvv.vvv"
-    assert made.valid[:, 0].tolist() == [row == "v" for row in rows]
-    assert isinstance(made.observations, torch.Tensor)
-    assert made.observations[:, 0, 0].tolist() == [
+    assert rollout.valid[:, 0].tolist() == [row == "v" for row in rows]
+    assert isinstance(rollout.observations, torch.Tensor)
+    assert rollout.observations[:, 0, 0].tolist() == [
         *range(7),
         *range(3),
         *range(7),
         *range(4),
     ]
-    assert made.rewards[:, 0].tolist() == [float(row == "v") for row in rows]
+    assert rollout.rewards[:, 0].tolist() == [float(row == "v") for row in rows]
     assert finished.returns.tolist() == [6.0, 6.0]  # the episode that broke is in no statistic
-    assert torch.isfinite(made.observations).all()
+    assert torch.isfinite(rollout.observations).all()
 
 
 def test_the_advantage_before_a_fault_counts_the_prediction_and_nothing_of_the_next_episode(faulty):
@@ -104,10 +106,17 @@ def test_the_advantage_before_a_fault_counts_the_prediction_and_nothing_of_the_n
 
     games, agent = faulty("raises", 3)
     with seeded(0):
-        made, _ = record(games, agent, begin(games, agent, 0, CPU), Storage(6))
+        rollout, _ = collect_rollout(
+            games, agent, begin_episodes(games, agent, 0, CPU), RolloutBuffer(6)
+        )
     values = torch.full((7, 1), 10.0)
     steps = Transitions(
-        made.rewards, values[:-1], values[1:], made.terminated, made.truncated, made.valid
+        rollout.rewards,
+        values[:-1],
+        values[1:],
+        rollout.terminated,
+        rollout.truncated,
+        rollout.valid,
     )
     advantages = gae(steps, 0.9, 1.0)[:, 0]
     torch.testing.assert_close(advantages[1], torch.tensor(1 + 0.9 * 10 - 10))
@@ -131,16 +140,16 @@ def test_a_fault_leaves_every_game_that_is_learned_from_a_whole_episode(monkeypa
     estimator = make_estimator(name, 5)
     monkeypatch.setattr(Diverging, "fault", 4)
     with seeded(0):
-        made = next(game.batches(game.program(estimator), 0, 0))
-        if made is not None:
-            assert made.returns.tolist() == made.lengths.tolist() == [2, 3, 4, 5, 6]
-            for n, begins in enumerate([0, 0, 4, 4, 4]):  # behind the fault's row
-                rows = torch.arange(len(made.valid))
-                assert torch.equal(made.valid[:, n], (rows >= begins) & (rows < begins + 2 + n))
-            assert made.fresh[[0, 4]].all()
-        told = estimator.backward(game.program(estimator), game.parameters, made)
-    assert told.objective == -4
-    assert game.latest.get("train/return", 4) == 4
+        rollout = next(game.batches(game.program(estimator), 0, 0))
+        if rollout is not None:
+            assert rollout.returns.tolist() == rollout.lengths.tolist() == [2, 3, 4, 5, 6]
+            for n, begins in enumerate([0, 0, 4, 4, 4]):  # after the fault's row
+                rows = torch.arange(len(rollout.valid))
+                assert torch.equal(rollout.valid[:, n], (rows >= begins) & (rows < begins + 2 + n))
+            assert rollout.episode_start[[0, 4]].all()
+        estimate = estimator.backward(game.program(estimator), game.parameters, rollout)
+    assert estimate.objective == -4
+    assert game.log.scalars.get("train/return", 4) == 4
 
 
 class Reluctant(Counter):
@@ -163,7 +172,7 @@ class Reluctant(Counter):
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 @pytest.mark.parametrize("kind", ["raises", "returns NaN"])
 def test_a_reset_that_fails_is_survived_in_every_mode(monkeypatch, capsys, kind, mode):
-    """The first reset of all and that behind the first episode."""
+    """The first reset of all and that after the first episode."""
     register(monkeypatch, lambda i: Reluctant(), mode)
     monkeypatch.setattr(Reluctant, "resets", 0)
     monkeypatch.setattr(Reluctant, "faults", (1, 3))
@@ -171,9 +180,11 @@ def test_a_reset_that_fails_is_survived_in_every_mode(monkeypatch, capsys, kind,
     games = GymnasiumGames("Reluctant-v0", 1)
     agent = Agent(games.observation_space, games.action_space, hidden=[4])
     with seeded(0):
-        made, finished = record(games, agent, begin(games, agent, 0, CPU), Storage(20))
-    assert capsys.readouterr().err.count("begin anew\n") == 2
-    assert torch.isfinite(made.observations).all()  # type: ignore[arg-type]
+        rollout, finished = collect_rollout(
+            games, agent, begin_episodes(games, agent, 0, CPU), RolloutBuffer(20)
+        )
+    assert capsys.readouterr().err.count("are restarted\n") == 2
+    assert torch.isfinite(rollout.observations).all()  # type: ignore[arg-type]
     assert set(finished.returns.tolist()) == {5.0}
 
 
@@ -186,7 +197,7 @@ def test_resets_that_go_on_failing_end_the_run_in_one_line(monkeypatch):
 
 
 class Unlicensed(Counter):
-    """An environment that cannot be made."""
+    """An environment that cannot be constructed."""
 
     def __init__(self) -> None:
         raise RuntimeError("licence missing\nsecond line")
@@ -209,22 +220,22 @@ def registered():
         gymnasium.registry.pop(name)
 
 
-def test_an_environment_that_cannot_be_made_is_told_in_one_line(registered):
-    with pytest.raises(UserError) as told:
+def test_an_environment_that_cannot_be_built_is_reported_in_one_line(registered):
+    with pytest.raises(UserError) as error:
         Game(environment="Unlicensed-v0")
-    assert str(told.value) == "task.environment = 'Unlicensed-v0': licence missing"
+    assert str(error.value) == "task.environment = 'Unlicensed-v0': licence missing"
 
 
 def test_an_environment_that_takes_no_render_mode_leaves_no_film(registered, capsys):
     game = Game(environment="Plain-v0", hidden=[4])
     assert list(game.video(0)) == []
-    told = capsys.readouterr().err
-    assert "render_mode" in told
-    assert told.endswith("; there is no film\n")
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert "render_mode" in message
+    assert message.endswith("; there is no film\n")
+    assert message.count("\n") == 1
 
 
-def test_a_fault_in_a_process_is_told_in_one_line(monkeypatch, capfd, recwarn):
+def test_a_fault_in_a_process_is_reported_in_one_line(monkeypatch, capfd, recwarn):
     monkeypatch.setattr(Diverging, "fault", 2)  # the processes inherit it
     monkeypatch.setattr(gymnasium, "make_vec", lambda *_, **__: AsyncVectorEnv([Diverging]))
     monkeypatch.setitem(gymnasium.registry, "Processes-v0", None)
@@ -234,46 +245,48 @@ def test_a_fault_in_a_process_is_told_in_one_line(monkeypatch, capfd, recwarn):
         games.step(torch.zeros(1, dtype=torch.long))
     games.close()
     assert [str(w.message) for w in recwarn if "ERROR" in str(w.message)] == []
-    told = capfd.readouterr().err
-    assert told == "environment 'Processes-v0' failed: diverged; its games begin anew\n"
+    message = capfd.readouterr().err
+    assert message == "environment 'Processes-v0' failed: diverged; its games are restarted\n"
 
 
 B = Box(-1, 1, (2,), numpy.float32)
 
 
 @pytest.mark.parametrize(
-    ("observations", "actions", "told"),
+    ("observations", "actions", "message"),
     [
-        (Dict(a=Dict(b=B), c=B), Discrete(2), "no policy sees the observations"),
+        (Dict(a=Dict(b=B), c=B), Discrete(2), "no policy reads the observations"),
         (Dict(action_mask=MultiBinary(2)), Discrete(2), "one at least besides 'action_mask'"),
         (Dict(x=B, action_mask=MultiBinary(3)), Discrete(2), "one entry for each of 2 choices"),
         (Dict(x=B, action_mask=MultiBinary(2)), B, "expected none: the actions are continuous"),
     ],
 )
-def test_what_no_agent_can_see_is_told_before_it_is_made(observations, actions, told):
-    with pytest.raises(UserError, match=told) as error:
+def test_what_no_agent_can_read_is_refused_before_it_is_built(observations, actions, message):
+    with pytest.raises(UserError, match=message) as error:
         Agent(observations, actions)
     assert "\n" not in str(error.value)
 
 
 def test_an_environment_that_goes_on_failing_ends_the_run_in_one_line(faulty):
     games, agent = faulty("raises", *range(1, 100))
-    with pytest.raises(UserError, match="diverged; that was failure number 11") as told, seeded(0):
-        record(games, agent, begin(games, agent, 0, CPU), Storage(PATIENCE + 1))
-    assert "\n" not in str(told.value)
+    with pytest.raises(UserError, match="diverged; that was failure number 11") as error, seeded(0):
+        collect_rollout(
+            games, agent, begin_episodes(games, agent, 0, CPU), RolloutBuffer(MAX_FAILURES + 1)
+        )
+    assert "\n" not in str(error.value)
 
 
-def test_an_environment_that_cannot_be_drawn_is_said_once_and_leaves_no_film(faulty, capsys):
+def test_an_environment_that_cannot_be_rendered_is_reported_once_and_leaves_no_film(faulty, capsys):
     games, agent = faulty("cannot be drawn")
-    games.drawn, games.vector.render = True, lambda: 1 / 0
+    games.rendered, games.vector.render = True, lambda: 1 / 0
     game = Game(environment="cart_pole")
     game.model = agent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("plugins.games.task.make_games", lambda *_, **__: games)
+        patch.setattr("plugins.games.options.make_games", lambda *_, **__: games)
         assert list(game.video(0)) == []
-    told = capsys.readouterr().err
-    assert told == (
-        "environment 'Faulty-v0' cannot be drawn here: division by zero; there is no film\n"
+    message = capsys.readouterr().err
+    assert message == (
+        "environment 'Faulty-v0' cannot be rendered here: division by zero; there is no film\n"
     )
 
 
@@ -292,10 +305,10 @@ def test_a_process_for_each_game_plays_the_same_games():
 def test_only_the_games_of_training_have_processes():
     game = Game(environment="MountainCar-v0", games=2, processes=True, evaluation_episodes=3)
     kinds = {
-        purpose: type(getattr(game.vector(2, purpose), "vector", None))
+        purpose: type(getattr(game.experience.vector(2, purpose), "vector", None))
         for purpose in ("training", "evaluation")
     }
-    game.vector(2).close()
+    game.experience.vector(2).close()
     assert kinds["training"] is AsyncVectorEnv
     assert kinds["evaluation"] is not AsyncVectorEnv
 

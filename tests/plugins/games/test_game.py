@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import framework
 from framework.commands import evaluate, predict, train
 from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
@@ -150,11 +151,11 @@ def slopes(game: Game, estimator: str, repeats: int, **options: Any) -> torch.Te
 def test_reparameterisation_and_the_score_function_agree_in_expectation_on_the_smooth_cart_pole():
     """Episodes of 8 steps: through the simulator's derivative and without it, the same slope."""
     torch.manual_seed(0)
-    game = Game(environment="cart_pole_smooth", games=256, hidden=[8], log_spread=-0.5)
+    game = Game(environment="cart_pole_smooth", games=256, hidden=[8], log_std_init=-0.5)
     with torch.no_grad():
         for parameter in game.model.head.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape))
-    game.vector(256).time_limit = 8  # type: ignore[attr-defined]
+    game.experience.vector(256).time_limit = 8  # type: ignore[attr-defined]
     pathwise = slopes(game, "reparameterisation", 40, samples=256)
     scored = slopes(game, "rloo", 200)
     difference = abs(float(pathwise.mean() - scored.mean()))
@@ -165,33 +166,53 @@ def test_reparameterisation_and_the_score_function_agree_in_expectation_on_the_s
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"environment": "CartPol-v1"}, "did you mean 'CartPole-v1'"),
         ({"environment": "cart_pol"}, "did you mean 'cart_pole'"),
         ({"environment": "os:CartPole-v1"}, "expected a registered name"),
-        ({"environment": "pendulum", "see": [3]}, "numbers are 0 to 2"),
+        ({"environment": "pendulum", "observation_indices": [3]}, "numbers are 0 to 2"),
         (
-            {"environment": "FrozenLake-v1", "see": [0]},
-            r"task.see = \[0\]: only numbers in one Box",
+            {"environment": "FrozenLake-v1", "observation_indices": [0]},
+            r"task.observation_indices = \[0\]: only numbers of a single Box",
         ),
-        ({"environment": "snake", "see": [0]}, r"task.see = \[0\]: only numbers in one Box"),
-        ({"environment": "snake", "see": [0], "encoder": "multilayer", "hidden": [4]}, ""),
+        (
+            {"environment": "snake", "observation_indices": [0]},
+            r"task.observation_indices = \[0\]: only numbers of a single Box",
+        ),
+        (
+            {
+                "environment": "snake",
+                "observation_indices": [0],
+                "encoder": "multilayer",
+                "hidden": [4],
+            },
+            "",
+        ),
         (
             {"environment": "cart_pole", "encoder": "impala"},
             "task.encoder = 'impala': it needs images",
         ),
         ({"environment": "FrozenLake-v1", "encoder": "board"}, "task.encoder = 'board': it needs"),
-        ({"environment": "CartPole-v1", "lives_end": True}, "task.lives_end = true: .*no lives"),
-        ({"environment": "cart_pole", "sticky": 0.25}, "task.sticky = 0.25: .*no sticky actions"),
-        ({"environment": "MountainCarContinuous-v0", "see": [0], "hidden": [4]}, ""),
+        (
+            {"environment": "CartPole-v1", "terminal_on_life_loss": True},
+            "task.terminal_on_life_loss = true: .*no lives",
+        ),
+        (
+            {"environment": "cart_pole", "repeat_action_probability": 0.25},
+            "task.repeat_action_probability = 0.25: .*no sticky actions",
+        ),
+        (
+            {"environment": "MountainCarContinuous-v0", "observation_indices": [0], "hidden": [4]},
+            "",
+        ),
     ],
 )
-def test_what_cannot_be_played_is_told_in_one_line(options, told):
-    if not told:
+def test_what_cannot_be_played_is_refused_in_one_line(options, message):
+    if not message:
         Game(**options)
         return
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=message) as error:
         Game(**options)
     assert "\n" not in str(error.value)
 
@@ -220,3 +241,19 @@ def test_predict_films_the_agent_and_writes_the_returns_of_both_policies(tmp_pat
     assert (written / "returns.csv").read_text() == before
     with pytest.raises(UserError, match="takes no input"):
         predict.run([f"run={folder}", "checkpoint=last", f"input={folder}"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("see=[0]", "observation_indices"),
+        ("log_spread=0", "log_std_init"),
+        ("lives_end=true", "terminal_on_life_loss"),
+        ("sticky=0.25", "repeat_action_probability"),
+    ],
+)
+def test_an_option_under_its_old_name_is_refused_in_one_line_that_names_the_new_one(old, new):
+    with pytest.raises(UserError) as error:
+        framework.compose("task=cartpole", f"task.{old}")
+    name = old.partition("=")[0]
+    assert str(error.value) == f"unknown key 'task.{name}'; it is called 'task.{new}' now"

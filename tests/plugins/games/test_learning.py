@@ -17,7 +17,7 @@ from framework.gradients.policy_gradient.advantages import Transitions, gae
 from framework.gradients.policy_gradient.ppo import PPO
 from framework.gradients.selection.quality import compare
 from plugins.games.policies.normalisation import Normaliser, ReturnScale
-from plugins.games.rollouts import Record
+from plugins.games.rollouts import Rollout
 from plugins.games.task import Game
 from tests.plugins.games.counter import LENGTH, Counter, game_of, learn
 
@@ -33,12 +33,12 @@ class Generous(Counter):
         return seen, 3.0 * reward * int(action), *rest
 
 
-def first_batch(game: Game, name: str) -> tuple[Any, Record]:
-    """An estimator and the first record that the task makes for it."""
+def first_batch(game: Game, name: str) -> tuple[Any, Rollout]:
+    """An estimator and the first rollout that the task collects for it."""
     estimator = make_estimator(name)
-    made = next(game.batches(game.program(estimator), 0, 0))
-    assert made is not None
-    return estimator, made
+    rollout = next(game.batches(game.program(estimator), 0, 0))
+    assert rollout is not None
+    return estimator, rollout
 
 
 def gradients(game: Game) -> dict[str, torch.Tensor]:
@@ -47,19 +47,19 @@ def gradients(game: Game) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_actions_in_rows_that_are_no_steps_have_no_influence(monkeypatch, name):
-    """RolloutPlan: the resets between episodes. Whole episodes: all behind the end of the shorter ones."""
+    """Rollouts: the resets between episodes. Whole episodes: all after the end of the shorter ones."""
     game = game_of(monkeypatch, lambda i: Generous(LENGTH + i), 4, rollout_steps=20)
-    estimator, made = first_batch(game, name)
-    assert not made.valid.all()
-    told = learn(game, estimator, made)
+    estimator, rollout = first_batch(game, name)
+    assert not rollout.valid.all()
+    estimate = learn(game, estimator, rollout)
     before = gradients(game)
-    other = torch.where(made.valid, made.actions, 1 - made.actions)
-    claimed = made.log_prob
+    other = torch.where(rollout.valid, rollout.actions, 1 - rollout.actions)
+    claimed = rollout.log_prob
     if claimed is not None:
-        claimed = torch.where(made.valid, claimed, -5.0)
-    again = learn(game, estimator, replace(made, actions=other, log_prob=claimed))
+        claimed = torch.where(rollout.valid, claimed, -5.0)
+    again = learn(game, estimator, replace(rollout, actions=other, log_prob=claimed))
     torch.testing.assert_close(gradients(game), before, rtol=0, atol=0)
-    torch.testing.assert_close(again.extras, told.extras, rtol=0, atol=0)
+    torch.testing.assert_close(again.extras, estimate.extras, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -67,14 +67,14 @@ def test_what_is_learned_from_are_clipped_and_scaled_rewards(monkeypatch, name):
     options: dict[str, Any] = {"rollout_steps": 20, "reward_scale": 0.5}
     for clip, worth in ((False, 1.5), (True, 0.5)):
         game = game_of(monkeypatch, lambda i: Generous(), 4, clip_rewards=clip, **options)
-        estimator, made = first_batch(game, name)
-        chosen = (made.actions * made.valid).sum(0).float().mean()
-        torch.testing.assert_close(learn(game, estimator, made).objective, -worth * chosen)
-        assert set(made.rewards.unique().tolist()) == {0.0, 3.0}  # what is reported is not
+        estimator, rollout = first_batch(game, name)
+        chosen = (rollout.actions * rollout.valid).sum(0).float().mean()
+        torch.testing.assert_close(learn(game, estimator, rollout).objective, -worth * chosen)
+        assert set(rollout.rewards.unique().tolist()) == {0.0, 3.0}  # what is reported is not
 
 
 def test_returns_are_learned_from_over_their_running_size(monkeypatch):
-    """Two rollouts by hand: discounted returns go on across them and begin anew with each episode; no reset counts."""
+    """Two rollouts by hand: discounted returns go on across them and start again with each episode; no reset counts."""
     game = game_of(
         monkeypatch, lambda i: Generous(LENGTH + i), 3, rollout_steps=8, normalise_returns=True
     )
@@ -82,17 +82,19 @@ def test_returns_are_learned_from_over_their_running_size(monkeypatch):
     batches = game.batches(game.program(estimator), 0, 0)
     returns, running = [], [0.0] * 3
     for _ in range(2):
-        made = next(batches)
-        assert made is not None
+        rollout = next(batches)
+        assert rollout is not None
         for t in range(8):
             for n in range(3):
-                running[n] = float(made.rewards[t, n]) + 0.5 * running[n] * (not made.fresh[t, n])
-                returns += [running[n]] if made.valid[t, n] else []
+                running[n] = float(rollout.rewards[t, n]) + 0.5 * running[n] * (
+                    not rollout.episode_start[t, n]
+                )
+                returns += [running[n]] if rollout.valid[t, n] else []
         size = (sum(earned**2 for earned in returns) / len(returns)) ** 0.5
-        told = learn(game, estimator, made)
-        torch.testing.assert_close(told.objective, -made.rewards.sum(0).mean() / size)
-        assert set(made.rewards.unique().tolist()) == {0.0, 3.0}  # what is reported is not
-    assert game.latest["train/return"] > LENGTH
+        estimate = learn(game, estimator, rollout)
+        torch.testing.assert_close(estimate.objective, -rollout.rewards.sum(0).mean() / size)
+        assert set(rollout.rewards.unique().tolist()) == {0.0, 3.0}  # what is reported is not
+    assert game.log.scalars["train/return"] > LENGTH
     before = copy.deepcopy(game.model.state_dict())
     game.evaluate(0)
     torch.testing.assert_close(game.model.state_dict(), before, rtol=0, atol=0)
@@ -100,10 +102,10 @@ def test_returns_are_learned_from_over_their_running_size(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["evolution_strategies", "reparameterisation"])
-def test_episodes_that_are_played_for_an_estimate_are_noted_as_recorded_ones_are(name):
+def test_episodes_that_are_played_for_an_estimate_are_logged_as_recorded_ones_are(name):
     """4 samples (and for evolution strategies 2 pairs of perturbations) of 8 steps each."""
     game = Game(environment="pendulum", games=4, hidden=[4], normalise_observations=True)
-    game.vector(4).time_limit = 8  # type: ignore[attr-defined]
+    game.experience.vector(4).time_limit = 8  # type: ignore[attr-defined]
     estimator = make_estimator(name, 4, {"directions": 2} if name == "evolution_strategies" else {})
     program = game.program(estimator)
     batches = game.batches(program, 0, 0)
@@ -112,21 +114,21 @@ def test_episodes_that_are_played_for_an_estimate_are_noted_as_recorded_ones_are
     for number in range(2):
         batch = next(batches)
         assert (normaliser.deviation != 1).all() == (number > 0)  # what was seen before counts now
-        told = estimator.backward(program, game.parameters, batch)
-        episodes = (number + 1) * told.evaluations
-        assert normaliser.count == game.latest["train/game_steps"] == 8 * episodes
-    assert game.latest["train/episode_length"] == 8
-    assert len(game.recent) == episodes
-    assert game.latest["train/return"] == pytest.approx(
-        sum(earned for earned, _ in game.recent) / episodes
+        estimate = estimator.backward(program, game.parameters, batch)
+        episodes = (number + 1) * estimate.evaluations
+        assert normaliser.count == game.log.scalars["train/game_steps"] == 8 * episodes
+    assert game.log.scalars["train/episode_length"] == 8
+    assert len(game.log.recent) == episodes
+    assert game.log.scalars["train/return"] == pytest.approx(
+        sum(earned for earned, _ in game.log.recent) / episodes
     )
 
 
 def test_nothing_seen_leaves_the_statistics_as_they_are():
     normaliser = Normaliser((2,))
-    normaliser.note(torch.zeros(0, 2))
-    normaliser.note(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
-    normaliser.adopt()
+    normaliser.update(torch.zeros(0, 2))
+    normaliser.update(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
+    normaliser.commit()
     torch.testing.assert_close(normaliser.mean, torch.tensor([2.0, 4.0]))
 
 
@@ -154,9 +156,9 @@ def test_the_speed_of_playing_is_split_into_acting_environment_and_learning(monk
 def test_the_size_of_returns_is_one_until_something_is_earned_and_rare_rewards_are_cut():
     scale = ReturnScale()
     assert scale(torch.tensor([2.0])).tolist() == [2.0]
-    scale.note(torch.zeros(10))
+    scale.update(torch.zeros(10))
     assert scale(torch.tensor([0.0, 2.0])).tolist() == [0.0, 2.0]
-    scale.note(torch.tensor([3.0, 3.0]))
+    scale.update(torch.tensor([3.0, 3.0]))
     torch.testing.assert_close(scale(torch.tensor([3.0])), torch.tensor([6.0**0.5]))
     assert scale(torch.tensor([100.0, -100.0])).tolist() == [10.0, -10.0]
 
@@ -185,7 +187,7 @@ def test_the_parts_of_each_epoch_hold_every_game_once(monkeypatch):
     for _ in range(3):
         parts = [next(batches) for _ in range(3)]
         # the games' episodes differ in length: the first reset of a column says which game it is
-        resets = [part.fresh[1:].int().argmax(0) - 3 for part in parts if part is not None]
+        resets = [part.episode_start[1:].int().argmax(0) - 3 for part in parts if part is not None]
         assert sorted(len(games) for games in resets) == [2, 2, 3]
         orders.append(torch.cat(resets).tolist())
     assert [sorted(order) for order in orders] == [list(range(7))] * 3
@@ -211,11 +213,11 @@ def test_ppos_ratio_is_one_on_the_first_part_of_every_rollout(environment, norma
     optimizer = torch.optim.Adam(game.parameters.values(), lr=0.01)
     batches = game.batches(program, 0, 0)
     for number in range(6):
-        told = learn(game, estimator, next(batches))  # type: ignore[arg-type]
+        estimate = learn(game, estimator, next(batches))  # type: ignore[arg-type]
         optimizer.step()
         first = number % 2 == 0
-        assert (float(told.extras["clip_fraction"]) == 0) == first
-        assert (float(told.extras["kl"]) < 1e-9) == first
+        assert (float(estimate.extras["clip_fraction"]) == 0) == first
+        assert (float(estimate.extras["kl"]) < 1e-9) == first
 
 
 def test_a_part_too_small_to_be_divided_has_no_variance_and_does_not_claim_to_have_none():
@@ -242,23 +244,25 @@ def test_more_parts_than_games_are_refused(games, minibatches):
 
 
 def test_a_prediction_is_kept_near_that_of_the_time_of_playing(monkeypatch):
-    """PPO's clipped value loss, computed by hand behind a step that raised every prediction by 1."""
+    """PPO's clipped value loss, computed by hand after a step that raised every prediction by 1."""
     game = game_of(monkeypatch, lambda i: Counter(), 4, rollout_steps=12)
-    _, made = first_batch(game, "ppo")
+    _, rollout = first_batch(game, "ppo")
     with torch.no_grad():
         game.model.value_head.bias.add_(1.0)
-        values = game.model.judge(made.observations, None, made.fresh)[1]
+        values = game.model.policy_and_values(rollout.observations, None, rollout.episode_start)[1]
     now, old = values[:-1], values[:-1] - 1
-    steps = Transitions(made.rewards, now, values[1:], made.terminated, made.truncated, made.valid)
+    steps = Transitions(
+        rollout.rewards, now, values[1:], rollout.terminated, rollout.truncated, rollout.valid
+    )
     target = now + gae(steps, 0.99, 0.95)
     free, held = (now - target).square(), (old + 0.1 - target).square()
-    expected = 0.5 * torch.maximum(free, held)[made.valid].mean()
-    assert not torch.isclose(expected, 0.5 * free[made.valid].mean(), rtol=0.1)
-    told = learn(game, PPO(clip_value=0.1), made)
-    torch.testing.assert_close(torch.as_tensor(told.extras["value_loss"]), expected)
+    expected = 0.5 * torch.maximum(free, held)[rollout.valid].mean()
+    assert not torch.isclose(expected, 0.5 * free[rollout.valid].mean(), rtol=0.1)
+    estimate = learn(game, PPO(clip_value=0.1), rollout)
+    torch.testing.assert_close(torch.as_tensor(estimate.extras["value_loss"]), expected)
 
 
-def test_greedy_episodes_take_the_likeliest_action_and_stochastic_ones_draw(monkeypatch):
+def test_greedy_episodes_take_the_likeliest_action_and_stochastic_ones_sample(monkeypatch):
     game = game_of(monkeypatch, lambda i: Generous(), 4, evaluation_episodes=200)
     with torch.no_grad():
         game.parameters["head.linear.weight"].zero_()
@@ -268,3 +272,15 @@ def test_greedy_episodes_take_the_likeliest_action_and_stochastic_ones_draw(monk
     chance = torch.tensor(1.0).sigmoid().item()
     error = 3 * (LENGTH * chance * (1 - chance) / 200) ** 0.5
     assert abs(metrics["return_stochastic"] - 3 * LENGTH * chance) < 4 * error
+
+
+def test_batches_of_one_number_are_the_same_and_share_no_memory():
+    game = Game(environment="cart_pole", games=4, rollout_steps=6, hidden=[4])
+    program = game.program(PPO(minibatches=1))
+    first, second, later = (next(game.batches(program, 0, number)) for number in (0, 0, 1))
+    assert first is not None
+    assert second is not None
+    assert later is not None
+    torch.testing.assert_close(first.rewards, second.rewards, rtol=0, atol=0)
+    torch.testing.assert_close(first.observations, second.observations, rtol=0, atol=0)
+    assert first.rewards.data_ptr() != second.rewards.data_ptr() != later.rewards.data_ptr()

@@ -1,4 +1,4 @@
-"""Records of games: no step that was none, no observation out of its episode, the right value behind every end."""
+"""Records of games: no step that was none, no observation out of its episode, the right value after every end."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from plugins.games.environments.gymnasium_games import GymnasiumGames
 from plugins.games.environments.making import make_games
 from plugins.games.policies.agent import Agent
 from plugins.games.rollouts import (
-    Position,
-    Record,
-    Storage,
-    begin,
-    fill,
-    record,
-    record_episodes,
+    Rollout,
+    RolloutBuffer,
+    RolloutState,
+    begin_episodes,
+    collect_episodes,
+    collect_rollout,
+    fill_buffer,
 )
 from tests.plugins.games.counter import (
     LENGTH,
@@ -51,9 +51,11 @@ def games_of(
     return GymnasiumGames("Counter-v0", count)
 
 
-def rollout(games: Games, agent: Agent, steps: int) -> tuple[Record, Any]:
+def collect(games: Games, agent: Agent, steps: int) -> tuple[Rollout, Any]:
     with seeded(0):
-        return record(games, agent, begin(games, agent, 0, CPU), Storage(steps))
+        return collect_rollout(
+            games, agent, begin_episodes(games, agent, 0, CPU), RolloutBuffer(steps)
+        )
 
 
 def agent_for(games: Any, **options: Any) -> Agent:
@@ -66,19 +68,19 @@ def agent_for(games: Any, **options: Any) -> Agent:
 def test_a_counter_counts_in_every_autoreset_mode(monkeypatch, mode, terminates):
     """Inside an episode the observation grows by one; no row pairs a last observation with a first one."""
     games = games_of(monkeypatch, lambda i: Counter(LENGTH + i, terminates), 3, mode)
-    made, finished = rollout(games, agent_for(games), 40)
-    assert isinstance(made.observations, Tensor)
-    seen = made.observations[..., 0]
-    ended = made.terminated | made.truncated
-    inside = made.valid & ~ended
+    rollout, finished = collect(games, agent_for(games), 40)
+    assert isinstance(rollout.observations, Tensor)
+    seen = rollout.observations[..., 0]
+    ended = rollout.terminated | rollout.truncated
+    inside = rollout.valid & ~ended
     assert torch.equal(seen[1:][inside], seen[:-1][inside] + 1)
     lengths = torch.tensor([LENGTH, LENGTH + 1, LENGTH + 2])
     assert torch.equal(
-        seen[:-1][made.valid & ended] + 1, lengths.expand(40, 3)[made.valid & ended].float()
+        seen[:-1][rollout.valid & ended] + 1, lengths.expand(40, 3)[rollout.valid & ended].float()
     )
-    assert (seen[made.fresh] == 0).all()
-    assert (made.rewards[~made.valid] == 0).all()
-    assert not (made.truncated if terminates else made.terminated).any()
+    assert (seen[rollout.episode_start] == 0).all()
+    assert (rollout.rewards[~rollout.valid] == 0).all()
+    assert not (rollout.truncated if terminates else rollout.terminated).any()
     for n, length in enumerate(lengths.tolist()):
         rows = 40 / (length + (mode == NEXT_STEP))  # one row more where a reset takes one
         assert abs(int(ended[:, n].sum()) - rows) <= 1
@@ -87,14 +89,16 @@ def test_a_counter_counts_in_every_autoreset_mode(monkeypatch, mode, terminates)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_value_behind_a_truncated_step_is_the_last_observations(monkeypatch, mode):
+def test_the_value_after_a_truncated_step_is_the_last_observations(monkeypatch, mode):
     games = games_of(monkeypatch, lambda i: Counter(LENGTH), 2, mode)
     agent = agent_for(games)
-    made, _ = rollout(games, agent, 20)
+    rollout, _ = collect(games, agent, 20)
     with torch.no_grad():
-        values = agent.judge(made.observations, None, made.fresh)[1]
-        last = agent.judge(torch.full((2, 1, 1), float(LENGTH)), None, made.fresh[:2, :1])[1][0, 0]
-    following = made.following(values)[made.truncated]
+        values = agent.policy_and_values(rollout.observations, None, rollout.episode_start)[1]
+        last = agent.policy_and_values(
+            torch.full((2, 1, 1), float(LENGTH)), None, rollout.episode_start[:2, :1]
+        )[1][0, 0]
+    following = rollout.next_values(values)[rollout.truncated]
     torch.testing.assert_close(following, last.expand_as(following))
 
 
@@ -105,7 +109,7 @@ def test_named_observations_lead_to_the_true_last_one_in_every_mode(monkeypatch,
     games.reset(0)
     for _ in range(LENGTH):
         outcome = games.step(torch.zeros(2, dtype=torch.long))
-    seen = outcome.observations if outcome.last is None else outcome.last
+    seen = outcome.observations if outcome.final_observation is None else outcome.final_observation
     assert isinstance(seen, dict)
     assert seen["count"].tolist() == [[LENGTH]] * 2
     assert seen["action_mask"].tolist() == [[1, 0, 1, 1]] * 2
@@ -113,7 +117,7 @@ def test_named_observations_lead_to_the_true_last_one_in_every_mode(monkeypatch,
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("terminates", "worth"), [(False, 5.0), (True, None)])
-def test_reward_one_for_ever_is_worth_one_over_one_minus_gamma_in_every_mode(
+def test_a_reward_of_one_without_end_is_worth_one_over_one_minus_gamma_in_every_mode(
     monkeypatch, mode, terminates, worth
 ):
     """With a time limit that only truncates, V = 1/(1 - 0.8) everywhere; with a real end, what is left to earn."""
@@ -127,7 +131,9 @@ def test_reward_one_for_ever_is_worth_one_over_one_minus_gamma_in_every_mode(
         optimizer.step()
     with torch.no_grad():
         counts = torch.arange(LENGTH + 1.0).reshape(-1, 1, 1)
-        values = game.model.judge(counts, None, torch.zeros(LENGTH + 1, 1))[1][:LENGTH, 0]
+        values = game.model.policy_and_values(counts, None, torch.zeros(LENGTH + 1, 1))[1][
+            :LENGTH, 0
+        ]
     left = [sum(0.8**i for i in range(LENGTH - count)) for count in range(LENGTH)]
     expected = torch.full((LENGTH,), worth) if worth else torch.tensor(left)
     torch.testing.assert_close(values, expected, atol=0.25, rtol=0)
@@ -140,11 +146,11 @@ def test_ppos_ratio_is_one_on_the_first_part_for_every_action_space(monkeypatch,
     game = game_of(
         monkeypatch, lambda i: Choosy(actions), 6, continuous=continuous, memory=recurrence
     )
-    made, _ = rollout(game.vector(6), game.model, 16)
-    told = learn(game, PPO(clip=1e-5), made.of(torch.tensor([4, 1, 3])))
-    assert abs(float(told.extras["kl"])) < 1e-6
-    assert float(told.extras["clip_fraction"]) == 0
-    played = game.model.played(made.actions)
+    rollout, _ = collect(game.experience.vector(6), game.model, 16)
+    estimate = learn(game, PPO(clip=1e-5), rollout.select_games(torch.tensor([4, 1, 3])))
+    assert abs(float(estimate.extras["kl"])) < 1e-6
+    assert float(estimate.extras["clip_fraction"]) == 0
+    played = game.model.to_environment(rollout.actions)
     assert all(actions.contains(a.numpy().astype(actions.dtype)) for a in played.flatten(0, 1))
 
 
@@ -156,14 +162,16 @@ def test_masks_hold_while_acting_and_learning_with_and_without_memory(
     monkeypatch, space, choices, recurrence
 ):
     game = game_of(monkeypatch, lambda i: Choosy(SPACES[space][0], choices), 6, memory=recurrence)
-    made, _ = rollout(game.vector(6), game.model, 16)
-    told = learn(game, PPO(clip=1e-5, entropy_weight=0.1), made.of(torch.tensor([0, 5])))
-    assert float(told.extras["clip_fraction"]) == 0
-    assert torch.isfinite(torch.as_tensor(told.extras["entropy"]))
+    rollout, _ = collect(game.experience.vector(6), game.model, 16)
+    estimate = learn(
+        game, PPO(clip=1e-5, entropy_weight=0.1), rollout.select_games(torch.tensor([0, 5]))
+    )
+    assert float(estimate.extras["clip_fraction"]) == 0
+    assert torch.isfinite(torch.as_tensor(estimate.extras["entropy"]))
     assert all(torch.isfinite(p.grad).all() for p in game.parameters.values() if p.grad is not None)
     if space == "discrete":
-        assert isinstance(made.observations, dict)
-        allowed = made.observations["action_mask"][:-1].gather(-1, made.actions.unsqueeze(-1))
+        assert isinstance(rollout.observations, dict)
+        allowed = rollout.observations["action_mask"][:-1].gather(-1, rollout.actions.unsqueeze(-1))
         assert allowed.bool().all()
 
 
@@ -177,43 +185,47 @@ def test_a_masked_policys_entropy_counts_allowed_actions_only(monkeypatch):
 
 
 @pytest.mark.parametrize("recurrence", ["gru", "lstm"])
-def test_a_memory_gives_the_same_step_by_step_and_over_a_whole_record(monkeypatch, recurrence):
-    """With episodes that end inside the record and a second rollout that begins inside an episode."""
+def test_a_memory_gives_the_same_step_by_step_and_over_a_whole_rollout(monkeypatch, recurrence):
+    """With episodes that end inside the rollout and a second rollout that begins inside an episode."""
     games = games_of(monkeypatch, lambda i: Counter(3 + i), 4)
     agent = agent_for(games, recurrence=recurrence)
-    position, storage = begin(games, agent, 0, CPU), Storage(9)
+    state, buffer = begin_episodes(games, agent, 0, CPU), RolloutBuffer(9)
     for _ in range(2):
-        before = position.memory
-        made, _ = record(games, agent, position, storage)
+        before = state.memory
+        rollout, _ = collect_rollout(games, agent, state, buffer)
         with torch.no_grad():
-            whole, _ = agent.judge(made.observations, before, made.fresh)
-            state = before
-            assert isinstance(made.observations, Tensor)
+            whole, _ = agent.policy_and_values(rollout.observations, before, rollout.episode_start)
+            memory = before
+            assert isinstance(rollout.observations, Tensor)
             for t in range(9):
-                policy, state = agent.act(made.observations[t], state, made.fresh[t])
+                policy, memory = agent.act(
+                    rollout.observations[t], memory, rollout.episode_start[t]
+                )
                 torch.testing.assert_close(policy.logits, whole.logits[t])  # type: ignore[attr-defined]
-    assert position.memory is not None
-    torch.testing.assert_close(state, position.memory)
+    assert state.memory is not None
+    torch.testing.assert_close(memory, state.memory)
 
 
 @pytest.mark.parametrize("recurrence", ["none", "gru"])
-def test_what_is_noted_while_playing_is_what_the_whole_record_says(monkeypatch, recurrence):
+def test_what_is_stored_while_playing_is_what_the_whole_rollout_gives(monkeypatch, recurrence):
     games = games_of(monkeypatch, lambda i: Choosy(SPACES["multi-discrete"][0], 9), 4)
     agent = agent_for(games, recurrence=recurrence, shared=True)
-    made, _ = rollout(games, agent, 12)
+    rollout, _ = collect(games, agent, 12)
     with torch.no_grad():
-        policy, values = agent.judge(made.observations, made.memory, made.fresh)
-    assert made.log_prob is not None
-    torch.testing.assert_close(made.log_prob, policy.log_prob(made.actions))
-    torch.testing.assert_close(made.values, values[:-1])
+        policy, values = agent.policy_and_values(
+            rollout.observations, rollout.memory, rollout.episode_start
+        )
+    assert rollout.log_prob is not None
+    torch.testing.assert_close(rollout.log_prob, policy.log_prob(rollout.actions))
+    torch.testing.assert_close(rollout.values, values[:-1])
 
 
 def test_a_memory_forgets_where_an_episode_begins(monkeypatch):
     games = games_of(monkeypatch, lambda i: Counter(4), 1)
     agent = agent_for(games, recurrence="gru")
-    made, _ = rollout(games, agent, 14)
-    _, values = agent.judge(made.observations, made.memory, made.fresh)
-    starts = made.fresh[:-1, 0].nonzero().flatten()
+    rollout, _ = collect(games, agent, 14)
+    _, values = agent.policy_and_values(rollout.observations, rollout.memory, rollout.episode_start)
+    starts = rollout.episode_start[:-1, 0].nonzero().flatten()
     assert len(starts) == 3
     for start in starts[1:].tolist():
         torch.testing.assert_close(values[start : start + 4], values[:4])
@@ -223,43 +235,41 @@ def test_whole_episodes_end_once_and_keep_nothing_of_the_next_one(monkeypatch):
     games = games_of(monkeypatch, lambda i: Counter(3 + i), 4)
     agent = agent_for(games)
 
-    def act(observation, state, fresh):
-        policy, state = agent.act(observation, state, fresh)
-        return policy.sample(), state
-
-    made = record_episodes(games, agent, act, 0, CPU)
-    assert made.returns.tolist() == made.lengths.tolist() == [3, 4, 5, 6]
-    assert len(made.rewards) == 6
-    assert made.truncated.sum(0).tolist() == [1, 1, 1, 1]
+    rollout = collect_episodes(games, agent, agent.sample_actions, 0, CPU)
+    assert rollout.returns.tolist() == rollout.lengths.tolist() == [3, 4, 5, 6]
+    assert len(rollout.rewards) == 6
+    assert rollout.truncated.sum(0).tolist() == [1, 1, 1, 1]
 
 
 def test_episodes_under_way_are_counted_across_rollouts(monkeypatch):
     games = games_of(monkeypatch, lambda i: Counter(7), 2)
     agent = agent_for(games)
-    position, storage = begin(games, agent, 0, CPU), Storage(3)
+    state, buffer = begin_episodes(games, agent, 0, CPU), RolloutBuffer(3)
     returns = []
     for _ in range(8):
-        _, finished = record(games, agent, position, storage)
+        _, finished = collect_rollout(games, agent, state, buffer)
         returns += finished.returns.tolist()
     assert returns == [7.0] * 6
 
 
-def test_a_normaliser_changes_only_when_told_and_knows_mean_and_deviation(monkeypatch):
+def test_a_normaliser_changes_only_on_commit_and_knows_mean_and_deviation(monkeypatch):
     games = games_of(monkeypatch, lambda i: Counter(LENGTH), 8)
     agent = agent_for(games, normalise=True)
     normaliser = agent.normaliser
     assert normaliser is not None
-    made, _ = rollout(games, agent, 18)
-    assert isinstance(made.observations, Tensor)
-    seen = made.observations[:-1][made.valid]
+    rollout, _ = collect(games, agent, 18)
+    assert isinstance(rollout.observations, Tensor)
+    seen = rollout.observations[:-1][rollout.valid]
     for half in seen.chunk(2):
-        normaliser.note(half)
-    before = agent.judge(made.observations, None, made.fresh)[1]
+        normaliser.update(half)
+    before = agent.policy_and_values(rollout.observations, None, rollout.episode_start)[1]
     assert float(normaliser.mean) == 0
-    normaliser.adopt()
+    normaliser.commit()
     torch.testing.assert_close(normaliser.mean, seen.mean(0))
     torch.testing.assert_close(normaliser.deviation, seen.std(0, correction=0))
-    assert not torch.equal(agent.judge(made.observations, None, made.fresh)[1], before)
+    assert not torch.equal(
+        agent.policy_and_values(rollout.observations, None, rollout.episode_start)[1], before
+    )
     again = agent_for(games, normalise=True)
     again.load_state_dict(agent.state_dict())
     assert again.normaliser is not None
@@ -285,15 +295,15 @@ def test_playing_waits_for_no_value_on_an_accelerator(name, continuous, recurren
     with torch.no_grad():
         games.state = games.begin(4)  # type: ignore[attr-defined]
         observation = games.observe(games.state)  # type: ignore[attr-defined]
-        position = Position(
+        state = RolloutState(
             observation,
-            agent.empty_memory(4, meta),
+            agent.initial_memory(4, meta),
             torch.ones(4, dtype=torch.bool, device=meta),
             torch.zeros(4, device=meta),
             torch.zeros(4, device=meta),
         )
-        storage = Storage(5)
-        fill(games, agent, position, storage)
-        assert storage.tensors["rewards"].shape == (5, 4)
+        buffer = RolloutBuffer(5)
+        fill_buffer(games, agent, state, buffer)
+        assert buffer.tensors["rewards"].shape == (5, 4)
         with pytest.raises((RuntimeError, NotImplementedError)):
-            storage.tensors["rewards"].sum().item()  # so would this
+            buffer.tensors["rewards"].sum().item()  # so would this

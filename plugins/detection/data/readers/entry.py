@@ -1,4 +1,4 @@
-"""What every reader makes of a folder: the images of each split with named boxes, and what was left out."""
+"""The result of every reader: the images of each split with their objects, and a report of what was dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 from framework import UserError
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-SPLITS = {  # how folders and files call the splits
+# Names of the splits in folders and files.
+SPLITS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
@@ -20,8 +21,8 @@ SPLITS = {  # how folders and files call the splits
 
 
 @dataclass(frozen=True)
-class Thing:
-    """An object as written: corners in pixels, its category's name, whether it is a crowd, its area if it is told."""
+class Annotation:
+    """An object as annotated: corners in pixels, its category's name, whether it is a crowd, its area where given."""
 
     box: tuple[float, float, float, float]
     name: str
@@ -31,16 +32,16 @@ class Thing:
 
 @dataclass(frozen=True)
 class Entry:
-    """An image's file, what is in it, and its `(height, width)` where that is written."""
+    """An image's file, its objects, and its annotated `(height, width)` where given."""
 
     path: Path
-    things: tuple[Thing, ...]
+    annotations: tuple[Annotation, ...]
     size: tuple[int, int] | None = None
 
 
 @dataclass
 class Report:
-    """What was left out and why: a count for each reason, and the first place where it was."""
+    """What was dropped and why: a count for each reason, and the first place."""
 
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, str] = field(default_factory=dict)
@@ -59,14 +60,14 @@ class Report:
 
 @dataclass
 class Reading:
-    """A data set as read: entries by split (None where the folder does not say), and the categories' names."""
+    """A data set as read: entries by split (None where the folder has none), and the categories' names."""
 
     entries: dict[str | None, list[Entry]]
     categories: list[str]
 
 
 def split_of(name: str) -> str | None:
-    """The split that a file's or a folder's name tells: instances_val2017 is of "validation"."""
+    """The split in a file's or a folder's name: "validation" for instances_val2017."""
     words = "".join(c if c.isalpha() else " " for c in name.lower()).split()
     for split, names in SPLITS.items():
         if any(word in names for word in words):
@@ -75,12 +76,12 @@ def split_of(name: str) -> str | None:
 
 
 def split_of_folder(path: Path, root: Path) -> str | None:
-    """The split that the name of a file's folder tells; the root's own name tells nothing."""
+    """The split in the name of a file's folder; the root's name does not count."""
     return split_of(path.parent.name) if path.parent != root else None
 
 
 class Files:
-    """Where the images of a folder are, by relative path and by name, whatever folder they are in."""
+    """The images of a folder by relative path and by name, in any sub-folder."""
 
     def __init__(self, root: Path, report: Report) -> None:
         self.root, self.report = root, report
@@ -94,10 +95,10 @@ class Files:
     def find(
         self, names: Sequence[str], near: Sequence[Path] = (), split: str | None = None
     ) -> Path | None:
-        """The image that has one of the names, the first that fits; where there is none, or several, it is reported.
+        """The image with the first of the names that exists; where there is none, or several, that is reported.
 
-        It is in one of the folders `near`, below the root, or anywhere under the name's last part: of several such the
-        one whose path ends with the whole name, or whose folders tell the same split.
+        It is looked for in the folders `near`, below the root, and anywhere by the name's last part: of several such
+        the one whose path ends with the whole name, or whose folders belong to the same split.
         """
         several = False
         for name in filter(None, names):
@@ -113,7 +114,7 @@ class Files:
         return None
 
     def anywhere(self, name: str, split: str | None) -> list[Path]:
-        """The images that `name` may mean."""
+        """The images that `name` may refer to."""
         parts = PurePosixPath(name.replace("\\", "/")).parts
         plain = parts[-1] if parts else ""
         found = self.by_name.get(plain) or self.by_stem.get(plain) or []
@@ -138,8 +139,8 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}, line {line}: expected UTF-8; save it in this encoding") from None
 
 
-def size_told(height: Any, width: Any) -> tuple[int, int] | None:
-    """A written size; None where it is no size, such as 0 x 0."""
+def parse_size(height: Any, width: Any) -> tuple[int, int] | None:
+    """An annotated size; None where it is invalid, such as 0 x 0."""
     try:
         size = int(height), int(width)
     except (TypeError, ValueError):
@@ -147,6 +148,6 @@ def size_told(height: Any, width: Any) -> tuple[int, int] | None:
     return size if min(size) > 0 else None
 
 
-def whole(values: Iterable[float]) -> bool:
+def all_finite(values: Iterable[float]) -> bool:
     """Whether all are finite numbers."""
     return all(math.isfinite(v) for v in values)

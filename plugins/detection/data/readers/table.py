@@ -1,10 +1,9 @@
 """CSV: one line for each object; an image without objects has a line without a box.
 
-The header's names are found by their usual spellings: image, filename, file or path; class, label, category or name;
+The header's columns are recognised by their usual names: image, filename, file or path; class, label, category or name;
 xmin ymin xmax ymax, x0 y0 x1 y1 or x1 y1 x2 y2, or x y w h (x y width height); split or set. Without a header the
 columns are path, x0, y0, x1, y1, class. Corners are edges: a box of the first pixel alone is 0, 0, 1, 1.
-Semicolons or tabs may stand for the commas.
-Files called train.csv, val.csv and test.csv are these splits.
+Semicolons or tabs may replace the commas. Files named train.csv, val.csv and test.csv are these splits.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from pathlib import Path
 
 from framework import UserError
 from plugins.detection.data.readers.entry import (
+    Annotation,
     Entry,
     Files,
     Reading,
     Report,
-    Thing,
+    all_finite,
     read_text,
     split_of,
     split_of_folder,
-    whole,
 )
 
 SPELLINGS = {
@@ -55,28 +54,30 @@ def read(root: Path, report: Report) -> Reading:
     """All splits of a folder.
 
     Raises:
-        UserError: a file without the columns that are needed.
+        UserError: a file without the required columns.
     """
     pictures = Files(root, report)
-    found: dict[tuple[str | None, Path, str], list[Thing]] = {}
+    found: dict[tuple[str | None, Path, str], list[Annotation]] = {}
     for path in files(root):
-        for image, split, thing in rows(path, root, report):
-            things = found.setdefault((split, path.parent, image), [])
-            if thing is not None:
-                things.append(thing)
+        for image, split, annotation in rows(path, root, report):
+            annotations = found.setdefault((split, path.parent, image), [])
+            if annotation is not None:
+                annotations.append(annotation)
     entries: dict[str | None, list[Entry]] = {}
     names: set[str] = set()
-    for (split, folder, image), things in found.items():
+    for (split, folder, image), annotations in found.items():
         file = pictures.find([image], [folder, folder / "images"], split)
         if file is None:
             continue
-        names |= {thing.name for thing in things}
-        entries.setdefault(split, []).append(Entry(file, tuple(things)))
+        names |= {annotation.name for annotation in annotations}
+        entries.setdefault(split, []).append(Entry(file, tuple(annotations)))
     return Reading(entries, sorted(names))
 
 
-def rows(path: Path, root: Path, report: Report) -> Iterator[tuple[str, str | None, Thing | None]]:
-    """Image, split and object of each line; no object where the box is empty or wrong."""
+def rows(
+    path: Path, root: Path, report: Report
+) -> Iterator[tuple[str, str | None, Annotation | None]]:
+    """Image, split and object of each line; no object where the box is empty or invalid."""
     lines = numbered(path)
     header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
     if any(cell in SPELLINGS["image"] for cell in header):
@@ -95,16 +96,16 @@ def rows(path: Path, root: Path, report: Report) -> Iterator[tuple[str, str | No
         if not any(texts):
             yield cells[image], part, None
             continue
-        thing = read_box(texts, sized, cells[name].strip())
-        if thing is None:
+        annotation = parse_box(texts, sized, cells[name].strip())
+        if annotation is None:
             report.drop(
                 "lines dropped without four numbers and a class", f"{path.name}, line {number}"
             )
-        yield cells[image], part, thing
+        yield cells[image], part, annotation
 
 
 def numbered(path: Path) -> list[tuple[int, list[str]]]:
-    """The lines that hold anything, with their numbers; cells end at what the first one has most of: , ; or tab."""
+    """The lines that are not empty, with their numbers; the first line shows the delimiter: , ; or tab."""
     text = read_text(path)
     first = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
@@ -127,11 +128,11 @@ def box_columns(header: list[str], path: Path) -> tuple[list[int], bool]:
     raise UserError(f"{path}: expected columns xmin, ymin, xmax, ymax (or x, y, width, height)")
 
 
-def read_box(texts: list[str], sized: bool, name: str) -> Thing | None:
+def parse_box(texts: list[str], sized: bool, name: str) -> Annotation | None:
     try:
         a, b, c, d = map(float, texts)
     except ValueError:
         return None
-    if not name or not whole((a, b, c, d)):
+    if not name or not all_finite((a, b, c, d)):
         return None
-    return Thing((a, b, a + c, b + d) if sized else (a, b, c, d), name)
+    return Annotation((a, b, a + c, b + d) if sized else (a, b, c, d), name)

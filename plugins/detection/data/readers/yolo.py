@@ -1,9 +1,9 @@
-"""YOLO's text files: one for each image, a line `class x y width height` for each object, as shares of the image.
+"""YOLO's text files: one for each image, a line `class x y width height` for each object, as fractions of the image.
 
     root/data.yaml (names; train, val and test: folders, lists of images, or several) or root/classes.txt,
     root/images/... + root/labels/... with the same names, or both side by side.
 
-An image without a text file has no objects. A line with more numbers is an outline: its box is taken.
+An image without a text file has no objects. A line with more numbers is a polygon, of which the bounding box is used.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from framework import UserError
 from plugins.detection.data.images import size_of
 from plugins.detection.data.readers.entry import (
     IMAGES,
+    Annotation,
     Entry,
     Reading,
     Report,
-    Thing,
+    all_finite,
     read_text,
     split_of,
-    whole,
 )
 
 NAMES = ("classes.txt", "obj.names", "labels.txt")
 
 
 def description(root: Path) -> Path | None:
-    """The folder's yaml, if it has one that names classes."""
+    """The folder's yaml with class names, where there is one."""
     for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
         if "names" in path.read_text(encoding="utf-8", errors="replace"):
             return path
@@ -49,45 +49,45 @@ def read(root: Path, report: Report) -> Reading:
         UserError: a yaml that cannot be read.
     """
     path = description(root)
-    told = read_yaml(path) if path else {}
-    names = class_names(told.get("names"), root, path)
+    declared = read_yaml(path) if path else {}
+    names = class_names(declared.get("names"), root, path)
     entries: dict[str | None, list[Entry]] = {}
-    for split, images in splits(root, told, report).items():
-        made = [entry(image, names, report) for image in images]
-        entries[split] = [one for one in made if one is not None]
+    for split, images in splits(root, declared, report).items():
+        read_entries = [entry(image, names, report) for image in images]
+        entries[split] = [one for one in read_entries if one is not None]
     return Reading(entries, names)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping; aliases, which can blow up, are refused."""
+    """A mapping; aliases, which can expand without bound, are refused."""
     text = read_text(path)
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise UserError(f"{path}: YAML aliases are refused")
-        told = yaml.safe_load(text)
+        declared = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: {str(error).partition(chr(10))[0]}") from None
-    if not isinstance(told, dict):
+    if not isinstance(declared, dict):
         raise UserError(f"{path}: expected a mapping of keys")
-    return told
+    return declared
 
 
-def class_names(told: Any, root: Path, path: Path | None) -> list[str]:
+def class_names(declared: Any, root: Path, path: Path | None) -> list[str]:
     """The names of classes 0, 1, ..., from the yaml or a list of names; numbers where there is neither.
 
     Raises:
-        UserError: keys of the yaml's names that are no numbers.
+        UserError: keys of the yaml's names that are not numbers.
     """
-    if isinstance(told, dict):
-        for key in told:
+    if isinstance(declared, dict):
+        for key in declared:
             if not str(key).isdecimal():
                 raise UserError(
                     f"{path}: names: '{key}': expected a class's number, as in `0: cat`"
                 )
-        names = {int(key): str(name) for key, name in told.items()}
+        names = {int(key): str(name) for key, name in declared.items()}
         return [names.get(i, str(i)) for i in range(max(names, default=-1) + 1)]
-    if isinstance(told, list):
-        return [str(name) for name in told]
+    if isinstance(declared, list):
+        return [str(name) for name in declared]
     for name in NAMES:
         if (root / name).is_file():
             lines = read_text(root / name).splitlines()
@@ -99,17 +99,17 @@ def class_names(told: Any, root: Path, path: Path | None) -> list[str]:
     return [str(number) for number in range(highest + 1)]
 
 
-def splits(root: Path, told: dict[str, Any], report: Report) -> dict[str | None, list[Path]]:
+def splits(root: Path, declared: dict[str, Any], report: Report) -> dict[str | None, list[Path]]:
     """The images of each split: as the yaml says, else by the names of folders."""
-    base = root / str(told.get("path", "")) if told.get("path") else root
+    base = root / str(declared.get("path", "")) if declared.get("path") else root
     found: dict[str | None, list[Path]] = {}
     for key in ("train", "val", "test"):
-        places = told.get(key) or []
+        places = declared.get(key) or []
         for place in places if isinstance(places, list) else [places]:
             images = images_at(str(place), base, root)
             found.setdefault(split_of(key), []).extend(images or [])
             if images is None:
-                why = "folders and lists of the yaml left out that are not there"
+                why = "folders and lists of the yaml left out that do not exist"
                 report.drop(why, f"{key}: {place}")
     if any(found.values()):
         return found
@@ -121,9 +121,9 @@ def splits(root: Path, told: dict[str, Any], report: Report) -> dict[str | None,
 
 
 def images_at(place: str, base: Path, root: Path) -> list[Path] | None:
-    """The images of a folder, or of a text file that lists them, if it is there.
+    """The images of a folder, or of a text file that lists them, where it exists.
 
-    roboflow's ../train/images is taken to be in root.
+    Roboflow's ../train/images is looked for in root.
     """
     for path in (base / place, root / place, root / place.removeprefix("../")):
         if path.is_dir():
@@ -157,29 +157,30 @@ def entry(image: Path, names: list[str], report: Report) -> Entry | None:
     lines = read_text(path).splitlines() if path.is_file() else []
     size = size_of(image) if lines else None
     if lines and size is None:
-        return Entry(image, ())  # unreadable: whoever opens it says so
+        # Unreadable: reported when it is opened.
+        return Entry(image, ())
     height, width = size or (1, 1)
-    things = []
+    annotations = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        thing = read_line(line, width, height, names)
-        if isinstance(thing, str):
-            report.drop(thing, f"{path.name}, line {number}")
+        annotation = parse_line(line, width, height, names)
+        if isinstance(annotation, str):
+            report.drop(annotation, f"{path.name}, line {number}")
         else:
-            things.append(thing)
-    return Entry(image, tuple(things))
+            annotations.append(annotation)
+    return Entry(image, tuple(annotations))
 
 
-def read_line(line: str, width: int, height: int, names: list[str]) -> Thing | str:
-    """An object, or why it is none."""
+def parse_line(line: str, width: int, height: int, names: list[str]) -> Annotation | str:
+    """An object, or the reason why the line is dropped."""
     words = line.split()
     try:
         numbers = [float(word) for word in words[1:]]
         label = int(words[0])
     except ValueError:
         return "lines dropped that are not `class x y width height`"
-    if len(numbers) < 4 or len(numbers) % 2 or not whole(numbers):
+    if len(numbers) < 4 or len(numbers) % 2 or not all_finite(numbers):
         return "lines dropped that are not `class x y width height`"
     if not 0 <= label < len(names):
         return "objects of unknown categories dropped"
@@ -190,4 +191,4 @@ def read_line(line: str, width: int, height: int, names: list[str]) -> Thing | s
         xs, ys = numbers[::2], numbers[1::2]
         corners = (min(xs), min(ys), max(xs), max(ys))
     x0, y0, x1, y1 = corners
-    return Thing((x0 * width, y0 * height, x1 * width, y1 * height), names[label])
+    return Annotation((x0 * width, y0 * height, x1 * width, y1 * height), names[label])

@@ -213,8 +213,8 @@ def test_a_resumed_estimator_continues_to_the_bit(
     expected = steps(first, 4, 8)
     resumed = make_estimator(name, 4, options)
     resumed.load_state_dict(checkpoint.load(saved)["estimator"])
-    for found, wanted in zip(steps(resumed, 4, 8), expected, strict=True):
-        assert torch.equal(found, wanted)
+    for found, reference in zip(steps(resumed, 4, 8), expected, strict=True):
+        assert torch.equal(found, reference)
 
 
 def test_loading_a_state_leaves_it_as_it_is():
@@ -263,7 +263,7 @@ def test_evaluations_and_the_hard_objective_are_told(
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "distribution", "told"),
+    ("name", "options", "distribution", "served"),
     [
         ("rebar", {}, Normal(torch.zeros(()), 1.0), "relax"),
         ("rebar", {}, Poisson(torch.ones(())), "measure_valued"),
@@ -273,12 +273,12 @@ def test_evaluations_and_the_hard_objective_are_told(
     ],
 )
 def test_a_draw_that_cannot_be_served_is_refused(
-    name: str, options: dict[str, Any], distribution: Distribution, told: str
+    name: str, options: dict[str, Any], distribution: Distribution, served: str
 ):
     def program(context: Context, p: Parameters, batch: None) -> None:
         context.cost(context.sample("z", distribution) * p["a"])
 
-    with pytest.raises(ProgramError, match=rf"draw 'z' ~ .*{name} serves .*{told}") as error:
+    with pytest.raises(ProgramError, match=rf"draw 'z' ~ .*{name} serves .*{served}") as error:
         framework.estimate(program, {"a": torch.ones(())}, estimator=name, **options)
     named = str(error.value).partition("can serve it: ")[2].split(", ")
     assert set(named) <= set(registry().names("estimators"))

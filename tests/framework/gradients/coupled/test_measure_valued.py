@@ -240,12 +240,14 @@ def test_a_draw_that_cannot_be_served_is_refused_with_estimators_that_can(
     def program(context: Context, p: Parameters, batch: None) -> None:
         context.cost(context.sample("z", distribution) * p["a"])
 
-    with pytest.raises(ProgramError, match=rf"draw 'z' ~ {kind}: {name} serves .*{helper}") as told:
+    with pytest.raises(
+        ProgramError, match=rf"draw 'z' ~ {kind}: {name} serves .*{helper}"
+    ) as error:
         framework.estimate(program, {"a": torch.ones(())}, estimator=name)
-    named = str(told.value).partition("can serve it: ")[2].split(", ")
+    named = str(error.value).partition("can serve it: ")[2].split(", ")
     assert set(named) <= set(registry().names("estimators"))
     assert name not in named
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_gamma_concentration_is_refused():

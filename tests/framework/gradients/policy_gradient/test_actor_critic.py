@@ -14,9 +14,10 @@ from torch.distributions.transforms import TanhTransform
 from framework.context import Context
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator
-from framework.gradients.policy_gradient.actor_critic import A2C, UPGO, EvaluatedTrajectory, VTrace
+from framework.gradients.policy_gradient.actor_critic import A2C, UPGO, VTrace
 from framework.gradients.policy_gradient.advantages import Transitions
 from framework.gradients.policy_gradient.ppo import PPO
+from framework.gradients.policy_gradient.trajectory import EvaluatedTrajectory
 from framework.gradients.score_function import reinforce
 from framework.parameters import Parameters
 from framework.program import Program
@@ -96,11 +97,11 @@ def test_on_policy_and_with_the_whole_trace_vtrace_is_a2c():
 
 def test_the_first_part_of_ppo_is_a2c_with_ratio_one():
     batch = replace(record(), behaviour=log_prob(fresh(), record()))
-    found, told = gradients(PPO(), batch)
+    found, estimate = gradients(PPO(), batch)
     expected, _ = gradients(A2C(normalise_advantages=True), record())
     torch.testing.assert_close(found, expected)
-    assert float(told.extras["kl"]) == 0
-    assert float(told.extras["clip_fraction"]) == 0
+    assert float(estimate.extras["kl"]) == 0
+    assert float(estimate.extras["clip_fraction"]) == 0
 
 
 def test_upgo_drops_what_came_after_a_disappointment():
@@ -134,9 +135,9 @@ def test_upgos_prediction_learns_vtraces_targets_of_its_lambda(gae_lambda):
 def test_ppo_learns_nothing_from_steps_whose_ratio_is_beyond_the_clip():
     batch = record()
     raised = log_prob(fresh(), batch) - 1.0  # every action is e times likelier now
-    found, told = gradients(PPO(normalise_advantages=False), replace(batch, behaviour=raised))
-    assert float(told.extras["clip_fraction"]) == 1.0
-    torch.testing.assert_close(float(told.extras["kl"]), torch.e - 2, atol=1e-5, rtol=0)
+    found, estimate = gradients(PPO(normalise_advantages=False), replace(batch, behaviour=raised))
+    assert float(estimate.extras["clip_fraction"]) == 1.0
+    torch.testing.assert_close(float(estimate.extras["kl"]), torch.e - 2, atol=1e-5, rtol=0)
     with_loss = replace(batch, rewards=batch.rewards.abs(), behaviour=raised)
     found, _ = gradients(PPO(normalise_advantages=False, discount=0.0), with_loss)
     assert not found["logits"].any()
@@ -152,8 +153,8 @@ def test_a_part_beyond_the_target_kl_leaves_no_gradient_and_adam_leaves_the_para
     optimizer.zero_grad()
     before = {name: p.detach().clone() for name, p in parameters.items()}
     far = replace(batch, behaviour=log_prob(parameters, batch) - 1.0)
-    found, told = gradients(estimator, far, parameters)
-    assert told.extras["kl_stops"] == 1
+    found, estimate = gradients(estimator, far, parameters)
+    assert estimate.extras["kl_stops"] == 1
     assert all(gradient is None for gradient in found.values())
     optimizer.step()
     assert all(torch.equal(parameters[name], before[name]) for name in before)
@@ -227,9 +228,9 @@ def test_explained_variance_is_one_for_a_perfect_prediction():
     parameters = fresh()
     rewards = torch.tensor([1.0, -2.0, 0.5, 3.0])
     parameters["value"].data.copy_(rewards)
-    _, told = gradients(A2C(), replace(batch, rewards=rewards[batch.states[:-1]]), parameters)
-    torch.testing.assert_close(float(told.extras["explained_variance"]), 1.0)
-    assert float(told.extras["value_loss"]) == 0
+    _, estimate = gradients(A2C(), replace(batch, rewards=rewards[batch.states[:-1]]), parameters)
+    torch.testing.assert_close(float(estimate.extras["explained_variance"]), 1.0)
+    assert float(estimate.extras["value_loss"]) == 0
 
 
 def test_a_program_without_predictions_is_refused_with_estimators_that_serve_it():
@@ -257,7 +258,7 @@ def test_a_wrong_shape_of_the_value_is_named():
         A2C().backward(Program(wrong, recorded_trajectories=True), fresh(), record())
 
 
-def test_entropy_that_has_no_closed_form_is_refused_only_where_it_is_wanted():
+def test_entropy_that_has_no_closed_form_is_refused_only_where_it_is_needed():
     def squashed(context, parameters, batch):
         value = parameters["value"][batch.states]
         normal = Normal(parameters["logits"][batch.states[:-1], 0], 1.0)

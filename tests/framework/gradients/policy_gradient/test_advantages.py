@@ -52,7 +52,7 @@ def episode_from(steps: Transitions, t: int, n: int) -> list[int]:
 
 
 def rest(steps: Transitions, last: int, n: int) -> float:
-    """What comes behind the last step that is recorded: nothing where the game was over."""
+    """What comes after the last recorded step: nothing where the game was over."""
     return 0.0 if steps.terminated[last, n] else float(steps.next_values[last, n])
 
 

@@ -135,17 +135,17 @@ def test_batches_and_loops_are_served(axes):
 def test_the_temperature_is_annealed_by_calls_told_and_resumed():
     options = {"temperature": 2.0, "final_temperature": 0.5, "anneal_steps": 4}
 
-    def told(estimator, calls):
+    def temperatures(estimator, calls):
         leaves = {"logits": LOGITS.clone().requires_grad_()}
         program = Program(bernoulli_cubes)
         return [estimator.backward(program, leaves).extras["temperature"] for _ in range(calls)]
 
     estimator = make_estimator("gumbel", 2, options)
     expected = [2.0, math.sqrt(2.0), 1.0, math.sqrt(0.5), 0.5, 0.5]
-    assert told(estimator, 3) == pytest.approx(expected[:3])
+    assert temperatures(estimator, 3) == pytest.approx(expected[:3])
     resumed = make_estimator("gumbel", 2, options)
     resumed.load_state_dict(estimator.state_dict())
-    assert told(resumed, 3) == pytest.approx(expected[3:])
+    assert temperatures(resumed, 3) == pytest.approx(expected[3:])
 
 
 def test_a_rule_by_site_relaxes_that_draw_alone():

@@ -15,7 +15,7 @@ EACH = {
     "flip": {"flip": 1.0},
     "zoom_out": ALONE | {"zoom_out": 1.0},
     "crop": ALONE | {"crop": 1.0},
-    "jitter": ALONE | {"jitter": 1.0, "zoom": 2.0},
+    "scale_jitter": ALONE | {"scale_jitter": 1.0, "zoom": 2.0},
     "mosaic": ALONE | {"mosaic": 1.0},
 }
 
@@ -84,7 +84,7 @@ def test_boxes_stay_with_their_objects(name):
 
 @pytest.mark.parametrize(
     ("name", "smallest", "largest"),
-    [("zoom_out", 0.25, 1.0), ("crop", 1.0, 4.0), ("jitter", 0.5, 2.0)],
+    [("zoom_out", 0.25, 1.0), ("crop", 1.0, 4.0), ("scale_jitter", 0.5, 2.0)],
 )
 def test_objects_change_their_size_and_images_do_not(name, smallest, largest):
     """What is cut out or put on a larger ground is an image of the usual size again, and its objects are scaled."""
@@ -147,7 +147,7 @@ def test_plain_items_have_no_mosaic():
 
 def test_an_item_is_the_same_whatever_was_drawn_before():
     every = Augmentation(
-        flip=0.5, photometric=0.5, zoom_out=0.3, crop=0.3, jitter=0.5, mosaic=0.5, mixup=0.3
+        flip=0.5, photometric=0.5, zoom_out=0.3, crop=0.3, scale_jitter=0.5, mosaic=0.5, mixup=0.3
     )
     one, other = (Augmented(Coloured(), every, 120, plain=False) for _ in range(2))
     torch.rand(7)
@@ -166,7 +166,7 @@ def test_an_image_without_objects_passes_through_everything():
             return super().sample(index).chosen(torch.zeros(3, dtype=torch.bool))
 
     every = Augmentation(
-        flip=1.0, photometric=1.0, zoom_out=1.0, crop=1.0, jitter=1.0, mosaic=1.0, mixup=1.0
+        flip=1.0, photometric=1.0, zoom_out=1.0, crop=1.0, scale_jitter=1.0, mosaic=1.0, mixup=1.0
     )
     made = Augmented(Empty(), every, 120, plain=False).item(0, generator(0, "test"))
     assert made.boxes.shape == (0, 4)
@@ -208,7 +208,7 @@ def test_a_batch_is_padded_to_a_multiple_and_counts_every_object_but_crowds():
     )
     made = collate([one, other, crowd])
     assert tuple(made.images.shape) == (3, 3, 96, 128)
-    assert made.owner.tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert made.image_index.tolist() == [0, 0, 0, 1, 1, 2, 2]
     assert (made.images[1, :, 60:] == PADDING).all()
     assert (made.images[1, :, :, 100:] == PADDING).all()
     assert torch.equal(made.images[0, :, :90, :120], one.image)

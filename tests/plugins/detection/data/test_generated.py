@@ -9,10 +9,10 @@ import torch
 
 from framework import UserError
 from plugins.detection import prediction
-from plugins.detection.data.generated import MOST, SHAPES, VISIBLE, Generated, digit, polygon
+from plugins.detection.data.generated import MAX_OBJECTS, SHAPES, VISIBLE, Generated, digit, polygon
 from plugins.detection.data.splits import Data, open_data
-from plugins.detection.evaluation.boxes_on_images import annotated, beside, grid
-from plugins.detection.sample import Detections, stacked
+from plugins.detection.evaluation.boxes_on_images import draw_boxes, grid, side_by_side
+from plugins.detection.sample import Detections, pad_and_stack
 
 
 def test_an_image_is_the_same_whatever_was_made_before():
@@ -50,7 +50,7 @@ def test_samples_keep_the_convention():
         assert (sample.area > 0).all()
         assert ((sample.boxes >= 0) & (sample.boxes <= 128)).all()
     assert min(counts) >= 1
-    assert max(counts) <= MOST
+    assert max(counts) <= MAX_OBJECTS
     assert len(set(counts)) > 6
 
 
@@ -104,22 +104,22 @@ def test_an_image_is_drawn_within_ten_milliseconds():
 
 def test_pictures_with_boxes_are_large_enough_and_show_them():
     sample = Generated("test", 1, 128).sample(0)
-    plain = annotated(sample.image, torch.zeros(0, 4), torch.zeros(0), SHAPES)
-    drawn = annotated(
+    plain = draw_boxes(sample.image, torch.zeros(0, 4), torch.zeros(0), SHAPES)
+    drawn = draw_boxes(
         sample.image, sample.boxes, sample.labels, SHAPES, torch.rand(len(sample.boxes))
     )
     assert plain.shape == drawn.shape == (384, 384, 3)
     assert (plain != drawn).any()
-    assert beside(plain, drawn).shape == (384, 772, 3)
+    assert side_by_side(plain, drawn).shape == (384, 772, 3)
     assert grid([plain] * 5, 3).shape == (772, 1160, 3)
 
 
 def test_images_of_several_sizes_share_a_canvas():
     images = [torch.ones(3, 20, 50).byte(), torch.ones(3, 40, 10).byte()]
-    assert stacked(images, 32).shape == (2, 3, 64, 64)
+    assert pad_and_stack(images, 32).shape == (2, 3, 64, 64)
 
 
-def test_a_source_without_images_is_told(tmp_path):
+def test_a_source_without_images_is_refused(tmp_path):
     def find(frames):
         return [
             Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0).long()) for _ in frames
@@ -127,7 +127,7 @@ def test_a_source_without_images_is_told(tmp_path):
 
     with pytest.raises(UserError, match="which images"):
         next(prediction.predict(None, find, ["a"]))
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match="contains no image"):
         list(prediction.predict(tmp_path, find, ["a"]))
     (tmp_path / "a.png").write_bytes(b"no")
     with pytest.raises(UserError, match="no image in it can be read"):

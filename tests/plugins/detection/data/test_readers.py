@@ -1,4 +1,4 @@
-"""Four forms of the same data are the same targets; what is wrong is told once each, and the rest is read."""
+"""Four formats of the same data give the same samples; each fault is reported once, and the rest is read."""
 
 import json
 from pathlib import Path
@@ -148,16 +148,16 @@ def test_a_folder_with_faults_is_read_and_says_so_once_each(tmp_path):
     }
     (tmp_path / "all.json").write_text(json.dumps(data))
     opened = open_folder(tmp_path)
-    told = "\n".join(opened.report)
+    reported = "\n".join(opened.report)
     for line in (
         "1 objects of unknown categories dropped",
         "1 images dropped whose files are missing, the first in gone.png",
         "2 boxes dropped that are empty or end before they begin",
-        "1 boxes cut off at the edge",
+        "1 boxes clipped to their image",
         "1 boxes dropped that lie outside",
         "1 images dropped that cannot be read, the first in 7.png",
     ):
-        assert told.count(line) == 1, told
+        assert reported.count(line) == 1, reported
     parts = [opened.train, opened.validation, opened.test]
     assert sum(map(len, parts)) == 7
     assert opened.train.categories == ["ant", "bee", "owl"]
@@ -224,7 +224,7 @@ def test_a_yaml_with_aliases_is_refused(tmp_path):
         open_folder(tmp_path)
 
 
-def test_mistakes_are_told_in_one_line(tmp_path):
+def test_mistakes_are_refused_in_one_line(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     wrong = tmp_path / "wrong"
@@ -299,7 +299,7 @@ def test_a_huge_or_damaged_image_is_refused(tmp_path, monkeypatch):
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(Unreadable):
         read_image(tmp_path / "cut.png")
-    monkeypatch.setattr("plugins.detection.data.images.MOST_PIXELS", 1000)
+    monkeypatch.setattr("plugins.detection.data.images.MAX_PIXELS", 1000)
     with pytest.raises(Unreadable, match="300 x 300"):
         read_image(tmp_path / "a.png")
 
@@ -349,7 +349,7 @@ def test_a_folder_of_images_that_are_damaged_inside_is_refused(tmp_path, wrong, 
 
 
 def marked(path: Path, value: int) -> None:
-    """A picture that can be told by its grey."""
+    """A picture that can be reported by its grey."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(numpy.full((40, 60, 3), value, numpy.uint8)).save(path)
 
@@ -396,7 +396,7 @@ def test_equal_names_in_two_folders_of_voc_are_each_folders_own_images(tmp_path)
     assert (greys(opened.train), greys(opened.validation)) == ([50], [150])
 
 
-def test_an_image_whose_name_several_files_have_is_dropped_and_told(tmp_path):
+def test_an_image_whose_name_several_files_have_is_dropped_and_reported(tmp_path):
     marked(tmp_path / "one" / "a.png", 50)
     marked(tmp_path / "two" / "a.png", 150)
     for name, value in (("b.png", 60), ("c.png", 70), ("d.png", 80)):
@@ -427,7 +427,7 @@ def test_cocos_own_annotations_are_read_once(tmp_path):
     assert any(line.startswith(left_out) for line in opened.report)
 
 
-def test_annotations_of_captions_and_segments_are_left_out_and_told(tmp_path):
+def test_annotations_of_captions_and_segments_are_left_out_and_reported(tmp_path):
     for name in "abcd":
         marked(tmp_path / f"{name}.png", 50)
     coco_json(tmp_path / "all.json", [f"{name}.png" for name in "abcd"])
@@ -457,12 +457,14 @@ def test_an_image_in_several_files_is_one_image_with_the_objects_of_all(tmp_path
 
 def voc_folder(root: Path, lists: dict[str, str], size: tuple[int, int] = (40, 60)) -> None:
     """Images a, b, c, d of 40 x 60 pixels with one object each, and ImageSets/Main."""
-    told = f"<size><height>{size[0]}</height><width>{size[1]}</width></size><object>"
+    reported = f"<size><height>{size[0]}</height><width>{size[1]}</width></size><object>"
     for name in "abcd":
         marked(root / "JPEGImages" / f"{name}.png", 50)
         path = root / "Annotations" / f"{name}.xml"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(SQUARE["voc"][1].replace("a.png", f"{name}.png").replace("<object>", told))
+        path.write_text(
+            SQUARE["voc"][1].replace("a.png", f"{name}.png").replace("<object>", reported)
+        )
     for name, stems in lists.items():
         path = root / "ImageSets" / "Main" / f"{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -507,11 +509,11 @@ def test_a_written_size_is_compared_with_the_image(tmp_path, form, size, expecte
         for image in data["images"]:
             image["height"], image["width"] = size
         (tmp_path / "all.json").write_text(json.dumps(data))
-    told = open_folder(tmp_path).report[2:]
+    reported = open_folder(tmp_path).report[2:]
     if expected is None:
-        assert told == []
+        assert reported == []
     else:
-        (line,) = told
+        (line,) = reported
         assert line.startswith("4 images kept whose size is not the written one " + expected)
 
 
@@ -524,13 +526,13 @@ def yolo_folder(root: Path, yaml: str | bytes) -> None:
     (root / "data.yaml").write_bytes(yaml if isinstance(yaml, bytes) else yaml.encode())
 
 
-def test_a_split_of_yolos_yaml_that_is_not_there_is_told(tmp_path):
+def test_a_split_of_yolos_yaml_that_does_not_exist_is_reported(tmp_path):
     yolo_folder(tmp_path, "train: images/train\nval: images/vaal\nnames: [x]\n")
     opened = open_folder(tmp_path)
-    told = (
-        "1 folders and lists of the yaml left out that are not there, the first in val: images/vaal"
+    reported = (
+        "1 folders and lists of the yaml left out that do not exist, the first in val: images/vaal"
     )
-    assert told in opened.report
+    assert reported in opened.report
 
 
 def test_names_of_yolos_yaml_may_have_quoted_numbers(tmp_path):
@@ -550,11 +552,14 @@ def test_a_table_with_semicolons_is_read_and_its_wrong_lines_are_numbered(tmp_pa
     assert named(opened.train, 0) == [("x", [1, 2, 9, 8])]
 
 
-def test_a_file_that_is_not_utf8_or_has_wrong_keys_is_told_in_one_line(tmp_path):
+def test_a_file_that_is_not_utf8_or_has_wrong_keys_is_refused_in_one_line(tmp_path):
     latin = "Bär".encode("latin-1")
     yolo = [b"# " + latin + b"\nnames: [x]\n", b"names: {cat: 0}\n"]
-    told = [", line 1: expected UTF-8", ": names: 'cat': expected a class's number, as in `0: cat`"]
-    for number, (yaml, expected) in enumerate(zip(yolo, told, strict=True)):
+    reported = [
+        ", line 1: expected UTF-8",
+        ": names: 'cat': expected a class's number, as in `0: cat`",
+    ]
+    for number, (yaml, expected) in enumerate(zip(yolo, reported, strict=True)):
         folder = tmp_path / str(number)
         yolo_folder(folder, yaml)
         with pytest.raises(UserError, match=f"data.yaml{expected}"):

@@ -9,7 +9,7 @@ import numpy
 import pytest
 import torch
 
-from plugins.detection.data import coco_json as coco
+from plugins.detection.data import coco_json
 from plugins.detection.data.generated import Generated
 from plugins.detection.evaluation.error_analysis import analyse
 from plugins.detection.evaluation.metrics import NUMBERS, precision, precision_of_json
@@ -42,25 +42,25 @@ def found(boxes, labels, scores) -> Detections:
 def random_case(seed: int, classes: int = 4) -> tuple[list[Sample], list[Detections]]:
     """Images of 0 to 9 objects, crowds among them, and detections near and far with many equal scores."""
     random = numpy.random.default_rng(seed)
-    truths, detections = [], []
+    targets, detections = [], []
     for image_id in range(1, 31):
         count = int(random.integers(0, 10))
         low = random.uniform(0, 150, (count, 2))
         boxes = numpy.concatenate([low, low + random.uniform(4, 140, (count, 2))], 1)
         labels = random.integers(0, classes - 1, count)  # the last class has no object
         crowd = random.random(count) < 0.15
-        truths.append(sample(boxes, labels, crowd.tolist(), image_id))
+        targets.append(sample(boxes, labels, crowd.tolist(), image_id))
         near = boxes + random.normal(0, 6, boxes.shape)
         far = int(random.integers(0, 120 if image_id % 7 == 0 else 6))
         start = random.uniform(0, 150, (far, 2))
         guessed = numpy.concatenate([start, start + random.uniform(4, 90, (far, 2))], 1)
         every = numpy.concatenate([near, guessed])
         every[:, 2:] = numpy.maximum(every[:, 2:], every[:, :2] + 1)
-        said = numpy.concatenate([labels, random.integers(0, classes, far)])
+        predicted = numpy.concatenate([labels, random.integers(0, classes, far)])
         scores = random.integers(1, 8, len(every)) / 8  # ties
         order = numpy.argsort(-scores, kind="stable")
-        detections.append(found(every[order], said[order], scores[order]))
-    return truths, detections
+        detections.append(found(every[order], predicted[order], scores[order]))
+    return targets, detections
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -68,15 +68,15 @@ def test_the_numbers_are_pycocotools_to_the_last_digit(seed):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    truths, detections = random_case(seed)
+    targets, detections = random_case(seed)
     categories = ["a", "b", "c", "d"]
-    ours = precision(truths, detections, categories)
+    ours = precision(targets, detections, categories)
     with contextlib.redirect_stdout(io.StringIO()):
         known = COCO()
-        known.dataset = coco.truth(truths, categories)
+        known.dataset = coco_json.ground_truth(targets, categories)
         known.createIndex()
-        pairs = zip([t.image_id for t in truths], detections, strict=True)
-        theirs = COCOeval(known, known.loadRes(coco.results(pairs)), "bbox")
+        pairs = zip([t.image_id for t in targets], detections, strict=True)
+        theirs = COCOeval(known, known.loadRes(coco_json.results(pairs)), "bbox")
         theirs.evaluate()
         theirs.accumulate()
         theirs.summarize()
@@ -90,58 +90,60 @@ def test_the_numbers_are_pycocotools_to_the_last_digit(seed):
 
 
 def test_perfect_detections_score_one_after_a_json_round_trip():
-    truths = [
+    targets = [
         sample([[10, 10, 50, 40], [100, 20, 180, 150]], [0, 2], image_id=11),
         sample([], [], image_id=12),
         sample([[5, 5, 25, 30]], [2], image_id=13),
     ]
-    detections = [found(t.boxes.tolist(), t.labels.tolist(), [0.9] * len(t.boxes)) for t in truths]
-    categories = ["x", "nobody", "z"]
-    truth = json.loads(json.dumps(coco.truth(truths, categories)))
-    pairs = zip([t.image_id for t in truths], detections, strict=True)
-    judged = precision_of_json(truth, json.loads(json.dumps(coco.results(pairs))), categories)
-    assert judged.numbers["AP"] == pytest.approx(1)
-    assert judged.classes["nobody"] == (-1, -1)
+    detections = [found(t.boxes.tolist(), t.labels.tolist(), [0.9] * len(t.boxes)) for t in targets]
+    categories = ["x", "absent", "z"]
+    truth = json.loads(json.dumps(coco_json.ground_truth(targets, categories)))
+    pairs = zip([t.image_id for t in targets], detections, strict=True)
+    evaluated = precision_of_json(
+        truth, json.loads(json.dumps(coco_json.results(pairs))), categories
+    )
+    assert evaluated.numbers["AP"] == pytest.approx(1)
+    assert evaluated.classes["absent"] == (-1, -1)
 
 
 def test_no_detections_score_nothing_and_no_truth_has_no_score():
-    truths = [sample([[10, 10, 50, 40]], [0])]
-    assert precision(truths, [found([], [], [])], ["a"]).numbers["AP"] == 0
+    targets = [sample([[10, 10, 50, 40]], [0])]
+    assert precision(targets, [found([], [], [])], ["a"]).numbers["AP"] == 0
     nothing = [sample([], [])]
     assert precision(nothing, [found([[1, 1, 9, 9]], [0], [0.5])], ["a"]).numbers["AP"] == -1
 
 
-def test_a_crowd_blames_nobody():
-    truths = [sample([[10, 10, 50, 50], [100, 100, 190, 190]], [0, 0], [False, True])]
+def test_detections_in_a_crowd_do_not_count():
+    targets = [sample([[10, 10, 50, 50], [100, 100, 190, 190]], [0, 0], [False, True])]
     with_crowd = found(
         [[10, 10, 50, 50], [110, 110, 140, 140], [150, 150, 180, 180]], [0, 0, 0], [0.5, 0.9, 0.8]
     )
-    assert precision(truths, [with_crowd], ["a"]).numbers["AP"] == pytest.approx(1)
-    analysis = analyse(truths, [with_crowd], 1, 0.3)
-    assert analysis.right == analysis.objects == 1
+    assert precision(targets, [with_crowd], ["a"]).numbers["AP"] == pytest.approx(1)
+    analysis = analyse(targets, [with_crowd], 1, 0.3)
+    assert analysis.correct == analysis.objects == 1
     assert sum(analysis.errors.values()) == 0
 
 
-def test_detections_of_a_resized_image_are_judged_in_the_originals_pixels():
+def test_detections_of_a_resized_image_are_evaluated_in_the_originals_pixels():
     small = sample([[10, 10, 50, 40]], [0], size=(100, 150))
     original = Sample(
         small.image, small.boxes, small.labels, small.crowd, 4 * small.area, 1, (200, 300)
     )
     assert original.scale == (2.0, 2.0)
-    judged = precision([original], [found([[20, 20, 100, 80]], [0], [0.9])], ["a"])
-    assert judged.numbers["AP"] == pytest.approx(1)
-    assert coco.truth([original], ["a"])["annotations"][0]["bbox"] == [20, 20, 80, 60]
+    evaluated = precision([original], [found([[20, 20, 100, 80]], [0], [0.9])], ["a"])
+    assert evaluated.numbers["AP"] == pytest.approx(1)
+    assert coco_json.ground_truth([original], ["a"])["annotations"][0]["bbox"] == [20, 20, 80, 60]
 
 
 def test_errors_are_counted_by_kind():
-    truths = [
+    targets = [
         sample(
             [[0, 0, 40, 40], [100, 0, 140, 40], [200, 0, 240, 40], [0, 100, 40, 140]], [0, 0, 1, 1]
         )
     ]
     detections = found(
         [
-            [0, 0, 40, 40],  # right
+            [0, 0, 40, 40],  # correct
             [2, 0, 42, 40],  # the same again
             [120, 0, 160, 40],  # half beside: IoU 1/3
             [200, 0, 240, 40],  # under a wrong name
@@ -151,7 +153,7 @@ def test_errors_are_counted_by_kind():
         [0, 0, 0, 0, 1, 1],
         [0.9, 0.8, 0.7, 0.6, 0.5, 0.1],
     )
-    analysis = analyse(truths, [detections], 2, 0.3)
+    analysis = analyse(targets, [detections], 2, 0.3)
     assert analysis.errors == {
         "duplicate": 1,
         "classification": 1,
@@ -159,11 +161,11 @@ def test_errors_are_counted_by_kind():
         "background": 1,
         "missed": 2,
     }
-    assert (analysis.right, analysis.objects) == (1, 4)
+    assert (analysis.correct, analysis.objects) == (1, 4)
     assert analysis.precision == pytest.approx(1 / 5)
     assert analysis.recall == pytest.approx(1 / 4)
     assert analysis.confusion.tolist() == [[1, 0, 1], [1, 0, 1], [2, 1, 0]]
-    assert analysis.badness == [6 / 5]
+    assert analysis.error_rates == [6 / 5]
 
 
 def test_the_worst_images_come_first():
@@ -173,14 +175,14 @@ def test_the_worst_images_come_first():
     assert analysis.worst(2) == [1, 0]
 
 
-def test_the_floor_of_judged_scores_is_low_enough():
-    """Of a briefly trained model: AP is that of all scores, and a higher floor would cost."""
+def test_the_default_score_threshold_is_low_enough():
+    """Of a briefly trained model: AP is that of all scores, and a higher threshold would cost."""
     torch.manual_seed(0)
     source = Generated("train", 24, 64)
     samples = [source.sample(i) for i in range(len(source))]
     batch = collate(samples)
     model = nano(len(source.categories))
-    model.usual_objects = len(batch.boxes) / len(samples)
+    model.mean_objects_per_image = len(batch.boxes) / len(samples)
     optimizer = torch.optim.AdamW(model.parameters(), 0.005)
     for _ in range(25):  # it knows a little of these images
         optimizer.zero_grad()
@@ -189,11 +191,13 @@ def test_the_floor_of_judged_scores_is_low_enough():
         optimizer.step()
     with torch.no_grad():
         found = model.detect(batch.images)
-    default = inspect.signature(Detection).parameters["floor"].default
-    judged = {
-        floor: precision(samples, [one.above(floor) for one in found], source.categories).numbers
-        for floor in (0.0, default, 0.3)
+    default = inspect.signature(Detection).parameters["score_threshold"].default
+    evaluated = {
+        threshold: precision(
+            samples, [one.above(threshold) for one in found], source.categories
+        ).numbers
+        for threshold in (0.0, default, 0.3)
     }
-    assert judged[0.0]["AP"] > 0.05
-    assert judged[default]["AP"] == pytest.approx(judged[0.0]["AP"], abs=1e-3)
-    assert judged[0.3]["AP"] < judged[0.0]["AP"] - 5e-3
+    assert evaluated[0.0]["AP"] > 0.05
+    assert evaluated[default]["AP"] == pytest.approx(evaluated[0.0]["AP"], abs=1e-3)
+    assert evaluated[0.3]["AP"] < evaluated[0.0]["AP"] - 5e-3

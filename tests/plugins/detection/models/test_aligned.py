@@ -11,7 +11,7 @@ from plugins.detection.sample import Batch
 def small(levels=2, **options) -> Aligned:
     torch.manual_seed(0)
     model = Aligned(3, (8, 16, 32, 32), (0, 0, 1, 1), levels, 32, 32, **options)
-    model.usual_objects = 3.0
+    model.mean_objects_per_image = 3.0
     return model
 
 
@@ -41,7 +41,9 @@ def test_a_few_images_are_learned_by_heart_and_scores_are_the_quality_reached():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
     with torch.no_grad():
-        found = model.detect(known.images, floor=0.3)  # in training mode: their own statistics
+        found = model.detect(
+            known.images, score_threshold=0.3
+        )  # in training mode: their own statistics
     for image, one in enumerate(found):
         boxes, labels = known.objects_of(image)
         agreed = pairwise_iou(one.boxes, boxes) * (one.labels.unsqueeze(1) == labels)
@@ -50,7 +52,7 @@ def test_a_few_images_are_learned_by_heart_and_scores_are_the_quality_reached():
         assert ((one.scores[which] - best).abs() < 0.25).all()
 
 
-def test_an_images_loss_is_its_own_and_no_object_teaches_silence():
+def test_an_images_loss_does_not_depend_on_its_batch_and_no_object_lowers_all_scores():
     model, known = small().eval(), batch((3, 0, 2))
     together = model.losses(known)
     for image in range(3):
@@ -67,7 +69,7 @@ def test_an_images_loss_is_its_own_and_no_object_teaches_silence():
     assert (model.score.bias.grad > 0).all()
 
 
-def test_a_certain_distribution_tells_its_distance():
+def test_a_certain_distribution_has_its_distance():
     model = small(levels=1).eval()
     logits = torch.full((4, 17), -100.0)
     for side, cells in enumerate((1, 2, 3, 4)):
@@ -84,5 +86,5 @@ def test_a_certain_distribution_tells_its_distance():
 def test_sizes_are_as_described(make, least, most):
     model = make(7).eval()
     assert least < sum(p.numel() for p in model.parameters()) < most
-    found = model.detect(torch.zeros(1, 3, 64, 96).byte(), most=4)
+    found = model.detect(torch.zeros(1, 3, 64, 96).byte(), max_detections=4)
     assert len(found[0].scores) <= 4

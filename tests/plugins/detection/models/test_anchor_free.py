@@ -1,4 +1,4 @@
-"""The anchor-free family: a map says the exact box, a loss is an image's own, sizes are what they are called."""
+"""The anchor-free family: exact boxes from maps, a loss of each image, sizes as described."""
 
 import pytest
 import torch
@@ -8,12 +8,12 @@ from plugins.detection.models.aligned import aligned_nano, aligned_tiny
 from plugins.detection.models.anchor_free import (
     AnchorFree,
     Maps,
-    cut_off,
+    clip_boxes,
+    decode_boxes,
     nano,
     peaks_of,
     small,
     tiny,
-    told,
 )
 from plugins.detection.sample import Batch
 
@@ -36,13 +36,16 @@ def total(model: AnchorFree, known: Batch) -> torch.Tensor:
 
 
 def part(whole: Batch, first: int, last: int) -> Batch:
-    mine = (whole.owner >= first) & (whole.owner < last)
+    mine = (whole.image_index >= first) & (whole.image_index < last)
     return Batch(
-        whole.images[first:last], whole.boxes[mine], whole.labels[mine], whole.owner[mine] - first
+        whole.images[first:last],
+        whole.boxes[mine],
+        whole.labels[mine],
+        whole.image_index[mine] - first,
     )
 
 
-def test_a_peak_made_by_hand_is_the_exact_box():
+def test_a_given_peak_is_the_exact_box():
     logits, distances = torch.full((1, 2, 4, 6), -9.0), torch.zeros(1, 4, 4, 6)
     logits[0, 1, 2, 3] = 3.0  # the cell's centre is (28, 20)
     distances[0, :, 2, 3] = torch.tensor([10.5, 3.25, 7.0, 11.0])
@@ -60,21 +63,21 @@ def test_only_the_highest_of_neighbours_is_a_peak():
 
 
 @pytest.mark.parametrize("side", [1.0, 4.0, 40.0, 300.0])
-def test_any_box_can_be_told_from_the_cell_of_its_centre(side):
+def test_any_box_can_be_predicted_by_the_cell_of_its_centre(side):
     centre = torch.tensor([27.9, 16.1])  # near the corner of cell (2, 3), whose centre is (28, 20)
     box = torch.cat([centre - side / 2, centre + side / 2])
     cell = torch.tensor([28.0, 20.0])
-    wanted = torch.cat([cell - box[:2], box[2:] - cell])
-    outputs = (wanted / 8 + 0.5).log()
+    distances_to_sides = torch.cat([cell - box[:2], box[2:] - cell])
+    outputs = (distances_to_sides / 8 + 0.5).log()
     assert outputs.isfinite().all()
     distances = (8 * (outputs.exp() - 0.5)).view(1, 4, 1, 1).expand(1, 4, 4, 6)
-    torch.testing.assert_close(told(distances, 8)[0, 2 * 6 + 3], box, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(decode_boxes(distances, 8)[0, 2 * 6 + 3], box, atol=1e-4, rtol=1e-5)
 
 
-def test_an_images_loss_is_its_own():
-    """Four batches of 2 are one of 8: the losses' divisor is no batch's count."""
+def test_an_images_loss_does_not_depend_on_its_batch():
+    """Four batches of 2 equal one of 8: losses are not divided by the batch's number of objects."""
     model = nano(3).eval()  # batch normalisation apart
-    model.usual_objects = 3.0
+    model.mean_objects_per_image = 3.0
     whole = batch(8)
     together = model.losses(whole)
     for name, values in together.items():
@@ -89,7 +92,7 @@ def test_an_image_without_objects_has_a_loss_and_a_gradient():
     total(model, empty).backward()
     assert model.score.bias is not None
     assert model.score.bias.grad is not None
-    assert (model.score.bias.grad > 0).all()  # less of everything
+    assert (model.score.bias.grad > 0).all()  # lower scores everywhere
 
 
 @pytest.mark.parametrize(
@@ -108,10 +111,10 @@ def test_sizes_and_levels_are_as_described(make, least, most, strides):
 def test_three_images_are_learned_by_heart_on_two_levels():
     torch.manual_seed(0)
     model = AnchorFree(3, (8, 16, 32, 32), (0, 0, 1, 1), 2, 32, 32)
-    model.usual_objects = 3.0
+    model.mean_objects_per_image = 3.0
     random = batch(3)
     apart = torch.tensor([[2.0, 3, 21, 15], [44, 1, 60, 62], [1, 24, 35, 63]])
-    known = Batch(random.images, apart.repeat(3, 1), random.labels, random.owner)
+    known = Batch(random.images, apart.repeat(3, 1), random.labels, random.image_index)
     optimizer = torch.optim.AdamW(model.parameters(), 0.003)
     for _ in range(150):
         optimizer.zero_grad()
@@ -119,7 +122,7 @@ def test_three_images_are_learned_by_heart_on_two_levels():
         optimizer.step()
     with torch.no_grad():
         model.train()  # three images: their own statistics
-        found = model.detect(known.images, floor=0.3)
+        found = model.detect(known.images, score_threshold=0.3)
     for image, one in enumerate(found):
         boxes, labels = known.objects_of(image)
         for box, label in zip(boxes, labels, strict=True):
@@ -127,12 +130,12 @@ def test_three_images_are_learned_by_heart_on_two_levels():
             assert (near & (one.labels == label)).any()
 
 
-def test_detections_come_best_first_inside_the_image_and_above_the_floor():
+def test_detections_come_best_first_inside_the_image_and_above_the_threshold():
     torch.manual_seed(0)
     for make in (nano, tiny):
         model = make(3).eval()
         nn.init.normal_(model.score.weight, std=0.5)
-        found = model.detect(batch().images, most=7, floor=0.02)
+        found = model.detect(batch().images, max_detections=7, score_threshold=0.02)
         for one in found:
             assert len(one.scores) <= 7
             assert (one.scores.diff() <= 0).all()
@@ -155,17 +158,17 @@ def test_frozen_parts_do_not_change():
 
 
 @pytest.mark.parametrize("make", [nano, tiny, aligned_nano, aligned_tiny])
-def test_a_reward_is_drawn_from_what_a_user_sees(make):
-    """Candidates are the detections: repeats come last and have no score."""
+def test_candidates_are_the_detections(make):
+    """Boxes that non-maximum suppression removes come last, with the score 0."""
     torch.manual_seed(0)
     model = make(2).eval()
     nn.init.normal_(model.score.weight, std=0.3)
     with torch.no_grad():
         model.distance.bias.copy_(
             model.distance.bias.abs() + 1
-        )  # large boxes: neighbours tell nearly the same
+        )  # large boxes: neighbours predict nearly the same
     images = batch().images
-    candidates, seen = model.candidates(images, 30), model.detect(images, 30, floor=1e-6)
+    candidates, seen = model.candidates(images, 30), model.detect(images, 30, score_threshold=1e-6)
     peaks = sum(int((level > 0).sum()) for level in model.peaks(model(images), 30)[1])
     for boxes, scores, labels, found in zip(*candidates, seen, strict=True):
         there = scores > 0
@@ -174,7 +177,7 @@ def test_a_reward_is_drawn_from_what_a_user_sees(make):
         assert (scores.diff() <= 0).all()
         assert torch.equal(scores[there], found.scores)
         assert torch.equal(labels[there], found.labels)
-        torch.testing.assert_close(cut_off(boxes[there], images), found.boxes)
-    assert (peaks > 0) == model.repeats == (make is not nano)  # some were repeats
+        torch.testing.assert_close(clip_boxes(boxes[there], images), found.boxes)
+    assert (peaks > 0) == model.needs_nms == (make is not nano)  # some were suppressed
     candidates.scores.sum().backward()
     assert model.score.weight.grad is not None

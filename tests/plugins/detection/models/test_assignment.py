@@ -1,4 +1,4 @@
-"""Which place answers for which object."""
+"""Assignment: which cell learns which object."""
 
 import itertools
 
@@ -15,12 +15,12 @@ from plugins.detection.models.assignment import (
 )
 
 
-def targets(*boxes, labels=None, owner=None, classes=2, images=1, cells=8, stride=8):
+def targets(*boxes, labels=None, image_index=None, classes=2, images=1, cells=8, stride=8):
     count = len(boxes)
     return heat_targets(
         torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         torch.tensor(labels or [0] * count, dtype=torch.int64),
-        torch.tensor(owner or [0] * count, dtype=torch.int64),
+        torch.tensor(image_index or [0] * count, dtype=torch.int64),
         (images, classes, cells, cells),
         stride,
     )
@@ -48,7 +48,7 @@ def test_an_objects_weights_sum_to_one():
     torch.testing.assert_close(total, torch.ones(3))
 
 
-def test_of_two_concentric_boxes_the_smaller_owns_the_centre():
+def test_of_two_concentric_boxes_the_smaller_has_the_centre():
     for order in ((0, 1), (1, 0)):
         boxes = [(0, 0, 64, 64), (24, 24, 40, 40)]
         found = targets(*[boxes[i] for i in order])
@@ -59,7 +59,7 @@ def test_of_two_concentric_boxes_the_smaller_owns_the_centre():
 
 
 def test_objects_of_other_images_and_classes_do_not_meet():
-    found = targets((0, 0, 16, 16), (0, 0, 16, 16), labels=[0, 1], owner=[0, 1], images=2)
+    found = targets((0, 0, 16, 16), (0, 0, 16, 16), labels=[0, 1], image_index=[0, 1], images=2)
     assert found.heat[0, 0, 1, 1] == 1
     assert found.heat[1, 1, 1, 1] == 1
     assert found.heat[0, 1].sum() == found.heat[1, 0].sum() == 0
@@ -95,34 +95,34 @@ def test_task_alignment_takes_the_best_points_inside():
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
     found = torch.tensor(
         [[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 5], [0, 0, 10, 10]]
-    )  # the last one is a perfect box told from outside
+    )  # the last one is a perfect box from outside
     scores = torch.tensor([[0.9], [0.9], [0.9], [1.0]])
-    thing, wanted = task_aligned(scores, found, points, boxes, torch.tensor([0]), most=2)
-    assert thing.tolist() == [0, 0, -1, -1]
-    assert wanted[0].item() == pytest.approx(1.0)  # scaled to the best IoU
-    assert wanted[1].item() == pytest.approx(0.9**6, rel=1e-4)
-    assert wanted[2:].tolist() == [0, 0]
+    assigned, target = task_aligned(scores, found, points, boxes, torch.tensor([0]), top_k=2)
+    assert assigned.tolist() == [0, 0, -1, -1]
+    assert target[0].item() == pytest.approx(1.0)  # scaled to the best IoU
+    assert target[1].item() == pytest.approx(0.9**6, rel=1e-4)
+    assert target[2:].tolist() == [0, 0]
 
 
-def test_a_point_wanted_by_two_objects_serves_the_one_it_locates_better():
+def test_a_point_claimed_by_two_objects_learns_the_one_it_locates_better():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 20, 20]])
     found = torch.tensor([[0.0, 0, 19, 20]])
-    thing, _ = task_aligned(
+    assigned, _ = task_aligned(
         torch.ones(1, 1), found, torch.tensor([[5.0, 5.0]]), boxes, torch.tensor([0, 0])
     )
-    assert thing.tolist() == [1]
+    assert assigned.tolist() == [1]
 
 
 def test_task_alignment_without_objects_assigns_nothing():
-    thing, wanted = task_aligned(
+    assigned, target = task_aligned(
         torch.ones(3, 1),
         torch.ones(3, 4),
         torch.ones(3, 2),
         torch.zeros(0, 4),
         torch.zeros(0).long(),
     )
-    assert thing.tolist() == [-1] * 3
-    assert wanted.tolist() == [0] * 3
+    assert assigned.tolist() == [-1] * 3
+    assert target.tolist() == [0] * 3
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -76,7 +76,7 @@ def test_distances_at_and_beyond_the_ends_have_a_loss(value):
     assert found.item() == pytest.approx(math.log(4))
 
 
-@pytest.mark.parametrize("kind", list(losses.AGREEMENTS))
-def test_a_right_box_loses_nothing(kind):
+@pytest.mark.parametrize("kind", list(losses.IOU_TYPES))
+def test_a_right_box_has_no_loss(kind):
     box = torch.tensor([[3.0, 4.0, 20.0, 9.0]])
     assert losses.box_loss(kind, box, box).item() == pytest.approx(0, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Set prediction: each object has one query, an image's loss is its own, and a few images are learned by heart."""
+"""Set prediction: each object has one query, losses do not depend on the batch, a few images are memorised."""
 
 import sys
 
@@ -8,12 +8,12 @@ import torch
 from framework import UserError
 from plugins.detection.boxes import pairwise_iou
 from plugins.detection.models.set_prediction import (
-    Said,
+    RawOutputs,
     SetPrediction,
-    even_boxes,
+    grid_boxes,
     set_nano,
     set_tiny,
-    waves,
+    sine_embedding,
 )
 from plugins.detection.sample import Batch
 
@@ -23,7 +23,7 @@ def small(queries=9) -> SetPrediction:
     model = SetPrediction(
         3, (8, 16, 32, 32), (0, 0, 1, 0), width=32, layers=2, heads=4, queries=queries
     )
-    model.usual_objects = 3.0
+    model.mean_objects_per_image = 3.0
     return model
 
 
@@ -49,40 +49,40 @@ def test_queries_and_objects_are_matched_one_to_one_by_class_and_place():
     boxes = torch.tensor([[[0.7, 0.7, 0.3, 0.3], [0.2, 0.2, 0.2, 0.2], [0.2, 0.2, 0.2, 0.2]]])
     logits = torch.zeros(1, 3, 4)
     logits[0, 2, 0] = 5.0  # of two queries at the same place the one with the right class
-    image, query, thing = model.match(Said(logits, boxes), true, known)
+    image, query, thing = model.match(RawOutputs(logits, boxes), true, known)
     assert image.tolist() == [0, 0]
     assert dict(zip(query.tolist(), thing.tolist(), strict=True)) == {0: 1, 2: 0}
 
 
-def test_a_perfect_set_loses_nothing_and_silence_costs_little():
+def test_a_perfect_set_has_no_loss_and_missing_no_object_costs_little():
     model, known = small(queries=3), batch(images=1, counts=(1,))
     true = torch.tensor([[0.3, 0.3, 0.2, 0.2]])
     logits = torch.full((1, 3, 4), -30.0)
     logits[0, 0, known.labels[0]] = logits[0, 1, 3] = logits[0, 2, 3] = 30.0
     boxes = torch.tensor([[[0.3, 0.3, 0.2, 0.2], [0.9, 0.9, 0.1, 0.1], [0.1, 0.9, 0.1, 0.1]]])
-    right = model.losses_of(Said(logits, boxes), true, known)
+    right = model.losses_of(RawOutputs(logits, boxes), true, known)
     assert [float(v) for v in right] == pytest.approx([0, 0, 0], abs=1e-5)
-    logits[0, 1, 3], logits[0, 1, 0] = 0.0, 0.0  # at odds over saying something at all
-    wrong = model.losses_of(Said(logits, boxes), true, known)
+    logits[0, 1, 3], logits[0, 1, 0] = 0.0, 0.0  # undecided whether there is an object
+    wrong = model.losses_of(RawOutputs(logits, boxes), true, known)
     assert float(wrong[0]) == pytest.approx(0.1 * torch.tensor(2.0).log().item(), abs=1e-5)
 
 
-def test_an_images_loss_is_its_own():
+def test_an_images_loss_does_not_depend_on_its_batch():
     model, known = small().eval(), batch(counts=(3, 0, 2))
     together = model.losses(known)
     for image in range(3):
-        mine = known.owner == image
+        mine = known.image_index == image
         alone = Batch(
             known.images[image : image + 1],
             known.boxes[mine],
             known.labels[mine],
-            0 * known.owner[mine],
+            0 * known.image_index[mine],
         )
         for name, values in model.losses(alone).items():
             torch.testing.assert_close(values[0], together[name][image], atol=1e-4, rtol=1e-4)
 
 
-def test_an_image_without_objects_teaches_silence():
+def test_an_image_without_objects_teaches_no_object():
     model, known = small(), batch(images=1, counts=(0,))
     total(model, known).backward()
     assert model.score.bias.grad is not None
@@ -90,7 +90,7 @@ def test_an_image_without_objects_teaches_silence():
     assert (model.score.bias.grad[:-1] > 0).all()
 
 
-def test_more_objects_than_queries_are_borne():
+def test_more_objects_than_queries_are_possible():
     known = batch(images=1, counts=(3,))
     assert total(small(queries=2), known).isfinite()
 
@@ -104,7 +104,7 @@ def test_a_few_images_are_learned_by_heart():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     with torch.no_grad():
-        found = model.detect(known.images, floor=0.5)
+        found = model.detect(known.images, score_threshold=0.5)
     for image, one in enumerate(found):
         boxes, labels = known.objects_of(image)
         assert len(one.scores) == 3  # and nothing else, without any suppression
@@ -123,15 +123,15 @@ def test_candidates_are_the_queries_best_first():
 
 
 def test_queries_begin_spread_over_the_image():
-    boxes = even_boxes(7)
+    boxes = grid_boxes(7)
     assert boxes.shape == (7, 4)
     assert ((boxes > 0) & (boxes < 1)).all()
     assert len({tuple(box) for box in boxes[:, :2].tolist()}) == 7
 
 
 def test_places_far_apart_look_different():
-    near, far = waves(torch.tensor([[0.5, 0.5], [0.52, 0.5], [0.9, 0.1]]), 32)[0:2], None
-    far = waves(torch.tensor([[0.9, 0.1]]), 32)[0]
+    near, far = sine_embedding(torch.tensor([[0.5, 0.5], [0.52, 0.5], [0.9, 0.1]]), 32)[0:2], None
+    far = sine_embedding(torch.tensor([[0.9, 0.1]]), 32)[0]
     assert near.shape == (2, 32)
     assert (near[0] - near[1]).norm() < (near[0] - far).norm()
 
@@ -140,11 +140,11 @@ def test_places_far_apart_look_different():
 def test_sizes_are_as_described_and_images_may_be_oblong(make, least, most):
     model = make(7).eval()
     assert least < sum(p.numel() for p in model.parameters()) < most
-    found = model.detect(torch.zeros(1, 3, 64, 96).byte(), most=4)
+    found = model.detect(torch.zeros(1, 3, 64, 96).byte(), max_detections=4)
     assert len(found[0].scores) == 4
 
 
-def test_without_scipy_it_is_told_before_anything_begins(monkeypatch):
+def test_without_scipy_the_model_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(UserError, match=r"pip install 'diffobj\[detection\]'"):
         set_nano(3)

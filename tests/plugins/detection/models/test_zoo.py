@@ -9,7 +9,13 @@ from torch import nn
 
 from framework import UserError
 from plugins.detection.models import zoo
-from plugins.detection.models.zoo import Adapted, faster_rcnn_mobile, fcos, retinanet, ssdlite
+from plugins.detection.models.zoo import (
+    TorchvisionDetector,
+    faster_rcnn_mobile,
+    fcos,
+    retinanet,
+    ssdlite,
+)
 from plugins.detection.sample import Batch
 
 SMALL = [ssdlite, faster_rcnn_mobile]
@@ -17,10 +23,10 @@ LARGE = [pytest.param(make, marks=pytest.mark.slow) for make in (fcos, retinanet
 ALL = [*SMALL, *LARGE]
 
 
-class Models(dict[str, Adapted]):
+class Models(dict[str, TorchvisionDetector]):
     """Each network when it is first asked for."""
 
-    def __missing__(self, name: str) -> Adapted:
+    def __missing__(self, name: str) -> TorchvisionDetector:
         torch.manual_seed(0)
         self[name] = getattr(zoo, name)(3)
         return self[name]
@@ -31,13 +37,13 @@ def models() -> Models:
     return Models()
 
 
-def batch(boxes, labels, owner, images=2, height=96, width=128):
+def batch(boxes, labels, image_index, images=2, height=96, width=128):
     draw = torch.Generator().manual_seed(0)
     return Batch(
         torch.randint(0, 256, (images, 3, height, width), generator=draw, dtype=torch.uint8),
         torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         torch.tensor(labels, dtype=torch.int64),
-        torch.tensor(owner, dtype=torch.int64),
+        torch.tensor(image_index, dtype=torch.int64),
     )
 
 
@@ -77,7 +83,7 @@ def test_boxes_and_labels_come_back_as_they_went_in(make, models):
 def test_where_the_background_counts_every_output_has_a_label(make, models):
     model = models[make.__name__].eval()
     assert model.background == (make in SMALL)
-    for one in model.detect(KNOWN.images, most=100, floor=0.0):
+    for one in model.detect(KNOWN.images, max_detections=100, score_threshold=0.0):
         assert ((one.labels >= 0) & (one.labels < 3)).all()
 
 
@@ -120,9 +126,9 @@ def test_boxes_without_an_area_never_reach_it(models):
 
 
 @pytest.mark.parametrize("make", ALL)
-def test_detections_come_best_first_as_many_as_wanted_and_leave_the_mode_as_it_was(make, models):
+def test_detections_come_best_first_up_to_the_limit_and_leave_the_mode_as_it_was(make, models):
     model = models[make.__name__].train()
-    found = model.detect(KNOWN.images, most=5, floor=0.01)
+    found = model.detect(KNOWN.images, max_detections=5, score_threshold=0.01)
     assert model.training
     assert model.network.training
     for one in found:
@@ -165,16 +171,16 @@ def test_published_weights_are_taken_from_torchs_folder_and_never_fetched(tmp_pa
     assert ssdlite(3, weights="coco").classes == 3
 
 
-def test_what_are_no_weights_is_told_in_one_line(tmp_path: Path):
+def test_files_without_weights_are_refused_in_one_line(tmp_path: Path):
     missing, junk, other = (tmp_path / f"{name}.pth" for name in ("missing", "junk", "other"))
     junk.write_bytes(b"no weights")
     torch.save(nn.Linear(2, 3).state_dict(), other)
-    for path, told in (
+    for path, message in (
         (missing, f"no file {missing}"),
         (junk, "holds no plain parameters"),
         (other, "'weight' is|'backbone"),
     ):
-        with pytest.raises(UserError, match=told) as error:
+        with pytest.raises(UserError, match=message) as error:
             ssdlite(3, weights=str(path))
         assert "\n" not in str(error.value)
     assert zoo.CACHED == "coco"

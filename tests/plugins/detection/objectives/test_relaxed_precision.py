@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from framework.relaxed import smoothing
-from plugins.detection.evaluation.matching import Truth
+from plugins.detection.evaluation.matching import Targets
 from plugins.detection.models.detector import Candidates
 from plugins.detection.objectives.relaxed_precision import (
     RelaxedPrecision,
@@ -62,23 +62,23 @@ def one_image(boxes, logits, labels):
 
 BOXES = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 66], [70, 0, 80, 9]])
 LABELS = torch.tensor([0, 0, 1, 1])
-TRUTH = Truth(torch.tensor([[[0.0, 0, 10, 10], [50, 50, 60, 60]]]), torch.tensor([[0, 1]]))
+TARGETS = Targets(torch.tensor([[[0.0, 0, 10, 10], [50, 50, 60, 60]]]), torch.tensor([[0, 1]]))
 
 
 def test_classes_and_thresholds_are_averaged():
     """Class 0: the hit is second, AP 1/2. Class 1: an IoU of 10/16, found at 0.5 and not at 0.75."""
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
-    how = RelaxedPrecision(thresholds=[0.5, 0.75])
-    found = mean_average_precision(one_image(BOXES, logits, LABELS), TRUTH, how)
+    options = RelaxedPrecision(iou_thresholds=[0.5, 0.75])
+    found = mean_average_precision(one_image(BOXES, logits, LABELS), TARGETS, options)
     assert found.item() == pytest.approx((0.5 + (1 + 0) / 2) / 2)
 
 
 def test_its_slope_raises_hits_lowers_misses_and_mends_boxes():
     boxes = BOXES.clone().requires_grad_()
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0], requires_grad=True)
-    how = RelaxedPrecision(thresholds=[0.5, 0.65])
+    options = RelaxedPrecision(iou_thresholds=[0.5, 0.65])
     with smoothing() as noted:
-        found = mean_average_precision(one_image(boxes, logits, LABELS), TRUTH, how)
+        found = mean_average_precision(one_image(boxes, logits, LABELS), TARGETS, options)
     assert noted.used  # so that an estimator reports the hard number
     found.backward()
     assert logits.grad is not None
@@ -90,7 +90,7 @@ def test_its_slope_raises_hits_lowers_misses_and_mends_boxes():
 
 def test_images_without_objects_give_nothing_to_learn():
     logits = torch.zeros(4, requires_grad=True)
-    nothing = Truth(torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.int64))
+    nothing = Targets(torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.int64))
     found = mean_average_precision(one_image(BOXES, logits, LABELS), nothing, RelaxedPrecision())
     found.backward()
     assert found.item() == 0
@@ -101,9 +101,9 @@ def test_images_without_objects_give_nothing_to_learn():
 def test_a_box_in_a_crowd_of_its_class_is_left_out():
     boxes = torch.tensor([[[20.0, 20, 30, 30], [0, 0, 10, 10]]])
     candidates = Candidates(boxes, torch.tensor([[0.9, 0.5]]), torch.zeros(1, 2).long())
-    truth = Truth(torch.tensor([[[0.0, 0, 10, 10]]]), torch.zeros(1, 1).long())
-    crowd = Truth(torch.tensor([[[15.0, 15, 40, 40]]]), torch.zeros(1, 1).long())
-    how = RelaxedPrecision(order_width=0, hit_width=0)
-    assert mean_average_precision(candidates, truth, how).item() == pytest.approx(0.5)
-    known = truth._replace(crowds=crowd)
-    assert mean_average_precision(candidates, known, how).item() == pytest.approx(1)
+    targets = Targets(torch.tensor([[[0.0, 0, 10, 10]]]), torch.zeros(1, 1).long())
+    crowd = Targets(torch.tensor([[[15.0, 15, 40, 40]]]), torch.zeros(1, 1).long())
+    options = RelaxedPrecision(order_width=0, hit_width=0)
+    assert mean_average_precision(candidates, targets, options).item() == pytest.approx(0.5)
+    known = targets._replace(crowds=crowd)
+    assert mean_average_precision(candidates, known, options).item() == pytest.approx(1)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from framework.gradients.enumeration.exact import Exact
 from framework.plugin import registry
+from framework.task import TrainingPlan
 from plugins.detection.data.splits import Data
 from plugins.detection.task import Detection
 from tests.runs import Diffobj, newest, result
@@ -25,6 +26,7 @@ QUICK = [
     "monitor.progress=none",
     "monitor.tensorboard=false",
 ]
+PLAN = TrainingPlan(seed=0, steps=10)
 REWARDS = {"reward", "reward_above_threshold", "reward_at_best"}
 
 
@@ -52,7 +54,7 @@ def test_a_reward_tunes_a_run_and_is_measured(estimator, start, tmp_path, diffob
         "train",
         "experiment=detection_reward",
         *QUICK,
-        f"task.start={start}",
+        f"task.init_from={start}",
         f"estimator={estimator}",
         "estimator.samples=4",
         "trainer.steps=2",
@@ -79,7 +81,7 @@ def test_a_relaxed_precision_tunes_a_run_and_the_hard_one_is_reported(
         "train",
         "experiment=detection_reward",
         *QUICK,
-        f"task.start={start}",
+        f"task.init_from={start}",
         "task.criterion=average_precision",
         "estimator=exact",
         "trainer.steps=2",
@@ -89,13 +91,13 @@ def test_a_relaxed_precision_tunes_a_run_and_the_hard_one_is_reported(
     assert result(run)["metrics"].keys() >= REWARDS
 
 
-def test_it_begins_where_the_run_ended_and_without_a_step_nothing_changes(start):
+def test_training_starts_from_the_parameters_of_the_run(start):
     task = Detection(
         data=Data(size=64, train=12, validation=5, test=7),
-        start=str(start),
+        init_from=str(start),
         criterion="reward",
     )
-    task.program(Exact())
+    task.begin(PLAN)
     for name, value in newest(start)["average"].items():
         assert torch.equal(task.parameters[name], value), name
 
@@ -107,8 +109,8 @@ def test_tuning_interrupted_and_resumed_is_uninterrupted_bit_for_bit(
     options = [
         "experiment=detection_reward",
         *QUICK,
-        f"task.start={start}",
-        "task.reward.spread=0.05",
+        f"task.init_from={start}",
+        "task.reward.box_std=0.05",
         "estimator.samples=4",
         "trainer.steps=4",
     ]
@@ -121,17 +123,20 @@ def test_tuning_interrupted_and_resumed_is_uninterrupted_bit_for_bit(
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("options", "expected"),
     [
-        ([], "task.criterion = 'reward' tunes a trained model: task.start=RUN_FOLDER"),
-        (["task.start=nowhere"], "task.start = 'nowhere': expected the folder of a detection run"),
-        (["task.start={start}", "task.model=tiny"], "the task's model expects"),
-        (["task.start={start}", "task.model=ssdlite"], "the task's model expects"),
+        ([], "task.criterion = 'reward' tunes a trained model: task.init_from=RUN_FOLDER"),
+        (
+            ["task.init_from=nowhere"],
+            "task.init_from = 'nowhere': expected the folder of a detection run",
+        ),
+        (["task.init_from={start}", "task.model=tiny"], "the task's model expects"),
+        (["task.init_from={start}", "task.model=ssdlite"], "the task's model expects"),
         (["task.criterion=rewards"], "task.criterion = 'rewards': expected 'losses', 'reward'"),
     ],
 )
-def test_mistakes_are_told_in_one_line(told, expected, start, tmp_path, diffobj: Diffobj):
-    filled = [option.format(start=start) for option in told]
+def test_mistakes_are_refused_in_one_line(options, expected, start, tmp_path, diffobj: Diffobj):
+    filled = [option.format(start=start) for option in options]
     outcome = diffobj(
         "train",
         "experiment=detection_reward",
@@ -146,10 +151,10 @@ def test_mistakes_are_told_in_one_line(told, expected, start, tmp_path, diffobj:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_tuned_run_is_used_and_resumed_when_its_start_is_gone(start, tmp_path, diffobj: Diffobj):
+def test_a_tuned_run_is_used_and_resumed_without_its_initial_run(start, tmp_path, diffobj: Diffobj):
     begun, one, two = tmp_path / "start", tmp_path / "one", tmp_path / "two"
     shutil.copytree(start, begun)
-    options = ["experiment=detection_reward", *QUICK, f"task.start={begun}", "trainer.steps=2"]
+    options = ["experiment=detection_reward", *QUICK, f"task.init_from={begun}", "trainer.steps=2"]
     options.append("estimator.samples=2")
     assert diffobj("train", *options, f"hydra.run.dir={one}").status == 0
     assert diffobj("train", *options, "trainer.stop_at=1", f"hydra.run.dir={two}").status == 0
@@ -163,12 +168,12 @@ def test_a_tuned_run_is_used_and_resumed_when_its_start_is_gone(start, tmp_path,
     assert '"reward_at_best"' in found.out
     again = diffobj("train", *options, f"hydra.run.dir={tmp_path / 'new'}")
     assert again.status == 2
-    assert f"task.start = '{begun}': expected the folder of a detection run" in again.err
+    assert f"task.init_from = '{begun}': expected the folder of a detection run" in again.err
 
 
 @pytest.mark.parametrize("names", [("ant", "bee"), ("circle", "square", "star")])
-def test_a_run_on_other_labels_begins_with_all_but_these(start, names, tmp_path, capsys):
-    """Own labels, own usual number of objects, frozen parts; fresh layers for the labels alone."""
+def test_a_run_on_other_labels_starts_from_all_but_the_class_heads(start, names, tmp_path, capsys):
+    """It has its own labels, number of objects per image and frozen modules."""
     for number in range(4):
         Image.new("RGB", (64, 64)).save(tmp_path / f"{number}.png")
     lines = [
@@ -178,25 +183,28 @@ def test_a_run_on_other_labels_begins_with_all_but_these(start, names, tmp_path,
     ]
     (tmp_path / "all.csv").write_text("".join(lines))
     task = Detection(
-        data=Data(size=64, root=str(tmp_path)), start=str(start), freeze=["pyramid.stages.0"]
+        data=Data(size=64, root=str(tmp_path)), init_from=str(start), freeze=["pyramid.stages.0"]
     )
     fresh = {name: value.clone() for name, value in task.model.state_dict().items()}
-    task.program(Exact())
+    task.begin(PLAN)
     earlier = newest(start)["model"] | newest(start)["average"]
     for name, value in task.model.state_dict().items():
         assert torch.equal(value, (fresh if name.startswith("score.") else earlier)[name]), name
     assert task.categories == list(names)
-    assert task.model.usual_objects == 6
+    assert task.model.mean_objects_per_image == 6
     frozen = [n for n, p in task.model.named_parameters() if not p.requires_grad]
     assert frozen == [
         n for n in fresh if n.startswith("pyramid.stages.0.") and n in task.parameters
     ]
     batch = next(task.batches(task.program(Exact()), 0, 0))
     assert set(batch.labels.tolist()) == set(range(len(names)))
-    assert "it has other labels; what is about these begins anew" in capsys.readouterr().err
+    assert (
+        "its labels differ; the layers for single classes start from random weights"
+        in capsys.readouterr().err
+    )
 
 
-def test_a_reward_cannot_teach_labels_that_the_start_does_not_know(
+def test_a_reward_cannot_tune_labels_that_the_initial_run_does_not_have(
     start, tmp_path, diffobj: Diffobj
 ):
     for number in range(4):
@@ -207,7 +215,7 @@ def test_a_reward_cannot_teach_labels_that_the_start_does_not_know(
         "experiment=detection_reward",
         *QUICK,
         f"task.data.root={tmp_path}",
-        f"task.start={start}",
+        f"task.init_from={start}",
         "trainer.steps=1",
         f"hydra.run.dir={tmp_path / 'run'}",
     )
@@ -216,17 +224,18 @@ def test_a_reward_cannot_teach_labels_that_the_start_does_not_know(
     assert "with the same labels" in done.err
 
 
-def test_the_starts_folder_may_be_below_home(start, monkeypatch):
+def test_the_initial_runs_folder_may_be_below_home(start, monkeypatch):
     monkeypatch.setenv("HOME", str(start.parent))
-    task = Detection(data=Data(size=64, train=12, validation=5, test=7), start=f"~/{start.name}")
-    task.program(Exact())
-    assert task.failure is None
+    task = Detection(
+        data=Data(size=64, train=12, validation=5, test=7), init_from=f"~/{start.name}"
+    )
+    task.begin(PLAN)
     assert torch.equal(task.parameters["score.bias"], newest(start)["average"]["score.bias"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["set_nano", "aligned_nano", "ssdlite"])
-def test_the_other_families_train_and_are_judged(model, tmp_path, diffobj: Diffobj):
+def test_the_other_families_train_and_are_evaluated(model, tmp_path, diffobj: Diffobj):
     experiment = "detection_set" if model == "set_nano" else "detection"
     run = tmp_path / "run"
     outcome = diffobj(
@@ -242,7 +251,7 @@ def test_the_other_families_train_and_are_judged(model, tmp_path, diffobj: Diffo
 
 
 @pytest.mark.slow
-def test_what_cannot_be_rewarded_says_so(start, tmp_path, diffobj: Diffobj):
+def test_a_model_without_candidates_is_refused_for_a_reward(start, tmp_path, diffobj: Diffobj):
     run = tmp_path / "zoo"
     trained = diffobj(
         "train",
@@ -257,12 +266,15 @@ def test_what_cannot_be_rewarded_says_so(start, tmp_path, diffobj: Diffobj):
         "experiment=detection_reward",
         *QUICK,
         "task.model=ssdlite",
-        f"task.start={run}",
+        f"task.init_from={run}",
         "trainer.steps=1",
     ]
     outcome = diffobj("train", *again, f"hydra.run.dir={tmp_path / 'tuned'}")
     assert outcome.status == 2
-    assert "Adapted is learned by its own losses only (task.criterion=losses)" in outcome.err
+    assert (
+        "TorchvisionDetector is trained by its own losses only (task.criterion=losses)"
+        in outcome.err
+    )
     losses = ["task.criterion=losses", "estimator=exact"]
     further = diffobj("train", *again, *losses, f"hydra.run.dir={tmp_path / 'further'}")
     assert further.status == 0, further.err
@@ -275,5 +287,5 @@ def test_what_depends_on_the_number_of_labels_is_known_by_name(name):
     few, many = make(2), make(3)
     shapes = {n: v.shape for n, v in few.state_dict().items()}
     grown = {n for n, v in many.state_dict().items() if v.shape != shapes[n]}
-    assert grown == {n for n in shapes if n.startswith(few.class_parts)}
+    assert grown == {n for n in shapes if n.startswith(few.class_head_prefixes)}
     assert grown

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from framework import UserError
-from plugins.detection.data.images import MOST_PIXELS
+from plugins.detection.data.images import MAX_PIXELS
 from plugins.faces.data.crops import Crops
 from plugins.faces.data.lists import lfw_picture, read_pairs, read_retinaface, read_wider
 from plugins.faces.data.photographs import (
@@ -75,7 +75,7 @@ def test_a_folder_from_which_nothing_can_be_learned_is_refused(tmp_path, kind):
 # Pillow's own, of a lower limit.
 @pytest.mark.filterwarnings("ignore:Image size")
 def test_a_picture_that_claims_more_pixels_than_are_allowed_is_refused(tmp_path):
-    side = int(MOST_PIXELS**0.5) + 1000
+    side = int(MAX_PIXELS**0.5) + 1000
     path = tmp_path / "bomb.png"
     Image.new("1", (side, side)).save(path)
     with pytest.raises(UserError, match="more than"):

@@ -15,7 +15,7 @@ from framework.errors import UserError
 from framework.randomness import seeded
 from plugins.games.environments.atari import name_of
 from plugins.games.environments.making import make_games
-from plugins.games.rollouts import Storage, begin, record
+from plugins.games.rollouts import RolloutBuffer, begin_episodes, collect_rollout
 from plugins.games.task import Game
 from tests.runs import Diffobj, result
 
@@ -24,12 +24,12 @@ CPU = torch.device("cpu")
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    with pytest.raises(UserError, match=r"pip install 'diffobj\[atari\]'") as told:
+    with pytest.raises(UserError, match=r"pip install 'diffobj\[atari\]'") as error:
         make_games("ALE/Pong-v5", 1)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
-def test_an_unknown_game_is_told_with_the_nearest():
+def test_an_unknown_game_is_refused_with_the_nearest():
     pytest.importorskip("ale_py")
     with pytest.raises(UserError, match=r"did you mean 'ALE/Pong-v5'"):
         make_games("ALE/Pongg-v5", 1)
@@ -43,22 +43,26 @@ def test_names_are_gymnasiums():
 
 
 def test_a_lost_life_ends_nothing_but_what_is_learned_from():
-    """Breakout by chance: five lives a game; the game goes on behind each but the last."""
+    """Breakout by chance: five lives a game; the game goes on after each but the last."""
     pytest.importorskip("ale_py")
     torch.manual_seed(0)
-    game = Game(environment="ALE/Breakout-v5", games=4, hidden=[8], shared=True, lives_end=True)
-    games = game.vector(4)
+    game = Game(
+        environment="ALE/Breakout-v5", games=4, hidden=[8], shared=True, terminal_on_life_loss=True
+    )
+    games = game.experience.vector(4)
     with seeded(0):
-        made, finished = record(games, game.model, begin(games, game.model, 0, CPU), Storage(250))
-    assert made.lost is not None
-    assert not (made.lost & (made.terminated | ~made.valid)).any()
-    over = int(made.terminated.sum())
+        rollout, finished = collect_rollout(
+            games, game.model, begin_episodes(games, game.model, 0, CPU), RolloutBuffer(250)
+        )
+    assert rollout.life_lost is not None
+    assert not (rollout.life_lost & (rollout.terminated | ~rollout.valid)).any()
+    over = int(rollout.terminated.sum())
     assert over == len(finished.returns) >= 2
-    assert 4 * over <= int(made.lost.sum()) <= 4 * over + 4 * 4
+    assert 4 * over <= int(rollout.life_lost.sum()) <= 4 * over + 4 * 4
     context = Context(lambda site: game_rule(), (250, 4), recorded_trajectories=True)
-    game.replay(context, made)
+    game.replay(context, rollout)
     assert context.trace.prediction is not None
-    assert torch.equal(context.trace.prediction.terminated, made.terminated | made.lost)
+    assert torch.equal(context.trace.prediction.terminated, rollout.terminated | rollout.life_lost)
 
 
 def game_rule():
@@ -70,9 +74,11 @@ def game_rule():
 def test_sticky_actions_change_the_game_and_are_off_by_default():
     pytest.importorskip("ale_py")
     scores = []
-    for sticky in (None, 0.0, 0.25):
-        options: dict[str, Any] = {} if sticky is None else {"sticky": sticky}
-        games = Game(environment="ALE/Breakout-v5", hidden=[4], **options).vector(2)
+    for probability in (None, 0.0, 0.25):
+        options: dict[str, Any] = (
+            {} if probability is None else {"repeat_action_probability": probability}
+        )
+        games = Game(environment="ALE/Breakout-v5", hidden=[4], **options).experience.vector(2)
         games.reset(3)
         seen = [games.step(torch.tensor([t % 4] * 2)).observations for t in range(60)]
         scores.append(torch.stack([part for part in seen if isinstance(part, torch.Tensor)]))
@@ -82,17 +88,17 @@ def test_sticky_actions_change_the_game_and_are_off_by_default():
 
 def test_rewards_are_clipped_for_learning_only():
     game = Game(environment="cart_pole", hidden=[4], clip_rewards=True, reward_scale=2.0)
-    assert game.learned(torch.tensor([-7.0, 0.5, 4.0])).tolist() == [-2.0, 1.0, 2.0]
+    assert game.learning_rewards(torch.tensor([-7.0, 0.5, 4.0])).tolist() == [-2.0, 1.0, 2.0]
 
 
 def test_the_film_shows_the_game_that_is_played():
-    """The grey picture that the agent sees is the coloured frame's, made small."""
+    """The grey picture that the agent sees is the coloured frame's, scaled down."""
     pytest.importorskip("ale_py")
-    games = make_games("ALE/Breakout-v5", 1, drawn=True)
+    games = make_games("ALE/Breakout-v5", 1, rendered=True)
     games.reset(3)
     for number in range(60):
         outcome = games.step(torch.tensor([number % 4]))
-    frame = games.draw()
+    frame = games.render()
     assert frame is not None
     assert frame.shape == (210, 160, 3)
     assert isinstance(outcome.observations, torch.Tensor)

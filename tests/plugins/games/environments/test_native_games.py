@@ -94,7 +94,7 @@ def test_cart_poles_trajectory_is_gymnasiums_without_correction():
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_every_native_game_keeps_its_contract(name):
-    """Shapes, spaces, one row that is no step behind every end, and never NaN."""
+    """Shapes, spaces, one row that is no step after every end, and never NaN."""
     games = make_games(name, 32)
     seen = games.reset(0)
     random = numpy.random.default_rng(0)
@@ -105,7 +105,7 @@ def test_every_native_game_keeps_its_contract(name):
         assert torch.isfinite(seen).all()
         outcome = games.step(torch.as_tensor(actions_for(games, random)))
         assert torch.equal(outcome.valid, ~ended)
-        assert torch.equal(outcome.fresh, ended)
+        assert torch.equal(outcome.episode_start, ended)
         assert not (outcome.rewards[ended] != 0).any()
         assert not (outcome.terminated & outcome.truncated).any()
         ended = outcome.terminated | outcome.truncated
@@ -290,7 +290,7 @@ def test_gold_is_gathered_and_an_enemy_ends_the_game(kind, reward, ends):
 def test_every_native_game_can_be_drawn(name):
     games = make_games(name, 2)
     games.reset(0)
-    frame = games.draw()
+    frame = games.render()
     assert frame is not None
     assert frame.dtype == numpy.uint8
     assert frame.shape[2] == 3

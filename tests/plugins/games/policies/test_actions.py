@@ -1,4 +1,4 @@
-"""Heads' distributions against torch's own: log-probabilities, entropies and how often each value is drawn."""
+"""Heads' distributions against torch's own: log-probabilities, entropies and how often each value is sampled."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from torch.distributions import Categorical, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from plugins.games.policies.actions import Choice, Gaussian, SquashedNormal, make_head, masked
+from plugins.games.policies.actions import (
+    Gaussian,
+    GumbelMaxCategorical,
+    SquashedNormal,
+    make_head,
+    mask_logits,
+)
 from plugins.games.policies.agent import Agent
 
 LOGITS = torch.tensor([[0.3, -1.0, 2.0, 0.0], [5.0, 5.0, -5.0, 1.0]])
 
 
 def test_a_choices_probabilities_and_entropy_are_categoricals():
-    ours, theirs = Choice(LOGITS), Categorical(logits=LOGITS)
+    ours, theirs = GumbelMaxCategorical(LOGITS), Categorical(logits=LOGITS)
     values = torch.tensor([2, 3])
     torch.testing.assert_close(ours.log_prob(values), theirs.log_prob(values))
     torch.testing.assert_close(ours.entropy(), theirs.entropy())
@@ -25,10 +31,10 @@ def test_a_choices_probabilities_and_entropy_are_categoricals():
 
 def test_a_choice_draws_each_value_as_often_as_it_should():
     torch.manual_seed(0)
-    drawn = Choice(LOGITS).sample((20_000,))
-    assert drawn.shape == (20_000, 2)
+    sampled = GumbelMaxCategorical(LOGITS).sample((20_000,))
+    assert sampled.shape == (20_000, 2)
     for column, probabilities in enumerate(LOGITS.softmax(-1)):
-        counts = torch.bincount(drawn[:, column], minlength=4)
+        counts = torch.bincount(sampled[:, column], minlength=4)
         errors = (20_000 * probabilities * (1 - probabilities)).sqrt()
         assert ((counts - 20_000 * probabilities).abs() < 4 * errors + 1).all()
 
@@ -36,9 +42,9 @@ def test_a_choice_draws_each_value_as_often_as_it_should():
 def test_a_masked_choice_is_never_drawn_and_its_entropy_is_finite():
     torch.manual_seed(0)
     mask = torch.tensor([[True, False, True, False], [False, False, True, False]])
-    policy = Choice(masked(LOGITS, mask).requires_grad_())
-    drawn = policy.sample((2_000,))
-    assert mask.expand(2_000, 2, 4).gather(-1, drawn.unsqueeze(-1)).all()
+    policy = GumbelMaxCategorical(mask_logits(LOGITS, mask).requires_grad_())
+    sampled = policy.sample((2_000,))
+    assert mask.expand(2_000, 2, 4).gather(-1, sampled.unsqueeze(-1)).all()
     entropy = policy.entropy()
     expected = Categorical(logits=LOGITS[:1, [0, 2]]).entropy()
     torch.testing.assert_close(entropy, torch.cat([expected, torch.zeros(1)]))
@@ -48,12 +54,12 @@ def test_a_masked_choice_is_never_drawn_and_its_entropy_is_finite():
 def test_normal_draws_have_their_mean_and_deviation(kind):
     torch.manual_seed(0)
     mean, deviation = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0])
-    drawn = kind(mean, deviation).sample((40_000,))
+    sampled = kind(mean, deviation).sample((40_000,))
     if kind is SquashedNormal:
-        drawn = drawn.double().clamp(-1 + 1e-7, 1 - 1e-7).atanh()[:, :1]
+        sampled = sampled.double().clamp(-1 + 1e-7, 1 - 1e-7).atanh()[:, :1]
         mean, deviation = mean[:1], deviation[:1]
-    assert ((drawn.mean(0) - mean).abs() < 4 * deviation / 200).all()
-    assert ((drawn.std(0) - deviation).abs() < 4 * deviation / 280).all()
+    assert ((sampled.mean(0) - mean).abs() < 4 * deviation / 200).all()
+    assert ((sampled.std(0) - deviation).abs() < 4 * deviation / 280).all()
     value = torch.tensor([0.2])
     if kind is Gaussian:
         ours, theirs = (chosen(mean[:1], deviation[:1]) for chosen in (Gaussian, Normal))
@@ -64,8 +70,8 @@ def test_a_number_with_one_end_is_cut_there_and_no_other_is_changed():
     low = numpy.array([0, -numpy.inf, -numpy.inf], dtype=numpy.float32)
     high = numpy.array([numpy.inf, 1, numpy.inf], dtype=numpy.float32)
     head = make_head(4, Box(low, high), "clipped", 0.0)
-    drawn = torch.tensor([[-2.0, -2.0, -2.0], [3.0, 3.0, 3.0]])
-    assert head.played(drawn).tolist() == [[0.0, -2.0, -2.0], [3.0, 1.0, 3.0]]
+    sampled = torch.tensor([[-2.0, -2.0, -2.0], [3.0, 3.0, 3.0]])
+    assert head.to_environment(sampled).tolist() == [[0.0, -2.0, -2.0], [3.0, 1.0, 3.0]]
 
 
 def test_squashed_log_probabilities_are_those_of_torchs_transformed_normal():
@@ -93,9 +99,9 @@ def test_an_agent_sees_every_part_of_named_observations():
         "picture": torch.randint(256, (4, 84, 84, 3), dtype=torch.uint8),
     }
     action = torch.zeros(4, 2, dtype=torch.long)
-    fresh = torch.ones(4, dtype=torch.bool)
-    before = agent.act(seen, None, fresh)[0].log_prob(action)
+    episode_start = torch.ones(4, dtype=torch.bool)
+    before = agent.act(seen, None, episode_start)[0].log_prob(action)
     assert before.shape == (4,)
     for name, part in seen.items():
         changed = {**seen, name: part.flip(0)}
-        assert (agent.act(changed, None, fresh)[0].log_prob(action) != before).all(), name
+        assert (agent.act(changed, None, episode_start)[0].log_prob(action) != before).all(), name

@@ -1,0 +1,198 @@
+"""Experience: the environments that an agent is trained in, and the rollouts and episodes collected in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.batch import map_tensors
+from framework.program import RolloutPlan
+from framework.randomness import generator, key, seeded
+from plugins.games.environments.games import Games, Observation
+from plugins.games.episode_log import EpisodeLog, Stopwatch
+from plugins.games.options import EnvironmentOptions, RewardOptions
+from plugins.games.policies.agent import Agent
+from plugins.games.rollouts import (
+    EpisodeStatistics,
+    Rollout,
+    RolloutBuffer,
+    RolloutState,
+    begin_episodes,
+    collect_episodes,
+    collect_rollout,
+    discounted_returns,
+)
+
+
+class Experience:
+    """Collects rollouts and whole episodes of the current policy.
+
+    Args:
+        agent: acts, and keeps the running statistics of what is collected.
+        count: games played at once.
+        rollout_steps: T, the steps of a rollout.
+
+    Attributes:
+        discount: the estimator's, for the running size of discounted returns.
+        state: where the games stand between two rollouts; None: no rollout was collected.
+        current: the rollout whose minibatches are being handed out.
+    """
+
+    def __init__(
+        self,
+        environment: EnvironmentOptions,
+        rewards: RewardOptions,
+        agent: Agent,
+        log: EpisodeLog,
+        *,
+        count: int,
+        rollout_steps: int,
+    ) -> None:
+        self.environment = environment
+        self.rewards = rewards
+        self.agent = agent
+        self.log = log
+        self.count = count
+        self.rollout_steps = rollout_steps
+        self.discount = 1.0
+        self.state: RolloutState | None = None
+        self.current: Rollout | None = None
+        self.vectors: dict[tuple[str, int], Games] = {}
+        # A checkpoint's state, until `resume`; then the next rollouts go on from it.
+        self.restored: dict[str, Any] = {}
+        self.resumed = False
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.agent.parameters()).device
+
+    def vector(self, count: int, purpose: str = "training") -> Games:
+        """A vector of `count` games, built once for each purpose: evaluation must not disturb a rollout.
+
+        Only those of training have processes: each of an evaluation's many games would hold one for the whole run.
+        """
+        if (purpose, count) not in self.vectors:
+            self.vectors[purpose, count] = self.environment.make(
+                count, self.device, processes=purpose == "training"
+            )
+        return self.vectors[purpose, count]
+
+    def episodes(self, seed: int) -> Rollout:
+        """Whole episodes, one from each game."""
+        games = self.vector(self.count)
+        stopwatch = Stopwatch(games)
+        self.commit_statistics()
+        with seeded(seed):
+            rollout = collect_episodes(
+                games, self.agent, self.agent.sample_actions, seed % 2**31, self.device
+            )
+        self.update_statistics(rollout.observations, rollout.valid)
+        episodes = EpisodeStatistics(rollout.returns, rollout.lengths)
+        self.log.add(episodes, int(rollout.lengths.sum()), stopwatch)
+        return rollout
+
+    def rollouts(self, plan: RolloutPlan, seed: int, start: int) -> Iterator[Rollout]:
+        """Minibatches from number `start` on: each rollout `epochs` times, its games divided again in each epoch."""
+        uses = plan.epochs * plan.minibatches
+        number, done = divmod(start, uses)
+        buffer = RolloutBuffer(self.rollout_steps)
+        self.begin(seed, start)
+        while True:
+            if done == 0 or self.current is None:
+                self.current = self.rollout(buffer, key(seed, "rollout", number))
+            rollout = self.current
+            for part in range(done, uses):
+                epoch, which = divmod(part, plan.minibatches)
+                batch = rollout
+                if plan.minibatches > 1:
+                    random = generator(seed, "parts", number, epoch)
+                    order = torch.randperm(self.count, generator=random).to(self.device)
+                    batch = rollout.select_games(order.tensor_split(plan.minibatches)[which])
+                if part + 1 == uses:
+                    # A checkpoint between two rollouts needs neither.
+                    self.current = None
+                yield batch
+            number, done = number + 1, 0
+
+    def begin(self, seed: int, start: int) -> None:
+        """Go on where a resumed run's games stood, if they could be saved; else begin new episodes."""
+        if not self.resumed:
+            self.state = self.current = None
+        self.resumed = False
+        if self.state is None:
+            self.state = begin_episodes(
+                self.vector(self.count), self.agent, key(seed, "games", start) % 2**31, self.device
+            )
+
+    def rollout(self, buffer: RolloutBuffer, seed: int) -> Rollout:
+        """The next rollout of the current policy, in the tensors of `buffer`."""
+        assert self.state is not None
+        games = self.vector(self.count)
+        stopwatch = Stopwatch(games)
+        self.commit_statistics()
+        with seeded(seed):
+            rollout, episodes = collect_rollout(games, self.agent, self.state, buffer)
+        # The last row is the next rollout's first one.
+        seen = map_tensors(lambda part: part[:-1], rollout.observations)
+        self.update_statistics(seen, rollout.valid)
+        self.update_return_scale(rollout, self.state)
+        self.log.add(episodes, int(rollout.valid.sum()), stopwatch)
+        return rollout
+
+    def commit_statistics(self) -> None:
+        """Normalise by the statistics of all that was collected before."""
+        if self.agent.normaliser is not None:
+            self.agent.normaliser.commit()
+
+    def update_statistics(self, observations: Observation, valid: Tensor) -> None:
+        """Add the observations `[..., *shape]` before valid steps `[...]` to the normaliser's statistics."""
+        if self.agent.normaliser is not None and isinstance(observations, Tensor):
+            self.agent.normaliser.update(observations[valid])
+
+    def update_return_scale(self, rollout: Rollout, state: RolloutState) -> None:
+        """Add a rollout's discounted returns; they count at once, since no action depends on them."""
+        if self.agent.return_scale is not None:
+            returns = discounted_returns(
+                self.rewards.clipped(rollout.rewards),
+                rollout.episode_start,
+                state.discounted,
+                self.discount,
+            )
+            state.discounted = returns[-1]
+            self.agent.return_scale.update(returns[rollout.valid])
+
+    def resume(self) -> None:
+        """Put the games and the rollout of the loaded state in place; the next rollouts go on from them."""
+        restored, self.restored, self.resumed = self.restored, {}, True
+        self.current = restored.get("rollout")
+        self.state = restored.get("state")
+        if self.state is not None:
+            self.vector(self.count).load_state_dict(restored["games"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The games as they stand and, within a rollout, the rollout itself.
+
+        Gymnasium's games cannot be saved: a run that is resumed begins new episodes in them.
+        """
+        saved: dict[str, Any] = {}
+        if self.state is not None:
+            saved["position"] = {n: getattr(self.state, n) for n in RolloutState.__slots__}
+            saved["games"] = self.vector(self.count).state_dict()
+        if self.current is not None:
+            saved["rollout"] = dict(vars(self.current))
+        return saved
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Keep what `state_dict` returned for `resume`: an agent that is only used needs no games."""
+        self.restored = {}
+        if saved.get("games") is not None:
+            state = RolloutState(**map_tensors(self.placed, saved["position"]))
+            self.restored = {"games": saved["games"], "state": state}
+        if "rollout" in saved:
+            self.restored["rollout"] = Rollout(**map_tensors(self.placed, saved["rollout"]))
+
+    def placed(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device)
