@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.distributions import Distribution
 
+from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.randomness import seed_torch
 from framework.rule import Rules
@@ -96,7 +97,7 @@ class Context:
         if not rule.scored and not self.dry_run:
             raise ProgramError(
                 f"draw '{name}' was made earlier, and '{rule.name}' needs to draw it itself; "
-                "estimators that can serve it: reinforce, rloo"
+                f"{alternatives(recorded_actions=True)}"
             )
         self._record(Draw(name, distribution, value, rule, baseline, mask, behaviour))
 
@@ -169,8 +170,8 @@ class Context:
             pathwise = [d.name for d in self.trace.draws if carries_gradient(d.value)]
             whose = f"draw '{pathwise[-1]}'" if pathwise else "a parameter"
             raise ProgramError(
-                f"a gradient through {whose} would be lost in a black box; estimators that can serve it: "
-                f"{'reinforce, rloo, ' if pathwise else ''}finite_difference, spsa, evolution_strategies"
+                f"a gradient through {whose} would be lost in a black box; "
+                f"{alternatives(black_box=True, values_only=not pathwise)}"
             )
         with torch.no_grad():
             return function(*inputs)

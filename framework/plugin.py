@@ -9,6 +9,7 @@ through the entry-point group `framework.plugins`.
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib
 import importlib.util
 import sys
@@ -22,18 +23,7 @@ from typing import Any
 
 from framework.errors import UserError, suggestion
 
-GROUPS = (
-    "commands",
-    "tasks",
-    "estimators",
-    "rules",
-    "optimizers",
-    "schedulers",
-    "environments",
-    "policies",
-    "models",
-    "losses",
-)
+CORE_GROUPS = ("commands", "tasks", "estimators", "rules", "optimizers", "schedulers")
 ENTRY_POINTS = "framework.plugins"
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,11 +36,13 @@ class Plugin:
         summary: one line for `diffobj plugins`.
         renamed: options that were called otherwise before, by component: `{"tasks.javelin": {"old": "new"}}`; an option
             of a section is written with dots. Configurations with an old name are refused in one line with the new one.
-        groups: for each group of `GROUPS` what the plugin brings: `tasks={"javelin": "plugins.javelin.task:Javelin"}`.
-            A command is a function of the arguments after its name, which returns the exit status.
+        groups: for each group what the plugin brings: `tasks={"javelin": "plugins.javelin.task:Javelin"}`. A group
+            that is not one of `CORE_GROUPS` is the plugin's own and carries its name: `losses` of plugin `faces` is
+            "faces.losses" in the registry; another plugin extends it by `**{"faces.losses": {...}}`. A command is a
+            function of the arguments after its name, which returns the exit status.
 
     Raises:
-        UserError: an unknown group, or a target that is not `"package.module:attribute"`.
+        UserError: a misspelt group of the core's, or a target that is not `"package.module:attribute"`.
     """
 
     def __init__(
@@ -62,10 +54,7 @@ class Plugin:
         **groups: Mapping[str, str],
     ) -> None:
         for group, targets in groups.items():
-            if group not in GROUPS:
-                raise UserError(
-                    f"plugin '{name}': unknown group '{group}'; {suggestion(group, GROUPS)}"
-                )
+            refuse_misspelt(name, group)
             for component, target in targets.items():
                 module, _, attribute = (
                     target.partition(":") if isinstance(target, str) else ("",) * 3
@@ -78,11 +67,31 @@ class Plugin:
         self.summary = summary
         self.renamed = renamed
         self.groups: Mapping[str, Mapping[str, str]] = MappingProxyType(
-            {group: MappingProxyType(dict(targets)) for group, targets in groups.items()}
+            {
+                scoped(name, group): MappingProxyType(dict(targets))
+                for group, targets in groups.items()
+            }
         )
 
     def __repr__(self) -> str:
         return f"Plugin(name={self.name!r})"
+
+
+def scoped(plugin: str, group: str) -> str:
+    """A group's name in the registry: the core's have no scope, others that of the plugin that brings them."""
+    return group if group in CORE_GROUPS or "." in group else f"{plugin}.{group}"
+
+
+def refuse_misspelt(plugin: str, group: str) -> None:
+    """Refuse a group that is nearly one of the core's; `PLUGIN.GROUP` is not looked at.
+
+    Raises:
+        UserError: names the group that was meant.
+    """
+    if group not in CORE_GROUPS and difflib.get_close_matches(group, CORE_GROUPS, cutoff=0.8):
+        raise UserError(
+            f"plugin '{plugin}': unknown group '{group}'; {suggestion(group, CORE_GROUPS)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +141,22 @@ class Component:
             definition = next((n for n in inits if n.name == "__init__"), None)
         return [a.arg for a in definition.args.kwonlyargs] if definition else None
 
+    def decoration(self, name: str) -> dict[str, Any] | None:
+        """The keyword arguments of the component's decorator `@name(...)`, read likewise; None where it has none.
+
+        Raises:
+            UserError: an argument that is not a literal.
+        """
+        definition = self._definition()
+        for decorator in definition.decorator_list if definition else []:
+            if isinstance(decorator, ast.Call) and called(decorator) == name:
+                try:
+                    return {k.arg or "**": ast.literal_eval(k.value) for k in decorator.keywords}
+                except ValueError:
+                    label = f"{singular(self.group)} '{self.name}'"
+                    raise UserError(f"{label}: @{name}(...) takes literals only") from None
+        return None
+
     def _definition(self) -> ast.ClassDef | ast.FunctionDef | None:
         tree, attribute = self._source(), self.target.partition(":")[2]
         for node in tree.body if tree else []:
@@ -147,6 +172,20 @@ class Component:
             return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
         except Exception:  # a plugin's mistake; whoever loads the component is told of it
             return None
+
+
+def called(call: ast.Call) -> str:
+    """The last name of what is called: `B` of `a.B(...)`."""
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
+
+
+def singular(group: str) -> str:
+    """What one thing of a group is called: `loss` of "faces.losses"."""
+    word = group.rpartition(".")[2]
+    for ending, one in (("ies", "y"), ("sses", "ss"), ("s", "")):
+        if word.endswith(ending):
+            return word.removesuffix(ending) + one
+    return word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +224,17 @@ class Registry:
     def broken(self) -> tuple[Found, ...]:
         return tuple(found for found in self.found if found.error)
 
+    @property
+    def groups(self) -> list[str]:
+        """The groups that hold anything, the core's first."""
+        held = dict.fromkeys(group for group, _ in self.components)
+        return [*(g for g in CORE_GROUPS if g in held), *(g for g in held if g not in CORE_GROUPS)]
+
+    def group(self, group: str) -> list[Component]:
+        """The components of a group in the order of the manifests; those with two owners are left out."""
+        owned = [owners for (of, _), owners in self.components.items() if of == group]
+        return [owners[0] for owners in owned if len(owners) == 1]
+
     def names(self, group: str) -> list[str]:
         return sorted(name for owner, name in self.components if owner == group)
 
@@ -209,9 +259,8 @@ class Registry:
             named = " and ".join(f"plugin '{c.plugin}' ({c.target})" for c in owners)
             raise UserError(f"{group} '{name}' has two owners: {named}; rename one")
         broken = "".join(f"; plugin '{b.name}' is broken: {b.error}" for b in self.broken)
-        kind = {"policies": "policy", "losses": "loss"}.get(group, group.removesuffix("s"))
         hint = suggestion(name, self.names(group))
-        raise UserError(f"unknown {kind} '{name}'; {hint}{broken}")
+        raise UserError(f"unknown {singular(group)} '{name}'; {hint}{broken}")
 
 
 @cache

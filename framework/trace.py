@@ -193,18 +193,6 @@ class Trace:
             )
         return self.leading(bound.value, f"bound '{bound.name}'").expand(self.shape)
 
-    def refuse_bounds(self, estimator: str) -> None:
-        """For estimators that compare the samples' own costs.
-
-        Raises:
-            ProgramError: the program has a multi-sample bound, whose samples have no costs of their own.
-        """
-        if self.bounds:
-            raise ProgramError(
-                f"'{estimator}' needs each sample's own cost, and bound '{self.bounds[0].name}' is made of all samples "
-                "together; estimators that can serve it: vimco, reinforce, reparameterisation, gumbel"
-            )
-
 
 def add(terms: Sequence[Tensor]) -> Tensor:
     """The sum of tensors that broadcast against each other, in as few operations as possible."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.parameters import Parameters
 from framework.program import Program, RolloutPlan
@@ -41,13 +42,10 @@ class Estimate:
 class Estimator(ABC):
     """A way to obtain the gradient of a program's objective."""
 
-    supports_recorded_actions: bool = False  # serves draws made earlier, such as recorded episodes
-    rollouts: RolloutPlan | None = (
-        None  # wants recorded steps with value predictions, used so often
-    )
-    differentiates_costs: ClassVar[bool] = (
-        True  # needs the costs' own derivatives; False: values are enough
-    )
+    # Serves draws made earlier, such as recorded episodes; `Capabilities` sets it where it decorates a class.
+    supports_recorded_actions: bool = False
+    # Reads recorded steps with value predictions, used this often.
+    rollouts: RolloutPlan | None = None
 
     @abstractmethod
     def backward(
@@ -74,7 +72,7 @@ class Estimator(ABC):
         """
         raise ProgramError(
             f"'{type(self).__name__}' estimates first derivatives only; "
-            "estimators that know higher ones: exact, reinforce, rloo, reparameterisation"
+            f"{alternatives(what='know higher ones', higher_derivatives=True)}"
         )
 
     def messages(self) -> list[str]:
@@ -103,8 +101,8 @@ class SurrogateEstimator(Estimator):
         loss, estimate = self.surrogate(program, parameters, batch)
         if not loss.requires_grad:
             raise ProgramError(
-                "the objective depends on no parameter in a way this estimator can see; estimators that need only "
-                "its values: finite_difference, spsa, evolution_strategies"
+                "the objective depends on no parameter in a way this estimator can see; "
+                f"{alternatives(what='need only its values', values_only=True)}"
             )
         if not (isinstance(scale, float) and scale == 1.0):
             loss = loss * scale
@@ -119,7 +117,7 @@ def first_order_only(estimator: str, site: str, soft: Tensor) -> Tensor:
         if torch.is_grad_enabled():  # the backward pass itself is being recorded
             raise ProgramError(
                 f"draw '{site}': '{estimator}' knows first derivatives only; "
-                "estimators that know higher ones: exact, reinforce, rloo"
+                f"{alternatives(what='know higher ones', higher_derivatives=True)}"
             )
 
     if soft.requires_grad:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import Capabilities, alternatives
 from framework.config.types import Count, Positive
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator, add_gradient, trainable
@@ -46,8 +47,6 @@ class Numerical(Estimator):
     each copy instead; `messages` says so.
     """
 
-    differentiates_costs: ClassVar[bool] = False
-
     def __init__(self, samples: int, together: int) -> None:
         self.samples = samples
         self.together = together
@@ -61,7 +60,7 @@ class Numerical(Estimator):
         if program.recorded_trajectories:
             raise ProgramError(
                 f"'{type(self).__name__}' needs to play the episodes itself, and the program holds recorded ones; "
-                "estimators that can serve it: reinforce, rloo"
+                f"{alternatives(recorded_actions=True)}"
             )
         key = fresh_key()
 
@@ -111,6 +110,14 @@ class Numerical(Estimator):
         )
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="2n for each parameter",
+    costs="values",
+    multi_sample_bounds="served",
+    biased=True,
+    bias="O(h²)",
+)
 class FiniteDifference(Numerical):
     """Central differences along every parameter: 2 evaluations each, error O(h^2)."""
 
@@ -195,6 +202,14 @@ class RandomDirections(Numerical):
         return self.estimate(sides.mean(), 2 * self.directions)
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="2n for each direction",
+    costs="values",
+    multi_sample_bounds="served",
+    biased=True,
+    bias="O(h²)",
+)
 class SPSA(RandomDirections):
     """Simultaneous perturbation: 2 evaluations along random signs, whatever the number of parameters."""
 
@@ -212,6 +227,14 @@ class SPSA(RandomDirections):
         return torch.empty_like(parameter).bernoulli_(0.5) * 2 - 1
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="2n for each direction",
+    costs="values",
+    multi_sample_bounds="served",
+    biased=True,
+    bias="by the smoothing",
+)
 class EvolutionStrategies(RandomDirections):
     """Gaussian perturbations in mirrored pairs: the gradient of the objective smoothed over sigma.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import Capabilities
 from framework.config.types import Count, FractionBelowOne, Positive
 from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
 from framework.gradients.surrogate.learned_baseline import LearnedBaseline
@@ -31,6 +32,13 @@ class ScoreFunction:
         return distribution.sample(shape)
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="n",
+    recorded_actions=True,
+    multi_sample_bounds="served",
+    higher_derivatives=True,
+)
 def reinforce(
     *,
     samples: Count = 64,
@@ -49,11 +57,26 @@ def reinforce(
     return SampledSurrogate(ScoreFunction(), samples, sites, chosen)
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="n, at least 2",
+    recorded_actions=True,
+    multi_sample_bounds="served",
+    higher_derivatives=True,
+    automatic=True,
+)
 def rloo(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
     """REINFORCE where each sample's baseline is the mean of the others (leave-one-out)."""
     return SampledSurrogate(ScoreFunction(), samples, sites, LeaveOneOut())
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="n, at least 2",
+    recorded_actions=True,
+    multi_sample_bounds="speciality",
+    higher_derivatives=True,
+)
 def vimco(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
     """Leave-one-out for multi-sample bounds (`context.bound`); elsewhere the same as rloo."""
     return rloo(samples=samples, sites=sites)

@@ -105,7 +105,7 @@ class Detection(Task):
         require_coco_evaluation()
         self.data = data
         self.size = image_size(data)
-        self.factory = registry().component("models", model).load()
+        self.factory = registry().component("detection.models", model).load()
         self.options = check_options(self.factory, model_options, "task.model_options")
         self.opened: Splits | None = None
         self.categories = list(data.categories)

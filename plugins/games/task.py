@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video
+from framework.capabilities import able
 from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
 from framework.media import Media
 from framework.randomness import fresh_key, key, seeded
@@ -187,8 +188,8 @@ class Game(Task):
             )
         if self.model.return_scale is not None:
             raise UserError(
-                "task.normalise_returns = true: served are estimators that read predictions (a2c, ppo, vtrace, upgo);"
-                " others need task.reward_scale"
+                "task.normalise_returns = true: served are estimators that read predictions "
+                f"({', '.join(able(value_predictions=True))}); others need task.reward_scale"
             )
         if estimator.supports_recorded_actions:
             return self.as_program(self.objective, recorded_trajectories=True)

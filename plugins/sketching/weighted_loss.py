@@ -47,7 +47,7 @@ def checked_losses(settings: Mapping[str, float | dict[str, Any] | None]) -> Los
         name: checked_loss(name, given) for name, given in settings.items() if given is not None
     }
     if not losses:
-        known = ", ".join(registry().names("losses"))
+        known = ", ".join(registry().names("sketching.losses"))
         raise UserError(f"task.losses names no loss; choices: {known}")
     return losses
 
@@ -60,6 +60,6 @@ def checked_loss(
     weight = float(options.pop("weight", 1.0))
     if not (math.isfinite(weight) and weight > 0):
         raise UserError(f"task.losses.{name} = {weight}: expected a weight greater than 0")
-    factory = registry().component("losses", name).load()
+    factory = registry().component("sketching.losses", name).load()
     checked = check_options(factory, options, f"task.losses.{name}")
     return weight, lambda target: factory(target, **checked)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,11 +50,46 @@ def manifest(name: str, **groups: dict[str, str]) -> str:
 # --- manifests ------------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_group_is_named_with_the_nearest():
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("task", "tasks"),
+        ("taks", "tasks"),
+        ("estimator", "estimators"),
+        ("optimisers", "optimizers"),
+    ],
+)
+def test_a_misspelt_group_of_the_cores_is_named_with_the_nearest(written, meant):
+    groups: dict[str, Any] = {written: {"a": "b:c"}}
     with pytest.raises(
-        UserError, match=r"^plugin 'p': unknown group 'task'; did you mean 'tasks'\?$"
+        UserError, match=rf"^plugin 'p': unknown group '{written}'; did you mean '{meant}'\?$"
     ):
-        Plugin(name="p", summary="s", task={"a": "b:c"})
+        Plugin(name="p", summary="s", **groups)
+
+
+def test_a_group_of_a_plugins_own_carries_its_name():
+    groups: dict[str, Any] = {
+        "tasks": {"a": "b:A"},
+        "losses": {"l": "b:L"},
+        "other.losses": {"m": "b:M"},
+    }
+    plugin = Plugin(name="p", summary="s", **groups)
+    assert list(plugin.groups) == ["tasks", "p.losses", "other.losses"]
+
+
+def test_a_plugin_extends_anothers_group_and_groups_of_one_name_are_kept_apart():
+    first = Plugin(name="first", summary="", losses={"near": "one:Near"})
+    second = Plugin(name="second", summary="", losses={"near": "two:Near"})
+    extension: dict[str, Any] = {"first.losses": {"far": "three:Far"}}
+    third = Plugin(name="third", summary="", **extension)
+    found = register(
+        tuple(Found(name=p.name, origin=p.name, plugin=p) for p in (first, second, third))
+    )
+    assert found.names("first.losses") == ["far", "near"]
+    assert found.component("second.losses", "near").target == "two:Near"
+    assert found.component("first.losses", "far").plugin == "third"
+    with pytest.raises(UserError, match=r"^unknown loss 'fare'; did you mean 'far'\?$"):
+        found.component("first.losses", "fare")
 
 
 @pytest.mark.parametrize("target", ["module", "module:", ":attribute", "", ":", 3, None, object])
@@ -209,9 +245,9 @@ BROKEN = {
         "TypeError: ",
     ),
     "groups": (
-        manifest("groups", modells={}),
+        manifest("groups", taks={}),
         None,
-        "UserError: plugin 'groups': unknown group 'modells'; did you",
+        "UserError: plugin 'groups': unknown group 'taks'; did you mean 'tasks'?",
     ),
     "needs": ("import not_there\n", None, "ModuleNotFoundError: No module named 'not_there'"),
     "gone": ("", "nowhere.at_all", "ModuleNotFoundError: No module named 'nowhere'"),

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import Capabilities
 from framework.config.types import Count
 from framework.gradients.coupled.chain_rule import Cotangent, Group, backward, group_draws
 from framework.gradients.coupled.coupled_runs import run_with_counterfactuals
@@ -50,6 +51,11 @@ class Antithetic:
         return draw.family.value(parameters, draw.noise)
 
 
+@Capabilities(
+    draws=("Bernoulli",),
+    evaluations="2n, n more for each further layer of draws",
+    own_randomness=False,
+)
 class Arm(Estimator):
     """ARM: Bernoulli draws in antithetic pairs, two evaluations a sample for each layer of draws less one."""
 
@@ -89,6 +95,12 @@ class Arm(Estimator):
         return group.noise.sigmoid() - 0.5
 
 
+@Capabilities(
+    draws=("Bernoulli",),
+    evaluations="2n, n more for each further layer of draws",
+    own_randomness=False,
+    automatic=True,
+)
 class Disarm(Arm):
     """DisARM: ARM averaged over the uniforms that give the same pair; never more variance."""
 

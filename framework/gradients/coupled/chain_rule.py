@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.gradients.coupled.coupled_runs import CoupledRuns
 from framework.gradients.coupled.coupling import BaseDraw
@@ -130,8 +131,8 @@ def backward(
     terms = [(target, gradient) for target, gradient in terms if target.requires_grad]
     if not terms:
         raise ProgramError(
-            "the objective depends on no parameter in a way this estimator can see; estimators that need only "
-            "its values: finite_difference, spsa, evolution_strategies"
+            "the objective depends on no parameter in a way this estimator can see; "
+            f"{alternatives(what='need only its values', values_only=True)}"
         )
     targets, gradients = zip(*terms, strict=True)
     torch.autograd.backward(targets, gradients, inputs=inputs or None)

@@ -32,6 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.gradients.coupled.chain_rule import Cotangent, backward, group_draws
 from framework.gradients.coupled.control_variate_gradients import GRADIENTS
@@ -45,6 +46,7 @@ from framework.gradients.coupled.relaxed_draws import (
     leaves_of,
 )
 from framework.gradients.coupled.tuned_tensors import TunedTensors
+from framework.gradients.distributions.refusal import RELAXED, distributions_of, others
 from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.surrogate.sampled import explain_off_support
 from framework.parameters import Parameters
@@ -106,9 +108,10 @@ class ControlVariate(Estimator):
         scale: float | Tensor = 1.0,
     ) -> Estimate:
         if program.one_sample_at_a_time:
+            draws = distributions_of(program, parameters, batch)
             raise ProgramError(
                 f"'{self.name}' relaxes all samples' draws together, and the program runs one sample at a time; "
-                "estimators that can serve it: arm, disarm (Bernoulli draws), measure_valued, reinforce, rloo"
+                f"{others(self.name, *draws, one_sample_at_a_time=True)}"
             )
         temperature = self.scalars.tensors["log_temperature"].exp()
         coupling = RelaxedCoupling(self.name, temperature, self.relaxed)
@@ -175,7 +178,7 @@ class ControlVariate(Estimator):
         if returns.count_nonzero():
             raise ProgramError(
                 f"draw '{draw.site}': no cost has a derivative with respect to its relaxed value, which would "
-                f"bias {self.name}; estimators that need only values: relax, measure_valued, reinforce, rloo"
+                f"bias {self.name}; {alternatives(RELAXED, without=self.name, black_box=True)}"
             )
         assert draw.leaf is not None
         return torch.zeros_like(draw.leaf)

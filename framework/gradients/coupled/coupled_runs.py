@@ -20,10 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.capabilities import alternatives
 from framework.context import Context
 from framework.errors import ProgramError
 from framework.gradients.coupled.coupling import BaseDraw, Coupling, hidden_randomness_error
 from framework.gradients.coupled.run_rules import BaseRun, Branch, CounterfactualRun
+from framework.gradients.distributions.refusal import refuse_bounds
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.relaxed import smoothing
@@ -114,7 +116,7 @@ def run_base(
     base = BaseRun(coupling, n, paired=paired, loop=program.one_sample_at_a_time)
     trace = run_with_rule(program, base, parameters, batch, blocks * n)
     refuse_observed(trace, base.draws, coupling)
-    trace.refuse_bounds(coupling.name)
+    refuse_bounds(trace, coupling.name)
     returns = trace.costs_after(trace.charged())
     mean = trace.total_cost()[: n if coupling.relaxes else blocks * n].mean()
     return CoupledRuns(
@@ -223,7 +225,7 @@ def refuse_recorded(program: Program, coupling: Coupling) -> None:
     if program.recorded_trajectories:
         raise ProgramError(
             f"'{coupling.name}' needs to play the episodes itself, and the program holds recorded ones; "
-            "estimators that can serve it: reinforce, rloo"
+            f"{alternatives(recorded_actions=True)}"
         )
 
 
@@ -234,5 +236,5 @@ def refuse_observed(trace: Trace, draws: Sequence[BaseDraw], coupling: Coupling)
         site = next(d.name for d, own in zip(trace.draws, made, strict=False) if d.name != own)
         raise ProgramError(
             f"draw '{site}' was made earlier, and '{coupling.name}' needs to draw it itself; "
-            "estimators that can serve it: reinforce, rloo"
+            f"{alternatives(recorded_actions=True)}"
         )

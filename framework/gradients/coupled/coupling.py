@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.gradients.distributions.noise_families import Family
 
@@ -95,6 +96,6 @@ def hidden_randomness_error(draw: BaseDraw, coupling: Coupling) -> ProgramError:
     """The error for a program that takes another course when its draws are repeated."""
     return ProgramError(
         f"draw '{draw.site}': its distribution changed though the draws before it were made again: the program is "
-        f"random by other means than context.sample, and {coupling.name} cannot couple its runs; estimators that can "
-        "serve it: reinforce, rloo"
+        f"random by other means than context.sample, and {coupling.name} cannot couple its runs; "
+        f"{alternatives(own_randomness=True)}"
     )

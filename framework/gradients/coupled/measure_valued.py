@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Gamma, Poisson
 from torch.nn.functional import one_hot
 
+from framework.capabilities import Capabilities, alternatives
 from framework.config.types import Count
 from framework.errors import ProgramError
 from framework.gradients.coupled.chain_rule import Cotangent, backward, has_batch_axes
@@ -111,6 +112,12 @@ class WeakDerivative:
     category: int | None = None
 
 
+@Capabilities(
+    draws=("Normal", "Poisson", "Gamma rate", "Bernoulli", "Categorical", "OneHotCategorical"),
+    evaluations="about n for each scalar parameter of a draw",
+    own_randomness=False,
+    automatic=True,
+)
 class MeasureValued(Estimator):
     """Measure-valued derivatives: each scalar parameter of each draw moves by itself, all else held fixed."""
 
@@ -265,8 +272,8 @@ def gamma_weak_derivatives(draw: BaseDraw, needed: Sequence[bool]) -> Iterator[W
     """
     if needed[0]:
         raise ProgramError(
-            f"draw '{draw.site}' ~ Gamma: measure_valued serves its rate, not its concentration; estimators that can "
-            "serve it: reparameterisation, reinforce, rloo"
+            f"draw '{draw.site}' ~ Gamma: measure_valued serves its rate, not its concentration; "
+            f"{alternatives([{'Gamma', 'path'}], without='measure_valued')}"
         )
     if needed[1]:
         concentration, rate = draw.detached

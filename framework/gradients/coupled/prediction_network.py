@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.gradients.coupled.chain_rule import Group
 from framework.gradients.coupled.control_variate_gradients import hard_value
@@ -65,7 +66,7 @@ class PredictionNetwork:
         if (len(bias), len(weight)) != (layers, width):
             raise ProgramError(
                 f"relax: {width} drawn numbers in {layers} layers, and the network has been built for {len(weight)} in "
-                f"{len(bias)}: every run must make the same draws; estimators that can serve it: reinforce, rloo"
+                f"{len(bias)}: every run must make the same draws; {alternatives()}"
             )
         by_layer = (layers, *[1] * (inputs.dim() - 2))
         units = (inputs @ weight + bias.reshape(*by_layer, -1)).tanh()

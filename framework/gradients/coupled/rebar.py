@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from framework.capabilities import Capabilities
 from framework.config.types import Count, NonNegative, Positive
 from framework.gradients.coupled.control_variate import ControlVariate
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical"),
+    evaluations="2n",
+    costs="differentiable",
+    one_sample_at_a_time=False,
+    own_randomness=False,
+    relaxed=True,
+    bias="except where a cost jumps in a relaxed draw",
+    automatic=True,
+)
 def rebar(
     *,
     samples: Count = 32,
@@ -25,6 +36,11 @@ def rebar(
     )
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "Categorical", "Normal"),
+    evaluations="n",
+    one_sample_at_a_time=False,
+)
 def relax(
     *,
     samples: Count = 64,

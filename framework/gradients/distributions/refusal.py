@@ -2,33 +2,98 @@
 
 from __future__ import annotations
 
-from torch.distributions import Distribution
+from typing import Any
 
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.distributions import Distribution, Gamma, Independent, TransformedDistribution
+
+from framework.capabilities import alternatives
 from framework.errors import ProgramError
-from framework.gradients.distributions.implicit import has_path
+from framework.gradients.distributions.implicit import IMPLICIT, has_path
 from framework.gradients.distributions.noise_families import base_of
+from framework.parameters import Parameters
+from framework.program import Program
+from framework.randomness import seeded
+from framework.rule import Plain
+from framework.trace import Trace
+
+# The draws that a relaxation gives values between their own.
+RELAXED = ({"Bernoulli", "finite"}, {"OneHotCategorical", "finite"})
 
 
 def refuse(site: str, distribution: Distribution, estimator: str, serves: str) -> ProgramError:
     """The error of an estimator that cannot serve a draw, with those that can."""
     kind = type(base_of(distribution)).__name__
     return ProgramError(
-        f"draw '{site}' ~ {kind}: {estimator} serves {serves}; estimators that can serve it: "
-        f"{others(distribution, estimator)}"
+        f"draw '{site}' ~ {kind}: {estimator} serves {serves}; {others(estimator, distribution)}"
     )
 
 
-def others(distribution: Distribution, estimator: str) -> str:
-    """The names of other estimators that can serve a draw."""
-    particular = {
-        "Bernoulli": "exact, arm, disarm, measure_valued, rebar, relax, ",
-        "OneHotCategorical": "exact, measure_valued, rebar, relax, ",
-        "Categorical": "exact, measure_valued, relax, ",
-        "Normal": "reparameterisation, measure_valued, relax, ",
-        "Poisson": "measure_valued, ",
-    }
-    finite = "exact, " if distribution.has_enumerate_support else ""
-    fallback = "reparameterisation, " if has_path(distribution) else finite
-    kind = type(base_of(distribution)).__name__
-    choices = particular.get(kind, fallback) + "reinforce, rloo"
-    return ", ".join(name for name in choices.split(", ") if name != estimator)
+def others(estimator: str, *distributions: Distribution, **needs: Any) -> str:
+    """The end of a refusal: other estimators that can serve all of these draws (needs: see `Capabilities.serves`)."""
+    return alternatives([*map(families, distributions)], without=estimator, **needs)
+
+
+def refuse_bounds(trace: Trace, estimator: str) -> None:
+    """For estimators that compare the samples' own costs.
+
+    Raises:
+        ProgramError: the program has a multi-sample bound, whose samples have no costs of their own.
+    """
+    if trace.bounds:
+        distributions = [draw.distribution for draw in trace.draws]
+        raise ProgramError(
+            f"'{estimator}' needs each sample's own cost, and bound '{trace.bounds[0].name}' is made of all samples "
+            f"together; {others(estimator, *distributions, multi_sample_bounds=True)}"
+        )
+
+
+class Look(Plain):
+    """Draws, and takes draws that were made earlier as they are."""
+
+    scored = True
+
+
+@torch.no_grad()
+def distributions_of(program: Program, parameters: Parameters, batch: Any) -> list[Distribution]:
+    """What a program draws from in a run of one sample, which leaves the random generators where they were."""
+    with seeded(0):
+        traces = program.run(lambda site: Look(), parameters, batch)
+    return [draw.distribution for trace in traces for draw in trace.draws]
+
+
+def families(distribution: Distribution) -> set[str]:
+    """The families to which a draw belongs, in the words of `Capabilities.draws`."""
+    base = base_of(distribution)
+    found = {type(base).__name__}
+    if base.has_enumerate_support:
+        found.add("finite")
+    if has_path(distribution):
+        found.add("path")
+        if not moves_implicitly(innermost(distribution)):
+            found.add("forward path")
+    if type(base) is Gamma and not varies(base.concentration):
+        found.add("Gamma rate")
+    return found
+
+
+def moves_implicitly(distribution: Distribution) -> bool:
+    """Whether a parameter varies that torch differentiates implicitly, which it cannot do forwards."""
+    return any(
+        isinstance(distribution, kind) and any(varies(getattr(distribution, n)) for n in names)
+        for kind, names in IMPLICIT.items()
+    )
+
+
+def varies(parameter: Tensor) -> bool:
+    """Whether a derivative with respect to it is asked for, backwards or forwards."""
+    return parameter.requires_grad or forward_ad.unpack_dual(parameter).tangent is not None
+
+
+def innermost(distribution: Distribution) -> Distribution:
+    """The distribution inside any number of `Independent` and transformations."""
+    while isinstance(distribution, Independent | TransformedDistribution):
+        distribution = distribution.base_dist
+    return distribution

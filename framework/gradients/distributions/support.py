@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from framework.errors import ProgramError
-from framework.gradients.distributions.implicit import has_path
 from framework.gradients.distributions.noise_families import base_of
+from framework.gradients.distributions.refusal import others
 
 
 @dataclass(eq=False)
@@ -99,8 +99,7 @@ class Supports:
 def refuse_without_support(site: str, distribution: Distribution) -> ProgramError:
     """The error for a draw that cannot be enumerated."""
     base = base_of(distribution)
-    path = "reparameterisation, " if has_path(distribution) else ""
     return ProgramError(
-        f"draw '{site}' ~ {type(base).__name__} has no finite set of values; estimators that can serve it: "
-        f"{path}reinforce, rloo, spsa, evolution_strategies, or exact with estimator.non_enumerable set to sample it"
+        f"draw '{site}' ~ {type(base).__name__} has no finite set of values; "
+        f"{others('exact', distribution)}, or exact with estimator.non_enumerable set to sample it"
     )

@@ -23,8 +23,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import Capabilities
 from framework.config.types import Count
 from framework.errors import ProgramError, UserError
+from framework.gradients.distributions.refusal import others
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
 from framework.gradients.enumeration.tree import Leaf, Tree
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
@@ -43,6 +45,14 @@ RULES: dict[str, Rule] = {
 }
 
 
+@Capabilities(
+    draws=("finite", "Normal"),
+    evaluations="1, or the number of states",
+    higher_derivatives=True,
+    own_randomness=False,
+    bias="except by quadrature, within its error",
+    automatic=True,
+)
 class Exact(SurrogateEstimator):
     """Exact: autodiff, every value of finite draws, Gauss-Hermite quadrature of Normal draws.
 
@@ -109,9 +119,10 @@ class Exact(SurrogateEstimator):
             raise ProgramError(f"exact: two draws share a name ({names}); give each draw its own")
         states = math.prod(support.states for support in discovery.supports.values())
         if states > self.states:
+            distributions = [draw.distribution for draw in trace.draws]
             raise ProgramError(
                 f"exact: {states} states, more than estimator.states={self.states}; "
-                "estimators that can serve it: reinforce, rloo, spsa, evolution_strategies"
+                f"{others('exact', *distributions)}"
             )
         copies = self.samples if len(discovery.supports) < len(trace.draws) else 1
         walk = Enumeration(discovery.supports, states, copies)

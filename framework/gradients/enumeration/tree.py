@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import alternatives
 from framework.context import Context
 from framework.errors import ProgramError
+from framework.gradients.distributions.refusal import others
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
 from framework.parameters import Parameters
 from framework.program import Program
@@ -151,7 +153,7 @@ class Tree:
             return node
         raise ProgramError(
             f"exact: {self.leaves} or more leaves of the tree of draws at draw '{site}', more than "
-            f"estimator.states={self.states}; estimators that can serve it: reinforce, rloo, spsa, evolution_strategies"
+            f"estimator.states={self.states}; {others('exact', distribution, one_sample_at_a_time=True)}"
         )
 
     @torch.no_grad()
@@ -183,6 +185,6 @@ def hidden_randomness_error(site: str) -> ProgramError:
     """The error for a program that takes another course when its draws are repeated."""
     return ProgramError(
         f"draw '{site}': it was not reached again though the draws before it were made again: the program is random "
-        "by other means than context.sample, and exact cannot walk its draws; estimators that can serve it: "
-        "reinforce, rloo"
+        "by other means than context.sample, and exact cannot walk its draws; "
+        f"{alternatives(own_randomness=True)}"
     )

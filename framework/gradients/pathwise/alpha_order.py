@@ -25,9 +25,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from framework.capabilities import Capabilities, alternatives
 from framework.config.types import FractionBelowOne
 from framework.context import Context
 from framework.errors import ProgramError, UserError
+from framework.gradients.distributions.refusal import refuse_bounds
 from framework.gradients.estimator import (
     Estimate,
     Estimator,
@@ -49,6 +51,9 @@ class FirstOrder(Reparameterisation):
     name = "alpha_order"
 
 
+@Capabilities(
+    draws=("path",), evaluations="2n", costs="differentiable", biased=True, bias="a little"
+)
 class AlphaOrder(Estimator):
     """Reparameterisation and the score function mixed by their measured variances, on guard against jumps.
 
@@ -95,13 +100,13 @@ class AlphaOrder(Estimator):
         if program.recorded_trajectories:
             raise ProgramError(
                 "'alpha_order' needs to play the episodes itself, and the program holds recorded ones; "
-                "estimators that can serve it: reinforce, rloo"
+                f"{alternatives(recorded_actions=True)}"
             )
 
         def function(context: Context, parameters: Parameters, batch: Any) -> None:
             program.function(context, parameters, batch)
             # Groups have fewer samples than the bound.
-            context.trace.refuse_bounds("alpha_order")
+            refuse_bounds(context.trace, "alpha_order")
 
         without_bounds = replace(program, function=function)
         estimates: list[Estimate] = []
@@ -149,8 +154,8 @@ class AlphaOrder(Estimator):
                 gradients = tuple(torch.zeros_like(p) for p in leaves)
             else:
                 raise ProgramError(
-                    "the objective depends on no parameter in a way alpha_order can see; estimators that need only "
-                    "its values: finite_difference, spsa, evolution_strategies"
+                    "the objective depends on no parameter in a way alpha_order can see; "
+                    f"{alternatives(what='need only its values', values_only=True)}"
                 )
             found.append(torch.cat([gradient.reshape(-1) for gradient in gradients]))
         return torch.stack(found)

@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.distributions import Distribution
 
+from framework.capabilities import Capabilities, alternatives
 from framework.config.types import Count
 from framework.errors import ProgramError
+from framework.gradients.distributions.refusal import others
 from framework.gradients.estimator import (
     Estimate,
     Estimator,
@@ -41,10 +43,17 @@ class ForwardPath(Reparameterisation):
         except NotImplementedError as error:
             raise ProgramError(
                 f"draw '{site}' ~ {type(distribution).__name__} has no forward derivative in torch; "
-                "estimators that can serve it: reparameterisation, reinforce, rloo, spsa, evolution_strategies"
+                f"{others(self.name, distribution)}"
             ) from error
 
 
+@Capabilities(
+    draws=("forward path",),
+    evaluations="n for each direction",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    bias="except where a cost jumps in a draw",
+)
 class ForwardGradient(Estimator):
     """Derivatives along random directions by forward-mode differentiation: unbiased, no backward pass."""
 
@@ -95,8 +104,8 @@ class ForwardGradient(Estimator):
             value, slope = forward_ad.unpack_dual(objective)
             if slope is None:
                 raise ProgramError(
-                    "the objective depends on no parameter in a way forward_gradient can see; estimators that need "
-                    "only its values: finite_difference, spsa, evolution_strategies"
+                    "the objective depends on no parameter in a way forward_gradient can see; "
+                    f"{alternatives(what='need only its values', values_only=True)}"
                 )
             return value, slope
 
@@ -105,9 +114,7 @@ class ForwardGradient(Estimator):
             return program.run(lambda site: self.rule, parameters, batch, samples=self.samples)
         except NotImplementedError as error:
             reason = str(error).partition(" because")[0].partition("\n")[0]
-            raise ProgramError(
-                f"forward_gradient: {reason}; estimators that can serve it: reparameterisation, spsa"
-            ) from error
+            raise ProgramError(f"forward_gradient: {reason}; {alternatives([{'path'}])}") from error
 
 
 def mean_of(traces: list[Trace]) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.capabilities import Capabilities
 from framework.config.types import Count
 from framework.errors import ProgramError
 from framework.gradients.distributions.implicit import draw, has_path
@@ -35,11 +36,20 @@ class Reparameterisation:
         if not has_path(distribution):
             raise ProgramError(
                 f"draw '{site}' ~ {type(base_of(distribution)).__name__} has no differentiable path; "
-                f"estimators that can serve it: {others(distribution, self.name)}, spsa, evolution_strategies"
+                f"{others(self.name, distribution)}"
             )
         return draw(self.name, site, distribution, shape)
 
 
+@Capabilities(
+    draws=("path",),
+    evaluations="n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    higher_derivatives=True,
+    bias="except where a cost jumps in a draw",
+    automatic=True,
+)
 def reparameterisation(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
     """Differentiate along the path of each draw, for continuous draws and differentiable costs."""
     return SampledSurrogate(Reparameterisation(), samples, sites)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.capabilities import Capabilities
 from framework.config.types import Count, Fraction, NonNegative, Positive
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator
@@ -46,7 +47,6 @@ class ActorCriticLoss:
 class ActorCritic(Estimator):
     """What they share: evaluating the trace and weighing policy, value and entropy."""
 
-    supports_recorded_actions = True
     rollouts: RolloutPlan
 
     def __init__(
@@ -108,6 +108,14 @@ class ActorCritic(Estimator):
         )
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="the recorded steps",
+    recorded_actions=True,
+    value_predictions=True,
+    biased=True,
+    bias="by discounting and predictions",
+)
 class A2C(ActorCritic):
     """Advantage actor-critic: one step of the score function with generalised advantages (Mnih et al. 2016)."""
 
@@ -141,6 +149,14 @@ class A2C(ActorCritic):
         return ActorCriticLoss(policy_loss, squared_error(trajectory, targets), extras)
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="the recorded steps",
+    recorded_actions=True,
+    value_predictions=True,
+    biased=True,
+    bias="by discounting and predictions",
+)
 class VTrace(ActorCritic):
     """V-trace actor-critic: advantages and targets corrected for an older policy's actions (Espeholt et al. 2018)."""
 
@@ -183,6 +199,14 @@ class VTrace(ActorCritic):
         return ActorCriticLoss(policy_loss, squared_error(trajectory, targets), extras)
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="the recorded steps",
+    recorded_actions=True,
+    value_predictions=True,
+    biased=True,
+    bias="by discounting and predictions",
+)
 class UPGO(ActorCritic):
     """Upgoing policy update: follow what exceeded its prediction, with V-trace's targets (Vinyals et al. 2019)."""
 

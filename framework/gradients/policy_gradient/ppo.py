@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from framework.capabilities import Capabilities
 from framework.config.types import Count, Fraction, NonNegative, Positive
 from framework.gradients.policy_gradient.actor_critic import (
     ActorCritic,
@@ -29,6 +30,14 @@ from framework.program import RolloutPlan
 Clip = Annotated[float, Field(gt=0, lt=1)]
 
 
+@Capabilities(
+    draws=("any",),
+    evaluations="the recorded steps",
+    recorded_actions=True,
+    value_predictions=True,
+    biased=True,
+    bias="by discounting, predictions and clipping",
+)
 class PPO(ActorCritic):
     """Proximal policy optimisation: clipped ratios, several epochs over each rollout."""
 

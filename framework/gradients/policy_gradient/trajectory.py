@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from framework.errors import ProgramError
+from framework.gradients.distributions.refusal import others
 from framework.gradients.policy_gradient.advantages import Transitions
 from framework.trace import Draw, Trace
 
@@ -70,10 +71,12 @@ def evaluate(trace: Trace, name: str, *, reused: bool) -> EvaluatedTrajectory:
     """
     prediction = trace.prediction
     if prediction is None or not trace.scored:
+        recorded = trace.recorded_trajectories
+        distributions = [draw.distribution for draw in trace.draws]
         raise ProgramError(
             f"'{name}' learns from recorded steps with predictions, and the program reports "
-            f"{'no value (context.value)' if trace.recorded_trajectories else 'none'}; estimators that can serve it: "
-            f"{'reinforce, rloo' if trace.recorded_trajectories else 'reinforce, rloo, spsa, evolution_strategies'}"
+            f"{'no value (context.value)' if recorded else 'none'}; "
+            f"{others(name, *distributions, recorded_actions=recorded)}"
         )
     valid = torch.ones(trace.shape, dtype=torch.bool, device=prediction.values.device)
     masks = [draw.mask for draw in trace.scored]

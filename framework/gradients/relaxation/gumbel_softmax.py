@@ -25,10 +25,12 @@ from torch.distributions import (
     OneHotCategorical,
 )
 
+from framework.capabilities import Capabilities
 from framework.config.types import Count, Positive
 from framework.errors import ProgramError
 from framework.gradients.distributions.implicit import draw, has_path
 from framework.gradients.distributions.noise import gumbel_noise, logistic_noise
+from framework.gradients.distributions.refusal import others
 from framework.gradients.surrogate.sampled import SampledSurrogate
 
 
@@ -50,15 +52,14 @@ class DiscretePath(ABC):
             return self.one_hot(site, base.logits.expand(*shape, *base.logits.shape))
         if has_path(distribution):
             return draw(self.name, site, distribution, shape)
-        finite = "exact, " if distribution.has_enumerate_support else ""
         if isinstance(base, Categorical):
             raise ProgramError(
                 f"draw '{site}' ~ Categorical is an index, and '{self.name}' needs values to differentiate: draw a "
-                f"OneHotCategorical; estimators that can serve it as it is: {finite}reinforce, rloo"
+                f"OneHotCategorical; {others(self.name, distribution, what='can serve it as it is')}"
             )
         raise ProgramError(
             f"draw '{site}' ~ {type(base).__name__}: '{self.name}' knows Bernoulli and OneHotCategorical; "
-            f"estimators that can serve it: {finite}reinforce, rloo, spsa, evolution_strategies"
+            f"{others(self.name, distribution)}"
         )
 
     @abstractmethod
@@ -102,6 +103,16 @@ class GumbelSoftmax(Tempered):
         return torch.softmax((logits + gumbel_noise(logits)) / self.temperature, -1)
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "path"),
+    evaluations="2n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    higher_derivatives=True,
+    relaxed=True,
+    biased=True,
+    bias="less at a lower temperature",
+)
 def gumbel(
     *,
     samples: Count = 64,

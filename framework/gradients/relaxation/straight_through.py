@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from framework.capabilities import Capabilities
 from framework.config.types import Count, Positive
 from framework.errors import ProgramError
 from framework.gradients.distributions.noise import gumbel_noise, logistic_noise
@@ -184,11 +185,25 @@ def gumbel_given(hard: Tensor, logits: Tensor, count: int) -> Tensor:
     return -torch.where(hard > 0, largest, others)
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "path"),
+    evaluations="n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    biased=True,
+)
 def straight_through(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
     """Hard draws with the gradient of their mean; the cheapest, and far off for most costs."""
     return SampledSurrogate(StraightThrough(), samples, sites)
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "path"),
+    evaluations="n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    biased=True,
+)
 def straight_through_gumbel(
     *,
     samples: Count = 64,
@@ -204,6 +219,13 @@ def straight_through_gumbel(
     return SampledSurrogate(rule, samples, sites)
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "path"),
+    evaluations="n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    biased=True,
+)
 def gumbel_rao(
     *,
     samples: Count = 64,
@@ -223,6 +245,14 @@ def gumbel_rao(
     return SampledSurrogate(rule, samples, sites)
 
 
+@Capabilities(
+    draws=("Bernoulli", "OneHotCategorical", "path"),
+    evaluations="n",
+    costs="differentiable",
+    multi_sample_bounds="served",
+    biased=True,
+    bias="except for quadratic costs",
+)
 def reinmax(
     *, samples: Count = 64, temperature: Positive = 1.0, sites: Mapping[str, Any] = {}
 ) -> SampledSurrogate:

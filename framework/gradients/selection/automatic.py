@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor
 
+from framework.capabilities import Capabilities, estimators
 from framework.config.types import CountOrZero, Positive
 from framework.errors import ProgramError, UserError
 from framework.gradients.enumeration.exact import Exact
@@ -28,7 +29,6 @@ from framework.plugin import registry
 from framework.program import Program
 from framework.randomness import fresh_key, key
 
-CANDIDATES = ("exact", "reparameterisation", "rloo", "disarm", "rebar", "measure_valued")
 SUSPICIOUS_Z = 4.0
 
 
@@ -51,6 +51,9 @@ class Verdict:
         return f"{self.name}: {figures}{f', {self.refused}' if self.refused else ''}"
 
 
+@Capabilities(
+    draws=("any",), evaluations="those of its choice and of the measurement", delegates=True
+)
 class Automatic(Estimator):
     """Measures the estimators that can serve the program and uses the best by variance x seconds."""
 
@@ -63,13 +66,13 @@ class Automatic(Estimator):
         repeats: Annotated[int, Field(ge=4)] = 32,
         bias_tolerance: Positive | None = None,
     ) -> None:
-        names = list(candidates or CANDIDATES)
+        names = list(candidates or (c.name for c, declared in estimators() if declared.automatic))
         known = set(registry().names("estimators"))
         for name in names:
             if candidates and (name not in known or name == "automatic"):
                 raise UserError(f"estimator.candidates: no estimator '{name}'")
         self.samples = samples
-        self.candidates = {n: make_estimator(n, samples) for n in names if n in known}
+        self.candidates = {n: make_estimator(n, samples) for n in names}
         self.every = every
         self.repeats = repeats
         self.bias_tolerance = bias_tolerance

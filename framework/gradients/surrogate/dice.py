@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from framework.batch import leaves
+from framework.gradients.distributions.refusal import refuse_bounds
 from framework.gradients.surrogate.multi_sample_bound import surrogate_of_bound
 from framework.trace import Cost, Draw, Trace, add
 
@@ -124,7 +125,7 @@ def surrogate(
                 terms.append((1 - box(segment.log_prob)) * value)
             terms += [(1 - box(log_prob)) * b for log_prob, b in segment.own]
         if weights is not None:
-            trace.refuse_bounds("exact")
+            refuse_bounds(trace, "exact")
         bounds = [term for b in trace.bounds for term in bound_terms(trace, b, baseline)]
         losses.append(
             add([*unattributed_terms(trace, weights), *average(terms, trace, weights), *bounds])

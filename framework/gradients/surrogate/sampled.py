@@ -10,7 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from framework.capabilities import alternatives
 from framework.errors import ProgramError
+from framework.gradients.distributions.refusal import RELAXED
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
 from framework.gradients.surrogate.dice import Baseline, surrogate
@@ -103,7 +105,7 @@ def explain_off_support(source: MayRelax) -> Iterator[None]:
         if source.relaxed and "within the support" in str(error):
             raise ProgramError(
                 "the program takes the log-probability of a relaxed value, which is off the distribution's support: "
-                "give that distribution validate_args=False; or estimators that keep draws hard: "
-                "straight_through_gumbel, gumbel_rao, reinmax"
+                "give that distribution validate_args=False; or "
+                f"{alternatives(RELAXED, what='keep draws hard', hard=True)}"
             ) from error
         raise

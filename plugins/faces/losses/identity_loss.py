@@ -68,19 +68,10 @@ def make_loss(options: Mapping[str, Any], size: int, people: int, key: str) -> I
         UserError: no name, one that is not an identity loss's, or an option that the loss does not have.
     """
     name = str(options.get("name"))
-    known = [n for n in registry().names("losses") if is_identity_loss(n)]
+    known = registry().names("faces.losses")
     if name not in known:
         raise UserError(f"{key}.name = '{name}': not an identity loss; {suggestion(name, known)}")
-    factory = registry().component("losses", name).load()
+    factory = registry().component("faces.losses", name).load()
     rest = {k: v for k, v in options.items() if k != "name"}
     loss: IdentityLoss = factory(size, people, **check_options(factory, rest, key))
     return loss
-
-
-def is_identity_loss(name: str) -> bool:
-    """Whether a registered loss is an identity loss, of this plugin or of another package."""
-    target = registry().component("losses", name).target
-    if target.startswith("plugins.") and not target.startswith("plugins.faces."):
-        return False
-    factory = registry().component("losses", name).load()
-    return isinstance(factory, type) and issubclass(factory, IdentityLoss)

@@ -21,6 +21,7 @@ from gymnasium.spaces import Dict
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
+from framework.capabilities import able, alternatives
 from framework.errors import ProgramError, UserError, suggestion
 from framework.plugin import registry
 from framework.randomness import fresh_key
@@ -85,7 +86,8 @@ class GymnasiumGames(Games):
         if actions.requires_grad:
             raise ProgramError(
                 f"a gradient through draw 'action' would be lost in environment '{self.environment}', which is no "
-                "differentiable simulator; estimators that can serve it: ppo, rloo, reinforce, evolution_strategies"
+                f"differentiable simulator; {alternatives(black_box=True)}, "
+                f"{', '.join(able(value_predictions=True))}"
             )
         try:
             observations, rewards, terminated, truncated, info = self.vector.step(
@@ -280,7 +282,7 @@ def check_name(environment: str) -> None:
             f"task.environment = '{environment}': expected a registered name such as CartPole-v1 or cart_pole"
         )
     if environment not in gymnasium.registry:
-        known = [*gymnasium.registry, *registry().names("environments")]
+        known = [*gymnasium.registry, *registry().names("games.environments")]
         raise UserError(
             f"task.environment = '{environment}': unknown; {suggestion(environment, known)}"
         )

@@ -35,7 +35,7 @@ def make_games(
     Raises:
         UserError: an unknown environment, one whose package is missing, or an option that it does not have.
     """
-    registered = registry().names("environments")
+    registered = registry().names("games.environments")
     if repeat_action_probability and not environment.startswith(atari.PREFIX):
         raise UserError(
             f"task.repeat_action_probability = {repeat_action_probability:g}: environment '{environment}' has no sticky"
@@ -43,7 +43,9 @@ def make_games(
         )
     if environment in registered:
         refuse_window(environment, window)
-        return cast(Games, registry().component("environments", environment).load()(count, device))
+        return cast(
+            Games, registry().component("games.environments", environment).load()(count, device)
+        )
     if environment.isidentifier() and environment.islower():
         raise UserError(
             f"task.environment = '{environment}': unknown; {suggestion(environment, registered)}"

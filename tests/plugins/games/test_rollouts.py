@@ -278,7 +278,7 @@ def test_a_normaliser_changes_only_on_commit_and_knows_mean_and_deviation(monkey
 
 @pytest.mark.parametrize("recurrence", ["none", "gru"])
 @pytest.mark.parametrize("continuous", ["clipped", "squashed"])
-@pytest.mark.parametrize("name", [*registry().names("environments")])
+@pytest.mark.parametrize("name", [*registry().names("games.environments")])
 def test_playing_waits_for_no_value_on_an_accelerator(name, continuous, recurrence):
     """Tensors of torch's meta device have no values: whatever waits for one, as `.item()` does, raises here."""
     meta = torch.device("meta")

@@ -21,14 +21,14 @@ def picture(channels: int = 1, size: tuple[int, int] = (37, 50), seed: int = 0) 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_loss_is_zero_at_its_target_and_nowhere_else(name, channels):
     target = picture(channels)
-    loss = registry().component("losses", name).load()(target)
+    loss = registry().component("sketching.losses", name).load()(target)
     assert abs(float(loss(target))) < 1e-5
     assert float(loss(picture(channels, seed=1))) > 1e-3
 
 
 @pytest.mark.parametrize("name", [*NAMES, "chamfer"])
 def test_several_pictures_are_compared_one_by_one(name):
-    loss = registry().component("losses", name).load()(picture())
+    loss = registry().component("sketching.losses", name).load()(picture())
     several = torch.stack([picture(seed=s) for s in range(4)]).reshape(2, 2, 1, 37, 50)
     apart = torch.stack([loss(p) for p in several.flatten(0, 1)]).reshape(2, 2)
     torch.testing.assert_close(loss(several), apart)
@@ -37,7 +37,7 @@ def test_several_pictures_are_compared_one_by_one(name):
 @pytest.mark.parametrize("name", [*NAMES, "chamfer"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (64, 1)])
 def test_the_smallest_pictures_give_finite_losses_and_gradients(name, size):
-    loss = registry().component("losses", name).load()(picture(size=size))
+    loss = registry().component("sketching.losses", name).load()(picture(size=size))
     seen = picture(size=size, seed=1).requires_grad_()
     value = loss(seen)
     (gradient,) = torch.autograd.grad(value, seen)

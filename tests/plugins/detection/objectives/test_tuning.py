@@ -283,7 +283,7 @@ def test_a_model_without_candidates_is_refused_for_a_reward(start, tmp_path, dif
 
 @pytest.mark.parametrize("name", ["nano", "aligned_nano", "set_nano", "fcos", "faster_rcnn_mobile"])
 def test_what_depends_on_the_number_of_labels_is_known_by_name(name):
-    make = registry().component("models", name).load()
+    make = registry().component("detection.models", name).load()
     few, many = make(2), make(3)
     shapes = {n: v.shape for n, v in few.state_dict().items()}
     grown = {n for n, v in many.state_dict().items() if v.shape != shapes[n]}

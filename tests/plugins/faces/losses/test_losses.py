@@ -19,11 +19,11 @@ from plugins.faces.losses.class_losses import (
     Softmax,
     SubCentreArcFace,
 )
-from plugins.faces.losses.identity_loss import IdentityLoss, is_identity_loss, make_loss
+from plugins.faces.losses.identity_loss import IdentityLoss, make_loss
 from plugins.faces.losses.pair_losses import BatchHardTriplet, Contrastive, SemiHardTriplet, SupCon
 from plugins.faces.models.networks import unit
 
-NAMES = [n for n in registry().names("losses") if is_identity_loss(n)]
+NAMES = registry().names("faces.losses")
 ANGULAR = ["arcface", "sub_centre_arcface", "adaface", "magface", "curricularface"]
 D, PEOPLE = 16, 5
 

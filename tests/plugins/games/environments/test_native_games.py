@@ -20,7 +20,7 @@ PEERS = {
     "mountain_car": ("MountainCar-v0", ("x", "speed")),
     "pendulum": ("Pendulum-v1", ("angle", "spin")),
 }
-NATIVE = registry().names("environments")
+NATIVE = registry().names("games.environments")
 BOARDS = ["key_door", "snake", "bricks", "gold_rush"]
 
 
