@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from framework import data, media, randomness, relaxed
+    from framework.capabilities import Capabilities
     from framework.context import Context
     from framework.errors import ProgramError, UserError
     from framework.gradients.estimate import estimate, surrogate
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loaded when first asked for: `import framework` stays light for manifests and listings.
 _HOMES = {
+    "Capabilities": "framework.capabilities",
     "Context": "framework.context",
     "Estimate": "framework.gradients.estimator",
     "Estimator": "framework.gradients.estimator",
@@ -51,6 +53,7 @@ _HOMES = {
 _MODULES = {"data", "media", "randomness", "relaxed"}
 
 __all__ = [
+    "Capabilities",
     "Context",
     "Estimate",
     "Estimator",

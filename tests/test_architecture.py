@@ -36,6 +36,7 @@ LAYERS = (
 # What a plugin may import besides the names in `framework.__all__`.
 PUBLIC = (
     "framework.batch",
+    "framework.capabilities",
     "framework.config.schema",
     "framework.config.types",
     "framework.config.validation.check_options",
