@@ -54,13 +54,16 @@ class Task(ABC):
     ranges where there are any (`Annotated[float, Field(gt=0)]`), and configurations are checked against them.
     """
 
-    model: nn.Module  # set it in the constructor
-    batch_axes: ClassVar[int] = 0  # how many leading axes of a batch's tensors count data
-    one_sample_at_a_time: ClassVar[bool] = (
-        False  # one sample at a time: for .item() and branches on drawn values
-    )
-    stateful: ClassVar[bool] = False  # the objective keeps tensors between runs, as a game does
-    primary_metric: ClassVar[str] = "objective"  # the metric that says which checkpoint is best
+    # Set it in the constructor.
+    model: nn.Module
+    # How many leading axes of a batch's tensors count data.
+    batch_axes: ClassVar[int] = 0
+    # For objectives that call `.item()` or branch on drawn values.
+    one_sample_at_a_time: ClassVar[bool] = False
+    # Whether the objective keeps tensors between runs, as a game does.
+    stateful: ClassVar[bool] = False
+    # The metric by which the best checkpoint is chosen, and whether less or more of it is better.
+    primary_metric: ClassVar[str] = "objective"
     metric_mode: ClassVar[Literal["min", "max"]] = "min"
     # What the metrics of `evaluate` and the tags of `scalars` mean; `<...>` in a name stands for anything.
     metric_descriptions: ClassVar[Mapping[str, str]] = {
@@ -72,7 +75,7 @@ class Task(ABC):
         """Draw with `context.sample`, charge with `context.cost`; use `self.model` as it is."""
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Any]:
-        """Batches from number `start` on, for ever; what a batch holds depends on (seed, number) and the model only.
+        """Batches from number `start` on, without end; what a batch holds depends on (seed, number) and the model only.
 
         `framework.data.batches` does so for a data set. By default there is no data: each batch is None.
         """

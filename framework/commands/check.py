@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from framework.program import Program
     from framework.training.assembly import Components
 
-REPEATS = 32  # estimates, and finite differences, that are compared
+# How many estimates, and finite differences, are compared.
+REPEATS = 32
 QUIET = ("monitor.tensorboard=false", "trainer.checkpoint_every=0")
 
 

@@ -22,7 +22,8 @@ from framework.plugin import ROOT, registry
 
 TEMPLATES = Path(__file__).with_name("template")
 NAME = re.compile("[a-z][a-z0-9_]*")
-NO_YAML_TEXT = {"null", "true", "false", "yes", "no", "on", "off"}  # `name: on` is a truth value
+# `name: on` is a truth value in YAML.
+NO_YAML_TEXT = {"null", "true", "false", "yes", "no", "on", "off"}
 IMPORTED = {
     "Aim",
     "Annotated",

@@ -55,7 +55,7 @@ def status(run: Run) -> int:
 def hydra_main(overrides: list[str]) -> int:
     """Hydra's own command line: --help, --cfg, and -m with its launchers and sweepers.
 
-    A job's mistake is told in one line and the next job begins; the status is then 2. A signal ends the sweep.
+    A job's mistake is reported in one line and the next job begins; the status is then 2. A signal ends the sweep.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -88,8 +88,9 @@ def hydra_main(overrides: list[str]) -> int:
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove a folder that Hydra made and nobody used, and those around it inside the working directory."""
-    with suppress(OSError):  # not empty
+    """Remove an empty folder that Hydra made, and those around it inside the working directory."""
+    # It may not be empty.
+    with suppress(OSError):
         folder.rmdir()
         for parent in folder.parents:
             if Path.cwd() not in parent.parents:

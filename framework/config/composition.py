@@ -148,10 +148,12 @@ def normalise_override(override: str, groups: Mapping[str, Any]) -> str:
         return override
     if not key.strip("+~"):
         raise UserError(f"'{override}': expected group=option or key=value")
-    if key in PATHS and value != "null":  # quoted, a path may hold what Hydra's grammar may not
+    # Quoted, a path may hold what Hydra's grammar does not allow.
+    if key in PATHS and value != "null":
         escaped = value.replace("'", "\\'")
         return override if value[:1] in {"'", '"'} else f"{key}='{escaped}'"
-    if key in groups and not value.startswith("{"):  # quoted, a number is an option's name too
+    # Quoted, a number is an option's name, too.
+    if key in groups and not value.startswith("{"):
         return f"{key}='{value}'" if value.replace(".", "").isdigit() else override
     bare = key.lstrip("+")
     plain = bare.replace(".", "").isidentifier() and not bare.startswith("hydra.")

@@ -44,7 +44,7 @@ class QualitySettings(Section):
 
 
 class TrainerSettings(Section):
-    """What the one loop may be told; `configs/trainer/default.yaml` explains each key."""
+    """The training loop's options; `configs/trainer/default.yaml` explains each key."""
 
     steps: Count = 1000
     seconds: Positive | None = None

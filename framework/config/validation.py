@@ -1,7 +1,7 @@
 """Configuration: Hydra composes YAML, pydantic validates what it composed, the registry turns names into components.
 
-Nothing here imports torch: a mistake in the core's own keys is told before torch is loaded, one in a component's
-options as soon as the component's module is. `hydra.utils.instantiate` is never called and `_target_` is an error:
+Nothing here imports torch: a mistake in the core's own keys is reported before torch is loaded, one in a
+component's options as soon as the component's module is. `hydra.utils.instantiate` is never called and `_target_` is an error:
 a configuration holds names and plain data.
 """
 
@@ -20,7 +20,8 @@ from framework.config.schema import Choice, Section, Settings
 from framework.errors import UserError, suggestion
 from framework.plugin import Component, registry
 
-COMPONENT_GROUPS = {  # configuration key -> registry group of the component that the key chooses
+# Configuration key -> registry group of the component that the key chooses.
+COMPONENT_GROUPS = {
     "task": "tasks",
     "estimator": "estimators",
     "optimizer": "optimizers",
@@ -64,7 +65,8 @@ def validate(config: Any, *, registered: bool = True) -> Settings:
             )
         component = registry().component(group, choice.name)
         refuse_renamed(component, choice.options, key)
-        if component.target.startswith("framework.training.optimization:"):  # loads without torch
+        # Optimisers load without torch.
+        if component.target.startswith("framework.training.optimization:"):
             check_options(component.load(), choice.options, key)
         elif (valid := component.options()) is not None:
             for unknown in choice.options.keys() - set(valid):
@@ -125,7 +127,8 @@ def options_schema(factory: Callable[..., Any]) -> type[BaseModel]:
     ]
     annotations = {p.name: p.annotation for p in keywords}
     function = factory.__init__ if inspect.isclass(factory) else factory
-    scope = getattr(function, "__globals__", {})  # none where a class has no constructor of its own
+    # None where a class has no constructor of its own.
+    scope = getattr(function, "__globals__", {})
     hints = get_type_hints(SimpleNamespace(__annotations__=annotations), scope, include_extras=True)
     fields = {p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in keywords}
     return create_model(factory.__name__, __base__=Section, **fields)  # type: ignore[call-overload,no-any-return]
