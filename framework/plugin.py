@@ -170,7 +170,8 @@ class Component:
             if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
                 return None
             return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-        except Exception:  # a plugin's mistake; whoever loads the component is told of it
+        except Exception:
+            # A plugin's mistake, which loading the component reports.
             return None
 
 

@@ -1,8 +1,8 @@
-"""Configuration: Hydra composes YAML, pydantic validates what it composed, the registry turns names into components.
+"""Validation: pydantic checks what Hydra composed, a component's signature its options; names become components.
 
-Nothing here imports torch: a mistake in the core's own keys is reported before torch is loaded, one in a
-component's options as soon as the component's module is. `hydra.utils.instantiate` is never called and `_target_` is an error:
-a configuration holds names and plain data.
+Nothing here imports torch: a mistake in the core's own keys is reported before torch is loaded, one in a component's
+options as soon as the component's module is. `hydra.utils.instantiate` is never called and `_target_` is an error: a
+configuration holds names and plain data.
 """
 
 from __future__ import annotations
