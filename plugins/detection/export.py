@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,10 @@ from torch.nn import functional
 
 from framework.config.types import Count
 from framework.errors import UserError
+from plugins.detection.data.splits import Splits
 from plugins.detection.models.anchor_free import AnchorFree, Maps, clip_boxes, decode_boxes
+from plugins.detection.models.detector import Detector
 from plugins.detection.sample import PADDING, Detections
-
-if TYPE_CHECKING:
-    from plugins.detection.task import Detection
 
 Format = Literal["onnx", "torch_export"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
@@ -40,6 +39,20 @@ ROUNDING = 1e-4
 # Detections with lower scores are not compared, unless an image has none with higher ones.
 MIN_SCORE = 0.001
 Outputs = tuple[Tensor, Tensor, Tensor]
+
+
+class Exportable(Protocol):
+    """What an export needs of a task: its model, the size of its images, and test images where they are there."""
+
+    model: Detector
+    size: int
+    max_detections: int
+
+    @property
+    def has_data(self) -> bool: ...
+
+    @property
+    def splits(self) -> Splits: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class Exported:
 
 
 def export_detector(
-    task: Detection,
+    task: Exportable,
     path: Path,
     *,
     format: Format | None = None,
@@ -115,7 +128,7 @@ def rounded(side: int, model: AnchorFree) -> int:
     return -(-side // model.size_divisor) * model.size_divisor
 
 
-def images_to_compare(task: Detection, count: int, height: int, width: int) -> Tensor:
+def images_to_compare(task: Exportable, count: int, height: int, width: int) -> Tensor:
     """Test images on canvases of one size, `[n, 3, height, width]` float32; noise where the data is not there."""
     if not task.has_data:
         draw = torch.Generator().manual_seed(0)
