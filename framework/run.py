@@ -78,14 +78,19 @@ class Run:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """The model in evaluation mode, no gradients, the run's own precision."""
+        """The model in evaluation mode, no gradients, the run's own precision and number of threads."""
         import torch
 
         from framework.training.precision import autocast
 
+        options, threads = self.settings.trainer, torch.get_num_threads()
         self.task.model.eval()
-        with torch.no_grad(), autocast(self.device, self.settings.trainer.precision):
-            yield
+        torch.set_num_threads(options.threads or threads)
+        try:
+            with torch.no_grad(), autocast(self.device, options.precision):
+                yield
+        finally:
+            torch.set_num_threads(threads)
 
     def evaluate(self, *, seed: int | None = None, split: Split = "test") -> dict[str, float]:
         """The task's metrics again; see `framework.evaluate`."""
@@ -165,21 +170,22 @@ def train(
         ProgramError: an estimator that cannot serve the task.
     """
     own = None if experiment is None or isinstance(experiment, str) else experiment
+    chosen = {
+        "experiment": None if own is not None else experiment,
+        "estimator": estimator,
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "trainer.steps": steps,
+        "optimizer.learning_rate": learning_rate,
+        "seed": seed,
+        "hydra.run.dir": None if folder is None else Path(folder).expanduser(),
+    }
     if resume is not None:
+        refuse_choices(chosen)
         place = Path(resume).expanduser()
         config, settings = reopen(place, list(overrides), registered=own is None)
         notice = ""
     else:
-        chosen = {
-            "experiment": experiment if isinstance(experiment, str) else None,
-            "estimator": estimator,
-            "optimizer": optimizer,
-            "scheduler": scheduler,
-            "trainer.steps": steps,
-            "optimizer.learning_rate": learning_rate,
-            "seed": seed,
-            "hydra.run.dir": folder,
-        }
         found = composed(own, chosen, overrides)
         config, place = found.config, found.run_folder
         settings = validate(config, registered=own is None)
@@ -221,7 +227,6 @@ def fit(
     """
     import torch
 
-    from framework.randomness import seeded
     from framework.training.assembly import make_components
     from framework.training.session import train_in_memory
     from framework.training.trainer import Callbacks
@@ -236,13 +241,24 @@ def fit(
     }
     alone = ["monitor.tensorboard=false", "trainer.quality.every=0"]
     settings = validate(composed(task, chosen, [*alone, *overrides]).config, registered=False)
-    threads = torch.get_num_threads()
-    try:
-        with seeded(settings.seed), torch.enable_grad():
-            train_in_memory(settings, make_components(settings, task), Callbacks(on_step=on_step))
-    finally:
-        torch.set_num_threads(threads)
+    with own_torch_state(), torch.enable_grad():
+        train_in_memory(settings, make_components(settings, task), Callbacks(on_step=on_step))
     task.model.eval()
+
+
+def refuse_choices(chosen: Mapping[str, Any]) -> None:
+    """Refuse what a new run chooses and a resumed one has already.
+
+    Raises:
+        UserError: names the first of them.
+    """
+    for key, value in chosen.items():
+        if value is not None:
+            name = {"hydra.run.dir": "folder"}.get(key, key.rpartition(".")[2])
+            raise UserError(
+                f"{name} = '{value}' does not go with resume, which continues a run as it is; "
+                "overrides=['key=value'] changes single keys"
+            )
 
 
 def composed(
@@ -271,15 +287,12 @@ def train_composed(
     Args:
         notice: a line to print below the start summary.
     """
-    import torch
-
     from framework.training.assembly import make_components
     from framework.training.session import train_in
     from framework.training.trainer import Callbacks
 
-    threads = torch.get_num_threads()
     held = RunFolder(folder)
-    try:
+    with own_torch_state():
         trainer = train_in(
             held,
             config,
@@ -290,9 +303,6 @@ def train_composed(
             callbacks=Callbacks(on_step=on_step, on_evaluation=on_evaluation),
             quiet=not progress,
         )
-    finally:
-        # The caller's own work goes on with as many threads as before.
-        torch.set_num_threads(threads)
     trainer.use_averages()
     trainer.task.model.eval()
     return Run(
@@ -304,6 +314,21 @@ def train_composed(
         step=trainer.progress.step,
         stopped_by=trainer.signals.received,
     )
+
+
+@contextmanager
+def own_torch_state() -> Iterator[None]:
+    """Put torch's number of threads and random generators back after the block: they belong to the caller."""
+    import torch
+
+    from framework.randomness import restore_states, save_states
+
+    threads, states = torch.get_num_threads(), save_states()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        restore_states(states)
 
 
 def load(
@@ -335,7 +360,8 @@ def load(
     from framework.training.assembly import make_components
     from framework.training.restoring import load_for_use
 
-    components = make_components(settings, task)
+    with own_torch_state():
+        components = make_components(settings, task)
     step = load_for_use(components.task, place, checkpoint)
     components.task.model.eval()
     return Run(

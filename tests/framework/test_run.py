@@ -199,6 +199,28 @@ def test_a_second_run_in_a_folder_is_refused(run):
         framework.train("javelin", overrides=SHORT, folder=run.folder)
 
 
+@pytest.mark.parametrize(
+    ("choice", "line"),
+    [
+        ({"experiment": "javelin"}, "experiment = 'javelin' does not go with resume"),
+        ({"steps": 9}, "steps = '9' does not go with resume"),
+        ({"estimator": "spsa"}, "estimator = 'spsa'"),
+        ({"folder": "elsewhere"}, "folder = 'elsewhere'"),
+    ],
+)
+def test_what_a_resumed_run_has_chosen_already_is_refused(run, choice, line):
+    with pytest.raises(UserError) as error:
+        framework.train(**choice, resume=run.folder)
+    assert line in str(error.value)
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    framework.train("javelin", overrides=SHORT, folder="~/my runs/one")
+    assert framework.load("~/my runs/one").folder == tmp_path / "my runs" / "one"
+    assert (tmp_path / "my runs" / "one" / "result.json").is_file()
+
+
 def test_a_task_that_predicts_or_exports_nothing_says_so(run, tmp_path):
     with pytest.raises(UserError, match="Javelin makes no predictions"):
         list(run.predict())
@@ -208,11 +230,16 @@ def test_a_task_that_predicts_or_exports_nothing_says_so(run, tmp_path):
         list(run.predict("nowhere.jpg"))
 
 
-def test_training_changes_neither_signal_handlers_nor_the_number_of_threads(tmp_path):
+def test_signal_handlers_threads_and_random_streams_stay_the_callers(tmp_path):
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     torch.set_num_threads(2)
-    framework.train("javelin", overrides=[*SHORT, "trainer.threads=1"], folder=tmp_path / "run")
+    stream = torch.random.get_rng_state()
+    run = framework.train(
+        "javelin", overrides=[*SHORT, "trainer.threads=1"], folder=tmp_path / "run"
+    )
+    framework.evaluate(framework.load(run.folder))
     assert torch.get_num_threads() == 2
+    assert torch.equal(torch.random.get_rng_state(), stream)
     torch.set_num_threads(1)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
 
