@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
+from framework.moving_support import ends_of_support, has_constant_support
 from framework.randomness import seed_torch
 from framework.rule import Rules
 from framework.trace import Cost, Draw, Prediction, Trace
@@ -179,6 +180,9 @@ class Context:
     def _record(self, draw: Draw) -> None:
         self.trace.draws.append(draw)
         if draw.rule.scored:
+            kind = type(draw.distribution)
+            if not has_constant_support(kind):  # type: ignore[arg-type]
+                refuse_moving_support(draw)
             self.trace.scored.append(draw)
 
     def _charged(self, value: Tensor, what: str, number: int) -> Tensor:
@@ -233,6 +237,18 @@ class Context:
                 "say per_sample=True (it depends on an earlier draw) or per_sample=False",
             )
         return self._sample_axis_known[name]
+
+
+def refuse_moving_support(draw: Draw) -> None:
+    """Raise an error where the possible values of a scored draw depend on a parameter."""
+    ends = ends_of_support(draw.distribution)
+    if any(carries_gradient(end) and end.isfinite().any() for end in ends):
+        kind = type(draw.distribution).__name__
+        path = {kind, "path"} if draw.distribution.has_rsample else {kind}
+        raise ProgramError(
+            f"draw '{draw.name}' ~ {kind}: which values are possible depends on a parameter, and the log-probability "
+            f"used by '{draw.rule.name}' does not tell that they change; {alternatives([path], moving_support=True)}"
+        )
 
 
 class Ambiguous(Exception):

@@ -115,6 +115,7 @@ class Numerical(Estimator):
     evaluations="2n for each parameter",
     costs="values",
     multi_sample_bounds="served",
+    moving_support=True,
     biased=True,
     bias="O(h²)",
 )
@@ -207,6 +208,7 @@ class RandomDirections(Numerical):
     evaluations="2n for each direction",
     costs="values",
     multi_sample_bounds="served",
+    moving_support=True,
     biased=True,
     bias="O(h²)",
 )
@@ -232,6 +234,7 @@ class SPSA(RandomDirections):
     evaluations="2n for each direction",
     costs="values",
     multi_sample_bounds="served",
+    moving_support=True,
     biased=True,
     bias="by the smoothing",
 )
