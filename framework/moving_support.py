@@ -32,7 +32,7 @@ TRANSFORMS = (*INVERTIBLE, SigmoidTransform, SoftplusTransform, TanhTransform)
 @cache
 def has_constant_support(kind: type[Distribution]) -> bool:
     """Whether the parameters leave the possible values as they are; torch declares a property where not."""
-    return kind.has_enumerate_support or not isinstance(kind.support, property)
+    return kind.has_enumerate_support is True or not isinstance(kind.support, property)
 
 
 def ends_of_support(distribution: Distribution) -> list[Tensor]:
