@@ -103,8 +103,11 @@ class Context:
         self._record(Draw(name, distribution, value, rule, baseline, mask, behaviour))
 
     def cost(self, value: Tensor | float, name: str = "cost") -> None:
-        """Charge a cost, a scalar or `[n, *batch, ...]`, to the draws made before it and to no other."""
-        charged = self._charged(torch.as_tensor(value), f"cost '{name}'", len(self.trace.costs))
+        """Charge a cost, a scalar or `[n, *batch, ...]`, to the draws made before it and to no other.
+
+        True counts as 1, false as 0.
+        """
+        charged = self._charged(as_number(value), f"cost '{name}'", len(self.trace.costs))
         self.trace.costs.append(Cost(name, charged, len(self.trace.scored)))
 
     def bound(self, log_weight: Tensor, name: str = "bound") -> None:
@@ -116,9 +119,7 @@ class Context:
 
     def penalty(self, value: Tensor | float, name: str) -> None:
         """Add a plain differentiable term (entropy, weight decay), which is not attributed to any draw."""
-        charged = self._charged(
-            torch.as_tensor(value), f"penalty '{name}'", len(self.trace.penalties)
-        )
+        charged = self._charged(as_number(value), f"penalty '{name}'", len(self.trace.penalties))
         self.trace.penalties.append(Cost(name, charged, 0))
 
     def value(
@@ -239,6 +240,12 @@ class Context:
         return self._sample_axis_known[name]
 
 
+def as_number(value: Tensor | float) -> Tensor:
+    """A tensor of floating-point numbers, whatever the user's cost is."""
+    tensor = torch.as_tensor(value)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+
+
 def refuse_moving_support(draw: Draw) -> None:
     """Raise an error where the possible values of a scored draw depend on a parameter."""
     ends = ends_of_support(draw.distribution)
@@ -249,6 +256,10 @@ def refuse_moving_support(draw: Draw) -> None:
             f"draw '{draw.name}' ~ {kind}: which values are possible depends on a parameter, and the log-probability "
             f"used by '{draw.rule.name}' does not tell that they change; {alternatives([path], moving_support=True)}"
         )
+
+
+class AxesUnknown(ProgramError):
+    """It was not determined what an axis of length n counts."""
 
 
 class Ambiguous(Exception):

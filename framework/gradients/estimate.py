@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from framework.config.validation import check_options, refuse_renamed
+from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator
 from framework.parameters import Given, named
 from framework.plugin import registry
@@ -45,18 +46,34 @@ def estimate(
 
     Raises:
         UserError: an unknown estimator or option.
-        ProgramError: an estimator that cannot serve this program, or parameters that are not tensors.
+        ProgramError: an estimator that cannot serve this program, or parameters that are not tensors of real numbers.
     """
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
-        leaves = {
-            name: value.detach().clone().requires_grad_()
-            for name, value in named(parameters).items()
-        }
+        leaves = leaves_of(parameters)
         result = chosen.backward(as_program(program), leaves, batch)
     for name, leaf in leaves.items():
         result.gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     return result
+
+
+def leaves_of(parameters: Given) -> dict[str, Tensor]:
+    """Copies of the parameters, by name, whose gradients can be taken.
+
+    Raises:
+        ProgramError: there are none, or one is not of floating-point numbers.
+    """
+    given = named(parameters)
+    if not given:
+        raise ProgramError("parameters: there are none; expected at least one tensor")
+    for name, value in given.items():
+        if not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise ProgramError(
+                f"parameters: '{name}' is of {kind}, which has no gradient; expected floating-point numbers, such as "
+                "torch.tensor(1.0)"
+            )
+    return {name: value.detach().clone().requires_grad_() for name, value in given.items()}
 
 
 def surrogate(

@@ -134,8 +134,17 @@ def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
 
 
 def trainable(parameters: Parameters) -> dict[str, Tensor]:
-    """The parameters that want a gradient."""
-    return {name: value for name, value in parameters.items() if value.requires_grad}
+    """The parameters that need a gradient.
+
+    Raises:
+        ProgramError: there are none.
+    """
+    found = {name: value for name, value in parameters.items() if value.requires_grad}
+    if not found:
+        raise ProgramError(
+            "parameters: none needs a gradient; expected at least one tensor that requires it"
+        )
+    return found
 
 
 def mean_objective(values: list[Tensor]) -> Tensor:

@@ -20,6 +20,7 @@ from torch.distributions import Distribution
 
 from framework.capabilities import Capabilities, alternatives
 from framework.config.types import Count, Positive
+from framework.context import AxesUnknown
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator, add_gradient, trainable
 from framework.parameters import Parameters
@@ -92,6 +93,10 @@ class Numerical(Estimator):
         stacked = {name: torch.stack([shift[name] for shift in chunk]) for name in chunk[0]}
         try:
             values: Tensor = torch.func.vmap(one, randomness="same")(stacked)
+        except AxesUnknown:
+            # Outside vmap a dry run can determine them, once and for all.
+            one(chunk[0])
+            return self.at_once(one, chunk)
         except (RuntimeError, ValueError) as error:
             # A mistake of the program itself is raised again here.
             values = torch.stack([one(shifted) for shifted in chunk])

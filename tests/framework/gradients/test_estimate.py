@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import Categorical, Normal
 
 from framework.config.composition import config_folders
 from framework.config.validation import options_schema
@@ -114,3 +114,43 @@ def test_an_option_under_its_old_name_is_refused_with_the_new_one(name, old, new
     )
     factory = registry().component("estimators", name).load()
     assert new in inspect.signature(factory).parameters
+
+
+def above(context: Context, parameters: Parameters, batch: None) -> None:
+    context.cost(context.sample("x", Normal(parameters["mean"], 1.0)) > 0)
+
+
+def index(context: Context, parameters: Parameters, batch: None) -> None:
+    context.cost(context.sample("k", Categorical(logits=parameters["logits"])))
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "reinforce", "measure_valued", "automatic"])
+def test_true_counts_as_1(estimator):
+    found = estimate(
+        above, {"mean": torch.tensor(0.0)}, estimator=estimator, samples=10_000, seed=0
+    )
+    assert found.value == pytest.approx(0.5, abs=0.03)
+    assert float(found.gradients["mean"]) == pytest.approx(0.3989, abs=0.03)
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "reinforce", "measure_valued", "exact", "automatic"])
+def test_whole_numbers_are_costs(estimator):
+    found = estimate(index, {"logits": torch.zeros(2)}, estimator=estimator, samples=10_000, seed=0)
+    assert found.value == pytest.approx(0.5, abs=0.03)
+    torch.testing.assert_close(
+        found.gradients["logits"], torch.tensor([-0.25, 0.25]), rtol=0, atol=0.02
+    )
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "exact", "spsa", "reparameterisation", "automatic"])
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({}, "parameters: there are none"),
+        ({"mean": torch.tensor(1)}, "'mean' is of int64, which has no gradient"),
+        ({"mean": torch.tensor(1j)}, "'mean' is of complex64, which has no gradient"),
+    ],
+)
+def test_parameters_without_a_gradient_are_refused(estimator, parameters, said):
+    with pytest.raises(ProgramError, match=said):
+        estimate(above, parameters, estimator=estimator)
