@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.distributions import Distribution
+from torch.distributions import Distribution, LKJCholesky
 
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
@@ -65,8 +65,13 @@ class Context:
             the draw, `[n, *batch, *rest]`.
 
         Raises:
-            ProgramError: the estimator's rule cannot serve the distribution.
+            ProgramError: the estimator's rule cannot serve the distribution, or torch cannot sample it.
         """
+        if isinstance(distribution, LKJCholesky) and distribution.dim > 2:
+            raise ProgramError(
+                f"draw '{name}' ~ LKJCholesky: what torch draws in {distribution.dim} dimensions does not follow the "
+                "distribution, which its sampler serves in 2 only; build the draw from Beta draws of its own"
+            )
         rule = self._rules(name)
         carries = self._carries_samples(name, distribution, per_sample)
         shape = torch.Size(()) if carries else torch.Size((self.samples,))

@@ -12,6 +12,7 @@ from torch import Tensor
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.parameters import Parameters
+from framework.plugin import registry
 from framework.program import Program, RolloutPlan
 
 
@@ -71,7 +72,7 @@ class Estimator(ABC):
             ProgramError: this estimator knows first derivatives only.
         """
         raise ProgramError(
-            f"'{type(self).__name__}' estimates first derivatives only; "
+            f"'{name_of(self)}' estimates first derivatives only; "
             f"{alternatives(what='know higher ones', higher_derivatives=True)}"
         )
 
@@ -108,6 +109,17 @@ class SurrogateEstimator(Estimator):
             loss = loss * scale
         loss.backward()
         return estimate
+
+
+def name_of(estimator: Estimator) -> str:
+    """An estimator's registered name; its class's where it was never registered."""
+    own = getattr(estimator, "name", None)
+    if isinstance(own, str):
+        return own
+    kind = type(estimator)
+    target = f"{kind.__module__}:{kind.__qualname__}"
+    names = (c.name for c in registry().group("estimators") if c.target == target)
+    return next(names, kind.__name__)
 
 
 def first_order_only(estimator: str, site: str, soft: Tensor) -> Tensor:

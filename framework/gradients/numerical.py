@@ -22,7 +22,7 @@ from framework.capabilities import Capabilities, alternatives
 from framework.config.types import Count, Positive
 from framework.context import AxesUnknown
 from framework.errors import ProgramError
-from framework.gradients.estimator import Estimate, Estimator, add_gradient, trainable
+from framework.gradients.estimator import Estimate, Estimator, add_gradient, name_of, trainable
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import fresh_key
@@ -60,7 +60,7 @@ class Numerical(Estimator):
         """The objective `[k]` at k shifts of the parameters, the same random draws at each."""
         if program.recorded_trajectories:
             raise ProgramError(
-                f"'{type(self).__name__}' needs to play the episodes itself, and the program holds recorded ones; "
+                f"'{name_of(self)}' needs to play the episodes itself, and the program holds recorded ones; "
                 f"{alternatives(recorded_actions=True)}"
             )
         key = fresh_key()

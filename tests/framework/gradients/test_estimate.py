@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import nn
-from torch.distributions import Categorical, Normal
+from torch.distributions import Categorical, LKJCholesky, Normal, Wishart
 
 from framework.config.composition import config_folders
 from framework.config.validation import options_schema
@@ -154,3 +154,47 @@ def test_whole_numbers_are_costs(estimator):
 def test_parameters_without_a_gradient_are_refused(estimator, parameters, said):
     with pytest.raises(ProgramError, match=said):
         estimate(above, parameters, estimator=estimator)
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "finite_difference", "reparameterisation"])
+def test_an_lkj_draw_of_three_dimensions_is_refused_because_torch_cannot_draw_it(estimator):
+    def program(context: Context, parameters: Parameters, batch: None) -> None:
+        factor = context.sample("factor", LKJCholesky(3, parameters["eta"]))
+        context.cost(factor.square().sum((-1, -2)))
+
+    with pytest.raises(ProgramError, match="draw 'factor' ~ LKJCholesky: what torch draws"):
+        estimate(program, {"eta": torch.tensor(1.5)}, estimator=estimator)
+
+
+def test_an_lkj_draw_of_two_dimensions_is_served():
+    def program(context: Context, parameters: Parameters, batch: None) -> None:
+        factor = context.sample("factor", LKJCholesky(2, parameters["eta"]))
+        context.cost(factor[..., 1, 0] ** 2)
+
+    found = estimate(program, {"eta": torch.tensor(1.5)}, estimator="rloo", samples=100_000, seed=0)
+    # E[r^2] = 1 / (2 eta + 1).
+    assert found.value == pytest.approx(0.25, abs=0.005)
+    assert float(found.gradients["eta"]) == pytest.approx(-0.125, abs=0.01)
+
+
+@pytest.mark.filterwarnings("ignore:Singular sample")
+def test_a_wishart_draw_has_a_first_derivative_and_refuses_a_second():
+    def program(context: Context, parameters: Parameters, batch: None) -> None:
+        covariance = torch.eye(2) * parameters["scale"]
+        draw = context.sample("w", Wishart(torch.tensor(5.0), covariance_matrix=covariance))
+        context.cost(draw.diagonal(dim1=-2, dim2=-1).sum(-1))
+
+    scale = torch.tensor(1.3, requires_grad=True)
+    found = estimate(
+        program, {"scale": scale}, estimator="reparameterisation", samples=20_000, seed=0
+    )
+    assert float(found.gradients["scale"]) == pytest.approx(10.0, abs=0.2)
+    loss = surrogate(program, {"scale": scale}, estimator="reparameterisation")
+    with pytest.raises(ProgramError, match="draw 'w': 'reparameterisation' knows first deriv"):
+        torch.autograd.grad(loss, scale, create_graph=True)
+
+
+@pytest.mark.parametrize("name", ["disarm", "arm", "rebar", "relax", "spsa", "measure_valued"])
+def test_a_refusal_names_the_estimator_as_configurations_do(name):
+    with pytest.raises(ProgramError, match=f"'{name}' estimates first derivatives only"):
+        surrogate(square, {"a": torch.tensor(0.5)}, estimator=name)
