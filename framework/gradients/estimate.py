@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from framework.config.validation import check_options, refuse_renamed
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.not_finite import what_is_not_finite
 from framework.parameters import Given, named
 from framework.plugin import registry
 from framework.program import Function, Program, as_program
@@ -42,7 +44,7 @@ def estimate(
         **options: the estimator's options, such as `sites={"z": "reparameterisation"}`.
 
     Returns:
-        the estimate, with `gradients` by parameter name.
+        the estimate, with `gradients` by parameter name; a warning says what is not finite, as does `not_finite`.
 
     Raises:
         UserError: an unknown estimator or option.
@@ -51,7 +53,11 @@ def estimate(
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
         leaves = leaves_of(parameters)
-        result = chosen.backward(as_program(program), leaves, batch)
+        program = as_program(program)
+        result = chosen.backward(program, leaves, batch)
+        result.not_finite = what_is_not_finite(result, program, leaves, batch)
+        if result.not_finite:
+            warnings.warn(result.not_finite, stacklevel=2)
     for name, leaf in leaves.items():
         result.gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     return result

@@ -178,17 +178,14 @@ def test_an_lkj_draw_of_two_dimensions_is_served():
 
 
 @pytest.mark.filterwarnings("ignore:Singular sample")
-def test_a_wishart_draw_has_a_first_derivative_and_refuses_a_second():
+def test_a_wishart_draw_refuses_a_second_derivative():
     def program(context: Context, parameters: Parameters, batch: None) -> None:
-        covariance = torch.eye(2) * parameters["scale"]
-        draw = context.sample("w", Wishart(torch.tensor(5.0), covariance_matrix=covariance))
+        scale = parameters["scale"]
+        law = Wishart(scale.new_tensor(5.0), covariance_matrix=scale * torch.eye(2).to(scale))
+        draw = context.sample("w", law)
         context.cost(draw.diagonal(dim1=-2, dim2=-1).sum(-1))
 
-    scale = torch.tensor(1.3, requires_grad=True)
-    found = estimate(
-        program, {"scale": scale}, estimator="reparameterisation", samples=20_000, seed=0
-    )
-    assert float(found.gradients["scale"]) == pytest.approx(10.0, abs=0.2)
+    scale = torch.tensor(1.3, dtype=torch.double, requires_grad=True)
     loss = surrogate(program, {"scale": scale}, estimator="reparameterisation")
     with pytest.raises(ProgramError, match="draw 'w': 'reparameterisation' knows first deriv"):
         torch.autograd.grad(loss, scale, create_graph=True)
