@@ -52,6 +52,7 @@ class Capabilities:
         multi_sample_bounds: `context.bound`; "speciality": refusals name the estimator for bounds alone.
         higher_derivatives: derivatives of any order, by `framework.surrogate`.
         own_randomness: programs that are random by other means than their draws.
+        moving_support: draws whose possible values depend on a parameter, such as Uniform(0, t).
         relaxed: the program sees values between those of a discrete draw.
         biased: whether the expectation of the gradient may differ from the objective's gradient.
         bias: which bias, in words.
@@ -71,6 +72,7 @@ class Capabilities:
     multi_sample_bounds: Bounds = "refused"
     higher_derivatives: bool = False
     own_randomness: bool = True
+    moving_support: bool = False
     relaxed: bool = False
     biased: bool = False
     bias: str = ""
@@ -117,6 +119,7 @@ class Capabilities:
         higher_derivatives: bool = False,
         own_randomness: bool = False,
         hard: bool = False,
+        moving_support: bool = False,
     ) -> bool:
         """Whether it can serve a program.
 
@@ -141,6 +144,7 @@ class Capabilities:
             and (self.higher_derivatives or not higher_derivatives)
             and (self.own_randomness or not own_randomness)
             and not (self.relaxed and hard)
+            and (self.moving_support or not moving_support)
         )
 
     def description(self) -> str:

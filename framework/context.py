@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.distributions import Distribution
+from torch.distributions import Distribution, LKJCholesky
 
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
+from framework.moving_support import ends_of_support, has_constant_support
 from framework.randomness import seed_torch
 from framework.rule import Rules
 from framework.trace import Cost, Draw, Prediction, Trace
@@ -64,8 +65,13 @@ class Context:
             the draw, `[n, *batch, *rest]`.
 
         Raises:
-            ProgramError: the estimator's rule cannot serve the distribution.
+            ProgramError: the estimator's rule cannot serve the distribution, or torch cannot sample it.
         """
+        if isinstance(distribution, LKJCholesky) and distribution.dim > 2:
+            raise ProgramError(
+                f"draw '{name}' ~ LKJCholesky: what torch draws in {distribution.dim} dimensions does not follow the "
+                "distribution, which its sampler serves in 2 only; build the draw from Beta draws of its own"
+            )
         rule = self._rules(name)
         carries = self._carries_samples(name, distribution, per_sample)
         shape = torch.Size(()) if carries else torch.Size((self.samples,))
@@ -102,8 +108,11 @@ class Context:
         self._record(Draw(name, distribution, value, rule, baseline, mask, behaviour))
 
     def cost(self, value: Tensor | float, name: str = "cost") -> None:
-        """Charge a cost, a scalar or `[n, *batch, ...]`, to the draws made before it and to no other."""
-        charged = self._charged(torch.as_tensor(value), f"cost '{name}'", len(self.trace.costs))
+        """Charge a cost, a scalar or `[n, *batch, ...]`, to the draws made before it and to no other.
+
+        True counts as 1, false as 0.
+        """
+        charged = self._charged(as_number(value), f"cost '{name}'", len(self.trace.costs))
         self.trace.costs.append(Cost(name, charged, len(self.trace.scored)))
 
     def bound(self, log_weight: Tensor, name: str = "bound") -> None:
@@ -115,9 +124,7 @@ class Context:
 
     def penalty(self, value: Tensor | float, name: str) -> None:
         """Add a plain differentiable term (entropy, weight decay), which is not attributed to any draw."""
-        charged = self._charged(
-            torch.as_tensor(value), f"penalty '{name}'", len(self.trace.penalties)
-        )
+        charged = self._charged(as_number(value), f"penalty '{name}'", len(self.trace.penalties))
         self.trace.penalties.append(Cost(name, charged, 0))
 
     def value(
@@ -179,6 +186,9 @@ class Context:
     def _record(self, draw: Draw) -> None:
         self.trace.draws.append(draw)
         if draw.rule.scored:
+            kind = type(draw.distribution)
+            if not has_constant_support(kind):  # type: ignore[arg-type]
+                refuse_moving_support(draw)
             self.trace.scored.append(draw)
 
     def _charged(self, value: Tensor, what: str, number: int) -> Tensor:
@@ -233,6 +243,28 @@ class Context:
                 "say per_sample=True (it depends on an earlier draw) or per_sample=False",
             )
         return self._sample_axis_known[name]
+
+
+def as_number(value: Tensor | float) -> Tensor:
+    """A tensor of floating-point numbers, whatever the user's cost is."""
+    tensor = torch.as_tensor(value)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+
+
+def refuse_moving_support(draw: Draw) -> None:
+    """Raise an error where the possible values of a scored draw depend on a parameter."""
+    ends = ends_of_support(draw.distribution)
+    if any(carries_gradient(end) and end.isfinite().any() for end in ends):
+        kind = type(draw.distribution).__name__
+        path = {kind, "path"} if draw.distribution.has_rsample else {kind}
+        raise ProgramError(
+            f"draw '{draw.name}' ~ {kind}: which values are possible depends on a parameter, and the log-probability "
+            f"used by '{draw.rule.name}' does not tell that they change; {alternatives([path], moving_support=True)}"
+        )
+
+
+class AxesUnknown(ProgramError):
+    """It was not determined what an axis of length n counts."""
 
 
 class Ambiguous(Exception):

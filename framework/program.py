@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from framework.batch import first_tensor
-from framework.context import Ambiguous, Context
+from framework.context import Ambiguous, AxesUnknown, Context
 from framework.errors import ProgramError
 from framework.parameters import Parameters
 from framework.randomness import key as stream
@@ -151,11 +151,11 @@ class Program:
             with torch.no_grad():
                 self.function(context, parameters, batch)
         except (RuntimeError, ValueError, IndexError) as error:
-            raise ProgramError(ambiguous.question) from error
+            raise AxesUnknown(ambiguous.question) from error
         for draw in context.trace.draws:
             self._sample_axis_known.setdefault(draw.name, False)
         if ambiguous.site not in self._sample_axis_known:
-            raise ProgramError(ambiguous.question)
+            raise AxesUnknown(ambiguous.question)
 
     def _leading_shape(self, batch: Any, samples: int) -> tuple[int, ...]:
         if self.recorded_trajectories:

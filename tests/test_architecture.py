@@ -29,7 +29,17 @@ LAYERS = (
     ("context",),
     ("trace",),
     ("config", "capabilities"),
-    ("builtin", "data", "media", "rule", "batch", "parameters", "plugin", "randomness"),
+    (
+        "builtin",
+        "data",
+        "media",
+        "moving_support",
+        "rule",
+        "batch",
+        "parameters",
+        "plugin",
+        "randomness",
+    ),
     ("errors",),
 )
 

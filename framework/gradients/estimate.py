@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor
 
 from framework.config.validation import check_options, refuse_renamed
+from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.not_finite import what_is_not_finite
 from framework.parameters import Given, named
 from framework.plugin import registry
 from framework.program import Function, Program, as_program
@@ -41,22 +44,42 @@ def estimate(
         **options: the estimator's options, such as `sites={"z": "reparameterisation"}`.
 
     Returns:
-        the estimate, with `gradients` by parameter name.
+        the estimate, with `gradients` by parameter name; a warning says what is not finite, as does `not_finite`.
 
     Raises:
         UserError: an unknown estimator or option.
-        ProgramError: an estimator that cannot serve this program, or parameters that are not tensors.
+        ProgramError: an estimator that cannot serve this program, or parameters that are not tensors of real numbers.
     """
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
-        leaves = {
-            name: value.detach().clone().requires_grad_()
-            for name, value in named(parameters).items()
-        }
-        result = chosen.backward(as_program(program), leaves, batch)
+        leaves = leaves_of(parameters)
+        program = as_program(program)
+        result = chosen.backward(program, leaves, batch)
+        result.not_finite = what_is_not_finite(result, program, leaves, batch)
+        if result.not_finite:
+            warnings.warn(result.not_finite, stacklevel=2)
     for name, leaf in leaves.items():
         result.gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     return result
+
+
+def leaves_of(parameters: Given) -> dict[str, Tensor]:
+    """Copies of the parameters, by name, whose gradients can be taken.
+
+    Raises:
+        ProgramError: there are none, or one is not of floating-point numbers.
+    """
+    given = named(parameters)
+    if not given:
+        raise ProgramError("parameters: there are none; expected at least one tensor")
+    for name, value in given.items():
+        if not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise ProgramError(
+                f"parameters: '{name}' is of {kind}, which has no gradient; expected floating-point numbers, such as "
+                "torch.tensor(1.0)"
+            )
+    return {name: value.detach().clone().requires_grad_() for name, value in given.items()}
 
 
 def surrogate(

@@ -12,6 +12,7 @@ from torch import Tensor
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.parameters import Parameters
+from framework.plugin import registry
 from framework.program import Program, RolloutPlan
 
 
@@ -24,6 +25,7 @@ class Estimate:
         evaluations: how many samples of the objective were run.
         biased: whether the gradient's expectation may differ from the objective's gradient.
         gradients: filled by `framework.estimate`; in training the gradients are in `.grad`.
+        not_finite: filled by `framework.estimate`: what is not finite, and the cost or draw it comes from; else empty.
         extras: whatever else the estimator reports (baseline, temperature, clip fraction).
     """
 
@@ -31,6 +33,7 @@ class Estimate:
     evaluations: int
     biased: bool
     gradients: dict[str, Tensor] = field(default_factory=dict)
+    not_finite: str = ""
     extras: dict[str, Tensor | float] = field(default_factory=dict)
 
     @property
@@ -71,7 +74,7 @@ class Estimator(ABC):
             ProgramError: this estimator knows first derivatives only.
         """
         raise ProgramError(
-            f"'{type(self).__name__}' estimates first derivatives only; "
+            f"'{name_of(self)}' estimates first derivatives only; "
             f"{alternatives(what='know higher ones', higher_derivatives=True)}"
         )
 
@@ -110,6 +113,17 @@ class SurrogateEstimator(Estimator):
         return estimate
 
 
+def name_of(estimator: Estimator) -> str:
+    """An estimator's registered name; its class's where it was never registered."""
+    own = getattr(estimator, "name", None)
+    if isinstance(own, str):
+        return own
+    kind = type(estimator)
+    target = f"{kind.__module__}:{kind.__qualname__}"
+    names = (c.name for c in registry().group("estimators") if c.target == target)
+    return next(names, kind.__name__)
+
+
 def first_order_only(estimator: str, site: str, soft: Tensor) -> Tensor:
     """Let a stand-in refuse derivatives of higher order: they would be its own and not the objective's."""
 
@@ -134,8 +148,17 @@ def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
 
 
 def trainable(parameters: Parameters) -> dict[str, Tensor]:
-    """The parameters that want a gradient."""
-    return {name: value for name, value in parameters.items() if value.requires_grad}
+    """The parameters that need a gradient.
+
+    Raises:
+        ProgramError: there are none.
+    """
+    found = {name: value for name, value in parameters.items() if value.requires_grad}
+    if not found:
+        raise ProgramError(
+            "parameters: none needs a gradient; expected at least one tensor that requires it"
+        )
+    return found
 
 
 def mean_objective(values: list[Tensor]) -> Tensor:

@@ -20,8 +20,9 @@ from torch.distributions import Distribution
 
 from framework.capabilities import Capabilities, alternatives
 from framework.config.types import Count, Positive
+from framework.context import AxesUnknown
 from framework.errors import ProgramError
-from framework.gradients.estimator import Estimate, Estimator, add_gradient, trainable
+from framework.gradients.estimator import Estimate, Estimator, add_gradient, name_of, trainable
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import fresh_key
@@ -59,7 +60,7 @@ class Numerical(Estimator):
         """The objective `[k]` at k shifts of the parameters, the same random draws at each."""
         if program.recorded_trajectories:
             raise ProgramError(
-                f"'{type(self).__name__}' needs to play the episodes itself, and the program holds recorded ones; "
+                f"'{name_of(self)}' needs to play the episodes itself, and the program holds recorded ones; "
                 f"{alternatives(recorded_actions=True)}"
             )
         key = fresh_key()
@@ -92,6 +93,10 @@ class Numerical(Estimator):
         stacked = {name: torch.stack([shift[name] for shift in chunk]) for name in chunk[0]}
         try:
             values: Tensor = torch.func.vmap(one, randomness="same")(stacked)
+        except AxesUnknown:
+            # Outside vmap a dry run can determine them, once and for all.
+            one(chunk[0])
+            return self.at_once(one, chunk)
         except (RuntimeError, ValueError) as error:
             # A mistake of the program itself is raised again here.
             values = torch.stack([one(shifted) for shifted in chunk])
@@ -115,6 +120,7 @@ class Numerical(Estimator):
     evaluations="2n for each parameter",
     costs="values",
     multi_sample_bounds="served",
+    moving_support=True,
     biased=True,
     bias="O(h²)",
 )
@@ -207,6 +213,7 @@ class RandomDirections(Numerical):
     evaluations="2n for each direction",
     costs="values",
     multi_sample_bounds="served",
+    moving_support=True,
     biased=True,
     bias="O(h²)",
 )
@@ -232,6 +239,7 @@ class SPSA(RandomDirections):
     evaluations="2n for each direction",
     costs="values",
     multi_sample_bounds="served",
+    moving_support=True,
     biased=True,
     bias="by the smoothing",
 )

@@ -66,7 +66,7 @@ def reinforce(
     automatic=True,
 )
 def rloo(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
-    """REINFORCE where each sample's baseline is the mean of the others (leave-one-out)."""
+    """REINFORCE where each sample's baseline is the mean of the others (leave-one-out); vimco is the same estimator."""
     return SampledSurrogate(ScoreFunction(), samples, sites, LeaveOneOut())
 
 
@@ -78,5 +78,5 @@ def rloo(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrog
     higher_derivatives=True,
 )
 def vimco(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
-    """Leave-one-out for multi-sample bounds (`context.bound`); elsewhere the same as rloo."""
+    """rloo by the name that it has in the literature on multi-sample bounds (`context.bound`): one estimator."""
     return rloo(samples=samples, sites=sites)

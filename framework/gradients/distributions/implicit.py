@@ -38,6 +38,7 @@ from torch.distributions import (
     TransformedDistribution,
     Uniform,
     VonMises,
+    Wishart,
 )
 
 from framework.gradients.distributions.noise_families import base_of
@@ -67,7 +68,8 @@ def draw(estimator: str, site: str, distribution: Distribution, shape: torch.Siz
     move = own_path(base_of(distribution))
     if distribution.has_rsample or move is None:
         value = distribution.rsample(shape)
-        implicit = any(shape_parameters(distribution))
+        # torch cannot differentiate a Wishart draw's path again.
+        implicit = any(shape_parameters(distribution)) or isinstance(distribution, Wishart)
         return first_order_only(estimator, site, value) if implicit else value
     value = distribution.sample(shape)
     return first_order_only(estimator, site, move(base_of(distribution), value))

@@ -26,13 +26,14 @@ from torch.distributions import Distribution
 from framework.capabilities import Capabilities
 from framework.config.types import Count
 from framework.errors import ProgramError, UserError
+from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import others
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
 from framework.gradients.enumeration.tree import Leaf, Tree
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.pathwise.reparameterisation import Reparameterisation
 from framework.gradients.score_function import ScoreFunction
-from framework.gradients.surrogate.dice import Baseline, Known, average, surrogate
+from framework.gradients.surrogate.dice import Baseline, Known, average, possible, surrogate
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.relaxed import smoothing
@@ -240,7 +241,7 @@ class Enumeration:
                 total = total * support.quadrature(self.numbers(draw.name)).reshape_as(total)
                 continue
             with torch.no_grad():
-                log_prob = draw.distribution.log_prob(draw.value)
+                log_prob = log_probability(draw.distribution, draw.value)
                 total = total * trace.leading(log_prob, f"draw '{draw.name}'").exp()
         return total / self.copies
 
@@ -272,7 +273,7 @@ class OtherSamples:
         self.copies = copies
 
     def __call__(self, site: str, returns: Tensor, axis: int, known: Known) -> Tensor:
-        weighted = torch.where(self.weights > 0, self.weights * returns, 0.0)
+        weighted = self.weights * possible(returns, self.weights)
         sums = weighted.unflatten(0, (-1, self.copies)).sum(0)  # [copies, *batch]
         others: Tensor = (sums.sum(0) - sums) / (self.copies - 1)
         return others.repeat(len(returns) // self.copies, *[1] * (returns.dim() - 1))

@@ -21,6 +21,7 @@ from torch.distributions import Distribution
 from framework.capabilities import alternatives
 from framework.context import Context
 from framework.errors import ProgramError
+from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import others
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
 from framework.parameters import Parameters
@@ -165,7 +166,7 @@ class Tree:
         values = support.at(numbers, distribution, has_sample_axis=has_sample_axis)
         if support.weights is not None:
             return Node(site, values, support.quadrature(numbers), quadrature=True)
-        log_prob = distribution.log_prob(values)  # [k, *batch, *rest]
+        log_prob = log_probability(distribution, values)  # [k, *batch, *rest]
         lead = 1 + self.supports.batch_axes
         if log_prob.dim() > lead:
             log_prob = log_prob.flatten(lead).sum(-1)

@@ -52,6 +52,7 @@ class ForwardPath(Reparameterisation):
     evaluations="n for each direction",
     costs="differentiable",
     multi_sample_bounds="served",
+    moving_support=True,
     bias="except where a cost jumps in a draw",
 )
 class ForwardGradient(Estimator):

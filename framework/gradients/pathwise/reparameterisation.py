@@ -47,6 +47,7 @@ class Reparameterisation:
     costs="differentiable",
     multi_sample_bounds="served",
     higher_derivatives=True,
+    moving_support=True,
     bias="except where a cost jumps in a draw",
     automatic=True,
 )

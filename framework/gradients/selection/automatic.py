@@ -2,16 +2,18 @@
 
 At equal time an estimator of variance v and duration t is as good as v t: n repetitions take n t and leave v / n.
 Only unbiased estimators are candidates, and even those are tested for bias first: a reparameterised draw under a branch
-is biased without knowing it. A candidate is refused if its mean is off twice, against two references. A declared bias
-is accepted only where the user set `bias_tolerance`, and only if the measured bias is a smaller part of the gradient.
+is biased without knowing it. A candidate is refused if its mean is off twice, against two references, neither of which
+is the candidate itself; one that gave anything that is not finite is out. A declared bias is accepted only where the
+user set `bias_tolerance`, and only if the measured bias is a smaller part of the gradient.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -102,9 +104,9 @@ class Automatic(Estimator):
             ProgramError: none can serve the program; says why of each.
         """
         seed = fresh_key()
-        against = reference(program, parameters, batch, seed=seed, samples_per_bound=self.samples)
+        references = self.references(program, parameters, batch, seed)
         self.verdicts = [
-            self.assess_candidate(name, program, parameters, batch, seed, against)
+            self.assess_candidate(name, program, parameters, batch, seed, references(name))
             for name in self.candidates
         ]
         able = [verdict for verdict in self.verdicts if not verdict.refused]
@@ -113,6 +115,30 @@ class Automatic(Estimator):
             raise ProgramError(f"automatic: no candidate can serve the program: {reasons}")
         self.chosen = min(able, key=lambda verdict: verdict.score).name
         self.pending = [f"automatic: {self.chosen}, by variance x seconds", *self.report()]
+
+    def references(
+        self, program: Program, parameters: Parameters, batch: Any, seed: int
+    ) -> Callable[[str], Reference | None]:
+        """What each candidate is compared with: the best reference that is not the candidate itself."""
+
+        @cache
+        def without(name: str) -> Reference | None:
+            return reference(
+                program,
+                parameters,
+                batch,
+                seed=seed,
+                samples_per_bound=self.samples,
+                without=name,
+            )
+
+        def of(name: str) -> Reference | None:
+            usual = without("")
+            # One with which no candidate shares its name serves all others.
+            itself = usual is not None and usual.estimator == name
+            return without(name) if itself else usual
+
+        return of
 
     def assess_candidate(
         self,
@@ -147,14 +173,12 @@ class Automatic(Estimator):
             # Now and then a large z is bad luck.
             if not found.biased and self.distrust(found):
                 again = key(seed, "again")
-                against = reference(
-                    program, parameters, batch, seed=again, samples_per_bound=self.samples
-                )
+                against = self.references(program, parameters, batch, again)(name)
                 found = measure_against(again, against)
         except (ProgramError, NotImplementedError) as error:
             return Verdict(name, None, str(error).partition(";")[0])
         if not math.isfinite(found.variance):
-            return Verdict(name, None, "its gradient is not finite")
+            return Verdict(name, None, "it gave a gradient or an objective that is not finite")
         return Verdict(name, found, self.distrust(found))
 
     def distrust(self, found: Quality) -> str:

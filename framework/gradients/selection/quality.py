@@ -46,7 +46,7 @@ class GradientSample:
 
     Attributes:
         mean: `[P]`, all parameters in one vector.
-        variance: of a single estimate, summed over the parameters.
+        variance: of a single estimate, summed over the parameters; NaN where a gradient or an objective was not finite.
         projections: `[K, D]`, each estimate along D directions.
         seconds: of one estimate, the shortest: time that other processes took is not the estimator's.
         evaluations: of the objective, by one estimate.
@@ -73,12 +73,14 @@ class Reference:
         directions: `[D, P]`, along which bias is measured.
         errors: `[D]`, the gradient's own standard errors along them; 0 where it is exact.
         source: where it comes from.
+        estimator: the name of the estimator that gave it.
     """
 
     gradient: Tensor
     directions: Tensor
     errors: Tensor
     source: str
+    estimator: str
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def sample_gradients(
     leaves = {n: p.detach().clone().requires_grad_() for n, p in trainable(parameters).items()}
     given = {**parameters, **leaves}
     mean, squares, projections, seconds = torch.zeros(()), 0.0, [], []
-    evaluations, biased = 0, False
+    evaluations, biased, finite = 0, False, True
     with seeded(key(seed, "quality")):
         for number in range(repeats):
             batch = batches(number)
@@ -137,9 +139,10 @@ def sample_gradients(
             squares += float(gradient.square().sum())
             projections.append(project(directions, gradient))
             evaluations, biased = estimate.evaluations, estimate.biased
+            finite &= bool(estimate.objective.isfinite())
     deviations = squares - repeats * float(mean.square().sum())
-    # A single estimate has no variance.
-    variance = max(0.0, deviations / (repeats - 1)) if repeats > 1 else math.nan
+    # A single estimate has no variance, nor has one that is not a number.
+    variance = max(deviations / (repeats - 1), 0.0) if repeats > 1 and finite else math.nan
     return GradientSample(
         mean, variance, torch.stack(projections), min(seconds), evaluations, biased
     )
@@ -154,36 +157,32 @@ def reference(
     samples: int = 512,
     repeats: int = 8,
     samples_per_bound: int | None = None,
+    without: str = "",
 ) -> Reference | None:
     """The gradient by enumeration where that is feasible, else by a large unbiased sample of the score function.
+
+    `without` names the estimator that is to be assessed, "exact" or "rloo", which cannot be its own reference.
 
     A multi-sample bound is another objective for another n: its sample consists of many small ones of
     `samples_per_bound` samples, the number that the estimators to be assessed take.
 
     Returns:
-        the reference; None where neither serves the program.
+        the reference; None where neither serves the program or gives a finite gradient.
     """
     # A large sample of recorded episodes would have to be played.
     if program.recorded_trajectories:
         return None
-    exact = Exact(states=LEAVES) if program.one_sample_at_a_time else Exact()
-    size = sum(p.numel() for p in trainable(parameters).values())
-    try:
-        once = sample_gradients(
-            exact, program, parameters, lambda number: batch, repeats=1, seed=seed
-        )
-        if not once.biased:
-            directions = probe_directions(once.mean, seed)
-            return Reference(once.mean, directions, torch.zeros(len(directions)), "exact")
-    except ProgramError:
-        pass
+    enumerated = None if without == "exact" else exact_reference(program, parameters, batch, seed)
+    if enumerated is not None or without == "rloo":
+        return enumerated
+    nothing = torch.zeros_like(flat_gradient(trainable(parameters)))
     try:
         if charges_bound(program, parameters, batch):
             if samples_per_bound is None or samples_per_bound < 2:
                 return None
             repeats = max(repeats, min(64, samples * repeats // samples_per_bound))
             samples = samples_per_bound
-        large, random = rloo(samples=samples), probe_directions(torch.zeros(size), seed)[1:]
+        large, random = rloo(samples=samples), probe_directions(nothing, seed)[1:]
         found = sample_gradients(
             large,
             program,
@@ -195,11 +194,34 @@ def reference(
         )
     except ProgramError:
         return None
+    # Estimates that are all alike have not seen what is rare, and say nothing of their own error.
+    alike = bool((found.projections == found.projections[0]).all())
+    if alike or not math.isfinite(found.variance):
+        return None
     directions = probe_directions(found.mean, seed)
     # An upper bound: the error along one direction is a part of the whole.
     along = math.sqrt(found.variance / repeats)
-    errors = torch.cat([torch.tensor([along]), found.projections.std(0) / math.sqrt(repeats)])
-    return Reference(found.mean, directions, errors, f"rloo, {samples * repeats} samples")
+    errors = torch.cat(
+        [directions.new_tensor([along]), found.projections.std(0) / math.sqrt(repeats)]
+    )
+    return Reference(found.mean, directions, errors, f"rloo, {samples * repeats} samples", "rloo")
+
+
+def exact_reference(
+    program: Program, parameters: Parameters, batch: Any, seed: int
+) -> Reference | None:
+    """The gradient by enumeration; None where that cannot serve the program, is biased or not finite."""
+    exact = Exact(states=LEAVES) if program.one_sample_at_a_time else Exact()
+    try:
+        once = sample_gradients(
+            exact, program, parameters, lambda number: batch, repeats=1, seed=seed
+        )
+    except ProgramError:
+        return None
+    if once.biased or not once.mean.isfinite().all():
+        return None
+    directions = probe_directions(once.mean, seed)
+    return Reference(once.mean, directions, directions.new_zeros(len(directions)), "exact", "exact")
 
 
 def charges_bound(program: Program, parameters: Parameters, batch: Any) -> bool:
@@ -218,8 +240,8 @@ def samples_of(estimator: Estimator) -> int | None:
 def assess(found: GradientSample, against: Reference | None) -> Quality:
     """The figures of a sample of estimates."""
     noise = found.variance / found.repeats
-    signal = max(0.0, float(found.mean.square().sum()) - noise)
-    snr = signal / found.variance if found.variance > 0 else math.inf
+    signal = max(float(found.mean.square().sum()) - noise, 0.0)
+    snr = math.inf if found.variance == 0 else signal / found.variance
     figures = Quality(found.variance, snr, found.seconds, found.evaluations, found.biased)
     if against is None:
         return figures
@@ -242,7 +264,7 @@ def bias_z(found: GradientSample, against: Reference) -> float:
     """How many standard errors the estimates' mean is off, in the worst of the probed directions."""
     expected = against.directions @ against.gradient
     mean = found.projections.mean(0)
-    own = found.projections.var(0) / found.repeats if found.repeats > 1 else torch.zeros(len(mean))
+    own = found.projections.var(0) / found.repeats if found.repeats > 1 else mean.new_zeros(())
     rounding = 1e-5 * float(against.gradient.norm()) + 1e-12
     error = (own + against.errors.square() + rounding**2).sqrt()
     return float(((mean - expected).abs() / error).max())

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from framework.batch import leaves
+from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import refuse_bounds
 from framework.gradients.surrogate.multi_sample_bound import surrogate_of_bound
 from framework.trace import Cost, Draw, Trace, add
@@ -100,9 +101,10 @@ def surrogate(
     Args:
         traces: one vectorised run, or one run for each sample.
         baseline: the estimator's baseline; None: no baseline.
-        weights: `[n, *batch]`, replacing the mean over samples by a weighted sum (enumeration, quadrature).
+        weights: `[n, *batch]`, replacing the mean over samples by a weighted sum (enumeration, quadrature). A sample
+            of weight 0 is impossible: neither its cost nor its log-probability, which may be infinite, is read.
     """
-    parts = [segments(trace) for trace in traces]
+    parts = [segments(trace, weights) for trace in traces]
     compared = baselines(parts, baseline, axis=1 if traces[0].recorded_trajectories else 0)
     losses = []
     for trace, chain in zip(traces, parts, strict=True):
@@ -157,30 +159,44 @@ def unattributed_terms(trace: Trace, weights: Tensor | None) -> list[Tensor]:
     return average(led, trace, weights)
 
 
-def segments(trace: Trace) -> list[Segment]:
+def segments(trace: Trace, weights: Tensor | None = None) -> list[Segment]:
     """A trace's segments in order: the draws between costs, and what is charged after them."""
     charged = trace.charged()
     with torch.no_grad():
         returns = trace.costs_after(charged)
     return [
-        segment_of(trace, trace.scored[start:end], charged[end], returns[start])
+        segment_of(trace, trace.scored[start:end], charged[end], returns[start], weights)
         for start, end in pairwise([0, *charged])
     ]
 
 
-def segment_of(trace: Trace, draws: Sequence[Draw], cost: Tensor, returns: Tensor) -> Segment:
-    """The segment of some consecutive draws."""
+def segment_of(
+    trace: Trace,
+    draws: Sequence[Draw],
+    cost: Tensor,
+    returns: Tensor,
+    weights: Tensor | None = None,
+) -> Segment:
+    """The segment of some consecutive draws; `weights`: see `surrogate`."""
     served, own = [], []
     for draw in draws:
-        log_prob = draw.distribution.log_prob(draw.value)
+        log_prob = (
+            draw.distribution.log_prob(draw.value)
+            if weights is None
+            else log_probability(draw.distribution, draw.value)
+        )
         if draw.mask is not None:
             log_prob = torch.where(draw.mask, log_prob, 0.0)
         log_prob = trace.leading(log_prob, f"the log-probability of draw '{draw.name}'")
+        if weights is not None:
+            log_prob = possible(log_prob, weights)
         if draw.baseline is None:
             served.append(log_prob)
         else:
             own.append((log_prob, draw.baseline.detach()))
     log_probs = add(served) if served else None
+    if weights is not None:
+        cost, returns = possible(cost, weights), possible(returns, weights)
     return Segment(draws[0].name, log_probs, own, cost, returns, trace, draws[0])
 
 
@@ -237,10 +253,15 @@ def average(terms: Sequence[Tensor], trace: Trace, weights: Tensor | None) -> li
         return []
     total = add(terms)
     if weights is not None:
-        return [torch.where(weights > 0, weights * total, 0.0).expand(trace.shape).sum(0).mean()]
+        return [(weights * possible(total, weights)).expand(trace.shape).sum(0).mean()]
     if trace.recorded_trajectories:
         return [total.expand(trace.shape).sum(0).mean()]
     return [total.mean() if total.dim() else total]
+
+
+def possible(value: Tensor, weights: Tensor) -> Tensor:
+    """0 where the weight is 0: an infinite value there has no part in a sum, nor in its derivative."""
+    return torch.where(weights > 0, value, 0.0)
 
 
 def box(log_prob: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import Categorical, LKJCholesky, Normal, Wishart
 
 from framework.config.composition import config_folders
 from framework.config.validation import options_schema
@@ -114,3 +114,84 @@ def test_an_option_under_its_old_name_is_refused_with_the_new_one(name, old, new
     )
     factory = registry().component("estimators", name).load()
     assert new in inspect.signature(factory).parameters
+
+
+def above(context: Context, parameters: Parameters, batch: None) -> None:
+    context.cost(context.sample("x", Normal(parameters["mean"], 1.0)) > 0)
+
+
+def index(context: Context, parameters: Parameters, batch: None) -> None:
+    context.cost(context.sample("k", Categorical(logits=parameters["logits"])))
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "reinforce", "measure_valued", "automatic"])
+def test_true_counts_as_1(estimator):
+    found = estimate(
+        above, {"mean": torch.tensor(0.0)}, estimator=estimator, samples=10_000, seed=0
+    )
+    assert found.value == pytest.approx(0.5, abs=0.03)
+    assert float(found.gradients["mean"]) == pytest.approx(0.3989, abs=0.03)
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "reinforce", "measure_valued", "exact", "automatic"])
+def test_whole_numbers_are_costs(estimator):
+    found = estimate(index, {"logits": torch.zeros(2)}, estimator=estimator, samples=10_000, seed=0)
+    assert found.value == pytest.approx(0.5, abs=0.03)
+    torch.testing.assert_close(
+        found.gradients["logits"], torch.tensor([-0.25, 0.25]), rtol=0, atol=0.02
+    )
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "exact", "spsa", "reparameterisation", "automatic"])
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({}, "parameters: there are none"),
+        ({"mean": torch.tensor(1)}, "'mean' is of int64, which has no gradient"),
+        ({"mean": torch.tensor(1j)}, "'mean' is of complex64, which has no gradient"),
+    ],
+)
+def test_parameters_without_a_gradient_are_refused(estimator, parameters, said):
+    with pytest.raises(ProgramError, match=said):
+        estimate(above, parameters, estimator=estimator)
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "finite_difference", "reparameterisation"])
+def test_an_lkj_draw_of_three_dimensions_is_refused_because_torch_cannot_draw_it(estimator):
+    def program(context: Context, parameters: Parameters, batch: None) -> None:
+        factor = context.sample("factor", LKJCholesky(3, parameters["eta"]))
+        context.cost(factor.square().sum((-1, -2)))
+
+    with pytest.raises(ProgramError, match="draw 'factor' ~ LKJCholesky: what torch draws"):
+        estimate(program, {"eta": torch.tensor(1.5)}, estimator=estimator)
+
+
+def test_an_lkj_draw_of_two_dimensions_is_served():
+    def program(context: Context, parameters: Parameters, batch: None) -> None:
+        factor = context.sample("factor", LKJCholesky(2, parameters["eta"]))
+        context.cost(factor[..., 1, 0] ** 2)
+
+    found = estimate(program, {"eta": torch.tensor(1.5)}, estimator="rloo", samples=100_000, seed=0)
+    # E[r^2] = 1 / (2 eta + 1).
+    assert found.value == pytest.approx(0.25, abs=0.005)
+    assert float(found.gradients["eta"]) == pytest.approx(-0.125, abs=0.01)
+
+
+@pytest.mark.filterwarnings("ignore:Singular sample")
+def test_a_wishart_draw_refuses_a_second_derivative():
+    def program(context: Context, parameters: Parameters, batch: None) -> None:
+        scale = parameters["scale"]
+        law = Wishart(scale.new_tensor(5.0), covariance_matrix=scale * torch.eye(2).to(scale))
+        draw = context.sample("w", law)
+        context.cost(draw.diagonal(dim1=-2, dim2=-1).sum(-1))
+
+    scale = torch.tensor(1.3, dtype=torch.double, requires_grad=True)
+    loss = surrogate(program, {"scale": scale}, estimator="reparameterisation")
+    with pytest.raises(ProgramError, match="draw 'w': 'reparameterisation' knows first deriv"):
+        torch.autograd.grad(loss, scale, create_graph=True)
+
+
+@pytest.mark.parametrize("name", ["disarm", "arm", "rebar", "relax", "spsa", "measure_valued"])
+def test_a_refusal_names_the_estimator_as_configurations_do(name):
+    with pytest.raises(ProgramError, match=f"'{name}' estimates first derivatives only"):
+        surrogate(square, {"a": torch.tensor(0.5)}, estimator=name)

@@ -8,10 +8,11 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import Bernoulli, Normal
 
 from framework import Context, Program, estimate
 from framework.errors import ProgramError
+from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimator
 from framework.gradients.numerical import (
     SPSA,
@@ -161,3 +162,37 @@ def test_a_stateful_program_is_never_vmapped_and_one_that_does_not_say_so_is_tol
     state = torch.zeros(())
     stateful = estimate(Program(walk, stateful=True), x, estimator="finite_difference")
     assert abs(stateful.gradients["x"].item() - 1) < 1e-3
+
+
+@pytest.mark.parametrize("together", [1, 4])
+@pytest.mark.parametrize(
+    ("estimator", "options"),
+    [
+        ("finite_difference", {"step": 0.1}),
+        ("spsa", {"step": 0.1}),
+        ("evolution_strategies", {"directions": 64}),
+    ],
+)
+def test_a_draw_that_depends_on_a_draw_is_served(estimator, options, together):
+    def chain(context: Context, parameters: Parameters, batch: object) -> None:
+        x = context.sample("x", Normal(parameters["mean"], 1.0))
+        context.cost(context.sample("b", Bernoulli(logits=x)))
+
+    found = estimate(
+        chain,
+        {"mean": torch.tensor(0.5)},
+        estimator=estimator,
+        samples=20_000,
+        seed=0,
+        together=together,
+        **options,
+    )
+    # E[s(x)] and E[s'(x)] for x ~ Normal(0.5, 1), by quadrature.
+    assert found.value == pytest.approx(0.6020, abs=0.01)
+    assert float(found.gradients["mean"]) == pytest.approx(0.1990, abs=0.03)
+
+
+@pytest.mark.parametrize("estimator", ["finite_difference", "spsa", "evolution_strategies"])
+def test_where_no_parameter_needs_a_gradient_it_says_so(estimator):
+    with pytest.raises(ProgramError, match="parameters: none needs a gradient"):
+        make_estimator(estimator).backward(Program(lambda c, p, b: c.cost(1.0)), {})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.distributions import Bernoulli, Normal
 
 from framework.errors import ProgramError
 from framework.gradients.selection.automatic import Automatic
+from framework.gradients.selection.quality import measure
 from framework.program import Program
 from framework.randomness import seeded
 from tests.framework.gradients.problems import PROBLEMS
@@ -72,3 +75,61 @@ def test_a_candidate_that_takes_the_log_probability_of_a_relaxed_value_is_left_o
     refused = {v.name: v.refused for v in found.verdicts}
     assert "log-probability of a relaxed value" in refused["rebar"]
     assert found.chosen in {"rloo", "disarm", "measure_valued"}
+
+
+def undefined(context, parameters, batch):
+    """E[x], whose derivative along the path is NaN: sqrt(0) * 0."""
+    x = context.sample("x", Normal(parameters["mean"], 1.0))
+    context.cost(x + (x - x.detach()).square().sqrt() * 0)
+
+
+def verdicts(automatic: Automatic) -> dict[str, str]:
+    return {verdict.name: verdict.refused for verdict in automatic.verdicts}
+
+
+def test_an_estimator_whose_gradient_is_not_finite_is_out():
+    found = chosen(Program(undefined), {"mean": torch.tensor(0.3)})
+    assert verdicts(found)["reparameterisation"] == (
+        "it gave a gradient or an objective that is not finite"
+    )
+    assert found.chosen in {"rloo", "measure_valued"}
+
+
+def test_where_all_are_not_finite_the_refusal_says_so():
+    def broken(context, parameters, batch):
+        context.cost(context.sample("b", Bernoulli(logits=parameters["logit"])) / 0)
+
+    with pytest.raises(ProgramError, match=r"no candidate can serve the program.*not finite"):
+        chosen(Program(broken), {"logit": torch.tensor(0.0)})
+
+
+def test_no_candidate_is_its_own_reference(monkeypatch):
+    compared = []
+    module = "framework.gradients.selection.automatic.measure"
+
+    def note(estimator, *arguments, against, **options):
+        compared.append(against.estimator)
+        return measure(estimator, *arguments, against=against, **options)
+
+    monkeypatch.setattr(module, note)
+    problem = PROBLEMS["two_layers"]
+    found = chosen(problem.program, problem.parameters, candidates=["exact", "rloo"])
+    assert compared == ["rloo", "exact"]
+    assert not any(verdicts(found).values())
+
+
+def test_where_rloo_is_the_only_reference_it_is_not_compared_with_itself():
+    problem = PROBLEMS["poisson"]
+    found = chosen(problem.program, problem.parameters, candidates=["rloo"])
+    (verdict,) = found.verdicts
+    assert verdict.quality is not None
+    assert math.isnan(verdict.quality.bias_z)
+
+
+def test_double_precision_is_served():
+    def program(context, parameters, batch):
+        theta = parameters["theta"]
+        context.cost(context.sample("x", Normal(theta[0], theta[1].exp())) ** 2)
+
+    found = chosen(Program(program), {"theta": torch.tensor([0.4, -0.9], dtype=torch.double)})
+    assert found.chosen == "reparameterisation"

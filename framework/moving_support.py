@@ -1,0 +1,65 @@
+"""Where a draw's possible values end: its log-probability does not tell that such an end moves with a parameter.
+
+d/dt E[f(x)], x ~ Uniform(0, t), has a part f(t) / t from the values that become possible as t grows. The score function
+leaves it out, because no draw lies there.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.distributions import (
+    AffineTransform,
+    Distribution,
+    ExpTransform,
+    Independent,
+    MixtureSameFamily,
+    PowerTransform,
+    SigmoidTransform,
+    SoftplusTransform,
+    TanhTransform,
+    Transform,
+    TransformedDistribution,
+)
+
+# They take a finite end to its image; so do the inverses of the first three.
+INVERTIBLE = (AffineTransform, ExpTransform, PowerTransform)
+TRANSFORMS = (*INVERTIBLE, SigmoidTransform, SoftplusTransform, TanhTransform)
+
+
+@cache
+def has_constant_support(kind: type[Distribution]) -> bool:
+    """Whether the parameters leave the possible values as they are; torch declares a property where not."""
+    return kind.has_enumerate_support is True or not isinstance(kind.support, property)
+
+
+def ends_of_support(distribution: Distribution) -> list[Tensor]:
+    """Where a draw's possible values end; an end may be infinite."""
+    if isinstance(distribution, Independent):
+        return ends_of_support(distribution.base_dist)
+    if isinstance(distribution, MixtureSameFamily):
+        return ends_of_support(distribution.component_distribution)
+    if type(distribution) is not TransformedDistribution:
+        bounds = (
+            getattr(distribution.support, f"{side}_bound", None) for side in ("lower", "upper")
+        )
+        return [torch.as_tensor(bound) for bound in bounds if bound is not None]
+    ends = ends_of_support(distribution.base_dist)
+    for transform in distribution.transforms:
+        ends = [image(transform, end) for end in ends] if keeps_ends(transform) else []
+    return ends
+
+
+def image(transform: Transform, end: Tensor) -> Tensor:
+    """Where a transformation takes an end; 0 stays at 0 whatever the scale."""
+    if isinstance(transform, AffineTransform) and not end.any():
+        return torch.as_tensor(transform.loc)
+    moved: Tensor = transform(end)
+    return moved
+
+
+def keeps_ends(transform: Transform) -> bool:
+    """Whether the image of an end is exact: of a logit's, which torch clamps, it is not."""
+    return isinstance(transform, TRANSFORMS) or isinstance(transform.inv, INVERTIBLE)
