@@ -132,6 +132,7 @@ def compose(*overrides: str) -> Settings:
     Raises:
         UserError: an unknown option or key, a wrong type, a value out of range; one line.
     """
+    check_arguments(overrides)
     return validate(composition.compose(overrides).config)
 
 
@@ -169,7 +170,8 @@ def train(
         UserError: a mistake in the settings, the task or its data; one line.
         ProgramError: an estimator that cannot serve the task.
     """
-    own = None if experiment is None or isinstance(experiment, str) else experiment
+    own = task_object(experiment)
+    check_arguments(overrides, on_step, on_evaluation)
     chosen = {
         "experiment": None if own is not None else experiment,
         "estimator": estimator,
@@ -231,6 +233,9 @@ def fit(
     from framework.training.session import train_in_memory
     from framework.training.trainer import Callbacks
 
+    if task_object(task) is None:
+        raise UserError(f"task = {task!r}: expected a framework.Task")
+    check_arguments(overrides, on_step)
     chosen = {
         "estimator": estimator,
         "optimizer": optimizer,
@@ -244,6 +249,43 @@ def fit(
     with own_torch_state(), torch.enable_grad():
         train_in_memory(settings, make_components(settings, task), Callbacks(on_step=on_step))
     task.model.eval()
+
+
+def task_object(experiment: Any) -> Task | None:
+    """The task, where `experiment` is no name.
+
+    Raises:
+        UserError: something else, such as a class, or a task without a model.
+    """
+    if experiment is None or isinstance(experiment, str):
+        return None
+    from torch import nn
+
+    from framework.task import Task
+
+    if not isinstance(experiment, Task):
+        hint = "; call it to make one" if isinstance(experiment, type) else ""
+        raise UserError(
+            f"experiment = {experiment!r}: expected an experiment's name or a framework.Task{hint}"
+        )
+    if not isinstance(getattr(experiment, "model", None), nn.Module):
+        raise UserError(
+            f"{type(experiment).__name__}: set self.model to an nn.Module in the constructor"
+        )
+    return experiment
+
+
+def check_arguments(overrides: Any, *callbacks: Any) -> None:
+    """Refuse overrides that are no list of strings, and callbacks that cannot be called.
+
+    Raises:
+        UserError: names the argument's value.
+    """
+    if isinstance(overrides, str) or not all(isinstance(item, str) for item in overrides):
+        raise UserError(f"overrides = {overrides!r}: expected a list such as ['trainer.steps=5']")
+    for callback in callbacks:
+        if callback is not None and not callable(callback):
+            raise UserError(f"callback {callback!r}: expected a function of (step, what happened)")
 
 
 def refuse_choices(chosen: Mapping[str, Any]) -> None:

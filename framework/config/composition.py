@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ GLOBAL_PACKAGE = "# @package _global_"
 
 
 PATHS = ("hydra.run.dir", "hydra.sweep.dir", "input")
+
+# Hydra composes in global state: one thread at a time.
+COMPOSING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ def compose(overrides: Sequence[str], *, task: str | None = None) -> Composition
     join_search_path()
     if task is not None:
         overrides = own_task_overrides(task, overrides)
-    with hydra_errors_as_user_errors(), hydra_composition(lenient_overrides(overrides)) as config:
+    written = lenient_overrides(overrides)
+    with COMPOSING, hydra_errors_as_user_errors(), hydra_composition(written) as config:
         choices = config.hydra.runtime.choices
         refuse_conflicts(choices)
         refuse_foreign_targets(OmegaConf.to_container(config.hydra, resolve=False))
@@ -102,7 +107,8 @@ def own_task_overrides(task: str, overrides: Sequence[str]) -> list[str]:
 
 def snake_case(task: str) -> str:
     """A task object's experiment: `package.module:MyTask` -> `my_task`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", task.rpartition(":")[2]).lower()
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", task.rpartition(":")[2])
+    return re.sub(r"\W+", "_", words).lower()
 
 
 def without_hydra(config: Any) -> Any:

@@ -116,4 +116,4 @@ def make_estimator(
     function = factory.__init__ if inspect.isclass(factory) else factory
     if samples is not None and "samples" in inspect.signature(function).parameters:
         given["samples"] = samples
-    return cast(Estimator, factory(**check_options(factory, given, f"estimator '{name}'")))
+    return cast(Estimator, factory(**check_options(factory, given, "estimator")))

@@ -36,6 +36,17 @@ class Aim(Task):
         context.cost((drawn - 0.6) ** 2)
 
 
+class Modelless(Task):
+    """A task that forgot its model."""
+
+    def objective(self, context: Context, batch: Any) -> None: ...
+
+
+def untyped(value: Any) -> Any:
+    """What a type checker would refuse."""
+    return value
+
+
 def aim(run: framework.Run) -> float:
     """What a trained `Aim` has found."""
     return run.task.parameters["weight"].item()
@@ -183,6 +194,13 @@ def test_a_command_names_the_object_that_a_run_needs(tmp_path, capsys):
         (lambda: framework.load("nowhere", checkpoint=NEWEST), "expected best or last"),
         (lambda: framework.train(resume="nowhere"), "nowhere is no run folder"),
         (lambda: framework.compose("trainer.steps=-1"), "trainer.steps = -1"),
+        (lambda: framework.train(untyped(Aim)), "call it to make one"),
+        (lambda: framework.train(untyped(3)), "experiment = 3"),
+        (lambda: framework.train(Modelless()), "Modelless: set self.model"),
+        (lambda: framework.fit(untyped("javelin")), "expected a framework.Task"),
+        (lambda: framework.train(overrides="trainer.steps=3"), "overrides = 'trainer.steps=3'"),
+        (lambda: framework.train("javelin", on_step=untyped(5)), "callback 5"),
+        (lambda: framework.compose(untyped(3)), "expected a list"),
     ],
 )
 def test_a_mistake_is_a_user_error_of_one_line(call, line, tmp_path, monkeypatch):
@@ -290,3 +308,26 @@ def test_composing_leaves_a_hydra_program_around_it_as_it_was():
     before = instance.cfg
     framework.compose("experiment=javelin")
     assert instance.cfg is before
+
+
+def test_two_threads_may_train_at_once(tmp_path):
+    failures: list[BaseException] = []
+
+    def work(name: str) -> None:
+        try:
+            framework.train(Aim(), steps=2, folder=tmp_path / name)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(str(number),)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_a_class_of_an_odd_name_has_a_plain_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    odd = type("../Odd Name", (Aim,), {})
+    assert framework.train(odd(), steps=1).folder.parts[:2] == ("outputs", "_odd_name")
