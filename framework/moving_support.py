@@ -31,8 +31,13 @@ TRANSFORMS = (*INVERTIBLE, SigmoidTransform, SoftplusTransform, TanhTransform)
 
 @cache
 def has_constant_support(kind: type[Distribution]) -> bool:
-    """Whether the parameters leave the possible values as they are; torch declares a property where not."""
-    return kind.has_enumerate_support is True or not isinstance(kind.support, property)
+    """Whether the parameters leave the possible values as they are; torch declares a property where not.
+
+    A user's own distribution that declares no support is taken to leave them so.
+    """
+    if kind.has_enumerate_support is True or kind.support is Distribution.support:
+        return True
+    return not isinstance(kind.support, property)
 
 
 def ends_of_support(distribution: Distribution) -> list[Tensor]:

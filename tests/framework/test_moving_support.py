@@ -122,3 +122,18 @@ def test_parameters_that_need_no_gradient_may_move_the_support():
 
     found = estimate(program, {"t": torch.tensor(0.3)}, estimator="rloo", samples=20_000, seed=0)
     assert float(found.gradients["t"]) == pytest.approx(1.0, abs=0.05)
+
+
+class Unsupported(Normal):
+    """A user's own distribution without a declared support."""
+
+    support = Distribution.support  # type: ignore[assignment]
+
+
+def test_a_distribution_that_declares_no_support_is_served():
+    def program(context, parameters, batch):
+        context.cost(context.sample("x", Unsupported(parameters["t"], 1.0, validate_args=False)))
+
+    parameters = {"t": torch.tensor(0.3)}
+    found = estimate(program, parameters, estimator="rloo", samples=4000, seed=0)
+    assert found.gradients["t"].item() == pytest.approx(1.0, abs=0.1)
