@@ -166,6 +166,8 @@ def train(
         on_evaluation: called with (step, metrics) after each evaluation; returning False stops the training.
         progress: print what the command would print.
 
+    Trainings in several threads at once share torch's random streams: their bits are then not reproducible.
+
     Raises:
         UserError: a mistake in the settings, the task or its data; one line.
         ProgramError: an estimator that cannot serve the task.

@@ -164,7 +164,7 @@ def read_people(root: Path, side: int, key: str = "task.data.root") -> Crops:
     """Crops from a folder with a folder for each person, whose pictures show the face alone.
 
     Raises:
-        UserError: no such folder, fewer than two people, or nobody with two pictures.
+        UserError: no such folder, fewer than two people, or no person with two pictures.
     """
     images: list[Tensor] = []
     labels: list[int] = []
