@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.batch import first_tensor
-from framework.context import Ambiguous, Context
+from framework.axes import Ambiguous, SiteAxes, unused_size
+from framework.batch import first_tensor, leaves, map_tensors
+from framework.context import Context
 from framework.errors import ProgramError
 from framework.parameters import Parameters
 from framework.randomness import key as stream
-from framework.randomness import restore_states, save_states, seeded
+from framework.randomness import restore_states, save_states, seed_torch, seeded
 from framework.rule import Plain, Rules
 from framework.trace import Trace
 
@@ -48,6 +49,12 @@ class RolloutPlan:
 class Program:
     """A function with its axes.
 
+    Where the shape of a draw or a cost has several explanations (one value for each of 3 data, or 3 elements), the
+    first run is preceded by a probing run with other numbers of samples and data, whose data are the batch's, some of
+    them repeated. It draws without gradients and leaves torch's random streams as they were; what else the function
+    changes outside itself (a counter, NumPy's generator, running statistics) is changed once more. Where `per_sample=`
+    and `per_datum=` declare the axes of such draws and costs, no probing run takes place.
+
     Args:
         function: `(context, parameters, batch) -> None`.
         batch_axes: how many leading axes of the batch's tensors count data; 0: the batch is not a batch of data.
@@ -64,7 +71,7 @@ class Program:
     recorded_trajectories: bool = False
     rollouts: RolloutPlan | None = None
     stateful: bool = False
-    _sample_axis_known: dict[str, bool] = field(default_factory=dict, repr=False)
+    _site_axes: SiteAxes = field(default_factory=SiteAxes, repr=False)
     _ran: bool = field(default=False, repr=False)
 
     def run(
@@ -96,11 +103,18 @@ class Program:
         try:
             trace = self._attempt(rules, shape, parameters, batch, key)
         except Ambiguous as ambiguous:
-            self._probe(ambiguous, shape, parameters, batch)
-            if states is not None:
-                # The dry run must not change what is drawn.
-                restore_states(states)
-            trace = self._attempt(rules, shape, parameters, batch, key)
+            # The probing run must not change what is drawn.
+            before = save_states() if states is None else states
+            try:
+                self._probe(ambiguous, shape, parameters, batch)
+            finally:
+                restore_states(before)
+            if key is not None:
+                seed_torch(key)
+            try:
+                trace = self._attempt(rules, shape, parameters, batch, key)
+            except Ambiguous as unresolved:
+                raise ProgramError(str(unresolved)) from None
         self._ran = True
         trace.batch = batch
         return trace
@@ -120,7 +134,8 @@ class Program:
             recorded_trajectories=self.recorded_trajectories,
             single_sample=self.one_sample_at_a_time,
             key=key,
-            sample_axis_known=self._sample_axis_known,
+            site_axes=self._site_axes,
+            sizes=lambda: self._other_sizes(parameters, batch),
         )
         try:
             self.function(context, parameters, batch)
@@ -142,20 +157,48 @@ class Program:
     def _probe(
         self, ambiguous: Ambiguous, shape: tuple[int, ...], parameters: Parameters, batch: Any
     ) -> None:
-        """Determine what has the sample axis by a dry run with one sample more."""
-        plain, more = Plain(), (shape[0] + 1, *shape[1:])
-        context = Context(
-            lambda site: plain, more, sample_axis_known=self._sample_axis_known, dry_run=True
-        )
-        try:
-            with torch.no_grad():
-                self.function(context, parameters, batch)
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise ProgramError(ambiguous.question) from error
-        for draw in context.trace.draws:
-            self._sample_axis_known.setdefault(draw.name, False)
-        if ambiguous.site not in self._sample_axis_known:
-            raise ProgramError(ambiguous.question)
+        """Note what follows n and what follows the batch, by a run in which both have sizes that occur nowhere else.
+
+        A function that cannot be run so is run with other sizes of one of them.
+
+        Raises:
+            ProgramError: it cannot be run with any other sizes.
+        """
+        used = self._other_sizes(parameters, batch) | set(shape)
+        other: list[int] = []
+        for size in shape:
+            other.append(unused_size(size, used | set(other)))
+        trials = [tuple(other)]
+        if len(shape) > 1:
+            trials += [(other[0], *shape[1:]), (shape[0], *other[1:])]
+        plain = Plain()
+        for trial in trials:
+            context = Context(lambda site: plain, trial, dry_run=True)
+            changed = resized(batch, shape[1:], trial[1:]) if trial[1:] != shape[1:] else batch
+            try:
+                with torch.no_grad():
+                    self.function(context, parameters, changed)
+            except Exception as error:
+                failure = error
+                continue
+            for site, axes in context.shown.items():
+                self._site_axes.note(
+                    site,
+                    axes.per_sample if trial[0] != shape[0] else None,
+                    axes.per_datum if trial[1:] != shape[1:] else None,
+                )
+            return
+        if shape == (1,) and ambiguous.site[0] == "draw" and ambiguous.site[2] == 0:
+            self._site_axes.alone.add(ambiguous.site)
+            return
+        raise ProgramError(str(ambiguous)) from failure
+
+    def _other_sizes(self, parameters: Parameters, batch: Any) -> set[int]:
+        """The lengths of all axes of parameters and data, but for the batch axes."""
+        sizes = {size for value in parameters.values() for size in value.shape}
+        for tensor in leaves(batch):
+            sizes.update(tensor.shape[self.batch_axes :])
+        return sizes
 
     def _leading_shape(self, batch: Any, samples: int) -> tuple[int, ...]:
         if self.recorded_trajectories:
@@ -164,6 +207,20 @@ class Program:
             tensor = batch if isinstance(batch, Tensor) else first_tensor(batch)
             return (samples, *tensor.shape[: self.batch_axes])
         return (samples,)
+
+
+def resized(batch: Any, old: tuple[int, ...], new: tuple[int, ...]) -> Any:
+    """A batch with other numbers of data: its data again from the first, as often as needed."""
+
+    def one(tensor: Tensor) -> Tensor:
+        if tuple(tensor.shape[: len(old)]) != old:
+            return tensor
+        for axis, size in enumerate(new):
+            indices = torch.arange(size, device=tensor.device) % tensor.shape[axis]
+            tensor = tensor.index_select(axis, indices)
+        return tensor
+
+    return map_tensors(one, batch)
 
 
 def as_program(function: Function | Program) -> Program:

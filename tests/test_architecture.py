@@ -28,6 +28,7 @@ LAYERS = (
     ("program", "relaxed"),
     ("context",),
     ("trace",),
+    ("axes",),
     ("config", "capabilities"),
     ("builtin", "data", "media", "rule", "batch", "parameters", "plugin", "randomness"),
     ("errors",),

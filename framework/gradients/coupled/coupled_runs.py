@@ -117,6 +117,8 @@ def run_base(
     trace = run_with_rule(program, base, parameters, batch, blocks * n)
     refuse_observed(trace, base.draws, coupling)
     refuse_bounds(trace, coupling.name)
+    for draw, recorded in zip(base.draws, trace.draws, strict=True):
+        draw.per_datum = recorded.axes.per_datum
     returns = trace.costs_after(trace.charged())
     mean = trace.total_cost()[: n if coupling.relaxes else blocks * n].mean()
     return CoupledRuns(
