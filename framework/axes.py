@@ -8,7 +8,7 @@ the batch is the data's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -119,10 +119,12 @@ class SiteAxes:
             raise ProgramError(text)
         return left[0]
 
-    def note(self, site: Site, per_sample: bool | None, per_datum: bool | None) -> None:
-        """Note what a probing run shows of a site."""
-        kind, name, _ = site
-        self.probed[site] = self.probed[kind, name, ANY] = (per_sample, per_datum)
+    def note(self, shown: Mapping[Site, Axes], samples: bool, data: bool) -> None:
+        """Note what a probing run shows of its sites; `samples`, `data`: whether it changed their numbers."""
+        for site, axes in shown.items():
+            kind, name, _ = site
+            probed = (axes.per_sample if samples else None, axes.per_datum if data else None)
+            self.probed[site] = self.probed[kind, name, ANY] = probed
 
 
 def is_rival(first: Axes, other: Axes, site: Site, lead: Shape, sizes: Sizes) -> bool:

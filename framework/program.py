@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.axes import Ambiguous, SiteAxes, unused_size
+from framework.axes import Ambiguous, Shape, SiteAxes, unused_size
 from framework.batch import first_tensor, leaves, map_tensors
 from framework.context import Context
 from framework.errors import ProgramError
@@ -155,43 +155,69 @@ class Program:
             raise
 
     def _probe(
-        self, ambiguous: Ambiguous, shape: tuple[int, ...], parameters: Parameters, batch: Any
+        self, ambiguous: Ambiguous, shape: Shape, parameters: Parameters, batch: Any
     ) -> None:
         """Note what follows n and what follows the batch, by a run in which both have sizes that occur nowhere else.
 
-        A function that cannot be run so is run with other sizes of one of them.
+        A function that cannot be run so is run with parameters of each datum that follow the batch, too, or with other
+        sizes of samples or data alone.
 
         Raises:
             ProgramError: it cannot be run with any other sizes.
         """
         used = self._other_sizes(parameters, batch) | set(shape)
-        other: list[int] = []
+        sizes: list[int] = []
         for size in shape:
-            other.append(unused_size(size, used | set(other)))
-        trials = [tuple(other)]
-        if len(shape) > 1:
-            trials += [(other[0], *shape[1:]), (shape[0], *other[1:])]
-        plain = Plain()
+            sizes.append(unused_size(size, used | set(sizes)))
+        n, *data = sizes
+        trials = (
+            [(n, *data)] if len(shape) == 1 else [(n, *data), (n, *shape[1:]), (shape[0], *data)]
+        )
         for trial in trials:
-            context = Context(lambda site: plain, trial, dry_run=True)
-            changed = resized(batch, shape[1:], trial[1:]) if trial[1:] != shape[1:] else batch
-            try:
-                with torch.no_grad():
-                    self.function(context, parameters, changed)
-            except Exception as error:
-                failure = error
-                continue
-            for site, axes in context.shown.items():
-                self._site_axes.note(
-                    site,
-                    axes.per_sample if trial[0] != shape[0] else None,
-                    axes.per_datum if trial[1:] != shape[1:] else None,
-                )
-            return
+            context = self._probing_run(shape, trial, parameters, batch)
+            if context is not None:
+                changed = (trial[0] != shape[0], trial[1:] != shape[1:])
+                self._site_axes.note(context.shown, *changed)
+                return
         if shape == (1,) and ambiguous.site[0] == "draw" and ambiguous.site[2] == 0:
             self._site_axes.alone.add(ambiguous.site)
             return
-        raise ProgramError(str(ambiguous)) from failure
+        raise ProgramError(str(ambiguous))
+
+    def _probing_run(
+        self, shape: Shape, trial: Shape, parameters: Parameters, batch: Any
+    ) -> Context | None:
+        """A run with other sizes; None: the function fails with them."""
+        old, new = shape[1:], trial[1:]
+        if old == new:
+            return self._try(trial, parameters, batch)
+        batch = resized(batch, old, new)
+        context = self._try(trial, parameters, batch)
+        local = [name for name, value in parameters.items() if value.shape[: len(old)] == old]
+        if context is not None or not local:
+            return context
+        # Some parameters are of one datum each: as few as possible.
+        larger = {name: resized(parameters[name], old, new) for name in local}
+        context = self._try(trial, {**parameters, **larger}, batch)
+        if context is None:
+            return None
+        for name in local:
+            fewer = {other: value for other, value in larger.items() if other != name}
+            found = self._try(trial, {**parameters, **fewer}, batch)
+            if found is not None:
+                context, larger = found, fewer
+        return context
+
+    def _try(self, shape: Shape, parameters: Parameters, batch: Any) -> Context | None:
+        """A dry run of these sizes; None: the function fails with them."""
+        plain = Plain()
+        context = Context(lambda site: plain, shape, dry_run=True)
+        try:
+            with torch.no_grad():
+                self.function(context, parameters, batch)
+        except Exception:
+            return None
+        return context
 
     def _other_sizes(self, parameters: Parameters, batch: Any) -> set[int]:
         """The lengths of all axes of parameters and data, but for the batch axes."""
@@ -209,7 +235,7 @@ class Program:
         return (samples,)
 
 
-def resized(batch: Any, old: tuple[int, ...], new: tuple[int, ...]) -> Any:
+def resized(batch: Any, old: Shape, new: Shape) -> Any:
     """A batch with other numbers of data: its data again from the first, as often as needed."""
 
     def one(tensor: Tensor) -> Tensor:

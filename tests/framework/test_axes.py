@@ -292,6 +292,25 @@ def test_the_probing_run_lengthens_every_tensor_of_the_batch():
     assert len(sizes[1]) == 1
 
 
+def test_parameters_of_one_datum_each_follow_the_batch_and_shared_ones_do_not():
+    """Full-batch inference: a parameter for each of three data beside one of three elements that all data share."""
+
+    def function(context, parameters, batch):
+        local = context.sample("local", Bernoulli(logits=parameters["local"] * batch))
+        shared = context.sample("shared", Bernoulli(logits=parameters["shared"]))
+        context.cost(local + shared.sum(-1, keepdim=True))
+
+    batch = torch.tensor([1.0, 2.0, -1.0])
+    parameters = {"local": torch.ones(3), "shared": torch.zeros(3)}
+    found = framework.estimate(
+        Program(function, batch_axes=1), parameters, batch, estimator="exact"
+    )
+    p = batch.sigmoid()
+    torch.testing.assert_close(found.value, (p.mean() + 1.5).item())
+    torch.testing.assert_close(found.gradients["local"], p * (1 - p) * batch / 3)
+    torch.testing.assert_close(found.gradients["shared"], torch.full((3,), 0.25))
+
+
 def test_a_program_that_runs_with_no_other_sizes_is_asked_for_its_axes():
     fixed = torch.tensor([0.0, 1.0, 2.0])
 
