@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from framework.errors import ProgramError
@@ -58,3 +59,15 @@ def placed(model: nn.Module, parameters: Parameters) -> Iterator[None]:
     finally:
         for module, leaf, own in owned:
             module._parameters[leaf] = own
+
+
+@contextmanager
+def unchanged_buffers(model: nn.Module) -> Iterator[None]:
+    """Restore the model's buffers, such as running statistics, after a block."""
+    saved = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in saved:
+                buffer.copy_(value)

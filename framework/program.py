@@ -51,9 +51,10 @@ class Program:
 
     Where the shape of a draw or a cost has several explanations (one value for each of 3 data, or 3 elements), the
     first run is preceded by a probing run with other numbers of samples and data, whose data are the batch's, some of
-    them repeated. It draws without gradients and leaves torch's random streams as they were; what else the function
-    changes outside itself (a counter, NumPy's generator, running statistics) is changed once more. Where `per_sample=`
-    and `per_datum=` declare the axes of such draws and costs, no probing run takes place.
+    them repeated. It draws without gradients and leaves torch's random streams and the buffers of a task's model as
+    they were. What else the function changes outside itself (a counter, NumPy's generator) is changed once more by it,
+    and once more, buffers included, by the run that was broken off at the question. Where `per_sample=` and
+    `per_datum=` declare the axes of such draws and costs, neither takes place.
 
     Args:
         function: `(context, parameters, batch) -> None`.
