@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.distributions import Distribution, LKJCholesky
 
+from framework.axes import ALL, NONE, Axes, Probe, Site, SiteAxes, candidates
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.moving_support import ends_of_support, has_constant_support
@@ -22,7 +23,17 @@ from framework.trace import Cost, Draw, Prediction, Trace
 class Context:
     """What a program sees: where it draws, observes and charges costs. `samples` is n, the leading axis."""
 
-    __slots__ = ("_key", "_rules", "_sample_axis_known", "dry_run", "samples", "trace")
+    __slots__ = (
+        "_key",
+        "_probe",
+        "_rules",
+        "_site_axes",
+        "dry_run",
+        "per_datum",
+        "samples",
+        "shown",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -32,7 +43,8 @@ class Context:
         recorded_trajectories: bool = False,
         single_sample: bool = False,
         key: int | None = None,
-        sample_axis_known: dict[str, bool] | None = None,
+        site_axes: SiteAxes | None = None,
+        probe: Probe | None = None,
         dry_run: bool = False,
     ) -> None:
         self.samples = shape[1] if recorded_trajectories else shape[0]
@@ -40,7 +52,12 @@ class Context:
         self.dry_run = dry_run
         self._rules = rules
         self._key = key
-        self._sample_axis_known = {} if sample_axis_known is None else sample_axis_known
+        # Of the draw that is made: whether it has the batch axes.
+        self.per_datum = True
+        self._site_axes = SiteAxes() if site_axes is None else site_axes
+        self._probe = Probe() if probe is None else probe
+        # In a probing run: the axes that each site has.
+        self.shown: dict[Site, Axes] = {}
 
     def sample(
         self,
@@ -49,6 +66,7 @@ class Context:
         *,
         baseline: Tensor | None = None,
         per_sample: bool | None = None,
+        per_datum: bool | None = None,
     ) -> Tensor:
         """Draw from `distribution`.
 
@@ -58,14 +76,16 @@ class Context:
                 sample axis because they depend on an earlier draw.
             baseline: an expected cost given all that was known before this draw, `[n, *batch]` or smaller; it
                 replaces the estimator's own and must not depend on the draw.
-            per_sample: whether the parameters have the sample axis. Needed only where a run of the program with one
-                sample more cannot determine it.
+            per_sample: whether the parameters have the sample axis.
+            per_datum: whether they have the batch axes; else the draw is shared by all data of its sample. Both are
+                needed only where shapes do not tell and a probing run (see `Program`) cannot determine it.
 
         Returns:
             the draw, `[n, *batch, *rest]`.
 
         Raises:
-            ProgramError: the estimator's rule cannot serve the distribution, or torch cannot sample it.
+            ProgramError: the estimator's rule cannot serve the distribution, torch cannot sample it, or its axes are
+                not what is declared or cannot be determined.
         """
         if isinstance(distribution, LKJCholesky) and distribution.dim > 2:
             raise ProgramError(
@@ -73,12 +93,13 @@ class Context:
                 "distribution, which its sampler serves in 2 only; build the draw from Beta draws of its own"
             )
         rule = self._rules(name)
-        carries = self._carries_samples(name, distribution, per_sample)
-        shape = torch.Size(()) if carries else torch.Size((self.samples,))
+        axes = self._parameter_axes(name, distribution, per_sample, per_datum)
+        self.per_datum = axes.per_datum
+        shape = torch.Size(()) if axes.per_sample else torch.Size((self.samples,))
         if self._key is not None:
             seed_torch(self._key ^ zlib.crc32(f"{name}/{len(self.trace.draws)}".encode()))
         value = rule.draw(name, distribution, shape)
-        self._record(Draw(name, distribution, value, rule, baseline))
+        self._record(Draw(name, distribution, value, rule, Axes(True, axes.per_datum), baseline))
         return value
 
     def observe(
@@ -105,27 +126,66 @@ class Context:
                 f"draw '{name}' was made earlier, and '{rule.name}' needs to draw it itself; "
                 f"{alternatives(recorded_actions=True)}"
             )
-        self._record(Draw(name, distribution, value, rule, baseline, mask, behaviour))
+        axes = ALL
+        if not self.trace.recorded_trajectories:
+            event = len(distribution.event_shape)
+            elements = value.shape[: value.dim() - event]
+            shape = tuple(torch.broadcast_shapes(distribution.batch_shape, elements))
+            axes = self._axes("observed draw", name, len(self.trace.draws), shape)
+        self._record(Draw(name, distribution, value, rule, axes, baseline, mask, behaviour))
 
-    def cost(self, value: Tensor | float, name: str = "cost") -> None:
+    def cost(
+        self,
+        value: Tensor | float,
+        name: str = "cost",
+        *,
+        per_sample: bool | None = None,
+        per_datum: bool | None = None,
+    ) -> None:
         """Charge a cost, a scalar or `[n, *batch, ...]`, to the draws made before it and to no other.
 
         True counts as 1, false as 0.
+
+        Args:
+            value: it may lack the sample axis, the batch axes, or both where it is a scalar.
+            per_sample, per_datum: whether it has the sample axis and the batch axes; needed only where its shape does
+                not tell and a probing run (see `Program`) cannot determine it.
+
+        Raises:
+            ProgramError: another shape, or axes that are not what is declared or cannot be determined.
         """
-        charged = self._charged(as_number(value), f"cost '{name}'", len(self.trace.costs))
-        self.trace.costs.append(Cost(name, charged, len(self.trace.scored)))
+        charge = as_number(value)
+        site = ("cost", name, len(self.trace.costs))
+        axes = self._axes(*site, tuple(charge.shape), per_sample, per_datum)
+        self.trace.costs.append(Cost(name, charge, len(self.trace.scored), axes))
 
     def bound(self, log_weight: Tensor, name: str = "bound") -> None:
         """Charge -log of the mean over samples of exp(log_weight) `[n, *batch, ...]`, as importance weighting does.
 
         All draws of all samples made before it are charged with it. (Burda et al. 2016; Mnih & Rezende 2016.)
         """
-        self.trace.bounds.append(Cost(name, log_weight, len(self.trace.scored)))
+        site = ("bound", name, len(self.trace.bounds))
+        axes = ALL
+        if not self.trace.recorded_trajectories:
+            axes = self._axes(*site, tuple(log_weight.shape))
+        self.trace.bounds.append(Cost(name, log_weight, len(self.trace.scored), axes))
 
-    def penalty(self, value: Tensor | float, name: str) -> None:
-        """Add a plain differentiable term (entropy, weight decay), which is not attributed to any draw."""
-        charged = self._charged(as_number(value), f"penalty '{name}'", len(self.trace.penalties))
-        self.trace.penalties.append(Cost(name, charged, 0))
+    def penalty(
+        self,
+        value: Tensor | float,
+        name: str,
+        *,
+        per_sample: bool | None = None,
+        per_datum: bool | None = None,
+    ) -> None:
+        """Add a plain differentiable term (entropy, weight decay), which is not attributed to any draw.
+
+        Unlike a cost it may be a tensor with neither sample axis nor batch axes: the sum of its elements counts once.
+        """
+        charge = as_number(value)
+        site = ("penalty", name, len(self.trace.penalties))
+        axes = self._axes(*site, tuple(charge.shape), per_sample, per_datum)
+        self.trace.penalties.append(Cost(name, charge, 0, axes))
 
     def value(
         self,
@@ -191,58 +251,77 @@ class Context:
                 refuse_moving_support(draw)
             self.trace.scored.append(draw)
 
-    def _charged(self, value: Tensor, what: str, number: int) -> Tensor:
-        """A cost with all leading axes where it has either the samples' or the batch's and n is the batch's size.
+    def _axes(
+        self,
+        kind: str,
+        name: str,
+        number: int,
+        shape: tuple[int, ...],
+        per_sample: bool | None = None,
+        per_datum: bool | None = None,
+    ) -> Axes:
+        """The axes of a cost, a penalty, a bound or an observed draw."""
+        if not shape:
+            return NONE
+        trace = self.trace
+        if trace.recorded_trajectories:
+            return trace.recorded_axes(shape, f"{kind} '{name}'")
+        axes = self._decided((kind, name, number), shape, per_sample, per_datum)
+        declared = per_sample is False and (per_datum is False or len(trace.shape) == 1)
+        if axes != NONE or kind == "penalty" or declared or self.dry_run:
+            return axes
+        raise ProgramError(
+            f"{kind} '{name}' has shape {list(shape)}; expected a scalar or [samples, *batch, ...] "
+            f"beginning with {list(trace.shape)}"
+        )
 
-        One value for each sample or one for each datum: as with draws, a run with one sample more determines which.
-        """
-        if self.trace.recorded_trajectories or len(self.trace.shape) < 2:
-            return value
-        (n, *batch), site = self.trace.shape, f"{what}, number {number}"
-        if self.dry_run:
-            self._sample_axis_known[site] = value.shape[:1] == (n,)
-        ambiguous = batch[0] == n and n > 1
-        if not ambiguous or list(value.shape[: len(batch)]) != batch:
-            return value
-        if tuple(value.shape[: 1 + len(batch)]) == self.trace.shape:
-            return value
-        if site not in self._sample_axis_known:
-            raise Ambiguous(
-                site,
-                f"{what} has shape {list(value.shape)}, one value for each sample or for each datum: {n} are both; "
-                f"expand it to [samples, *batch] = {list(self.trace.shape)}",
-            )
-        if not self._sample_axis_known[site]:
-            return value.expand(n, *value.shape)
-        rest = value.shape[1:]
-        return value.reshape(n, *[1] * len(batch), *rest).expand(n, *batch, *rest)
+    def _parameter_axes(
+        self,
+        name: str,
+        distribution: Distribution,
+        per_sample: bool | None,
+        per_datum: bool | None,
+    ) -> Axes:
+        """Which leading axes a distribution's parameters have; without batch axes `per_datum` is true."""
+        trace, shape = self.trace, tuple(distribution.batch_shape)
+        if trace.recorded_trajectories:
+            return Axes(bool(per_sample), True)
+        site = ("draw", name, len(trace.draws))
+        alone = trace.single_sample or (trace.shape == (1,) and site in self._site_axes.alone)
+        if alone and not trace.draws and per_sample is None:
+            # One sample: the axis changes no sum, and the first draw depends on no other.
+            per_sample = False
+        if not shape and not per_sample and not per_datum:
+            axes = NONE
+        else:
+            axes = self._decided(site, shape, per_sample, per_datum)
+        return axes if len(trace.shape) > 1 else Axes(axes.per_sample, True)
 
-    def _carries_samples(
-        self, name: str, distribution: Distribution, per_sample: bool | None
-    ) -> bool:
-        """Whether the distribution's parameters have the sample axis: given, certain, or determined by a dry run."""
-        batch_shape = distribution.batch_shape
-        leads = len(batch_shape) > 0 and batch_shape[0] == self.samples
-        if per_sample and not leads:
-            raise ProgramError(
-                f"draw '{name}': per_sample=True, but the distribution's batch shape {list(batch_shape)} "
-                f"does not begin with the {self.samples} samples"
-            )
-        if per_sample is not None:
-            return per_sample
-        # The first draw cannot depend on an earlier one.
-        if not leads or not self.trace.draws:
-            return False
+    def _decided(
+        self,
+        site: Site,
+        shape: tuple[int, ...],
+        per_sample: bool | None,
+        per_datum: bool | None,
+    ) -> Axes:
+        """What the shape, the declaration or the probing run says."""
+        lead = self.trace.shape
+        if len(lead) == 1:
+            per_datum = None
         if self.dry_run:
-            self._sample_axis_known[name] = True
-            return True
-        if name not in self._sample_axis_known:
-            raise Ambiguous(
-                name,
-                f"draw '{name}': its batch shape begins with the number of samples, by design or by coincidence; "
-                "say per_sample=True (it depends on an earlier draw) or per_sample=False",
-            )
-        return self._sample_axis_known[name]
+            self.shown[site] = (candidates(shape, lead, per_sample, per_datum) or [NONE])[0]
+            return self.shown[site]
+        axes = self._site_axes.decide(site, shape, lead, self._probe, per_sample, per_datum)
+        if axes is not None:
+            return axes
+        declared = {"per_sample": per_sample, "per_datum": per_datum}
+        words = ", ".join(f"{key}={value}" for key, value in declared.items() if value is not None)
+        expected = [f"the {lead[0]} samples"] if per_sample else []
+        expected += [f"the batch {list(lead[1:])}"] if per_datum else []
+        of = "the distribution's batch shape" if site[0] == "draw" else "its shape"
+        raise ProgramError(
+            f"{site[0]} '{site[1]}': {words}, but {of} {list(shape)} does not begin with {' and '.join(expected)}"
+        )
 
 
 def as_number(value: Tensor | float) -> Tensor:
@@ -261,24 +340,6 @@ def refuse_moving_support(draw: Draw) -> None:
             f"draw '{draw.name}' ~ {kind}: which values are possible depends on a parameter, and the log-probability "
             f"used by '{draw.rule.name}' does not tell that they change; {alternatives([path], moving_support=True)}"
         )
-
-
-class AxesUnknown(ProgramError):
-    """It was not determined what an axis of length n counts."""
-
-
-class Ambiguous(Exception):
-    """An axis of length n, by design or by coincidence: the program determines which.
-
-    Attributes:
-        site: what has the axis.
-        question: for the user, where it cannot be determined.
-    """
-
-    def __init__(self, site: str, question: str) -> None:
-        super().__init__(question)
-        self.site = site
-        self.question = question
 
 
 def carries_gradient(value: Any) -> bool:

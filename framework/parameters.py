@@ -58,3 +58,17 @@ def placed(model: nn.Module, parameters: Parameters) -> Iterator[None]:
     finally:
         for module, leaf, own in owned:
             module._parameters[leaf] = own
+
+
+@contextmanager
+def unchanged_buffers(model: nn.Module) -> Iterator[None]:
+    """Restore the model's buffers, such as running statistics, after a block.
+
+    A graph that was recorded before the block stays valid: autograd does not see that they changed.
+    """
+    saved = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in saved:
+            buffer.data.copy_(value)

@@ -14,15 +14,16 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from framework.axes import Axes, Shape, Site, SiteAxes
 from framework.batch import first_tensor
-from framework.context import Ambiguous, AxesUnknown, Context
+from framework.context import Context
 from framework.errors import ProgramError
 from framework.parameters import Parameters
+from framework.probing import ProbingRun
 from framework.randomness import key as stream
-from framework.randomness import restore_states, save_states, seeded
+from framework.randomness import seeded
 from framework.rule import Plain, Rules
 from framework.trace import Trace
 
@@ -64,8 +65,7 @@ class Program:
     recorded_trajectories: bool = False
     rollouts: RolloutPlan | None = None
     stateful: bool = False
-    _sample_axis_known: dict[str, bool] = field(default_factory=dict, repr=False)
-    _ran: bool = field(default=False, repr=False)
+    _site_axes: SiteAxes = field(default_factory=SiteAxes, repr=False)
 
     def run(
         self,
@@ -88,43 +88,28 @@ class Program:
             keys = [key if key is None else stream(key, "loop", 0, i) for i in range(samples)]
             return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
 
+    def probe(self, parameters: Parameters, batch: Any = None, *, samples: int = 1) -> None:
+        """Make the probing run of a program with data now, for runs that could not make it themselves."""
+        shape = self._leading_shape(batch, 1 if self.one_sample_at_a_time else samples)
+        if not self.recorded_trajectories and self._site_axes.needs_probing(shape):
+            ProbingRun(self._dry_run, shape, parameters, batch).run(self._site_axes)
+
     def _run_once(
         self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
     ) -> Trace:
-        shape = self._leading_shape(batch, samples)
-        states = None if self._ran or key is not None else save_states()
-        try:
-            trace = self._attempt(rules, shape, parameters, batch, key)
-        except Ambiguous as ambiguous:
-            self._probe(ambiguous, shape, parameters, batch)
-            if states is not None:
-                # The dry run must not change what is drawn.
-                restore_states(states)
-            trace = self._attempt(rules, shape, parameters, batch, key)
-        self._ran = True
-        trace.batch = batch
-        return trace
-
-    def _attempt(
-        self,
-        rules: Rules,
-        shape: tuple[int, ...],
-        parameters: Parameters,
-        batch: Any,
-        key: int | None,
-    ) -> Trace:
         """One run of the function, its typical errors explained."""
+        shape = self._leading_shape(batch, samples)
         context = Context(
             rules,
             shape,
             recorded_trajectories=self.recorded_trajectories,
             single_sample=self.one_sample_at_a_time,
             key=key,
-            sample_axis_known=self._sample_axis_known,
+            site_axes=self._site_axes,
+            probe=ProbingRun(self._dry_run, shape, parameters, batch),
         )
         try:
             self.function(context, parameters, batch)
-            return context.trace
         except (RuntimeError, ValueError) as error:
             message = str(error)
             if "converted to Scalar" in message or "more than one value is ambiguous" in message:
@@ -138,26 +123,17 @@ class Program:
                     "framework.Program(function, stateful=True), or `stateful = True` in a task"
                 ) from error
             raise
+        context.trace.batch = batch
+        return context.trace
 
-    def _probe(
-        self, ambiguous: Ambiguous, shape: tuple[int, ...], parameters: Parameters, batch: Any
-    ) -> None:
-        """Determine what has the sample axis by a dry run with one sample more."""
-        plain, more = Plain(), (shape[0] + 1, *shape[1:])
-        context = Context(
-            lambda site: plain, more, sample_axis_known=self._sample_axis_known, dry_run=True
-        )
-        try:
-            with torch.no_grad():
-                self.function(context, parameters, batch)
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise AxesUnknown(ambiguous.question) from error
-        for draw in context.trace.draws:
-            self._sample_axis_known.setdefault(draw.name, False)
-        if ambiguous.site not in self._sample_axis_known:
-            raise AxesUnknown(ambiguous.question)
+    def _dry_run(self, shape: Shape, parameters: Parameters, batch: Any) -> dict[Site, Axes]:
+        """The axes of each draw and cost in a run with another leading shape."""
+        plain = Plain()
+        context = Context(lambda site: plain, shape, dry_run=True)
+        self.function(context, parameters, batch)
+        return context.shown
 
-    def _leading_shape(self, batch: Any, samples: int) -> tuple[int, ...]:
+    def _leading_shape(self, batch: Any, samples: int) -> Shape:
         if self.recorded_trajectories:
             return tuple(first_tensor(batch).shape[:2])
         if self.batch_axes:

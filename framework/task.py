@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from framework.context import Context
 from framework.errors import UserError
 from framework.gradients.estimator import Estimator
 from framework.media import Media
-from framework.parameters import Parameters, placed
+from framework.parameters import Parameters, placed, unchanged_buffers
 from framework.program import Program, RolloutPlan
 from framework.randomness import seeded
 from framework.rule import Plain
@@ -167,11 +168,13 @@ class Task(ABC):
         """An objective of this task as a program: given parameters are placed into the model for each call."""
 
         def function(context: Context, parameters: Parameters, batch: Any) -> None:
-            if parameters is self.parameters:
-                objective(context, batch)
-                return
-            with placed(self.model, parameters):
-                objective(context, batch)
+            # A probing run must not count in running statistics.
+            with unchanged_buffers(self.model) if context.dry_run else nullcontext():
+                if parameters is self.parameters:
+                    objective(context, batch)
+                    return
+                with placed(self.model, parameters):
+                    objective(context, batch)
 
         return Program(
             function,

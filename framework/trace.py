@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.axes import ALL, NONE, Axes
 from framework.errors import ProgramError
 from framework.rule import Rule
 
 
 @dataclass(eq=False, slots=True)
 class Draw:
-    """A random value in a program, made now (`sample`) or earlier (`observe`)."""
+    """A random value in a program, made now (`sample`) or earlier (`observe`); `axes` are its log-probability's."""
 
     name: str
     distribution: Distribution
     value: Tensor
     rule: Rule
+    axes: Axes
     baseline: Tensor | None = None
     mask: Tensor | None = None
     behaviour: Tensor | None = None
@@ -35,6 +37,7 @@ class Cost:
     name: str
     value: Tensor
     position: int
+    axes: Axes
 
 
 @dataclass(eq=False, slots=True)
@@ -65,56 +68,67 @@ class Trace:
     # Their values are log weights.
     bounds: list[Cost] = field(default_factory=list)
 
-    def leading(self, value: Tensor, what: str) -> Tensor:
-        """Sum `value` over the axes after the leading ones; the result broadcasts against `shape`.
+    def leading(self, value: Tensor, axes: Axes) -> Tensor:
+        """Sum `value` over all axes but its leading ones, which are `axes`; the result broadcasts against `shape`.
 
         A value may lack the sample axis (it depends on no draw), the batch axes, or both.
-
-        Raises:
-            ProgramError: a shape that fits none of these.
         """
-        kept = self._kept(value, what)
+        kept = axes.of(self.shape)
         if value.dim() > len(kept):
             value = value.flatten(len(kept)).sum(-1)
         depth = len(self.shape)
-        if len(kept) == depth:
+        if len(kept) == depth or not kept:
             return value
-        if not kept:
-            return value
-        return (
-            value.reshape(-1, *[1] * (depth - 1)) if kept == self.shape[:1] else value.unsqueeze(0)
-        )
+        return value.reshape(-1, *[1] * (depth - 1)) if axes.per_sample else value.unsqueeze(0)
 
-    def mean(self, value: Tensor, what: str) -> Tensor:
+    def mean(self, charge: Cost) -> Tensor:
         """The mean over samples and batch of the sum over every other axis, the steps' included.
 
         A scalar counts once, in a program of episodes too.
         """
-        kept = self._kept(value, what)
+        kept, value = charge.axes.of(self.shape), charge.value
         count = math.prod(kept[1:] if self.recorded_trajectories else kept)
         return value.mean() if count == value.numel() else value.sum() / count
 
-    def _kept(self, value: Tensor, what: str) -> tuple[int, ...]:
-        """Which of the leading axes a value has: all of them, the samples', the batch's, or none."""
-        shape, lead = tuple(value.shape), self.shape
+    def log_prob(
+        self, draw: Draw, function: Callable[[Distribution, Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """A draw's log-probability (or `function` in its place), summed over its elements, 0 where it is masked."""
+        if function is None:
+            log_prob = draw.distribution.log_prob(draw.value)
+        else:
+            log_prob = function(draw.distribution, draw.value)
+        if draw.mask is not None:
+            log_prob = torch.where(draw.mask, log_prob, 0.0)
+        return self.of_draw(draw, log_prob, "log-probability")
+
+    def of_draw(self, draw: Draw, value: Tensor, what: str) -> Tensor:
+        """A quantity of each element of a draw, summed over its elements."""
+        if self.recorded_trajectories:
+            shape = tuple(value.shape)
+            return self.leading(
+                value, self.recorded_axes(shape, f"the {what} of draw '{draw.name}'")
+            )
+        return self.leading(value, draw.axes)
+
+    def recorded_axes(self, shape: tuple[int, ...], what: str) -> Axes:
+        """The axes of what recorded steps bring: `[T, n, ...]`, or a scalar.
+
+        Raises:
+            ProgramError: another shape.
+        """
         if not shape:
-            return ()
-        if shape[: len(lead)] == lead:
-            return lead
-        if (
-            not self.recorded_trajectories and shape[0] == lead[0]
-        ):  # one value a sample, shared by the batch
-            return lead[:1]
-        if not self.recorded_trajectories and len(lead) > 1 and shape[: len(lead) - 1] == lead[1:]:
-            return lead[1:]  # one value a datum, the same for all samples
-        names = "[steps, episodes, ...]" if self.recorded_trajectories else "[samples, *batch, ...]"
+            return NONE
+        if shape[:2] == self.shape:
+            return ALL
         raise ProgramError(
-            f"{what} has shape {list(shape)}; expected a scalar or {names} beginning with {list(lead)}"
+            f"{what} has shape {list(shape)}; expected a scalar or [steps, episodes, ...] "
+            f"beginning with {list(self.shape)}"
         )
 
     def objective(self) -> Tensor:
         """The hard objective of this run: the mean over samples and batch of all costs and penalties."""
-        means = [self.mean(c.value, f"cost '{c.name}'") for c in self.charges()]
+        means = [self.mean(c) for c in self.charges()]
         means += [self.bound(bound).mean() for bound in self.bounds]
         return means[0] if len(means) == 1 else torch.stack(means).sum()
 
@@ -131,7 +145,7 @@ class Trace:
 
     def spread(self, cost: Cost) -> Tensor:
         """A cost of each sample and datum, `[n, *batch]`."""
-        return self.leading(cost.value, f"cost '{cost.name}'").expand(self.shape)
+        return self.leading(cost.value, cost.axes).expand(self.shape)
 
     def total_cost(self) -> Tensor:
         """All costs and penalties of each sample and datum, `[n, *batch]`."""
@@ -150,7 +164,7 @@ class Trace:
         for cost in self.costs:
             position = last if self.recorded_trajectories else cost.position
             if position:
-                value = self.leading(cost.value, f"cost '{cost.name}'")
+                value = self.leading(cost.value, cost.axes)
                 terms.setdefault(position, []).append(value)
         if self.scored and last not in terms:
             terms[last] = [torch.zeros((), device=self.scored[-1].value.device)]
@@ -191,7 +205,7 @@ class Trace:
                 f"bound '{bound.name}' is made of all samples together, which a program of episodes, or one that runs "
                 "one sample at a time, does not run together"
             )
-        return self.leading(bound.value, f"bound '{bound.name}'").expand(self.shape)
+        return self.leading(bound.value, bound.axes).expand(self.shape)
 
 
 def add(terms: Sequence[Tensor]) -> Tensor:

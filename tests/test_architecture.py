@@ -26,8 +26,10 @@ LAYERS = (
     ("perturbation",),
     ("gradients",),
     ("program", "relaxed"),
+    ("probing",),
     ("context",),
     ("trace",),
+    ("axes",),
     ("config", "capabilities"),
     (
         "builtin",

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.axes import AxesUnknown
 from framework.capabilities import Capabilities, alternatives
 from framework.config.types import Count, Positive
-from framework.context import AxesUnknown
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator, add_gradient, name_of, trainable
 from framework.parameters import Parameters
@@ -77,6 +77,9 @@ class Numerical(Estimator):
 
         @torch.no_grad()
         def evaluate(shifts: Iterable[Parameters]) -> Tensor:
+            if self.together > 1:
+                # Under vmap no draw can be made for it.
+                program.probe(parameters, batch, samples=self.samples)
             remaining, values = iter(shifts), []
             for first in remaining:
                 size = sum(value.numel() for value in first.values())

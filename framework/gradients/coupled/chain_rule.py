@@ -69,17 +69,18 @@ class Group:
         ]
 
 
-def has_batch_axes(draw: BaseDraw, shape: tuple[int, ...]) -> bool:
-    """Whether a draw begins with the leading `shape`, `[n, *batch]`."""
-    return tuple(draw.value.shape[: len(shape)]) == shape
-
-
 def group_draws(runs: CoupledRuns) -> list[Group]:
     """The draws of a run in as few groups as possible."""
     groups: dict[object, list[int]] = {}
     for i, draw in enumerate(runs.draws):
         costs = (id(runs.returns[i]), id(runs.counterfactual_returns[i]))
-        shapes = (draw.noise.shape, draw.value.dtype, draw.has_sample_axis, draw.layer)
+        shapes = (
+            draw.noise.shape,
+            draw.value.dtype,
+            draw.has_sample_axis,
+            draw.per_datum,
+            draw.layer,
+        )
         groups.setdefault((draw.family, *costs, *shapes), []).append(i)
     return [stack_draws(runs, members) for members in groups.values()]
 
@@ -88,8 +89,7 @@ def stack_draws(runs: CoupledRuns, indices: list[int]) -> Group:
     """The group of the draws with the given indices."""
     members = [runs.draws[i] for i in indices]
     first = members[0]
-    per_datum = has_batch_axes(first, runs.shape)
-    axis = len(runs.shape) if per_datum else 1
+    axis = len(runs.shape) if first.per_datum else 1
     attached = tuple(
         torch.stack(values, axis if first.has_sample_axis else axis - 1)
         for values in zip(*(draw.parameters for draw in members), strict=True)
@@ -104,7 +104,7 @@ def stack_draws(runs: CoupledRuns, indices: list[int]) -> Group:
         value=torch.stack([draw.value for draw in members], axis),
         returns=runs.returns[indices[0]],
         counterfactual_returns=runs.counterfactual_returns[indices[0]],
-        per_datum=per_datum,
+        per_datum=first.per_datum,
         axis=axis,
     )
 

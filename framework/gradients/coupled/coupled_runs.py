@@ -13,7 +13,7 @@ first layer's, and one more run serves all other layers. K layers cost (K + 1) n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from framework.capabilities import alternatives
-from framework.context import Context
 from framework.errors import ProgramError
 from framework.gradients.coupled.coupling import BaseDraw, Coupling, hidden_randomness_error
 from framework.gradients.coupled.run_rules import BaseRun, Branch, CounterfactualRun
@@ -117,6 +116,8 @@ def run_base(
     trace = run_with_rule(program, base, parameters, batch, blocks * n)
     refuse_observed(trace, base.draws, coupling)
     refuse_bounds(trace, coupling.name)
+    for draw, recorded in zip(base.draws, trace.draws, strict=True):
+        draw.per_datum = recorded.axes.per_datum
     returns = trace.costs_after(trace.charged())
     mean = trace.total_cost()[: n if coupling.relaxes else blocks * n].mean()
     return CoupledRuns(
@@ -201,14 +202,8 @@ def run_with_rule(
     batch: Any,
     samples: int,
 ) -> Trace:
-    """One run; the rule begins with it, also where the program has to begin again."""
-
-    def function(context: Context, parameters: Parameters, batch: Any) -> None:
-        rule.begin()
-        program.function(context, parameters, batch)
-
-    with_beginning = replace(program, function=function)
-    return with_beginning.run(lambda site: rule, parameters, batch, samples=samples)[0]
+    """One run with the same rule at every draw."""
+    return program.run(lambda site: rule, parameters, batch, samples=samples)[0]
 
 
 def select_block(values: Sequence[Tensor], block: int, n: int) -> list[Tensor]:

@@ -29,6 +29,7 @@ class BaseDraw:
         noise, value: `[n, ...]`; `value` is the draw.
         has_sample_axis: whether the parameters have the sample axis, that is, may depend on an earlier draw.
         layer: counted from 0.
+        per_datum: whether the draw has the batch axes; else one draw is shared by all data of its sample.
         leaf: where counterfactual runs are relaxed, a tensor whose last n rows are the draw in its layer's
             counterfactual run, whose costs can be differentiated with respect to it.
     """
@@ -40,6 +41,7 @@ class BaseDraw:
     value: Tensor
     has_sample_axis: bool
     layer: int
+    per_datum: bool = True
     leaf: Tensor | None = None
 
     @property

@@ -20,7 +20,7 @@ from torch.nn.functional import one_hot
 from framework.capabilities import Capabilities, alternatives
 from framework.config.types import Count
 from framework.errors import ProgramError
-from framework.gradients.coupled.chain_rule import Cotangent, backward, has_batch_axes
+from framework.gradients.coupled.chain_rule import Cotangent, backward
 from framework.gradients.coupled.coupled_runs import (
     CoupledRuns,
     branches_per_run,
@@ -203,7 +203,7 @@ def one_by_one(runs: CoupledRuns, index: int, other: Tensor) -> Tensor:
     """The draw with one element taken from `other`, for each element: `[elements, *draw's shape]`."""
     draw = runs.draws[index]
     shape, event = draw.value.shape, event_dimensions(draw)
-    lead = len(runs.shape) if has_batch_axes(draw, runs.shape) else 1
+    lead = len(runs.shape) if draw.per_datum else 1
     rest = shape[lead : len(shape) - event]
     count = rest.numel()
     mask = torch.eye(count, dtype=torch.bool, device=other.device)
@@ -214,8 +214,7 @@ def one_by_one(runs: CoupledRuns, index: int, other: Tensor) -> Tensor:
 def elements(runs: CoupledRuns, index: int, difference: Tensor) -> Tensor:
     """Differences `[elements, n, *batch]` as what each element of the draw is charged with, `[n, ...]`."""
     draw = runs.draws[index]
-    per_datum = has_batch_axes(draw, runs.shape)
-    charged = difference if per_datum else difference.flatten(2).sum(2)
+    charged = difference if draw.per_datum else difference.flatten(2).sum(2)
     shape = draw.value.shape[: draw.value.dim() - event_dimensions(draw)]
     return charged.movedim(0, -1).reshape(shape)
 

@@ -45,9 +45,6 @@ class BaseRun:
         self.loop = loop
         self.draws: list[BaseDraw] = []
 
-    def begin(self) -> None:
-        self.draws = []
-
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         family, has_sample_axis = self.coupling.family(site, distribution), not shape
         given = family.parameters(base_of(distribution))
@@ -120,16 +117,14 @@ class CounterfactualRun:
         self.first = [min(branch.values) for branch in branches]
         self.last = [max(branch.values) for branch in branches]
         self.offsets = [0, *accumulate(branch.blocks for branch in branches)]
-        seen: Counter[str] = Counter()
+        counted: Counter[str] = Counter()
         self.index: dict[tuple[str, int], int] = {}
         for i, draw in enumerate(draws):
-            self.index[draw.site, seen[draw.site]] = i
-            seen[draw.site] += 1
-        self.begin()
-
-    def begin(self) -> None:
+            self.index[draw.site, counted[draw.site]] = i
+            counted[draw.site] += 1
         self.seen: Counter[str] = Counter()
-        self.positions: dict[int, int] = {}  # of each base draw in this run's trace
+        # Of each base draw in this run's trace.
+        self.positions: dict[int, int] = {}
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         index = self.index.get((site, self.seen[site]))

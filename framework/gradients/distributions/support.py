@@ -16,6 +16,7 @@ from torch.distributions import Distribution, Normal
 from framework.errors import ProgramError
 from framework.gradients.distributions.noise_families import base_of
 from framework.gradients.distributions.refusal import others
+from framework.trace import Trace
 
 
 @dataclass(eq=False)
@@ -26,7 +27,7 @@ class Support:
         values: `[K, *event]`, the draw's values for each of its elements alone.
         weights: `[K]`, quadrature weights, or None where the probability itself is the weight.
         elements: how many independent elements the draw has after the batch axes.
-        batch_axes: of the program: all data take the same values, each with its own probability.
+        batch_axes: that the draw has: all data take the same values, each with its own probability.
     """
 
     values: Tensor
@@ -77,23 +78,52 @@ class Supports:
     nodes: int | None
     batch_axes: int
 
-    def of(self, distribution: Distribution, *, has_sample_axis: bool) -> Support | None:
-        """A draw's support, or None. `has_sample_axis`: the distribution's first axis is the samples'."""
+    def has(self, distribution: Distribution) -> bool:
+        """Whether a draw has a support."""
         base = base_of(distribution)
-        elements = math.prod(base.batch_shape[has_sample_axis + self.batch_axes :])
+        return base.has_enumerate_support or (isinstance(base, Normal) and self.nodes is not None)
+
+    def of(
+        self, distribution: Distribution, *, has_sample_axis: bool, per_datum: bool
+    ) -> Support | None:
+        """A draw's support, or None.
+
+        Args:
+            has_sample_axis: the distribution's first axis is the samples'.
+            per_datum: the batch axes follow; else the draw is shared by all data.
+        """
+        base = base_of(distribution)
+        batch_axes = self.batch_axes if per_datum else 0
+        elements = math.prod(base.batch_shape[has_sample_axis + batch_axes :])
         if base.has_enumerate_support:
             values = base.enumerate_support(expand=False)
             values = values.reshape(len(values), *base.event_shape)
-            return Support(values, None, elements, self.batch_axes)
+            return Support(values, None, elements, batch_axes)
         if isinstance(base, Normal) and self.nodes is not None:
             points, weights = numpy.polynomial.hermite.hermgauss(self.nodes)
             return Support(
                 torch.as_tensor(points * math.sqrt(2)).to(base.loc),
                 torch.as_tensor(weights / math.sqrt(math.pi)).to(base.loc),
                 elements,
-                self.batch_axes,
+                batch_axes,
             )
         return None
+
+    def of_draws(self, trace: Trace) -> dict[str, Support]:
+        """The supports of a run's draws, by name, of those that have one."""
+        supports = {}
+        for draw in trace.draws:
+            repeated = draw.value.dim() > len(draw.distribution.batch_shape) + len(
+                draw.distribution.event_shape
+            )
+            support = self.of(
+                draw.distribution,
+                has_sample_axis=not repeated,
+                per_datum=draw.axes.per_datum,
+            )
+            if support is not None:
+                supports[draw.name] = support
+        return supports
 
 
 def refuse_without_support(site: str, distribution: Distribution) -> ProgramError:

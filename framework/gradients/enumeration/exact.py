@@ -112,24 +112,25 @@ class Exact(SurrogateEstimator):
         """All joint values as the samples of one run."""
         discovery = SupportDiscovery(Supports(self.nodes, program.batch_axes), self.fallback)
         trace = program.run(lambda site: discovery, parameters, batch)[0]
+        supports = discovery.finder.of_draws(trace)
         if not trace.draws:
             loss = trace.objective()
             return loss, Estimate(objective=loss.detach(), evaluations=1, biased=False)
         if len({draw.name for draw in trace.draws}) < len(trace.draws):
             names = ", ".join(draw.name for draw in trace.draws)
             raise ProgramError(f"exact: two draws share a name ({names}); give each draw its own")
-        states = math.prod(support.states for support in discovery.supports.values())
+        states = math.prod(support.states for support in supports.values())
         if states > self.states:
             distributions = [draw.distribution for draw in trace.draws]
             raise ProgramError(
                 f"exact: {states} states, more than estimator.states={self.states}; "
                 f"{others('exact', *distributions)}"
             )
-        copies = self.samples if len(discovery.supports) < len(trace.draws) else 1
-        walk = Enumeration(discovery.supports, states, copies)
+        copies = self.samples if len(supports) < len(trace.draws) else 1
+        walk = Enumeration(supports, states, copies)
         sampled = None if self.fallback is None else RepeatedSamples(self.fallback, states)
         trace = program.run(
-            lambda site: sampled if sampled and site not in discovery.supports else walk,
+            lambda site: sampled if sampled and site not in supports else walk,
             parameters,
             batch,
             samples=states * copies,
@@ -141,7 +142,7 @@ class Exact(SurrogateEstimator):
         return loss, Estimate(
             objective=mean_objective([loss]),
             evaluations=states * copies,
-            biased=any(support.weights is not None for support in discovery.supports.values()),
+            biased=any(support.weights is not None for support in supports.values()),
         )
 
     def sum_of_leaves(
@@ -171,7 +172,7 @@ class Exact(SurrogateEstimator):
 
 
 class SupportDiscovery:
-    """The rule of a first run with one sample, which records the values that each draw can take."""
+    """The rule of a first run with one sample, which shows the program's draws."""
 
     name = "exact"
     # A draw made earlier is refused.
@@ -182,15 +183,11 @@ class SupportDiscovery:
     def __init__(self, finder: Supports, fallback: Rule | None) -> None:
         self.finder = finder
         self.fallback = fallback
-        self.supports: dict[str, Support] = {}
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        support = self.finder.of(distribution, has_sample_axis=not shape)
-        if support is not None:
-            self.supports[site] = support
-        elif self.fallback is None:
-            raise refuse_without_support(site, distribution)
-        else:
+        if not self.finder.has(distribution):
+            if self.fallback is None:
+                raise refuse_without_support(site, distribution)
             # Refuses the draw where it cannot serve it.
             self.fallback.draw(site, distribution, shape)
         return distribution.sample(shape)
@@ -242,7 +239,7 @@ class Enumeration:
                 continue
             with torch.no_grad():
                 log_prob = log_probability(draw.distribution, draw.value)
-                total = total * trace.leading(log_prob, f"draw '{draw.name}'").exp()
+                total = total * trace.leading(log_prob, draw.axes).exp()
         return total / self.copies
 
 
@@ -287,5 +284,5 @@ def constant_baseline(value: float) -> Baseline:
 def cost_of(leaf: Leaf) -> float:
     """A leaf's term in the sum over leaves."""
     trace = leaf.trace
-    costs = [trace.leading(cost.value.detach(), f"cost '{cost.name}'") for cost in trace.costs]
+    costs = [trace.leading(cost.value.detach(), cost.axes) for cost in trace.costs]
     return float(add(average(costs, trace, leaf.weight))) if costs else 0.0

@@ -97,6 +97,8 @@ class Tree:
         self.fallback = fallback
         self.scores_fallback = fallback is not None and fallback.scored
         self.path: list[Node] = []
+        # Of the run under way: it knows the axes of the draw that is made.
+        self.context: Context | None = None
         # Of the next draw on the path.
         self.position = 0
         # A lower bound of their number.
@@ -114,7 +116,9 @@ class Tree:
         """
 
         def function(context: Context, parameters: Parameters, batch: Any) -> None:
-            self.position = 0
+            if not context.dry_run:
+                self.position = 0
+                self.context = context
             program.function(context, parameters, batch)
 
         from_root = replace(program, function=function)
@@ -140,7 +144,9 @@ class Tree:
 
     def new_node(self, site: str, distribution: Distribution, shape: torch.Size) -> Node:
         """A new node, at its first value."""
-        support = self.supports.of(distribution, has_sample_axis=not shape)
+        assert self.context is not None
+        per_datum = self.context.per_datum
+        support = self.supports.of(distribution, has_sample_axis=not shape, per_datum=per_datum)
         if support is None:
             if self.fallback is None:
                 raise refuse_without_support(site, distribution)
@@ -167,7 +173,7 @@ class Tree:
         if support.weights is not None:
             return Node(site, values, support.quadrature(numbers), quadrature=True)
         log_prob = log_probability(distribution, values)  # [k, *batch, *rest]
-        lead = 1 + self.supports.batch_axes
+        lead = 1 + support.batch_axes
         if log_prob.dim() > lead:
             log_prob = log_prob.flatten(lead).sum(-1)
         kept = log_prob.reshape(len(values), -1).exp().any(1)

@@ -92,7 +92,7 @@ class ActorCritic(Estimator):
         if self.entropy_weight > 0:
             loss = loss - self.entropy_weight * entropy
         for penalty in trace.penalties:
-            loss = loss + trace.mean(penalty.value, f"penalty '{penalty.name}'")
+            loss = loss + trace.mean(penalty)
         if not losses.skip_update:
             (loss * scale).backward()
         extras = {
@@ -247,12 +247,7 @@ class UPGO(ActorCritic):
 def entropy_of(trace: Trace, trajectory: EvaluatedTrajectory) -> Tensor:
     """The entropy of all actions of a step, `[T, N]`; where it has no closed form, an estimate for the log."""
     try:
-        return total(
-            [
-                trace.leading(d.distribution.entropy(), f"entropy of '{d.name}'")
-                for d in trace.scored
-            ]
-        )
+        return total([trace.of_draw(d, d.distribution.entropy(), "entropy") for d in trace.scored])
     except NotImplementedError:
         if torch.is_grad_enabled():
             kind = type(trace.scored[0].distribution).__name__

@@ -85,7 +85,7 @@ def evaluate(trace: Trace, name: str, *, reused: bool) -> EvaluatedTrajectory:
         valid = torch.stack(given).any(0) if len(given) > 1 else given[0]
     pairs = [log_probs(trace, draw, name, reused) for draw in trace.scored]
     log_prob = total([now for now, _ in pairs])
-    costs = [trace.leading(cost.value, f"cost '{cost.name}'") for cost in trace.costs]
+    costs = [trace.leading(cost.value, cost.axes) for cost in trace.costs]
     rewards = total([-cost for cost in costs] or [torch.zeros(())])
     transitions = Transitions(
         rewards.detach().expand(trace.shape),
@@ -103,14 +103,14 @@ def evaluate(trace: Trace, name: str, *, reused: bool) -> EvaluatedTrajectory:
 
 def log_probs(trace: Trace, draw: Draw, name: str, reused: bool) -> tuple[Tensor, Tensor]:
     """A draw's log-probability now and when it was drawn, `[T, N]`, 0 where it is masked."""
-    what = f"the log-probability of draw '{draw.name}'"
-    now = trace.leading(draw.distribution.log_prob(draw.value), what)
+    what = "log-probability"
+    now = trace.of_draw(draw, draw.distribution.log_prob(draw.value), what)
     if draw.behaviour is None and reused:
         raise ProgramError(
             f"'{name}' uses a rollout several times: give context.observe('{draw.name}', ...) the log-probability "
             "under which the action was drawn (behaviour=), or set estimator.epochs and estimator.minibatches to 1"
         )
-    then = now.detach() if draw.behaviour is None else trace.leading(draw.behaviour, what)
+    then = now.detach() if draw.behaviour is None else trace.of_draw(draw, draw.behaviour, what)
     if draw.mask is None:
         return now, then
     return torch.where(draw.mask, now, 0.0), torch.where(draw.mask, then, 0.0)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from framework.axes import ALL
 from framework.batch import leaves
 from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import refuse_bounds
@@ -78,9 +79,9 @@ class Segment:
         for draw in () if self.trace.recorded_trajectories else self.trace.draws:
             if draw is self.first:
                 break
-            if draw.value.shape[: len(shape)] == shape:
+            if draw.axes == ALL:
                 parts.append(draw.value.detach().reshape(*shape, -1))
-            elif draw.value.shape[:1] == shape[:1]:  # shared by the batch
+            elif draw.axes.per_sample:  # shared by the batch
                 wide = draw.value.detach().reshape(shape[0], *[1] * (len(shape) - 1), -1)
                 parts.append(wide.expand(*shape, -1))
         return torch.cat([part.to(torch.float32) for part in parts], -1)
@@ -154,8 +155,8 @@ def unattributed_terms(trace: Trace, weights: Tensor | None) -> list[Tensor]:
     if trace.recorded_trajectories and trace.scored:
         charges = trace.penalties
     if weights is None:
-        return [trace.mean(charge.value, f"cost '{charge.name}'") for charge in charges]
-    led = [trace.leading(charge.value, f"cost '{charge.name}'") for charge in charges]
+        return [trace.mean(charge) for charge in charges]
+    led = [trace.leading(charge.value, charge.axes) for charge in charges]
     return average(led, trace, weights)
 
 
@@ -180,14 +181,7 @@ def segment_of(
     """The segment of some consecutive draws; `weights`: see `surrogate`."""
     served, own = [], []
     for draw in draws:
-        log_prob = (
-            draw.distribution.log_prob(draw.value)
-            if weights is None
-            else log_probability(draw.distribution, draw.value)
-        )
-        if draw.mask is not None:
-            log_prob = torch.where(draw.mask, log_prob, 0.0)
-        log_prob = trace.leading(log_prob, f"the log-probability of draw '{draw.name}'")
+        log_prob = trace.log_prob(draw, None if weights is None else log_probability)
         if weights is not None:
             log_prob = possible(log_prob, weights)
         if draw.baseline is None:

@@ -82,15 +82,15 @@ def set_costs(
     boxes, scores, labels = candidates
     # A relaxed draw may be 1/2, which validation would refuse.
     keep = Bernoulli(logits=keep_logits(scores, options), validate_args=False)
-    kept = context.sample("keep", keep, per_sample=False)
+    kept = context.sample("keep", keep, per_sample=False, per_datum=True)
     if options.box_std:
         sides = (boxes[..., 2:] - boxes[..., :2]).detach().clamp(min=1.0)
         # A box that is not kept has no effect: it gets no gradient.
         mine = torch.where(kept.unsqueeze(-1) > 0.5, boxes, boxes.detach())
         around = Normal(mine, options.box_std * torch.cat([sides, sides], -1).expand_as(mine))
-        boxes = context.sample("box", around, per_sample=True)
+        boxes = context.sample("box", around, per_sample=True, per_datum=True)
     reward = reward_of(kept, boxes, labels, targets, options)
-    context.cost(-reward, "reward")
+    context.cost(-reward, "reward", per_sample=True, per_datum=True)
     return reward
 
 

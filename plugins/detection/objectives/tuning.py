@@ -71,7 +71,7 @@ def charge(
     """Charge the model's own losses, image by image; or minus the reward of sampled boxes; or 1 - relaxed AP."""
     if criterion == "losses":
         for name, loss in model.losses(batch).items():
-            context.cost(loss, name)
+            context.cost(loss, name, per_sample=False, per_datum=True)
     elif criterion == "reward":
         candidates = model.candidates(batch.images, reward.candidates)
         set_costs(context, candidates, targets_of(batch), reward)

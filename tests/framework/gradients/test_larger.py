@@ -157,13 +157,13 @@ def kuhn_of_bets(context, parameters, batch):
     """The six deals as a batch of data and every action a Bernoulli bet, for estimators that know these only."""
     one, two = CARDS.unbind(1)  # [6, cards]
     bets = {name: p[..., BET] - p[..., CHECK] for name, p in parameters.items()}
-    opening = context.sample("opening", Bernoulli(logits=one @ bets["first"][:, 0]))
+    opening = context.sample("opening", Bernoulli(logits=one @ bets["first"][:, 0]), per_datum=True)
     answers = two @ bets["second"]
     chosen = torch.where(opening > 0.5, answers[:, BET], answers[:, CHECK])
-    answer = context.sample("answer", Bernoulli(logits=chosen), per_sample=True)
-    last = context.sample("last", Bernoulli(logits=one @ bets["first"][:, 1]))
+    answer = context.sample("answer", Bernoulli(logits=chosen), per_sample=True, per_datum=True)
+    last = context.sample("last", Bernoulli(logits=one @ bets["first"][:, 1]), per_datum=True)
     deals = torch.arange(len(DEALS))
-    context.cost(LOSSES[deals, opening.long(), answer.long(), last.long()])
+    context.cost(LOSSES[deals, opening.long(), answer.long(), last.long()], per_datum=True)
 
 
 POLICIES = {

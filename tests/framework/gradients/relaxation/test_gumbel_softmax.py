@@ -119,7 +119,7 @@ def test_the_objective_is_the_hard_one():
 def test_batches_and_loops_are_served(axes):
     def function(context, parameters, batch):
         x = context.sample("x", Bernoulli(logits=parameters["logits"] * batch))
-        assert x.shape == (context.samples, 2)
+        assert x.shape == (context.samples, *batch.shape)
         context.cost(x)
 
     batch = torch.tensor([1.0, 2.0])
