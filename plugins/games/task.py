@@ -264,7 +264,7 @@ class Game(Task):
             lengths = torch.where(step.failed, 0.0, lengths + step.valid)
             self.experience.update_statistics(step.observation, step.valid)
         self.log.add(EpisodeStatistics(returns, lengths), int(lengths.sum()), stopwatch)
-        context.cost(-earned, "return")
+        context.cost(-earned, "return", per_sample=True)
 
     # --- measuring and showing ----------------------------------------------------------------------------------------
 

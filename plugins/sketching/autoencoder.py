@@ -159,7 +159,7 @@ class SketchAutoencoder(Task):
         if self.variational:
             posterior = Normal(mean, log_deviation.exp())
             # `[n, B, latent]`.
-            code = context.sample("code", posterior)
+            code = context.sample("code", posterior, per_sample=False, per_datum=True)
             prior = Normal(torch.zeros_like(mean), torch.ones_like(mean))
             context.penalty(self.kl_weight * kl_divergence(posterior, prior), "kl")
         context.cost(self.distance(self.render(code), batch))
