@@ -23,7 +23,7 @@ Costs = Literal["differentiable", "any", "values"]
 Bounds = Literal["refused", "served", "speciality"]
 
 LONGEST = 6
-WORDS = {"OneHotCategorical": "one-hot", "Categorical": "categorical", "Gamma rate": "Gamma (rate)"}
+WORDS = {"OneHotCategorical": "one-hot", "Categorical": "categorical"}
 PATHS = {
     "path": "draws with a differentiable path",
     "forward path": "draws with a path that torch differentiates forwards",
@@ -41,8 +41,7 @@ class Capabilities:
 
     Args:
         draws: families of draws: "any"; names of torch's distributions; "finite" (finitely many values), "path" (a
-            differentiable path), "forward path" (one along which torch can differentiate forwards) or "Gamma rate" (a
-            Gamma draw whose concentration is constant).
+            differentiable path) or "forward path" (one along which torch can differentiate forwards).
         evaluations: of the objective for one estimate, in words, such as "2n for each parameter".
         costs: "differentiable": needs the costs' derivatives with respect to the draws; "any": a cost may be a black
             box in the draws; "values": a black box in the parameters, too.
