@@ -52,6 +52,7 @@ class Capabilities:
         higher_derivatives: derivatives of any order, by `framework.surrogate`.
         own_randomness: programs that are random by other means than their draws.
         moving_support: draws whose possible values depend on a parameter, such as Uniform(0, t).
+        boundary: draws with a probability of 0 or 1 that a parameter moves.
         relaxed: the program sees values between those of a discrete draw.
         biased: whether the expectation of the gradient may differ from the objective's gradient.
         bias: which bias, in words.
@@ -72,6 +73,7 @@ class Capabilities:
     higher_derivatives: bool = False
     own_randomness: bool = True
     moving_support: bool = False
+    boundary: bool = False
     relaxed: bool = False
     biased: bool = False
     bias: str = ""
@@ -119,6 +121,7 @@ class Capabilities:
         own_randomness: bool = False,
         hard: bool = False,
         moving_support: bool = False,
+        boundary: bool = False,
     ) -> bool:
         """Whether it can serve a program.
 
@@ -144,6 +147,7 @@ class Capabilities:
             and (self.own_randomness or not own_randomness)
             and not (self.relaxed and hard)
             and (self.moving_support or not moving_support)
+            and (self.boundary or not boundary)
         )
 
     def description(self) -> str:

@@ -80,6 +80,7 @@ class MeasureValuedCoupling:
     ),
     evaluations="about n for each scalar parameter of a draw",
     own_randomness=False,
+    boundary=True,
     automatic=True,
 )
 class MeasureValued(Estimator):

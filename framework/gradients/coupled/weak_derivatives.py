@@ -195,7 +195,13 @@ def exponential(draw: BaseDraw, by_probs: bool) -> tuple[Tensor, Tensor]:
 
 
 # Families of one parameter: the coefficient and the draw's other value.
-SINGLE = {Binomial: binomial, Geometric: geometric, Poisson: poisson, Exponential: exponential}
+Single = Callable[[BaseDraw, bool], tuple[Tensor, Tensor]]
+SINGLE: dict[Callable[..., Distribution], Single] = {
+    Binomial: binomial,
+    Geometric: geometric,
+    Poisson: poisson,
+    Exponential: exponential,
+}
 
 
 def another(draw: BaseDraw) -> Tensor:
