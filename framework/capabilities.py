@@ -23,7 +23,7 @@ Costs = Literal["differentiable", "any", "values"]
 Bounds = Literal["refused", "served", "speciality"]
 
 LONGEST = 6
-WORDS = {"OneHotCategorical": "one-hot", "Categorical": "categorical", "Gamma rate": "Gamma (rate)"}
+WORDS = {"OneHotCategorical": "one-hot", "Categorical": "categorical"}
 PATHS = {
     "path": "draws with a differentiable path",
     "forward path": "draws with a path that torch differentiates forwards",
@@ -41,8 +41,7 @@ class Capabilities:
 
     Args:
         draws: families of draws: "any"; names of torch's distributions; "finite" (finitely many values), "path" (a
-            differentiable path), "forward path" (one along which torch can differentiate forwards) or "Gamma rate" (a
-            Gamma draw whose concentration is constant).
+            differentiable path) or "forward path" (one along which torch can differentiate forwards).
         evaluations: of the objective for one estimate, in words, such as "2n for each parameter".
         costs: "differentiable": needs the costs' derivatives with respect to the draws; "any": a cost may be a black
             box in the draws; "values": a black box in the parameters, too.
@@ -53,6 +52,7 @@ class Capabilities:
         higher_derivatives: derivatives of any order, by `framework.surrogate`.
         own_randomness: programs that are random by other means than their draws.
         moving_support: draws whose possible values depend on a parameter, such as Uniform(0, t).
+        boundary: draws with a probability of 0 or 1 that a parameter moves.
         relaxed: the program sees values between those of a discrete draw.
         biased: whether the expectation of the gradient may differ from the objective's gradient.
         bias: which bias, in words.
@@ -73,6 +73,7 @@ class Capabilities:
     higher_derivatives: bool = False
     own_randomness: bool = True
     moving_support: bool = False
+    boundary: bool = False
     relaxed: bool = False
     biased: bool = False
     bias: str = ""
@@ -120,6 +121,7 @@ class Capabilities:
         own_randomness: bool = False,
         hard: bool = False,
         moving_support: bool = False,
+        boundary: bool = False,
     ) -> bool:
         """Whether it can serve a program.
 
@@ -145,6 +147,7 @@ class Capabilities:
             and (self.own_randomness or not own_randomness)
             and not (self.relaxed and hard)
             and (self.moving_support or not moving_support)
+            and (self.boundary or not boundary)
         )
 
     def description(self) -> str:

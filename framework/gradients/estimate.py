@@ -44,7 +44,8 @@ def estimate(
         **options: the estimator's options, such as `sites={"z": "reparameterisation"}`.
 
     Returns:
-        the estimate, with `gradients` by parameter name; a warning says what is not finite, as does `not_finite`.
+        the estimate, with `gradients` by parameter name; a warning says what is not finite (`not_finite`), or why the
+        gradient is of little use (`caution`).
 
     Raises:
         UserError: an unknown estimator or option.
@@ -56,8 +57,8 @@ def estimate(
         program = as_program(program)
         result = chosen.backward(program, leaves, batch)
         result.not_finite = what_is_not_finite(result, program, leaves, batch)
-        if result.not_finite:
-            warnings.warn(result.not_finite, stacklevel=2)
+        for warning in filter(None, (result.caution, result.not_finite)):
+            warnings.warn(warning, stacklevel=2)
     for name, leaf in leaves.items():
         result.gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     return result

@@ -25,6 +25,7 @@ class Estimate:
         evaluations: how many samples of the objective were run.
         biased: whether the gradient's expectation may differ from the objective's gradient.
         gradients: filled by `framework.estimate`; in training the gradients are in `.grad`.
+        caution: why the gradient is of little use though it is right in expectation; else empty.
         not_finite: filled by `framework.estimate`: what is not finite, and the cost or draw it comes from; else empty.
         extras: whatever else the estimator reports (baseline, temperature, clip fraction).
     """
@@ -33,6 +34,7 @@ class Estimate:
     evaluations: int
     biased: bool
     gradients: dict[str, Tensor] = field(default_factory=dict)
+    caution: str = ""
     not_finite: str = ""
     extras: dict[str, Tensor | float] = field(default_factory=dict)
 

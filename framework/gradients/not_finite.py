@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from framework.errors import ProgramError
+from framework.gradients.distributions.log_probability import log_probability_of_draw
 from framework.gradients.distributions.refusal import Look
 from framework.gradients.estimator import Estimate
 from framework.parameters import Parameters
@@ -43,7 +44,10 @@ def source(program: Program, parameters: Parameters, batch: Any) -> str:
             return str(error)
         for trace in traces:
             for draw in trace.draws:
-                log_prob = draw.distribution.log_prob(draw.value)
+                try:
+                    log_prob = log_probability_of_draw(draw.name, draw.distribution, draw.value)
+                except ProgramError as error:
+                    return str(error)
                 if not finite(log_prob):
                     return f"the log-probability of draw '{draw.name}' is not: {share(log_prob)}"
             for cost in (*trace.costs, *trace.penalties, *trace.bounds):

@@ -5,13 +5,17 @@ SPSA                    the same along random signs (Spall 1992)
 evolution strategies    (F(theta + sigma e) - F(theta - sigma e)) e / 2 sigma, e ~ N(0, I) (Salimans et al. 2017)
 
 Both sides of a difference share their random draws (common random numbers): without them the noise of a stochastic
-objective is divided by h.
+objective is divided by h. A discrete draw still changes from one side to the other only by chance, about as often as
+its probability moves: within h it is almost always the same, so that the difference is 0, or else divided by h. The
+expectation is right, and the variance is that of the jump divided by h; finite differences and SPSA say so. Evolution
+strategies move by a width at which the objective itself is smooth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice, zip_longest
 from typing import Any, Literal
 
 import torch
@@ -19,18 +23,23 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.axes import AxesUnknown
-from framework.capabilities import Capabilities, alternatives
+from framework.capabilities import Capabilities, able, alternatives
 from framework.config.types import Count, Positive
 from framework.errors import ProgramError
+from framework.gradients.distributions.noise_families import base_of
+from framework.gradients.distributions.refusal import families
 from framework.gradients.estimator import Estimate, Estimator, add_gradient, name_of, trainable
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import fresh_key
 from framework.rule import Plain
+from framework.trace import Draw, Trace
 
 Shaping = Literal["none", "ranks"]
 # Elements that shifted copies may have together; beyond a cache, one after the other is as fast.
 STACK = 2**20
+# Differences over a small step.
+LOCAL = ("finite_difference", "spsa")
 
 
 class SharedNoise(Plain):
@@ -38,6 +47,47 @@ class SharedNoise(Plain):
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         return (distribution.rsample if distribution.has_rsample else distribution.sample)(shape)
+
+
+class MovedDraws:
+    """The first discrete draw whose distribution differs from one evaluation to the next."""
+
+    def __init__(self) -> None:
+        self.found: Draw | None = None
+        # Of the evaluation before.
+        self.before: list[Draw] = []
+
+    def note(self, traces: Sequence[Trace]) -> None:
+        draws = [draw for trace in traces for draw in trace.draws]
+        for draw, other in zip_longest(draws, self.before):
+            if self.found is None and draw is not None and moved(draw, other or draw):
+                self.found = draw
+        # What runs under vmap must not outlive it.
+        batched = any(torch._C._functorch.is_batchedtensor(draw.value) for draw in draws)
+        self.before = [] if batched else draws
+
+
+def moved(draw: Draw, before: Draw) -> bool:
+    """Whether a discrete draw has another distribution than before, or from copy to copy under vmap."""
+    value, other = parameter_of(draw.distribution), parameter_of(before.distribution)
+    if value is None or other is None:
+        return False
+    if torch._C._functorch.is_batchedtensor(value):
+        return True
+    return not torch.equal(value, other)
+
+
+def parameter_of(distribution: Distribution) -> Tensor | None:
+    """What decides a discrete draw; None of a continuous one."""
+    base = base_of(distribution)
+    support = base.support
+    if support is None or not support.is_discrete:
+        return None
+    for name in ("_param", "rate", "probs", "logits"):
+        value = getattr(base, name, None)
+        if isinstance(value, Tensor):
+            return value
+    return None
 
 
 class Numerical(Estimator):
@@ -48,9 +98,14 @@ class Numerical(Estimator):
     each copy instead; `messages` says so.
     """
 
+    # Whether it moves by so little that a discrete draw almost never changes.
+    local = True
+
     def __init__(self, samples: int, together: int) -> None:
         self.samples = samples
         self.together = together
+        # Looks at the first call only.
+        self.moved = MovedDraws() if self.local else None
         self.rule = SharedNoise()
         self.pending: list[str] = []
 
@@ -66,13 +121,16 @@ class Numerical(Estimator):
         key = fresh_key()
 
         def one(shifted: Parameters) -> Tensor:
-            traces = program.run(
-                lambda site: self.rule,
-                {**parameters, **shifted},
-                batch,
-                samples=self.samples,
-                key=key,
-            )
+            with explain_invalid(name_of(self)):
+                traces = program.run(
+                    lambda site: self.rule,
+                    {**parameters, **shifted},
+                    batch,
+                    samples=self.samples,
+                    key=key,
+                )
+            if self.moved is not None:
+                self.moved.note(traces)
             return torch.stack([trace.objective() for trace in traces]).mean()
 
         @torch.no_grad()
@@ -108,14 +166,48 @@ class Numerical(Estimator):
             self.pending.append(f"perturbations run one after the other: {reason}")
         return values
 
+    def caution(self) -> str:
+        """Said once: differences over a small step are of little use for a discrete draw."""
+        found = None if self.moved is None else self.moved.found
+        self.moved = None
+        if found is None:
+            return ""
+        name, kind = name_of(self), type(base_of(found.distribution)).__name__
+        better = [n for n in able([families(found.distribution)]) if n not in LOCAL]
+        caution = (
+            f"{name}: draw '{found.name}' ~ {kind} is discrete: within a small step it almost always keeps its value, "
+            "so that nearly all differences are 0 and the others very large; "
+            f"estimators that serve it with less variance: {', '.join(better)}"
+        )
+        self.pending.append(caution)
+        return caution
+
     def messages(self) -> list[str]:
         messages, self.pending = self.pending, []
         return messages
 
     def estimate(self, value: Tensor, evaluations: int) -> Estimate:
         return Estimate(
-            objective=value.detach(), evaluations=evaluations * self.samples, biased=True
+            objective=value.detach(),
+            evaluations=evaluations * self.samples,
+            biased=True,
+            caution=self.caution(),
         )
+
+
+@contextmanager
+def explain_invalid(estimator: str) -> Iterator[None]:
+    """Explain torch's error for a distribution whose parameters are out of their range."""
+    try:
+        yield
+    except ValueError as error:
+        if "to satisfy the constraint" not in str(error):
+            raise
+        reason = str(error).partition(", but found")[0].replace("\n", " ")
+        raise ProgramError(
+            f"{estimator} moves the parameters, and a distribution is not defined there: {reason}; use a smaller step, "
+            "or parameters without a range, such as logits or the logarithm of a scale"
+        ) from error
 
 
 @Capabilities(
@@ -253,6 +345,8 @@ class EvolutionStrategies(RandomDirections):
     then depends on the order of the values alone, and its length is about 1 / sigma times their rank correlation with
     the direction, whatever the objective's units. An outlier counts no more than any best value; biased.
     """
+
+    local = False
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 
 from framework.capabilities import Capabilities
 from framework.config.types import Count, FractionBelowOne, Positive
+from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
 from framework.gradients.surrogate.learned_baseline import LearnedBaseline
 from framework.gradients.surrogate.sampled import SampledSurrogate
@@ -29,6 +30,7 @@ class ScoreFunction:
     relaxed = False
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        refuse_boundary(self.name, site, distribution)
         return distribution.sample(shape)
 
 

@@ -19,6 +19,7 @@ from framework.config.types import Count
 from framework.gradients.coupled.chain_rule import Cotangent, Group, backward, group_draws
 from framework.gradients.coupled.coupled_runs import run_with_counterfactuals
 from framework.gradients.coupled.coupling import BaseDraw, Values
+from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.distributions.noise_families import (
     FAMILIES,
     BernoulliFamily,
@@ -42,6 +43,7 @@ class Antithetic:
         family = FAMILIES.get(type(base_of(distribution)))
         if not isinstance(family, BernoulliFamily):
             raise refuse(site, distribution, self.name, "Bernoulli draws only")
+        refuse_boundary(self.name, site, distribution)
         return family
 
     def counterfactual(self, draw: BaseDraw) -> Tensor:

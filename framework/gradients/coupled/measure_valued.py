@@ -7,19 +7,16 @@ Each scalar parameter of each draw moves by itself while all else is held fixed.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Gamma, Poisson
-from torch.nn.functional import one_hot
+from torch.distributions import Distribution
 
-from framework.capabilities import Capabilities, alternatives
+from framework.capabilities import Capabilities
 from framework.config.types import Count
-from framework.errors import ProgramError
 from framework.gradients.coupled.chain_rule import Cotangent, backward
 from framework.gradients.coupled.coupled_runs import (
     CoupledRuns,
@@ -29,43 +26,18 @@ from framework.gradients.coupled.coupled_runs import (
 )
 from framework.gradients.coupled.coupling import BaseDraw, Values
 from framework.gradients.coupled.run_rules import Branch
-from framework.gradients.distributions.noise_families import (
-    FAMILIES,
-    BernoulliFamily,
-    CategoricalFamily,
-    Family,
-    NormalFamily,
-    base_of,
+from framework.gradients.coupled.weak_derivatives import (
+    SERVED,
+    SampleIsNoise,
+    event_dimensions,
+    family_of,
+    weak_derivatives,
 )
+from framework.gradients.distributions.noise_families import CategoricalFamily, Family, base_of
 from framework.gradients.distributions.refusal import refuse
 from framework.gradients.estimator import Estimate, Estimator, mean_objective
 from framework.parameters import Parameters
 from framework.program import Program
-
-
-@dataclass(frozen=True)
-class SampleIsNoise:
-    """A family without noise of its own: the draw stands for it."""
-
-    distribution: Callable[..., Distribution]
-    names: tuple[str, ...]
-
-    def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
-        return tuple(getattr(distribution, name) for name in self.names)
-
-    def noise(self, parameters: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
-        return self.distribution(*parameters, validate_args=False).sample(shape)
-
-    def latent(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
-        return noise
-
-    def value(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
-        return noise
-
-
-POISSON = SampleIsNoise(Poisson, ("rate",))
-GAMMA = SampleIsNoise(Gamma, ("concentration", "rate"))
-SERVED: dict[type[Distribution], Family] = {**FAMILIES, Poisson: POISSON, Gamma: GAMMA}
 
 
 @dataclass(frozen=True)
@@ -76,10 +48,9 @@ class MeasureValuedCoupling:
     relaxes: bool = False
 
     def family(self, site: str, distribution: Distribution) -> Family:
-        family = SERVED.get(type(base_of(distribution)))
+        family = family_of(base_of(distribution))
         if family is None:
-            served = "Normal, Poisson, Gamma, Bernoulli, Categorical and OneHotCategorical draws"
-            raise refuse(site, distribution, self.name, served)
+            raise refuse(site, distribution, self.name, f"{SERVED} draws")
         return family
 
     def counterfactual(self, draw: BaseDraw) -> Tensor:
@@ -94,28 +65,22 @@ class MeasureValuedCoupling:
         return torch.where(same, draw.value, fresh)
 
 
-@dataclass(eq=False)
-class WeakDerivative:
-    """One weak derivative of a draw, for all its elements: d E f / d parameter = coefficient (E f(plus) - E f(minus)).
-
-    Attributes:
-        parameter: its number in the draw's parameters.
-        category: of a categorical draw's logits, the one concerned.
-        coefficient: of each element, broadcasting against `[n, ...]`.
-        plus, minus: values of all elements; minus None: the draw as it was.
-    """
-
-    parameter: int
-    coefficient: Tensor
-    plus: Tensor
-    minus: Tensor | None = None
-    category: int | None = None
-
-
 @Capabilities(
-    draws=("Normal", "Poisson", "Gamma rate", "Bernoulli", "Categorical", "OneHotCategorical"),
+    draws=(
+        "Normal",
+        "Exponential",
+        "Gamma",
+        "Beta",
+        "Bernoulli",
+        "Categorical",
+        "OneHotCategorical",
+        "Binomial",
+        "Poisson",
+        "Geometric",
+    ),
     evaluations="about n for each scalar parameter of a draw",
     own_randomness=False,
+    boundary=True,
     automatic=True,
 )
 class MeasureValued(Estimator):
@@ -217,64 +182,3 @@ def elements(runs: CoupledRuns, index: int, difference: Tensor) -> Tensor:
     charged = difference if draw.per_datum else difference.flatten(2).sum(2)
     shape = draw.value.shape[: draw.value.dim() - event_dimensions(draw)]
     return charged.movedim(0, -1).reshape(shape)
-
-
-def event_dimensions(draw: BaseDraw) -> int:
-    return int(isinstance(draw.family, CategoricalFamily) and draw.family.one_hot)
-
-
-def weak_derivatives(draw: BaseDraw) -> Iterator[WeakDerivative]:
-    """The weak derivatives of a draw with respect to those of its parameters that need a gradient."""
-    needed = [p.requires_grad for p in draw.parameters]
-    detached, value = draw.detached, draw.value
-    if draw.family is GAMMA:
-        yield from gamma_weak_derivatives(draw, needed)
-    elif draw.family is POISSON and needed[0]:
-        yield WeakDerivative(0, torch.ones_like(value), value + 1)
-    elif isinstance(draw.family, NormalFamily):
-        yield from normal_weak_derivatives(draw, needed)
-    elif isinstance(draw.family, BernoulliFamily) and needed[0]:
-        p = detached[0].sigmoid()
-        yield WeakDerivative(0, p * (1 - p) * (1 - 2 * value), 1 - value)
-    elif isinstance(draw.family, CategoricalFamily) and needed[0]:
-        probabilities = detached[0].softmax(-1)
-        for k in range(probabilities.shape[-1]):
-            chosen = torch.tensor(k, device=value.device)
-            plus = one_hot(chosen, probabilities.shape[-1]) if draw.family.one_hot else chosen
-            plus = plus.to(value.dtype).expand(value.shape)
-            yield WeakDerivative(0, probabilities[..., k], plus, category=k)
-
-
-def normal_weak_derivatives(draw: BaseDraw, needed: Sequence[bool]) -> Iterator[WeakDerivative]:
-    """Mean: Rayleigh steps up and down. Scale: a double-sided Maxwell draw against the Normal draw itself.
-
-    A Maxwell draw times a uniform is Normal, so that given the Normal noise e the Maxwell one is
-    sign(e) sqrt(e^2 + 2 E), with E exponential: the two sides share all that they can.
-    """
-    loc, scale = draw.detached
-    noise = draw.noise
-    exponential = torch.empty_like(noise).exponential_()
-    if needed[0]:
-        step = scale * (2 * exponential).sqrt()
-        coefficient = (1 / (math.sqrt(2 * math.pi) * scale)).expand_as(noise)
-        yield WeakDerivative(0, coefficient, loc + step, loc - step)
-    if needed[1]:
-        maxwell = noise.sign() * (noise.square() + 2 * exponential).sqrt()
-        yield WeakDerivative(1, (1 / scale).expand_as(noise), loc + scale * maxwell)
-
-
-def gamma_weak_derivatives(draw: BaseDraw, needed: Sequence[bool]) -> Iterator[WeakDerivative]:
-    """Rate: d Gamma(a, r) / dr = a/r (Gamma(a, r) - Gamma(a + 1, r)); the second is the first plus an exponential.
-
-    Raises:
-        ProgramError: the concentration needs a gradient, whose two densities cannot be sampled directly.
-    """
-    if needed[0]:
-        raise ProgramError(
-            f"draw '{draw.site}' ~ Gamma: measure_valued serves its rate, not its concentration; "
-            f"{alternatives([{'Gamma', 'path'}], without='measure_valued')}"
-        )
-    if needed[1]:
-        concentration, rate = draw.detached
-        more = draw.value + torch.empty_like(draw.value).exponential_() / rate
-        yield WeakDerivative(1, -(concentration / rate).expand_as(more), more)

@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 
 from framework.gradients.coupled.chain_rule import Group
 from framework.gradients.coupled.coupling import BaseDraw, Values
+from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.distributions.noise_families import (
     FAMILIES,
     BernoulliFamily,
@@ -47,6 +48,7 @@ class RelaxedCoupling:
             if index:
                 what += " (an index cannot be relaxed: draw a OneHotCategorical)"
             raise refuse(site, distribution, self.name, what)
+        refuse_boundary(self.name, site, distribution)
         return family
 
     def counterfactual(self, draw: BaseDraw) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.distributions import (
     Beta,
     Cauchy,
+    ContinuousBernoulli,
     Dirichlet,
     Distribution,
     Exponential,
@@ -65,11 +66,17 @@ def has_path(distribution: Distribution) -> bool:
 
 def draw(estimator: str, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
     """A draw with a path, `[*shape, *batch_shape, *event_shape]`, of a distribution that has one."""
-    move = own_path(base_of(distribution))
+    base = base_of(distribution)
+    move = own_path(base)
+    if isinstance(base, Wishart):
+        # torch's own `rsample` writes into the draw again, which loses the path, and cannot be differentiated again.
+        return first_order_only(estimator, site, base._bartlett_sampling(shape))
     if distribution.has_rsample or move is None:
         value = distribution.rsample(shape)
-        # torch cannot differentiate a Wishart draw's path again.
-        implicit = any(shape_parameters(distribution)) or isinstance(distribution, Wishart)
+        near_uniform = isinstance(base, ContinuousBernoulli)
+        if near_uniform:
+            value = value + tilt(base, value)
+        implicit = any(shape_parameters(distribution)) or near_uniform
         return first_order_only(estimator, site, value) if implicit else value
     value = distribution.sample(shape)
     return first_order_only(estimator, site, move(base_of(distribution), value))
@@ -95,6 +102,18 @@ def own_path(distribution: Distribution) -> Callable[[Distribution, Tensor], Ten
         if isinstance(component, COMPONENTS):
             return move_mixture
     return None
+
+
+def tilt(distribution: Distribution, value: Tensor) -> Tensor:
+    """0, with the path that a continuous Bernoulli draw has about p = 1/2, where torch takes a uniform one for it.
+
+    With e the logit F(x) = (exp(e x) - 1) / (exp(e) - 1) and dx/de = x (1 - x) / 2 at e = 0; its error is of order e.
+    """
+    assert isinstance(distribution, ContinuousBernoulli)
+    logits = distribution.logits
+    x = value.detach()
+    moved = x * (1 - x) / 2 * (logits - logits.detach())
+    return torch.where(distribution._outside_unstable_region(), 0.0, moved)
 
 
 def follow(value: Tensor, distribution_function: Tensor, density: Tensor) -> Tensor:

@@ -5,6 +5,9 @@ categorical    z = logits + Gumbel noise,    the draw is argmax z, with logits =
 Normal         z = loc + scale * Gaussian noise, the draw is z itself
 
 Two runs with the same noise differ only as far as their parameters do.
+
+Discrete draws have their logits as parameters or, with `by_probs`, their probabilities: where one of these is 0, the
+logits are infinite and have no derivative.
 """
 
 from __future__ import annotations
@@ -43,44 +46,47 @@ class Family(Protocol):
 
 @dataclass(frozen=True)
 class BernoulliFamily:
-    """Bernoulli draws by their logits."""
+    """Bernoulli draws by their logits or their probabilities."""
+
+    by_probs: bool = False
 
     def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
         assert isinstance(distribution, Bernoulli)
-        return (single(distribution.logits),)
+        return (single(distribution.probs if self.by_probs else distribution.logits),)
 
     def noise(self, parameters: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
         uniform = fresh(parameters[0], shape).uniform_()
         return uniform.logit_(SMALLEST[uniform.dtype])
 
     def latent(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
-        return parameters[0] + noise
+        return (parameters[0].logit() if self.by_probs else parameters[0]) + noise
 
     def value(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
-        latent = parameters[0].detach() + noise
+        latent = self.latent((parameters[0].detach(),), noise)
         # 1 where it is positive, in half the time of comparing and casting.
         return latent.sign_().relu_()
 
 
 @dataclass(frozen=True)
 class CategoricalFamily:
-    """Categorical draws by their normalised logits, as one-hot vectors or as indices."""
+    """Categorical draws by their normalised logits or probabilities, as one-hot vectors or as indices."""
 
     one_hot: bool
+    by_probs: bool = False
 
     def parameters(self, distribution: Distribution) -> tuple[Tensor, ...]:
         assert isinstance(distribution, Categorical | OneHotCategorical)
-        return (single(distribution.logits),)
+        return (single(distribution.probs if self.by_probs else distribution.logits),)
 
     def noise(self, parameters: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
         exponential = fresh(parameters[0], shape).exponential_()
         return -exponential.clamp_min_(torch.finfo(exponential.dtype).tiny).log_()
 
     def latent(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
-        return parameters[0] + noise
+        return (parameters[0].log() if self.by_probs else parameters[0]) + noise
 
     def value(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
-        index = (parameters[0].detach() + noise).argmax(-1)
+        index = self.latent((parameters[0].detach(),), noise).argmax(-1)
         return one_hot(index, noise.shape[-1]).to(noise.dtype) if self.one_hot else index
 
 
@@ -108,6 +114,15 @@ FAMILIES: dict[type[Distribution], Family] = {
     OneHotCategorical: CategoricalFamily(one_hot=True),
     Normal: NormalFamily(),
 }
+
+
+def built_from_probs(distribution: Distribution) -> bool:
+    """Whether a discrete distribution was given probabilities, not logits."""
+    inner = getattr(distribution, "_categorical", distribution)
+    if hasattr(inner, "_param"):
+        return inner._param is vars(inner).get("probs")
+    # Geometric and NegativeBinomial: from probabilities they take no logits to draw.
+    return "probs" in vars(inner) and "logits" not in vars(inner)
 
 
 # The logit of a smaller uniform may be infinite.

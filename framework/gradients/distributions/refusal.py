@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.distributions import Distribution, Gamma, Independent, TransformedDistribution
+from torch.distributions import Distribution, Independent, TransformedDistribution
 
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
@@ -74,8 +74,6 @@ def families(distribution: Distribution) -> set[str]:
         found.add("path")
         if not moves_implicitly(innermost(distribution)):
             found.add("forward path")
-    if type(base) is Gamma and not varies(base.concentration):
-        found.add("Gamma rate")
     return found
 
 

@@ -26,6 +26,7 @@ from torch.distributions import Distribution
 from framework.capabilities import Capabilities
 from framework.config.types import Count
 from framework.errors import ProgramError, UserError
+from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import others
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
@@ -185,6 +186,7 @@ class SupportDiscovery:
         self.fallback = fallback
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        refuse_boundary(self.name, site, distribution)
         if not self.finder.has(distribution):
             if self.fallback is None:
                 raise refuse_without_support(site, distribution)

@@ -21,6 +21,7 @@ from torch.distributions import Distribution
 from framework.capabilities import alternatives
 from framework.context import Context
 from framework.errors import ProgramError
+from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import others
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
@@ -145,6 +146,7 @@ class Tree:
     def new_node(self, site: str, distribution: Distribution, shape: torch.Size) -> Node:
         """A new node, at its first value."""
         assert self.context is not None
+        refuse_boundary("exact", site, distribution)
         per_datum = self.context.per_datum
         support = self.supports.of(distribution, has_sample_axis=not shape, per_datum=per_datum)
         if support is None:

@@ -18,6 +18,7 @@ from torch.distributions import Distribution
 from framework.capabilities import Capabilities
 from framework.config.types import Count
 from framework.errors import ProgramError
+from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.distributions.implicit import draw, has_path
 from framework.gradients.distributions.noise_families import base_of
 from framework.gradients.distributions.refusal import others
@@ -38,6 +39,7 @@ class Reparameterisation:
                 f"draw '{site}' ~ {type(base_of(distribution)).__name__} has no differentiable path; "
                 f"{others(self.name, distribution)}"
             )
+        refuse_boundary(self.name, site, distribution)
         return draw(self.name, site, distribution, shape)
 
 

@@ -21,15 +21,16 @@ from torch.distributions import (
     Bernoulli,
     Categorical,
     Distribution,
-    Independent,
     OneHotCategorical,
 )
 
 from framework.capabilities import Capabilities
 from framework.config.types import Count, Positive
 from framework.errors import ProgramError
+from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.distributions.implicit import draw, has_path
 from framework.gradients.distributions.noise import gumbel_noise, logistic_noise
+from framework.gradients.distributions.noise_families import base_of
 from framework.gradients.distributions.refusal import others
 from framework.gradients.surrogate.sampled import SampledSurrogate
 
@@ -43,9 +44,8 @@ class DiscretePath(ABC):
     relaxed = False
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        base = distribution
-        while isinstance(base, Independent):
-            base = base.base_dist
+        base = base_of(distribution)
+        refuse_boundary(self.name, site, distribution)
         if isinstance(base, Bernoulli):
             return self.bernoulli(site, base.logits.expand(*shape, *base.logits.shape))
         if isinstance(base, OneHotCategorical):

@@ -23,7 +23,10 @@ from torch.nn.functional import pad
 
 from framework.axes import ALL
 from framework.batch import leaves
-from framework.gradients.distributions.log_probability import log_probability
+from framework.gradients.distributions.log_probability import (
+    log_probability,
+    log_probability_of_draw,
+)
 from framework.gradients.distributions.refusal import refuse_bounds
 from framework.gradients.surrogate.multi_sample_bound import surrogate_of_bound
 from framework.trace import Cost, Draw, Trace, add
@@ -181,7 +184,10 @@ def segment_of(
     """The segment of some consecutive draws; `weights`: see `surrogate`."""
     served, own = [], []
     for draw in draws:
-        log_prob = trace.log_prob(draw, None if weights is None else log_probability)
+        log_prob = trace.log_prob(
+            draw,
+            partial(log_probability_of_draw, draw.name) if weights is None else log_probability,
+        )
         if weights is not None:
             log_prob = possible(log_prob, weights)
         if draw.baseline is None:

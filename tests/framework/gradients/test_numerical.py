@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, Categorical, Normal
 
 from framework import Context, Program, estimate
 from framework.errors import ProgramError
@@ -196,3 +196,83 @@ def test_a_draw_that_depends_on_a_draw_is_served(estimator, options, together):
 def test_where_no_parameter_needs_a_gradient_it_says_so(estimator):
     with pytest.raises(ProgramError, match="parameters: none needs a gradient"):
         make_estimator(estimator).backward(Program(lambda c, p, b: c.cost(1.0)), {})
+
+
+# --- discrete draws, and the ends of a parameter's range --------------------------------------------------------------
+
+
+def coin(context: Context, parameters: Parameters, batch: object) -> None:
+    context.cost(context.sample("coin", Bernoulli(logits=parameters["x"])))
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("estimator", ["finite_difference", "spsa"])
+def test_small_steps_of_a_discrete_draw_are_said_to_be_of_little_use(estimator: str, loop: bool):
+    program = Program(coin, one_sample_at_a_time=loop)
+    with pytest.warns(
+        UserWarning, match=rf"{estimator}: draw 'coin' ~ Bernoulli is discrete.*rloo"
+    ):
+        found = estimate(program, {"x": torch.tensor(0.3)}, estimator=estimator, seed=0)
+    assert "\n" not in found.caution
+
+
+def test_a_draw_that_becomes_discrete_by_another_is_named():
+    def chain(context: Context, parameters: Parameters, batch: object) -> None:
+        x = context.sample("x", Normal(parameters["x"], 1.0))
+        context.cost(context.sample("b", Bernoulli(logits=x)))
+
+    with pytest.warns(UserWarning, match="draw 'b' ~ Bernoulli is discrete"):
+        estimate(chain, {"x": torch.tensor(0.3)}, estimator="finite_difference", seed=0)
+
+
+def test_it_is_said_once_in_training():
+    estimator, x = FiniteDifference(), torch.tensor(0.3, requires_grad=True)
+    for _ in range(3):
+        estimator.backward(Program(coin), {"x": x})
+    discrete = [message for message in estimator.messages() if "is discrete" in message]
+    assert len(discrete) == 1
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_discrete_draws_that_no_parameter_moves_are_served_without_a_word(loop: bool):
+    def noise(context: Context, parameters: Parameters, batch: object) -> None:
+        k = context.sample("k", Categorical(logits=torch.zeros(3)))
+        b = context.sample("b", Bernoulli(probs=k / 2))
+        x = context.sample("x", Normal(parameters["x"], 1.0))
+        context.cost((x - k - b) ** 2)
+
+    program = Program(noise, one_sample_at_a_time=loop)
+    found = estimate(
+        program, {"x": torch.tensor(0.3)}, estimator="finite_difference", samples=50, seed=0
+    )
+    assert found.caution == ""
+
+
+def test_evolution_strategies_serve_a_discrete_draw_honestly():
+    """The gradient of s(x) smoothed over 0.5, by quadrature, at an honest cost in evaluations."""
+    found = estimate(
+        coin,
+        {"x": torch.tensor(0.3)},
+        estimator="evolution_strategies",
+        sigma=0.5,
+        directions=1000,
+        samples=20_000,
+        seed=0,
+    )
+    assert found.caution == ""
+    points = torch.linspace(-4, 4, 4001)
+    weights = (-(points**2) / 2).exp()
+    p = (0.3 + 0.5 * points).sigmoid()
+    truth = float((weights * p * (1 - p)).sum() / weights.sum())
+    # (slope e) e has the standard deviation sqrt(2) slope.
+    assert abs(float(found.gradients["x"]) - truth) < 4 * truth * math.sqrt(2 / 1000)
+
+
+@pytest.mark.parametrize("estimator", ["finite_difference", "spsa", "evolution_strategies"])
+def test_a_step_out_of_a_parameters_range_is_refused_in_one_line(estimator: str):
+    def certain(context: Context, parameters: Parameters, batch: object) -> None:
+        context.cost(context.sample("b", Bernoulli(probs=parameters["x"])))
+
+    with pytest.raises(ProgramError, match="moves the parameters, and a distribution is not") as e:
+        estimate(certain, {"x": torch.tensor(0.0)}, estimator=estimator, seed=0)
+    assert "\n" not in str(e.value)

@@ -7,6 +7,7 @@ import torch
 from torch.distributions import (
     Beta,
     Categorical,
+    ContinuousBernoulli,
     Gamma,
     Independent,
     Laplace,
@@ -14,6 +15,7 @@ from torch.distributions import (
     Normal,
     StudentT,
     VonMises,
+    Wishart,
 )
 
 import framework
@@ -173,3 +175,49 @@ def test_a_gamma_draw_has_second_derivatives_in_its_rate():
     (slope,) = torch.autograd.grad(loss, rate, create_graph=True)
     (curvature,) = torch.autograd.grad(slope, rate)
     torch.testing.assert_close(curvature, torch.tensor(5 / 0.8**3), rtol=0.02, atol=0)
+
+
+def test_a_wishart_draw_keeps_its_path_however_many_there_are():
+    """E trace x = df trace S. torch's own `rsample` writes into the draw once it looks singular."""
+    scale = torch.tensor([[1.0, 0.3], [0.3, 0.8]])
+
+    def program(context, parameters, batch):
+        x = context.sample("x", Wishart(parameters["df"], scale * parameters["s"]))
+        context.cost(x.diagonal(dim1=-2, dim2=-1).sum(-1).square())
+
+    # E (trace x)^2 = (df trace S)^2 + 2 df trace S^2.
+    df, s = (torch.tensor(v, requires_grad=True) for v in (3.0, 1.2))
+    objective = (df * s * 1.8) ** 2 + 2 * df * s**2 * (scale @ scale).trace()
+    truth = torch.autograd.grad(objective, [df, s])
+    found = framework.estimate(
+        program,
+        {"df": df.detach(), "s": s.detach()},
+        estimator="reparameterisation",
+        samples=200_000,
+        seed=0,
+    )
+    torch.testing.assert_close(found.gradients["df"], truth[0], rtol=0.03, atol=0)
+    torch.testing.assert_close(found.gradients["s"], truth[1], rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.4995, 0.501, 0.3])
+def test_a_continuous_bernoulli_draw_has_its_path_about_one_half_too(probability):
+    """E x = p / (2 p - 1) + 1 / (2 artanh(1 - 2 p)), of derivative 1/3 at p = 1/2; torch's draws have none there."""
+
+    def program(context, parameters, batch):
+        context.cost(context.sample("x", ContinuousBernoulli(probs=parameters["p"])))
+
+    if probability == 0.3:
+        p = torch.tensor(probability, dtype=torch.float64, requires_grad=True)
+        mean = p / (2 * p - 1) + 1 / (2 * torch.atanh(1 - 2 * p))
+        (truth,) = torch.autograd.grad(mean, p)
+    else:
+        truth = torch.tensor(1 / 3)
+    found = framework.estimate(
+        program,
+        {"p": torch.tensor(probability)},
+        estimator="reparameterisation",
+        samples=100_000,
+        seed=0,
+    )
+    torch.testing.assert_close(found.gradients["p"], truth.float(), rtol=0.01, atol=0)

@@ -186,7 +186,9 @@ def test_what_cannot_be_served_is_refused_with_the_draws_name_and_a_way_out(esti
         Poisson(
             SCORES.exp()
         ): r"'pick' ~ Poisson: .* can serve it: measure_valued, reinforce, rloo",
-        Binomial(3, logits=SCORES): r"'pick' ~ Binomial: .* can serve it: exact, reinforce",
+        Binomial(
+            3, logits=SCORES
+        ): r"'pick' ~ Binomial: .* can serve it: exact, measure_valued, reinforce",
     }
     for distribution, message in refusals.items():
 
