@@ -6,6 +6,10 @@ a cost with a jump is not smooth. The derivative is that of p, so that the cost 
 A program run one sample at a time, whose draws may depend on what was drawn, is run once for each leaf of its tree
 of draws.
 
+Where the joint values are too many and each draw and each cost depends on a few draws only, these dependences are
+proved in a probing run and the draws are summed out one by one (see `elimination`): a chain of 100 draws, a tree, a
+draw of many elements. What cannot be proved (NumPy, an operation that is not known) is enumerated or refused.
+
 In a program of finite and other draws `non_enumerable` samples the others, Normal ones included: with z these n draws,
 
     E[f] = E_z [ sum over x of p(x | z) f(x, z) ]
@@ -27,8 +31,12 @@ from framework.capabilities import Capabilities
 from framework.config.types import Count
 from framework.errors import ProgramError, UserError
 from framework.gradients.distributions.log_probability import log_probability
-from framework.gradients.distributions.refusal import others
+from framework.gradients.distributions.refusal import others, refuse_bounds
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
+from framework.gradients.enumeration.eliminate import Elimination, elimination_of
+from framework.gradients.enumeration.graph import NotProved, probe
+from framework.gradients.enumeration.known import known_elimination, remember
+from framework.gradients.enumeration.tables import Changed
 from framework.gradients.enumeration.tree import Leaf, Tree
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.pathwise.reparameterisation import Reparameterisation
@@ -62,6 +70,8 @@ class Exact(SurrogateEstimator):
         nodes: of the quadrature of each element of a Normal draw.
         non_enumerable: how draws that are not finite are sampled; "error": Normal ones are integrated, others refused.
         samples: n, of those draws.
+        method: "enumerate": all joint values; "eliminate": draws are summed out one by one, in tables of at most
+            `states` entries; "auto": enumerate up to `states` joint values, eliminate beyond.
 
     Raises:
         UserError: a single sample under the score function: there is no other to compare it with.
@@ -74,6 +84,7 @@ class Exact(SurrogateEstimator):
         nodes: Annotated[int, Field(ge=2, le=128)] = 32,
         non_enumerable: Literal["error", "score_function", "reparameterisation"] = "error",
         samples: Count = 16,
+        method: Literal["auto", "enumerate", "eliminate"] = "auto",
     ) -> None:
         if non_enumerable == "score_function" and samples < 2:
             raise UserError(
@@ -84,6 +95,7 @@ class Exact(SurrogateEstimator):
         self.nodes = nodes if non_enumerable == "error" else None
         self.fallback = RULES.get(non_enumerable)
         self.samples = samples
+        self.method = method
 
     def surrogate(
         self, program: Program, parameters: Parameters, batch: Any = None
@@ -109,7 +121,15 @@ class Exact(SurrogateEstimator):
     def sum_of_states(
         self, program: Program, parameters: Parameters, batch: Any
     ) -> tuple[Tensor, Estimate]:
-        """All joint values as the samples of one run."""
+        """All joint values as the samples of one run, or each draw summed out alone."""
+        known = None
+        if self.eliminates:
+            known = known_elimination(program, parameters, batch, self.states)
+        if known is not None and (self.method == "eliminate" or known.states > self.states):
+            try:
+                return self.eliminated(known, program, parameters, batch)
+            except Changed:
+                pass  # It is probed again.
         discovery = SupportDiscovery(Supports(self.nodes, program.batch_axes), self.fallback)
         trace = program.run(lambda site: discovery, parameters, batch)[0]
         supports = discovery.finder.of_draws(trace)
@@ -120,12 +140,14 @@ class Exact(SurrogateEstimator):
             names = ", ".join(draw.name for draw in trace.draws)
             raise ProgramError(f"exact: two draws share a name ({names}); give each draw its own")
         states = math.prod(support.states for support in supports.values())
+        if self.eliminates and (self.method == "eliminate" or states > self.states):
+            try:
+                elimination = self.probed(program, parameters, batch, supports, trace)
+                return self.eliminated(elimination, program, parameters, batch)
+            except (NotProved, Changed) as error:
+                raise self.refusal(states, trace, f"; not eliminated: {error}") from error
         if states > self.states:
-            distributions = [draw.distribution for draw in trace.draws]
-            raise ProgramError(
-                f"exact: {states} states, more than estimator.states={self.states}; "
-                f"{others('exact', *distributions)}"
-            )
+            raise self.refusal(states, trace)
         copies = self.samples if len(supports) < len(trace.draws) else 1
         walk = Enumeration(supports, states, copies)
         sampled = None if self.fallback is None else RepeatedSamples(self.fallback, states)
@@ -143,6 +165,49 @@ class Exact(SurrogateEstimator):
             objective=mean_objective([loss]),
             evaluations=states * copies,
             biased=any(support.weights is not None for support in supports.values()),
+        )
+
+    @property
+    def eliminates(self) -> bool:
+        return self.method != "enumerate" and self.fallback is None
+
+    def probed(
+        self,
+        program: Program,
+        parameters: Parameters,
+        batch: Any,
+        supports: dict[str, Support],
+        trace: Trace,
+    ) -> Elimination:
+        """How the draws of a run are summed out.
+
+        Raises:
+            NotProved: what depends on what could not be proved, or a table would have more than `states` entries.
+        """
+        refuse_bounds(trace, "exact")
+        graph = probe(program, parameters, batch, supports, trace)
+        elimination = elimination_of(graph, self.states)
+        remember(elimination, program, parameters, batch, self.states)
+        return elimination
+
+    def eliminated(
+        self, elimination: Elimination, program: Program, parameters: Parameters, batch: Any
+    ) -> tuple[Tensor, Estimate]:
+        """All draws summed out one by one after one run, whose samples are the rows of the factors' tables."""
+        (trace,) = program.run(
+            lambda site: elimination, parameters, batch, samples=elimination.rows
+        )
+        loss = elimination.loss(trace)
+        return loss, Estimate(
+            objective=mean_objective([loss]), evaluations=elimination.rows, biased=False
+        )
+
+    def refusal(self, states: int, trace: Trace, why: str = "") -> ProgramError:
+        """The error for a program with too many joint values."""
+        distributions = [draw.distribution for draw in trace.draws]
+        return ProgramError(
+            f"exact: {states} states, more than estimator.states={self.states}{why}; "
+            f"{others('exact', *distributions)}"
         )
 
     def sum_of_leaves(
