@@ -16,7 +16,8 @@ from torch import Tensor
 
 from framework.gradients.enumeration.graph import FactorGraph, NotProved, Scope
 
-RANDOM_ROWS = 32
+# A length that hardly occurs in programs, so that no other axis is taken for the samples'.
+RANDOM_ROWS = 37
 
 
 @dataclass(eq=False)

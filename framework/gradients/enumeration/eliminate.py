@@ -143,7 +143,7 @@ class Elimination:
         """
         lead = [self.graph.states[v] for v in scope]
         missing = len(trace.shape) - 1 - (table.dim() - axes)
-        return table.reshape(*lead, *table.shape[1 if axes else 0 :], *[1] * missing)
+        return table.reshape([*lead, *table.shape[1 if axes else 0 :], *[1] * missing])
 
 
 def elimination_of(graph: FactorGraph, limit: int) -> Elimination:

@@ -1,7 +1,7 @@
 """The factor graph of a program's finite draws, proved in a probing run: what depends on which earlier draws.
 
-Variables are the elements of draws, in the order in which they are drawn. The probing run has two samples, of which
-only the first is followed (see `provenance`): what depends on it in the second mixes samples. Data share one graph.
+Variables are the elements of draws, in the order in which they are drawn. The probing run has several samples,
+of which only the first is followed (see `provenance`): what depends on it in another mixes samples. Data share a graph.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class FactorGraph:
         return sorted({*self.parents, *(term.scope for term in terms)})
 
 
-SAMPLES = 2
+# Of the probing run: a length that hardly occurs in programs, so that no other axis is taken for the samples'.
+SAMPLES = 7
 # Larger programs are not followed.
 VARIABLES = 1024
 
