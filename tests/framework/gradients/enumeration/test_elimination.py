@@ -13,12 +13,10 @@ from torch.distributions import (
     Binomial,
     Categorical,
     Independent,
-    Normal,
     OneHotCategorical,
 )
 from torch.nn.functional import one_hot
 
-from framework.errors import ProgramError
 from framework.gradients.estimate import estimate, surrogate
 from framework.program import Program
 
@@ -124,9 +122,7 @@ def test_a_tree_of_draws_is_summed_out_from_its_leaves():
         logits, kinds = parameters["logits"], []
         for node in range(63):
             parent = kinds[(node - 1) // 2] if node else torch.zeros(context.samples).long()
-            kinds.append(
-                context.sample(f"node/{node}", Categorical(logits=logits[node][parent]))
-            )
+            kinds.append(context.sample(f"node/{node}", Categorical(logits=logits[node][parent])))
             if node and node % 2 == 0:
                 context.cost(price[parent, kinds[node - 1], kinds[node]])
 
@@ -200,10 +196,15 @@ def small_programs(draw):
     sites = draw(st.integers(1, 5))
     plan = []
     for number in range(sites):
-        parents = draw(st.lists(st.integers(0, number - 1), max_size=2, unique=True)) if number else []
+        parents = (
+            draw(st.lists(st.integers(0, number - 1), max_size=2, unique=True)) if number else []
+        )
         plan.append((draw(st.sampled_from(KINDS)), sorted(parents), draw(st.integers(0, 99))))
     costs = [
-        (draw(st.lists(st.integers(0, sites - 1), max_size=3, unique=True)), draw(st.integers(0, 99)))
+        (
+            draw(st.lists(st.integers(0, sites - 1), max_size=3, unique=True)),
+            draw(st.integers(0, 99)),
+        )
         for _ in range(draw(st.integers(1, 3)))
     ]
     return plan, costs, draw(st.booleans())
@@ -294,7 +295,9 @@ def test_impossible_values_have_no_part_in_the_sum():
 def test_a_draw_shared_by_all_data_and_one_of_each_datum():
     def program(context, parameters, batch):
         shared = context.sample("shared", Bernoulli(logits=parameters["shared"]), per_datum=False)
-        own = context.sample("own", Bernoulli(logits=batch * parameters["own"] + shared.unsqueeze(1)))
+        own = context.sample(
+            "own", Bernoulli(logits=batch * parameters["own"] + shared.unsqueeze(1))
+        )
         context.cost((own - 0.3 * shared.unsqueeze(1)) ** 2 + batch)
         context.cost(3 * shared)
 
