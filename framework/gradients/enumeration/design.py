@@ -14,7 +14,8 @@ import numpy
 import torch
 from torch import Tensor
 
-from framework.gradients.enumeration.graph import FactorGraph, NotProved, Scope
+from framework.gradients.enumeration.graph import FactorGraph, Scope
+from framework.gradients.enumeration.provenance import NotProved
 
 # A length that hardly occurs in programs, so that no other axis is taken for the samples'.
 RANDOM_ROWS = 37

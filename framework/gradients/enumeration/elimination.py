@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from framework.gradients.enumeration.graph import FactorGraph, NotProved, Scope
+from framework.gradients.enumeration.graph import FactorGraph, Scope
+from framework.gradients.enumeration.provenance import NotProved
 from framework.trace import add
 
 # By scope: `[K_1, ..., K_m, *batch]`, one axis for each of its variables.
@@ -47,20 +48,24 @@ def elimination_order(graph: FactorGraph, scopes: Iterable[Scope], limit: int) -
     """
     descendants = descendants_of(graph)
     left = {scope for scope in scopes if scope}
+    possible: dict[int, tuple[int, Step]] = {}
     steps = []
     while left:
-        active = sum(1 << v for v in {v for scope in left for v in scope})
-        free = [
-            v for v in range(len(graph.states)) if active >> v & 1 and not descendants[v] & active
-        ]
-        cost, step = min(
-            (step_of(graph, v, left) for v in free), key=lambda pair: (pair[0], -pair[1].variable)
-        )
+        variables = {v for scope in left for v in scope}
+        active = sum(1 << v for v in variables)
+        free = [v for v in variables if not descendants[v] & active]
+        for v in free:
+            if v not in possible:
+                possible[v] = step_of(graph, v, left)
+        cost, step = min((possible[v] for v in free), key=lambda p: (p[0], -p[1].variable))
         if cost > limit:
             raise NotProved(f"eliminating its draws makes a table of {cost} entries")
         for members, result in step.groups:
             left.difference_update(members)
             left.update({result} if result else ())
+            for scope in (*members, result):
+                for v in scope:
+                    possible.pop(v, None)
         steps.append(step)
     return steps
 

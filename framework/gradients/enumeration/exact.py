@@ -34,8 +34,9 @@ from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import others, refuse_bounds
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
 from framework.gradients.enumeration.eliminate import Elimination, elimination_of
-from framework.gradients.enumeration.graph import NotProved, probe
+from framework.gradients.enumeration.graph import probe
 from framework.gradients.enumeration.known import known_elimination, remember
+from framework.gradients.enumeration.provenance import NotProved
 from framework.gradients.enumeration.tables import Changed
 from framework.gradients.enumeration.tree import Leaf, Tree
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
@@ -145,7 +146,7 @@ class Exact(SurrogateEstimator):
                 elimination = self.probed(program, parameters, batch, supports, trace)
                 return self.eliminated(elimination, program, parameters, batch)
             except (NotProved, Changed) as error:
-                raise self.refusal(states, trace, f"; not eliminated: {error}") from error
+                raise self.refusal(states, trace, str(error)) from error
         if states > self.states:
             raise self.refusal(states, trace)
         copies = self.samples if len(supports) < len(trace.draws) else 1
@@ -203,12 +204,15 @@ class Exact(SurrogateEstimator):
         )
 
     def refusal(self, states: int, trace: Trace, why: str = "") -> ProgramError:
-        """The error for a program with too many joint values."""
+        """The error for a program with too many joint values, or one whose draws were to be eliminated."""
         distributions = [draw.distribution for draw in trace.draws]
-        return ProgramError(
-            f"exact: {states} states, more than estimator.states={self.states}{why}; "
-            f"{others('exact', *distributions)}"
-        )
+        words = str(states) if states < 10**15 else f"about 10^{len(str(states)) - 1}"
+        limit = f"estimator.states={self.states}"
+        eliminated = f"its draws cannot be eliminated with {limit}: {why}" if why else ""
+        if states > self.states:
+            many = f"{words} states, more than {limit}"
+            eliminated = f"{many}, and {eliminated}" if why else many
+        return ProgramError(f"exact: {eliminated}; {others('exact', *distributions)}")
 
     def sum_of_leaves(
         self, program: Program, parameters: Parameters, batch: Any

@@ -18,17 +18,13 @@ from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.noise_families import base_of
 from framework.gradients.distributions.support import Support
 from framework.gradients.enumeration.propagation import Mask
-from framework.gradients.enumeration.provenance import Provenance
+from framework.gradients.enumeration.provenance import NotProved, Provenance
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import seeded
 from framework.trace import Cost, Trace
 
 Scope = tuple[int, ...]
-
-
-class NotProved(Exception):
-    """What a program's draws and costs depend on could not be proved; says why."""
 
 
 @dataclass(eq=False)
@@ -125,7 +121,7 @@ class Marked:
         count, total = site.support.elements, self.provenance.variables
         lead = 1 + site.support.batch_axes
         rest = value.shape[lead : value.dim() - events]
-        own = torch.zeros(total, count, dtype=torch.bool, device=value.device)
+        own = torch.zeros(total, count, dtype=torch.bool)
         own[site.first : site.first + count] = torch.eye(count, dtype=torch.bool)
         own = own.reshape(total, *[1] * lead, *rest, *[1] * events)
         mask = own.expand(total, *value.shape).clone()
@@ -168,6 +164,8 @@ def probe(
     """
     if any(support.weights is not None for support in supports.values()):
         raise NotProved("a draw is not finite")
+    if program.stateful:
+        raise NotProved("the program keeps tensors between its runs")
     sites: list[Site] = []
     states: list[int] = []
     for draw in first.draws:

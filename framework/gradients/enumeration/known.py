@@ -19,6 +19,9 @@ from framework.program import Program
 
 Key = tuple[object, ...]
 
+# Of each program, of other shapes of its parameters and data.
+KEPT = 16
+
 _known: WeakKeyDictionary[Program, dict[Key, Elimination]] = WeakKeyDictionary()
 
 
@@ -35,8 +38,10 @@ def remember(
 ) -> None:
     """Keep how a program's draws are eliminated, where its course is fixed."""
     if elimination.graph.fixed:
-        key = key_of(program, parameters, batch, limit)
-        _known.setdefault(program, {})[key] = elimination
+        known = _known.setdefault(program, {})
+        while len(known) >= KEPT:
+            del known[next(iter(known))]
+        known[key_of(program, parameters, batch, limit)] = elimination
 
 
 def key_of(program: Program, parameters: Parameters, batch: Any, limit: int) -> Key:

@@ -32,6 +32,8 @@ PLACES = {"index": 1, "_unsafe_index": 1, "index_select": 2, "gather": 2, "take"
 # Along the given dimension every element depends on all; elsewhere nothing is mixed.
 ALONG = {"_softmax", "_log_softmax", "cumsum", "cumprod", "logcumsumexp", "sort", "topk", "gather"}
 ALONG |= {"scatter", "scatter_", "scatter_add", "scatter_add_", "argsort", "cummax", "cummin"}
+# There on its elements up to it.
+CUMULATED = {"cumsum", "cumprod", "logcumsumexp"}
 PRODUCTS = {"mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addmv"}
 
 
@@ -140,7 +142,10 @@ def along(
             size for i, size in enumerate(tensor.shape) if i != axis
         ]:
             return None
-        line = mask.any(1 + axis, keepdim=True)
+        if function.overloadpacket.__name__ in CUMULATED:
+            line = mask.int().cumsum(1 + axis) > 0
+        else:
+            line = mask.any(1 + axis, keepdim=True)
         total = line if total is None else total | line
     assert total is not None
     return total.expand(-1, *out.shape)
@@ -154,7 +159,7 @@ def product(name: str, operands: list[Operand], out: Tensor) -> Mask | None:
     if len(factors) != 2:
         return None
     (left, left_mask), (right, right_mask) = factors
-    total = torch.zeros(len(masks_of(operands)[0]), *out.shape, dtype=torch.bool, device=out.device)
+    total = torch.zeros(len(masks_of(operands)[0]), *out.shape, dtype=torch.bool)
     if left_mask is not None:
         rows = left_mask.any(-1)
         total = total | (rows if right.dim() == 1 else rows.unsqueeze(-1))
@@ -206,7 +211,7 @@ def moved(
     labelled = [arg if i == PLACES.get(name) else label(arg) for i, arg in enumerate(args)]
     if name == "constant_pad_nd":
         labelled = [*labelled[:2], 0]
-    source = function(*labelled, **kwargs)
+    source = function(*labelled, **kwargs).cpu()
     if source.shape != out.shape:
         return None
     return torch.cat(columns, 1)[:, source.flatten()].reshape(-1, *out.shape)

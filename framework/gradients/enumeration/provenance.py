@@ -33,6 +33,14 @@ ALLOCATES = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_str
 CHECKS = "torch/distributions/distribution.py"
 
 
+# Bytes of one tensor's mask; what is larger is not followed.
+LARGEST_MASK = 2**28
+
+
+class NotProved(Exception):
+    """What a program's draws and costs depend on could not be proved; says why."""
+
+
 class Provenance(TorchDispatchMode):
     """Follows what depends on `variables` variables while it is entered.
 
@@ -97,7 +105,9 @@ class Provenance(TorchDispatchMode):
         known = self.masks.get(key)
         if known is None:
             size = tensor.untyped_storage().nbytes() // tensor.element_size()
-            of_storage = torch.zeros(self.variables, size, dtype=torch.bool, device=tensor.device)
+            if self.variables * size > LARGEST_MASK:
+                raise NotProved(f"a tensor of {size} numbers is too large to follow")
+            of_storage = torch.zeros(self.variables, size, dtype=torch.bool)
             known = self.masks[key] = (tensor, of_storage)
         in_place(tensor, known).copy_(mask)
 
@@ -123,22 +133,26 @@ class Provenance(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if self.paused:
+        if self.paused or self.left:
             return func(*args, **kwargs)
         with self.pause():
             return self.follow(func, args, kwargs)
 
     def follow(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operation and note what its results depend on."""
+        name = func.overloadpacket.__name__
         given = tensors_in(args) + tensors_in(list(kwargs.values()))
+        if any(tensor.layout != torch.strided for tensor in given):
+            raise NotProved("a sparse tensor is not followed")
         masks = [self.of(tensor) for tensor in given]
         # Before the call, which may change them.
         masks = [None if mask is None or not mask.any() else mask.clone() for mask in masks]
         followed = any(mask is not None for mask in masks)
-        name = func.overloadpacket.__name__
         written = {key_of(tensor) for tensor in written_arguments(func, args, kwargs)}
         sources = {key_of(tensor) for tensor in given}
-        constant = not followed and sources <= self.constants.keys()
+        # `torch.tensor` of numbers arrives so.
+        lifted = name == "lift_fresh"
+        constant = not followed and (lifted or sources <= self.constants.keys())
         if reads_values(func, args):
             self.note(name, followed, constant)
         self.note_unwritten(func, sources, written)
@@ -155,7 +169,7 @@ class Provenance(TorchDispatchMode):
             self.reads |= any(
                 key_of(place) not in self.constants and not self.depends(place) for place in places
             )
-        if not followed:
+        if self.left or not followed:
             return result
         operands = list(zip(given, masks, strict=True))
         for out in tensors_in(result):

@@ -13,10 +13,12 @@ from torch.distributions import (
     Binomial,
     Categorical,
     Independent,
+    Normal,
     OneHotCategorical,
 )
 from torch.nn.functional import one_hot
 
+from framework.errors import ProgramError
 from framework.gradients.estimate import estimate, surrogate
 from framework.program import Program
 
@@ -313,3 +315,130 @@ def test_smoothed_costs_and_constant_costs_are_part_of_the_sum():
         context.penalty(parameters["theta"].square(), "decay")
 
     assert_same(program, {"theta": normal(6, seed=11)})
+
+
+def coins_with(cost):
+    """Twenty coins, too many to enumerate, and a cost made of them."""
+
+    def program(context, parameters, batch):
+        coins = [
+            context.sample(f"coin/{i}", Bernoulli(logits=logit))
+            for i, logit in enumerate(parameters["theta"])
+        ]
+        context.cost(cost(torch.stack(coins, -1)))
+
+    return program
+
+
+@pytest.mark.parametrize(
+    ("cost", "why"),
+    [
+        (
+            lambda coins: torch.from_numpy(coins.numpy().sum(-1)),
+            "a drawn value leaves torch: numpy",
+        ),
+        (lambda coins: (coins - coins.mean(0)).sum(-1), "more than one sample"),
+        (lambda coins: coins.prod(-1), "depends on 20 draws with 1048576 joint values"),
+    ],
+)
+def test_what_cannot_be_eliminated_is_refused_with_the_reason(cost, why):
+    with pytest.raises(ProgramError, match=r"1048576 states, more than .*" + why) as refusal:
+        estimate(coins_with(cost), {"theta": torch.zeros(20)}, estimator="exact")
+    assert "\n" not in str(refusal.value)
+    assert "rloo" in str(refusal.value)
+
+
+def test_what_few_joint_values_make_unnecessary_is_not_tried():
+    def program(context, parameters, batch):
+        coins = context.sample("coins", Bernoulli(logits=parameters["theta"]))
+        context.cost(torch.from_numpy(coins.numpy().sum(-1)))
+
+    found = estimate(program, {"theta": torch.zeros(4)}, estimator="exact")
+    assert found.evaluations == 16
+    assert found.value == pytest.approx(2.0)
+    with pytest.raises(ProgramError, match=r"exact: its draws cannot be eliminated with .* numpy"):
+        estimate(program, {"theta": torch.zeros(4)}, estimator="exact", method="eliminate")
+
+
+def test_enumeration_alone_refuses_a_chain():
+    program, _ = chain()
+    with pytest.raises(ProgramError, match=r"exact: about 10\^30 states, more than estimator"):
+        estimate(program, {"theta": normal(LENGTH, 2)}, estimator="exact", method="enumerate")
+
+
+def test_a_gaussian_draw_is_not_eliminated():
+    def program(context, parameters, batch):
+        coins = context.sample("coins", Bernoulli(logits=parameters["theta"]))
+        context.cost(context.sample("x", Normal(coins.sum(-1), 1.0)))
+
+    with pytest.raises(ProgramError, match=r"cannot be eliminated .*: a draw is not finite"):
+        estimate(program, {"theta": torch.zeros(20)}, estimator="exact")
+
+
+def counted(function):
+    """A program and the numbers of samples of its runs."""
+    runs = []
+
+    def program(context, parameters, batch):
+        if not context.dry_run:
+            runs.append(context.samples)
+        function(context, parameters, batch)
+
+    return Program(program), runs
+
+
+def test_a_program_is_probed_once_and_then_run_once_for_each_estimate():
+    function, objective = chain(20)
+    program, runs = counted(function)
+    for seed in range(3):
+        theta = normal(20, 2, seed=seed)
+        found = estimate(program, {"theta": theta}, estimator="exact")
+        assert found.value == pytest.approx(objective(theta).item(), abs=1e-5)
+    assert len(runs) == 3 + 2
+
+
+def test_a_program_that_reads_a_parameter_is_probed_again():
+    """Which coin the cost depends on is chosen by a parameter."""
+
+    def function(context, parameters, batch):
+        theta = parameters["theta"]
+        coins = context.sample("coins", Bernoulli(logits=theta))
+        context.cost(coins[..., int(theta[0] > 0)] * 2.0 + 0 * theta.sum())
+
+    program, _ = counted(function)
+    for first in (1.0, -1.0):
+        theta = torch.tensor([first] + [0.4] * 19)
+        found = estimate(program, {"theta": theta}, estimator="exact")
+        chosen = theta[int(first > 0)].sigmoid()
+        assert found.value == pytest.approx(2 * chosen.item(), rel=1e-5)
+
+
+def test_a_course_that_something_outside_changes_is_noticed():
+    outside = {"number": 0}
+
+    def function(context, parameters, batch):
+        coins = context.sample("coins", Bernoulli(logits=parameters["theta"]))
+        context.cost(coins[..., outside["number"]] * 2.0)
+
+    program, runs = counted(function)
+    theta = torch.linspace(-1, 1, 20)
+    for number in (0, 7, 7):
+        outside["number"] = number
+        found = estimate(program, {"theta": theta}, estimator="exact")
+        assert found.value == pytest.approx(2 * theta[number].sigmoid().item(), rel=1e-5)
+    # Discovery, probing and the run; the run that shows it and these again; the run.
+    assert len(runs) == 3 + 4 + 1
+
+
+def test_data_that_tell_what_depends_on_what_are_probed_each_time():
+    """Each coin depends on the one that the data name."""
+
+    def function(context, parameters, batch):
+        coins = context.sample("coins", Bernoulli(logits=parameters["theta"]))
+        context.cost((coins[..., batch] * torch.arange(1.0, 4.0)).sum(-1))
+
+    program, theta = Program(function), torch.linspace(-1, 1, 20)
+    for places in ([0, 1, 2], [19, 3, 3]):
+        found = estimate(program, {"theta": theta}, torch.tensor(places), estimator="exact")
+        value = sum((i + 1) * theta[place].sigmoid() for i, place in enumerate(places))
+        assert found.value == pytest.approx(value.item(), rel=1e-5)
