@@ -152,8 +152,9 @@ def elimination_of(graph: FactorGraph, limit: int) -> Elimination:
     Raises:
         NotProved: a table has more than `limit` entries.
     """
+    rows = design(graph, limit)
     steps = [
         elimination_order(graph, {term.scope for terms in charges for term in terms}, limit)
         for charges in (graph.costs, graph.penalties)
     ]
-    return Elimination(graph, design(graph, limit), *steps)
+    return Elimination(graph, rows, *steps)

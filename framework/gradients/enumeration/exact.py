@@ -33,6 +33,7 @@ from framework.errors import ProgramError, UserError
 from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import others, refuse_bounds
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
+from framework.gradients.enumeration.choice import Choice
 from framework.gradients.enumeration.eliminate import Elimination, elimination_of
 from framework.gradients.enumeration.graph import probe
 from framework.gradients.enumeration.known import known_elimination, remember
@@ -94,7 +95,7 @@ class Exact(SurrogateEstimator):
             )
         self.states = states
         self.nodes = nodes if non_enumerable == "error" else None
-        self.fallback = RULES.get(non_enumerable)
+        self.choice = Choice(RULES.get(non_enumerable))
         self.samples = samples
         self.method = method
 
@@ -126,14 +127,18 @@ class Exact(SurrogateEstimator):
         known = None
         if self.eliminates:
             known = known_elimination(program, parameters, batch, self.states)
-        if known is not None and (self.method == "eliminate" or known.states > self.states):
+        if isinstance(known, Elimination) and self.prefers_elimination(known.states):
             try:
                 return self.eliminated(known, program, parameters, batch)
             except Changed:
                 pass  # It is probed again.
-        discovery = SupportDiscovery(Supports(self.nodes, program.batch_axes), self.fallback)
+        discovery = SupportDiscovery(Supports(self.nodes, program.batch_axes), self.choice)
         trace = program.run(lambda site: discovery, parameters, batch)[0]
-        supports = discovery.finder.of_draws(trace)
+        supports = {
+            site: support
+            for site, support in discovery.finder.of_draws(trace).items()
+            if self.choice.sums(site)
+        }
         if not trace.draws:
             loss = trace.objective()
             return loss, Estimate(objective=loss.detach(), evaluations=1, biased=False)
@@ -141,8 +146,10 @@ class Exact(SurrogateEstimator):
             names = ", ".join(draw.name for draw in trace.draws)
             raise ProgramError(f"exact: two draws share a name ({names}); give each draw its own")
         states = math.prod(support.states for support in supports.values())
-        if self.eliminates and (self.method == "eliminate" or states > self.states):
+        if self.eliminates and self.prefers_elimination(states):
             try:
+                if isinstance(known, NotProved):
+                    raise known
                 elimination = self.probed(program, parameters, batch, supports, trace)
                 return self.eliminated(elimination, program, parameters, batch)
             except (NotProved, Changed) as error:
@@ -151,15 +158,14 @@ class Exact(SurrogateEstimator):
             raise self.refusal(states, trace)
         copies = self.samples if len(supports) < len(trace.draws) else 1
         walk = Enumeration(supports, states, copies)
-        sampled = None if self.fallback is None else RepeatedSamples(self.fallback, states)
-        trace = program.run(
-            lambda site: sampled if sampled and site not in supports else walk,
-            parameters,
-            batch,
-            samples=states * copies,
-        )[0]
+
+        def rule(site: str) -> Rule:
+            sampled = None if site in supports else self.choice.sampled(site)
+            return walk if sampled is None else RepeatedSamples(sampled, states)
+
+        trace = program.run(rule, parameters, batch, samples=states * copies)[0]
         weights = walk.weights(trace)
-        scored = sampled is not None and sampled.scored and copies > 1
+        scored = copies > 1 and any(draw.name not in supports for draw in trace.scored)
         baseline = OtherSamples(weights, copies) if scored else None
         loss = surrogate([trace], baseline, weights)
         return loss, Estimate(
@@ -170,7 +176,10 @@ class Exact(SurrogateEstimator):
 
     @property
     def eliminates(self) -> bool:
-        return self.method != "enumerate" and self.fallback is None
+        return self.method != "enumerate" and not self.choice.samples
+
+    def prefers_elimination(self, states: int) -> bool:
+        return self.method == "eliminate" or states > self.states
 
     def probed(
         self,
@@ -186,8 +195,12 @@ class Exact(SurrogateEstimator):
             NotProved: what depends on what could not be proved, or a table would have more than `states` entries.
         """
         refuse_bounds(trace, "exact")
-        graph = probe(program, parameters, batch, supports, trace)
-        elimination = elimination_of(graph, self.states)
+        try:
+            graph = probe(program, parameters, batch, supports, trace)
+            elimination = elimination_of(graph, self.states)
+        except NotProved as error:
+            remember(error.with_traceback(None), program, parameters, batch, self.states)
+            raise
         remember(elimination, program, parameters, batch, self.states)
         return elimination
 
@@ -207,24 +220,22 @@ class Exact(SurrogateEstimator):
         """The error for a program with too many joint values, or one whose draws were to be eliminated."""
         distributions = [draw.distribution for draw in trace.draws]
         words = str(states) if states < 10**15 else f"about 10^{len(str(states)) - 1}"
-        limit = f"estimator.states={self.states}"
-        eliminated = f"its draws cannot be eliminated with {limit}: {why}" if why else ""
+        reasons = [f"its draws cannot be eliminated: {why}"] if why else []
         if states > self.states:
-            many = f"{words} states, more than {limit}"
-            eliminated = f"{many}, and {eliminated}" if why else many
-        return ProgramError(f"exact: {eliminated}; {others('exact', *distributions)}")
+            reasons.insert(0, f"{words} states, more than estimator.states={self.states}")
+        return ProgramError(f"exact: {', and '.join(reasons)}; {others('exact', *distributions)}")
 
     def sum_of_leaves(
         self, program: Program, parameters: Parameters, batch: Any
     ) -> tuple[Tensor, Estimate]:
         """All leaves of the tree of draws, each by a run of its own; several trees where some draws are sampled."""
         supports = Supports(self.nodes, program.batch_axes)
-        tree = Tree(self.states, supports, self.fallback)
+        tree = Tree(self.states, supports, self.choice)
         trees = [list(tree.walk(program, parameters, batch))]
         baselines: list[Baseline | None] = [None]
         if tree.samples:
             for _ in range(self.samples - 1):
-                another = Tree(self.states, supports, self.fallback)
+                another = Tree(self.states, supports, self.choice)
                 trees.append(list(another.walk(program, parameters, batch)))
             values = [sum(cost_of(leaf) for leaf in leaves) for leaves in trees]
             others = max(1, len(values) - 1)
@@ -249,16 +260,17 @@ class SupportDiscovery:
     biased = False
     relaxed = False
 
-    def __init__(self, finder: Supports, fallback: Rule | None) -> None:
+    def __init__(self, finder: Supports, choice: Choice) -> None:
         self.finder = finder
-        self.fallback = fallback
+        self.choice = choice
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        if not self.finder.has(distribution):
-            if self.fallback is None:
+        if not (self.choice.sums(site) and self.finder.has(distribution)):
+            sampled = self.choice.sampled(site)
+            if sampled is None:
                 raise refuse_without_support(site, distribution)
             # Refuses the draw where it cannot serve it.
-            self.fallback.draw(site, distribution, shape)
+            sampled.draw(site, distribution, shape)
         return distribution.sample(shape)
 
 

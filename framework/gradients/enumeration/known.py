@@ -1,8 +1,9 @@
-"""Which programs have been probed, so that a training probes once and not at every step.
+"""Which programs have been probed and with what result, so that a training probes once and not at every step.
 
 A factor graph holds as long as a program takes the same course. It is kept only where parameters and data could not
 change it (see `Provenance.reads`); their shapes are part of the key, and every run compares its draws and costs with
-the graph, and each factor's values in many rows, so that what a program keeps outside does not change it unseen.
+the graph, and each factor's values in many rows, so that what a program keeps outside does not change it unseen. That
+nothing could be proved is kept, too: not to eliminate is right in any case.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 
 from framework.batch import leaves
 from framework.gradients.enumeration.eliminate import Elimination
+from framework.gradients.enumeration.provenance import NotProved
 from framework.parameters import Parameters
 from framework.program import Program
 
@@ -22,26 +24,31 @@ Key = tuple[object, ...]
 # Of each program, of other shapes of its parameters and data.
 KEPT = 16
 
-_known: WeakKeyDictionary[Program, dict[Key, Elimination]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Program, dict[Key, Elimination | NotProved]] = WeakKeyDictionary()
 
 
 def known_elimination(
     program: Program, parameters: Parameters, batch: Any, limit: int
-) -> Elimination | None:
+) -> Elimination | NotProved | None:
     """What was remembered of the program with parameters and data of these shapes, for tables of this size."""
     known = _known.get(program)
     return None if known is None else known.get(key_of(program, parameters, batch, limit))
 
 
 def remember(
-    elimination: Elimination, program: Program, parameters: Parameters, batch: Any, limit: int
+    found: Elimination | NotProved,
+    program: Program,
+    parameters: Parameters,
+    batch: Any,
+    limit: int,
 ) -> None:
-    """Keep how a program's draws are eliminated, where its course is fixed."""
-    if elimination.graph.fixed:
-        known = _known.setdefault(program, {})
-        while len(known) >= KEPT:
-            del known[next(iter(known))]
-        known[key_of(program, parameters, batch, limit)] = elimination
+    """Keep how a program's draws are eliminated, where its course is fixed, or why they are not."""
+    if isinstance(found, Elimination) and not found.graph.fixed:
+        return
+    known = _known.setdefault(program, {})
+    while len(known) >= KEPT:
+        del known[next(iter(known))]
+    known[key_of(program, parameters, batch, limit)] = found
 
 
 def key_of(program: Program, parameters: Parameters, batch: Any, limit: int) -> Key:

@@ -33,8 +33,8 @@ ALLOCATES = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_str
 CHECKS = "torch/distributions/distribution.py"
 
 
-# Bytes of one tensor's mask; what is larger is not followed.
-LARGEST_MASK = 2**28
+# Bytes of all masks together; what needs more is not followed.
+LARGEST_MASKS = 2**30
 
 
 class NotProved(Exception):
@@ -57,6 +57,7 @@ class Provenance(TorchDispatchMode):
         self.reads = False
         # By storage; the tensor keeps the storage alive, whose address is the key.
         self.masks: dict[int, tuple[Tensor, Mask]] = {}
+        self.bytes = 0
         # Storage that no operation has written to yet: who reads it reads what was written outside of torch.
         self.unwritten: dict[int, Tensor] = {}
         # Storage that holds constants of the program; they are the same in every run.
@@ -105,8 +106,9 @@ class Provenance(TorchDispatchMode):
         known = self.masks.get(key)
         if known is None:
             size = tensor.untyped_storage().nbytes() // tensor.element_size()
-            if self.variables * size > LARGEST_MASK:
-                raise NotProved(f"a tensor of {size} numbers is too large to follow")
+            self.bytes += self.variables * size
+            if self.bytes > LARGEST_MASKS:
+                raise NotProved(f"its tensors are too large to follow {self.variables} variables")
             of_storage = torch.zeros(self.variables, size, dtype=torch.bool)
             known = self.masks[key] = (tensor, of_storage)
         in_place(tensor, known).copy_(mask)

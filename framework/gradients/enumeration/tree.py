@@ -28,9 +28,9 @@ from framework.errors import ProgramError
 from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import others
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
+from framework.gradients.enumeration.choice import Choice
 from framework.parameters import Parameters
 from framework.program import Program
-from framework.rule import Rule
 from framework.trace import Trace
 
 
@@ -44,6 +44,7 @@ class Node:
         numbers: of the values among all that the draw can take.
         taken: which of the values the path takes.
         quadrature: whether the values are quadrature nodes.
+        scored: whether its log-probability carries a gradient; of a sampled draw, whether its rule says so.
         before: the last draw of its kind earlier on the path.
     """
 
@@ -53,6 +54,7 @@ class Node:
     numbers: list[int] = field(default_factory=list)
     taken: int = 0
     quadrature: bool = False
+    scored: bool = True
     before: Node | None = None
 
     @property
@@ -87,7 +89,7 @@ class PathRule:
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         node = self.tree.next(site, distribution, shape)
-        self.scored = node.weights is not None or self.tree.scores_fallback
+        self.scored = node.scored
         return node.value
 
 
@@ -96,14 +98,13 @@ class Tree:
 
     Args:
         states: the largest number of leaves.
-        fallback: how draws without a support are sampled, once on each branch; None: they are refused.
+        choice: which draws have nodes, and how others are sampled, once on each branch.
     """
 
-    def __init__(self, states: int, supports: Supports, fallback: Rule | None) -> None:
+    def __init__(self, states: int, supports: Supports, choice: Choice) -> None:
         self.states = states
         self.supports = supports
-        self.fallback = fallback
-        self.scores_fallback = fallback is not None and fallback.scored
+        self.choice = choice
         self.path: list[Node] = []
         # The last draw of each kind on the path.
         self.latest: dict[str, Node | None] = {}
@@ -161,11 +162,13 @@ class Tree:
         assert self.context is not None
         per_datum = self.context.per_datum
         support = self.supports.of(distribution, has_sample_axis=not shape, per_datum=per_datum)
-        if support is None:
-            if self.fallback is None:
+        if support is None or not self.choice.sums(site):
+            rule = self.choice.sampled(site)
+            if rule is None:
                 raise refuse_without_support(site, distribution)
             self.samples = True
-            return Node(site, self.fallback.draw(site, distribution, shape), None)
+            value = rule.draw(site, distribution, shape)
+            return Node(site, value, None, scored=rule.scored)
         self.leaves += support.states - 1
         if self.leaves <= self.states:
             node = self.possible_values(site, distribution, support, has_sample_axis=not shape)
