@@ -20,30 +20,35 @@ is exact in x and an unbiased average in z; each of the n sums is compared with 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.distributions import Distribution
 
 from framework.capabilities import Capabilities
 from framework.config.types import Count
 from framework.errors import ProgramError, UserError
-from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import others, refuse_bounds
-from framework.gradients.distributions.support import Support, Supports, refuse_without_support
+from framework.gradients.distributions.support import Support, Supports
 from framework.gradients.enumeration.choice import Choice
 from framework.gradients.enumeration.eliminate import Elimination, elimination_of
 from framework.gradients.enumeration.graph import probe
 from framework.gradients.enumeration.known import known_elimination, remember
 from framework.gradients.enumeration.provenance import NotProved
+from framework.gradients.enumeration.states import (
+    Enumeration,
+    OtherSamples,
+    RepeatedSamples,
+    SupportDiscovery,
+)
 from framework.gradients.enumeration.tables import Changed
 from framework.gradients.enumeration.tree import Leaf, Tree
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.pathwise.reparameterisation import Reparameterisation
 from framework.gradients.score_function import ScoreFunction
-from framework.gradients.surrogate.dice import Baseline, Known, average, possible, surrogate
+from framework.gradients.surrogate.dice import Baseline, average, surrogate
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.relaxed import smoothing
@@ -128,28 +133,22 @@ class Exact(SurrogateEstimator):
         if self.eliminates:
             known = known_elimination(program, parameters, batch, self.states)
         if isinstance(known, Elimination) and self.prefers_elimination(known.states):
-            try:
+            with suppress(Changed):  # It is probed again.
                 return self.eliminated(known, program, parameters, batch)
-            except Changed:
-                pass  # It is probed again.
         discovery = SupportDiscovery(Supports(self.nodes, program.batch_axes), self.choice)
         trace = program.run(lambda site: discovery, parameters, batch)[0]
-        supports = {
-            site: support
-            for site, support in discovery.finder.of_draws(trace).items()
-            if self.choice.sums(site)
-        }
         if not trace.draws:
             loss = trace.objective()
             return loss, Estimate(objective=loss.detach(), evaluations=1, biased=False)
         if len({draw.name for draw in trace.draws}) < len(trace.draws):
             names = ", ".join(draw.name for draw in trace.draws)
             raise ProgramError(f"exact: two draws share a name ({names}); give each draw its own")
+        supports = discovery.supports(trace)
         states = math.prod(support.states for support in supports.values())
         if self.eliminates and self.prefers_elimination(states):
             try:
-                if isinstance(known, NotProved):
-                    raise known
+                if isinstance(known, str):
+                    raise NotProved(known)
                 elimination = self.probed(program, parameters, batch, supports, trace)
                 return self.eliminated(elimination, program, parameters, batch)
             except (NotProved, Changed) as error:
@@ -157,20 +156,26 @@ class Exact(SurrogateEstimator):
         if states > self.states:
             raise self.refusal(states, trace)
         copies = self.samples if len(supports) < len(trace.draws) else 1
-        walk = Enumeration(supports, states, copies)
+        return self.enumerated(Enumeration(supports, states, copies), program, parameters, batch)
+
+    def enumerated(
+        self, walk: Enumeration, program: Program, parameters: Parameters, batch: Any
+    ) -> tuple[Tensor, Estimate]:
+        """The weighted sum over all joint values, the samples of one run."""
+        supports, samples = walk.supports, len(walk.states)
 
         def rule(site: str) -> Rule:
             sampled = None if site in supports else self.choice.sampled(site)
-            return walk if sampled is None else RepeatedSamples(sampled, states)
+            return walk if sampled is None else RepeatedSamples(sampled, samples // walk.copies)
 
-        trace = program.run(rule, parameters, batch, samples=states * copies)[0]
+        trace = program.run(rule, parameters, batch, samples=samples)[0]
         weights = walk.weights(trace)
-        scored = copies > 1 and any(draw.name not in supports for draw in trace.scored)
-        baseline = OtherSamples(weights, copies) if scored else None
+        scored = walk.copies > 1 and any(draw.name not in supports for draw in trace.scored)
+        baseline = OtherSamples(weights, walk.copies) if scored else None
         loss = surrogate([trace], baseline, weights)
         return loss, Estimate(
             objective=mean_objective([loss]),
-            evaluations=states * copies,
+            evaluations=samples,
             biased=any(support.weights is not None for support in supports.values()),
         )
 
@@ -199,7 +204,7 @@ class Exact(SurrogateEstimator):
             graph = probe(program, parameters, batch, supports, trace)
             elimination = elimination_of(graph, self.states)
         except NotProved as error:
-            remember(error.with_traceback(None), program, parameters, batch, self.states)
+            remember(str(error), program, parameters, batch, self.states)
             raise
         remember(elimination, program, parameters, batch, self.states)
         return elimination
@@ -249,112 +254,6 @@ class Exact(SurrogateEstimator):
         return loss, Estimate(
             objective=mean_objective([loss]), evaluations=len(losses), biased=tree.quadrature
         )
-
-
-class SupportDiscovery:
-    """The rule of a first run with one sample, which shows the program's draws."""
-
-    name = "exact"
-    # A draw made earlier is refused.
-    scored = False
-    biased = False
-    relaxed = False
-
-    def __init__(self, finder: Supports, choice: Choice) -> None:
-        self.finder = finder
-        self.choice = choice
-
-    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        if not (self.choice.sums(site) and self.finder.has(distribution)):
-            sampled = self.choice.sampled(site)
-            if sampled is None:
-                raise refuse_without_support(site, distribution)
-            # Refuses the draw where it cannot serve it.
-            sampled.draw(site, distribution, shape)
-        return distribution.sample(shape)
-
-
-class Enumeration:
-    """The rule of the second run: sample i of every finite draw takes the value that the digits of i's state name.
-
-    The samples are `states` blocks of `copies`; each copy has its own sampled values of the other draws.
-    """
-
-    name = "exact"
-    scored = True
-    biased = False
-    relaxed = False
-
-    def __init__(self, supports: dict[str, Support], states: int, copies: int) -> None:
-        self.supports = supports
-        self.copies = copies
-        self.states = torch.arange(states).repeat_interleave(copies)  # [n]
-        # For each draw the product of the states of the draws after it.
-        self.strides: dict[str, int] = {}
-        for site, support in supports.items():
-            states //= support.states
-            self.strides[site] = states
-
-    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        support = self.supports.get(site)
-        if support is None:
-            raise ProgramError(
-                f"exact: draw '{site}' is made or not by the value of another: declare the program "
-                "with one_sample_at_a_time=True"
-            )
-        return support.at(self.numbers(site), distribution, has_sample_axis=not shape)
-
-    def numbers(self, site: str) -> Tensor:
-        """Which of its joint values the draw takes in each sample, `[n]`."""
-        return self.states // self.strides[site] % self.supports[site].states
-
-    def weights(self, trace: Trace) -> Tensor:
-        """Each sample's weight `[n, *batch]`: the probability of its finite draws times quadrature weights."""
-        total = torch.ones(len(self.states), *[1] * (len(trace.shape) - 1))
-        for draw in trace.draws:
-            support = self.supports.get(draw.name)
-            if support is None:
-                continue
-            if support.weights is not None:
-                total = total * support.quadrature(self.numbers(draw.name)).reshape_as(total)
-                continue
-            with torch.no_grad():
-                log_prob = log_probability(draw.distribution, draw.value)
-                total = total * trace.leading(log_prob, draw.axes).exp()
-        return total / self.copies
-
-
-class RepeatedSamples:
-    """Samples the other draws; one that depends on no other is the same in every state, whose weights then sum to 1."""
-
-    name = "exact"
-    biased = False
-    relaxed = False
-
-    def __init__(self, rule: Rule, states: int) -> None:
-        self.rule = rule
-        self.scored = rule.scored
-        self.states = states
-
-    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        if not shape:
-            return self.rule.draw(site, distribution, shape)
-        value = self.rule.draw(site, distribution, torch.Size((shape[0] // self.states,)))
-        return value.repeat(self.states, *[1] * (value.dim() - 1))
-
-
-class OtherSamples:
-    """Leave-one-out: the mean of the other copies' returns, each summed over all states."""
-
-    def __init__(self, weights: Tensor, copies: int) -> None:
-        self.weights = weights * copies
-        self.copies = copies
-
-    def __call__(self, site: str, returns: Tensor, axis: int, known: Known) -> Tensor:
-        weighted = self.weights * possible(returns, self.weights)
-        sums = weighted.unflatten(0, (-1, self.copies)).sum(0)  # [copies, *batch]
-        others: Tensor = (sums.sum(0) - sums) / (self.copies - 1)
-        return others.repeat(len(returns) // self.copies, *[1] * (returns.dim() - 1))
 
 
 def constant_baseline(value: float) -> Baseline:

@@ -15,7 +15,6 @@ import torch
 
 from framework.batch import leaves
 from framework.gradients.enumeration.eliminate import Elimination
-from framework.gradients.enumeration.provenance import NotProved
 from framework.parameters import Parameters
 from framework.program import Program
 
@@ -24,19 +23,19 @@ Key = tuple[object, ...]
 # Of each program, of other shapes of its parameters and data.
 KEPT = 16
 
-_known: WeakKeyDictionary[Program, dict[Key, Elimination | NotProved]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Program, dict[Key, Elimination | str]] = WeakKeyDictionary()
 
 
 def known_elimination(
     program: Program, parameters: Parameters, batch: Any, limit: int
-) -> Elimination | NotProved | None:
+) -> Elimination | str | None:
     """What was remembered of the program with parameters and data of these shapes, for tables of this size."""
     known = _known.get(program)
     return None if known is None else known.get(key_of(program, parameters, batch, limit))
 
 
 def remember(
-    found: Elimination | NotProved,
+    found: Elimination | str,
     program: Program,
     parameters: Parameters,
     batch: Any,
