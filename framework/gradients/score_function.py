@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 from framework.capabilities import Capabilities
 from framework.config.types import Count, FractionBelowOne, Positive
 from framework.gradients.distributions.boundary import refuse_boundary
+from framework.gradients.estimator import SurrogateEstimator
 from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
 from framework.gradients.surrogate.learned_baseline import LearnedBaseline
 from framework.gradients.surrogate.sampled import SampledSurrogate
@@ -32,6 +33,11 @@ class ScoreFunction:
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         refuse_boundary(self.name, site, distribution)
         return distribution.sample(shape)
+
+
+def names_exact(rule: str | Mapping[str, Any]) -> bool:
+    """Whether a rule of `estimator.sites` is to sum over its draws."""
+    return rule == "exact" or (isinstance(rule, Mapping) and rule.get("name") == "exact")
 
 
 @Capabilities(
@@ -67,8 +73,16 @@ def reinforce(
     higher_derivatives=True,
     automatic=True,
 )
-def rloo(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
-    """REINFORCE where each sample's baseline is the mean of the others (leave-one-out); vimco is the same estimator."""
+def rloo(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SurrogateEstimator:
+    """REINFORCE where each sample's baseline is the mean of the others (leave-one-out); vimco is the same estimator.
+
+    Draws that follow the rule "exact" in `sites` are summed over, all joint values of them in each sample.
+    """
+    if any(map(names_exact, sites.values())):
+        # Which imports this module.
+        from framework.gradients.enumeration.some_draws import SomeExact
+
+        return SomeExact(ScoreFunction(), samples, sites)
     return SampledSurrogate(ScoreFunction(), samples, sites, LeaveOneOut())
 
 
@@ -79,6 +93,6 @@ def rloo(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrog
     multi_sample_bounds="speciality",
     higher_derivatives=True,
 )
-def vimco(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
+def vimco(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SurrogateEstimator:
     """rloo by the name that it has in the literature on multi-sample bounds (`context.bound`): one estimator."""
     return rloo(samples=samples, sites=sites)

@@ -46,12 +46,18 @@ class Support:
         Args:
             distribution: its first axis is the samples' where `has_sample_axis`.
         """
+        return self.at_digits(self.digits(numbers), distribution, has_sample_axis=has_sample_axis)
+
+    def at_digits(
+        self, digits: Tensor, distribution: Distribution, *, has_sample_axis: bool
+    ) -> Tensor:
+        """As `at`, by which of its K values each element takes, `[n, elements]`."""
         base = base_of(distribution)
         axes = base.batch_shape[1:] if has_sample_axis else base.batch_shape
         lead, rest, event = axes[: self.batch_axes], axes[self.batch_axes :], base.event_shape
-        values = self.values.reshape(-1, *event)[self.digits(numbers)]  # [n, elements, *event]
-        values = values.reshape(len(numbers), *[1] * len(lead), *rest, *event)
-        values = values.expand(len(numbers), *lead, *rest, *event)
+        values = self.values.reshape(-1, *event)[digits]  # [n, elements, *event]
+        values = values.reshape(len(digits), *[1] * len(lead), *rest, *event)
+        values = values.expand(len(digits), *lead, *rest, *event)
         return (base.loc + base.scale * values).detach() if isinstance(base, Normal) else values
 
     def quadrature(self, numbers: Tensor) -> Tensor:

@@ -6,6 +6,10 @@ a cost with a jump is not smooth. The derivative is that of p, so that the cost 
 A program run one sample at a time, whose draws may depend on what was drawn, is run once for each leaf of its tree
 of draws.
 
+Where the joint values are too many and each draw and each cost depends on a few draws only, these dependences are
+proved in a probing run and the draws are summed out one by one (see `elimination`): a chain of 100 draws, a tree, a
+draw of many elements. What cannot be proved (NumPy, an operation that is not known) is enumerated or refused.
+
 In a program of finite and other draws `non_enumerable` samples the others, Normal ones included: with z these n draws,
 
     E[f] = E_z [ sum over x of p(x | z) f(x, z) ]
@@ -16,25 +20,35 @@ is exact in x and an unbiased average in z; each of the n sums is compared with 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.distributions import Distribution
 
 from framework.capabilities import Capabilities
 from framework.config.types import Count
 from framework.errors import ProgramError, UserError
-from framework.gradients.distributions.boundary import refuse_boundary
-from framework.gradients.distributions.log_probability import log_probability
-from framework.gradients.distributions.refusal import others
-from framework.gradients.distributions.support import Support, Supports, refuse_without_support
+from framework.gradients.distributions.refusal import others, refuse_bounds
+from framework.gradients.distributions.support import Support, Supports
+from framework.gradients.enumeration.choice import Choice
+from framework.gradients.enumeration.eliminate import Elimination, elimination_of
+from framework.gradients.enumeration.graph import probe
+from framework.gradients.enumeration.known import known_elimination, remember
+from framework.gradients.enumeration.provenance import NotProved
+from framework.gradients.enumeration.states import (
+    Enumeration,
+    OtherSamples,
+    RepeatedSamples,
+    SupportDiscovery,
+)
+from framework.gradients.enumeration.tables import Changed
 from framework.gradients.enumeration.tree import Leaf, Tree
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.pathwise.reparameterisation import Reparameterisation
 from framework.gradients.score_function import ScoreFunction
-from framework.gradients.surrogate.dice import Baseline, Known, average, possible, surrogate
+from framework.gradients.surrogate.dice import Baseline, average, surrogate
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.relaxed import smoothing
@@ -63,6 +77,8 @@ class Exact(SurrogateEstimator):
         nodes: of the quadrature of each element of a Normal draw.
         non_enumerable: how draws that are not finite are sampled; "error": Normal ones are integrated, others refused.
         samples: n, of those draws.
+        method: "enumerate": all joint values; "eliminate": draws are summed out one by one, in tables of at most
+            `states` entries; "auto": enumerate up to `states` joint values, eliminate beyond.
 
     Raises:
         UserError: a single sample under the score function: there is no other to compare it with.
@@ -75,6 +91,7 @@ class Exact(SurrogateEstimator):
         nodes: Annotated[int, Field(ge=2, le=128)] = 32,
         non_enumerable: Literal["error", "score_function", "reparameterisation"] = "error",
         samples: Count = 16,
+        method: Literal["auto", "enumerate", "eliminate"] = "auto",
     ) -> None:
         if non_enumerable == "score_function" and samples < 2:
             raise UserError(
@@ -83,8 +100,9 @@ class Exact(SurrogateEstimator):
             )
         self.states = states
         self.nodes = nodes if non_enumerable == "error" else None
-        self.fallback = RULES.get(non_enumerable)
+        self.choice = Choice(RULES.get(non_enumerable))
         self.samples = samples
+        self.method = method
 
     def surrogate(
         self, program: Program, parameters: Parameters, batch: Any = None
@@ -110,53 +128,119 @@ class Exact(SurrogateEstimator):
     def sum_of_states(
         self, program: Program, parameters: Parameters, batch: Any
     ) -> tuple[Tensor, Estimate]:
-        """All joint values as the samples of one run."""
-        discovery = SupportDiscovery(Supports(self.nodes, program.batch_axes), self.fallback)
+        """All joint values as the samples of one run, or each draw summed out alone."""
+        known = None
+        if self.eliminates:
+            known = known_elimination(program, parameters, batch, self.states)
+        if isinstance(known, Elimination) and self.prefers_elimination(known.states):
+            with suppress(Changed):  # It is probed again.
+                return self.eliminated(known, program, parameters, batch)
+        discovery = SupportDiscovery(Supports(self.nodes, program.batch_axes), self.choice)
         trace = program.run(lambda site: discovery, parameters, batch)[0]
-        supports = discovery.finder.of_draws(trace)
         if not trace.draws:
             loss = trace.objective()
             return loss, Estimate(objective=loss.detach(), evaluations=1, biased=False)
         if len({draw.name for draw in trace.draws}) < len(trace.draws):
             names = ", ".join(draw.name for draw in trace.draws)
             raise ProgramError(f"exact: two draws share a name ({names}); give each draw its own")
+        supports = discovery.supports(trace)
         states = math.prod(support.states for support in supports.values())
+        if self.eliminates and self.prefers_elimination(states):
+            try:
+                if isinstance(known, str):
+                    raise NotProved(known)
+                elimination = self.probed(program, parameters, batch, supports, trace)
+                return self.eliminated(elimination, program, parameters, batch)
+            except (NotProved, Changed) as error:
+                raise self.refusal(states, trace, str(error)) from error
         if states > self.states:
-            distributions = [draw.distribution for draw in trace.draws]
-            raise ProgramError(
-                f"exact: {states} states, more than estimator.states={self.states}; "
-                f"{others('exact', *distributions)}"
-            )
+            raise self.refusal(states, trace)
         copies = self.samples if len(supports) < len(trace.draws) else 1
-        walk = Enumeration(supports, states, copies)
-        sampled = None if self.fallback is None else RepeatedSamples(self.fallback, states)
-        trace = program.run(
-            lambda site: sampled if sampled and site not in supports else walk,
-            parameters,
-            batch,
-            samples=states * copies,
-        )[0]
+        return self.enumerated(Enumeration(supports, states, copies), program, parameters, batch)
+
+    def enumerated(
+        self, walk: Enumeration, program: Program, parameters: Parameters, batch: Any
+    ) -> tuple[Tensor, Estimate]:
+        """The weighted sum over all joint values, the samples of one run."""
+        supports, samples = walk.supports, len(walk.states)
+
+        def rule(site: str) -> Rule:
+            sampled = None if site in supports else self.choice.sampled(site)
+            return walk if sampled is None else RepeatedSamples(sampled, samples // walk.copies)
+
+        trace = program.run(rule, parameters, batch, samples=samples)[0]
         weights = walk.weights(trace)
-        scored = sampled is not None and sampled.scored and copies > 1
-        baseline = OtherSamples(weights, copies) if scored else None
+        scored = walk.copies > 1 and any(draw.name not in supports for draw in trace.scored)
+        baseline = OtherSamples(weights, walk.copies) if scored else None
         loss = surrogate([trace], baseline, weights)
         return loss, Estimate(
             objective=mean_objective([loss]),
-            evaluations=states * copies,
+            evaluations=samples,
             biased=any(support.weights is not None for support in supports.values()),
         )
+
+    @property
+    def eliminates(self) -> bool:
+        return self.method != "enumerate" and not self.choice.samples
+
+    def prefers_elimination(self, states: int) -> bool:
+        return self.method == "eliminate" or states > self.states
+
+    def probed(
+        self,
+        program: Program,
+        parameters: Parameters,
+        batch: Any,
+        supports: dict[str, Support],
+        trace: Trace,
+    ) -> Elimination:
+        """How the draws of a run are summed out.
+
+        Raises:
+            NotProved: what depends on what could not be proved, or a table would have more than `states` entries.
+        """
+        refuse_bounds(trace, "exact")
+        try:
+            graph = probe(program, parameters, batch, supports, trace)
+            elimination = elimination_of(graph, self.states)
+        except NotProved as error:
+            remember(str(error), program, parameters, batch, self.states)
+            raise
+        remember(elimination, program, parameters, batch, self.states)
+        return elimination
+
+    def eliminated(
+        self, elimination: Elimination, program: Program, parameters: Parameters, batch: Any
+    ) -> tuple[Tensor, Estimate]:
+        """All draws summed out one by one after one run, whose samples are the rows of the factors' tables."""
+        (trace,) = program.run(
+            lambda site: elimination, parameters, batch, samples=elimination.rows
+        )
+        loss = elimination.loss(trace)
+        return loss, Estimate(
+            objective=mean_objective([loss]), evaluations=elimination.rows, biased=False
+        )
+
+    def refusal(self, states: int, trace: Trace, why: str = "") -> ProgramError:
+        """The error for a program with too many joint values, or one whose draws were to be eliminated."""
+        distributions = [draw.distribution for draw in trace.draws]
+        words = str(states) if states < 10**15 else f"about 10^{len(str(states)) - 1}"
+        reasons = [f"its draws cannot be eliminated: {why}"] if why else []
+        if states > self.states:
+            reasons.insert(0, f"{words} states, more than estimator.states={self.states}")
+        return ProgramError(f"exact: {', and '.join(reasons)}; {others('exact', *distributions)}")
 
     def sum_of_leaves(
         self, program: Program, parameters: Parameters, batch: Any
     ) -> tuple[Tensor, Estimate]:
         """All leaves of the tree of draws, each by a run of its own; several trees where some draws are sampled."""
         supports = Supports(self.nodes, program.batch_axes)
-        tree = Tree(self.states, supports, self.fallback)
+        tree = Tree(self.states, supports, self.choice)
         trees = [list(tree.walk(program, parameters, batch))]
         baselines: list[Baseline | None] = [None]
         if tree.samples:
             for _ in range(self.samples - 1):
-                another = Tree(self.states, supports, self.fallback)
+                another = Tree(self.states, supports, self.choice)
                 trees.append(list(another.walk(program, parameters, batch)))
             values = [sum(cost_of(leaf) for leaf in leaves) for leaves in trees]
             others = max(1, len(values) - 1)
@@ -170,112 +254,6 @@ class Exact(SurrogateEstimator):
         return loss, Estimate(
             objective=mean_objective([loss]), evaluations=len(losses), biased=tree.quadrature
         )
-
-
-class SupportDiscovery:
-    """The rule of a first run with one sample, which shows the program's draws."""
-
-    name = "exact"
-    # A draw made earlier is refused.
-    scored = False
-    biased = False
-    relaxed = False
-
-    def __init__(self, finder: Supports, fallback: Rule | None) -> None:
-        self.finder = finder
-        self.fallback = fallback
-
-    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        refuse_boundary(self.name, site, distribution)
-        if not self.finder.has(distribution):
-            if self.fallback is None:
-                raise refuse_without_support(site, distribution)
-            # Refuses the draw where it cannot serve it.
-            self.fallback.draw(site, distribution, shape)
-        return distribution.sample(shape)
-
-
-class Enumeration:
-    """The rule of the second run: sample i of every finite draw takes the value that the digits of i's state name.
-
-    The samples are `states` blocks of `copies`; each copy has its own sampled values of the other draws.
-    """
-
-    name = "exact"
-    scored = True
-    biased = False
-    relaxed = False
-
-    def __init__(self, supports: dict[str, Support], states: int, copies: int) -> None:
-        self.supports = supports
-        self.copies = copies
-        self.states = torch.arange(states).repeat_interleave(copies)  # [n]
-        # For each draw the product of the states of the draws after it.
-        self.strides: dict[str, int] = {}
-        for site, support in supports.items():
-            states //= support.states
-            self.strides[site] = states
-
-    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        support = self.supports.get(site)
-        if support is None:
-            raise ProgramError(
-                f"exact: draw '{site}' is made or not by the value of another: declare the program "
-                "with one_sample_at_a_time=True"
-            )
-        return support.at(self.numbers(site), distribution, has_sample_axis=not shape)
-
-    def numbers(self, site: str) -> Tensor:
-        """Which of its joint values the draw takes in each sample, `[n]`."""
-        return self.states // self.strides[site] % self.supports[site].states
-
-    def weights(self, trace: Trace) -> Tensor:
-        """Each sample's weight `[n, *batch]`: the probability of its finite draws times quadrature weights."""
-        total = torch.ones(len(self.states), *[1] * (len(trace.shape) - 1))
-        for draw in trace.draws:
-            support = self.supports.get(draw.name)
-            if support is None:
-                continue
-            if support.weights is not None:
-                total = total * support.quadrature(self.numbers(draw.name)).reshape_as(total)
-                continue
-            with torch.no_grad():
-                log_prob = log_probability(draw.distribution, draw.value)
-                total = total * trace.leading(log_prob, draw.axes).exp()
-        return total / self.copies
-
-
-class RepeatedSamples:
-    """Samples the other draws; one that depends on no other is the same in every state, whose weights then sum to 1."""
-
-    name = "exact"
-    biased = False
-    relaxed = False
-
-    def __init__(self, rule: Rule, states: int) -> None:
-        self.rule = rule
-        self.scored = rule.scored
-        self.states = states
-
-    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        if not shape:
-            return self.rule.draw(site, distribution, shape)
-        value = self.rule.draw(site, distribution, torch.Size((shape[0] // self.states,)))
-        return value.repeat(self.states, *[1] * (value.dim() - 1))
-
-
-class OtherSamples:
-    """Leave-one-out: the mean of the other copies' returns, each summed over all states."""
-
-    def __init__(self, weights: Tensor, copies: int) -> None:
-        self.weights = weights * copies
-        self.copies = copies
-
-    def __call__(self, site: str, returns: Tensor, axis: int, known: Known) -> Tensor:
-        weighted = self.weights * possible(returns, self.weights)
-        sums = weighted.unflatten(0, (-1, self.copies)).sum(0)  # [copies, *batch]
-        others: Tensor = (sums.sum(0) - sums) / (self.copies - 1)
-        return others.repeat(len(returns) // self.copies, *[1] * (returns.dim() - 1))
 
 
 def constant_baseline(value: float) -> Baseline:

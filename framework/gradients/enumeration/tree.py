@@ -1,17 +1,21 @@
 """The tree of a program's finite draws, walked depth first: for programs whose draws depend on what was drawn.
 
-Each run follows one path from the root to a leaf: earlier nodes keep their values, the first draw beyond them takes its
-first value, and so do all after it. The next run advances the last node that has a value left. A leaf weighs the
-product of its values' probabilities, and E[f] = sum over leaves of weight * f, whichever draws a run makes.
+Each run follows one path from the root to a leaf: earlier nodes keep their values, and the draws beyond them take first
+what the last draw of their kind on the path took, or else their first value. The next run advances the last node that
+has a value left. A leaf weighs the product of its values' probabilities, and E[f] = sum over leaves of weight * f,
+whichever draws a run makes. Values of probability 0 are not walked.
 
-Every node of k values adds at least k - 1 leaves, so that a tree that is too large, an endless loop among them, is
-detected while its first runs are still under way. Values of probability 0 are not walked.
+Every node of k values adds at least k - 1 leaves. What the draws of a loop took so far led on, and so the draws beyond
+them take it again: the path through an endless loop grows in one run until its leaves are too many. Each run repeats
+its path from the root, and to find the end of the loop by one run for each round would take quadratic time.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -25,9 +29,9 @@ from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import others
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
+from framework.gradients.enumeration.choice import Choice
 from framework.parameters import Parameters
 from framework.program import Program
-from framework.rule import Rule
 from framework.trace import Trace
 
 
@@ -36,17 +40,23 @@ class Node:
     """A draw on the present path.
 
     Attributes:
-        values: `[k, ...]`, of positive probability; a sampled draw has one.
+        values: `[k, ...]`, of positive probability, in the order in which they are taken; a sampled draw has one.
         weights: `[k, *batch]`; None: the draw is sampled.
+        numbers: of the values among all that the draw can take.
         taken: which of the values the path takes.
         quadrature: whether the values are quadrature nodes.
+        scored: whether its log-probability carries a gradient; of a sampled draw, whether its rule says so.
+        before: the last draw of its kind earlier on the path.
     """
 
     site: str
     values: Tensor
     weights: Tensor | None
+    numbers: list[int] = field(default_factory=list)
     taken: int = 0
     quadrature: bool = False
+    scored: bool = True
+    before: Node | None = None
 
     @property
     def value(self) -> Tensor:
@@ -80,7 +90,7 @@ class PathRule:
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         node = self.tree.next(site, distribution, shape)
-        self.scored = node.weights is not None or self.tree.scores_fallback
+        self.scored = node.scored
         return node.value
 
 
@@ -89,15 +99,16 @@ class Tree:
 
     Args:
         states: the largest number of leaves.
-        fallback: how draws without a support are sampled, once on each branch; None: they are refused.
+        choice: which draws have nodes, and how others are sampled, once on each branch.
     """
 
-    def __init__(self, states: int, supports: Supports, fallback: Rule | None) -> None:
+    def __init__(self, states: int, supports: Supports, choice: Choice) -> None:
         self.states = states
         self.supports = supports
-        self.fallback = fallback
-        self.scores_fallback = fallback is not None and fallback.scored
+        self.choice = choice
         self.path: list[Node] = []
+        # The last draw of each kind on the path.
+        self.latest: dict[str, Node | None] = {}
         # Of the run under way: it knows the axes of the draw that is made.
         self.context: Context | None = None
         # Of the next draw on the path.
@@ -129,14 +140,18 @@ class Tree:
                 raise hidden_randomness_error(self.path[self.position].site)
             yield Leaf(trace, self.weight(trace))
             while self.path and not self.path[-1].advance():
-                self.path.pop()
+                node = self.path.pop()
+                self.latest[kind_of(node.site)] = node.before
             if not self.path:
                 return
 
     def next(self, site: str, distribution: Distribution, shape: torch.Size) -> Node:
         """The next node of the path, which grows at its end."""
         if self.position == len(self.path):
-            self.path.append(self.new_node(site, distribution, shape))
+            node, kind = self.new_node(site, distribution, shape), kind_of(site)
+            node.before = self.latest.get(kind)
+            self.latest[kind] = node
+            self.path.append(node)
         node = self.path[self.position]
         if node.site != site:
             raise hidden_randomness_error(node.site)
@@ -149,11 +164,13 @@ class Tree:
         refuse_boundary("exact", site, distribution)
         per_datum = self.context.per_datum
         support = self.supports.of(distribution, has_sample_axis=not shape, per_datum=per_datum)
-        if support is None:
-            if self.fallback is None:
+        if support is None or not self.choice.sums(site):
+            rule = self.choice.sampled(site)
+            if rule is None:
                 raise refuse_without_support(site, distribution)
             self.samples = True
-            return Node(site, self.fallback.draw(site, distribution, shape), None)
+            value = rule.draw(site, distribution, shape)
+            return Node(site, value, None, scored=rule.scored)
         self.leaves += support.states - 1
         if self.leaves <= self.states:
             node = self.possible_values(site, distribution, support, has_sample_axis=not shape)
@@ -173,13 +190,24 @@ class Tree:
         numbers = torch.arange(support.states, device=support.values.device)
         values = support.at(numbers, distribution, has_sample_axis=has_sample_axis)
         if support.weights is not None:
-            return Node(site, values, support.quadrature(numbers), quadrature=True)
-        log_prob = log_probability(distribution, values)  # [k, *batch, *rest]
-        lead = 1 + support.batch_axes
-        if log_prob.dim() > lead:
-            log_prob = log_prob.flatten(lead).sum(-1)
-        kept = log_prob.reshape(len(values), -1).exp().any(1)
-        return Node(site, values[kept], log_prob[kept].exp())
+            kept, weights = numbers, support.quadrature(numbers)
+        else:
+            log_prob = log_probability(distribution, values)  # [k, *batch, *rest]
+            lead = 1 + support.batch_axes
+            if log_prob.dim() > lead:
+                log_prob = log_prob.flatten(lead).sum(-1)
+            weights = log_prob.exp()
+            kept = weights.reshape(len(values), -1).any(1).nonzero().squeeze(1)
+        order = self.order(site, kept.tolist())
+        return Node(
+            site, values[order], weights[order], order, quadrature=support.weights is not None
+        )
+
+    def order(self, site: str, numbers: list[int]) -> list[int]:
+        """The values' numbers in the order in which they are taken: first what led on to this draw, if anything."""
+        latest = self.latest.get(kind_of(site))
+        led_on = latest.numbers[latest.taken] if latest is not None and latest.numbers else None
+        return sorted(numbers, key=lambda number: number != led_on)
 
     def weight(self, trace: Trace) -> Tensor:
         """The path's weight `[1, *batch]`."""
@@ -188,6 +216,12 @@ class Tree:
             if node.weights is not None:
                 weight = weight * node.weights[node.taken]
         return weight.expand(trace.shape)
+
+
+@lru_cache(4096)
+def kind_of(site: str) -> str:
+    """What the names of a loop's draws have in common: `coin/#` of `coin/7`."""
+    return re.sub(r"\d+", "#", site)
 
 
 def hidden_randomness_error(site: str) -> ProgramError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
@@ -119,6 +120,53 @@ def test_a_loop_without_end_is_refused_at_once():
     ):
         estimate(problem.program, problem.parameters, estimator="exact", states=300)
     assert time.process_time() - began < 2
+
+
+def endless(going_on, rounds=math.inf):
+    """A loop that goes on while `going_on` says so of two draws of each round, and the list of its draws."""
+    drawn = []
+
+    def program(context, parameters, batch):
+        number = 0
+        while number < rounds:
+            die = context.sample(f"die/{number}", Categorical(logits=parameters["theta"]))
+            coin = context.sample(f"coin/{number}", Bernoulli(logits=parameters["theta"][0]))
+            drawn.append(int(die) + 10 * int(coin))
+            number += 1
+            if not going_on(int(die), int(coin)):
+                break
+        context.cost(float(number))
+
+    return Program(program, one_sample_at_a_time=True), drawn
+
+
+@pytest.mark.parametrize(
+    "going_on",
+    [
+        lambda die, coin: coin == 0,
+        lambda die, coin: coin == 1,
+        lambda die, coin: die == 1,
+        lambda die, coin: die == 2 and coin == 1,
+        lambda die, coin: die != coin,
+    ],
+)
+def test_an_endless_loop_is_refused_after_as_many_draws_as_leaves(going_on):
+    program, drawn = endless(going_on)
+    with pytest.raises(ProgramError, match="or more leaves of the tree of draws at draw"):
+        estimate(program, {"theta": torch.tensor([0.1, 0.2, 0.3])}, estimator="exact", states=500)
+    assert len(drawn) < 500
+
+
+def test_a_loop_that_ends_has_a_leaf_for_each_of_its_ends():
+    program, _ = endless(lambda die, coin: die == 1 and coin == 1, rounds=12)
+    theta = torch.tensor([0.1, 0.2, 0.3], requires_grad=True)
+    found = estimate(program, {"theta": theta.detach()}, estimator="exact")
+    again = theta.softmax(0)[1] * theta[0].sigmoid()
+    value = sum(again**i for i in range(12))
+    (gradient,) = torch.autograd.grad(value, theta)
+    assert found.evaluations == 11 * 5 + 6
+    assert found.value == pytest.approx(value.item(), rel=1e-5)
+    torch.testing.assert_close(found.gradients["theta"], gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_a_draw_with_too_many_values_is_refused_before_they_are_listed():

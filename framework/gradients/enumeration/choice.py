@@ -1,0 +1,25 @@
+"""Which draws `exact` sums over, and by which rules it samples the others."""
+
+from __future__ import annotations
+
+from framework.rule import Rule
+
+
+class Choice:
+    """Sums over every draw that it can; the others are sampled by one rule. None: they are refused."""
+
+    def __init__(self, rule: Rule | None) -> None:
+        self.rule = rule
+
+    @property
+    def samples(self) -> bool:
+        """Whether any draw may be sampled."""
+        return self.rule is not None
+
+    def sums(self, site: str) -> bool:
+        """Whether a draw is summed over if it has a support."""
+        return True
+
+    def sampled(self, site: str) -> Rule | None:
+        """The rule of a draw that is not summed over; None: it is refused."""
+        return self.rule
