@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
 from framework.axes import ALL, NONE, Axes
 from framework.errors import ProgramError
@@ -101,6 +101,14 @@ class Trace:
         if draw.mask is not None:
             log_prob = torch.where(draw.mask, log_prob, 0.0)
         return self.of_draw(draw, log_prob, "log-probability")
+
+    def element_log_prob(self, draw: Draw) -> Tensor:
+        """The log-probability of each element of a draw, `[n, *batch, *elements]`; a batch axis that it lacks is 1."""
+        log_prob = element_distribution(draw.distribution).log_prob(draw.value)
+        if draw.axes.per_datum:
+            return log_prob
+        depth = len(self.shape)
+        return log_prob.reshape(log_prob.shape[0], *[1] * (depth - 1), *log_prob.shape[1:])
 
     def of_draw(self, draw: Draw, value: Tensor, what: str) -> Tensor:
         """A quantity of each element of a draw, summed over its elements."""
@@ -206,6 +214,13 @@ class Trace:
                 "one sample at a time, does not run together"
             )
         return self.leading(bound.value, bound.axes).expand(self.shape)
+
+
+def element_distribution(distribution: Distribution) -> Distribution:
+    """The distribution of each element of a draw, where the elements are declared to be independent."""
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    return distribution
 
 
 def add(terms: Sequence[Tensor]) -> Tensor:

@@ -37,6 +37,7 @@ class Baseline(Protocol):
     def __call__(self, site: str, returns: Tensor, axis: int, known: Known) -> Tensor | float:
         """A baseline for `returns`, whose sample axis is `axis`; must not depend on the draw it serves.
 
+        Before the sample axis lie the steps of episodes or the elements of a draw, each with a baseline of its own.
         `known()` returns what was known before the draw, `[*returns' shape, inputs]`.
         """
 
@@ -69,22 +70,6 @@ class Segment:
     returns: Tensor
     trace: Trace
     first: Draw
-
-    @property
-    def known(self) -> Tensor:
-        """What was known before the segment, `[*shape, inputs]`: a 1, the batch's first tensor, the earlier draws."""
-        shape = self.trace.shape
-        data = data_of(self.trace)
-        parts = [torch.ones(*shape, 1, device=self.cost.device), *([] if data is None else [data])]
-        for draw in () if self.trace.recorded_trajectories else self.trace.draws:
-            if draw is self.first:
-                break
-            if draw.axes == ALL:
-                parts.append(draw.value.detach().reshape(*shape, -1))
-            elif draw.axes.per_sample:  # shared by the batch
-                wide = draw.value.detach().reshape(shape[0], *[1] * (len(shape) - 1), -1)
-                parts.append(wide.expand(*shape, -1))
-        return torch.cat([part.to(torch.float32) for part in parts], -1)
 
     def total(self) -> Tensor:
         """The log-probability of all draws of the segment."""
@@ -194,12 +179,28 @@ def segment_of(
     return Segment(draws[0].name, log_probs, own, cost, returns, trace, draws[0])
 
 
-def known_before(group: Sequence[Segment], axis: int) -> Tensor:
+def known_before(trace: Trace, first: Draw) -> Tensor:
+    """What was known before a draw, `[*shape, inputs]`: a 1, the batch's first tensor, the earlier draws."""
+    shape = trace.shape
+    data = data_of(trace)
+    parts = [torch.ones(*shape, 1, device=first.value.device), *([] if data is None else [data])]
+    for draw in () if trace.recorded_trajectories else trace.draws:
+        if draw is first:
+            break
+        if draw.axes == ALL:
+            parts.append(draw.value.detach().reshape(*shape, -1))
+        elif draw.axes.per_sample:  # shared by the batch
+            wide = draw.value.detach().reshape(shape[0], *[1] * (len(shape) - 1), -1)
+            parts.append(wide.expand(*shape, -1))
+    return torch.cat([part.to(torch.float32) for part in parts], -1)
+
+
+def known_before_each(group: Sequence[Segment], axis: int) -> Tensor:
     """What was known before the segments of one site, runs of one sample stacked.
 
     Runs one sample at a time may have arrived there by another number of draws: what one does not know is 0.
     """
-    known = [segment.known for segment in group]
+    known = [known_before(segment.trace, segment.first) for segment in group]
     width = max(each.shape[-1] for each in known)
     return torch.cat([pad(each, (0, width - each.shape[-1])) for each in known], axis)
 
@@ -233,7 +234,9 @@ def baselines(
         returns = (
             torch.cat([s.returns for s in group], axis) if len(group) > 1 else group[0].returns
         )
-        found = torch.as_tensor(baseline(site, returns, axis, partial(known_before, group, axis)))
+        found = torch.as_tensor(
+            baseline(site, returns, axis, partial(known_before_each, group, axis))
+        )
         # Runs of one sample each, stacked.
         sharing = len(group) > 1 and found.dim() > 0
         for i, segment in enumerate(group):
