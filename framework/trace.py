@@ -73,10 +73,12 @@ class Trace:
 
         A value may lack the sample axis (it depends on no draw), the batch axes, or both.
         """
+        depth = len(self.shape)
+        if value.dim() == depth and axes == ALL:
+            return value
         kept = axes.of(self.shape)
         if value.dim() > len(kept):
             value = value.flatten(len(kept)).sum(-1)
-        depth = len(self.shape)
         if len(kept) == depth or not kept:
             return value
         return value.reshape(-1, *[1] * (depth - 1)) if axes.per_sample else value.unsqueeze(0)
@@ -187,14 +189,14 @@ class Trace:
         Of recorded steps, at each step the sum from that step on. Draws without a cost between them share a tensor.
         """
         after: list[Tensor] = []
-        total = torch.zeros(())
+        total: Tensor | None = None
         for position in range(len(self.scored), 0, -1):
             if position in charged:
                 cost = charged[position].expand(self.shape)
                 if self.recorded_trajectories:
                     cost = cost.flip(0).cumsum(0).flip(0)
-                total = cost + total
-            after.append(total)
+                total = cost if total is None else cost + total
+            after.append(torch.zeros(()) if total is None else total)
         return after[::-1]
 
     def bound(self, bound: Cost) -> Tensor:

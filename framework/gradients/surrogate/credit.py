@@ -26,6 +26,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from framework.axes import ALL
 from framework.parameters import Parameters
 from framework.program import Function, Program
 from framework.provenance import Place, Provenance, Traced, Untraceable
@@ -112,8 +113,9 @@ def may_gain(trace: Trace) -> bool:
     """Whether a cost could be charged to less than all draws before it."""
     if len(trace.draws) > 1:
         return True
+    depth = len(trace.shape)
     return any(
-        cost.position and cost.value.dim() > len(cost.axes.of(trace.shape)) for cost in trace.costs
+        cost.value.dim() > depth or (cost.axes != ALL and cost.value.dim()) for cost in trace.costs
     )
 
 

@@ -90,6 +90,8 @@ def surrogate(
         weights: `[n, *batch]`, replacing the mean over samples by a weighted sum (enumeration, quadrature). A sample
             of weight 0 is impossible: neither its cost nor its log-probability, which may be infinite, is read.
     """
+    if len(traces) == 1 and weights is None and is_one_segment(traces[0]):
+        return surrogate_of_one_segment(traces[0], baseline)
     parts = [segments(trace, weights) for trace in traces]
     compared = baselines(parts, baseline, axis=1 if traces[0].recorded_trajectories else 0)
     losses = []
@@ -119,6 +121,31 @@ def surrogate(
             add([*unattributed_terms(trace, weights), *average(terms, trace, weights), *bounds])
         )
     return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+
+def is_one_segment(trace: Trace) -> bool:
+    """Whether all costs are charged to all draws, and the baseline is the estimator's, as in most programs."""
+    if not trace.costs or trace.bounds or trace.recorded_trajectories:
+        return False
+    last = len(trace.scored)
+    if not last or any(cost.position != last for cost in trace.costs):
+        return False
+    return all(draw.baseline is None for draw in trace.scored)
+
+
+def surrogate_of_one_segment(trace: Trace, baseline: Baseline | None) -> Tensor:
+    """The surrogate with the least effort: box (c - b) + b."""
+    log_prob = add([trace.log_prob(draw) for draw in trace.scored])
+    cost = add([trace.leading(cost.value, cost.axes) for cost in trace.costs])
+    if baseline is None:
+        term = box(log_prob) * cost
+    else:
+        first = trace.scored[0]
+        known = partial(known_before, trace, first)
+        found = baseline(f"0/{first.name}", cost.detach().expand(trace.shape), 0, known)
+        term = box(log_prob) * (cost - found) + found
+    means = [trace.mean(penalty) for penalty in trace.penalties]
+    return add([*means, term.mean() if term.dim() else term])
 
 
 def bound_terms(trace: Trace, bound: Cost, baseline: Baseline | None) -> list[Tensor]:
