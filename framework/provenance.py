@@ -104,6 +104,15 @@ class Traced(Tensor):
     def data_ptr(self) -> int:
         return self.ended().data_ptr()
 
+    def untyped_storage(self) -> Any:
+        return self.ended().untyped_storage()
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.ended().__dlpack__(*args, **kwargs)
+
+    def __format__(self, form: str) -> str:
+        return format(self.ended(), form)
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.ended().__reduce_ex__(protocol)
 
@@ -196,6 +205,8 @@ class Provenance(TorchDispatchMode):
         tags = function.tags
         if torch.Tag.inplace_view in tags and any(isinstance(t, Traced) for t in inputs):
             raise Untraceable("the shape of a drawn value changes in place")
+        if any(no_memory(tensor) for tensor in inputs):
+            raise Untraceable("a drawn value comes back from outside torch")
         dynamic = torch.Tag.dynamic_output_shape in tags and not fixed_shape(function, arguments)
         reads = dynamic or torch.Tag.data_dependent_output in tags
         if reads and not self.sampling and caller() not in CHECKS:
@@ -375,6 +386,11 @@ def replaced(result: Any, given: Mapping[int, Tensor]) -> Any:
     if isinstance(result, list | tuple):
         return type(result)([replaced(each, given) for each in result])
     return given.get(id(result), result)
+
+
+def no_memory(tensor: Tensor) -> bool:
+    """Whether a tensor is a trace that has lost its name: it was exported, or made another tensor's data."""
+    return not isinstance(tensor, Traced) and tensor.numel() > 0 and tensor.data_ptr() == 0
 
 
 def address(tensor: Tensor) -> int:
