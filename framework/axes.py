@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from framework.errors import ProgramError
 
 Shape = tuple[int, ...]
 # What is recorded ("draw", "cost", ...), its name, and its number among those.
 Site = tuple[str, str, int]
+# Of one program, whose axes are kept for the next run.
+MOST_SHAPES = 10_000
 # In place of the number: any of that name.
 ANY = -1
 
@@ -80,6 +82,7 @@ class SiteAxes:
         probed: what the probing run showed of each site: whether it has the sample axis, whether it has the batch axes;
             None: the run did not change that number.
         unknown: leading shapes at which a probing run was tried and failed.
+        only: the axes of shapes that have one explanation, by all that was asked.
         alone: first draws of a program that runs with one sample only: they are taken to depend on no draw.
     """
 
@@ -87,6 +90,7 @@ class SiteAxes:
     probed: dict[Site, tuple[bool | None, bool | None]] = field(default_factory=dict)
     unknown: set[Shape] = field(default_factory=set)
     alone: set[Site] = field(default_factory=set)
+    only: dict[tuple[Any, ...], Axes] = field(default_factory=dict, repr=False)
 
     def decide(
         self,
@@ -107,11 +111,17 @@ class SiteAxes:
         Raises:
             AxesUnknown: several axes are possible and the probing run does not tell them apart.
         """
+        asked = (site, shape, lead, per_sample, per_datum)
+        only = self.only.get(asked)
+        if only is not None:
+            return only
         known = self.decided.get(site)
         if known is not None and known.agree(per_sample, per_datum) and known.fit(shape, lead):
             return known
         possible = candidates(shape, lead, per_sample, per_datum)
         if len(possible) < 2:
+            if possible and len(self.only) < MOST_SHAPES:
+                self.only[asked] = possible[0]
             return possible[0] if possible else None
         axes = self.choose(site, possible, shape, lead, probe)
         # Of one sample or one datum, the answer may not hold for more.

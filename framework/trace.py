@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
 from framework.axes import ALL, NONE, Axes
 from framework.errors import ProgramError
@@ -73,10 +73,12 @@ class Trace:
 
         A value may lack the sample axis (it depends on no draw), the batch axes, or both.
         """
+        depth = len(self.shape)
+        if value.dim() == depth and axes == ALL:
+            return value
         kept = axes.of(self.shape)
         if value.dim() > len(kept):
             value = value.flatten(len(kept)).sum(-1)
-        depth = len(self.shape)
         if len(kept) == depth or not kept:
             return value
         return value.reshape(-1, *[1] * (depth - 1)) if axes.per_sample else value.unsqueeze(0)
@@ -101,6 +103,14 @@ class Trace:
         if draw.mask is not None:
             log_prob = torch.where(draw.mask, log_prob, 0.0)
         return self.of_draw(draw, log_prob, "log-probability")
+
+    def element_log_prob(self, draw: Draw) -> Tensor:
+        """The log-probability of each element of a draw, `[n, *batch, *elements]`; a batch axis that it lacks is 1."""
+        log_prob = element_distribution(draw.distribution).log_prob(draw.value)
+        if draw.axes.per_datum:
+            return log_prob
+        depth = len(self.shape)
+        return log_prob.reshape(log_prob.shape[0], *[1] * (depth - 1), *log_prob.shape[1:])
 
     def of_draw(self, draw: Draw, value: Tensor, what: str) -> Tensor:
         """A quantity of each element of a draw, summed over its elements."""
@@ -179,14 +189,14 @@ class Trace:
         Of recorded steps, at each step the sum from that step on. Draws without a cost between them share a tensor.
         """
         after: list[Tensor] = []
-        total = torch.zeros(())
+        total: Tensor | None = None
         for position in range(len(self.scored), 0, -1):
             if position in charged:
                 cost = charged[position].expand(self.shape)
                 if self.recorded_trajectories:
                     cost = cost.flip(0).cumsum(0).flip(0)
-                total = cost + total
-            after.append(total)
+                total = cost if total is None else cost + total
+            after.append(torch.zeros(()) if total is None else total)
         return after[::-1]
 
     def bound(self, bound: Cost) -> Tensor:
@@ -206,6 +216,13 @@ class Trace:
                 "one sample at a time, does not run together"
             )
         return self.leading(bound.value, bound.axes).expand(self.shape)
+
+
+def element_distribution(distribution: Distribution) -> Distribution:
+    """The distribution of each element of a draw, where the elements are declared to be independent."""
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    return distribution
 
 
 def add(terms: Sequence[Tensor]) -> Tensor:

@@ -28,7 +28,8 @@ LAYERS = (
     ("program", "relaxed"),
     ("probing",),
     ("context",),
-    ("trace",),
+    ("provenance",),
+    ("provenance_rules", "trace"),
     ("axes",),
     ("config", "capabilities"),
     (

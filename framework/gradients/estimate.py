@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -106,15 +107,22 @@ def surrogate(
         return chosen.surrogate(as_program(program), named(parameters), batch)[0]
 
 
+@cache
+def takes_samples(factory: Callable[..., Estimator]) -> bool:
+    """Whether an estimator has the option `samples`."""
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    return "samples" in inspect.signature(function).parameters
+
+
 def make_estimator(
     name: str, samples: int | None = None, options: Mapping[str, Any] = {}
 ) -> Estimator:
     """An estimator by its registered name; `samples` reaches it where it has that option."""
     component = registry().component("estimators", name)
-    refuse_renamed(component, options, "estimator")
+    if options:
+        refuse_renamed(component, options, "estimator")
     factory = component.load()
     given = dict(options)
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    if samples is not None and "samples" in inspect.signature(function).parameters:
+    if samples is not None and takes_samples(factory):
         given["samples"] = samples
     return cast(Estimator, factory(**check_options(factory, given, "estimator")))

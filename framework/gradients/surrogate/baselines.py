@@ -32,7 +32,8 @@ class LeaveOneOut:
 class MovingAverage:
     """Returns are compared with a running mean of earlier calls' returns; 0 in the first call.
 
-    In a program of episodes each step has its own running mean.
+    In a program of episodes each step has its own running mean, and so has each element of a draw (returns
+    `[elements, n, *batch]`).
     """
 
     def __init__(self, decay: float) -> None:
@@ -51,7 +52,9 @@ class MovingAverage:
         latest = torch.where(latest.isfinite(), latest, baseline)
         self.means[site] = self.decay * mean + (1 - self.decay) * latest
         self.calls[site] = calls + 1
-        return baseline[: returns.shape[0]].unsqueeze(1) if axis else baseline
+        if not axis:
+            return baseline
+        return baseline[: returns.shape[0]].reshape(-1, *[1] * (returns.dim() - 1))
 
     def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor:
         return self(site, value.expand(log_weights.shape), 0)

@@ -40,6 +40,7 @@ class Baseline(Protocol):
     def __call__(self, site: str, returns: Tensor, axis: int, known: Known) -> Tensor | float:
         """A baseline for `returns`, whose sample axis is `axis`; must not depend on the draw it serves.
 
+        Before the sample axis lie the steps of episodes or the elements of a draw, each with a baseline of its own.
         `known()` returns what was known before the draw, `[*returns' shape, inputs]`.
         """
 
@@ -73,22 +74,6 @@ class Segment:
     trace: Trace
     first: Draw
 
-    @property
-    def known(self) -> Tensor:
-        """What was known before the segment, `[*shape, inputs]`: a 1, the batch's first tensor, the earlier draws."""
-        shape = self.trace.shape
-        data = data_of(self.trace)
-        parts = [torch.ones(*shape, 1, device=self.cost.device), *([] if data is None else [data])]
-        for draw in () if self.trace.recorded_trajectories else self.trace.draws:
-            if draw is self.first:
-                break
-            if draw.axes == ALL:
-                parts.append(draw.value.detach().reshape(*shape, -1))
-            elif draw.axes.per_sample:  # shared by the batch
-                wide = draw.value.detach().reshape(shape[0], *[1] * (len(shape) - 1), -1)
-                parts.append(wide.expand(*shape, -1))
-        return torch.cat([part.to(torch.float32) for part in parts], -1)
-
     def total(self) -> Tensor:
         """The log-probability of all draws of the segment."""
         if not self.own and self.log_prob is not None:
@@ -108,6 +93,8 @@ def surrogate(
         weights: `[n, *batch]`, replacing the mean over samples by a weighted sum (enumeration, quadrature). A sample
             of weight 0 is impossible: neither its cost nor its log-probability, which may be infinite, is read.
     """
+    if len(traces) == 1 and weights is None and is_one_segment(traces[0]):
+        return surrogate_of_one_segment(traces[0], baseline)
     parts = [segments(trace, weights) for trace in traces]
     compared = baselines(parts, baseline, axis=1 if traces[0].recorded_trajectories else 0)
     losses = []
@@ -137,6 +124,31 @@ def surrogate(
             add([*unattributed_terms(trace, weights), *average(terms, trace, weights), *bounds])
         )
     return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+
+def is_one_segment(trace: Trace) -> bool:
+    """Whether all costs are charged to all draws, and the baseline is the estimator's, as in most programs."""
+    if not trace.costs or trace.bounds or trace.recorded_trajectories:
+        return False
+    last = len(trace.scored)
+    if not last or any(cost.position != last for cost in trace.costs):
+        return False
+    return all(draw.baseline is None for draw in trace.scored)
+
+
+def surrogate_of_one_segment(trace: Trace, baseline: Baseline | None) -> Tensor:
+    """The surrogate with the least effort: box (c - b) + b."""
+    log_prob = add([trace.log_prob(draw) for draw in trace.scored])
+    cost = add([trace.leading(cost.value, cost.axes) for cost in trace.costs])
+    if baseline is None:
+        term = box(log_prob) * cost
+    else:
+        first = trace.scored[0]
+        known = partial(known_before, trace, first)
+        found = baseline(f"0/{first.name}", cost.detach().expand(trace.shape), 0, known)
+        term = box(log_prob) * (cost - found) + found
+    means = [trace.mean(penalty) for penalty in trace.penalties]
+    return add([*means, term.mean() if term.dim() else term])
 
 
 def bound_terms(trace: Trace, bound: Cost, baseline: Baseline | None) -> list[Tensor]:
@@ -200,12 +212,28 @@ def segment_of(
     return Segment(draws[0].name, log_probs, own, cost, returns, trace, draws[0])
 
 
-def known_before(group: Sequence[Segment], axis: int) -> Tensor:
+def known_before(trace: Trace, first: Draw) -> Tensor:
+    """What was known before a draw, `[*shape, inputs]`: a 1, the batch's first tensor, the earlier draws."""
+    shape = trace.shape
+    data = data_of(trace)
+    parts = [torch.ones(*shape, 1, device=first.value.device), *([] if data is None else [data])]
+    for draw in () if trace.recorded_trajectories else trace.draws:
+        if draw is first:
+            break
+        if draw.axes == ALL:
+            parts.append(draw.value.detach().reshape(*shape, -1))
+        elif draw.axes.per_sample:  # shared by the batch
+            wide = draw.value.detach().reshape(shape[0], *[1] * (len(shape) - 1), -1)
+            parts.append(wide.expand(*shape, -1))
+    return torch.cat([part.to(torch.float32) for part in parts], -1)
+
+
+def known_before_each(group: Sequence[Segment], axis: int) -> Tensor:
     """What was known before the segments of one site, runs of one sample stacked.
 
     Runs one sample at a time may have arrived there by another number of draws: what one does not know is 0.
     """
-    known = [segment.known for segment in group]
+    known = [known_before(segment.trace, segment.first) for segment in group]
     width = max(each.shape[-1] for each in known)
     return torch.cat([pad(each, (0, width - each.shape[-1])) for each in known], axis)
 
@@ -239,7 +267,9 @@ def baselines(
         returns = (
             torch.cat([s.returns for s in group], axis) if len(group) > 1 else group[0].returns
         )
-        found = torch.as_tensor(baseline(site, returns, axis, partial(known_before, group, axis)))
+        found = torch.as_tensor(
+            baseline(site, returns, axis, partial(known_before_each, group, axis))
+        )
         # Runs of one sample each, stacked.
         sharing = len(group) > 1 and found.dim() > 0
         for i, segment in enumerate(group):

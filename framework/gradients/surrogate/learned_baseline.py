@@ -24,18 +24,23 @@ RETURNS_DECAY = 0.99
 class Predictor:
     """One site's network, its optimiser and the scale of its returns."""
 
-    def __init__(self, inputs: int, site: str, hidden: int, learning_rate: float) -> None:
+    def __init__(
+        self, inputs: int, site: str, hidden: int, learning_rate: float, outputs: int = 1
+    ) -> None:
         # A resumed run builds no network at this point, and must draw the same numbers all the same.
         with seeded(key(0, f"learned baseline {site}")):
-            last = nn.Linear(hidden, 1)
+            last = nn.Linear(hidden, outputs)
             self.network = nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), last)
         nn.init.zeros_(last.weight)
-        self.inputs = inputs
+        self.inputs, self.outputs = inputs, outputs
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         self.mean, self.square, self.calls = 0.0, 0.0, 0
 
     def predict(self, known: Tensor, returns: Tensor) -> Tensor:
-        """The baseline `[...]` for what is known `[..., inputs]`, then one training step."""
+        """The baseline `[...]` (`[..., outputs]` if there are several) for what is known `[..., inputs]`.
+
+        Then follows one training step.
+        """
         mean, deviation = self.scale()
         with torch.enable_grad():
             predicted = self.network(known).squeeze(-1)
@@ -67,6 +72,7 @@ class Predictor:
     def state_dict(self) -> dict[str, Any]:
         return {
             "inputs": self.inputs,
+            "outputs": self.outputs,
             "network": dict(self.network.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "scale": [self.mean, self.square, self.calls],
@@ -91,26 +97,35 @@ class LearnedBaseline:
         self, site: str, returns: Tensor, axis: int, known: Callable[[], Tensor]
     ) -> Tensor:
         inputs = known()
-        if site in self.predictors and self.predictors[site].inputs != inputs.shape[-1]:
+        # Returns of elements, `[elements, n, *batch]`: each element has its own prediction.
+        elements = returns.dim() == inputs.dim()
+        outputs = len(returns) if elements else 1
+        existing = self.predictors.get(site)
+        if existing is not None and (existing.inputs, existing.outputs) != (
+            inputs.shape[-1],
+            outputs,
+        ):
             # Reached by another path, with other draws.
-            site = f"{site}/{inputs.shape[-1]}"
+            site = f"{site}/{inputs.shape[-1]}" + (f"/{outputs}" if elements else "")
         if site not in self.predictors:
-            self.predictors[site] = self.predictor(site, inputs.shape[-1])
+            self.predictors[site] = self.predictor(site, inputs.shape[-1], outputs)
         predictor = self.predictors[site]
         predictor.network.to(inputs.device)
+        if elements:
+            return predictor.predict(inputs, returns.movedim(0, -1)).movedim(-1, 0)
         return predictor.predict(inputs, returns.expand(inputs.shape[:-1]))
 
     def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor:
         ones = torch.ones(*log_weights.shape, 1, device=log_weights.device)
         return self(f"bound/{site}", value.expand(log_weights.shape), 0, lambda: ones)
 
-    def predictor(self, site: str, inputs: int) -> Predictor:
-        return Predictor(inputs, site, self.hidden, self.learning_rate)
+    def predictor(self, site: str, inputs: int, outputs: int = 1) -> Predictor:
+        return Predictor(inputs, site, self.hidden, self.learning_rate, outputs)
 
     def state_dict(self) -> dict[str, Any]:
         return {site: predictor.state_dict() for site, predictor in self.predictors.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for site, saved in state.items():
-            self.predictors[site] = self.predictor(site, saved["inputs"])
+            self.predictors[site] = self.predictor(site, saved["inputs"], saved.get("outputs", 1))
             self.predictors[site].load_state_dict(saved)

@@ -15,13 +15,16 @@ from framework.errors import ProgramError
 from framework.gradients.distributions.refusal import RELAXED
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
+from framework.gradients.surrogate.credit import relations_of
 from framework.gradients.surrogate.dice import Baseline, surrogate
+from framework.gradients.surrogate.elementwise import elementwise_surrogate
 from framework.gradients.surrogate.learned_baseline import LearnedBaseline
 from framework.gradients.surrogate.site_rules import SiteRules, Sites
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.relaxed import smoothing
 from framework.rule import Rule
+from framework.trace import Trace
 
 
 class SampledSurrogate(SurrogateEstimator):
@@ -61,7 +64,7 @@ class SampledSurrogate(SurrogateEstimator):
             raise ProgramError(
                 f"a leave-one-out baseline compares samples and there is {samples}: set estimator.samples to 2 or more"
             )
-        loss = surrogate(traces, self.baseline if scored else None)
+        loss = self.charged(program, traces, parameters, batch)
         # The surrogate's value is the objective's, unless a relaxed program was run instead of the hard one.
         objective, evaluations = loss.detach(), samples
         if smooth.used or self.rules.relaxed:
@@ -75,6 +78,17 @@ class SampledSurrogate(SurrogateEstimator):
             biased=smooth.biased or self.rules.biased,
             extras=dict(temperatures),
         )
+
+    def charged(
+        self, program: Program, traces: list[Trace], parameters: Parameters, batch: Any
+    ) -> Tensor:
+        """The surrogate of the runs, each cost charged to the draws that it was made from."""
+        if not any(trace.scored for trace in traces):
+            return surrogate(traces)
+        relations = relations_of(program, traces[0], self.rules, parameters, batch)
+        if relations is None:
+            return surrogate(traces, self.baseline)
+        return elementwise_surrogate(traces[0], relations, self.baseline)
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"calls": self.calls} if self.rules.scheduled else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast
 
 from framework.config.validation import check_options
 from framework.errors import UserError
@@ -19,7 +19,6 @@ from framework.rule import Plain, Rule
 Sites = Mapping[str, str | Mapping[str, Any]]
 
 
-@runtime_checkable
 class Scheduled(Protocol):
     """A rule with a temperature that depends on how often its estimator has been called."""
 
@@ -37,7 +36,7 @@ class SiteRules:
         self.patterns = [(pattern, make_rule(pattern, rule)) for pattern, rule in sites.items()]
         tagged = [("temperature", default)]
         tagged += [(f"temperature/{pattern}", rule) for pattern, rule in self.patterns]
-        self.scheduled = {tag: rule for tag, rule in tagged if isinstance(rule, Scheduled)}
+        self.scheduled = {tag: cast(Scheduled, r) for tag, r in tagged if hasattr(r, "begin")}
         self._known: dict[str, Rule] = {}
 
     def __call__(self, site: str) -> Rule:

@@ -82,8 +82,8 @@ def test_the_surrogate_has_the_value_of_the_objective():
 
 def test_a_cost_is_charged_to_earlier_draws_and_to_no_other():
     def program(context, parameters, batch):
-        context.sample("early", Bernoulli(logits=parameters["early"]))
-        context.cost(torch.full((context.samples,), 100.0), "between")
+        early = context.sample("early", Bernoulli(logits=parameters["early"]))
+        context.cost(100.0 + early, "between")
         context.sample("late", Bernoulli(logits=parameters["late"]))
 
     parameters = {"early": torch.zeros(()), "late": torch.zeros(())}
