@@ -7,6 +7,7 @@ share. Its shape cannot tell, and so the program is run once with other numbers 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -203,8 +204,8 @@ def question(site: Site, shape: Shape, lead: Shape) -> str:
 
 
 def unused_size(size: int, used: set[int]) -> int:
-    """The next length that occurs nowhere."""
-    size += 1
-    while size in used:
+    """A larger length that occurs nowhere: a prime from 7 on, which numbers in a program seldom are."""
+    size = max(size + 1, 7)
+    while size in used or any(size % d == 0 for d in range(2, math.isqrt(size) + 1)):
         size += 1
     return size

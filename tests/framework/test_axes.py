@@ -247,9 +247,9 @@ def calls_of(function, batch=None, samples=4, parameters=None, **axes):
 def test_a_probing_run_takes_place_once_with_data_and_else_only_where_sizes_coincide():
     theta = {"theta": torch.zeros(3)}
     three, five = torch.zeros(3), torch.zeros(5)
-    assert calls_of(shared_by_the_batch, three, 8, theta, batch_axes=1) == [8, 9, 8]
+    assert calls_of(shared_by_the_batch, three, 8, theta, batch_axes=1) == [8, 11, 8]
     assert calls_of(shared_by_the_batch, five[:1], 8, theta, batch_axes=1) == [8, 8]
-    assert calls_of(regularised, None, 3, theta) == [3, 4, 3]
+    assert calls_of(regularised, None, 3, theta) == [3, 7, 3]
     assert calls_of(regularised, None, 4, theta) == [4, 4]
 
 
@@ -289,7 +289,7 @@ def test_the_probing_run_lengthens_every_tensor_of_the_batch():
 
     batch = {"x": torch.zeros(3), "y": torch.zeros(3, 2)}
     calls_of(function, batch, 8, {"theta": torch.zeros(3)}, batch_axes=1)
-    assert sizes == [{3}, {4}, {3}]
+    assert sizes == [{3}, {7}, {3}]
 
 
 def test_parameters_of_one_datum_each_follow_the_batch_and_shared_ones_do_not():
@@ -378,7 +378,7 @@ def test_a_probing_run_leaves_running_statistics_and_the_recorded_graph_as_they_
     program = task.as_program(task.objective)
     (trace,) = program.run(lambda site: PLAIN, task.parameters, batch, samples=4)
     trace.objective().backward()
-    assert steps == [4, 5]
+    assert steps == [4, 7]
     assert model.num_batches_tracked == 1
     torch.testing.assert_close(model.running_mean, 0.1 * batch.mean(0))
     assert model.weight.grad is not None
@@ -409,6 +409,20 @@ def test_declared_axes_that_a_shape_does_not_have_are_refused():
         framework.estimate(
             program, {"theta": torch.zeros(2)}, torch.zeros(3), estimator="rloo", samples=5
         )
+
+
+def test_an_axis_of_two_elements_inside_the_program_is_not_taken_for_a_probing_run_s_samples():
+    """Beside one sample, the next number of samples is 2: as many as there are coins in the first draw."""
+
+    def function(context, parameters, batch):
+        a, b = parameters["theta"].unbind()
+        first = context.sample("first", Bernoulli(logits=torch.stack([a, b])))
+        second = context.sample("second", Bernoulli(logits=first.sum(-1) - 1))
+        context.cost(second)
+
+    found = framework.estimate(function, {"theta": torch.zeros(2)}, estimator="exact")
+    # first.sum is 0, 1 or 2 with 1/4, 1/2, 1/4
+    torch.testing.assert_close(found.value, 0.5)
 
 
 def test_the_axes_that_a_shape_can_have():
