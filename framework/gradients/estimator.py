@@ -26,6 +26,9 @@ class Estimate:
         biased: whether the gradient's expectation may differ from the objective's gradient.
         gradients: filled by `framework.estimate`; in training the gradients are in `.grad`.
         not_finite: filled by `framework.estimate`: what is not finite, and the cost or draw it comes from; else empty.
+        bias_interval: filled by `framework.estimate(..., bias_repeats=32)`: where the relative bias along the gradient
+            lies with 99 % confidence, by two references neither of which is the estimator itself (0: unbiased, -1: it
+            sees nothing); None where it was not measured, or where no two references serve the program.
         extras: whatever else the estimator reports (baseline, temperature, clip fraction).
     """
 
@@ -34,6 +37,7 @@ class Estimate:
     biased: bool
     gradients: dict[str, Tensor] = field(default_factory=dict)
     not_finite: str = ""
+    bias_interval: tuple[float, float] | None = None
     extras: dict[str, Tensor | float] = field(default_factory=dict)
 
     @property
