@@ -37,9 +37,9 @@ from framework.randomness import key
 
 CONFIDENCE = 0.99
 # Sampled references, tried in this order; each must serve the program and say that it is unbiased.
-SAMPLED = ("rloo", "reparameterisation", "disarm", "measure_valued", "reinforce")
-# One that runs the program twice for each parameter is not used for more parameters than this.
-MOST_PARAMETERS = 64
+SAMPLED = ("rloo", "measure_valued", "disarm", "reparameterisation", "reinforce")
+# One that runs the program twice for each parameter, but trusts no path, serves up to this many parameters.
+MOST_PARAMETERS = 16
 # Two names of one estimator.
 SAME = {"vimco": "rloo"}
 SAMPLES, REPEATS, PILOT = 256, 8, 4
