@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from framework.gradients.estimate import estimate, surrogate
     from framework.gradients.estimator import Estimate, Estimator
     from framework.gradients.relaxation.straight_through import approximate
+    from framework.gradients.selection.objective_check import check
     from framework.media import Image, Projection, Text, Video
     from framework.perturbation import perturbed
     from framework.plugin import Plugin
@@ -40,6 +41,7 @@ _HOMES = {
     "UserError": "framework.errors",
     "Video": "framework.media",
     "approximate": "framework.gradients.relaxation.straight_through",
+    "check": "framework.gradients.selection.objective_check",
     "compose": "framework.run",
     "estimate": "framework.gradients.estimate",
     "evaluate": "framework.run",
@@ -69,6 +71,7 @@ __all__ = [
     "UserError",
     "Video",
     "approximate",
+    "check",
     "compose",
     "data",
     "estimate",

@@ -14,15 +14,16 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Normal, RelaxedBernoulli
+from torch.distributions import Bernoulli, Distribution, Normal, RelaxedBernoulli
 
 from experiments.benchmarks.pairs import ratio, report
-from framework import Context, Program, Task
+from framework import Context, Program, Task, estimate
 from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimator
 from framework.task import Split
@@ -101,6 +102,37 @@ def gumbel(draws: int, samples: int) -> tuple[Call, Call]:
     return through(make_estimator("gumbel", samples), program, parameters), fresh(
         by_hand, parameters
     )
+
+
+def vector_site(kind: str, size: int, samples: int, *, door: bool = False) -> tuple[Call, Call]:
+    """One draw of `size` elements; `door`: through `framework.estimate` instead of `backward`."""
+    parameters = {"theta": torch.zeros(size, requires_grad=True)}
+    theta = parameters["theta"]
+
+    def distribution(theta: Tensor) -> Distribution:
+        return Bernoulli(logits=theta) if kind == "rloo" else Normal(theta, 1.0)
+
+    def program(context: Context, parameters: Any, batch: Any) -> None:
+        z = context.sample("z", distribution(parameters["theta"]))
+        context.cost((z - 0.45).square().sum(-1))
+
+    def score_function_by_hand() -> None:
+        drawn = distribution(theta)
+        z = drawn.sample(torch.Size([samples]))
+        cost = (z - 0.45).square().sum(-1)
+        baseline = (cost.sum() - cost) / (samples - 1)
+        ((cost - baseline) * drawn.log_prob(z).sum(-1)).mean().backward()
+
+    def path_by_hand() -> None:
+        z = distribution(theta).rsample(torch.Size([samples]))
+        (z - 0.45).square().sum(-1).mean().backward()
+
+    by_hand = score_function_by_hand if kind == "rloo" else path_by_hand
+    if door:
+        return partial(estimate, program, parameters, estimator=kind, samples=samples), fresh(
+            by_hand, parameters
+        )
+    return through(make_estimator(kind, samples), program, parameters), fresh(by_hand, parameters)
 
 
 def through(estimator: Estimator, function: Any, parameters: dict[str, Tensor]) -> Call:
@@ -228,6 +260,12 @@ def main() -> None:
         name = build.__name__.replace("_", " ")
         report(f"{name}, 3 draws x 16 samples", ratio(*build(3, 16)), 1.5)
         report(f"{name}, 200 draws x 64 samples", ratio(*build(200, 64)), 1.15)
+    for kind in ("rloo", "reparameterisation"):
+        for size, samples, bar in ((3, 16, 1.5), (200, 64, 1.15), (10_000, 64, 1.05)):
+            found = ratio(*vector_site(kind, size, samples))
+            report(f"{kind}, one draw of {size} x {samples} samples", found, bar)
+        found = ratio(*vector_site(kind, 3, 16, door=True))
+        report(f"{kind}, the same of 3 x 16 by framework.estimate", found, 1.5)
     report("training step of a tiny model", trainer(), 1.10)
 
 

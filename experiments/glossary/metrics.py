@@ -27,6 +27,8 @@ QUALITY = {
     "cosine": "cosine of the mean estimate and the reference gradient",
     "norm_ratio": "norm of the mean estimate over the reference's",
     "bias_z": "largest deviation from the reference, in standard errors; above about 4 the estimator is biased",
+    "bias_low": "lower end of the 99 % interval for the bias along the gradient, in parts of it",
+    "bias_high": "upper end of that interval",
 }
 EXTRAS = {
     "temperature": "temperature of the relaxation (Jang et al. 2017; Maddison et al. 2017)",

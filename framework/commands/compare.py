@@ -102,7 +102,7 @@ def compare(
 
 def measured(settings: Settings) -> tuple[dict[str, float], str]:
     """The estimator's figures at the task's initial parameters, and what it was compared with."""
-    from framework.gradients.selection.quality import measure, reference, samples_of
+    from framework.gradients.selection.comparison import measure_against, references
     from framework.randomness import key, seed_torch
     from framework.task import TrainingPlan
     from framework.training.trainer import to_device
@@ -120,20 +120,27 @@ def measured(settings: Settings) -> tuple[dict[str, float], str]:
             to_device(next(batches), components.device) if program.recorded_trajectories else first
         )
 
-    against = reference(
+    name = settings.estimator.name
+    against, stick = references(program, task.parameters, first, settings.seed)(
+        name, components.estimator
+    )
+    found = measure_against(
+        components.estimator,
         program,
         task.parameters,
-        first,
+        batch,
+        against,
+        stick,
+        repeats=16,
         seed=settings.seed,
-        samples_per_bound=samples_of(components.estimator),
-    )
-    found = measure(
-        components.estimator, program, task.parameters, batch, seed=settings.seed, against=against
     )
     figures = found.scalars("quality")
-    return {
-        tag.partition("/")[2]: value for tag, value in figures.items()
-    }, against.source if against else "none"
+    sources = [against.source] if against else []
+    sources += [name for name in stick.along if name not in sources] if stick else []
+    return (
+        {tag.partition("/")[2]: value for tag, value in figures.items()},
+        " and ".join(sources) or "none",
+    )
 
 
 def learning_curve(path: Path) -> list[tuple[float, float]]:
@@ -174,6 +181,7 @@ def markdown(rows: list[Row], settings: Settings) -> str:
     heads = [
         "estimator",
         "bias z",
+        "bias (99 %)",
         "norm ratio",
         "cosine",
         "variance",
@@ -187,7 +195,8 @@ def markdown(rows: list[Row], settings: Settings) -> str:
     lines = [
         f"# {settings.experiment}: estimators compared",
         "",
-        f"Quality at the initial parameters against: {references}. "
+        f"Quality at the initial parameters against: {references}. The bias interval is along the gradient, in parts "
+        "of it, from two references neither of which is the estimator itself. "
         f"Then {settings.trainer.steps:,} steps from {seeds} seed(s); mean ± sd over seeds.",
         "",
         f"| {' | '.join(heads)} |",
@@ -198,7 +207,9 @@ def markdown(rows: list[Row], settings: Settings) -> str:
             lines.append(f"| {row.estimator} | {row.refused} |" + " |" * (len(heads) - 2))
             continue
         cells = [row.estimator]
-        for name in ("bias_z", "norm_ratio", "cosine", "variance"):
+        cells.append(number(row.quality.get("bias_z")))
+        cells.append(interval(row.quality))
+        for name in ("norm_ratio", "cosine", "variance"):
             cells.append(number(row.quality.get(name)))
         cells.append(number(1e3 * row.quality["seconds"]))
         cells.append(number(row.quality.get("variance_times_seconds")))
@@ -211,6 +222,13 @@ def markdown(rows: list[Row], settings: Settings) -> str:
 
 def number(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
+
+
+def interval(quality: dict[str, float]) -> str:
+    """Where the bias along the gradient lies, in per cent of the gradient."""
+    if "bias_low" not in quality or "bias_high" not in quality:
+        return ""
+    return f"{quality['bias_low']:+.1%} to {quality['bias_high']:+.1%}"
 
 
 def spread(values: list[float]) -> str:

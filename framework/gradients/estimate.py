@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from framework.config.validation import check_options, refuse_renamed
-from framework.errors import ProgramError
+from framework.errors import ProgramError, UserError
 from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.not_finite import what_is_not_finite
+from framework.gradients.selection.bias_interval import bias_interval
 from framework.parameters import Given, named
 from framework.plugin import registry
 from framework.program import Function, Program, as_program
-from framework.randomness import seeded
+from framework.randomness import fresh_key, seeded
 
 
 def estimate(
@@ -29,6 +30,7 @@ def estimate(
     estimator: str,
     samples: int | None = None,
     seed: int | None = None,
+    bias_repeats: int = 0,
     **options: Any,
 ) -> Estimate:
     """Estimate the objective and its gradient.
@@ -42,6 +44,7 @@ def estimate(
         estimator: any registered estimator's name, such as "rloo".
         samples: n, for estimators that sample; None: the estimator's default.
         seed: makes the estimate reproducible and leaves torch's generators as they were; None: draws from them.
+        bias_repeats: how often to estimate again, 2 or more, to fill `bias_interval`; 0: it is not measured.
         **options: the estimator's options, such as `sites={"z": "reparameterisation"}`.
 
     Returns:
@@ -52,6 +55,8 @@ def estimate(
         UserError: an unknown estimator or option.
         ProgramError: an estimator that cannot serve this program, or parameters that are not tensors of real numbers.
     """
+    if bias_repeats < 0 or bias_repeats == 1:
+        raise UserError(f"bias_repeats = {bias_repeats}: expected 0, or 2 or more")
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
         leaves = leaves_of(parameters)
@@ -60,6 +65,12 @@ def estimate(
         result.not_finite = what_is_not_finite(result, program, leaves, batch)
         for warning in filter(None, (result.caution, result.not_finite)):
             warnings.warn(warning, stacklevel=2)
+        if bias_repeats:
+            key = fresh_key() if seed is None else seed
+            interval = bias_interval(
+                chosen, program, leaves, batch, without=estimator, seed=key, repeats=bias_repeats
+            )
+            result.bias_interval = None if interval is None else (interval.low, interval.high)
     for name, leaf in leaves.items():
         result.gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     return result

@@ -27,6 +27,9 @@ class Estimate:
         gradients: filled by `framework.estimate`; in training the gradients are in `.grad`.
         caution: why the gradient is of little use though it is right in expectation; else empty.
         not_finite: filled by `framework.estimate`: what is not finite, and the cost or draw it comes from; else empty.
+        bias_interval: filled by `framework.estimate(..., bias_repeats=32)`: where the relative bias along the gradient
+            lies with 99 % confidence, by two references neither of which is the estimator itself (0: unbiased, -1: it
+            sees nothing); None where it was not measured, or where no two references serve the program.
         extras: whatever else the estimator reports (baseline, temperature, clip fraction).
     """
 
@@ -36,6 +39,7 @@ class Estimate:
     gradients: dict[str, Tensor] = field(default_factory=dict)
     caution: str = ""
     not_finite: str = ""
+    bias_interval: tuple[float, float] | None = None
     extras: dict[str, Tensor | float] = field(default_factory=dict)
 
     @property

@@ -20,7 +20,7 @@ from framework.config.schema import Settings
 from framework.errors import ProgramError, UserError
 from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate
-from framework.gradients.selection.quality import compare
+from framework.gradients.selection.comparison import compare
 from framework.parameters import placed
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
 from framework.task import Split, TrainingPlan

@@ -7,6 +7,7 @@ From K repeated estimates g_1 ... g_K of one gradient, and a reference r,
     variance x seconds  the figure for a comparison at equal time: halving the variance may cost twice the time
     cosine, norm ratio  of the mean of g to r
     bias z              the largest of |mean <g, u> - <r, u>| in standard errors, along r and a few random directions u
+    bias interval       where mean <g, u> / <r, u> - 1 lies along r, from two references; see bias_interval.py
 
 Bias matters more than variance, and a cosine near 1 does not show it: a straight-through gradient was once 230 times
 too long with a mean cosine of 0.96. So z and the norm ratio are always reported.
@@ -17,14 +18,13 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from framework.batch import first_tensor, map_tensors
 from framework.errors import ProgramError
 from framework.gradients.enumeration.exact import Exact
 from framework.gradients.estimator import Estimator, trainable
@@ -85,7 +85,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Quality:
-    """The figures of one estimator; those against a reference are NaN where there is none."""
+    """The figures of one estimator; those against a reference are NaN where there is none.
+
+    `bias_low` and `bias_high` are the ends of the 99 % interval for the relative bias; see bias_interval.py.
+    """
 
     variance: float
     signal_to_noise: float
@@ -95,6 +98,8 @@ class Quality:
     cosine: float = math.nan
     norm_ratio: float = math.nan
     bias_z: float = math.nan
+    bias_low: float = math.nan
+    bias_high: float = math.nan
 
     @property
     def variance_times_seconds(self) -> float:
@@ -291,64 +296,6 @@ def flat_gradient(leaves: Parameters) -> Tensor:
     """All gradients in one vector; 0 where there is none."""
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in leaves.values()]
     return torch.cat([part.reshape(-1) for part in parts])
-
-
-def compare(
-    estimators: Mapping[str, Estimator],
-    program: Program,
-    parameters: Parameters,
-    batch: Any,
-    *,
-    repeats: int,
-    seed: int,
-) -> dict[str, Quality]:
-    """The figures of several estimators on one batch, against one reference.
-
-    Recorded episodes are themselves the random draws: they are divided into `repeats` groups, whose estimates are
-    independent, and the variance of the whole batch's estimate is a group's divided by their number.
-    """
-    if not program.recorded_trajectories:
-        references: dict[int | None, Reference | None] = {}
-
-        def figures_of(estimator: Estimator) -> Quality:
-            n = samples_of(estimator)
-            if references and not charges_bound(program, parameters, batch):
-                # One reference serves all.
-                n = next(iter(references))
-            if n not in references:
-                references[n] = reference(
-                    program, parameters, batch, seed=seed, samples_per_bound=n
-                )
-            return measure(
-                estimator,
-                program,
-                parameters,
-                lambda number: batch,
-                repeats=repeats,
-                seed=seed,
-                against=references[n],
-            )
-
-        return {name: figures_of(estimator) for name, estimator in estimators.items()}
-    episodes = first_tensor(batch).shape[1]
-    # A leave-one-out baseline needs two episodes in each.
-    groups = max(1, min(repeats, episodes // 2))
-    figures = {}
-    for name, estimator in estimators.items():
-        found = sample_gradients(
-            estimator,
-            program,
-            parameters,
-            lambda n: map_tensors(
-                lambda t: t[:, n * episodes // groups : (n + 1) * episodes // groups], batch
-            ),
-            repeats=groups,
-            seed=seed,
-        )
-        whole = replace(found, variance=found.variance / groups, seconds=found.seconds * groups)
-        signal = assess(found, None).signal_to_noise * groups
-        figures[name] = replace(assess(whole, None), signal_to_noise=signal)
-    return figures
 
 
 def measure(

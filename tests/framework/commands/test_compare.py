@@ -51,9 +51,19 @@ def test_reparameterisation_is_measured_with_less_variance_and_neither_as_biased
     assert quality["reparameterisation"]["variance"] < quality["rloo"]["variance"] / 10
     for figures in quality.values():
         assert abs(figures["bias_z"]) < 4
+        assert figures["bias_low"] < 0 < figures["bias_high"]
         assert figures["seconds"] > 0
         product = figures["variance"] * figures["seconds"]
         assert figures["variance_times_seconds"] == pytest.approx(product)
+
+
+def test_the_table_shows_the_interval_of_the_bias_and_its_two_references(javelin):
+    page = (javelin / "comparison.md").read_text()
+    assert "| bias (99 %) |" in page
+    rows = {row["estimator"]: row for row in json.loads((javelin / "comparison.json").read_text())}
+    low, high = (rows["rloo"]["quality"][f"bias_{end}"] for end in ("low", "high"))
+    assert f"| {low:+.1%} to {high:+.1%} |" in page
+    assert rows["rloo"]["reference"].count(" and ") == 2
 
 
 def test_the_picture_is_in_the_folder_and_in_tensorboard(javelin):

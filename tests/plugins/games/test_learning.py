@@ -15,7 +15,7 @@ from framework.gradients.estimate import make_estimator
 from framework.gradients.policy_gradient.actor_critic import A2C
 from framework.gradients.policy_gradient.advantages import Transitions, gae
 from framework.gradients.policy_gradient.ppo import PPO
-from framework.gradients.selection.quality import compare
+from framework.gradients.selection.comparison import compare
 from plugins.games.policies.normalisation import Normaliser, ReturnScale
 from plugins.games.rollouts import Rollout
 from plugins.games.task import Game

@@ -10,7 +10,8 @@ from torch.distributions import Normal
 
 from framework.gradients.estimate import make_estimator
 from framework.gradients.selection.automatic import Automatic
-from framework.gradients.selection.quality import compare, measure, reference
+from framework.gradients.selection.comparison import compare
+from framework.gradients.selection.quality import measure, reference
 from framework.program import Program
 from framework.randomness import seeded
 from tests.framework.gradients.problems import PROBLEMS

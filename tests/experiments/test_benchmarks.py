@@ -1,0 +1,53 @@
+"""The benchmarks' own objectives: both sides of a pair compute the same."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from experiments.benchmarks import overhead, pyro
+from tests.runs import python
+
+
+def test_the_comparison_with_pyro_says_what_it_needs_where_there_is_none(tmp_path):
+    if find_spec("pyro") is not None:
+        pytest.skip("Pyro is installed")
+    process = python("-m", "experiments.benchmarks.pyro", cwd=tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert err == "needs pyro-ppl: make install EXTRAS=benchmarks\n"
+
+
+@pytest.mark.skipif(find_spec("pyro") is None, reason="needs Pyro")
+@pytest.mark.parametrize("build", [pyro.elbo, pyro.chain, pyro.normal])
+def test_both_libraries_estimate_one_gradient(build, monkeypatch):
+    monkeypatch.setattr(pyro, "REPEATS", 60)
+    case = build()
+    found = []
+    for make in (pyro.by_pyro, lambda c, leaves: pyro.by_us(c, c.estimators[0], leaves)):
+        leaves = {name: p.clone().requires_grad_() for name, p in case.parameters.items()}
+        found.append(pyro.gradients(pyro.fresh(make(case, leaves), leaves), leaves))
+    assert pyro.difference(*found) < 4
+
+
+@pytest.mark.parametrize("kind", ["rloo", "reparameterisation"])
+def test_one_vector_site_by_hand_and_by_the_framework_is_one_gradient(kind):
+    """From one seed, both draw the same noise."""
+    gradients = []
+    ours, by_hand = overhead.vector_site(kind, 3, 16)
+    theta = overhead_parameter(ours)
+    for call in (ours, by_hand):
+        torch.manual_seed(0)
+        call()
+        assert theta.grad is not None
+        gradients.append(theta.grad.clone())
+    torch.testing.assert_close(*gradients)
+
+
+def overhead_parameter(call) -> torch.Tensor:
+    """The parameter that a pair shares, from what clears its gradient."""
+    (parameters,) = [c.cell_contents for c in call.__closure__ if isinstance(c.cell_contents, dict)]
+    theta: torch.Tensor = parameters["theta"]
+    return theta
