@@ -39,15 +39,16 @@ class Monitor:
         experiment: str,
         steps: int,
         start: int,
+        evaluated: int = 0,
         quiet: bool = False,
     ) -> None:
         self.folder = folder
         self.steps = steps
 
         def comes_again(record: Mapping[str, Any]) -> bool:
-            """What a killed run had recorded beyond its last checkpoint; a finished run's final evaluation."""
-            final = start >= steps and any(tag.startswith("final/") for tag in record)
-            return final or record["step"] > start
+            """What a killed run had recorded beyond its last checkpoint; evaluations that are repeated."""
+            step, kinds = record["step"], {tag.partition("/")[0] for tag in record}
+            return step > start or "final" in kinds or ("evaluation" in kinds and step > evaluated)
 
         seconds, damage = drop_records(folder / "metrics.jsonl", comes_again)
         self.metrics = LineFile(folder / "metrics.jsonl")

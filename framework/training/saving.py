@@ -36,8 +36,14 @@ class Saving:
         checkpoint.save(self.folder, checkpoint.name("step", progress.step), state())
         self.resumed(progress)
         self.changed = False
+        self.delete_old(progress)
+
+    def delete_old(self, progress: Progress) -> None:
+        """Delete all checkpoints but those that the newest one needs beside it; a kill may have come before."""
         checkpoint.prune(self.folder, self.keep, progress.finite)
-        checkpoint.keep_best(self.folder, {self.best})
+        # The best one of a run that was evaluated at its end only is not named.
+        if self.best:
+            checkpoint.keep_best(self.folder, {self.best})
 
     def save_best(
         self,

@@ -126,6 +126,7 @@ def restore(trainer: Trainer, folder: RunFolder, log: Callable[[str], None]) -> 
             f"trainer.steps = {asked}: the run has done {done} steps; expected at least as many"
         )
     delete_after(place, done)
+    trainer.saving.delete_old(trainer.progress)
 
 
 def run(
@@ -150,6 +151,7 @@ def run(
         experiment=settings.experiment,
         steps=settings.trainer.steps,
         start=start,
+        evaluated=trainer.progress.evaluated,
         quiet=quiet,
     )
     result = None

@@ -240,13 +240,13 @@ class Trainer:
     def validate(self, monitor: Monitor) -> None:
         """Evaluate on the validation split: the best checkpoint, early stopping, what is logged."""
         progress, metrics = self.progress, self.evaluate("validation")
+        tags = {f"evaluation/{name}": value for name, value in metrics.items()}
+        monitor.scalars(progress.step, tags, announce=True)
         best = is_best(progress, self.task, metrics)
         if best:
             self.save_best(metrics)
+        # Nothing counts before all is written: where the disk is full, a resume evaluates again.
         progress.without_improvement = 0 if best else progress.without_improvement + 1
-        monitor.scalars(
-            progress.step, {f"evaluation/{k}": v for k, v in metrics.items()}, announce=True
-        )
         progress.evaluated, self.saving.changed = progress.step, True
         stop = early_stop(self.options.early_stopping, progress, self.task)
         self.stop_reason = stop or self.stop_reason

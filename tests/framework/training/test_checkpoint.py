@@ -186,7 +186,7 @@ def test_a_save_that_dies_at_any_moment_leaves_no_half_file(tmp_path, monkeypatc
 
 def test_a_save_that_dies_between_its_two_files_is_passed_over(tmp_path, monkeypatch):
     saved(tmp_path, 1)
-    write, calls = checkpoint.write_atomically, []
+    write, calls = write_atomically, []
 
     def die_second(path: Path, data: bytes) -> None:
         calls.append(path)
