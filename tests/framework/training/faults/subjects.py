@@ -56,7 +56,7 @@ class Line(Task):
 
     def objective(self, context: Context, batch: Tensor) -> None:
         output = self.model(batch).squeeze(-1)
-        offset = context.sample("offset", Normal(self.model[3].bias.mean(), 0.1))  # type: ignore[index, union-attr, operator]
+        offset = context.sample("offset", Normal(self.model[3].bias.mean(), 0.1))  # type: ignore[index]
         context.cost((output + offset.reshape(-1, 1) - batch.sum(-1)).square())
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:

@@ -18,19 +18,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 TRIES = 20
 COMMON = ("trainer.checkpoint_every=2", "trainer.evaluate_every=4", "trainer.log_every=3")
-SUBJECTS = {
-    "supervised": (None, "trainer.steps=40"),
-    "cartpole by rloo": (
-        "cartpole", "estimator=rloo", "trainer.steps=8", "task.games=4", "task.evaluation_episodes=2",
-        "task.video_frames=2",
-    ),
+SUBJECTS: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "supervised": (None, ("trainer.steps=40",)),
+    "cartpole by rloo": ("cartpole", (
+        "estimator=rloo", "trainer.steps=8", "task.games=4", "task.evaluation_episodes=2", "task.video_frames=2",
+    )),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, quick, name, capsys):
-    experiment, *options = SUBJECTS[name]
-    subject = Framework(experiment, *COMMON, *options)
+    subject = Framework(SUBJECTS[name][0], *COMMON, *SUBJECTS[name][1])
     subject.start(tmp_path / "first")
     began = time.monotonic()
     output = tmp_path / "output"
