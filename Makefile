@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint types docs format reading tensorboard clean
+.PHONY: help install train test test-slow test-faults soak lint types docs format reading tensorboard clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,7 +24,13 @@ test: .venv/installed-dev lint types ## Lint, check types and run the tests
 	@echo "make test: lint, types and tests passed. The long tests: make test-slow"
 
 test-slow: .venv/installed-dev ## Run the tests that train to a published result
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m "slow and not faults"
+
+test-faults: .venv/installed-dev ## Kill, starve, damage and race runs: none may be lost
+	@$(BIN)/python -m pytest -m faults
+
+soak: .venv/installed-dev ## Train for 20 minutes: memory, descriptors, threads and time of a step must not grow
+	@$(BIN)/python -m tests.soak 20
 
 lint: .venv/installed-dev ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -33,6 +33,7 @@ LAYERS = (
     ("axes",),
     ("config", "capabilities"),
     (
+        "atomic",
         "builtin",
         "data",
         "extras",

@@ -21,6 +21,7 @@ from framework.task import Split
 Count = Annotated[int, Field(ge=0)]
 Fault = Literal[
     "objective",
+    "late_objective",
     "mistake",
     "evaluate",
     "primary_metric",
@@ -97,6 +98,8 @@ class Regression(Task):
             time.sleep(0.02)
         inputs = batch["inputs"] * (float("nan") if fault == "poison" else 1.0)
         predictions = self.model(inputs).squeeze(-1)  # [batch]
+        if fault == "late_objective":
+            raise RuntimeError("the objective is broken")
         if self.spread:
             offset = context.sample("offset", Normal(self.last.bias.mean(), self.spread))
             predictions = predictions + offset.reshape(-1, 1)  # [n, batch]

@@ -2,7 +2,6 @@
 
 import io
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,6 @@ def settings(**given: Any) -> MonitorSettings:
 
 def monitor(folder: Path, start: int = 0, **given: Any) -> Monitor:
     folder.mkdir(exist_ok=True)
-    if list(folder.glob("events*")):  # TensorBoard sorts files by the second in their names
-        time.sleep(1.01 - time.time() % 1)
     return Monitor(folder, settings(**given), experiment="test", steps=10, start=start)
 
 
@@ -190,6 +187,22 @@ def test_after_a_resume_no_step_is_there_twice(tmp_path):
     expected = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 50), (6, 60), (7, 70), (8, 80)]
     assert [(e.step, e.value) for e in events(tmp_path).Scalars("train/objective")] == expected
     assert [(r["step"], r["train/objective"]) for r in records(tmp_path)] == expected
+
+
+@pytest.mark.parametrize("back", [0, 1, 5000])
+def test_events_stay_in_order_where_the_clock_was_put_back(tmp_path, monkeypatch, back):
+    """Or where no second has passed: TensorBoard reads the files in the order of the seconds in their names."""
+    now = [2_000_000_000.5]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    for start in (0, 2, 4):
+        session = Monitor(tmp_path, settings(progress="none"), experiment="a", steps=9, start=start)
+        for step in range(start + 1, start + 4):
+            session.scalars(step, {"train/objective": 10 * start + step})
+        session.close()
+        now[0] -= back
+    expected = [(1, 1), (2, 2), (3, 23), (4, 24), (5, 45), (6, 46), (7, 47)]
+    assert [(e.step, e.value) for e in events(tmp_path).Scalars("train/objective")] == expected
+    assert len(list(tmp_path.glob("events*"))) == 3
 
 
 def test_a_run_that_begins_anew_shows_nothing_of_what_was_before(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 import subprocess
 import time
@@ -22,9 +23,11 @@ from framework.plugin import ROOT
 from framework.training import optimization
 from framework.training.assembly import make_components
 from framework.training.averages import RunningMeans, ema_decay, mean_estimate
+from framework.training.checkpoint import list_checkpoints
+from framework.training.clock import TrainingClock
 from framework.training.monitor import Monitor
 from framework.training.run_folder import RunFolder
-from framework.training.signals import Interrupted
+from framework.training.signals import Interrupted, StopSignals
 from framework.training.trainer import Trainer, to_device
 from tests.runs import Diffobj, newest, python, records, result
 
@@ -38,11 +41,13 @@ def toy_trainer(*overrides: str) -> Trainer:
 
 
 def alike(a: Any, b: Any) -> bool:
-    """Nested state, bit for bit; seconds are left out."""
+    """Nested state, bit for bit; seconds and the configuration's text are left out."""
     if isinstance(a, Tensor):
         return torch.equal(a, b)
     if isinstance(a, Mapping):
-        return a.keys() == b.keys() and all(alike(a[k], b[k]) for k in a if k != "seconds")
+        return a.keys() == b.keys() and all(
+            alike(a[k], b[k]) for k in a if k not in {"seconds", "config"}
+        )
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(alike, a, b))
     return bool(a == b)
@@ -436,6 +441,224 @@ def test_too_many_skipped_steps_in_a_row_stop_the_run_and_lose_nothing(
         assert end["steps"] == 6  # 4 good ones and 2 skipped; the third in a row ended it
 
 
+def checkpoints(folder: Path) -> list[int]:
+    """The steps of a run's checkpoints."""
+    return [int(path.stem.partition("_")[2]) for path in list_checkpoints(folder / "checkpoints")]
+
+
+POISON = (*TOY, "task.fault=poison", "task.fault_at=4", "trainer.checkpoint_every=1")
+
+
+def test_skipped_steps_push_no_sound_checkpoint_out(toy, tmp_path, diffobj: Diffobj):
+    """The gradient at step 4's parameters was never finite: those of step 3 are the newest known to be sound."""
+    folder = tmp_path / "run"
+    options = ("trainer.nonfinite_patience=5", f"hydra.run.dir={folder}")
+    outcome = diffobj("train", *POISON, *options)
+    assert outcome.status == 2
+    assert "step 9: the gradient was not finite 5 times in a row;" in outcome.err
+    assert checkpoints(folder) == [3, 4, 8]
+
+
+def test_a_divergence_keeps_a_checkpoint_from_before_it(toy, tmp_path, diffobj: Diffobj):
+    folder = tmp_path / "run"
+    options = ("optimizer=sgd", "scheduler=constant", "trainer.steps=40", "task.layers=plain")
+    diffobj("train", *TOY, *options, "trainer.stop_at=6", f"hydra.run.dir={folder}")
+    changes = ("optimizer.learning_rate=1e38", "trainer.checkpoint_every=1")
+    outcome = diffobj("train", f"resume={folder}", *changes)
+    assert outcome.status == 2
+    assert "the gradient was not finite 10 times in a row" in outcome.err
+    assert checkpoints(folder)[0] == 6
+
+
+def test_stop_ends_the_run_at_the_first_gradient_that_is_not_finite(
+    toy, tmp_path, diffobj: Diffobj
+):
+    folder = tmp_path / "run"
+    outcome = diffobj("train", *POISON, "trainer.on_nonfinite=stop", f"hydra.run.dir={folder}")
+    assert outcome.status == 2
+    assert outcome.err.startswith("diffobj: step 5: the gradient was not finite; a smaller")
+    assert result(folder)["steps"] == 4
+
+
+ROLL_BACK = (
+    *POISON,
+    "trainer.on_nonfinite=roll_back",
+    "trainer.nonfinite_patience=3",
+    "task.fault_until=8",
+    "trainer.evaluate_every=2",
+)
+
+
+def test_roll_back_goes_on_from_the_newest_sound_parameters(toy, tmp_path, diffobj: Diffobj):
+    """Steps 5 to 7 are skipped; then the parameters are those of step 3 again, and step 8 is skipped, too."""
+    folder = tmp_path / "run"
+    assert diffobj("train", *ROLL_BACK, f"hydra.run.dir={folder}", "trainer.stop_at=3").status == 0
+    sound = newest(folder)
+    assert diffobj("train", f"resume={folder}", "trainer.stop_at=8").status == 0
+    log = (folder / "log.txt").read_text()
+    said = "step 7: the gradient was not finite 3 times in a row; back to the parameters of step 3"
+    assert said in log.splitlines()
+    state = newest(folder)
+    for part in ("model", "average", "estimator"):
+        assert alike(sound[part], state[part]), part
+    # The learning rate is that of the step.
+    assert alike(sound["optimizer"]["state"], state["optimizer"]["state"])
+    assert (state["step"], state["progress"]["skipped"]) == (8, 4)
+
+
+@pytest.mark.parametrize("stop", [3, 5, 6, 7, 8, 10])
+def test_a_run_that_was_rolled_back_resumes_exactly(toy, tmp_path, stop):
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    train.run([*ROLL_BACK, f"hydra.run.dir={whole}"])
+    train.run([*ROLL_BACK, f"hydra.run.dir={parted}", f"trainer.stop_at={stop}"])
+    train.run([f"resume={parted}"])
+    assert alike(newest(whole), newest(parted))
+    assert result(whole)["skipped"] == 4
+
+
+def test_a_roll_back_that_brings_no_finite_gradient_is_the_last(toy, tmp_path, diffobj: Diffobj):
+    folder = tmp_path / "run"
+    outcome = diffobj("train", *ROLL_BACK, "task.fault_until=100", f"hydra.run.dir={folder}")
+    assert outcome.status == 2
+    assert "step 10: the gradient was not finite 3 times in a row;" in outcome.err
+
+
+def test_a_roll_back_without_a_sound_checkpoint_says_so(toy, tmp_path, diffobj: Diffobj):
+    folder = tmp_path / "run"
+    outcome = diffobj("train", *ROLL_BACK, "task.fault_at=0", f"hydra.run.dir={folder}")
+    assert outcome.status == 2
+    assert "there is no checkpoint with a finite gradient to go back to" in outcome.err
+
+
+def test_a_run_that_skipped_every_step_has_failed(toy, tmp_path, diffobj: Diffobj):
+    folder = tmp_path / "run"
+    options = ("task.fault=poison", "trainer.steps=5", f"hydra.run.dir={folder}")
+    outcome = diffobj("train", *TOY, *options)
+    assert outcome.status == 2
+    said = "nothing was learned: the gradient was not finite in any of 5 steps"
+    assert outcome.err == f"diffobj: {said}\n"
+    assert result(folder)["stopped"] == f"UserError: {said}"
+    assert list((folder / "checkpoints").glob("best*")) == []
+
+
+def test_a_final_evaluation_that_is_no_number_is_not_the_best(toy, tmp_path, diffobj: Diffobj):
+    folder = tmp_path / "run"
+    outcome = diffobj("train", *TOY, "task.fault=metric", f"hydra.run.dir={folder}")
+    assert outcome.status == 0
+    assert "objective is nan: there is no best checkpoint\n" in (folder / "log.txt").read_text()
+    assert list((folder / "checkpoints").glob("best*")) == []
+    assert result(folder)["best"] == {}
+
+
+def without_fault(folder: Path) -> None:
+    """Mend the task of a stopped run."""
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(re.sub("fault: .*", "fault: null", text))
+
+
+@pytest.mark.parametrize("at", [3, 7, 11])
+def test_an_evaluation_that_raised_is_made_up_for_by_a_resume(toy, tmp_path, at):
+    """Also at the last step: the best checkpoint and patience are those of an uninterrupted run."""
+    options = [*TOY, "trainer.evaluate_every=4", "trainer.early_stopping.patience=9"]
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    train.run([*options, f"hydra.run.dir={whole}"])
+    with pytest.raises(RuntimeError, match="evaluation is broken"):
+        train.run(
+            [*options, "task.fault=evaluate", f"task.fault_at={at}", f"hydra.run.dir={parted}"]
+        )
+    assert newest(parted)["step"] == at + 1
+    without_fault(parted)
+    train.run([f"resume={parted}"])
+    assert alike(newest(whole), newest(parted))
+    assert result(whole)["best"] == result(parted)["best"]
+    evaluated = [
+        [
+            (r["step"], r["evaluation/objective"])
+            for r in records(place)
+            if "evaluation/objective" in r
+        ]
+        for place in (whole, parted)
+    ]
+    assert evaluated[0] == evaluated[1]
+
+
+def test_a_step_that_raised_leaves_no_trace_in_what_is_saved(toy, tmp_path):
+    """Its forward pass has moved running means already."""
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    train.run([*TOY, f"hydra.run.dir={whole}"])
+    with pytest.raises(RuntimeError, match="objective is broken"):
+        train.run([*TOY, "task.fault=late_objective", "task.fault_at=5", f"hydra.run.dir={parted}"])
+    without_fault(parted)
+    train.run([f"resume={parted}"])
+    assert alike(newest(whole), newest(parted))
+
+
+@pytest.mark.parametrize("stopping", ["patience=2", "target=1e9"])
+def test_a_run_that_stopped_early_is_over_when_it_is_resumed(
+    toy, tmp_path, diffobj: Diffobj, stopping
+):
+    folder = tmp_path / "run"
+    options = ["trainer.evaluate_every=3", "optimizer=sgd", "optimizer.learning_rate=1e-12"]
+    options += ["trainer.ema=null", "task.layers=plain", f"trainer.early_stopping.{stopping}"]
+    diffobj("train", *TOY, *options, "trainer.steps=50", f"hydra.run.dir={folder}")
+    before = result(folder)
+    assert diffobj("train", f"resume={folder}").status == 0
+    assert result(folder) == before
+
+
+def test_the_best_checkpoint_that_the_newest_one_names_is_there(toy, tmp_path):
+    """After a kill at step 8 a resume goes on from step 4, whose best is not that of steps to come."""
+    folder = tmp_path / "run"
+    options = ["trainer.evaluate_every=1", "trainer.checkpoint_every=4", "task.fault=kill"]
+    process = python(
+        *("-m", "framework.commands.main", "train", *TOY, *options),
+        *("task.fault_at=7", f"hydra.run.dir={folder}"),
+        cwd=tmp_path,
+        path=f"{toy}:{ROOT}",
+    )
+    process.communicate(timeout=300)
+    best = newest(folder)["progress"]["best"]["step"]
+    assert newest(folder)["step"] == 4
+    assert (folder / "checkpoints" / f"best_{best:09d}.pt").exists()
+    without_fault(folder)
+    train.run([f"resume={folder}", "trainer.stop_at=5", "trainer.evaluate_every=0"])
+    assert [p.stem for p in (folder / "checkpoints").glob("best*.pt")] == [f"best_{best:09d}"]
+
+
+def test_a_checkpoint_carries_the_configuration(toy, tmp_path):
+    folder = tmp_path / "run"
+    train.run([*TOY, f"hydra.run.dir={folder}"])
+    assert newest(folder)["config"] == (folder / "config.yaml").read_text()
+
+
+def test_seconds_go_on_over_a_resume(toy, tmp_path):
+    folder = tmp_path / "run"
+    train.run([*TOY, "task.fault=slow", "trainer.stop_at=6", f"hydra.run.dir={folder}"])
+    train.run([f"resume={folder}"])
+    seconds = [record["seconds"] for record in records(folder)]
+    assert seconds == sorted(seconds)
+    # Twelve steps of 0.02 s at least.
+    assert newest(folder)["progress"]["seconds"] >= 0.24
+    assert seconds[-1] >= 0.24
+
+
+def test_time_in_which_the_process_was_stopped_is_no_training_time(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("framework.training.clock.time.monotonic", lambda: now[0])
+    clock = TrainingClock()
+    signals = StopSignals(clock.restart)
+    now[0] += 2.0
+    assert clock.lap() == 2.0
+    with signals.handled():
+        # Stopped for an hour in the next step, which takes half a second after it.
+        now[0] += 3600.0
+        signal.raise_signal(signal.SIGCONT)
+        now[0] += 0.5
+    assert clock.lap() == 2.5
+    assert signal.getsignal(signal.SIGCONT) == signal.SIG_DFL
+    assert signals.received is None
+
+
 def test_a_moving_average_baseline_survives_a_cost_that_is_not_a_number(toy):
     trainer = toy_trainer(
         "estimator=reinforce", "task.fault=poison", "task.fault_at=2", "task.fault_until=3"
@@ -628,7 +851,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_was_saved(
     outcome = diffobj("train", *TOY, *options, filled_by, f"hydra.run.dir={folder}")
     assert outcome.status == 2
     assert outcome.err.count("\n") == 1
-    assert "bytes free, a checkpoint needs" in outcome.err or "No space left" in outcome.err
+    assert "No space left on device" in outcome.err
     state = newest(folder)
     assert state["step"] >= 1
     assert not list((folder / "checkpoints").glob(".*"))

@@ -1,0 +1,130 @@
+"""kill -9 at random moments, once or several times; bit flips; two processes at one run in the same instant."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from framework.errors import UserError
+from framework.training.checkpoint import list_checkpoints, load
+from tests.framework.training.faults import children
+from tests.framework.training.faults.subjects import Framework, plain
+
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
+
+TRIES = 20
+COMMON = ("trainer.checkpoint_every=2", "trainer.evaluate_every=4", "trainer.log_every=3")
+SUBJECTS: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "supervised": (None, ("trainer.steps=40",)),
+    "cartpole by rloo": ("cartpole", (
+        "estimator=rloo", "trainer.steps=8", "task.games=4", "task.evaluation_episodes=2", "task.video_frames=2",
+    )),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, quick, name, capsys):
+    subject = Framework(SUBJECTS[name][0], *COMMON, *SUBJECTS[name][1])
+    subject.start(tmp_path / "first")
+    began = time.monotonic()
+    output = tmp_path / "output"
+    assert children.run(lambda: subject.start(tmp_path / "whole"), output) == children.DONE
+    seconds = time.monotonic() - began
+    expected, moments = subject.end(tmp_path / "whole"), random.Random(5)
+    equal, kills = 0, 0
+    for number in range(TRIES):
+        folder = tmp_path / str(number)
+        for _ in range(1 + number % 3):
+            child = children.start(lambda folder=folder: subject.start(folder), output)  # type: ignore[misc]
+            time.sleep(seconds * moments.random())
+            os.kill(child, signal.SIGKILL)
+            kills += children.end(child) == children.KILLED
+        ended = children.run(lambda folder=folder: subject.resume(folder), output)  # type: ignore[misc]
+        assert ended == children.DONE, output.read_text()
+        equal += subject.end(folder) == expected
+    with capsys.disabled():
+        print(f"\n{name}: {equal} of {TRIES} runs equal the uninterrupted one after {kills} kills")
+    assert equal == TRIES
+    assert kills >= TRIES / 2
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path, quick, capsys):
+    """The checkpoint is refused, or what is read is what was saved: a bit of the record's own layout may not matter."""
+    subject = Framework(None, *COMMON, "trainer.steps=4")
+    subject.start(tmp_path / "run")
+    path = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    saved, places, noticed = plain(load(path)), random.Random(7), 0
+    for number in range(200):
+        file = path if number % 4 else path.with_suffix(".json")
+        whole = file.read_bytes()
+        place = places.randrange(8 * len(whole))
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        try:
+            assert plain(load(path)) == saved, f"{file.name}, bit {place}"
+        except UserError:
+            noticed += 1
+        else:
+            assert file.suffix == ".json", f"{file.name}, bit {place}"
+        file.write_bytes(whole)
+    with capsys.disabled():
+        print(f"\n{noticed} of 200 flipped bits noticed, the others without effect")
+    assert noticed >= 150
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_ends_with_the_same_bits(tmp_path, quick):
+    subject = Framework(None, *COMMON, "trainer.steps=12")
+    subject.start(tmp_path / "whole")
+    subject.start(tmp_path / "parted", stop_at=7)
+    expected, places = subject.end(tmp_path / "whole"), random.Random(11)
+    for number in range(10):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "parted", folder)
+        path = list_checkpoints(folder / "checkpoints")[-1]
+        data = bytearray(path.read_bytes())
+        data[places.randrange(len(data))] ^= 1 << places.randrange(8)
+        path.write_bytes(data)
+        subject.resume(folder)
+        assert subject.end(folder) == expected
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["two starts", "a start and a resume"])
+def test_two_at_once_lose_nothing(tmp_path, quick, begun, capsys):
+    """One of them trains and the other one is refused, or finds the run finished."""
+    subject = Framework(None, *COMMON, "trainer.steps=12")
+    subject.start(tmp_path / "whole")
+    subject.start(tmp_path / "parted", stop_at=5)
+    expected, ends = subject.end(tmp_path / "whole"), []
+    for number in range(TRIES):
+        folder, gate = tmp_path / str(number), tmp_path / f"gate {number}"
+        if begun:
+            shutil.copytree(tmp_path / "parted", folder)
+        works = (subject.start, subject.resume) if begun else (subject.start, subject.start)
+        running = [
+            children.start(lambda w=work: at_once(gate, w, folder), tmp_path / f"output {i}")  # type: ignore[misc]  # noqa: B023
+            for i, work in enumerate(works)
+        ]
+        time.sleep(0.1)
+        gate.write_text("")
+        ended = sorted(children.end(child) for child in running)
+        assert ended in ([children.DONE, children.DONE], [children.DONE, children.REFUSED]), ended
+        if ended[1] == children.REFUSED:
+            said = [(tmp_path / f"output {i}").read_text() for i in (0, 1)]
+            assert any("is in use by process" in text for text in said), said
+        assert subject.end(folder) == expected
+        ends.append(ended)
+    with capsys.disabled():
+        refused = sum(ended[1] == children.REFUSED for ended in ends)
+        print(f"\n{len(ends)} of {TRIES} as from one process; {refused} times one was refused")
+
+
+def at_once(gate: Path, work: object, folder: Path) -> None:
+    """Work as soon as the gate is there."""
+    while not gate.exists():
+        time.sleep(0.0005)
+    work(folder)  # type: ignore[operator]
