@@ -2,14 +2,19 @@
 
 EXPERIMENT ?= cartpole
 ARGS ?=
+EXTRAS ?= all
 PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow lint types format reading tensorboard clean
+.PHONY: help install train test test-slow lint types format reading tensorboard clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: .venv/installed ## Install optional parts: make install EXTRAS=detection,faces (or EXTRAS=all)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[$(EXTRAS)]"
+	@echo "installed: $(EXTRAS)"
 
 train: .venv/installed ## Train an experiment: make train EXPERIMENT=javelin ARGS="estimator=spsa"
 	@$(BIN)/diffobj train experiment=$(EXPERIMENT) $(ARGS)

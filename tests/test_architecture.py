@@ -34,6 +34,7 @@ LAYERS = (
     (
         "builtin",
         "data",
+        "extras",
         "media",
         "moving_support",
         "rule",
@@ -54,6 +55,7 @@ PUBLIC = (
     "framework.config.validation.check_options",
     "framework.data",
     "framework.errors",
+    "framework.extras",
     "framework.media",
     "framework.parameters",
     "framework.plugin",

@@ -254,7 +254,7 @@ def has_peer() -> bool:
     try:
         import stable_baselines3  # noqa: F401
     except ImportError:
-        print("  Stable-Baselines3 is not installed: pip install 'diffobj[benchmarks]'", flush=True)
+        print("  Stable-Baselines3 is not installed: make install EXTRAS=benchmarks", flush=True)
         return False
     return True
 

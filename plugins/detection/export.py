@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from framework.config.types import Count
 from framework.errors import UserError
+from framework.extras import missing
 from plugins.detection.data.splits import Splits
 from plugins.detection.models.anchor_free import AnchorFree, Maps, clip_boxes, decode_boxes
 from plugins.detection.models.detector import Detector
@@ -164,7 +165,7 @@ def write_onnx(
     """
     for package in ("onnx", "onnxruntime", "onnxscript"):
         if importlib.util.find_spec(package) is None:
-            raise UserError(f"ONNX needs '{package}': pip install 'diffobj[export]'")
+            raise missing("export", f"ONNX needs '{package}'")
     import onnxruntime
 
     names = ["boxes", "scores", "labels"]

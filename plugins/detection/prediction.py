@@ -18,6 +18,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from framework import Image, Text, UserError, Video
+from framework.extras import import_extra
 from framework.media import Media, Pixels
 from plugins.detection.boxes import area, to_corner_and_size
 from plugins.detection.data.coco_json import category_list
@@ -143,10 +144,7 @@ def read_video(path: Path) -> tuple[Iterator[Tensor], float]:
     Raises:
         UserError: PyAV is not installed.
     """
-    try:
-        import av
-    except ModuleNotFoundError:
-        raise UserError(f"{path}: videos need PyAV: pip install 'diffobj[video]'") from None
+    av = import_extra("av", "video", f"{path}: videos need PyAV")
     try:
         container = av.open(str(path))
     except av.FFmpegError as error:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from framework import UserError
+from framework.extras import import_extra
 from framework.randomness import generator
 
 # The first bytes of an idx file of unsigned bytes in three dimensions.
@@ -62,12 +63,9 @@ def load_digits(folder: Path | None) -> Digits:
 
 def embedded() -> Digits:
     """scikit-learn's digits, a fixed fifth of them held out."""
-    try:
-        from sklearn import datasets
-    except ModuleNotFoundError:
-        raise UserError(
-            "the digits come with scikit-learn: pip install 'diffobj[teaching]', or set task.folder to MNIST's"
-        ) from None
+    datasets = import_extra(
+        "sklearn.datasets", "teaching", "the digits (or task.folder with MNIST's) need scikit-learn"
+    )
     images = bits(numpy.asarray(datasets.load_digits().images), 16)
     order = torch.randperm(len(images), generator=generator(0, "held-out digits"))
     fifth = len(images) // 5

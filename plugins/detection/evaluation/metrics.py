@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from framework import UserError
+from framework.extras import import_extra
 from plugins.detection.data import coco_json
 from plugins.detection.sample import Detections, Sample
 
@@ -45,13 +45,9 @@ def require_coco_evaluation() -> Any:
     Raises:
         UserError: it is not installed.
     """
-    try:
-        import faster_coco_eval
-    except ModuleNotFoundError:
-        raise UserError(
-            "detection is evaluated by faster-coco-eval: pip install 'diffobj[detection]'"
-        ) from None
-    return faster_coco_eval
+    return import_extra(
+        "faster_coco_eval", "detection", "the metrics of detection need faster-coco-eval"
+    )
 
 
 def precision(

@@ -16,7 +16,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from framework import UserError
+from framework.extras import import_extra
 from plugins.detection.boxes import area, pairwise_iou
 
 # The smallest standard deviation of an object's heat, in cells.
@@ -159,13 +159,10 @@ def require_matching() -> Any:
     Raises:
         UserError: it is not installed.
     """
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ModuleNotFoundError:
-        raise UserError(
-            "set prediction needs scipy for its matching: pip install 'diffobj[detection]'"
-        ) from None
-    return linear_sum_assignment
+    optimize = import_extra(
+        "scipy.optimize", "detection", "set prediction needs scipy for its matching"
+    )
+    return optimize.linear_sum_assignment
 
 
 def hungarian(cost: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from framework.errors import UserError, suggestion
+from framework.extras import import_extra
 from plugins.games.environments.games import Frame, Observation, Outcome
 from plugins.games.environments.gymnasium_games import GymnasiumGames, close
 
@@ -88,13 +89,8 @@ def rom_of(environment: str) -> str:
     Raises:
         UserError: ale-py is missing, or has no such game.
     """
-    try:
-        from ale_py import roms
-    except ModuleNotFoundError:
-        raise UserError(
-            f"environment '{environment}' needs ale-py: pip install 'diffobj[atari]'"
-        ) from None
-    known = {name_of(rom): rom for rom in roms.get_all_rom_ids()}
+    roms = import_extra("ale_py.roms", "atari", f"environment '{environment}' needs ale-py")
+    known: dict[str, str] = {name_of(rom): rom for rom in roms.get_all_rom_ids()}
     if environment not in known:
         raise UserError(
             f"task.environment = '{environment}': unknown; {suggestion(environment, known)}"

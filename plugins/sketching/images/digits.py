@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from framework.errors import UserError
+from framework.extras import import_extra
 from plugins.sketching.images.photo import SUFFIXES
 
 MAX_BYTES = 2_000_000_000
@@ -99,13 +100,10 @@ def resized(images: NDArray[Any], side: int) -> Tensor:
 
 def digits() -> tuple[NDArray[Any], NDArray[Any]]:
     """1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn."""
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError:
-        raise UserError(
-            "task.images = 'digits' needs the package scikit-learn: pip install 'diffobj[sketching]'"
-        ) from None
-    loaded = load_digits()
+    datasets = import_extra(
+        "sklearn.datasets", "sketching", "task.images = 'digits' needs the package scikit-learn"
+    )
+    loaded = datasets.load_digits()
     return loaded.images, loaded.target
 
 

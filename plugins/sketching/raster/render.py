@@ -32,6 +32,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from framework.errors import ProgramError, suggestion
+from framework.extras import missing
 from plugins.sketching.raster import torch_kernel
 from plugins.sketching.raster.request import Composition, Profile, RenderRequest
 from plugins.sketching.raster.tiles import Layout, Work, bin_pieces, everywhere
@@ -192,9 +193,7 @@ def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
         backend == "auto" and points.device.type == "cpu" and find_spec("numba") is not None
     ):
         if find_spec("numba") is None:
-            raise ProgramError(
-                "backend 'numba' needs the package numba: pip install 'diffobj[sketching]'; or backend='torch'"
-            )
+            raise missing("sketching", "backend 'numba' (else 'torch') needs the package numba")
         from plugins.sketching.raster import numba_kernel
 
         return numba_kernel

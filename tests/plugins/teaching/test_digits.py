@@ -31,7 +31,7 @@ def test_scikit_learns_digits_are_bits_and_a_fifth_is_held_out():
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(UserError, match=r"pip install 'diffobj\[teaching\]'"):
+    with pytest.raises(UserError, match=r"make install EXTRAS=teaching"):
         load_digits(None)
 
 

@@ -146,5 +146,5 @@ def test_sizes_are_as_described_and_images_may_be_oblong(make, least, most):
 
 def test_without_scipy_the_model_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(UserError, match=r"pip install 'diffobj\[detection\]'"):
+    with pytest.raises(UserError, match=r"make install EXTRAS=detection"):
         set_nano(3)

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    with pytest.raises(UserError, match=r"pip install 'diffobj\[atari\]'") as error:
+    with pytest.raises(UserError, match=r"make install EXTRAS=atari") as error:
         make_games("ALE/Pong-v5", 1)
     assert "\n" not in str(error.value)
 
