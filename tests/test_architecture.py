@@ -30,6 +30,7 @@ LAYERS = (
     ("trace",),
     ("config", "capabilities"),
     (
+        "atomic",
         "builtin",
         "data",
         "media",
