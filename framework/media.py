@@ -12,6 +12,8 @@ import numpy
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from framework.atomic import write_atomically
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
@@ -111,7 +113,6 @@ Media = Image | Video | Text | Projection
 
 
 def write(path: Path, data: bytes) -> Path:
-    """Write a file, making the folders on the way."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    """Write a file, making the folders on the way; see `write_atomically`."""
+    write_atomically(path, data)
     return path

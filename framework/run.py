@@ -10,7 +10,6 @@ handlers outside the main thread or ends the process; a user's mistake raises `U
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from framework.config.schema import Settings
 from framework.config.tuning import untuned_notice
 from framework.config.validation import validate
 from framework.errors import UserError
-from framework.training.resume import change_config, load_config, reopen
+from framework.training.records import read_records
+from framework.training.resume import change_config, load_config, reopen, warn
 from framework.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ class Run:
     @property
     def result(self) -> dict[str, Any]:
         """`result.json`: metrics, best, steps, seconds and why the training stopped; empty where it has not ended."""
-        path = self.folder / "result.json"
-        return dict(json.loads(path.read_text())) if path.is_file() else {}
+        return RunFolder(self.folder).result()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -71,10 +70,7 @@ class Run:
     @property
     def records(self) -> list[dict[str, Any]]:
         """`metrics.jsonl`: what was logged, in order, each with "step" and "seconds"."""
-        path = self.folder / "metrics.jsonl"
-        return (
-            [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-        )
+        return read_records(self.folder / "metrics.jsonl", warn)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -148,6 +144,7 @@ def train(
     overrides: Sequence[str] = (),
     folder: str | Path | None = None,
     resume: str | Path | None = None,
+    force: bool = False,
     on_step: Callable[[int, Estimate], Any] | None = None,
     on_evaluation: Callable[[int, dict[str, float]], Any] | None = None,
     progress: bool = False,
@@ -161,7 +158,8 @@ def train(
         overrides: "key=value", as on the command line; they count above all other arguments.
         folder: the run folder; None: `outputs/<experiment>/<time>`.
         resume: an earlier run's folder, to be continued exactly; with it only `overrides` and callbacks apply, and
-            `experiment` where that run trained a task object.
+            `experiment` where that run trained a task object. "auto": begin in `folder`, or continue what is there.
+        force: resume although a change decides which data a step sees (`trainer.accumulate`).
         on_step: called with (step, estimate) after each optimiser step, from 1; returning False stops the training.
         on_evaluation: called with (step, metrics) after each evaluation; returning False stops the training.
         progress: print what the command would print.
@@ -184,23 +182,30 @@ def train(
         "seed": seed,
         "hydra.run.dir": None if folder is None else Path(folder).expanduser(),
     }
-    if resume is not None:
+    if resume is not None and resume != "auto":
         refuse_choices(chosen)
         place = Path(resume).expanduser()
-        config, settings = reopen(place, list(overrides), registered=own is None)
+        config, settings = reopen(place, list(overrides), registered=own is None, force=force)
         notice = ""
     else:
         found = composed(own, chosen, overrides)
         config, place = found.config, found.run_folder
         settings = validate(config, registered=own is None)
         notice = untuned_notice(settings, found.choices, composition.config_options())
-        RunFolder(place).refuse_second_run()
+        if resume is None:
+            RunFolder(place).refuse_second_run()
+        elif folder is None and not any(o.startswith("hydra.run.dir=") for o in overrides):
+            raise UserError(
+                "resume=auto needs a folder that the next start finds again: hydra.run.dir=PATH "
+                "(in Python: folder=PATH)"
+            )
     return train_composed(
         config,
         settings,
         place,
         task=own,
-        resume=resume is not None,
+        resume="auto" if resume == "auto" else resume is not None,
+        force=force,
         notice=notice,
         on_step=on_step,
         on_evaluation=on_evaluation,
@@ -320,7 +325,8 @@ def train_composed(
     folder: Path,
     *,
     task: Task | None = None,
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
+    force: bool = False,
     notice: str = "",
     on_step: Callable[[int, Estimate], Any] | None = None,
     on_evaluation: Callable[[int, dict[str, float]], Any] | None = None,
@@ -331,7 +337,6 @@ def train_composed(
     Args:
         notice: a line to print below the start summary.
     """
-    from framework.training.assembly import make_components
     from framework.training.session import train_in
     from framework.training.trainer import Callbacks
 
@@ -341,8 +346,9 @@ def train_composed(
             held,
             config,
             settings,
-            make_components(settings, task),
+            task,
             resume=resume,
+            force=force,
             notice=notice,
             callbacks=Callbacks(on_step=on_step, on_evaluation=on_evaluation),
             quiet=not progress,

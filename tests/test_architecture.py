@@ -32,6 +32,7 @@ LAYERS = (
     ("axes",),
     ("config", "capabilities"),
     (
+        "atomic",
         "builtin",
         "data",
         "extras",

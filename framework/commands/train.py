@@ -2,6 +2,7 @@
 
     diffobj train [experiment=NAME] [task=NAME] [estimator=NAME] [key=value ...]
     diffobj train resume=RUN_FOLDER [key=value ...]     continue a stopped run exactly
+    diffobj train ... hydra.run.dir=PATH resume=auto    start there, or continue what is there
     diffobj train -m estimator=rloo,spsa seed=0,1,2     a sweep (Hydra's launchers and sweepers apply)
     diffobj train --help                                every group, option and default
 
@@ -35,14 +36,21 @@ from framework.run import Run, train, train_composed
 
 def run(arguments: Sequence[str]) -> int:
     """Train, resume or sweep; returns the exit status."""
-    resumed = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
-    overrides = [a for a in arguments if not a.startswith("resume=")]
+    words = [a for a in arguments if a.startswith(("resume=", "resume.force="))]
+    resumed = [a.partition("=")[2] for a in words if a.startswith("resume=")]
+    forced = [a.partition("=")[2] for a in words if a.startswith("resume.force=")]
+    overrides = [a for a in arguments if a not in words]
+    if forced and not (resumed and forced[-1] in {"true", "false"}):
+        raise UserError(
+            f"resume.force={forced[-1]}: expected true or false, beside resume=RUN_FOLDER"
+        )
     if options := [a for a in overrides if a.startswith("-")]:
         if resumed:
             raise UserError(f"resume continues one run: {' '.join(options)} does not go with it")
         return hydra_main(overrides)
     if resumed:
-        return status(train(resume=resumed[-1], overrides=overrides, progress=True))
+        force = forced[-1:] == ["true"]
+        return status(train(resume=resumed[-1], force=force, overrides=overrides, progress=True))
     return status(train(overrides=overrides, progress=True))
 
 

@@ -61,6 +61,7 @@ class TrainerSettings(Section):
     checkpoint_every: CountOrZero = 0
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
     early_stopping: EarlyStopping = EarlyStopping()
+    on_nonfinite: Literal["skip", "roll_back", "stop"] = "skip"
     nonfinite_patience: Count = 10
     quality: QualitySettings = QualitySettings()
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +18,11 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from framework.atomic import write_atomically
 from framework.errors import UserError
 
+# The version of what a checkpoint holds; 0: before versions were written.
+FORMAT = 1
 PLAIN = {bool, int, float, complex, str, bytes, type(None)}
 
 
@@ -40,18 +41,35 @@ def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getvalue()
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < 2 * len(data):
-        raise UserError(f"{folder}: {free:,} bytes free, a checkpoint needs {2 * len(data):,}")
+    path = folder / f"{name}.pt"
     record = {
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
         "step": state.get("step"),
     }
-    write_atomically(folder / f"{name}.pt", data)
-    write_atomically(folder / f"{name}.json", json.dumps(record).encode())
-    return folder / f"{name}.pt"
+    replaced = checksums(path.with_suffix(".json"))
+    if replaced and path.exists():
+        # Between the two writes the record stands beside the earlier data, and is right for both.
+        write_record(path, record | {"replaces": replaced[0]})
+        write_atomically(path, data)
+    else:
+        # Data without a record are a save that was cut short, not damage.
+        write_atomically(path, data)
+        write_record(path, record)
+    return path
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    write_atomically(path.with_suffix(".json"), json.dumps(record).encode())
+
+
+def checksums(record: Path) -> list[str]:
+    """The SHA-256 that a record allows: of its data, then of those being replaced; none where it is damaged."""
+    try:
+        read = json.loads(record.read_bytes())
+        return [read["sha256"], *([read["replaces"]] if "replaces" in read else [])]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -60,16 +78,15 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     Raises:
         UserError: missing, cut off or damaged.
     """
-    record_path = path.with_suffix(".json")
-    for half in (path, record_path):
+    record = path.with_suffix(".json")
+    for half in (path, record):
         if not half.is_file():
             raise UserError(f"{half}: missing")
-    data = path.read_bytes()
     try:
-        expected = json.loads(record_path.read_text())["sha256"]
-    except (ValueError, KeyError, TypeError):
-        expected = None
-    if hashlib.sha256(data).hexdigest() != expected:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() not in checksums(record):
         raise UserError(f"{path}: damaged (its checksum differs)")
     try:
         state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
@@ -79,18 +96,37 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     return cast(dict[str, Any], state)
 
 
+def check_format(state: dict[str, Any]) -> None:
+    """Refuse a checkpoint that is no mapping, or of a version to come.
+
+    Raises:
+        UserError: names the version.
+    """
+    version = state.get("format", 0) if isinstance(state, dict) else None
+    if type(version) is not int or not 0 <= version <= FORMAT:
+        raise UserError(
+            f"checkpoint: format {version!r}; this version reads up to {FORMAT}: a newer one saved it"
+        )
+
+
 def load_newest(
     folder: Path,
     log: Callable[[str], None],
     device: torch.device | str = "cpu",
     kind: Literal["step", "best"] = "step",
+    up_to: int | None = None,
 ) -> dict[str, Any]:
     """The newest undamaged checkpoint; `log` gets a line about each one passed over.
+
+    Args:
+        up_to: the newest step that may be taken; None: any.
 
     Raises:
         UserError: there is none.
     """
     candidates = list_checkpoints(folder, kind)
+    if up_to is not None:
+        candidates = [path for path in candidates if path.stem <= name(kind, up_to)]
     for path in reversed(candidates):
         try:
             return load(path, device)
@@ -107,45 +143,43 @@ def list_checkpoints(folder: Path, kind: str = "step") -> list[Path]:
     return sorted({path.with_suffix(".pt") for path in folder.glob(f"{kind}_*.*")})
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest `keep` step checkpoints."""
-    for path in list_checkpoints(folder)[:-keep]:
-        delete(path)
+def was_saved(folder: Path) -> bool:
+    """Whether a step checkpoint was ever saved to its end: its record is there, its data may be damaged."""
+    return any(path.with_suffix(".json").exists() for path in list_checkpoints(folder))
 
 
-def delete_after(folder: Path, step: int) -> None:
-    """Delete damaged checkpoints newer than the one that a resume took: they would pass for the newest again."""
-    for path in list_checkpoints(folder):
-        if path.stem > name("step", step):
+def prune(folder: Path, keep: int, sound: int) -> None:
+    """Delete all but the newest `keep` step checkpoints and the newest sound one.
+
+    Args:
+        sound: the latest step at which the gradient was finite: that of a checkpoint after it is not known to be.
+    """
+    saved = list_checkpoints(folder)
+    kept = {*saved[-keep:], *[path for path in saved if path.stem <= name("step", sound)][-1:]}
+    for path in saved:
+        if path not in kept:
+            delete(path)
+
+
+def delete_after(folder: Path, step: int, *kinds: str) -> None:
+    """Delete what is newer than the checkpoint that a resume took: damaged ones, the best of steps to come again."""
+    for kind in kinds or ("step", "best"):
+        for path in list_checkpoints(folder, kind):
+            if path.stem > name(kind, step):
+                delete(path)
+
+
+def keep_best(folder: Path, steps: set[int]) -> None:
+    """Delete the best checkpoints of all other steps."""
+    kept = {name("best", step) for step in steps}
+    for path in list_checkpoints(folder, "best"):
+        if path.stem not in kept:
             delete(path)
 
 
 def delete(path: Path) -> None:
     path.with_suffix(".json").unlink(missing_ok=True)
     path.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk and rename it into place.
-
-    Raises:
-        UserError: the disk is full or refuses; nothing of the attempt stays.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: {error.strerror}") from None
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def check_plain_data(value: Any, key: str = "") -> None:

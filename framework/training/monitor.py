@@ -9,7 +9,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.atomic import LineFile
 from framework.config.schema import MonitorSettings
 from framework.media import Image, Media, Projection, Text, Video
+from framework.training.records import drop_records
 
+# The name of a file of events: a time in seconds stands first in the rest.
+EVENTS = "events.out.tfevents.{}"
 # Seconds between two plain lines, at least.
 LINE_SECONDS = 2.0
 
@@ -39,19 +43,28 @@ class Monitor:
     ) -> None:
         self.folder = folder
         self.steps = steps
-        drop_records_after(folder / "metrics.jsonl", start)
-        self.metrics = (folder / "metrics.jsonl").open("a", buffering=1)
-        self.log_file = (folder / "log.txt").open("a", buffering=1)
+
+        def comes_again(record: Mapping[str, Any]) -> bool:
+            """What a killed run had recorded beyond its last checkpoint; a finished run's final evaluation."""
+            final = start >= steps and any(tag.startswith("final/") for tag in record)
+            return final or record["step"] > start
+
+        seconds, damage = drop_records(folder / "metrics.jsonl", comes_again)
+        self.metrics = LineFile(folder / "metrics.jsonl")
+        self.log_file = LineFile(folder / "log.txt")
         self.writer = make_writer(folder, start) if settings.tensorboard else None
         self.quiet = quiet or settings.progress == "none"
         bar = not self.quiet and shows_bar(settings.progress)
         self.bar = make_bar(experiment, steps, start) if bar else None
         self.last_line = -math.inf
-        self.started = time.monotonic()
+        # They go on where the session before has stopped.
+        self.started = time.monotonic() - seconds
+        if damage:
+            self.log(damage)
 
     def log(self, text: str) -> None:
         """A sentence for the console and `log.txt`."""
-        self.log_file.write(text + "\n")
+        self.log_file.append(text)
         if self.bar is not None:
             self.bar.console.print(text, markup=False, highlight=False)
         elif not self.quiet:
@@ -64,7 +77,7 @@ class Monitor:
             "seconds": round(time.monotonic() - self.started, 3),
         }
         record |= {tag: value if math.isfinite(value) else None for tag, value in values.items()}
-        self.metrics.write(json.dumps(record) + "\n")
+        self.metrics.append(json.dumps(record))
         if self.writer is not None:
             for tag, value in values.items():
                 self.writer.add_scalar(tag, value, step)
@@ -146,20 +159,30 @@ class Monitor:
                     record.close()
 
 
-def drop_records_after(path: Path, step: int) -> None:
-    """Drop what a killed run had recorded beyond the step from which it is resumed, and a half-written last line."""
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= step]
-        path.write_text("".join(kept))
-
-
 def make_writer(folder: Path, start: int) -> Any:
     """TensorBoard's writer; steps that a stopped run had written beyond `start` are purged."""
     from torch.utils.tensorboard import SummaryWriter
 
-    before = any(folder.glob("events.out.tfevents*"))
+    before = sorted(folder.glob(EVENTS.format("*")))
+    put_before_now(before)
     return SummaryWriter(str(folder), purge_step=start + 1 if before else None)
+
+
+def put_before_now(files: Sequence[Path]) -> None:
+    """Rename earlier event files where the clock was put back, or no second has passed since.
+
+    TensorBoard reads them in the order of the seconds in their names.
+    """
+    latest, moves = int(time.time()) - 1, []
+    for file in reversed(files):
+        second, _, rest = file.name.removeprefix(EVENTS.format("")).partition(".")
+        if second.isdigit():
+            if int(second) > latest:
+                moves.append((file, file.with_name(EVENTS.format(f"{latest:010d}.{rest}"))))
+            latest = min(int(second), latest) - 1
+    # The earliest first: none comes where another still is.
+    for file, earlier in reversed(moves):
+        file.rename(earlier)
 
 
 def add_animation(writer: Any, tag: str, video: Video, step: int) -> None:

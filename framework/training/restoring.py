@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from torch import Tensor
 from framework.errors import UserError
 from framework.task import Task
 from framework.training import checkpoint
+from framework.training.resume import warn
 
 
 def load_model(task: Task, state: Mapping[str, Tensor]) -> None:
@@ -52,6 +52,7 @@ def load_for_use(task: Task, folder: Path, which: str) -> int:
             f"{folder}: it was stopped before it had a best checkpoint; take checkpoint=last"
         )
     state = checkpoint.load_newest(folder / "checkpoints", warn, kind=kind)
+    checkpoint.check_format(state)
     # First: a task may take its model's shape from it.
     load_task(task, state["task"])
     load_model(task, state["model"])
@@ -60,8 +61,3 @@ def load_for_use(task: Task, folder: Path, which: str) -> int:
             for name, value in state["average"].items():
                 task.parameters[name].copy_(value)
     return int(state["step"])
-
-
-def warn(text: str) -> None:
-    """Report a checkpoint that is passed over."""
-    print(text, file=sys.stderr, flush=True)

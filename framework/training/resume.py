@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from framework.config.explanation import dotted, first_line
+from framework.config.explanation import first_line
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import UserError
@@ -14,26 +15,63 @@ from framework.errors import UserError
 # What a resume may not change, and what it may within that.
 FIXED = ("experiment", "seed", "task", "estimator", "optimizer")
 CHANGEABLE = {"optimizer.learning_rate"}
+# What decides which data a step sees.
+ORDER = ("trainer.accumulate",)
+# Old and new values by dotted key.
+Changes = dict[str, tuple[Any, Any]]
 
 
-def load_config(folder: Path) -> Any:
-    """The configuration of an earlier run.
+def warn(text: str) -> None:
+    """Report what is passed over."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def load_config(folder: Path, log: Callable[[str], None] = warn) -> Any:
+    """The configuration of an earlier run; where its file is lost, the one that the newest checkpoint carries.
 
     Raises:
         UserError: not a run folder, or YAML with aliases (a few bytes of which can fill the memory).
     """
+    path = folder / "config.yaml"
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {first_line(error)}") from None
+    # Some file systems leave NULs where a power cut came before the data.
+    lost = not text.strip("\0 \n")
+    return parse_config(config_of_checkpoint(folder, log) if lost else text, path)
+
+
+def config_of_checkpoint(folder: Path, log: Callable[[str], None]) -> str:
+    """The text of `config.yaml` as the newest undamaged checkpoint carries it.
+
+    Raises:
+        UserError: there is none.
+    """
+    if any((folder / "checkpoints").glob("step_*.json")):
+        # torch is needed where something is to be saved only.
+        from framework.training.checkpoint import load_newest
+
+        state = load_newest(folder / "checkpoints", log)
+        if isinstance(text := state.get("config"), str) and text:
+            log(f"{folder}: config.yaml is lost; it is taken from the checkpoint")
+            return text
+    empty = (folder / "config.yaml").is_file()
+    raise UserError(
+        f"{folder} is no run folder: {'its config.yaml is empty' if empty else 'it has no config.yaml'}"
+    )
+
+
+def parse_config(text: str, path: Path) -> Any:
+    """A configuration from YAML; `path` is named in errors."""
     import yaml
     from omegaconf import OmegaConf
 
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise UserError(f"{folder} is no run folder: it has no config.yaml")
     try:
-        text = path.read_text(encoding="utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise UserError(f"{path}: YAML aliases are refused")
         config = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
         raise UserError(f"{path}: {first_line(error)}") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: expected a mapping of keys")
@@ -66,32 +104,66 @@ def change_config(config: Any, overrides: list[str]) -> Any:
     return changed
 
 
-def validate_resume(before: Any, after: Any) -> None:
-    """Refuse to resume with a changed task, estimator, optimiser or seed, saying what differs."""
+def config_changes(before: Any, after: Any) -> Changes:
+    """The keys in which two configurations differ, interpolations unresolved."""
+    old, new = flat(before), flat(after)
+    return {
+        place: (old.get(place), new.get(place))
+        for place in {**old, **new}
+        if old.get(place) != new.get(place)
+    }
+
+
+def flat(config: Any) -> dict[str, Any]:
+    """A configuration as one level of dotted keys, interpolations unresolved: no secret is shown."""
     from omegaconf import OmegaConf
 
-    differences = []
-    for key in FIXED:
-        old, new = OmegaConf.select(before, key), OmegaConf.select(after, key)
-        if old != new:
-            keys = [
-                dotted(OmegaConf.to_container(n), key) if OmegaConf.is_dict(n) else [key]
-                for n in (old, new)
-            ]
-            for place in dict.fromkeys(itertools.chain(*keys)):
-                was, now = OmegaConf.select(before, place), OmegaConf.select(after, place)
-                if was != now and place not in CHANGEABLE:
-                    differences.append(f"{place}: {was} -> {now}")
-    if differences:
+    def walk(node: Any, prefix: str) -> dict[str, Any]:
+        if not isinstance(node, dict):
+            return {prefix: node}
+        return {
+            k: v for name, value in node.items() for k, v in walk(value, f"{prefix}.{name}").items()
+        }
+
+    plain = OmegaConf.to_container(config, resolve=False)
+    return {k.lstrip("."): v for k, v in walk(plain, "").items()}
+
+
+def validate_resume(changes: Changes, *, force: bool = False) -> None:
+    """Refuse a resume that would make another run, saying what differs.
+
+    Args:
+        force: allow what changes which data a step sees.
+
+    Raises:
+        UserError: a changed task, estimator, optimiser or seed, or another order of the data.
+    """
+    fixed = {
+        place: change
+        for place, change in changes.items()
+        if place.partition(".")[0] in FIXED and place not in CHANGEABLE
+    }
+    if fixed:
+        raise UserError(f"a resumed run keeps its {', '.join(FIXED)}; changed: {told(fixed)}")
+    order = {place: change for place, change in changes.items() if place in ORDER}
+    if order and not force:
         raise UserError(
-            f"a resumed run keeps its {', '.join(FIXED)}; changed: {'; '.join(differences)}"
+            f"{told(order)}: each step would see other data than in an uninterrupted run; "
+            "resume.force=true resumes all the same"
         )
 
 
-def reopen(folder: Path, overrides: list[str], *, registered: bool = True) -> tuple[Any, Settings]:
+def told(changes: Changes) -> str:
+    """Changes in words."""
+    return "; ".join(f"{place}: {was} -> {now}" for place, (was, now) in changes.items())
+
+
+def reopen(
+    folder: Path, overrides: list[str], *, registered: bool = True, force: bool = False
+) -> tuple[Any, Settings]:
     """The configuration and settings of an earlier run, with permitted changes; see `validate`."""
     before = load_config(folder)
     validate(before, registered=registered)
     after = change_config(before, overrides)
-    validate_resume(before, after)
+    validate_resume(config_changes(before, after), force=force)
     return after, validate(after, registered=registered)

@@ -1,6 +1,8 @@
 """The run folder: the files of one run, and who may write them.
 
-config.yaml  manifest.json  metrics.jsonl  result.json  log.txt  checkpoints/  media/  TensorBoard events
+config.yaml  manifest.jsonl  metrics.jsonl  result.json  log.txt  checkpoints/  media/  TensorBoard events
+
+Each file is whole whatever ends the process: it is replaced at one stroke (`framework.atomic`) or only grows by lines.
 """
 
 from __future__ import annotations
@@ -9,34 +11,52 @@ import fcntl
 import json
 import math
 import os
-import platform
 import shutil
-import subprocess
-import sys
+import socket
 import time
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from framework import __version__
-from framework.config.schema import Settings
+from framework.atomic import PARTIAL, delete_partials, write_all, write_atomically
 from framework.errors import UserError
-from framework.plugin import ROOT, registry
+
+# What a run writes at the top of its folder, and the folders that are its own.
+FILES = (
+    "config.yaml",
+    "manifest.jsonl",
+    "metrics.jsonl",
+    "result.json",
+    "log.txt",
+    "nonfinite_batch.pt",
+    "events.out.tfevents.*",
+    f"{PARTIAL}*",
+)
+FOLDERS = ("checkpoints", "media")
+# How often to try again where another process removes the folder at the same moment.
+ATTEMPTS = 100
 
 
 class RunFolder:
-    """A run folder held by this process."""
+    """A run folder, written by this process while it holds it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.made = [p for p in (path, *path.parents) if not os.path.exists(p)]
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
+        # The folders that `open` has made, the innermost first, and what was in this one already.
+        self.made: list[Path] = []
+        self.before: set[str] = set()
 
     @property
     def holds_run(self) -> bool:
         # False also where the path is too long.
-        return os.path.exists(self.path / "config.yaml")
+        if os.path.exists(self.path / "config.yaml"):
+            return True
+        with suppress(OSError):
+            return any(self.checkpoints.glob("step_*.json"))
+        return False
 
     def refuse_second_run(self) -> None:
         """Refuse to train where a run is already.
@@ -55,71 +75,134 @@ class RunFolder:
     def media(self) -> Path:
         return self.path / "media"
 
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.jsonl"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder inside the block; see `open`."""
+        self.open()
+        try:
+            yield
+        finally:
+            self.close()
+
     def open(self) -> None:
-        """Make the folder and hold it.
+        """Make the folder, hold it and delete what killed processes left of files.
 
         Raises:
             UserError: it cannot be written, or another process holds it.
         """
+        made = [p for p in (self.path, *self.path.parents) if not os.path.exists(p)]
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
+            self._lock = self._locked()
+            self.made = made
+            self.before = {name for name in os.listdir(self.path) if name != ".lock"}
+            for name in (".", *FOLDERS):
+                delete_partials(self.path / name)
         except OSError as error:
+            self.close()
             raise UserError(f"run folder {self.path}: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"run folder {self.path} is in use by another process") from None
+
+    def _locked(self) -> int:
+        """The descriptor of the folder's lock, held."""
+        place = self.path / ".lock"
+        for _ in range(ATTEMPTS):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            except FileNotFoundError:
+                # Its last holder has just discarded the folder.
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip()
+                os.close(lock)
+                by = holder or "another process"
+                raise UserError(f"run folder {self.path} is in use by {by}") from None
+            except OSError:
+                os.close(lock)
+                raise
+            if is_file_at(lock, place):
+                os.ftruncate(lock, 0)
+                write_all(lock, holder_text().encode())
+                return lock
+            # Its last holder has deleted this file: whoever comes next would make, and hold, another.
+            os.close(lock)
+        raise UserError(
+            f"run folder {self.path}: another process makes and removes it again and again"
+        )
 
     def close(self) -> None:
         """Let go of the folder. The lock's file stays: who deletes it may delete one that another holds."""
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
     def discard(self) -> None:
-        """Remove a folder in which nothing was trained, and the parents that were made for it."""
-        if self.path not in self.made:
-            return
-        shutil.rmtree(self.path)
-        # Another run may have moved in meanwhile.
+        """Remove what this process has made in a folder in which nothing was trained, and the folders made for it.
+
+        What was there when the folder was opened stays, and so does what is no run's. To be called while it is held.
+        """
+        new = set(os.listdir(self.path)) - self.before
+        for name in new:
+            if any(fnmatch(name, pattern) for pattern in FILES):
+                (self.path / name).unlink(missing_ok=True)
+        for name in new & set(FOLDERS):
+            shutil.rmtree(self.path / name)
+        # It may hold something else by now, and another run may have moved in beside it.
         with suppress(OSError):
-            for parent in self.made[1:]:
-                parent.rmdir()
+            if set(os.listdir(self.path)) == {".lock"}:
+                (self.path / ".lock").unlink()
+            for made in self.made:
+                made.rmdir()
 
     def write_config(self, config: Any) -> None:
         """The configuration as composed: interpolations unresolved, so that no secret is written."""
-        from omegaconf import OmegaConf
-
-        text = OmegaConf.to_yaml(config, resolve=False)
-        (self.path / "config.yaml").write_text(text, encoding="utf-8")
-
-    def write_manifest(self, settings: Settings, device: str) -> None:
-        """Versions, code state, threads and device: what a reader needs to judge or repeat the run."""
-        import torch
-
-        manifest = {
-            "diffobj": __version__,
-            "plugins": plugin_versions(),
-            "packages": {
-                name: installed(name) for name in ("torch", "torchvision", "gymnasium", "numpy")
-            },
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "git": git_state(),
-            "command": sys.argv,
-            "device": device,
-            "threads": torch.get_num_threads(),
-            "seed": settings.seed,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        }
-        (self.path / "manifest.json").write_text(json.dumps(manifest, indent=2))
+        text = config_text(config).encode()
+        with suppress(OSError):
+            if self.config.read_bytes() == text:
+                return
+        write_atomically(self.config, text)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """The run's outcome, also when it was stopped early; JSON has no NaN, so it becomes null."""
-        temporary = self.path / ".result.json.partial"
-        temporary.write_text(json.dumps(finite(result), indent=2, allow_nan=False))
-        temporary.replace(self.path / "result.json")
+        text = json.dumps(finite(result), indent=2, allow_nan=False)
+        write_atomically(self.path / "result.json", text.encode())
+
+    def result(self) -> dict[str, Any]:
+        """What `result.json` holds; empty where there is none, or one that cannot be read."""
+        with suppress(OSError, ValueError, RecursionError):
+            found = json.loads((self.path / "result.json").read_bytes())
+            return found if isinstance(found, dict) else {}
+        return {}
+
+
+def config_text(config: Any) -> str:
+    """A configuration as YAML, interpolations unresolved."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(config, resolve=False)
+
+
+def is_file_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def holder_text() -> str:
+    """Who holds a lock, for those who find it held."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return f"process {os.getpid()} on {socket.gethostname()} since {since}\n"
 
 
 def finite(node: Any) -> Any:
@@ -127,38 +210,3 @@ def finite(node: Any) -> Any:
     if isinstance(node, dict):
         return {name: finite(value) for name, value in node.items()}
     return None if isinstance(node, float) and not math.isfinite(node) else node
-
-
-def plugin_versions() -> dict[str, str]:
-    """Each plugin that is installed and where it came from; those of the house share the framework's version."""
-    versions = {}
-    for found in registry().found:
-        package = found.origin.partition(".")[0]
-        own = package in {"framework", "plugins"}
-        versions[found.name] = __version__ if own else installed(package)
-    return versions
-
-
-def installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def git_state() -> dict[str, Any] | None:
-    """The commit of the code and whether files were changed since; None outside a checkout."""
-    if not (ROOT / ".git").exists():
-        return None
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, env=environment, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None

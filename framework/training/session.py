@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
+from framework.atomic import DISK_FULL
 from framework.config.explanation import first_line
 from framework.config.schema import Settings
 from framework.errors import UserError
+from framework.task import Task
 from framework.training.allocator import keep_freed_memory
-from framework.training.assembly import Components
-from framework.training.checkpoint import delete_after, list_checkpoints, load_newest
+from framework.training.assembly import Components, make_components
+from framework.training.checkpoint import delete_after, load_newest, was_saved
+from framework.training.manifest import add_session, environment_changes, last_session, session
 from framework.training.monitor import Monitor
-from framework.training.run_folder import RunFolder
+from framework.training.resume import (
+    Changes,
+    config_changes,
+    flat,
+    load_config,
+    parse_config,
+    told,
+    validate_resume,
+)
+from framework.training.run_folder import RunFolder, config_text
 from framework.training.trainer import Callbacks, Trainer
 
 
@@ -24,18 +38,21 @@ def train_in(
     folder: RunFolder,
     config: Any,
     settings: Settings,
-    components: Components,
+    task: Task | None = None,
     *,
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
+    force: bool = False,
     notice: str = "",
     callbacks: Callbacks = Callbacks(),  # noqa: B008  (it is frozen)
     quiet: bool = False,
 ) -> Trainer:
-    """Train in a folder, held meanwhile; returns the trainer as it ended.
+    """Train in a folder, held from before anything is built; returns the trainer as it ended.
 
     Args:
         config: the configuration as composed, for `config.yaml`.
-        resume: continue from the folder's newest undamaged checkpoint.
+        task: used as it is, in place of the one that the settings name.
+        resume: continue from the folder's newest undamaged checkpoint; "auto": if there is a run.
+        force: resume although steps will see other data than in an uninterrupted run.
         notice: a line to print below the start summary.
         quiet: print nothing, whatever `monitor.progress` says.
 
@@ -43,14 +60,31 @@ def train_in(
         UserError: the folder cannot be written or is in use, or the training ended by a user's mistake.
     """
     keep_freed_memory()
-    trainer = Trainer(settings, components, folder, callbacks)
-    folder.open()
-    try:
-        if resume:
-            restore(trainer, folder, quiet=quiet)
-        run(folder, config, trainer, notice=notice, quiet=quiet)
-    finally:
-        folder.close()
+
+    def log(text: str) -> None:
+        if not quiet:
+            print(text, flush=True)
+
+    with folder.held():
+        # Asked once it is held: another process may have trained here while this one was starting.
+        going_on = resume is True or (resume == "auto" and folder.holds_run)
+        changes: Changes = {}
+        if going_on:
+            before = load_config(folder.path, lambda line: None)
+            changes = config_changes(before, parse_config(config_text(config), folder.config))
+            validate_resume(changes, force=force)
+        else:
+            folder.refuse_second_run()
+        trainer = None
+        try:
+            trainer = Trainer(settings, make_components(settings, task), folder, callbacks)
+            if going_on:
+                restore(trainer, folder, log)
+            run(folder, config, trainer, changes=changes, notice=notice, quiet=quiet)
+        except (UserError, KeyboardInterrupt):
+            if not going_on and (trainer is None or not trainer.progress.step):
+                folder.discard()
+            raise
     return trainer
 
 
@@ -74,25 +108,42 @@ def train_in_memory(settings: Settings, components: Components, callbacks: Callb
     trainer.use_averages()
 
 
-def restore(trainer: Trainer, folder: RunFolder, *, quiet: bool) -> None:
-    """Continue from the newest undamaged checkpoint, or begin where the run was killed before its first."""
+def restore(trainer: Trainer, folder: RunFolder, log: Callable[[str], None]) -> None:
+    """Continue from the newest undamaged checkpoint, or begin where the run ended before its first was whole.
 
-    def log(text: str) -> None:
-        if not quiet:
-            print(text, flush=True)
-
-    if not list_checkpoints(folder.checkpoints) and not (folder.path / "result.json").exists():
+    Raises:
+        UserError: every checkpoint is gone or damaged, or holds more steps than the run is to have.
+    """
+    place = folder.checkpoints
+    if not was_saved(place) and folder.result().get("saved") is None:
+        delete_after(place, 0)
         log(f"{folder.path}: stopped before its first checkpoint; it begins again")
         return
-    trainer.load(load_newest(folder.checkpoints, log))
-    delete_after(folder.checkpoints, trainer.progress.step)
+    trainer.load(load_newest(place, log))
+    done, asked = trainer.progress.step, trainer.options.steps
+    if asked < done:
+        raise UserError(
+            f"trainer.steps = {asked}: the run has done {done} steps; expected at least as many"
+        )
+    delete_after(place, done)
 
 
-def run(folder: RunFolder, config: Any, trainer: Trainer, *, notice: str, quiet: bool) -> None:
-    """Train with a monitor. Where an error ends it before the first step, nothing stays of a folder made for it."""
+def run(
+    folder: RunFolder,
+    config: Any,
+    trainer: Trainer,
+    *,
+    changes: Changes,
+    notice: str,
+    quiet: bool,
+) -> None:
+    """Train with a monitor, and write what stays of it whatever ends it."""
     settings, start = trainer.settings, trainer.progress.step
+    trainer.config = config_text(config)
+    before = last_session(folder.manifest)
+    now = session(settings.seed, str(trainer.device), start, changes)
     folder.write_config(config)
-    folder.write_manifest(settings, str(trainer.device))
+    add_session(folder.manifest, now)
     monitor = Monitor(
         folder.path,
         settings.monitor,
@@ -106,10 +157,12 @@ def run(folder: RunFolder, config: Any, trainer: Trainer, *, notice: str, quiet:
         monitor.log(start_summary(trainer))
         if notice:
             monitor.log(notice)
+        if differs := differences(changes, environment_changes(before, now), settings):
+            monitor.log(differs)
         monitor.texts(
             {
-                "config": (folder.path / "config.yaml").read_text(encoding="utf-8"),
-                "manifest": (folder.path / "manifest.json").read_text(),
+                "config": trainer.config,
+                "manifest": json.dumps(now, indent=2),
                 "command": shlex.join(sys.argv),
             }
         )
@@ -123,12 +176,12 @@ def run(folder: RunFolder, config: Any, trainer: Trainer, *, notice: str, quiet:
         if trainer.progress.step > start and result is None:
             stopped = f"{type(error).__name__}: {first_line(error)}"
             # The disk may be full.
-            with suppress(OSError):
+            with suppress(OSError, UserError):
                 folder.write_result(trainer.result({}) | {"stopped": stopped})
-                monitor.log(f"steps up to {trainer.progress.step} are saved in {folder.path}")
-        elif trainer.progress.step == start and isinstance(error, UserError | KeyboardInterrupt):
-            monitor.close()
-            folder.discard()
+                monitor.log(f"steps up to {trainer.saving.step or 0} are saved in {folder.path}")
+        # TensorBoard's, for example.
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise UserError(f"{error.filename or folder.path}: {error.strerror}") from None
         raise
     finally:
         monitor.close()
@@ -145,26 +198,23 @@ def start_summary(trainer: Trainer) -> str:
     )
 
 
+def differences(changes: Changes, environment: list[str], settings: Settings) -> str:
+    """What is other than in the session before, in one line; empty where nothing is."""
+    lines = [*([told(changes)] if changes else []), *environment]
+    if "trainer.steps" in changes and settings.scheduler.name != "constant":
+        lines.append(
+            f"the {settings.scheduler.name} schedule is that of {settings.trainer.steps} steps from here on"
+        )
+    return f"other than before: {'; '.join(lines)}" if lines else ""
+
+
 def end_summary(result: dict[str, Any]) -> str:
     """What happened and where to look."""
     metrics = "  ".join(f"{name} {value:.4g}" for name, value in result["metrics"].items())
+    count = result["skipped"]
+    skipped = f"; {count:,} steps skipped (gradient not finite)" if count else ""
     return (
         f"{result['experiment']}: {result['stopped']}: {result['steps']:,} steps "
-        f"in {result['seconds']:.1f} s of training; {metrics or 'not evaluated'}\n"
+        f"in {result['seconds']:.1f} s of training; {metrics or 'not evaluated'}{skipped}\n"
         f"tensorboard --logdir {result['run']} shows the run; result.json, media/ and checkpoints/ are in its folder:"
     )
-
-
-def flat(config: Any) -> dict[str, Any]:
-    """The configuration as one level of dotted keys, interpolations unresolved: no secret is shown."""
-    from omegaconf import OmegaConf
-
-    def walk(node: Any, prefix: str) -> dict[str, Any]:
-        if not isinstance(node, dict):
-            return {prefix: node}
-        return {
-            k: v for name, value in node.items() for k, v in walk(value, f"{prefix}.{name}").items()
-        }
-
-    plain = OmegaConf.to_container(config, resolve=False)
-    return {k.lstrip("."): v for k, v in walk(plain, "").items()}

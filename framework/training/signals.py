@@ -1,10 +1,13 @@
-"""Signals: the first one stops a training between two steps, which saves; the second one ends it at once."""
+"""Signals: the first one stops a training between two steps, which saves; the second one ends it at once.
+
+SIGCONT, after SIGSTOP or Ctrl-Z, restarts the clock of the training.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,10 +21,15 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Which signal has asked the training to stop."""
+    """Which signal has asked the training to stop.
 
-    def __init__(self) -> None:
+    Args:
+        on_continue: called when the process was stopped and goes on.
+    """
+
+    def __init__(self, on_continue: Callable[[], None]) -> None:
         self.received: int | None = None
+        self.on_continue = on_continue
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -35,6 +43,7 @@ class StopSignals:
             number for number in signals if signal.getsignal(number) != signal.SIG_IGN
         ]
         before = {number: signal.signal(number, self.on_signal) for number in handled_signals}
+        before[signal.SIGCONT] = signal.signal(signal.SIGCONT, lambda *_: self.on_continue())
         try:
             yield
         finally:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from framework.config.schema import EarlyStopping, TrainerSettings
+from framework.errors import UserError
 from framework.task import Task
 
 
@@ -21,29 +23,56 @@ class Progress:
     # Step and metrics of the best evaluation.
     best: dict[str, float] = field(default_factory=dict)
     without_improvement: int = 0
+    # The step of the latest evaluation on the validation split that came to its end.
+    evaluated: int = 0
     # Steps whose gradient was not finite.
     skipped: int = 0
     skipped_in_a_row: int = 0
+    # The latest step at which the gradient was finite: the parameters of checkpoints up to it are sound.
+    finite: int = -1
+    # What `finite` was at the latest roll-back.
+    rolled_back: int = -2
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Progress:
+        """What a checkpoint holds, checked; one of an earlier version lacks some of it.
+
+        Raises:
+            UserError: a key of a newer version, or a value that cannot be.
+        """
+        if "step" not in state:
+            raise UserError("checkpoint: progress has no step")
+        step = state["step"]
+        # An earlier version judged and stepped before it saved.
+        given = {"evaluated": step, "finite": step - 1 if type(step) is int else step, **state}
+        known = {f.name: f for f in fields(cls)}
+        for name, value in given.items():
+            if name not in known:
+                raise UserError(
+                    f"checkpoint: progress has an unknown key '{name}': a newer version saved it"
+                )
+            expected = {"best": dict, "seconds": (int, float)}.get(name, int)
+            lowest = {"finite": -1, "rolled_back": -2}.get(name, 0)
+            right = isinstance(value, expected) and not isinstance(value, bool)  # type: ignore[arg-type]
+            if not right or (name != "best" and not lowest <= value < math.inf):
+                raise UserError(f"checkpoint: progress.{name} = {value!r} cannot be")
+        return cls(**given)
 
 
-def update_best(progress: Progress, task: Task, metrics: Mapping[str, float]) -> bool:
-    """Whether the primary metric is the best so far; counts the evaluations since it was."""
+def is_best(progress: Progress, task: Task, metrics: Mapping[str, float]) -> bool:
+    """Whether the primary metric is better than ever before; never so where it is not finite."""
     sign = 1 if task.metric_mode == "max" else -1
     best = progress.best.get(task.primary_metric, -sign * math.inf)
-    # Never so where it is NaN.
-    improved = sign * metrics[task.primary_metric] > sign * best
-    progress.without_improvement = 0 if improved else progress.without_improvement + 1
-    return improved
-
-
-def early_stop(
-    stopping: EarlyStopping, progress: Progress, task: Task, metrics: Mapping[str, float]
-) -> str:
-    """Why an evaluation ends the training; empty where it does not."""
-    sign = 1 if task.metric_mode == "max" else -1
     value = metrics[task.primary_metric]
-    if stopping.target is not None and sign * value >= sign * stopping.target:
-        return f"{task.primary_metric} reached {value:.4g}"
+    return math.isfinite(value) and sign * value > sign * best
+
+
+def early_stop(stopping: EarlyStopping, progress: Progress, task: Task) -> str:
+    """Why the evaluations so far end the training; empty where they do not."""
+    sign = 1 if task.metric_mode == "max" else -1
+    best = progress.best.get(task.primary_metric)
+    if stopping.target is not None and best is not None and sign * best >= sign * stopping.target:
+        return f"{task.primary_metric} reached {best:.4g}"
     if stopping.patience and progress.without_improvement >= stopping.patience:
         return f"no improvement in {stopping.patience} evaluations"
     return ""

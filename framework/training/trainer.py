@@ -6,7 +6,6 @@ The estimator owns the backward pass; the trainer owns time: when to log, evalua
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.batch import leaves, map_tensors
+from framework.batch import map_tensors
 from framework.config.schema import Settings
 from framework.errors import ProgramError, UserError
 from framework.gradients.estimate import make_estimator
@@ -27,13 +26,16 @@ from framework.task import Split, TrainingPlan
 from framework.training import checkpoint
 from framework.training.assembly import Components
 from framework.training.averages import AveragedParameters, RunningMeans, mean_estimate
+from framework.training.clock import TrainingClock
 from framework.training.monitor import Monitor
+from framework.training.nonfinite import skip_step
 from framework.training.precision import autocast
 from framework.training.restoring import load_model, load_task
 from framework.training.rollback import Rollback
 from framework.training.run_folder import RunFolder
+from framework.training.saving import Saving
 from framework.training.signals import StopSignals
-from framework.training.stopping import Progress, early_stop, spent, update_best
+from framework.training.stopping import Progress, early_stop, is_best, spent
 
 # What iterators that have ended give.
 ENDED = object()
@@ -78,7 +80,11 @@ class Trainer:
         # Of the step under way, kept in case its gradient is not finite.
         self.batch: Any = None
         self.stop_reason = ""
-        self.signals = StopSignals()
+        self.clock = TrainingClock()
+        self.signals = StopSignals(self.clock.restart)
+        # The configuration as `config.yaml` holds it: a checkpoint carries it, too.
+        self.config = ""
+        self.saving = Saving(folder.checkpoints, self.options.keep_checkpoints)
 
     def train(self, monitor: Monitor) -> dict[str, Any]:
         """Train to the end of the budget; returns what `result.json` holds. What was made is saved whatever ends it."""
@@ -89,6 +95,8 @@ class Trainer:
                 self.loop(monitor)
             except Exception:
                 if self.progress.step > start:
+                    # What the step under way has changed in the model goes.
+                    self.rollback.restore()
                     self.save()
                 raise
             self.save()
@@ -111,30 +119,35 @@ class Trainer:
     def loop(self, monitor: Monitor) -> None:
         """Optimiser steps until the budget, a target or a signal ends them."""
         options, progress, seed = self.options, self.progress, self.settings.seed
-        started = time.monotonic() - progress.seconds
+        self.clock.seconds = progress.seconds
         batches = self.task.batches(self.program, seed, progress.step * options.accumulate)
         window = RunningMeans()
         self.task.model.train()
         start = progress.step
+        if due(start, options.evaluate_every) and progress.evaluated < start:
+            # It raised in the session before.
+            self.validate(monitor)
+        self.stop_reason = early_stop(options.early_stopping, progress, self.task)
         self.check_budget(start)
+        self.clock.restart()
         while not self.stop_reason:
             seed_torch(key(seed, "training", progress.step))
             self.set_rate(self.schedule(progress.step))
             self.task.before_step(progress.step)
             estimate = self.accumulate(batches)
-            norm = self.clip_and_step()
+            norm = self.clip_and_step(monitor.log)
             for message in self.estimator.messages():
                 monitor.log(message)
             progress.step += 1
             window.add(estimate)
-            progress.seconds = time.monotonic() - started
+            progress.seconds = self.clock.lap()
             if progress.step % options.log_every == 0 or progress.step == options.steps:
                 monitor.scalars(progress.step, self.scalars(window, norm))
                 window = RunningMeans()
             self.called(self.callbacks.on_step, estimate)
             self.run_periodic(monitor)
             # Evaluation is no training time.
-            started = time.monotonic() - progress.seconds
+            self.clock.restart()
             self.check_budget(start)
 
     def accumulate(self, batches: Iterator[Any]) -> Estimate:
@@ -165,7 +178,7 @@ class Trainer:
             raise ProgramError("the task's batches ended: `batches` must never end")
         return batch
 
-    def clip_and_step(self) -> Tensor:
+    def clip_and_step(self, log: Callable[[str], None]) -> Tensor:
         """Clip the gradient, and step unless it is not finite; returns its norm."""
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
@@ -174,8 +187,9 @@ class Trainer:
         if math.isfinite(length := norm.item()):
             self.optimizer_step(norm, length)
             self.progress.skipped_in_a_row = 0
+            self.progress.finite = self.progress.step
         else:
-            self.skip_step()
+            skip_step(self, log)
         if self.scaler.is_enabled():
             # A smaller scale where it was too large.
             self.scaler.update()
@@ -190,24 +204,6 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.progress.step)
         self.rollback.keep()
-
-    def skip_step(self) -> None:
-        """Leave the model as it was before this step; give up after too many in a row."""
-        self.rollback.restore()
-        progress = self.progress
-        progress.skipped += 1
-        progress.skipped_in_a_row += 1
-        # float16 looks for its scale.
-        searching = self.scaler.is_enabled() and self.scaler.get_scale() > 1
-        if progress.skipped_in_a_row >= self.options.nonfinite_patience and not searching:
-            tensors = list(leaves(self.batch))
-            if tensors:
-                torch.save(tensors, self.folder.path / "nonfinite_batch.pt")
-            kept = "; nonfinite_batch.pt holds the batch" if tensors else ""
-            raise UserError(
-                f"step {progress.step + 1}: the gradient was not finite {progress.skipped_in_a_row} times in a row; "
-                f"a smaller optimizer.learning_rate or trainer.clip_norm may help{kept}"
-            )
 
     def scalars(self, window: RunningMeans, norm: Tensor) -> dict[str, float]:
         """What is logged every `log_every` steps; the estimator's extras are means over them."""
@@ -231,20 +227,30 @@ class Trainer:
         if due(step, self.settings.monitor.histograms_every):
             monitor.histograms(step, self.parameters)
         if due(step, options.evaluate_every):
-            metrics = self.evaluate("validation")
-            monitor.scalars(step, {f"evaluation/{k}": v for k, v in metrics.items()}, announce=True)
-            self.called(self.callbacks.on_evaluation, metrics)
-            if update_best(self.progress, self.task, metrics):
-                self.save_best(metrics)
-            stop = early_stop(options.early_stopping, self.progress, self.task, metrics)
-            self.stop_reason = stop or self.stop_reason
+            self.validate(monitor)
             times = step // options.evaluate_every
             if due(times, self.settings.monitor.show_every) and not last:
                 self.show(monitor)
         if due(step, options.quality.every):
             monitor.scalars(step, self.quality())
-        if due(step, options.checkpoint_every) and not last:
+        # A skipped step has nothing new to save, and would push a sound checkpoint out.
+        if due(step, options.checkpoint_every) and not last and not self.progress.skipped_in_a_row:
             self.save()
+
+    def validate(self, monitor: Monitor) -> None:
+        """Evaluate on the validation split: the best checkpoint, early stopping, what is logged."""
+        progress, metrics = self.progress, self.evaluate("validation")
+        best = is_best(progress, self.task, metrics)
+        if best:
+            self.save_best(metrics)
+        progress.without_improvement = 0 if best else progress.without_improvement + 1
+        monitor.scalars(
+            progress.step, {f"evaluation/{k}": v for k, v in metrics.items()}, announce=True
+        )
+        progress.evaluated, self.saving.changed = progress.step, True
+        stop = early_stop(self.options.early_stopping, progress, self.task)
+        self.stop_reason = stop or self.stop_reason
+        self.called(self.callbacks.on_evaluation, metrics)
 
     def called(self, callback: Callable[[int, Any], Any] | None, given: Any) -> None:
         """Call a user's function, where there is one; False from it stops the training after this step."""
@@ -302,15 +308,27 @@ class Trainer:
         self.stop_reason = spent(self.options, self.progress, start, stopped_by) or self.stop_reason
 
     def finish(self, monitor: Monitor) -> dict[str, Any]:
-        """The final evaluation, on randomness of its own."""
+        """The final evaluation, on randomness of its own.
+
+        Raises:
+            UserError: nothing was learned, since every step was skipped.
+        """
+        progress = self.progress
         metrics: dict[str, float] = {}
         if self.signals.received is None:
+            if progress.skipped == progress.step:
+                raise UserError(
+                    f"nothing was learned: the gradient was not finite in any of {progress.step} steps"
+                )
             metrics = self.evaluate("test")
             tags = {f"final/{name}": value for name, value in metrics.items()}
-            monitor.scalars(self.progress.step, tags, announce=True)
+            monitor.scalars(progress.step, tags, announce=True)
             self.called(self.callbacks.on_evaluation, metrics)
-            if not self.progress.best:
+            if not progress.best and is_best(progress, self.task, metrics):
                 self.save_best(metrics)
+            elif not progress.best:
+                value = metrics[self.task.primary_metric]
+                monitor.log(f"{self.task.primary_metric} is {value}: there is no best checkpoint")
         return self.result(metrics)
 
     def result(self, metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -321,6 +339,8 @@ class Trainer:
             "seconds": round(self.progress.seconds, 3),
             "metrics": dict(metrics),
             "best": self.progress.best,
+            "skipped": self.progress.skipped,
+            "saved": self.saving.step,
             "stopped": self.stop_reason,
             "run": str(self.folder.path.resolve()),
         }
@@ -328,6 +348,8 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """All that an exact resume needs: tensors and plain Python."""
         return {
+            "format": checkpoint.FORMAT,
+            "config": self.config,
             "step": self.progress.step,
             "progress": dict(vars(self.progress)),
             "model": dict(self.task.model.state_dict()),
@@ -339,37 +361,35 @@ class Trainer:
         }
 
     def save(self) -> None:
-        """Save a checkpoint of this step and delete the oldest ones."""
-        name = checkpoint.name("step", self.progress.step)
-        checkpoint.save(self.folder.checkpoints, name, self.state())
-        checkpoint.prune(self.folder.checkpoints, self.options.keep_checkpoints)
+        self.saving.save(self.progress, self.state)
 
     def save_best(self, metrics: Mapping[str, float]) -> None:
-        """Save a checkpoint of this step as the best so far, and delete the one that was best."""
-        self.progress.best = {"step": self.progress.step, **metrics}
-        name = checkpoint.name("best", self.progress.step)
-        saved = checkpoint.save(self.folder.checkpoints, name, self.state())
-        for path in checkpoint.list_checkpoints(self.folder.checkpoints, "best"):
-            if path != saved:
-                checkpoint.delete(path)
+        self.saving.save_best(self.progress, metrics, self.state)
 
-    def load(self, state: Mapping[str, Any]) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint.
 
         Raises:
-            UserError: its model has other parameters or shapes than the task's.
+            UserError: its model has other parameters or shapes than the task's, or another version saved it.
         """
+        checkpoint.check_format(state)
+        self.progress = Progress.from_state(state["progress"])
+        self.load_learned(state)
+        load_task(self.task, state["task"])
+        self.rollback.keep()
+        self.saving.resumed(self.progress)
+
+    def load_learned(self, state: Mapping[str, Any]) -> None:
+        """Put back what the optimiser and the estimator have made, and what they keep for it."""
         load_model(self.task, state["model"])
         self.optimizer.load_state_dict(clone_state(state["optimizer"]))
         self.estimator.load_state_dict(to_device(state["estimator"], self.device))
-        load_task(self.task, state["task"])
         # Empty where the run had another precision before.
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.copy_from(state["average"] or self.parameters)
         self.rollback.keep()
-        self.progress = Progress(**state["progress"])
 
     @torch.no_grad()
     def use_averages(self) -> None:

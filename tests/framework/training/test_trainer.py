@@ -38,11 +38,13 @@ def toy_trainer(*overrides: str) -> Trainer:
 
 
 def alike(a: Any, b: Any) -> bool:
-    """Nested state, bit for bit; seconds are left out."""
+    """Nested state, bit for bit; seconds and the configuration's text are left out."""
     if isinstance(a, Tensor):
         return torch.equal(a, b)
     if isinstance(a, Mapping):
-        return a.keys() == b.keys() and all(alike(a[k], b[k]) for k in a if k != "seconds")
+        return a.keys() == b.keys() and all(
+            alike(a[k], b[k]) for k in a if k not in {"seconds", "config"}
+        )
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(alike, a, b))
     return bool(a == b)
@@ -628,7 +630,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_was_saved(
     outcome = diffobj("train", *TOY, *options, filled_by, f"hydra.run.dir={folder}")
     assert outcome.status == 2
     assert outcome.err.count("\n") == 1
-    assert "bytes free, a checkpoint needs" in outcome.err or "No space left" in outcome.err
+    assert "No space left on device" in outcome.err
     state = newest(folder)
     assert state["step"] >= 1
     assert not list((folder / "checkpoints").glob(".*"))
