@@ -7,6 +7,7 @@ its games are restarted, episodes under way are cut off there, and one line repo
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from framework.capabilities import able, alternatives
+from framework.data import end_with_parent
 from framework.errors import ProgramError, UserError, suggestion
 from framework.plugin import registry
 from framework.randomness import fresh_key
@@ -289,12 +291,19 @@ def make_vector(
     if mode is None and gymnasium.spec(environment).vector_entry_point is None:
         mode = "sync"
     if mode is not None:
-        options["wrappers"] = (Repeatable,)
+        options["wrappers"] = (Repeatable, bound_to_parent)
     try:
         return gymnasium.make_vec(environment, num_envs=count, vectorization_mode=mode, **options)
     # A foreign constructor may raise anything.
     except Exception as error:
         raise UserError(f"task.environment = '{environment}': {first_line(error)}") from error
+
+
+def bound_to_parent(game: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """A game as it is; where it has a process of its own, that one dies with the training's."""
+    if multiprocessing.current_process().daemon:
+        end_with_parent()
+    return game
 
 
 def check_name(environment: str) -> None:
