@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from framework.config.tuning import drop_foreign_options
 from framework.config.validation import validate
 from framework.errors import UserError, suggestion
 
+FULL_ERROR = "HYDRA_FULL_ERROR"
 SWEEPING = {"-m", "--multirun"}
 COMPLETION = {"-sc", "--shell-completion"}
 # Flags with which nothing is trained.
@@ -107,6 +109,9 @@ def run_hydra(line: HydraLine, job: Callable[[Any], Any]) -> int:
     own = COMPLETION.intersection(line.flags)
     overrides = line.overrides if own else lenient_overrides(line.overrides)
     sys.argv = ["diffobj train", *line.flags, *overrides]
+    # Otherwise Hydra prints its errors itself, in several lines.
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
     try:
         with hydra_errors_as_user_errors():
             hydra.main(config_path=str(CORE_CONFIGS), config_name="train", version_base="1.3")(
@@ -114,6 +119,10 @@ def run_hydra(line: HydraLine, job: Callable[[Any], Any]) -> int:
             )()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    finally:
+        os.environ.pop(FULL_ERROR)
+        if before is not None:
+            os.environ[FULL_ERROR] = before
     return 0
 
 

@@ -62,6 +62,8 @@ def sweep(line: HydraLine) -> int:
         finally:
             folder.discard_empty()
     jobs = folder.jobs()
+    if not jobs:
+        return status
     print(table(folder.path, jobs), flush=True)
     if status >= 128 or any(job.state == "stopped" for job in jobs):
         print(f"{shlex.join(['diffobj', 'train', *line.flags, *rest, place])} goes on", flush=True)

@@ -60,7 +60,7 @@ def by_hydra(line: HydraLine) -> int:
     """One run, or only a look at its configuration, by Hydra's own command line; returns the exit status."""
     from hydra.core.hydra_config import HydraConfig
 
-    mistakes: list[UserError] = []
+    failures: list[Exception] = []
 
     def job(config: Any) -> None:
         hydra = HydraConfig.get()
@@ -69,17 +69,17 @@ def by_hydra(line: HydraLine) -> int:
             plain, settings = settings_of_job(config, hydra)
             notice = untuned_notice(settings, hydra.runtime.choices, config_options())
             ended = status(train_composed(plain, settings, place, notice=notice, progress=True))
-        except UserError as error:
-            # Hydra would print a traceback.
-            mistakes.append(error)
+        # Hydra would take it for one of its own.
+        except Exception as error:
+            failures.append(error)
             remove_empty(place)
         else:
             if ended:
                 raise SystemExit(ended)
 
     ended = run_hydra(line, job)
-    if mistakes:
-        raise mistakes[0]
+    if failures:
+        raise failures[0]
     return ended
 
 

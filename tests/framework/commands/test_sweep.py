@@ -280,3 +280,24 @@ def test_shell_completion_and_packages_are_shown(diffobj: Diffobj):
     outcome = diffobj("train", "-sc", "install=bash")
     assert (outcome.status, outcome.err) == (0, "")
     assert "complete" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["-m", "experiment=javelin", "task.start_degrees=interval(10,20)"],
+            "diffobj: BasicSweeper does not support sweep type : INTERVAL_SWEEP\n",
+        ),
+        (
+            ["--cfg", "job", "hydra.foo=3"],
+            "diffobj: Could not override 'hydra.foo'. To append to your config use +hydra.foo=3\n",
+        ),
+    ],
+)
+def test_what_hydra_refuses_is_told_in_one_line_with_its_advice(
+    tmp_path, diffobj: Diffobj, words, message
+):
+    outcome = diffobj("train", *words)
+    assert (outcome.status, outcome.err, outcome.out) == (2, message, "")
+    assert files(tmp_path) == []
