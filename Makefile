@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint types format reading tensorboard clean
+.PHONY: help install train test test-slow lint types docs format reading tensorboard clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,10 @@ lint: .venv/installed-dev ## Check style and formatting
 
 types: .venv/installed-dev ## Check the type hints
 	@$(BIN)/mypy
+
+docs: .venv/installed-docs ## Build the documentation site into build/site; warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "docs: build/site/index.html"
 
 format: .venv/installed-dev ## Format the code
 	@$(BIN)/ruff check --fix .
@@ -58,4 +62,8 @@ clean: ## Remove the environment and every cache; runs in outputs/ stay
 
 .venv/installed-dev: pyproject.toml | .venv/bin/uv
 	$(BIN)/uv pip install --python $(BIN)/python --editable ".[dev]"
+	@touch $@ .venv/installed
+
+.venv/installed-docs: pyproject.toml | .venv/bin/uv
+	$(BIN)/uv pip install --python $(BIN)/python --editable ".[docs]"
 	@touch $@ .venv/installed

@@ -13,7 +13,7 @@ import framework.run
 from framework.config.composition import compose
 from framework.plugin import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Shorter trainings, with the same code.
 QUICKER = {"trainer.steps=200": "trainer.steps=2", "steps=1000": "steps=2"}
 

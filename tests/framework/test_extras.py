@@ -61,6 +61,7 @@ def test_all_holds_every_extra_that_a_plugin_can_use():
     assert inside == set(PROJECT["optional-dependencies"]) - {
         "all",
         "dev",
+        "docs",
         "benchmarks",
         "selfplay",
     }
