@@ -221,17 +221,23 @@ def test_after_a_kill_of_the_training_no_worker_lives_and_the_folder_is_free(tmp
 def test_a_forked_child_does_not_hold_the_folder(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.open()
-    ready, go = os.pipe()
+    go, let_go = os.pipe()
+    runs, say_so = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(go)
-        os.read(ready, 1)
+        os.close(let_go)
+        os.write(say_so, b".")
+        os.read(go, 1)
         os._exit(0)
-    os.close(ready)
+    os.close(go)
     folder.close()
+    # `fork` may return here before the child has run its handlers.
+    os.read(runs, 1)
     try:
         with RunFolder(tmp_path / "run").held():
             pass
     finally:
-        os.close(go)
+        os.close(let_go)
         os.waitpid(child, 0)
+        os.close(runs)
+        os.close(say_so)
