@@ -337,11 +337,12 @@ def train_composed(
     Args:
         notice: a line to print below the start summary.
     """
+    from framework.data import lost_workers_in_one_line
     from framework.training.session import train_in
     from framework.training.trainer import Callbacks
 
     held = RunFolder(folder)
-    with own_torch_state():
+    with own_torch_state(), lost_workers_in_one_line():
         trainer = train_in(
             held,
             config,

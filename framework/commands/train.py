@@ -4,32 +4,23 @@
     diffobj train resume=RUN_FOLDER [key=value ...]     continue a stopped run exactly
     diffobj train ... hydra.run.dir=PATH resume=auto    start there, or continue what is there
     diffobj train -m estimator=rloo,spsa seed=0,1,2     a sweep (Hydra's launchers and sweepers apply)
+    diffobj train -m ... hydra.sweep.dir=PATH           there; the same command again continues a stopped one
     diffobj train --help                                every group, option and default
 
-The run folder is outputs/<experiment>/<time>, or what hydra.run.dir=PATH says; its path is the last line printed.
+The run folder is outputs/<experiment>/<time>, or what hydra.run.dir=PATH says; its path is the last line printed. A
+sweep's is outputs/<experiment>/sweep_<time>: sweep.json says what was swept, and the table of its jobs is printed last.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from framework.config.composition import (
-    CORE_CONFIGS,
-    compose,
-    config_options,
-    hydra_errors_as_user_errors,
-    join_search_path,
-    lenient_overrides,
-    name_experiment,
-    refuse_conflicts,
-    without_hydra,
-)
-from framework.config.tuning import drop_foreign_options, untuned_notice
-from framework.config.validation import check_components, validate
+from framework.commands.hydra_line import HydraLine, run_hydra, settings_of_job
+from framework.config.composition import config_options
+from framework.config.tuning import untuned_notice
 from framework.errors import UserError
 from framework.run import Run, train, train_composed
 
@@ -44,10 +35,15 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError(
             f"resume.force={forced[-1]}: expected true or false, beside resume=RUN_FOLDER"
         )
-    if options := [a for a in overrides if a.startswith("-")]:
+    line = HydraLine.parse(overrides)
+    if line.flags:
         if resumed:
-            raise UserError(f"resume continues one run: {' '.join(options)} does not go with it")
-        return hydra_main(overrides)
+            raise UserError(f"resume continues one run: {' '.join(line.flags)} does not go with it")
+        if line.sweeps:
+            from framework.commands.sweep import sweep
+
+            return sweep(line)
+        return by_hydra(line)
     if resumed:
         force = forced[-1:] == ["true"]
         return status(train(resume=resumed[-1], force=force, overrides=overrides, progress=True))
@@ -60,39 +56,31 @@ def status(run: Run) -> int:
     return 0 if run.stopped_by is None else 128 + run.stopped_by
 
 
-def hydra_main(overrides: list[str]) -> int:
-    """Hydra's own command line: --help, --cfg, and -m with its launchers and sweepers.
-
-    A job's mistake is reported in one line and the next job begins; the status is then 2. A signal ends the sweep.
-    """
-    import hydra
+def by_hydra(line: HydraLine) -> int:
+    """One run, or only a look at its configuration, by Hydra's own command line; returns the exit status."""
     from hydra.core.hydra_config import HydraConfig
 
-    if any(flag in overrides for flag in ("-m", "--multirun")):
-        check_sweep([o for o in overrides if not o.startswith("-")])
-    join_search_path()
-    failures: list[int] = []
+    failures: list[Exception] = []
 
     def job(config: Any) -> None:
+        hydra = HydraConfig.get()
+        place = Path(hydra.runtime.output_dir)
         try:
-            ended = hydra_job(config, HydraConfig.get())
-        except UserError as error:
-            print(f"diffobj: {error}", file=sys.stderr)
-            failures.append(2)
-            remove_empty(Path(HydraConfig.get().runtime.output_dir))
+            plain, settings = settings_of_job(config, hydra)
+            notice = untuned_notice(settings, hydra.runtime.choices, config_options())
+            ended = status(train_composed(plain, settings, place, notice=notice, progress=True))
+        # Hydra would take it for one of its own.
+        except Exception as error:
+            failures.append(error)
+            remove_empty(place)
         else:
             if ended:
                 raise SystemExit(ended)
 
-    options = [o for o in overrides if o.startswith("-")]
-    sys.argv = [
-        "diffobj train",
-        *options,
-        *lenient_overrides(o for o in overrides if not o.startswith("-")),
-    ]
-    with hydra_errors_as_user_errors():
-        hydra.main(config_path=str(CORE_CONFIGS), config_name="train", version_base="1.3")(job)()
-    return max(failures, default=0)
+    ended = run_hydra(line, job)
+    if failures:
+        raise failures[0]
+    return ended
 
 
 def remove_empty(folder: Path) -> None:
@@ -104,43 +92,3 @@ def remove_empty(folder: Path) -> None:
             if Path.cwd() not in parent.parents:
                 break
             parent.rmdir()
-
-
-def hydra_job(config: Any, hydra: Any) -> int:
-    """Train in the folder that Hydra made."""
-    choices, options = hydra.runtime.choices, config_options()
-    refuse_conflicts(choices)
-    name_experiment(config, choices)
-    plain = without_hydra(config)
-    drop_foreign_options(plain, choices, hydra.overrides.task, options)
-    settings = validate(plain)
-    trained = train_composed(
-        plain,
-        settings,
-        Path(hydra.runtime.output_dir),
-        notice=untuned_notice(settings, choices, options),
-        progress=True,
-    )
-    return status(trained)
-
-
-def check_sweep(overrides: list[str]) -> None:
-    """Check every single choice of a sweep, its components' options included, before its first job starts."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    with hydra_errors_as_user_errors():
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    choices = []
-    for override in parsed:
-        swept = override.is_sweep_override() and override.is_discrete_sweep()
-        values = list(override.sweep_string_iterator()) if swept else []
-        texts = [f"{override.key_or_group}={value}" for value in values]
-        choices.append(texts or [override.input_line or ""])
-    first = [options[0] for options in choices]
-    jobs = [
-        validate(compose([*first[:i], option, *first[i + 1 :]]).config)
-        for i, options in enumerate(choices)
-        for option in options
-    ]
-    for settings in jobs:
-        check_components(settings)

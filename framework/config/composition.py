@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from framework.config.explanation import first_line
+from framework.config.explanation import first_line, told_in_one_line
 from framework.config.tuning import PAIRS, drop_foreign_options
 from framework.errors import UserError, suggestion
 from framework.plugin import ROOT, registry
@@ -246,5 +246,7 @@ def hydra_errors_as_user_errors() -> Iterator[None]:
     except OverrideParseException as error:
         written = str(error.override).removeprefix("++")
         raise UserError(f"'{written}': expected group=option or key=value") from None
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(told_in_one_line(error)) from None
+    except ValueError as error:
         raise UserError(first_line(error)) from None

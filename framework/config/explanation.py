@@ -73,3 +73,16 @@ def fields_at(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+def told_in_one_line(error: BaseException) -> str:
+    """An error of Hydra's or OmegaConf's with its advice; a missing value by the key to give it."""
+    from omegaconf.errors import MissingMandatoryValue
+
+    key = getattr(error, "full_key", None)
+    if isinstance(error, MissingMandatoryValue) and key:
+        return f"'{key}' is missing: give {key}=VALUE"
+    lines = [line.strip() for line in str(error).splitlines()]
+    # OmegaConf adds where in its own structures it was.
+    told = [line for line in lines if line and not line.startswith(("full_key:", "object_type="))]
+    return " ".join(told)

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from framework.config.explanation import dotted, explain, first_line
+from framework.config.explanation import dotted, explain, told_in_one_line
 from framework.config.schema import Choice, Section, Settings
 from framework.errors import UserError, suggestion
 from framework.plugin import Component, registry
@@ -47,7 +47,7 @@ def validate(config: Any, *, registered: bool = True) -> Settings:
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(first_line(error)) from None
+        raise UserError(told_in_one_line(error)) from None
     try:
         settings = Settings.model_validate(plain)
     except ValidationError as error:

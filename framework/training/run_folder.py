@@ -39,6 +39,20 @@ FOLDERS = ("checkpoints", "media")
 ATTEMPTS = 100
 
 
+# The locks that this process holds.
+HELD: set[int] = set()
+
+
+def let_go_in_child() -> None:
+    """Close the locks that a forked child has inherited: it would hold them for as long as it lives."""
+    for lock in HELD:
+        os.close(lock)
+    HELD.clear()
+
+
+os.register_at_fork(after_in_child=let_go_in_child)
+
+
 class RunFolder:
     """A run folder, written by this process while it holds it."""
 
@@ -132,6 +146,7 @@ class RunFolder:
             if is_file_at(lock, place):
                 os.ftruncate(lock, 0)
                 write_all(lock, holder_text().encode())
+                HELD.add(lock)
                 return lock
             # Its last holder has deleted this file: whoever comes next would make, and hold, another.
             os.close(lock)
@@ -141,9 +156,11 @@ class RunFolder:
 
     def close(self) -> None:
         """Let go of the folder. The lock's file stays: who deletes it may delete one that another holds."""
-        if self._lock is not None:
+        # In a forked child it is closed already, and its number may be another file's.
+        if self._lock in HELD:
+            HELD.remove(self._lock)
             os.close(self._lock)
-            self._lock = None
+        self._lock = None
 
     def discard(self) -> None:
         """Remove what this process has made in a folder in which nothing was trained, and the folders made for it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from framework.batch import map_tensors
 from framework.program import RolloutPlan
 from framework.randomness import generator, key, seeded
 from plugins.games.environments.games import Games, Observation
+from plugins.games.environments.repeating import NotRepeatable
 from plugins.games.episode_log import EpisodeLog, Stopwatch
 from plugins.games.options import EnvironmentOptions, RewardOptions
 from plugins.games.policies.agent import Agent
@@ -169,13 +171,26 @@ class Experience:
         restored, self.restored, self.resumed = self.restored, {}, True
         self.current = restored.get("rollout")
         self.state = restored.get("state")
-        if self.state is not None:
+        if self.state is None:
+            return
+        try:
+            if restored["games"] is None:
+                raise NotRepeatable("its games cannot be saved")
             self.vector(self.count).load_state_dict(restored["games"])
+        except NotRepeatable as error:
+            # The rollout under way was played before; the next one begins new episodes.
+            self.state = None
+            print(
+                f"environment '{self.environment.name}': {error}; new episodes begin, so that the run does not "
+                "end with the bits of an uninterrupted one",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The games as they stand and, within a rollout, the rollout itself.
 
-        Gymnasium's games cannot be saved: a run that is resumed begins new episodes in them.
+        Games that cannot be saved (Atari's) are None: a run that is resumed says so and begins new episodes in them.
         """
         saved: dict[str, Any] = {}
         if self.state is not None:
@@ -188,9 +203,9 @@ class Experience:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Keep what `state_dict` returned for `resume`: an agent that is only used needs no games."""
         self.restored = {}
-        if saved.get("games") is not None:
+        if "position" in saved:
             state = RolloutState(**map_tensors(self.placed, saved["position"]))
-            self.restored = {"games": saved["games"], "state": state}
+            self.restored = {"games": saved.get("games"), "state": state}
         if "rollout" in saved:
             self.restored["rollout"] = Rollout(**map_tensors(self.placed, saved["rollout"]))
 

@@ -88,7 +88,11 @@ class Games(ABC):
         return None
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from what `state_dict` returned.
+
+        Raises:
+            NotRepeatable: games that are not in torch do not come back as they were.
+        """
 
     def close(self) -> None:
         """Release windows and processes."""

@@ -7,6 +7,7 @@ its games are restarted, episodes under way are cut off there, and one line repo
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import re
 import sys
@@ -22,10 +23,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from framework.capabilities import able, alternatives
+from framework.data import end_with_parent
 from framework.errors import ProgramError, UserError, suggestion
 from framework.plugin import registry
 from framework.randomness import fresh_key
 from plugins.games.environments.games import Frame, Games, Observation, Outcome
+from plugins.games.environments.repeating import Repeatable, bring_back, games_as_they_stand
 
 # No colon: gymnasium would import the module before it.
 NAME = re.compile(r"[\w./-]+-v\d+")
@@ -209,6 +212,23 @@ class GymnasiumGames(Games):
             return None
         return None if not frames else numpy.asarray(frames[0])
 
+    def state_dict(self) -> dict[str, Any] | None:
+        """The games as they stand; None where the vector's class cannot be saved."""
+        games = games_as_they_stand(self.vector)
+        if games is None:
+            return None
+        return {"vector": games, "ended": torch.tensor(self.ended), "failures": self.failures}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned.
+
+        Raises:
+            NotRepeatable: the environment does not come back as it was.
+        """
+        bring_back(self.vector, state["vector"])
+        self.ended = state["ended"].cpu().numpy().copy()
+        self.failures = state["failures"]
+
     def close(self) -> None:
         self.vector.close()
 
@@ -268,11 +288,22 @@ def make_vector(
     if rendered:
         # Frames need no display.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    if mode is None and gymnasium.spec(environment).vector_entry_point is None:
+        mode = "sync"
+    if mode is not None:
+        options["wrappers"] = (Repeatable, bound_to_parent)
     try:
         return gymnasium.make_vec(environment, num_envs=count, vectorization_mode=mode, **options)
     # A foreign constructor may raise anything.
     except Exception as error:
         raise UserError(f"task.environment = '{environment}': {first_line(error)}") from error
+
+
+def bound_to_parent(game: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """A game as it is; where it has a process of its own, that one dies with the training's."""
+    if multiprocessing.current_process().daemon:
+        end_with_parent()
+    return game
 
 
 def check_name(environment: str) -> None:

@@ -200,7 +200,7 @@ MISTAKES = {
     "trainer.steps=[1": "'trainer.steps=[1': expected group=option or key=value",
     "estimator=rloo,spsa": "Ambiguous value for argument 'estimator=rloo,spsa'",
     "task.environment=${nothing}": "Interpolation key 'nothing' not found",
-    "seed=???": "Missing mandatory value: seed",
+    "seed=???": "'seed' is missing: give seed=VALUE",
     # rules by site
     "++estimator.sites={a: nothing}": "unknown rule 'nothing'; choices: ",
     "++estimator.sites={a: {temperature: 1}}": "'estimator.sites.a' needs the name of a rule: ",
@@ -368,3 +368,12 @@ def test_an_input_that_the_task_does_not_take_is_refused(diffobj: Diffobj):
     outcome = diffobj("train", "experiment=javelin", "input=photo.jpg")
     assert outcome.status == 2
     assert outcome.err == "diffobj: input = 'photo.jpg': task 'javelin' takes none\n"
+
+
+def test_a_missing_value_is_told_by_its_whole_key():
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.create({"task": {"name": "javelin", "root": "???"}})
+    with pytest.raises(UserError) as error:
+        validate(config)
+    assert str(error.value) == "'task.root' is missing: give task.root=VALUE"
