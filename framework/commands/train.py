@@ -27,6 +27,7 @@ from framework.config.composition import (
     refuse_conflicts,
     without_hydra,
 )
+from framework.config.hydra_section import refuse_flags
 from framework.config.tuning import drop_foreign_options, untuned_notice
 from framework.config.validation import check_components, validate
 from framework.errors import UserError
@@ -60,6 +61,9 @@ def hydra_main(overrides: list[str]) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
+    from framework.config.checked_loader import checked_loading
+
+    refuse_flags(o for o in overrides if o.startswith("-"))
     if any(flag in overrides for flag in ("-m", "--multirun")):
         check_sweep([o for o in overrides if not o.startswith("-")])
     join_search_path()
@@ -82,7 +86,7 @@ def hydra_main(overrides: list[str]) -> int:
         *options,
         *lenient_overrides(o for o in overrides if not o.startswith("-")),
     ]
-    with hydra_errors_as_user_errors():
+    with hydra_errors_as_user_errors(), checked_loading():
         hydra.main(config_path=str(CORE_CONFIGS), config_name="train", version_base="1.3")(job)()
     return max(failures, default=0)
 

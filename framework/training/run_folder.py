@@ -23,6 +23,7 @@ from framework import __version__
 from framework.config.schema import Settings
 from framework.errors import UserError
 from framework.plugin import ROOT, registry
+from framework.training.untrusted import refuse_links
 
 
 class RunFolder:
@@ -59,10 +60,11 @@ class RunFolder:
         """Make the folder and hold it.
 
         Raises:
-            UserError: it cannot be written, or another process holds it.
+            UserError: it cannot be written, something in it is a link, or another process holds it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            refuse_links(self.path)
             self._lock = (self.path / ".lock").open("w")
         except OSError as error:
             raise UserError(f"run folder {self.path}: {error.strerror}") from None
