@@ -72,10 +72,11 @@ def load_named_state(
 
 def rates(groups: Any) -> list[float]:
     """The saved learning rates, none where they are no finite numbers."""
-    found = (
-        [g.get("lr") for g in groups if isinstance(g, Mapping)] if isinstance(groups, list) else []
-    )
-    return found if all(isinstance(r, float) and 0 <= r < math.inf for r in found) else []
+    if not isinstance(groups, list):
+        return []
+    found = [group.get("lr") for group in groups if isinstance(group, Mapping)]
+    known = [rate for rate in found if isinstance(rate, float) and 0 <= rate < math.inf]
+    return known if len(known) == len(found) else []
 
 
 def names_by_position(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> list[str]:
