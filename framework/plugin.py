@@ -270,7 +270,19 @@ def registry() -> Registry:
     core = _read("framework", "framework.builtin", "plugin")
     searched = {(f.origin, f.name): f for f in _search()}  # installed twice, a plugin is found once
     found = (core, *sorted(searched.values(), key=lambda f: f.name))
-    return register(found)
+    return register(tuple(f if f is core else without_core_commands(f, core) for f in found))
+
+
+def without_core_commands(found: Found, core: Found) -> Found:
+    """A plugin as it was found; as broken, where it brings a command of the core's: that one must go on working."""
+    if found.plugin is None or core.plugin is None:
+        return found
+    own = core.plugin.groups.get("commands", {})
+    taken = [name for name in found.plugin.groups.get("commands", {}) if name in own]
+    if not taken:
+        return found
+    error = f"UserError: command '{taken[0]}' is the core's; rename it"
+    return Found(name=found.name, origin=found.origin, error=error)
 
 
 def register(found: tuple[Found, ...]) -> Registry:

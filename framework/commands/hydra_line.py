@@ -18,6 +18,7 @@ from framework.config.composition import (
     refuse_conflicts,
     without_hydra,
 )
+from framework.config.hydra_section import refuse_flags
 from framework.config.schema import Settings
 from framework.config.tuning import drop_foreign_options
 from framework.config.validation import validate
@@ -104,6 +105,9 @@ def run_hydra(line: HydraLine, job: Callable[[Any], Any]) -> int:
     """
     import hydra
 
+    from framework.config.checked_loader import checked_loading
+
+    refuse_flags(flag for flag in line.flags if flag.startswith("-"))
     join_search_path()
     # Shell completion has words of its own, such as install=bash.
     own = COMPLETION.intersection(line.flags)
@@ -113,7 +117,7 @@ def run_hydra(line: HydraLine, job: Callable[[Any], Any]) -> int:
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
     try:
-        with hydra_errors_as_user_errors():
+        with hydra_errors_as_user_errors(), checked_loading():
             hydra.main(config_path=str(CORE_CONFIGS), config_name="train", version_base="1.3")(
                 job
             )()

@@ -53,8 +53,6 @@ def compose(overrides: Sequence[str], *, task: str | None = None) -> Composition
     Raises:
         UserError: an option that does not exist, or an override that cannot be parsed.
     """
-    from omegaconf import OmegaConf
-
     join_search_path()
     if task is not None:
         overrides = own_task_overrides(task, overrides)
@@ -62,7 +60,6 @@ def compose(overrides: Sequence[str], *, task: str | None = None) -> Composition
     with COMPOSING, hydra_errors_as_user_errors(), hydra_composition(written) as config:
         choices = config.hydra.runtime.choices
         refuse_conflicts(choices)
-        refuse_foreign_targets(OmegaConf.to_container(config.hydra, resolve=False))
         name_experiment(config, choices)
         drop_foreign_options(config, choices, overrides, config_options())
         if task is not None:
@@ -77,10 +74,12 @@ def hydra_composition(overrides: list[str]) -> Iterator[Any]:
     from hydra import initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
 
+    from framework.config.checked_loader import checked_loading
+
     current = HydraConfig.instance()
     outer = current.cfg
     try:
-        with initialize_config_dir(str(CORE_CONFIGS), version_base="1.3"):
+        with checked_loading(), initialize_config_dir(str(CORE_CONFIGS), version_base="1.3"):
             config = hydra_compose("train", overrides, return_hydra_config=True)
             current.set_config(config)
             yield config
@@ -165,18 +164,6 @@ def normalise_override(override: str, groups: Mapping[str, Any]) -> str:
     plain = bare.replace(".", "").isidentifier() and not bare.startswith("hydra.")
     plain = plain and bare not in groups
     return f"++{override.lstrip('+')}" if plain else override
-
-
-def refuse_foreign_targets(node: Any, path: str = "hydra") -> None:
-    """Of `hydra.launcher` and its like, which Hydra itself calls, refuse all but Hydra's own and its plugins'."""
-    if isinstance(node, dict):
-        target = str(node.get("_target_", "hydra."))
-        if not target.startswith(("hydra.", "hydra_plugins.", "optuna.")):
-            raise UserError(
-                f"'{path}._target_' = {target!r} is refused: it is not a class of Hydra's"
-            )
-        for key, value in node.items():
-            refuse_foreign_targets(value, f"{path}.{key}")
 
 
 @cache

@@ -72,7 +72,11 @@ def fields_at(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 
 def first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+    """The first line of an error's text, and the second where the first one ends with a colon."""
+    first, _, rest = str(error).strip().partition("\n")
+    return (
+        f"{first} {rest.partition(chr(10))[0].strip()}" if first.endswith(":") and rest else first
+    )
 
 
 def told_in_one_line(error: BaseException) -> str:

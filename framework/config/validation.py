@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ValidationError, create_model
 
 from framework.config.explanation import dotted, explain, told_in_one_line
+from framework.config.limits import refuse_excess
 from framework.config.schema import Choice, Section, Settings
 from framework.errors import UserError, suggestion
 from framework.plugin import Component, registry
@@ -43,11 +44,15 @@ def validate(config: Any, *, registered: bool = True) -> Settings:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    refuse_targets(OmegaConf.to_container(config, resolve=False))
+    unresolved = OmegaConf.to_container(config, resolve=False)
+    refuse_targets(unresolved)
+    refuse_excess(unresolved)
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, ValueError) as error:
         raise UserError(told_in_one_line(error)) from None
+    # A resolver may have made some.
+    refuse_targets(plain)
     try:
         settings = Settings.model_validate(plain)
     except ValidationError as error:

@@ -19,15 +19,31 @@ def load_model(task: Task, state: Mapping[str, Tensor]) -> None:
     """Put saved parameters into the task's model.
 
     Raises:
-        UserError: names and shapes that are not the model's.
+        UserError: names, shapes or dtypes that are not the model's.
     """
-    own = task.model.state_dict()
-    for name in {**own, **state}:
-        have = list(own[name].shape) if name in own else None
-        saved = list(state[name].shape) if name in state else None
-        if have != saved:
-            raise UserError(f"checkpoint: '{name}' is {saved}, the task's model expects {have}")
+    check_tensors(task.model.state_dict(), state)
     task.model.load_state_dict(dict(state))
+
+
+def check_tensors(own: Mapping[str, Tensor], state: Any) -> None:
+    """Check saved tensors against those that they are to replace.
+
+    Raises:
+        UserError: the first whose name, shape, dtype or layout is not the model's.
+    """
+    if not isinstance(state, Mapping):
+        raise UserError(f"checkpoint: {type(state).__name__}, expected tensors by name")
+    for name in {**own, **state}:
+        for have, saved in zip(*(described(s.get(name)) for s in (own, state)), strict=True):
+            if have != saved:
+                raise UserError(f"checkpoint: '{name}' is {saved}, the task's model expects {have}")
+
+
+def described(value: Any) -> tuple[Any, Any, Any]:
+    """A tensor's shape, dtype and layout; None and the type of what is none."""
+    if isinstance(value, Tensor):
+        return list(value.shape), value.dtype, value.layout
+    return None, type(value), None
 
 
 def load_task(task: Task, state: dict[str, Any]) -> None:
@@ -57,6 +73,7 @@ def load_for_use(task: Task, folder: Path, which: str) -> int:
     load_task(task, state["task"])
     load_model(task, state["model"])
     if state["average"] is not None:
+        check_tensors(task.parameters, state["average"])
         with torch.no_grad():
             for name, value in state["average"].items():
                 task.parameters[name].copy_(value)

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from framework.config import limits
 from framework.config.explanation import first_line
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import UserError
+from framework.training.untrusted import read_text, refuse_links
 
 # What a resume may not change, and what it may within that.
 FIXED = ("experiment", "seed", "task", "estimator", "optimizer")
@@ -30,13 +32,12 @@ def load_config(folder: Path, log: Callable[[str], None] = warn) -> Any:
     """The configuration of an earlier run; where its file is lost, the one that the newest checkpoint carries.
 
     Raises:
-        UserError: not a run folder, or YAML with aliases (a few bytes of which can fill the memory).
+        UserError: not a run folder, links inside it, YAML with aliases (a few bytes of which can fill the memory) or
+            beyond the limits of a configuration.
     """
     path = folder / "config.yaml"
-    try:
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {first_line(error)}") from None
+    refuse_links(folder)
+    text = read_text(path, limits.BYTES) if path.is_file() else ""
     # Some file systems leave NULs where a power cut came before the data.
     lost = not text.strip("\0 \n")
     return parse_config(config_of_checkpoint(folder, log) if lost else text, path)
@@ -66,16 +67,37 @@ def parse_config(text: str, path: Path) -> Any:
     """A configuration from YAML; `path` is named in errors."""
     import yaml
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UserError(f"{path}: YAML aliases are refused")
+        refuse_aliases_and_depth(text, path)
         config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        if not isinstance(config, dict):
+            raise UserError(f"{path}: expected a mapping of keys")
+        limits.refuse_excess(config)
+        return OmegaConf.create(config)
+    except UserError as error:
+        raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
         raise UserError(f"{path}: {first_line(error)}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: expected a mapping of keys")
-    return OmegaConf.create(config)
+
+
+def refuse_aliases_and_depth(text: str, path: Path) -> None:
+    """Refuse YAML that a few bytes make large or deep, before a parser that recurses meets it.
+
+    Raises:
+        UserError: it has an alias, or more levels than a configuration may have.
+    """
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text):
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(f"{path}: YAML aliases are refused")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > limits.DEPTH:
+            raise UserError(f"{path}: more than {limits.DEPTH} levels of nesting")
 
 
 def change_config(config: Any, overrides: list[str]) -> Any:

@@ -22,6 +22,7 @@ from typing import Any
 
 from framework.atomic import PARTIAL, delete_partials, write_all, write_atomically
 from framework.errors import UserError
+from framework.training.untrusted import refuse_links
 
 # What a run writes at the top of its folder, and the folders that are its own.
 FILES = (
@@ -110,7 +111,7 @@ class RunFolder:
         """Make the folder, hold it and delete what killed processes left of files.
 
         Raises:
-            UserError: it cannot be written, or another process holds it.
+            UserError: it cannot be written, something in it is a link, or another process holds it.
         """
         made = [p for p in (self.path, *self.path.parents) if not os.path.exists(p)]
         try:
@@ -128,6 +129,7 @@ class RunFolder:
         place = self.path / ".lock"
         for _ in range(ATTEMPTS):
             self.path.mkdir(parents=True, exist_ok=True)
+            refuse_links(self.path)
             try:
                 lock = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
             except FileNotFoundError:

@@ -29,8 +29,9 @@ from framework.training.averages import AveragedParameters, RunningMeans, mean_e
 from framework.training.clock import TrainingClock
 from framework.training.monitor import Monitor
 from framework.training.nonfinite import skip_step
+from framework.training.optimizer_state import load_named_state, named_state
 from framework.training.precision import autocast
-from framework.training.restoring import load_model, load_task
+from framework.training.restoring import check_tensors, load_model, load_task
 from framework.training.rollback import Rollback
 from framework.training.run_folder import RunFolder
 from framework.training.saving import Saving
@@ -354,7 +355,7 @@ class Trainer:
             "progress": dict(vars(self.progress)),
             "model": dict(self.task.model.state_dict()),
             "average": None if self.average is None else self.average.values,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": named_state(self.optimizer, self.parameters),
             "estimator": self.estimator.state_dict(),
             "task": self.task.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -370,7 +371,7 @@ class Trainer:
         """Continue from a checkpoint.
 
         Raises:
-            UserError: its model has other parameters or shapes than the task's, or another version saved it.
+            UserError: what it holds does not fit the task's model or the optimiser, or another version saved it.
         """
         checkpoint.check_format(state)
         self.progress = Progress.from_state(state["progress"])
@@ -382,12 +383,14 @@ class Trainer:
     def load_learned(self, state: Mapping[str, Any]) -> None:
         """Put back what the optimiser and the estimator have made, and what they keep for it."""
         load_model(self.task, state["model"])
-        self.optimizer.load_state_dict(clone_state(state["optimizer"]))
+        order = list(state["model"])
+        load_named_state(self.optimizer, self.parameters, state["optimizer"], order)
         self.estimator.load_state_dict(to_device(state["estimator"], self.device))
         # Empty where the run had another precision before.
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
+            check_tensors(self.parameters, state["average"] or self.parameters)
             self.average.copy_from(state["average"] or self.parameters)
         self.rollback.keep()
 
@@ -412,14 +415,3 @@ def due(count: int, every: int) -> bool:
 def to_device(batch: Any, device: torch.device) -> Any:
     """A batch with all its tensors on the device."""
     return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), batch)
-
-
-def clone_state(state: Any) -> Any:
-    """Nested state with its tensors copied: an optimiser keeps the very tensors that it is given."""
-    if isinstance(state, Tensor):
-        return state.clone()
-    if isinstance(state, Mapping):
-        return {name: clone_state(value) for name, value in state.items()}
-    if isinstance(state, list):
-        return [clone_state(value) for value in state]
-    return state

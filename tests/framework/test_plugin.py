@@ -313,3 +313,13 @@ def test_a_users_own_folders_do_not_shadow_ours(tmp_path):
     assert process.returncode == 0, err
     assert "wrong" not in out + err
     assert result(tmp_path / "run")["experiment"] == "javelin"
+
+
+def test_a_plugin_cannot_take_a_command_of_the_cores(package, diffobj: Diffobj):
+    package("thief", manifest("thief", commands={"train": "thief.train:run", "steal": "thief:run"}))
+    (found,) = registry().broken
+    assert (found.name, found.error) == ("thief", "UserError: command 'train' is the core's; rename it")  # fmt: skip
+    assert registry().component("commands", "train").plugin == "framework"
+    outcome = diffobj("plugins")
+    assert outcome.status == 1
+    assert "BROKEN: UserError: command 'train' is the core's; rename it" in outcome.out

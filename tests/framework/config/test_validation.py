@@ -185,7 +185,7 @@ MISTAKES = {
     "+_target_=os.system": "'_target_' is refused",
     "trainer._partial_=true": "'trainer._partial_' is refused",
     "hydra.launcher._target_=os.system": "'hydra.launcher._target_' = 'os.system' is refused",
-    "+hydra.callbacks.x._target_=os.system": "'hydra.callbacks.x._target_' = 'os.system' is refused",
+    "+hydra.callbacks.x._target_=os.system": "'hydra.callbacks.x._target_' is refused",
     # Hydra's prefixes
     "+trainer.foo=1": "unknown key 'trainer.foo'; ",
     "++trainer.foo=1": "unknown key 'trainer.foo'; ",

@@ -1,0 +1,152 @@
+"""An optimiser's state by parameter name, and its check before it is loaded.
+
+The fused kernels of torch look at no shape: a moment that does not fit its parameter writes past its memory. What each
+parameter's state must look like is asked of the optimiser itself, by one step on a parameter of the same kind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from framework.errors import UserError
+
+
+def named_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Any]:
+    """`optimizer.state_dict()` with the parameters' names in the place of their positions."""
+    state = optimizer.state_dict()
+    names = names_by_position(optimizer, parameters)
+    return {
+        "state": {names[position]: kept for position, kept in state["state"].items()},
+        "param_groups": [
+            {**group, "params": [names[position] for position in group["params"]]}
+            for group in state["param_groups"]
+        ],
+    }
+
+
+def load_named_state(
+    optimizer: Optimizer, parameters: Mapping[str, Tensor], saved: Any, order: list[str]
+) -> None:
+    """Put a saved state back, each parameter's by its name, once all of it has been checked.
+
+    Args:
+        order: the names of the saved model's tensors; a checkpoint of an earlier version holds positions among them.
+
+    Raises:
+        UserError: a name, shape, dtype, memory layout or group that is not this optimiser's.
+    """
+    if not isinstance(saved, Mapping) or not isinstance(saved.get("state"), Mapping):
+        raise UserError("checkpoint: the optimiser's state is no mapping of parameters' states")
+    kept = saved["state"]
+    names = names_by_position(optimizer, parameters)
+    if any(isinstance(position, int) for position in kept):
+        kept = by_name(optimizer, kept, names, order)
+    if unknown := [name for name in kept if name not in names]:
+        raise UserError(f"checkpoint: the optimiser's state of '{unknown[0]}', no parameter of it")
+    alone = [{**g, "params": [p]} for g in optimizer.param_groups for p in g["params"]]
+    for name, group in zip(names, alone, strict=True):
+        if name in kept:
+            check_state(optimizer, group, name, kept[name])
+    # The options are the configuration's, but for the rate that the schedule has reached.
+    groups = optimizer.state_dict()["param_groups"]
+    for group, rate in zip(groups, rates(saved.get("param_groups")), strict=False):
+        group["lr"] = rate
+    optimizer.load_state_dict(
+        {
+            "state": {
+                place: {key: cloned(value) for key, value in kept[name].items()}
+                for place, name in enumerate(names)
+                if name in kept
+            },
+            "param_groups": groups,
+        }
+    )
+
+
+def rates(groups: Any) -> list[float]:
+    """The saved learning rates, none where they are no finite numbers."""
+    if not isinstance(groups, list):
+        return []
+    found = [group.get("lr") for group in groups if isinstance(group, Mapping)]
+    known = [rate for rate in found if isinstance(rate, float) and 0 <= rate < math.inf]
+    return known if len(known) == len(found) else []
+
+
+def names_by_position(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> list[str]:
+    """The parameters' names in the order in which the optimiser numbers them."""
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    return [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+
+
+def by_name(
+    optimizer: Optimizer, kept: Mapping[Any, Any], names: list[str], order: list[str]
+) -> dict[str, Any]:
+    """A state by position, as earlier versions saved it, by name: within a group in the order of the saved model.
+
+    Raises:
+        UserError: the parameters are not those of the saved model.
+    """
+    numbered: list[str] = []
+    for group in optimizer.param_groups:
+        members = names[len(numbered) : len(numbered) + len(group["params"])]
+        numbered += [name for name in order if name in members]
+    if sorted(numbered) != sorted(names) or not all(p in range(len(names)) for p in kept):
+        raise UserError("checkpoint: the optimiser's state counts other parameters than the task's")
+    return {numbered[position]: state for position, state in kept.items()}
+
+
+def check_state(optimizer: Optimizer, group: dict[str, Any], name: str, state: Any) -> None:
+    """Check one parameter's state against what the optimiser makes of a parameter of its kind.
+
+    Raises:
+        UserError: names the parameter and what differs.
+    """
+    expected = fresh_state(optimizer, group)
+    if not isinstance(state, Mapping) or set(state) != set(expected):
+        have = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+        raise UserError(
+            f"checkpoint: the optimiser's state of '{name}' has {have}, expected {sorted(expected)}"
+        )
+    for key, value in expected.items():
+        if (have := described(state[key])) != (wanted := described(value)):
+            raise UserError(
+                f"checkpoint: the optimiser's '{key}' of '{name}' is {have}, expected {wanted}"
+            )
+
+
+def fresh_state(optimizer: Optimizer, group: dict[str, Any]) -> dict[str, Any]:
+    """What the optimiser keeps for a parameter after its first step."""
+    (parameter,) = group["params"]
+    stand_in = torch.zeros_like(parameter, requires_grad=True)
+    stand_in.grad = torch.zeros_like(stand_in)
+    probe = type(optimizer).__new__(type(optimizer))
+    probe.__setstate__(
+        {
+            "defaults": optimizer.defaults,
+            "state": defaultdict(dict),
+            "param_groups": [{**group, "params": [stand_in]}],
+        }
+    )
+    probe.step()
+    return dict(probe.state[stand_in])
+
+
+def described(value: Any) -> str:
+    """A tensor's shape, dtype and strides, or the type of something else."""
+    if isinstance(value, Tensor):
+        plain = value.layout == torch.strided and not value.is_quantized
+        strides = list(value.stride()) if plain else value.layout
+        return f"{value.dtype} {list(value.shape)} of strides {strides}"
+    return type(value).__name__
+
+
+def cloned(value: Any) -> Any:
+    """A copy: an optimiser keeps the very tensors that it is given."""
+    return value.clone() if isinstance(value, Tensor) else value

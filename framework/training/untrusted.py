@@ -1,0 +1,64 @@
+"""A run folder may come from a stranger: nothing in it is followed elsewhere, nothing of unbounded size is read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from framework.errors import UserError
+
+# Folders of a run folder that files are written into.
+WRITTEN = ("checkpoints", "media", "predictions")
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a run folder in which anything is neither a file nor a folder: a link leads elsewhere, a pipe blocks.
+
+    The folder itself may be a link: that is its owner's choice.
+
+    Raises:
+        UserError: names the first of them.
+    """
+    for place in (folder, *(folder / name for name in WRITTEN)):
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError:
+            # It is not there yet, or whoever opens it says what is wrong.
+            continue
+        for entry in entries:
+            try:
+                mode = entry.stat(follow_symlinks=False).st_mode
+            except FileNotFoundError:
+                # Another process has just removed it.
+                continue
+            if stat.S_ISLNK(mode):
+                raise UserError(f"{entry.path} is a symbolic link; a run folder holds none")
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise UserError(f"{entry.path} is no file; a run folder holds files and folders")
+
+
+def read_text(path: Path, limit: int) -> str:
+    """A text file of a run folder.
+
+    Args:
+        limit: so many bytes it may have.
+
+    Raises:
+        UserError: it is a link or no file, larger, no UTF-8, or cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path} is no file")
+    with open(descriptor, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise UserError(f"{path}: more than {limit:,} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: {error}") from None
