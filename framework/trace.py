@@ -104,9 +104,14 @@ class Trace:
             log_prob = torch.where(draw.mask, log_prob, 0.0)
         return self.of_draw(draw, log_prob, "log-probability")
 
-    def element_log_prob(self, draw: Draw) -> Tensor:
-        """The log-probability of each element of a draw, `[n, *batch, *elements]`; a batch axis that it lacks is 1."""
-        log_prob = element_distribution(draw.distribution).log_prob(draw.value)
+    def element_log_prob(
+        self, draw: Draw, function: Callable[[Distribution, Tensor], Tensor]
+    ) -> Tensor:
+        """The log-probability of each element of a draw, `[n, *batch, *elements]`; a batch axis that it lacks is 1.
+
+        `function` computes it from a distribution of one element each and the draw.
+        """
+        log_prob = function(element_distribution(draw.distribution), draw.value)
         if draw.axes.per_datum:
             return log_prob
         depth = len(self.shape)

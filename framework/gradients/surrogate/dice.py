@@ -19,6 +19,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 from torch.nn.functional import pad
 
 from framework.axes import ALL
@@ -138,7 +139,7 @@ def is_one_segment(trace: Trace) -> bool:
 
 def surrogate_of_one_segment(trace: Trace, baseline: Baseline | None) -> Tensor:
     """The surrogate with the least effort: box (c - b) + b."""
-    log_prob = add([trace.log_prob(draw) for draw in trace.scored])
+    log_prob = add([trace.log_prob(draw, of_draw(draw)) for draw in trace.scored])
     cost = add([trace.leading(cost.value, cost.axes) for cost in trace.costs])
     if baseline is None:
         term = box(log_prob) * cost
@@ -196,10 +197,7 @@ def segment_of(
     """The segment of some consecutive draws; `weights`: see `surrogate`."""
     served, own = [], []
     for draw in draws:
-        log_prob = trace.log_prob(
-            draw,
-            partial(log_probability_of_draw, draw.name) if weights is None else log_probability,
-        )
+        log_prob = trace.log_prob(draw, of_draw(draw) if weights is None else log_probability)
         if weights is not None:
             log_prob = possible(log_prob, weights)
         if draw.baseline is None:
@@ -210,6 +208,11 @@ def segment_of(
     if weights is not None:
         cost, returns = possible(cost, weights), possible(returns, weights)
     return Segment(draws[0].name, log_probs, own, cost, returns, trace, draws[0])
+
+
+def of_draw(draw: Draw) -> Callable[[Distribution, Tensor], Tensor]:
+    """The log-probability that the draw's score differentiates."""
+    return partial(log_probability_of_draw, draw.name)
 
 
 def known_before(trace: Trace, first: Draw) -> Tensor:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from framework.gradients.surrogate.credit import Follow, Relations
-from framework.gradients.surrogate.dice import Baseline, bound_terms, box, known_before
+from framework.gradients.surrogate.dice import Baseline, bound_terms, box, known_before, of_draw
 from framework.trace import Cost, Draw, Trace, add
 
 
@@ -88,7 +88,9 @@ def elementwise_surrogate(trace: Trace, relations: Relations, baseline: Baseline
     if total.requires_grad:
         return total
     # No cost was made from any draw: the gradient is 0.
-    return total + add([mean(1 - box(trace.log_prob(d)), depth) for d in trace.scored]) * 0
+    return (
+        total + add([mean(1 - box(trace.log_prob(d, of_draw(d))), depth) for d in trace.scored]) * 0
+    )
 
 
 def cost_groups(trace: Trace, relations: Relations) -> list[CostGroup]:
@@ -140,11 +142,11 @@ def draw_groups(trace: Trace, costs: Sequence[CostGroup]) -> list[DrawGroup]:
         kept = [a for a in axes if any(follow[a] is not None for _, follow in to)]
         short = [(g, tuple(follow[a] for a in kept)) for g, follow in to]
         if kept:
-            log_prob = trace.element_log_prob(draw)
+            log_prob = trace.element_log_prob(draw, of_draw(draw))
             gone = [depth + a for a in axes if a not in kept]
             log_prob = log_prob.sum(gone) if gone else log_prob
         else:
-            log_prob = trace.log_prob(draw)
+            log_prob = trace.log_prob(draw, of_draw(draw))
         key = (*short, *log_prob.shape[depth:], number if draw.baseline is not None else None)
         groups.setdefault(key, (number, []))[1].append(log_prob)
         charges.setdefault(groups[key][0], [(costs[g], follow) for g, follow in short])
