@@ -28,6 +28,7 @@ def estimate(
     estimator: str,
     samples: int | None = None,
     seed: int | None = None,
+    checked: bool = True,
     **options: Any,
 ) -> Estimate:
     """Estimate the objective and its gradient.
@@ -41,6 +42,8 @@ def estimate(
         estimator: any registered estimator's name, such as "rloo".
         samples: n, for estimators that sample; None: the estimator's default.
         seed: makes the estimate reproducible and leaves torch's generators as they were; None: draws from them.
+        checked: watch the program's first run for faults that make a gradient wrong without any other sign (see
+            `framework.lint`): they are refused, or named in a warning.
         **options: the estimator's options, such as `sites={"z": "reparameterisation"}`.
 
     Returns:
@@ -53,8 +56,10 @@ def estimate(
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
         leaves = leaves_of(parameters)
-        program = as_program(program)
+        program = as_program(program, checked)
         result = chosen.backward(program, leaves, batch)
+        for message in program.findings.read():
+            warnings.warn(message, stacklevel=2)
         result.not_finite = what_is_not_finite(result, program, leaves, batch)
         if result.not_finite:
             warnings.warn(result.not_finite, stacklevel=2)
@@ -90,6 +95,7 @@ def surrogate(
     estimator: str,
     samples: int | None = None,
     seed: int | None = None,
+    checked: bool = True,
     **options: Any,
 ) -> Tensor:
     """A scalar whose derivatives with respect to `parameters`, of any order, estimate the objective's.
@@ -102,7 +108,11 @@ def surrogate(
     """
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
-        return chosen.surrogate(as_program(program), named(parameters), batch)[0]
+        program = as_program(program, checked)
+        found = chosen.surrogate(program, named(parameters), batch)[0]
+        for message in program.findings.read():
+            warnings.warn(message, stacklevel=2)
+        return found
 
 
 def make_estimator(
