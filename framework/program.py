@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -20,11 +20,13 @@ from framework.axes import Axes, Shape, Site, SiteAxes
 from framework.batch import first_tensor
 from framework.context import Context
 from framework.errors import ProgramError
+from framework.lint.findings import Findings, findings_of, kind_of
+from framework.lint.first_run import FirstRun
 from framework.parameters import Parameters
 from framework.probing import ProbingRun
 from framework.randomness import key as stream
 from framework.randomness import seeded
-from framework.rule import Plain, Rules
+from framework.rule import Plain, Rule, Rules
 from framework.trace import Trace
 
 Function = Callable[[Context, Parameters, Any], None]
@@ -57,6 +59,7 @@ class Program:
             episodes, and a cost at step t is charged to the draws of steps up to t.
         rollouts: batches are parts of rollouts of fixed length, used as the plan says; None: whole episodes, used once.
         stateful: a run keeps tensors outside, such as a game's state, so that several runs cannot be merged under vmap.
+        checked: watch the first run for faults that make a gradient wrong without any other sign; see `framework.lint`.
     """
 
     function: Function
@@ -65,6 +68,9 @@ class Program:
     recorded_trajectories: bool = False
     rollouts: RolloutPlan | None = None
     stateful: bool = False
+    checked: bool = True
+    # Shared by the copies that estimators make of a program.
+    findings: Findings = field(default_factory=Findings, repr=False)
     _site_axes: SiteAxes = field(default_factory=SiteAxes, repr=False)
 
     def run(
@@ -82,11 +88,16 @@ class Program:
         randomness even where their draws differ in number (common random numbers); torch's generators begin at the
         key, for randomness that the program uses itself, and are restored after the run.
         """
+        first = self._first_run(rules, parameters, batch, samples) if self.checked else None
         with nullcontext() if key is None else seeded(key):
             if not self.one_sample_at_a_time:
-                return [self._run_once(rules, parameters, batch, samples, key)]
-            keys = [key if key is None else stream(key, "loop", 0, i) for i in range(samples)]
-            return [self._run_once(rules, parameters, batch, 1, k) for k in keys]
+                traces = [self._run_once(rules, parameters, batch, samples, key, first)]
+            else:
+                keys = [key if key is None else stream(key, "loop", 0, i) for i in range(samples)]
+                traces = [self._run_once(rules, parameters, batch, 1, k, first) for k in keys]
+        if first is not None:
+            first.finish()
+        return traces
 
     def probe(self, parameters: Parameters, batch: Any = None, *, samples: int = 1) -> None:
         """Make the probing run of a program with data now, for runs that could not make it themselves."""
@@ -95,11 +106,17 @@ class Program:
             ProbingRun(self._dry_run, shape, parameters, batch).run(self._site_axes)
 
     def _run_once(
-        self, rules: Rules, parameters: Parameters, batch: Any, samples: int, key: int | None
+        self,
+        rules: Rules,
+        parameters: Parameters,
+        batch: Any,
+        samples: int,
+        key: int | None,
+        first: FirstRun | None,
     ) -> Trace:
         """One run of the function, its typical errors explained."""
         shape = self._leading_shape(batch, samples)
-        context = Context(
+        context = (Context if first is None else first.context)(
             rules,
             shape,
             recorded_trajectories=self.recorded_trajectories,
@@ -109,7 +126,10 @@ class Program:
             probe=ProbingRun(self._dry_run, shape, parameters, batch),
         )
         try:
-            self.function(context, parameters, batch)
+            if first is None:
+                self.function(context, parameters, batch)
+            else:
+                first.run(self.function, context, parameters, batch)
         except (RuntimeError, ValueError) as error:
             message = str(error)
             if "converted to Scalar" in message or "more than one value is ambiguous" in message:
@@ -125,6 +145,23 @@ class Program:
             raise
         context.trace.batch = batch
         return context.trace
+
+    def _first_run(
+        self, rules: Rules, parameters: Parameters, batch: Any, samples: int
+    ) -> FirstRun | None:
+        """The watch over this run, if it is the first of its kind."""
+        kind = kind_of(rules, samples)
+        if kind in self.findings.checked:
+            return None
+
+        def again(rule: Rule, shape: Shape) -> Trace:
+            context = Context(
+                lambda site: rule, shape, single_sample=self.one_sample_at_a_time, dry_run=True
+            )
+            self.function(context, parameters, batch)
+            return context.trace
+
+        return FirstRun(self.findings, kind, again, repeatable=not self.stateful)
 
     def _dry_run(self, shape: Shape, parameters: Parameters, batch: Any) -> dict[Site, Axes]:
         """The axes of each draw and cost in a run with another leading shape."""
@@ -142,6 +179,8 @@ class Program:
         return (samples,)
 
 
-def as_program(function: Function | Program) -> Program:
-    """The program itself, or a plain function as a program without batch axes."""
-    return function if isinstance(function, Program) else Program(function)
+def as_program(function: Function | Program, checked: bool = True) -> Program:
+    """The program itself, or a plain function as a program without batch axes; unchecked, if that is asked for."""
+    if isinstance(function, Program):
+        return function if checked else replace(function, checked=False)
+    return Program(function, checked=checked, findings=findings_of(function))

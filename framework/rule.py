@@ -30,6 +30,18 @@ class Rule(Protocol):
 Rules = Callable[[str], Rule]
 
 
+class Always:
+    """The same rule for every draw of a run."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        # Runs by rules of one kind have the same faults.
+        self.kind = (rule.name, type(rule))
+
+    def __call__(self, site: str) -> Rule:
+        return self.rule
+
+
 class Plain:
     """The rule that samples and does nothing else, for evaluation and numerical estimators."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -63,6 +63,8 @@ class Task(ABC):
     one_sample_at_a_time: ClassVar[bool] = False
     # Whether the objective keeps tensors between runs, as a game does.
     stateful: ClassVar[bool] = False
+    # Watch the first run for faults that make a gradient wrong without any other sign; see `framework.lint`.
+    checked: ClassVar[bool] = True
     # The metric by which the best checkpoint is chosen, and whether less or more of it is better.
     primary_metric: ClassVar[str] = "objective"
     metric_mode: ClassVar[Literal["min", "max"]] = "min"
@@ -102,7 +104,7 @@ class Task(ABC):
             split: the data to evaluate on: "validation" while training, "test" at the end and for `evaluate`.
         """
         rule = Plain()
-        program = self.as_program(self.objective)
+        program = replace(self.as_program(self.objective), checked=False)
         with seeded(seed):
             traces = program.run(lambda site: rule, self.parameters, samples=1000)
         return {"objective": float(torch.stack([t.objective() for t in traces]).mean())}
@@ -183,4 +185,5 @@ class Task(ABC):
             recorded_trajectories=recorded_trajectories,
             rollouts=rollouts,
             stateful=self.stateful,
+            checked=self.checked,
         )

@@ -26,6 +26,7 @@ LAYERS = (
     ("perturbation",),
     ("gradients",),
     ("program", "relaxed"),
+    ("lint",),
     ("probing",),
     ("context",),
     ("provenance",),

@@ -121,6 +121,8 @@ def contract(components: Components, program: Program, settings: Settings) -> Fi
         return Finding(
             "objective", detail, "no parameter has a gradient: does the cost depend on the model?"
         )
+    if messages := program.findings.read():
+        return Finding("objective", detail, messages[0])
     if first != again:
         fix = "twice the same seed gives different values: draw from torch's generators or framework.randomness only"
         return Finding("objective", f"{first} and then {again}", fix)

@@ -31,6 +31,7 @@ def estimate(
     samples: int | None = None,
     seed: int | None = None,
     bias_repeats: int = 0,
+    checked: bool = True,
     **options: Any,
 ) -> Estimate:
     """Estimate the objective and its gradient.
@@ -45,6 +46,8 @@ def estimate(
         samples: n, for estimators that sample; None: the estimator's default.
         seed: makes the estimate reproducible and leaves torch's generators as they were; None: draws from them.
         bias_repeats: how often to estimate again, 2 or more, to fill `bias_interval`; 0: it is not measured.
+        checked: watch the program's first run for faults that make a gradient wrong without any other sign (see
+            `framework.lint`): they are refused, or named in a warning.
         **options: the estimator's options, such as `sites={"z": "reparameterisation"}`.
 
     Returns:
@@ -60,8 +63,10 @@ def estimate(
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
         leaves = leaves_of(parameters)
-        program = as_program(program)
+        program = as_program(program, checked)
         result = chosen.backward(program, leaves, batch)
+        for message in program.findings.read():
+            warnings.warn(message, stacklevel=2)
         result.not_finite = what_is_not_finite(result, program, leaves, batch)
         for warning in filter(None, (result.caution, result.not_finite)):
             warnings.warn(warning, stacklevel=2)
@@ -103,6 +108,7 @@ def surrogate(
     estimator: str,
     samples: int | None = None,
     seed: int | None = None,
+    checked: bool = True,
     **options: Any,
 ) -> Tensor:
     """A scalar whose derivatives with respect to `parameters`, of any order, estimate the objective's.
@@ -115,7 +121,11 @@ def surrogate(
     """
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
-        return chosen.surrogate(as_program(program), named(parameters), batch)[0]
+        program = as_program(program, checked)
+        found = chosen.surrogate(program, named(parameters), batch)[0]
+        for message in program.findings.read():
+            warnings.warn(message, stacklevel=2)
+        return found
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -39,7 +40,9 @@ def source(program: Program, parameters: Parameters, batch: Any) -> str:
     """The first cost or log-probability of a run that is not finite."""
     with torch.no_grad(), seeded(0):
         try:
-            traces = program.run(lambda site: Look(), parameters, batch, samples=SAMPLES)
+            traces = replace(program, checked=False).run(
+                lambda site: Look(), parameters, batch, samples=SAMPLES
+            )
         except ProgramError as error:
             return str(error)
         for trace in traces:

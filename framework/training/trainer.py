@@ -137,7 +137,7 @@ class Trainer:
             self.task.before_step(progress.step)
             estimate = self.accumulate(batches)
             norm = self.clip_and_step(monitor.log)
-            for message in self.estimator.messages():
+            for message in (*self.estimator.messages(), *self.program.findings.read()):
                 monitor.log(message)
             progress.step += 1
             window.add(estimate)

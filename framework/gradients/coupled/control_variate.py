@@ -134,7 +134,10 @@ class ControlVariate(Estimator):
         for tuned, update in updates:
             tuned.step(update)
         return Estimate(
-            objective=runs.hard, evaluations=runs.evaluations, biased=runs.biased, extras=extras
+            objective=runs.hard,
+            evaluations=runs.evaluations,
+            biased=runs.biased or program.findings.biases({self.name}),
+            extras=extras,
         )
 
     def terms(

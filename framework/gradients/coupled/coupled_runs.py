@@ -28,7 +28,7 @@ from framework.gradients.distributions.refusal import refuse_bounds
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.relaxed import smoothing
-from framework.rule import Plain
+from framework.rule import Always, Plain
 from framework.trace import Trace
 
 
@@ -203,7 +203,7 @@ def run_with_rule(
     samples: int,
 ) -> Trace:
     """One run with the same rule at every draw."""
-    return program.run(lambda site: rule, parameters, batch, samples=samples)[0]
+    return program.run(Always(rule), parameters, batch, samples=samples)[0]
 
 
 def select_block(values: Sequence[Tensor], block: int, n: int) -> list[Tensor]:

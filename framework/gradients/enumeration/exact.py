@@ -114,7 +114,7 @@ class Exact(SurrogateEstimator):
                 hard = self.expectation(program, parameters, batch)[1]
             estimate.objective = hard.objective
             estimate.evaluations += hard.evaluations
-        estimate.biased |= smooth.biased
+        estimate.biased |= smooth.biased or program.findings.biases({"exact"})
         return loss, estimate
 
     def expectation(

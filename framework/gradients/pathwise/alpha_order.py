@@ -110,7 +110,9 @@ class AlphaOrder(Estimator):
 
         without_bounds = replace(program, function=function)
         estimates: list[Estimate] = []
-        first = self.sampled(self.first, without_bounds, parameters, batch, estimates)
+        # The first order is expected to be wrong, and measured.
+        unchecked = replace(without_bounds, checked=False)
+        first = self.sampled(self.first, unchecked, parameters, batch, estimates)
         zeroth = self.sampled(self.zeroth, without_bounds, parameters, batch, estimates)
         share, v1, v0 = self.weigh(first, zeroth)
         mixed = zeroth.mean(0)

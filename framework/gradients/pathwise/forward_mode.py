@@ -89,7 +89,7 @@ class ForwardGradient(Estimator):
         return Estimate(
             objective=mean_objective(values),
             evaluations=(self.directions + smooth.used) * self.samples,
-            biased=smooth.biased,
+            biased=smooth.biased or program.findings.biases({self.rule.name}),
         )
 
     def derivative(

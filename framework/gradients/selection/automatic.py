@@ -68,13 +68,17 @@ class Automatic(Estimator):
         repeats: Annotated[int, Field(ge=4)] = 32,
         bias_tolerance: Positive | None = None,
     ) -> None:
-        names = list(candidates or (c.name for c, declared in estimators() if declared.automatic))
+        declared = {component.name: capabilities for component, capabilities in estimators()}
+        names = list(candidates or (name for name, c in declared.items() if c.automatic))
         known = set(registry().names("estimators"))
         for name in names:
             if candidates and (name not in known or name == "automatic"):
                 raise UserError(f"estimator.candidates: no estimator '{name}'")
         self.samples = samples
         self.candidates = {n: make_estimator(n, samples) for n in names}
+        self.declared_biased = {
+            name for name in names if name in declared and declared[name].biased
+        }
         self.every = every
         self.repeats = repeats
         self.bias_tolerance = bias_tolerance
@@ -103,7 +107,7 @@ class Automatic(Estimator):
         Raises:
             ProgramError: none can serve the program; says why of each.
         """
-        seed = fresh_key()
+        seed, unread = fresh_key(), list(program.findings.messages)
         references = self.references(program, parameters, batch, seed)
         self.verdicts = [
             self.assess_candidate(name, program, parameters, batch, seed, references(name))
@@ -113,7 +117,11 @@ class Automatic(Estimator):
         if not able:
             reasons = "; ".join(str(verdict) for verdict in self.verdicts)
             raise ProgramError(f"automatic: no candidate can serve the program: {reasons}")
-        self.chosen = min(able, key=lambda verdict: verdict.score).name
+        best = min(able, key=lambda verdict: verdict.score)
+        self.chosen = best.name
+        if best.quality is None or not best.quality.biased:
+            # What was found of the other candidates, their verdicts say.
+            program.findings.messages[:] = unread
         self.pending = [f"automatic: {self.chosen}, by variance x seconds", *self.report()]
 
     def references(
@@ -171,7 +179,7 @@ class Automatic(Estimator):
         try:
             found = measure_against(seed, against)
             # Now and then a large z is bad luck.
-            if not found.biased and self.distrust(found):
+            if name not in self.declared_biased and self.distrust(name, found):
                 again = key(seed, "again")
                 against = self.references(program, parameters, batch, again)(name)
                 found = measure_against(again, against)
@@ -179,17 +187,18 @@ class Automatic(Estimator):
             return Verdict(name, None, str(error).partition(";")[0])
         if not math.isfinite(found.variance):
             return Verdict(name, None, "it gave a gradient or an objective that is not finite")
-        return Verdict(name, found, self.distrust(found))
+        return Verdict(name, found, self.distrust(name, found))
 
-    def distrust(self, found: Quality) -> str:
+    def distrust(self, name: str, found: Quality) -> str:
         """Why an estimator's gradient is not to be trusted; empty where it is."""
         off = abs(found.norm_ratio - 1) + max(0.0, 1 - found.cosine)
+        tolerated = found.biased and self.bias_tolerance is not None
+        if name not in self.declared_biased and not tolerated and found.bias_z > SUSPICIOUS_Z:
+            return f"its mean is {found.bias_z:.1f} standard errors off the reference"
         if found.biased and self.bias_tolerance is None:
             return "biased, and estimator.bias_tolerance is not set"
         if found.biased and not off <= (self.bias_tolerance or 0.0):
             return f"biased: {off:.2g} of the gradient"
-        if not found.biased and found.bias_z > SUSPICIOUS_Z:
-            return f"its mean is {found.bias_z:.1f} standard errors off the reference"
         return ""
 
     def messages(self) -> list[str]:

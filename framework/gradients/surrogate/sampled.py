@@ -75,7 +75,7 @@ class SampledSurrogate(SurrogateEstimator):
         return loss, Estimate(
             objective=objective,
             evaluations=evaluations,
-            biased=smooth.biased or self.rules.biased,
+            biased=smooth.biased or self.rules.biased or program.findings.biases(self.rules.names),
             extras=dict(temperatures),
         )
 

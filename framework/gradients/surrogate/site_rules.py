@@ -38,6 +38,8 @@ class SiteRules:
         tagged += [(f"temperature/{pattern}", rule) for pattern, rule in self.patterns]
         self.scheduled = {tag: cast(Scheduled, r) for tag, r in tagged if hasattr(r, "begin")}
         self._known: dict[str, Rule] = {}
+        # Runs by rules of one kind have the same faults.
+        self.kind = (default.name, *((pattern, rule.name) for pattern, rule in self.patterns))
 
     def __call__(self, site: str) -> Rule:
         rule = self._known.get(site)
@@ -45,6 +47,11 @@ class SiteRules:
             matching = (rule for pattern, rule in self.patterns if fnmatchcase(site, pattern))
             rule = self._known[site] = next(matching, self.default)
         return rule
+
+    @property
+    def names(self) -> set[str]:
+        """The names of the rules that draws so far follow."""
+        return {rule.name for rule in self._known.values()}
 
     @property
     def biased(self) -> bool:

@@ -1,0 +1,15 @@
+"""The check of a program's first run: faults that would make its gradient wrong without any other sign.
+
+Refused, with the user's line:
+
+- a cost without the sample axis (or, under the score function, without the batch axes) that depends on a draw with it;
+- a recorded draw, cost or distribution that is changed in place afterwards;
+- a draw under `torch.no_grad()` that depends on a parameter;
+- a cost that depends on a draw, but by no gradient: `.detach()`, `.numpy()`, `.item()`, `torch.tensor(x.tolist())`.
+
+Reported, and the estimate calls itself biased: a cost that jumps in a draw whose path is differentiated, and one that
+only a part of the gradient reaches. A comparison, a rounding or a branch does not make a jump by itself: `watch` notes
+where they are, and `replay` runs the program again with the draws on both sides of each to see whether a cost jumps.
+
+The first run by each kind of rule is watched; `Program(..., checked=False)` does without.
+"""

@@ -1,0 +1,113 @@
+"""What a call of a torch function does to a value that depends on a draw, and which line of the user's made it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Literal
+
+from torch import Tensor
+
+# jump: the result is constant but for jumps. sawtooth: it jumps and is not constant between. escape: it leaves torch.
+# cut: it has lost its gradient, or a part of it.
+Effect = Literal["jump", "sawtooth", "escape", "cut"]
+
+# Results of floating point that jump, by name without underscores. (Results of other types do whatever the function.)
+STEPS = frozenset(
+    [
+        *("sign", "sgn", "floor", "ceil", "round", "trunc", "fix", "heaviside", "floor_divide"),
+        *("floordiv", "rfloordiv", "ifloordiv", "bernoulli", "poisson", "binomial"),
+    ]
+)
+SAWTEETH = frozenset(
+    [
+        *("frac", "fmod", "remainder", "mod", "rmod", "imod", "copysign"),
+        *("hardshrink", "threshold", "nextafter"),
+    ]
+)
+DECISIONS = frozenset(["__bool__", "__int__", "__index__", "is_nonzero", "equal", "allclose"])
+ESCAPES = frozenset(["item", "tolist", "numpy", "__array__", "__float__", "__complex__"])
+# They take a tensor's shape alone, or are not finite where it is not.
+SHAPES = frozenset(
+    [
+        *("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like"),
+        *("randint_like", "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"),
+        *("isnan", "isfinite", "isinf"),
+    ]
+)
+# Between the user's line and the function mode.
+DISPATCH = frozenset(
+    ["torch._tensor", "torch.overrides", "torch.functional", "torch.utils._contextlib"]
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call in the user's program that may make the gradient miss something.
+
+    Attributes:
+        name: the torch function's.
+        line: `file:number`.
+    """
+
+    effect: Effect
+    name: str
+    line: str
+
+    def __str__(self) -> str:
+        return f"`{self.name.strip('_')}` at {self.line}"
+
+
+def name_of(function: Any) -> str:
+    """A torch function's name; `x.data` is called as the getter of an attribute."""
+    name = str(getattr(function, "__name__", ""))
+    return getattr(function.__self__, "__name__", name) if name == "__get__" else name
+
+
+def effect_of(
+    name: str, kwargs: dict[str, Any], outputs: list[Tensor], lost: bool
+) -> Effect | None:
+    """What a call does to floating-point inputs; `lost`: they had a gradient and no output has one."""
+    if name in SHAPES:
+        return None
+    plain = name.strip("_")
+    if name in DECISIONS or plain in STEPS or kwargs.get("rounding_mode"):
+        return "jump"
+    if plain in SAWTEETH:
+        return "sawtooth"
+    if name in ESCAPES:
+        return "escape"
+    if name == "gumbel_softmax":
+        return "cut"
+    if any(not output.is_floating_point() and not output.is_complex() for output in outputs):
+        return "jump"
+    return "cut" if lost and outputs else None
+
+
+def users_line() -> str | None:
+    """The file and line that called torch; None where torch or the framework did."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and (
+        module_of(frame) in DISPATCH or module_of(frame).startswith("framework.lint.")
+    ):
+        frame = frame.f_back
+    if frame is None or module_of(frame).partition(".")[0] in ("torch", "framework"):
+        return None
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors of nested arguments or results."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from tensors_in(part)
+    elif isinstance(value, dict):
+        yield from tensors_in(list(value.values()))

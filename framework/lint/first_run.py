@@ -1,0 +1,195 @@
+"""The first run of a program by one kind of rule: watched, and judged when it is over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Hashable, Iterable
+from typing import Any
+
+import torch
+
+from framework.capabilities import alternatives
+from framework.errors import ProgramError
+from framework.lint.calls import Call
+from framework.lint.context import WatchedContext, lacks_samples
+from framework.lint.findings import Findings
+from framework.lint.measure import Cuts, cuts, jumps, pairs, refuse_unsteady
+from framework.lint.replay import GivenDraws, Segments, UndecidedError
+from framework.lint.watch import Watch
+from framework.randomness import key, seeded
+from framework.trace import Draw, Trace
+
+# Of a program that runs one sample at a time: how many of its runs are looked at again.
+RUNS = 8
+# Places at which each line is looked at, at least; samples, at most; and lines.
+PAIRS = 16
+SAMPLES = 64
+LINES = 8
+
+Again = Callable[[Any, tuple[int, ...]], Trace]
+
+
+class FirstRun:
+    """All runs that make up a program's first one.
+
+    Args:
+        findings: where to note what is found.
+        kind: of the run.
+        again: runs the program with a rule for its draws and a leading shape, without record.
+        repeatable: whether it can be run again with the same result.
+    """
+
+    def __init__(
+        self, findings: Findings, kind: Hashable, again: Again, *, repeatable: bool
+    ) -> None:
+        self.findings, self.kind, self.again = findings, kind, again
+        self.repeatable = repeatable
+        self.contexts: list[WatchedContext] = []
+        self.calls: dict[Call, None] = {}
+        self.undecided = self.reported = False
+
+    def context(self, *args: Any, **options: Any) -> WatchedContext:
+        """The context of one of the runs."""
+        return WatchedContext(*args, watch=Watch(), **options)
+
+    def run(self, function: Callable[..., None], context: Any, *arguments: Any) -> None:
+        """Run the program's function under the watch.
+
+        Raises:
+            ProgramError: a tensor was changed in place after it was recorded.
+        """
+        with context.watch:
+            function(context, *arguments)
+        context.refuse_changes()
+        self.calls |= context.watch.calls
+        if len(self.contexts) < RUNS:
+            self.contexts.append(context)
+
+    def finish(self) -> None:
+        """Judge what was seen.
+
+        Raises:
+            ProgramError: a cost that depends on a draw by no gradient, or that has lost the sample axis.
+        """
+        with seeded(key(0, "lint")):
+            for context in self.contexts:
+                self.refuse_scalars(context)
+                if context.watch.calls:
+                    self.refuse_cuts(context)
+            for call in list(self.calls)[:LINES]:
+                if self.reported:
+                    break
+                self.look_for_jump(call)
+        self.findings.checked.add(self.kind)
+        if self.undecided and not self.reported:
+            first = next(iter(self.calls))
+            self.findings.messages.append(
+                f"a cost may jump in a draw, or follow it without a gradient, by {first}, and the program cannot be "
+                "run again to see: where it does, the gradient along the draw's path is biased; "
+                f"{alternatives(black_box=True)}"
+            )
+
+    def refuse_scalars(self, context: WatchedContext) -> None:
+        """Refuse a cost of one number for all samples that was computed outside torch from a draw."""
+        if not (context.unlabelled and self.repeatable and context.samples > 1):
+            return
+        names = [draw.name for draw in context.made]
+        try:
+            segments = self.segments(context, names)
+            start = refuse_unsteady(segments)
+            end = segments.at(torch.ones(segments.count), slopes=False)
+            moved = [not torch.equal(a.value, b.value) for a, b in pairs(start, end)]
+        except UndecidedError:
+            return
+        for number in context.unlabelled:
+            if moved[number]:
+                what = f"cost '{context.trace.costs[number].name}'"
+                raise ProgramError(lacks_samples(what, names[-1]))
+
+    def refuse_cuts(self, context: WatchedContext) -> None:
+        """Refuse a draw with a path that responses follow by no gradient; report where they do so in part."""
+        calls = [call for call in context.watch.calls if call.effect in ("cut", "escape")]
+        draws = [d for d in context.made if d.name in context.watch.paths]
+        if not calls or not draws or self.reported:
+            return
+        try:
+            if not self.disagree(context, {draw.name for draw in draws}):
+                return
+            for draw in draws:
+                found = self.disagree(context, {draw.name})
+                if found:
+                    self.judge_cut(draw, found, calls[0])
+        except UndecidedError:
+            self.undecided = True
+
+    def disagree(self, context: WatchedContext, moved: set[str]) -> Cuts:
+        segments = self.segments(context, moved)
+        return cuts(segments, refuse_unsteady(segments))
+
+    def judge_cut(self, draw: Draw, found: Cuts, call: Call) -> None:
+        """Refuse or report what follows a draw otherwise than its gradient says."""
+        what = next(iter(found.off))
+        if not found.followed:
+            # Of a draw that follows the score function, its estimator knows.
+            if not draw.rule.scored:
+                raise ProgramError(
+                    f"{what} depends on draw '{draw.name}', but by no gradient, which the draw's path needs: it is "
+                    f"cut by {call}; keep it a tensor with its gradient, or choose an estimator that needs none; "
+                    f"{alternatives(black_box=True)}"
+                )
+        elif not draw.rule.biased:
+            self.report(
+                [draw],
+                f"{what} follows draw '{draw.name}' by more than its gradient, a part of which is cut by {call}: the "
+                f"gradient along the draw's path is biased; {alternatives(black_box=True)}",
+            )
+
+    def look_for_jump(self, call: Call) -> None:
+        """Report a call that makes a cost jump."""
+        if call.effect == "cut":
+            return
+        seen = [context for context in self.contexts if call in context.watch.calls]
+        for context in seen:
+            draws = [d for d in context.made if d.name in context.watch.paths and not d.rule.biased]
+            if not draws:
+                continue
+            size = math.prod(context.trace.shape) * len(seen)
+            for _ in range(max(1, PAIRS // size)):
+                try:
+                    segments = self.segments(context, {draw.name for draw in draws})
+                    refuse_unsteady(segments)
+                    jump = jumps(segments, call)
+                except UndecidedError:
+                    self.undecided = True
+                    return
+                if jump:
+                    names = " and ".join(sorted({f"'{draw.name}'" for draw in draws}))
+                    self.report(
+                        draws,
+                        f"a cost jumps in draw {names} by {call}, and the gradient along a path leaves the jump out: "
+                        f"it is biased; {alternatives(black_box=True)}, or a branch of framework.relaxed",
+                    )
+                    return
+
+    def report(self, draws: Iterable[Draw], message: str) -> None:
+        """Note that the gradient by the rules of these draws is biased."""
+        self.reported = True
+        self.findings.biased |= {draw.rule.name for draw in draws}
+        self.findings.messages.append(message)
+
+    def segments(self, context: WatchedContext, moved: Collection[str]) -> Segments:
+        """The ways of some draws of a run; of some of its samples, where there are many.
+
+        Raises:
+            UndecidedError: the program cannot be run again.
+        """
+        if not self.repeatable:
+            raise UndecidedError("the program keeps a state")
+        samples = min(context.trace.shape[0], SAMPLES)
+        shape = (samples, *context.trace.shape[1:])
+
+        def rerun(given: GivenDraws) -> Trace:
+            with seeded(key(1, "lint")):
+                return self.again(given, shape)
+
+        return Segments(rerun, context.made, moved, samples)

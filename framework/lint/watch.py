@@ -1,0 +1,178 @@
+"""Follows what becomes of a program's draws: which values depend on them, and the calls that matter to a gradient."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.overrides import TorchFunctionMode
+
+from framework.lint.calls import ESCAPES, Call, effect_of, name_of, tensors_in, users_line
+
+Names = frozenset[str]
+
+
+class Labels:
+    """Tensors and the names of what they depend on."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[Tensor], Names]] = {}
+
+    def of(self, values: Iterable[Tensor]) -> Names:
+        """The names of all that these tensors depend on."""
+        found: Names = frozenset()
+        for value in values:
+            known = self._known.get(id(value))
+            if known is not None and known[0]() is value:
+                found |= known[1]
+        return found
+
+    def put(self, values: Iterable[Tensor], names: Names) -> None:
+        for value in values:
+            self._known[id(value)] = weakref.ref(value), names
+
+
+@dataclass(eq=False)
+class Mark:
+    """A tensor as it was when it was recorded; `line` is where it was changed in place."""
+
+    what: str
+    value: Tensor
+    version: int
+    copy: Tensor | None
+    line: str | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether it was changed in place, by torch or (where there is a copy) through memory shared with NumPy."""
+        if self.value._version != self.version:
+            return True
+        if self.copy is None:
+            return False
+        same = (self.value == self.copy) | self.value.isnan() & self.copy.isnan()
+        return not bool(same.all())
+
+
+class Watch(TorchFunctionMode):
+    """The function mode under which a watched program runs.
+
+    Attributes:
+        draws: which draws a tensor depends on.
+        ungraded: tensors computed under `no_grad` from what requires a gradient.
+        paths: the draws whose path is differentiated.
+        calls: what may make a gradient miss something of them.
+        escaped: whether a value that depends on a draw was taken out of torch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.graded = torch.is_grad_enabled()
+        self.draws, self.ungraded = Labels(), Labels()
+        self.paths: set[str] = set()
+        self.calls: dict[Call, None] = {}
+        self.escaped = False
+        self.marks: list[Mark] = []
+        self.paused = False
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Do not look at what the framework does by itself, a probing run included."""
+        before, self.paused = self.paused, True
+        try:
+            yield
+        finally:
+            self.paused = before
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.paused:
+            return function(*args, **kwargs)
+        inputs = list(tensors_in((args, kwargs)))
+        carrying = bool(self.paths) and any(carries(value) for value in inputs)
+        result = function(*args, **kwargs)
+        if inputs:
+            self.note(name_of(function), kwargs, inputs, carrying, list(tensors_in(result)))
+        return result
+
+    def note(
+        self,
+        name: str,
+        kwargs: dict[str, Any],
+        inputs: list[Tensor],
+        carrying: bool,
+        outputs: list[Tensor],
+    ) -> None:
+        """Take in one call: what its outputs depend on, and whether it matters."""
+        in_place = changes_in_place(name, kwargs)
+        reached = [*outputs, *inputs[:1]] if in_place else outputs
+        names = self.draws.of(inputs)
+        if names:
+            self.draws.put(reached, names)
+            self.escaped |= name in ESCAPES
+        if (
+            self.graded
+            and not torch.is_grad_enabled()
+            and (any(value.requires_grad for value in inputs) or self.ungraded.of(inputs))
+        ):
+            lost = [value for value in reached if not value.requires_grad]
+            self.ungraded.put(lost, frozenset({"no_grad"}))
+        if (carrying or not self.paths.isdisjoint(names)) and any(
+            value.is_floating_point() for value in inputs
+        ):
+            self.consider(name, kwargs, carrying, outputs)
+        if in_place:
+            self.find_line_of_changes()
+
+    def consider(
+        self, name: str, kwargs: dict[str, Any], carrying: bool, outputs: list[Tensor]
+    ) -> None:
+        """Note a call with a value that depends on a draw with a path."""
+        lost = carrying and not any(carries(value) for value in outputs)
+        effect = effect_of(name, kwargs, outputs, lost)
+        line = None if effect is None else users_line()
+        if effect is not None and line is not None:
+            self.calls[Call(effect, name, line)] = None
+
+    def mark(self, what: str, value: Tensor, *, copied: bool = True) -> None:
+        """Keep in mind how a tensor is that must not be changed any more."""
+        if value.is_inference():
+            return
+        with self.pause():
+            # Under vmap there is no value to look at.
+            whole = copied and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+            copy = value.detach().clone() if whole else None
+        self.marks.append(Mark(what, value, value._version, copy))
+
+    def find_line_of_changes(self) -> None:
+        for mark in self.marks:
+            if mark.line is None and mark.value._version != mark.version:
+                mark.line = users_line() or ""
+
+
+def changes_in_place(name: str, kwargs: dict[str, Any]) -> bool:
+    dunder = name.startswith("__")
+    return (
+        "out" in kwargs
+        or name == "__setitem__"
+        or name.startswith("__i")
+        or (name.endswith("_") and not dunder)
+    )
+
+
+def carries(value: Tensor) -> bool:
+    """Whether a derivative flows into `value`, backwards or forwards, also where gradients are off just now."""
+    if value.requires_grad:
+        return True
+    return forward_ad.unpack_dual(value).tangent is not None if in_forward_mode() else False
+
+
+def in_forward_mode() -> bool:
+    return forward_ad._current_level >= 0
