@@ -154,7 +154,7 @@ class Context:
         Raises:
             ProgramError: another shape, or axes that are not what is declared or cannot be determined.
         """
-        charge = as_number(value)
+        charge = as_number(value, f"cost '{name}'")
         site = ("cost", name, len(self.trace.costs))
         axes = self._axes(*site, tuple(charge.shape), per_sample, per_datum)
         self.trace.costs.append(Cost(name, charge, len(self.trace.scored), axes))
@@ -182,7 +182,7 @@ class Context:
 
         Unlike a cost it may be a tensor with neither sample axis nor batch axes: the sum of its elements counts once.
         """
-        charge = as_number(value)
+        charge = as_number(value, f"penalty '{name}'")
         site = ("penalty", name, len(self.trace.penalties))
         axes = self._axes(*site, tuple(charge.shape), per_sample, per_datum)
         self.trace.penalties.append(Cost(name, charge, 0, axes))
@@ -324,9 +324,18 @@ class Context:
         )
 
 
-def as_number(value: Tensor | float) -> Tensor:
-    """A tensor of floating-point numbers, whatever the user's cost is."""
-    tensor = torch.as_tensor(value)
+def as_number(value: Tensor | float, what: str) -> Tensor:
+    """A tensor of floating-point numbers, whatever the user's cost is.
+
+    Raises:
+        ProgramError: it is no number and no array of numbers; names `what`.
+    """
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ProgramError(
+            f"{what} is a {type(value).__name__}; expected a tensor or a number"
+        ) from None
     return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
 
 

@@ -41,6 +41,7 @@ def make_components(settings: Settings, task: Task | None = None) -> Components:
     import torch
 
     from framework.randomness import key, seed_torch
+    from framework.task import Task
 
     options = settings.trainer
     if options.threads is not None:
@@ -52,6 +53,11 @@ def make_components(settings: Settings, task: Task | None = None) -> Components:
     task = task or build("task", settings.task)
     if not task.parameters:
         raise ProgramError(f"task '{settings.task.name}': its model has no parameters to learn")
+    if task.batch_axes and type(task).evaluate is Task.evaluate:
+        raise ProgramError(
+            f"task '{settings.task.name}' has data (batch_axes = {task.batch_axes}), which the default evaluation has "
+            "not: write evaluate(self, seed, split), which returns metrics by name"
+        )
     task.model.to(device)
     if options.compile:
         task.model.compile()

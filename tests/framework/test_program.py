@@ -346,3 +346,13 @@ def test_enumeration_begins_again_where_an_axis_had_to_be_found_out():
         Program(program, batch_axes=1), {"logit": logit}, batch, estimator="exact"
     )
     torch.testing.assert_close(found.gradients["logit"], true)
+
+
+@pytest.mark.parametrize("value", ["dear", None, {"a": 1}])
+def test_a_cost_that_is_no_number_is_refused_in_one_line(value):
+    def program(context, parameters, batch):
+        context.cost(value, "price")
+
+    kind = type(value).__name__
+    with pytest.raises(ProgramError, match=rf"cost 'price' is a {kind}; expected a tensor or"):
+        run(program)
