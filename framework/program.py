@@ -137,6 +137,11 @@ class Program:
                     "the program branches on a drawn value or calls .item(): declare it with "
                     "framework.Program(function, one_sample_at_a_time=True), or `one_sample_at_a_time = True` in a task"
                 ) from error
+            if "leaf Variable that requires grad is being used in an in-place" in message:
+                raise ProgramError(
+                    "the program changes a draw or a parameter in place, which has no gradient: write x = x + y in "
+                    "place of x += y, x.clamp(...) in place of x.clamp_(...), or change x.clone()"
+                ) from error
             if "escaped from inside a function being vmapped" in message:
                 raise ProgramError(
                     "the program keeps tensors between its runs: declare it with "

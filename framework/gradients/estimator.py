@@ -115,7 +115,15 @@ class SurrogateEstimator(Estimator):
             )
         if not (isinstance(scale, float) and scale == 1.0):
             loss = loss * scale
-        loss.backward()
+        try:
+            loss.backward()
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            raise ProgramError(
+                "the program changes a tensor in place whose value the gradient needs: write x = x + y in place of "
+                "x += y, x.clamp(...) in place of x.clamp_(...), or change x.clone()"
+            ) from error
         return estimate
 
 

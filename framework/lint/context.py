@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -53,6 +54,7 @@ class WatchedContext(Context):
         draw = self.trace.draws[-1]
         self.made.append(draw)
         self._refuse_lost_gradient(draw)
+        self.watch.arrived(tensors_of(distribution))
         if carries_gradient(value):
             self.watch.paths.add(name)
         self.watch.draws.put([value], frozenset({name}))
@@ -84,6 +86,24 @@ class WatchedContext(Context):
         self.watch.draws.put([value], self.watch.draws.of(inputs))
         return value
 
+    def look_for_lost_draws(self) -> None:
+        """Let the calls that cut a path matter where a draw reaches nothing that is charged by autograd's graph.
+
+        What they lead to cannot be followed through functions that torch does not dispatch.
+        """
+        if self.watch.cut:
+            reached = nodes_behind(self._charged_tensors())
+            for draw in self.made:
+                if draw.name in self.watch.paths and draw.value.grad_fn not in reached:
+                    self.watch.calls |= self.watch.cut
+
+    def _charged_tensors(self) -> Iterator[Tensor]:
+        """What is charged, and what draws are made from."""
+        trace = self.trace
+        yield from (c.value for c in (*trace.costs, *trace.penalties, *trace.bounds))
+        for draw in trace.draws:
+            yield from tensors_of(draw.distribution)
+
     def refuse_changes(self) -> None:
         """Refuse what was changed in place after it was recorded."""
         for mark in self.watch.marks:
@@ -106,6 +126,7 @@ class WatchedContext(Context):
         """Take in what was charged last."""
         charge = charges[-1]
         self.watch.mark(f"{kind} '{charge.name}'", charge.value)
+        self.watch.arrived([value] if isinstance(value, Tensor) else [])
         names = self.watch.draws.of([value]) if isinstance(value, Tensor) else frozenset()
         if kind == "penalty" or self.trace.recorded_trajectories:
             return
@@ -142,6 +163,18 @@ class WatchedContext(Context):
                 f"draw '{draw.name}' {how} under torch.no_grad() and depends on a parameter, whose gradient is lost: "
                 "make it outside, or from tensors that are detached where that is meant"
             )
+
+
+def nodes_behind(values: Iterable[Tensor]) -> set[Any]:
+    """The nodes of autograd's graph from which these tensors come."""
+    found: set[Any] = set()
+    waiting = [value.grad_fn for value in values]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [earlier for earlier, _ in node.next_functions]
+    return found
 
 
 def lacks_samples(what: str, draw: str) -> str:

@@ -61,6 +61,7 @@ class FirstRun:
         with context.watch:
             function(context, *arguments)
         context.refuse_changes()
+        context.look_for_lost_draws()
         self.calls |= context.watch.calls
         if len(self.contexts) < RUNS:
             self.contexts.append(context)

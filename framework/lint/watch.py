@@ -15,11 +15,11 @@ from torch.overrides import TorchFunctionMode
 
 from framework.lint.calls import ESCAPES, Call, effect_of, name_of, tensors_in, users_line
 
-Names = frozenset[str]
+Names = frozenset[Any]
 
 
 class Labels:
-    """Tensors and the names of what they depend on."""
+    """Tensors and the names of what they depend on, be they draws or calls."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[Tensor], Names]] = {}
@@ -67,15 +67,17 @@ class Watch(TorchFunctionMode):
         ungraded: tensors computed under `no_grad` from what requires a gradient.
         paths: the draws whose path is differentiated.
         calls: what may make a gradient miss something of them.
+        cuts: the calls by which a tensor's gradient was cut on its way; `cut` are all of them.
         escaped: whether a value that depends on a draw was taken out of torch.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.graded = torch.is_grad_enabled()
-        self.draws, self.ungraded = Labels(), Labels()
+        self.draws, self.ungraded, self.cuts = Labels(), Labels(), Labels()
         self.paths: set[str] = set()
         self.calls: dict[Call, None] = {}
+        self.cut: dict[Call, None] = {}
         self.escaped = False
         self.marks: list[Mark] = []
         self.paused = False
@@ -117,6 +119,8 @@ class Watch(TorchFunctionMode):
         if names:
             self.draws.put(reached, names)
             self.escaped |= name in ESCAPES
+        if cuts := self.cuts.of(inputs):
+            self.cuts.put(reached, cuts)
         if (
             self.graded
             and not torch.is_grad_enabled()
@@ -138,8 +142,19 @@ class Watch(TorchFunctionMode):
         lost = carrying and not any(carries(value) for value in outputs)
         effect = effect_of(name, kwargs, outputs, lost)
         line = None if effect is None else users_line()
-        if effect is not None and line is not None:
-            self.calls[Call(effect, name, line)] = None
+        if effect is None or line is None:
+            return
+        call = Call(effect, name, line)
+        if effect == "cut":
+            # It matters where it reaches a cost.
+            self.cut[call] = None
+            self.cuts.put(outputs, self.cuts.of(outputs) | {call})
+        else:
+            self.calls[call] = None
+
+    def arrived(self, values: Iterable[Tensor]) -> None:
+        """Take in what is charged, or drawn from: a cut on the way to it matters."""
+        self.calls |= dict.fromkeys(self.cuts.of(values))
 
     def mark(self, what: str, value: Tensor, *, copied: bool = True) -> None:
         """Keep in mind how a tensor is that must not be changed any more."""

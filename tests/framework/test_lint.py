@@ -178,6 +178,13 @@ def test_a_record_changed_through_numpy_is_refused(estimator):
         estimate(cost_accumulated_in_numpy, 0.5, estimator)
 
 
+@pytest.mark.parametrize("estimator", ["rebar", "gumbel"])
+def test_where_autograd_refuses_a_change_in_place_it_is_one_line(estimator):
+    with pytest.raises(ProgramError, match=r"in place.*x\.clone\(\)") as error:
+        estimate(element_overwritten, 0.5, estimator)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(("function", "truth"), [(draw_clamped, 0.4772), (location_moved, 2.0)])
 def test_in_place_changes_that_leave_a_path_right_are_served(function, truth):
     assert gradient(function, 1.0, "reparameterisation", 200_000) == pytest.approx(truth, abs=0.01)
