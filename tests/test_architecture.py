@@ -39,6 +39,7 @@ LAYERS = (
         "extras",
         "media",
         "moving_support",
+        "optimizer_state",
         "rule",
         "batch",
         "parameters",
