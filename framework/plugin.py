@@ -12,8 +12,10 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import io
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -53,13 +55,15 @@ class Plugin:
         renamed: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
         **groups: Mapping[str, str],
     ) -> None:
+        if not (isinstance(name, str) and isinstance(summary, str)):
+            raise UserError(f"plugin {name!r}: expected a name and a summary in words")
         for group, targets in groups.items():
             refuse_misspelt(name, group)
             for component, target in targets.items():
                 module, _, attribute = (
                     target.partition(":") if isinstance(target, str) else ("",) * 3
                 )
-                if not (module and attribute):
+                if not (module and attribute and isinstance(component, str)):
                     raise UserError(
                         f"plugin '{name}': {group}.{component} = {target!r}; expected 'package.module:attribute'"
                     )
@@ -313,17 +317,29 @@ def _read_entry_point(point: EntryPoint) -> Found:
 
 
 def _read(name: str, module_name: str, attribute: str) -> Found:
-    """Import one manifest. Whatever is wrong with it stays with it: the others still work."""
+    """Import one manifest. Whatever is wrong with it stays with it: the others still work.
+
+    What it prints would be part of every command's output: its first line goes to stderr, with the plugin's name.
+    """
+    printed = io.StringIO()
     try:
         if module_name.startswith("plugins."):
             _own_plugins_package()
-        module = importlib.import_module(module_name)
+        with redirect_stdout(printed):
+            module = importlib.import_module(module_name)
         plugin = getattr(module, attribute, None)
         if not isinstance(plugin, Plugin):
             raise UserError(f"'{module_name}' has no `{attribute} = Plugin(...)`")
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    # SystemExit, too, and whatever else is no Exception.
+    except BaseException as error:
         reason = str(error).partition("\n")[0]
         return Found(name=name, origin=module_name, error=f"{type(error).__name__}: {reason}")
+    finally:
+        if text := printed.getvalue().strip():
+            line = text.partition("\n")[0]
+            print(f"plugin '{name}' prints when it is found: {line}", file=sys.stderr)
     return Found(name=plugin.name, origin=module_name, folder=_folder(module), plugin=plugin)
 
 

@@ -40,6 +40,7 @@ LAYERS = (
         "extras",
         "media",
         "moving_support",
+        "optimizer_state",
         "rule",
         "batch",
         "parameters",

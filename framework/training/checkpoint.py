@@ -20,6 +20,7 @@ from torch import Tensor
 
 from framework.atomic import write_atomically
 from framework.errors import UserError
+from framework.training.untrusted import RECORD, read_bytes
 
 # The version of what a checkpoint holds; 0: before versions were written.
 FORMAT = 1
@@ -66,9 +67,9 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 def checksums(record: Path) -> list[str]:
     """The SHA-256 that a record allows: of its data, then of those being replaced; none where it is damaged."""
     try:
-        read = json.loads(record.read_bytes())
+        read = json.loads(read_bytes(record, RECORD))
         return [read["sha256"], *([read["replaces"]] if "replaces" in read else [])]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (UserError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from framework import __version__
 from framework.atomic import LineFile
 from framework.plugin import ROOT, registry
+from framework.training.records import lines_of
 
 # What a session's results depend on besides the configuration.
 ENVIRONMENT = ("diffobj", "plugins", "packages", "python", "platform", "git", "device", "threads")
@@ -66,11 +67,12 @@ def add_session(path: Path, record: dict[str, Any]) -> None:
 
 
 def last_session(path: Path) -> dict[str, Any]:
-    """The newest record that is whole; empty where there is none."""
-    lines: list[bytes] = []
-    with suppress(OSError):
-        lines = path.read_bytes().splitlines()
-    for line in reversed(lines):
+    """The newest record that is whole; empty where there is none.
+
+    Raises:
+        UserError: the file has more than `LINES` bytes or cannot be read.
+    """
+    for line in reversed(lines_of(path)):
         # A line that a kill has cut.
         with suppress(ValueError, RecursionError):
             record = json.loads(line)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from framework.atomic import write_atomically
-from framework.errors import UserError
+from framework.training.untrusted import LINES, read_bytes
 
 
 def read_records(path: Path, log: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -47,11 +48,12 @@ def drop_records(path: Path, beyond: Callable[[dict[str, Any]], bool]) -> tuple[
 
 
 def lines_of(path: Path) -> list[bytes]:
-    """A file's lines with their ends; none where there is no file."""
-    try:
-        return path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+    """A file's lines with their ends; none where there is no file.
+
+    Raises:
+        UserError: it is no file, has more than `LINES` bytes or cannot be read.
+    """
+    return read_bytes(path, LINES).splitlines(keepends=True) if os.path.lexists(path) else []
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from framework.config.explanation import first_line
 from framework.errors import UserError
+from framework.gradients.estimator import Estimator
 from framework.task import Task
 from framework.training import checkpoint
 from framework.training.resume import warn
@@ -50,14 +53,42 @@ def load_task(task: Task, state: dict[str, Any]) -> None:
     """Put a task's saved state back.
 
     Raises:
-        UserError: it lacks what the task keeps now.
+        UserError: it lacks what the task keeps now, or is no state of such a task.
+    """
+    with refused_in_one_line("the task's state", state, "the plugin"):
+        task.load_state_dict(state)
+
+
+def load_estimator(estimator: Estimator, state: dict[str, Any]) -> None:
+    """Put an estimator's saved state back.
+
+    Raises:
+        UserError: it lacks what the estimator keeps now, or is no state of such an estimator.
+    """
+    with refused_in_one_line("the estimator's state", state, "it"):
+        estimator.load_state_dict(state)
+
+
+@contextmanager
+def refused_in_one_line(what: str, state: Any, owner: str) -> Iterator[None]:
+    """Whatever a saved state raises while it is put back, as a line about the checkpoint.
+
+    Args:
+        owner: what may have been of another version when it was saved.
     """
     try:
-        task.load_state_dict(state)
+        yield
+    except UserError:
+        raise
     except KeyError as error:
+        have = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
         raise UserError(
-            f"checkpoint: the task's state has no {error}, only {sorted(state)}: another version of the plugin saved it"
+            f"checkpoint: {what} has no {error}, only {have}: another version of {owner} saved it"
         ) from error
+    # Who keeps a state checks no types: it is its own in all but a damaged or a foreign checkpoint.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"checkpoint: {what} does not fit ({reason})") from error
 
 
 def load_for_use(task: Task, folder: Path, which: str) -> int:

@@ -22,7 +22,7 @@ from typing import Any
 
 from framework.atomic import PARTIAL, delete_partials, write_all, write_atomically
 from framework.errors import UserError
-from framework.training.untrusted import refuse_links
+from framework.training.untrusted import RECORD, read_bytes, refuse_links
 
 # What a run writes at the top of its folder, and the folders that are its own.
 FILES = (
@@ -185,8 +185,8 @@ class RunFolder:
     def write_config(self, config: Any) -> None:
         """The configuration as composed: interpolations unresolved, so that no secret is written."""
         text = config_text(config).encode()
-        with suppress(OSError):
-            if self.config.read_bytes() == text:
+        with suppress(UserError):
+            if read_bytes(self.config, len(text)) == text:
                 return
         write_atomically(self.config, text)
 
@@ -197,8 +197,8 @@ class RunFolder:
 
     def result(self) -> dict[str, Any]:
         """What `result.json` holds; empty where there is none, or one that cannot be read."""
-        with suppress(OSError, ValueError, RecursionError):
-            found = json.loads((self.path / "result.json").read_bytes())
+        with suppress(UserError, ValueError, RecursionError):
+            found = json.loads(read_bytes(self.path / "result.json", RECORD))
             return found if isinstance(found, dict) else {}
         return {}
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from framework.atomic import LineFile, write_atomically
 from framework.errors import UserError
 from framework.training.run_folder import RunFolder
+from framework.training.untrusted import LINES, RECORD, read_bytes
 
 State = Literal["finished", "stopped", "failed"]
 
@@ -98,8 +99,8 @@ class SweepFolder:
             write_atomically(place, json.dumps(record, indent=2).encode())
             return
         try:
-            before = json.loads(place.read_bytes())["overrides"]
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            before = json.loads(read_bytes(place, RECORD))["overrides"]
+        except (UserError, ValueError, TypeError, KeyError, RecursionError):
             raise UserError(f"{place}: it is damaged; take another hydra.sweep.dir") from None
         if before != list(overrides):
             raise UserError(
@@ -138,14 +139,15 @@ class SweepFolder:
         """What became of each job when it last ended, by folder."""
         found: dict[str, Job] = {}
         lines: list[bytes] = []
-        with suppress(OSError):
-            lines = (self.path / "jobs.jsonl").read_bytes().splitlines()
+        with suppress(UserError):
+            lines = read_bytes(self.path / "jobs.jsonl", LINES).splitlines()
         known = {f.name for f in fields(Job)}
         for line in lines:
             # A line that a kill has cut.
-            with suppress(ValueError, TypeError, KeyError, RecursionError):
+            with suppress(ValueError, TypeError, AttributeError, RecursionError):
                 job = Job(**{k: v for k, v in json.loads(line).items() if k in known})
-                found[job.folder] = job
+                if isinstance(job.folder, str) and isinstance(job.overrides, list):
+                    found[job.folder] = job
         return sorted(
             found.values(),
             key=lambda job: (not job.folder.isdecimal(), len(job.folder), job.folder),

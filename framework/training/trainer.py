@@ -20,6 +20,7 @@ from framework.errors import ProgramError, UserError
 from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate
 from framework.gradients.selection.comparison import compare
+from framework.optimizer_state import load_named_state, named_state
 from framework.parameters import placed
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
 from framework.task import Split, TrainingPlan
@@ -29,9 +30,8 @@ from framework.training.averages import AveragedParameters, RunningMeans, mean_e
 from framework.training.clock import TrainingClock
 from framework.training.monitor import Monitor
 from framework.training.nonfinite import skip_step
-from framework.training.optimizer_state import load_named_state, named_state
 from framework.training.precision import autocast
-from framework.training.restoring import check_tensors, load_model, load_task
+from framework.training.restoring import check_tensors, load_estimator, load_model, load_task
 from framework.training.rollback import Rollback
 from framework.training.run_folder import RunFolder
 from framework.training.saving import Saving
@@ -385,7 +385,7 @@ class Trainer:
         load_model(self.task, state["model"])
         order = list(state["model"])
         load_named_state(self.optimizer, self.parameters, state["optimizer"], order)
-        self.estimator.load_state_dict(to_device(state["estimator"], self.device))
+        load_estimator(self.estimator, to_device(state["estimator"], self.device))
         # Empty where the run had another precision before.
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])

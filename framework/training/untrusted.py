@@ -10,6 +10,8 @@ from framework.errors import UserError
 
 # Folders of a run folder that files are written into.
 WRITTEN = ("checkpoints", "media", "predictions")
+# The bytes that a file may have: a record of a result or of a job, all of a run's metrics or sessions.
+RECORD, LINES = 2**20, 2**29
 
 
 def refuse_links(folder: Path) -> None:
@@ -48,6 +50,14 @@ def read_text(path: Path, limit: int) -> str:
         UserError: it is a link or no file, larger, no UTF-8, or cannot be read.
     """
     try:
+        return read_bytes(path, limit).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """A file of a run folder; arguments and errors as of `read_text`."""
+    try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
@@ -55,10 +65,8 @@ def read_text(path: Path, limit: int) -> str:
         os.close(descriptor)
         raise UserError(f"{path} is no file")
     with open(descriptor, "rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise UserError(f"{path}: more than {limit:,} bytes")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: {error}") from None
+        # The size first: a file without bounds is not read at all. One that grows meanwhile is read up to the limit.
+        data = b"" if os.fstat(descriptor).st_size > limit else file.read(limit + 1)
+        if os.fstat(descriptor).st_size > limit or len(data) > limit:
+            raise UserError(f"{path}: more than {limit:,} bytes")
+    return data

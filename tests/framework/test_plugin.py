@@ -233,6 +233,12 @@ def test_one_module_may_hold_two_plugins(package, tmp_path):
 BROKEN = {
     "raises": ("raise RuntimeError('not today')\n", None, "RuntimeError: not today"),
     "exits": ("import sys\nsys.exit('bye')\n", None, "SystemExit: bye"),
+    "stops": ("raise BaseException('no more')\n", None, "BaseException: no more"),
+    "sums": (
+        "from framework.plugin import Plugin\nplugin = Plugin(name='sums', summary=5)\n",
+        None,
+        "UserError: plugin 'sums': expected a name and a summary in words",
+    ),
     "misspelt": (
         "from framework.plugin import Plugin\nplugin = Plugin(\n",
         None,
@@ -269,6 +275,16 @@ def test_a_broken_plugin_is_named_with_its_reason_and_the_others_still_work(
     assert outcome.err.startswith("diffobj: trainer.steps = -1")
     outcome = diffobj("train", "task.name=mine")
     assert f"plugin '{name}' is broken: {reason}" in outcome.err
+
+
+def test_what_a_manifest_prints_is_told_with_its_name_and_is_in_no_output(
+    package, diffobj: Diffobj
+):
+    package("loud", "print('hello')\nprint('and more')\n" + manifest("loud"))
+    outcome = diffobj("plugins")
+    assert "hello" not in outcome.out
+    assert outcome.err == "plugin 'loud' prints when it is found: hello\n"
+    assert outcome.status == 0
 
 
 def test_a_component_with_a_syntax_error_spoils_no_listing(package, diffobj: Diffobj):

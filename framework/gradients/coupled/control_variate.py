@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from framework.capabilities import alternatives
-from framework.errors import ProgramError
+from framework.errors import ProgramError, UserError
 from framework.gradients.coupled.chain_rule import Cotangent, backward, group_draws
 from framework.gradients.coupled.control_variate_gradients import GRADIENTS
 from framework.gradients.coupled.coupled_runs import CoupledRuns, run_with_counterfactuals
@@ -224,7 +224,15 @@ class ControlVariate(Estimator):
         return {"scalars": self.scalars.state_dict(), "network": network}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.scalars = TunedTensors.load(state["scalars"], self.rate, torch.device("cpu"))
+        scalars = TunedTensors.load(state["scalars"], self.rate, torch.device("cpu"))
+        saved, own = (
+            {n: list(t.shape) for n, t in s.tensors.items()} for s in (scalars, self.scalars)
+        )
+        if saved != own:
+            raise UserError(
+                f"checkpoint: the control variate's scalars are {saved}, expected {own}"
+            )
+        self.scalars = scalars
         if self.network is not None:
             self.network.load_state_dict(state["network"])
 

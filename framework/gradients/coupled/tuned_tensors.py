@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from framework.optimizer_state import load_named_state, named_state
 
 
 class TunedTensors:
@@ -26,12 +27,16 @@ class TunedTensors:
 
     def state_dict(self) -> dict[str, Any]:
         tensors = {name: tensor.detach() for name, tensor in self.tensors.items()}
-        return {"tensors": tensors, "adam": self.adam.state_dict()}
+        return {"tensors": tensors, "adam": named_state(self.adam, self.tensors)}
 
     @classmethod
     def load(cls, state: dict[str, Any], rate: float, device: torch.device) -> TunedTensors:
-        """What `state_dict` returned, on a device."""
+        """What `state_dict` returned, on a device.
+
+        Raises:
+            UserError: Adam's state does not fit the tensors.
+        """
         tensors = {name: tensor.clone().to(device) for name, tensor in state["tensors"].items()}
         tuned = cls(tensors, rate)
-        tuned.adam.load_state_dict(deepcopy(state["adam"]))
+        load_named_state(tuned.adam, tuned.tensors, state["adam"], list(tensors))
         return tuned

@@ -8,13 +8,14 @@ state's value.)
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from framework.errors import UserError
+from framework.optimizer_state import load_named_state, named_state
 from framework.randomness import key, seeded
 
 # Of the running mean and standard deviation of the returns.
@@ -74,14 +75,14 @@ class Predictor:
             "inputs": self.inputs,
             "outputs": self.outputs,
             "network": dict(self.network.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": named_state(self.optimizer, dict(self.network.named_parameters())),
             "scale": [self.mean, self.square, self.calls],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        # The optimiser keeps the tensors it is given.
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        own = dict(self.network.named_parameters())
+        load_named_state(self.optimizer, own, state["optimizer"], list(own))
         self.mean, self.square, self.calls = state["scale"]
 
 
@@ -127,5 +128,12 @@ class LearnedBaseline:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for site, saved in state.items():
+            found = list(saved["network"]["0.weight"].shape)
+            expected = [self.hidden, saved["inputs"]]
+            # Before a network of this width is made: it may not fit into the memory.
+            if found != expected:
+                raise UserError(
+                    f"checkpoint: the baseline's '{site}/0.weight' is {found}, expected {expected}"
+                )
             self.predictors[site] = self.predictor(site, saved["inputs"], saved.get("outputs", 1))
             self.predictors[site].load_state_dict(saved)

@@ -10,7 +10,9 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 # A few bytes of PNG can claim more than the memory holds.
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 60_000_000
+# Of an animation, all of whose frames are in memory.
+MAX_FRAME_PIXELS = 10 * MAX_PIXELS
 # EXIF orientations that swap width and height.
 TRANSPOSED = {5, 6, 7, 8}
 
@@ -41,8 +43,12 @@ def read_frames(path: Path) -> list[Tensor]:
     try:
         with Image.open(path) as image:
             refuse_huge(image)
-            frames = ImageSequence.Iterator(image)
-            return [as_tensor(ImageOps.exif_transpose(frame)) for frame in frames]
+            frames: list[Tensor] = []
+            for frame in ImageSequence.Iterator(image):
+                if (len(frames) + 1) * frame.width * frame.height > MAX_FRAME_PIXELS:
+                    raise Unreadable(f"more than {MAX_FRAME_PIXELS:,} pixels in its frames")
+                frames.append(as_tensor(ImageOps.exif_transpose(frame)))
+            return frames
     except Unreadable:
         raise
     except Exception as error:
@@ -58,7 +64,7 @@ def reason(error: Exception) -> str:
 
 def refuse_huge(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
-        raise Unreadable(f"{image.width} x {image.height}, more than {MAX_PIXELS:,} pixels")
+        raise Unreadable(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
 
 
 def as_tensor(image: Image.Image) -> Tensor:

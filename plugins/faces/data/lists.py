@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import torch
@@ -66,7 +67,9 @@ def lfw_picture(folder: Path, name: str, number: int) -> Path:
         UserError: there is none.
     """
     stem = f"{name}_{number:04d}"
-    for file in sorted((folder / name).glob(f"{stem}.*")):
+    # A person's name is that of one folder, and no pattern.
+    plain = name not in {".", ".."} and "/" not in name
+    for file in sorted((folder / name).glob(f"{escape(stem)}.*")) if plain else []:
         if file.suffix.lower() in PICTURES:
             return file
     raise UserError(f"{folder / name}: expected the picture {stem}.jpg, or of another format")

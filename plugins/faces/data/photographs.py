@@ -21,7 +21,7 @@ from torch import Tensor
 
 from framework import UserError
 from framework.randomness import generator
-from plugins.detection.data.images import Unreadable, as_tensor, read_image
+from plugins.detection.data.images import Unreadable, as_tensor, read_image, refuse_huge
 from plugins.faces.data.crops import Crops
 
 PICTURES = {".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
@@ -58,6 +58,7 @@ def as_photograph(image: AnyImage) -> Pillow.Image:
         return read_photograph(Path(image).expanduser())
     if isinstance(image, Pillow.Image):
         try:
+            refuse_huge(image)
             return as_pillow(as_tensor(ImageOps.exif_transpose(image)))
         # Pillow raises all kinds of errors on damaged images, which it reads only now.
         except Exception as error:

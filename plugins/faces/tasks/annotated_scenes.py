@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from framework import UserError
+from plugins.detection.data.inside import inside
 from plugins.faces.data.lists import AnnotatedPhotograph
 from plugins.faces.data.photographs import read_photograph
 from plugins.faces.synthetic.scenes import Scenes
@@ -29,7 +30,10 @@ def scenes_of(photographs: Sequence[AnnotatedPhotograph], folder: Path, side: in
     images, boxes, landmarks, index, ignored, unreadable = [], [], [], [], [], 0
     for number, photograph in enumerate(photographs):
         try:
-            image, factor = fitted(read_photograph(folder / photograph.file), side)
+            file = inside(folder, folder, photograph.file)
+            if file is None:
+                raise UserError(f"'{photograph.file}' leads out of {folder}")
+            image, factor = fitted(read_photograph(file), side)
         except UserError as error:
             print(f"left out: {error}", file=sys.stderr)
             images.append(torch.full((3, side, side), 127, dtype=torch.uint8))

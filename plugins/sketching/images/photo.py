@@ -28,7 +28,7 @@ from framework.errors import UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 # Of a photograph; more is refused as a decompression bomb.
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 60_000_000
 
 
 def default_photo() -> Path:
@@ -49,16 +49,13 @@ def load_photo(path: Path, side: int) -> Tensor:
     """A picture file as `[3, H, W]` in 0..1, turned upright, on white, its longer side scaled to `side` pixels.
 
     Raises:
-        UserError: missing, no picture, damaged, or larger than 100 million pixels.
+        UserError: missing, no picture, damaged, or larger than 60 million pixels.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such picture")
     try:
         with warnings.catch_warnings(action="ignore"), Pillow.open(path) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise UserError(
-                    f"{path}: {opened.width} x {opened.height} pixels, more than {MAX_PIXELS:,}"
-                )
+            refuse_huge(*opened.size, str(path))
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
     except UserError:
         raise
@@ -74,11 +71,12 @@ def photo_of(image: str | Path | Pillow.Image | NDArray[Any], side: int) -> Tens
         image: a file, a PIL image, or pixels `[H, W, 3]` or `[H, W]` of uint8.
 
     Raises:
-        UserError: none of these, or no readable picture.
+        UserError: none of these, no readable picture, or one of more than 60 million pixels.
     """
     if isinstance(image, str | Path):
         return load_photo(Path(image).expanduser(), side)
     if isinstance(image, Pillow.Image):
+        refuse_huge(*image.size, "image")
         return scaled(ImageOps.exif_transpose(image).convert("RGBA"), side)
     pixels = numpy.asarray(image)
     shape = list(pixels.shape)
@@ -86,7 +84,18 @@ def photo_of(image: str | Path | Pillow.Image | NDArray[Any], side: int) -> Tens
         raise UserError(
             f"image is {pixels.dtype} {shape}; expected a file, a PIL image, or uint8 [H, W, 3] or [H, W]"
         )
+    refuse_huge(shape[1], shape[0], "image")
     return scaled(Pillow.fromarray(pixels).convert("RGBA"), side)
+
+
+def refuse_huge(width: int, height: int, what: str) -> None:
+    """Refuse a picture that would take long and fill the memory, before it is decoded.
+
+    Raises:
+        UserError: names its size and the limit.
+    """
+    if width * height > MAX_PIXELS:
+        raise UserError(f"{what}: {width} x {height} pixels, more than {MAX_PIXELS:,}")
 
 
 def scaled(upright: Pillow.Image, side: int) -> Tensor:

@@ -24,7 +24,7 @@ from framework.training.checkpoint import (
     prune,
     save,
 )
-from framework.training.restoring import load_model, load_task
+from framework.training.restoring import load_estimator, load_model, load_task
 
 STATE = {
     "step": 3,
@@ -301,3 +301,14 @@ def test_a_state_without_what_a_task_keeps_now_is_told_by_name():
 
     with pytest.raises(UserError, match=r"the task's state has no 'seen', only \['people'\]"):
         load_task(Task(), {"people": 3})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("state", [{"memory": 3}, {"memory": None}, [1], 7])
+def test_a_state_that_an_estimator_cannot_take_is_one_line(state):
+    class Estimator:
+        def load_state_dict(self, state):
+            self.memory = dict(state["memory"])
+
+    with pytest.raises(UserError, match="the estimator's state does not fit") as raised:
+        load_estimator(Estimator(), state)  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value)

@@ -1,11 +1,14 @@
 """`metrics.jsonl` read back: whatever has happened to it, what is whole is found and what is not is named."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from framework.errors import UserError
+from framework.training.manifest import last_session
 from framework.training.records import drop_records, read_records
 
 WHOLE = [{"step": 1, "seconds": 0.5}, {"step": 2, "seconds": 1.25}, {"step": 3, "seconds": 2.0}]
@@ -74,3 +77,19 @@ def test_of_many_damaged_lines_the_first_are_named(tmp_path):
     path.write_bytes(b"x\n" * 8)
     read_records(path, said.append)
     assert said == [f"{path}: lines 1, 2, 3, 4, 5, ... are damaged and passed over"]
+
+
+@pytest.mark.parametrize("read", [lambda p: read_records(p, print), last_session])
+def test_a_file_without_bounds_is_refused_before_it_is_read(tmp_path, read):
+    path = tmp_path / "metrics.jsonl"
+    # Sparse: it takes no room on the disk.
+    path.touch()
+    os.truncate(path, 2**40)
+    with pytest.raises(UserError, match=r"metrics.jsonl: more than 536,870,912 bytes"):
+        read(path)
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="symbolic links"):
+        read(path)
+    path.unlink()
+    assert not read(path)

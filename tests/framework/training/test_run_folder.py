@@ -435,3 +435,14 @@ def test_what_a_kill_left_of_files_is_gone_when_the_folder_is_held_again(tmp_pat
 def test_numbers_that_json_does_not_know_become_null():
     node = {"metrics": {"a": float("nan"), "b": 1.5}, "best": {"c": float("-inf")}, "steps": 3}
     assert finite(node) == {"metrics": {"a": None, "b": 1.5}, "best": {"c": None}, "steps": 3}
+
+
+def test_a_result_without_bounds_or_without_sense_is_none(tmp_path):
+    path = tmp_path / "result.json"
+    for damage in (b"[1]", b"{", b"\xff", b"[" * 100_000):
+        path.write_bytes(damage)
+        assert RunFolder(tmp_path).result() == {}
+    path.write_bytes(b'{"steps": 3}')
+    assert RunFolder(tmp_path).result() == {"steps": 3}
+    os.truncate(path, 2**40)
+    assert RunFolder(tmp_path).result() == {}

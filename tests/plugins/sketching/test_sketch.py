@@ -19,7 +19,14 @@ from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
 from framework.media import Image, Text, Video
 from framework.randomness import seed_torch
-from plugins.sketching.images.photo import Guide, line_drawing, load_photo, scattered, stretched
+from plugins.sketching.images.photo import (
+    Guide,
+    line_drawing,
+    load_photo,
+    photo_of,
+    scattered,
+    stretched,
+)
 from plugins.sketching.raster.render import PEN_WIDTH
 from plugins.sketching.sketch import Sketch
 from plugins.sketching.strokes.drawing import PACE
@@ -183,6 +190,15 @@ def bad_files(folder: Path) -> dict[str, Path]:
     (folder / "cut.png").write_bytes(good.read_bytes()[:60])
     Pillow.new("1", (20_000, 6_000)).save(folder / "huge.png")
     return {name: folder / name for name in ("empty.jpg", "text.png", "cut.png", "huge.png", "none.png")}  # fmt: skip
+
+
+def test_a_photograph_of_too_many_pixels_is_refused_with_both_numbers(tmp_path):
+    Pillow.new("1", (10_000, 6_001)).save(tmp_path / "a.png")
+    said = "10000 x 6001 pixels, more than 60,000,000"
+    with pytest.raises(UserError, match=f"a.png: {said}"):
+        load_photo(tmp_path / "a.png", 64)
+    with pytest.raises(UserError, match=f"image: {said}"):
+        photo_of(Pillow.new("1", (10_000, 6_001)), 64)
 
 
 def test_bad_pictures_are_refused_in_one_line(tmp_path):

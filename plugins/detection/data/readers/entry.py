@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from framework import UserError
+from plugins.detection.data.inside import inside
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 # Names of the splits in folders and files.
@@ -99,17 +101,25 @@ class Files:
 
         It is looked for in the folders `near`, below the root, and anywhere by the name's last part: of several such
         the one whose path ends with the whole name, or whose folders belong to the same split.
+
+        Nothing outside the root is taken.
         """
         several = False
         for name in filter(None, names):
             for folder in (*near, self.root):
-                if (folder / name).is_file():
-                    return folder / name
+                path = inside(self.root, folder, name)
+                # Unlike Path.is_file: False for a name that is too long, too.
+                if path is not None and os.path.isfile(path):
+                    return path
             found = self.anywhere(name, split)
             if len(found) == 1:
                 return found[0]
             several = several or len(found) > 1
-        why = "whose names several files have" if several else "whose files are missing"
+        why = "whose files are missing"
+        if several:
+            why = "whose names several files have"
+        elif any(name and inside(self.root, self.root, name) is None for name in names):
+            why = "whose names lead out of the folder"
         self.report.drop(f"images dropped {why}", next(filter(None, names), "?"))
         return None
 

@@ -8,6 +8,7 @@ An image without a text file has no objects. A line with more numbers is a polyg
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 
 from framework import UserError
 from plugins.detection.data.images import size_of
+from plugins.detection.data.inside import inside
 from plugins.detection.data.readers.entry import (
     IMAGES,
     Annotation,
@@ -106,7 +108,7 @@ def splits(root: Path, declared: dict[str, Any], report: Report) -> dict[str | N
     for key in ("train", "val", "test"):
         places = declared.get(key) or []
         for place in places if isinstance(places, list) else [places]:
-            images = images_at(str(place), base, root)
+            images = images_at(str(place), base, root, report)
             found.setdefault(split_of(key), []).extend(images or [])
             if images is None:
                 why = "folders and lists of the yaml left out that do not exist"
@@ -120,18 +122,30 @@ def splits(root: Path, declared: dict[str, Any], report: Report) -> dict[str | N
     return found
 
 
-def images_at(place: str, base: Path, root: Path) -> list[Path] | None:
-    """The images of a folder, or of a text file that lists them, where it exists.
+def images_at(place: str, base: Path, root: Path, report: Report) -> list[Path] | None:
+    """The images of a folder, or of a text file that lists them, where it exists; nothing outside root is taken.
 
     Roboflow's ../train/images is looked for in root.
     """
-    for path in (base / place, root / place, root / place.removeprefix("../")):
-        if path.is_dir():
+    tried = (inside(root, base, place), inside(root, root, place))
+    for path in (*tried, inside(root, root, place.removeprefix("../"))):
+        if path is not None and os.path.isdir(path):
             return images_in(path)
-        if path.is_file():
-            lines = read_text(path).splitlines()
-            return [path.parent / line.strip() for line in lines if line.strip()]
+        if path is not None and os.path.isfile(path):
+            return listed_images(path, root, report)
     return None
+
+
+def listed_images(path: Path, root: Path, report: Report) -> list[Path]:
+    """The images that a text file names, relative to its folder."""
+    found = []
+    for line in filter(None, map(str.strip, read_text(path).splitlines())):
+        image = inside(root, path.parent, line)
+        if image is None:
+            report.drop("images dropped whose names lead out of the folder", line)
+        else:
+            found.append(image)
+    return found
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -150,7 +164,7 @@ def labels_of(image: Path) -> Path:
 
 def entry(image: Path, names: list[str], report: Report) -> Entry | None:
     """An image with the objects of its text file."""
-    if not image.is_file():
+    if not os.path.isfile(image):
         report.drop("images dropped whose files are missing", image.name)
         return None
     path = labels_of(image)

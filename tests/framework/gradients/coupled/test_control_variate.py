@@ -19,7 +19,7 @@ from torch.distributions import (
 )
 
 import framework
-from framework import Context, Program, ProgramError
+from framework import Context, Program, ProgramError, UserError
 from framework.gradients.coupled.control_variate import ControlVariate
 from framework.gradients.coupled.rebar import rebar, relax
 from framework.gradients.estimate import make_estimator
@@ -228,6 +228,25 @@ def test_loading_a_state_leaves_it_as_it_is():
     gradient(second, PROBLEMS["several"])
     for name, tensor in before["network"]["tensors"].items():
         assert torch.equal(state["network"]["tensors"][name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("adam", r"'exp_avg' of 'log_temperature' is torch.float32 \[1\]"),
+        ("tensors", r"scalars are .*, expected \{'log_temperature': \[\]\}"),
+    ],
+)
+def test_a_saved_state_that_does_not_fit_is_one_line(part, said):
+    first = relax(samples=4)
+    gradient(first, PROBLEMS["several"])
+    state = copy.deepcopy(first.state_dict())
+    if part == "adam":
+        state["scalars"]["adam"]["state"]["log_temperature"]["exp_avg"] = torch.zeros(1)
+    else:
+        state["scalars"]["tensors"]["eta"] = torch.zeros(3)
+    with pytest.raises(UserError, match=said):
+        relax(samples=4).load_state_dict(state)
 
 
 def test_making_the_network_draws_nothing_from_the_run():

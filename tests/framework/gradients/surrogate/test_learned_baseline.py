@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch.distributions import Bernoulli
 
 import framework
+from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
 from framework.randomness import seeded
 from tests.framework.gradients.problems import PROBLEMS, Problem, assert_unbiased, gradients
@@ -102,6 +105,31 @@ def test_it_resumes_with_the_same_bits():
     second = make_estimator("reinforce", 8, {"baseline": "learned"})
     second.load_state_dict(first.state_dict())
     assert torch.equal(go_on(first, 4), go_on(second, 4))
+
+
+def test_a_saved_optimiser_or_network_that_does_not_fit_is_one_line():
+    problem = PROBLEMS["two_layers"]
+    parameters = {name: p.clone().requires_grad_() for name, p in problem.parameters.items()}
+    first = make_estimator("reinforce", 8, {"baseline": "learned"})
+    first.backward(problem.program, parameters)
+
+    def loaded(change):
+        state = copy.deepcopy(first.state_dict())
+        change(next(iter(state["baseline"].values())))
+        make_estimator("reinforce", 8, {"baseline": "learned"}).load_state_dict(state)
+
+    def short(saved):
+        saved["optimizer"]["state"]["0.weight"]["exp_avg"] = torch.zeros(1)
+
+    def wide(saved):
+        saved["inputs"] = 10**12
+
+    with pytest.raises(UserError, match=r"'exp_avg' of '0.weight' is torch.float32 \[1\]"):
+        loaded(short)
+    with pytest.raises(
+        UserError, match=r"weight' is \[\d+, \d+\], expected \[\d+, 1000000000000\]"
+    ):
+        loaded(wide)
 
 
 def test_runs_may_come_to_a_draw_by_different_ways():

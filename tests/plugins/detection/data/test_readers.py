@@ -592,3 +592,53 @@ def test_the_frames_of_a_photograph_are_turned_as_its_exif_says(tmp_path, suffix
     assert torch.equal(frame, read_image(path))
     assert tuple(frame.shape) == (3, 30, 20)
     assert frame[0, 2, 17] > 200  # top right as seen
+
+
+def outside(folder: Path, form: str, name: str) -> None:
+    """A data set of two images of its own and `name`, in one of the forms."""
+    root = folder / "data"
+    for own in ("a.png", "b.png"):
+        picture(root / "images" / own)
+    names = ["a.png", "b.png", name]
+    if form == "coco":
+        coco_json(root / "all.json", names)
+    elif form == "csv":
+        (root / "all.csv").write_text("".join(f"{n},1,1,9,9,x\n" for n in names))
+    elif form == "voc":
+        (root / "Annotations").mkdir()
+        for number, one in enumerate(names):
+            box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+            text = f"<annotation><filename>{one}</filename><object><name>x</name>{box}</object></annotation>"
+            (root / "Annotations" / f"n{number}.xml").write_text(text)
+    else:
+        listed = "".join(f"{n if '/' in n else f'images/{n}'}\n" for n in names)
+        (root / "train.txt").write_text(listed)
+        (root / "data.yaml").write_text("names: [x]\ntrain: train.txt\n")
+        (root / "labels").mkdir()
+        for own in ("a", "b"):
+            (root / "labels" / f"{own}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+
+
+@pytest.mark.parametrize("form", ["coco", "csv", "voc", "yolo"])
+@pytest.mark.parametrize("kind", ["up", "absolute", "long"])
+def test_an_image_outside_the_folder_is_dropped_with_a_reason(tmp_path, form, kind):
+    picture(tmp_path / "secret.png")
+    name = {"up": "../secret.png", "absolute": f"{tmp_path}/secret.png", "long": "n/" + "x" * 5000}[
+        kind
+    ]
+    outside(tmp_path, form, name)
+    opened = open_folder(tmp_path / "data", form)
+    read = [
+        e.path.name for part in (opened.train, opened.validation, opened.test) for e in part.entries
+    ]
+    assert sorted(read) == ["a.png", "b.png"]
+    reason = "whose files are missing" if kind == "long" else "whose names lead out of the folder"
+    # YOLO's own label files name no images: the list does.
+    assert f"1 images dropped {reason}, the first in " in "\n".join(opened.report)
+
+
+def test_an_absolute_name_inside_the_folder_is_taken(tmp_path):
+    outside(tmp_path, "coco", f"{tmp_path}/data/images/../images/c.png")
+    picture(tmp_path / "data" / "images" / "c.png")
+    opened = open_folder(tmp_path / "data")
+    assert len(opened.train) + len(opened.validation) + len(opened.test) == 3

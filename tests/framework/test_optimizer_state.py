@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from framework.errors import UserError
+from framework.optimizer_state import load_named_state, named_state
 from framework.training.optimization import adam, adamw, rmsprop, sgd
-from framework.training.optimizer_state import load_named_state, named_state
 
 
 def parameters() -> dict[str, nn.Parameter]:
