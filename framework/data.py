@@ -26,6 +26,14 @@ TIMED_OUT = "DataLoader timed out"
 # prctl's option PR_SET_PDEATHSIG: the signal that a process gets when its parent dies.
 PARENT_DEATH_SIGNAL = 1
 
+# The loaders of this process that wait for a worker now.
+WAITING: set[int] = set()
+
+
+def waits_for_worker() -> bool:
+    """Whether a batch is being waited for that a worker makes."""
+    return bool(WAITING)
+
 
 class KeyedDataset(Protocol):
     """A data set whose items may be augmented: randomness comes from the generator and from nowhere else."""
@@ -213,11 +221,24 @@ def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
     with lost_workers_in_one_line():
         iterator = iter(loader)
     while True:
-        with lost_workers_in_one_line():
+        with lost_workers_in_one_line(), waiting(loader):
             batch = next(iterator, None)
         if isinstance(batch, Failed):
             raise UserError(batch.text)
         yield batch
+
+
+@contextmanager
+def waiting(loader: DataLoader[Any]) -> Iterator[None]:
+    """Let signals know, inside the block, that nothing happens but waiting, where the loader has workers."""
+    if not loader.num_workers:
+        yield
+        return
+    WAITING.add(id(loader))
+    try:
+        yield
+    finally:
+        WAITING.discard(id(loader))
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """Signals: the first one stops a training between two steps, which saves; the second one ends it at once.
 
+While a step waits for its first batch from a worker, which may hang, the first one ends the wait. The second one saves,
+too, unless it comes in the middle of a step.
+
 SIGCONT, after SIGSTOP or Ctrl-Z, restarts the clock of the training.
 """
 
@@ -9,15 +12,26 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
+
+from framework.data import waits_for_worker
+
+# Where the training is: between two steps, fetching a step's first batch before anything has changed, or anywhere else.
+Phase = Literal["between", "fetching", "within"]
 
 
 class Interrupted(KeyboardInterrupt):
-    """A second signal; `number` is its number."""
+    """A signal that ends the training where it is.
 
-    def __init__(self, number: int) -> None:
+    Attributes:
+        number: the signal's.
+        first: whether it is the first one, which came while a step waited for a worker.
+        between: whether no step was under way, so that what the training holds can be saved.
+    """
+
+    def __init__(self, number: int, *, first: bool = False, between: bool = False) -> None:
         super().__init__(signal.Signals(number).name)
-        self.number = number
+        self.number, self.first, self.between = number, first, between
 
 
 class StopSignals:
@@ -29,6 +43,7 @@ class StopSignals:
 
     def __init__(self, on_continue: Callable[[], None]) -> None:
         self.received: int | None = None
+        self.phase: Phase = "within"
         self.on_continue = on_continue
 
     @contextmanager
@@ -51,6 +66,9 @@ class StopSignals:
                 signal.signal(number, handler)
 
     def on_signal(self, number: int, frame: Any) -> None:
-        if self.received is not None:
-            raise Interrupted(number)
-        self.received = number
+        first = self.received is None
+        if first:
+            self.received = number
+        waits = self.phase == "fetching" and waits_for_worker()
+        if waits or not first:
+            raise Interrupted(number, first=first, between=waits or self.phase == "between")

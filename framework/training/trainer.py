@@ -23,7 +23,7 @@ from framework.gradients.selection.comparison import compare
 from framework.optimizer_state import load_named_state, named_state
 from framework.parameters import placed
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
-from framework.task import Split, TrainingPlan
+from framework.task import Split, Task, TrainingPlan
 from framework.training import checkpoint
 from framework.training.assembly import Components
 from framework.training.averages import AveragedParameters, RunningMeans, mean_estimate
@@ -35,7 +35,7 @@ from framework.training.restoring import check_tensors, load_estimator, load_mod
 from framework.training.rollback import Rollback
 from framework.training.run_folder import RunFolder
 from framework.training.saving import Saving
-from framework.training.signals import StopSignals
+from framework.training.signals import Interrupted, StopSignals
 from framework.training.stopping import Progress, early_stop, is_best, spent
 
 # What iterators that have ended give.
@@ -94,6 +94,13 @@ class Trainer:
             try:
                 self.begin()
                 self.loop(monitor)
+            except Interrupted as interruption:
+                if interruption.between:
+                    self.rollback.restore()
+                    self.save()
+                if not interruption.first:
+                    raise
+                self.check_budget(start)
             except Exception:
                 if self.progress.step > start:
                     # What the step under way has changed in the model goes.
@@ -131,7 +138,10 @@ class Trainer:
         self.stop_reason = early_stop(options.early_stopping, progress, self.task)
         self.check_budget(start)
         self.clock.restart()
+        # A task that prepares each step has changed by the time that the step's batch is fetched.
+        prepares = type(self.task).before_step is not Task.before_step
         while not self.stop_reason:
+            self.signals.phase = "within" if prepares else "fetching"
             seed_torch(key(seed, "training", progress.step))
             self.set_rate(self.schedule(progress.step))
             self.task.before_step(progress.step)
@@ -140,6 +150,7 @@ class Trainer:
             for message in (*self.estimator.messages(), *self.program.findings.read()):
                 monitor.log(message)
             progress.step += 1
+            self.signals.phase = "between"
             window.add(estimate)
             progress.seconds = self.clock.lap()
             if progress.step % options.log_every == 0 or progress.step == options.steps:
@@ -161,6 +172,7 @@ class Trainer:
         estimates = []
         for _ in range(times):
             self.batch = to_device(self.next_batch(batches), self.device)
+            self.signals.phase = "within"
             with self.autocast():
                 estimates.append(
                     self.estimator.backward(self.program, self.parameters, self.batch, scale=scale)
@@ -265,12 +277,15 @@ class Trainer:
             compared[name] = make_estimator(name, self.settings.estimator.options.get("samples"))
         repeats = self.options.quality.repeats
         seed = key(self.settings.seed, "quality", self.progress.step)
+        # The estimator itself is at work.
+        self.signals.phase = "within"
         with self.autocast():
             found = compare(
                 compared, self.program, self.parameters, self.batch, repeats=repeats, seed=seed
             )
         # Running means have taken note of it.
         self.rollback.restore()
+        self.signals.phase = "between"
         return {t: v for name, q in found.items() for t, v in q.scalars(f"quality/{name}").items()}
 
     def evaluate(self, split: Split) -> dict[str, float]:

@@ -23,6 +23,11 @@ SUBJECTS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "cartpole by rloo": ("cartpole", (
         "estimator=rloo", "trainer.steps=8", "task.games=4", "task.evaluation_episodes=2", "task.video_frames=2",
     )),
+    # Games go on from step to step: their state is in the checkpoint.
+    "cartpole by ppo": ("cartpole", (
+        "estimator=ppo", "trainer.steps=8", "task.games=4", "task.evaluation_episodes=2",
+        "task.video_frames=2",
+    )),
 }  # fmt: skip
 
 
