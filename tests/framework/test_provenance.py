@@ -166,7 +166,7 @@ KEPT, KEPT_MEAN = torch.zeros(4, 3, 2), torch.ones(3)
 def run(function, **parameters: Tensor):
     """One followed run of a program with 5 samples: the axes of its costs that follow each of its draws."""
     provenance, rule = Provenance(), Plain()
-    program = Program(function)
+    program = Program(function, checked=False)
     # Decides the axes.
     program.run(lambda site: rule, parameters, samples=5)
     with provenance:

@@ -20,7 +20,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -181,7 +181,7 @@ def prove(
     states, provenance = save_states(), Provenance()
     try:
         with uncompiled(), provenance:
-            traced = program.run(
+            traced = replace(program, checked=False).run(
                 provenance.rules(rules), parameters, batch, samples=trace.shape[0]
             )[0]
             relations = read_off(trace, traced, provenance)
