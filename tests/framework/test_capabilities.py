@@ -113,7 +113,7 @@ def estimated(name: str, program: Program, batch: Any = None) -> framework.Estim
     if DECLARED[name].value_predictions:
         parameters["v"] = torch.tensor(0.0)
     options = {"repeats": 4} if name == "automatic" else {}
-    return framework.estimate(program, parameters, batch, estimator=name, seed=0, **options)
+    return framework.estimate(program, parameters, batch, estimator=name, seed=0, **options)  # type: ignore[arg-type]
 
 
 def assert_refused(run: Callable[[], object]) -> str:

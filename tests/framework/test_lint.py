@@ -511,7 +511,7 @@ def families(context, parameters, batch):
     b = context.sample("b", Beta(t.exp(), 2.0))
     d = context.sample("d", Dirichlet(torch.stack([t.exp(), t.exp() + 1])))
     m = context.sample("m", MultivariateNormal(t.expand(2), torch.eye(2)))
-    v = context.sample("v", VonMises(t, 2.0))
+    v = context.sample("v", VonMises(t, 2.0))  # type: ignore[arg-type]
     y = context.sample("y", Normal(torch.where(m[:, 0] > 0, m[:, 0], 0.0), 1.0))
     context.cost(torch.where(g > b, g, b) + torch.where(d[:, 0] > 0.5, d[:, 0], 0.5))
     context.cost(torch.where(v > 0, v, -v).cos() + torch.where(y > 1, y, 1.0))
@@ -618,7 +618,7 @@ class Jumping(Task):
         self.model = torch.nn.Linear(1, 1, bias=False)
 
     def objective(self, context, batch):
-        x = context.sample("x", Normal(self.model.weight[0, 0], 1.0))
+        x = context.sample("x", Normal(self.model.weight[0, 0], 1.0))  # type: ignore[index]
         context.cost(torch.where(x > 0, x + 3, x))
 
 

@@ -144,13 +144,13 @@ def test_what_is_said_to_follow_is_changed_by_nothing_else(name):
         lambda x: x if x.sum() > 0 else -x,
         lambda x: torch.from_numpy(x.numpy() * 2),
         lambda x: torch.as_tensor(x.tolist()),
-        lambda x: torch.from_dlpack(x),
-        lambda x: torch.from_dlpack(torch.utils.dlpack.to_dlpack(x)) + 1,
+        lambda x: torch.from_dlpack(x),  # type: ignore[attr-defined]
+        lambda x: torch.from_dlpack(torch.utils.dlpack.to_dlpack(x)) + 1,  # type: ignore[attr-defined]
         lambda x: torch.empty(0).set_(x.untyped_storage()),
         lambda x: x[x > 1],
         lambda x: x.nonzero(),
-        lambda x: KEPT.copy_(x),
-        lambda x: F.batch_norm(x, torch.zeros(3), KEPT_MEAN, training=True),
+        lambda x: KEPT.copy_(x),  # type: ignore[has-type]
+        lambda x: F.batch_norm(x, torch.zeros(3), KEPT_MEAN, training=True),  # type: ignore[has-type]
     ],
 )
 def test_what_cannot_be_followed_ends_the_run(function):

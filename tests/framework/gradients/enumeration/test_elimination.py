@@ -121,7 +121,7 @@ def test_a_tree_of_draws_is_summed_out_from_its_leaves():
     tables, price = normal(63, 3, 3, seed=2), normal(3, 3, 3, seed=3)
 
     def program(context, parameters, batch):
-        logits, kinds = parameters["logits"], []
+        logits, kinds = parameters["logits"], []  # type: ignore[var-annotated]
         for node in range(63):
             parent = kinds[(node - 1) // 2] if node else torch.zeros(context.samples).long()
             kinds.append(context.sample(f"node/{node}", Categorical(logits=logits[node][parent])))
@@ -234,22 +234,22 @@ def features(values, seed):
 
 def small_program(plan, costs, penalised):
     def program(context, parameters, batch):
-        values = []
+        values = []  # type: ignore[var-annotated]
         for number, (kind, parents, seed) in enumerate(plan):
             theta = parameters["theta"][number]
             given = features([values[p] for p in parents], seed)
             if kind == "coin":
                 distribution = Bernoulli(logits=theta[0] + given)
             elif kind == "die":
-                distribution = Categorical(logits=theta * given.unsqueeze(-1) + theta)
+                distribution = Categorical(logits=theta * given.unsqueeze(-1) + theta)  # type: ignore[assignment]
             elif kind == "one-hot":
-                distribution = OneHotCategorical(logits=theta.tanh() + given.unsqueeze(-1) * theta)
+                distribution = OneHotCategorical(logits=theta.tanh() + given.unsqueeze(-1) * theta)  # type: ignore[assignment]
             elif kind == "coins":
                 second = given if number % 2 else torch.zeros_like(given)
                 logits = torch.stack([theta[0] + second, theta[1] - given, theta[2] * given], -1)
                 distribution = Bernoulli(logits=logits)
             else:
-                distribution = Binomial(2, logits=theta[1] - given)
+                distribution = Binomial(2, logits=theta[1] - given)  # type: ignore[assignment]
             values.append(number_of(context.sample(f"x/{number}", distribution), kind))
             for scope, seed in costs:
                 if max(scope, default=0) == number:
@@ -288,9 +288,9 @@ def test_impossible_values_have_no_part_in_the_sum():
         for j in range(3)
         if i != j
     )
-    (gradient,) = torch.autograd.grad(value, theta)
+    (gradient,) = torch.autograd.grad(value, theta)  # type: ignore[arg-type]
     found = estimate(program, {"theta": theta.detach()}, estimator="exact")
-    assert found.value == pytest.approx(value.item(), rel=1e-5)
+    assert found.value == pytest.approx(value.item(), rel=1e-5)  # type: ignore[union-attr]
     torch.testing.assert_close(found.gradients["theta"], gradient, rtol=1e-4, atol=1e-5)
 
 
@@ -451,4 +451,4 @@ def test_data_that_tell_what_depends_on_what_are_probed_each_time():
     for places in ([0, 1, 2], [19, 3, 3]):
         found = estimate(program, {"theta": theta}, torch.tensor(places), estimator="exact")
         value = sum((i + 1) * theta[place].sigmoid() for i, place in enumerate(places))
-        assert found.value == pytest.approx(value.item(), rel=1e-5)
+        assert found.value == pytest.approx(value.item(), rel=1e-5)  # type: ignore[union-attr]

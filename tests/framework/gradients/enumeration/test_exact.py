@@ -163,9 +163,9 @@ def test_a_loop_that_ends_has_a_leaf_for_each_of_its_ends():
     found = estimate(program, {"theta": theta.detach()}, estimator="exact")
     again = theta.softmax(0)[1] * theta[0].sigmoid()
     value = sum(again**i for i in range(12))
-    (gradient,) = torch.autograd.grad(value, theta)
+    (gradient,) = torch.autograd.grad(value, theta)  # type: ignore[arg-type]
     assert found.evaluations == 11 * 5 + 6
-    assert found.value == pytest.approx(value.item(), rel=1e-5)
+    assert found.value == pytest.approx(value.item(), rel=1e-5)  # type: ignore[union-attr]
     torch.testing.assert_close(found.gradients["theta"], gradient, rtol=1e-4, atol=1e-6)
 
 

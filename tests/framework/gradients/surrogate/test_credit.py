@@ -177,7 +177,7 @@ def all_values(distribution, shape):
 
 def proved(name: str, samples: int = 2):
     program, leaves, batch = problem(name)
-    rules = make_estimator("rloo", samples).rules
+    rules = make_estimator("rloo", samples).rules  # type: ignore[attr-defined]
     trace = program.run(rules, leaves, batch, samples=samples)[0]
     return relations_of(program, trace, rules, leaves, batch)
 
@@ -309,11 +309,11 @@ def test_a_scored_draw_after_one_with_a_path_is_charged_with_its_own_costs():
 
     leaves = {"mean": torch.tensor([0.1, 0.5, -0.3], requires_grad=True)}
     estimator = make_estimator("rloo", 16, {"sites": {"x": "reparameterisation"}})
-    trace = Program(program).run(estimator.rules, leaves, samples=4)[0]
-    found = relations_of(Program(program), trace, estimator.rules, leaves, None)
-    assert list(found) == [{}, {0: (0,)}]
+    trace = Program(program).run(estimator.rules, leaves, samples=4)[0]  # type: ignore[attr-defined]
+    found = relations_of(Program(program), trace, estimator.rules, leaves, None)  # type: ignore[attr-defined]
+    assert list(found) == [{}, {0: (0,)}]  # type: ignore[arg-type]
     torch.manual_seed(0)
-    means = []
+    means = []  # type: ignore[var-annotated]
     for _ in range(400):
         leaves["mean"].grad = None
         estimator.backward(Program(program), leaves)
@@ -365,13 +365,13 @@ def masked(context, p, batch):
 def test_where_nothing_is_proved_all_costs_are_charged(function):
     program, leaves = Program(function), parameters()
     estimator = make_estimator("rloo", 8)
-    trace = program.run(estimator.rules, leaves, samples=8)[0]
-    assert relations_of(program, trace, estimator.rules, leaves, None) is None
+    trace = program.run(estimator.rules, leaves, samples=8)[0]  # type: ignore[attr-defined]
+    assert relations_of(program, trace, estimator.rules, leaves, None) is None  # type: ignore[attr-defined]
     torch.manual_seed(1)
     loss, _ = estimator.surrogate(program, leaves)
     torch.manual_seed(1)
-    trace = program.run(estimator.rules, leaves, samples=8)[0]
-    assert torch.equal(loss, surrogate([trace], estimator.baseline))
+    trace = program.run(estimator.rules, leaves, samples=8)[0]  # type: ignore[attr-defined]
+    assert torch.equal(loss, surrogate([trace], estimator.baseline))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("where", ["closure", "batch"])
@@ -388,13 +388,13 @@ def test_a_switch_in_python_is_another_program(where):
     for switched in (False, True, False):
         together = switched
         batch = None if where == "closure" else {"together": switched}
-        trace = Program(program).run(estimator.rules, leaves, batch, samples=8)[0]
-        found.append(relations_of(Program(program), trace, estimator.rules, leaves, batch))
+        trace = Program(program).run(estimator.rules, leaves, batch, samples=8)[0]  # type: ignore[attr-defined]
+        found.append(relations_of(Program(program), trace, estimator.rules, leaves, batch))  # type: ignore[attr-defined]
     assert found == [({0: (0,)},), None, ({0: (0,)},)]
 
 
 def test_a_program_that_has_become_another_one_is_told_and_charged_in_full():
-    calls = []
+    calls = []  # type: ignore[var-annotated]
 
     def program(context, p, batch):
         z = context.sample("z", Bernoulli(logits=p["a"]))
@@ -408,8 +408,8 @@ def test_a_program_that_has_become_another_one_is_told_and_charged_in_full():
             estimator.backward(written, leaves)
     told = [str(w.message) for w in caught if "depend on other draws" in str(w.message)]
     assert len(told) == 1
-    trace = written.run(estimator.rules, leaves, samples=8)[0]
-    assert relations_of(written, trace, estimator.rules, leaves, None) is None
+    trace = written.run(estimator.rules, leaves, samples=8)[0]  # type: ignore[attr-defined]
+    assert relations_of(written, trace, estimator.rules, leaves, None) is None  # type: ignore[attr-defined]
 
 
 def test_running_statistics_count_no_run_more():
