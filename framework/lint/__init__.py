@@ -11,5 +11,7 @@ Reported, and the estimate calls itself biased: a cost that jumps in a draw whos
 only a part of the gradient reaches. A comparison, a rounding or a branch does not make a jump by itself: `watch` notes
 where they are, and `replay` runs the program again with the draws on both sides of each to see whether a cost jumps.
 
-The first run by each kind of rule is watched; `Program(..., checked=False)` does without.
+The first run by each kind of rule is watched. Only where such a line is found is the program run again, without record
+(`context.dry_run` is true) and from random streams of its own; whatever else it does outside happens once more.
+`Program(..., checked=False)`, `framework.estimate(..., checked=False)` and a task's `checked = False` do without.
 """

@@ -121,7 +121,8 @@ class FirstRun:
                 if found:
                     self.judge_cut(draw, found, calls[0])
         except UndecidedError:
-            self.undecided = True
+            # An estimator that is biased anyway says so itself.
+            self.undecided |= not all(draw.rule.biased for draw in draws)
 
     def disagree(self, context: WatchedContext, moved: set[str]) -> Cuts:
         segments = self.segments(context, moved)
