@@ -182,7 +182,7 @@ def segments(trace: Trace, weights: Tensor | None = None) -> list[Segment]:
     with torch.no_grad():
         returns = trace.costs_after(charged)
     return [
-        segment_of(trace, trace.scored[start:end], charged[end], returns[start], weights)
+        segment_of(trace, trace.scored[start:end], charged[end], returns[start].detach(), weights)
         for start, end in pairwise([0, *charged])
     ]
 
