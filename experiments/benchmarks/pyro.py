@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal
 
+from experiments.benchmarks.overhead import Call, fresh
 from experiments.benchmarks.pairs import ratio
 from framework import Context, Program, UserError
 from framework.gradients.estimate import make_estimator
@@ -34,7 +35,6 @@ LATENTS, STEPS, GAUSSIANS = 200, 8, 50
 PRIOR, PULL, NOISE = 0.3, 1.0, 0.7
 
 # Leaves the gradient in each parameter's `.grad`.
-Call = Callable[[], object]
 
 
 def observations(number: int) -> Tensor:
@@ -169,15 +169,6 @@ def by_pyro(case: Case, leaves: dict[str, Tensor]) -> Call:
 def by_us(case: Case, name: str, leaves: dict[str, Tensor]) -> Call:
     estimator = make_estimator(name, SAMPLES)
     return lambda: estimator.backward(case.program, leaves)
-
-
-def fresh(call: Call, leaves: dict[str, Tensor]) -> Call:
-    def cleared() -> None:
-        for leaf in leaves.values():
-            leaf.grad = None
-        call()
-
-    return cleared
 
 
 def gradients(call: Call, leaves: dict[str, Tensor]) -> Tensor:

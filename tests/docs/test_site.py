@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -76,6 +77,9 @@ def test_the_site_fetches_nothing_from_elsewhere(site: Path):
         text = path.read_text(encoding="utf-8")
         assert "fonts.googleapis" not in text
         assert "google-analytics" not in text
+        # The theme would fetch the program that draws it.
+        assert 'class="mermaid"' not in text
+        assert not re.search(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?(?:https?:)?//""", text), path
 
 
 def test_every_public_name_is_on_the_page_of_the_python_interface():

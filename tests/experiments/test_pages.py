@@ -24,6 +24,8 @@ DOCUMENTS = [
     ROOT / "experiments" / "detection_reward" / "README.md",
     ROOT / "plugins" / "teaching" / "README.md",
     ROOT / "plugins" / "games" / "README.md",
+    ROOT / "docs" / "quick_start.md",
+    *sorted((ROOT / "docs" / "course").glob("*.md")),
 ]
 
 

@@ -63,7 +63,7 @@ RULES: dict[str, Rule] = {
 
 @Capabilities(
     draws=("finite", "Normal"),
-    evaluations="1, or the number of states",
+    evaluations="1, the number of states, or the rows of the tables",
     higher_derivatives=True,
     own_randomness=False,
     bias="except by quadrature, within its error",
@@ -73,7 +73,7 @@ class Exact(SurrogateEstimator):
     """Exact: autodiff, every value of finite draws, Gauss-Hermite quadrature of Normal draws.
 
     Args:
-        states: the largest number of joint values of all draws, or of leaves of their tree.
+        states: the largest number of joint values of all draws, of leaves of their tree, or of entries of a table.
         nodes: of the quadrature of each element of a Normal draw.
         non_enumerable: how draws that are not finite are sampled; "error": Normal ones are integrated, others refused.
         samples: n, of those draws.

@@ -755,13 +755,13 @@ def test_a_second_signal_leaves_at_once_and_keeps_what_was_saved(toy, tmp_path, 
 
 
 def test_a_hangup_is_heeded_unless_it_is_ignored_as_under_nohup(toy):
-    trainer = toy_trainer()
-    with trainer.signals.handled():
-        signal.raise_signal(signal.SIGHUP)
-    assert trainer.signals.received == signal.SIGHUP
-    other = toy_trainer()
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    trainer, other = toy_trainer(), toy_trainer()
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
+        with trainer.signals.handled():
+            signal.raise_signal(signal.SIGHUP)
+        assert trainer.signals.received == signal.SIGHUP
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with other.signals.handled():
             signal.raise_signal(signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

@@ -131,5 +131,8 @@ def test_double_precision_is_served():
         theta = parameters["theta"]
         context.cost(context.sample("x", Normal(theta[0], theta[1].exp())) ** 2)
 
-    found = chosen(Program(program), {"theta": torch.tensor([0.4, -0.9], dtype=torch.double)})
+    theta = torch.tensor([0.4, -0.9], dtype=torch.double)
+    # A tenth of rloo's variance in less time; measure_valued's product of the two is nearly the same.
+    candidates = ["rloo", "reparameterisation"]
+    found = chosen(Program(program), {"theta": theta}, candidates=candidates)
     assert found.chosen == "reparameterisation"
