@@ -78,7 +78,9 @@ def grown(found: list[dict[str, float]]) -> dict[str, float]:
 def main(minutes: float = 20.0) -> int:
     found = watch(minutes)
     growth = grown(found)
-    print(f"the last {200 * len(found):,} steps of {minutes:g} minutes, from their first to their last quarter:")
+    print(
+        f"the last {200 * len(found):,} steps of {minutes:g} minutes, from their first to their last quarter:"
+    )
     for name, amount in growth.items():
         print(f"{name:<20}{amount:+.3f}   allowed {ALLOWED[name]:+.3f}")
     return int(any(amount > ALLOWED[name] for name, amount in growth.items()))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from framework.plugin import ROOT
+from tests.test_architecture import LAYERS, PUBLIC
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -26,3 +27,12 @@ def test_every_module_and_folder_of_the_framework_is_described():
     for path in (ROOT / "framework" / "gradients").iterdir():
         if (path / "__init__.py").is_file():
             assert f"`{path.name}/`" in ARCHITECTURE, path.name
+
+
+def test_every_layer_and_every_public_module_stands_among_the_walls():
+    walls = ARCHITECTURE.partition("## The walls")[2].partition("\n## ")[0]
+    for name in {name for layer in LAYERS for name in layer}:
+        assert f"`{name}`" in walls, name
+    for name in PUBLIC:
+        own = name.removeprefix("framework.")
+        assert f"`{own}`" in walls or f"`{name}`" in walls, name

@@ -79,7 +79,9 @@ def test_the_site_fetches_nothing_from_elsewhere(site: Path):
         assert "google-analytics" not in text
         # The theme would fetch the program that draws it.
         assert 'class="mermaid"' not in text
-        assert not re.search(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?(?:https?:)?//""", text), path
+        assert not re.search(
+            r"""<(?:script|link|img)[^>]+(?:src|href)=["']?(?:https?:)?//""", text
+        ), path
 
 
 def test_every_public_name_is_on_the_page_of_the_python_interface():
