@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from framework import data, media, randomness, relaxed
     from framework.capabilities import Capabilities
-    from framework.context import Context
     from framework.errors import ProgramError, UserError
     from framework.gradients.estimate import estimate, surrogate
     from framework.gradients.estimator import Estimate, Estimator
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from framework.perturbation import perturbed
     from framework.plugin import Plugin
     from framework.program import Program
+    from framework.recording.context import Context
     from framework.run import Run, compose, evaluate, fit, load, train
     from framework.task import Task, TrainingPlan
 
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 # Where each public name lives. Loaded when first asked for: `import framework` stays light for manifests and listings.
 _HOMES = {
     "Capabilities": "framework.capabilities",
-    "Context": "framework.context",
+    "Context": "framework.recording.context",
     "Estimate": "framework.gradients.estimator",
     "Estimator": "framework.gradients.estimator",
     "Image": "framework.media",

@@ -16,18 +16,18 @@ from typing import Any
 
 from torch import Tensor
 
-from framework.axes import Axes, Shape, Site, SiteAxes
 from framework.batch import first_tensor
-from framework.context import Context
 from framework.errors import ProgramError
 from framework.lint.findings import Findings, findings_of, kind_of
 from framework.lint.first_run import FirstRun
 from framework.parameters import Parameters
-from framework.probing import ProbingRun
 from framework.randomness import key as stream
 from framework.randomness import seeded
-from framework.rule import Plain, Rule, Rules
-from framework.trace import Trace
+from framework.recording.axes import Axes, Shape, Site, SiteAxes
+from framework.recording.context import Context
+from framework.recording.probing import ProbingRun
+from framework.recording.rule import Plain, Rule, Rules
+from framework.recording.trace import Trace
 
 Function = Callable[[Context, Parameters, Any], None]
 

@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
-from framework.context import carries_gradient
 from framework.errors import ProgramError
+from framework.recording.context import carries_gradient
 
 # Halvings of the bracket around the threshold of `top_k`: enough for float64.
 BISECTIONS = 60

@@ -21,9 +21,9 @@ from framework.config.schema import Settings
 from framework.config.tuning import untuned_notice
 from framework.config.validation import validate
 from framework.errors import UserError
-from framework.training.records import read_records
-from framework.training.resume import change_config, load_config, reopen, warn
-from framework.training.run_folder import RunFolder
+from framework.training.checkpoints.resume import change_config, load_config, reopen, warn
+from framework.training.folders.records import read_records
+from framework.training.folders.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ class Run:
         """The model in evaluation mode, no gradients, the run's own precision and number of threads."""
         import torch
 
-        from framework.training.precision import autocast
+        from framework.training.updates.precision import autocast
 
         options, threads = self.settings.trainer, torch.get_num_threads()
         self.task.model.eval()
@@ -409,7 +409,7 @@ def load(
     settings = validate(config, registered=task is None)
     # Torch is imported when the settings are known to be right.
     from framework.training.assembly import make_components
-    from framework.training.restoring import load_for_use
+    from framework.training.checkpoints.restoring import load_for_use
 
     with own_torch_state():
         components = make_components(settings, task)

@@ -13,14 +13,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from framework.context import Context
 from framework.errors import UserError
 from framework.gradients.estimator import Estimator
 from framework.media import Media
 from framework.parameters import Parameters, placed, unchanged_buffers
 from framework.program import Program, RolloutPlan
 from framework.randomness import seeded
-from framework.rule import Plain
+from framework.recording.context import Context
+from framework.recording.rule import Plain
 
 Split = Literal["validation", "test"]
 

@@ -29,7 +29,7 @@ import torch
 
 import framework
 from framework.errors import UserError
-from framework.training import checkpoint
+from framework.training.checkpoints import checkpoint
 from plugins.detection.data.folder import open_folder
 from plugins.detection.data.generated import Generated
 from plugins.detection.data.writing import write

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from framework.config.composition import config_options
 from framework.plugin import ROOT, registry
-from framework.training.checkpoint import load_newest
+from framework.training.checkpoints.checkpoint import load_newest
 
 
 class Outcome(NamedTuple):

@@ -27,11 +27,7 @@ LAYERS = (
     ("gradients",),
     ("program", "relaxed"),
     ("lint",),
-    ("probing",),
-    ("context",),
-    ("provenance",),
-    ("provenance_rules", "trace"),
-    ("axes",),
+    ("recording",),
     ("config", "capabilities"),
     (
         "atomic",
@@ -39,9 +35,7 @@ LAYERS = (
         "data",
         "extras",
         "media",
-        "moving_support",
         "optimizer_state",
-        "rule",
         "batch",
         "parameters",
         "plugin",
@@ -71,7 +65,7 @@ PUBLIC = (
 # What a plugin's commands may import, too.
 PUBLIC_TO_COMMANDS = ("framework.commands", "framework.run")
 EXCEPTIONS = {
-    "plugins/detection/objectives/tuning.py": "framework.training.checkpoint",
+    "plugins/detection/objectives/tuning.py": "framework.training.checkpoints.checkpoint",
     "plugins/sketching/stochastic.py": "framework.gradients.enumeration.exact.Exact",
 }
 

@@ -179,10 +179,10 @@ def train_by_framework() -> float:
     """CPU seconds of a training run by the framework, clipping and logging every 10 steps."""
     from framework.config.composition import compose
     from framework.config.validation import validate
+    from framework.training.folders.run_folder import RunFolder
     from framework.training.monitor import Monitor
-    from framework.training.optimization import adam, constant
-    from framework.training.run_folder import RunFolder
     from framework.training.trainer import Trainer
+    from framework.training.updates.optimization import adam, constant
 
     overrides = [
         "task=javelin",

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.distributions import Bernoulli
 
 from framework import Context, Program
+from framework.gradients.control_variates.rebar import rebar, relax
 from framework.gradients.coupled.arm import Arm
-from framework.gradients.coupled.rebar import rebar, relax
 from framework.gradients.estimator import Estimator
 from framework.parameters import Parameters
 

@@ -19,8 +19,8 @@ import torch
 from framework.config.composition import compose
 from framework.config.validation import validate
 from framework.training.assembly import make_components
+from framework.training.folders.run_folder import RunFolder
 from framework.training.monitor import Monitor
-from framework.training.run_folder import RunFolder
 from framework.training.trainer import Trainer
 
 BAR = 0.05

@@ -24,7 +24,7 @@ from framework.config.composition import compose
 from framework.config.validation import validate
 from framework.task import TrainingPlan
 from framework.training.assembly import make_components
-from framework.training.restoring import load_for_use
+from framework.training.checkpoints.restoring import load_for_use
 
 SECONDS = 20.0
 SEEDS = (0, 1, 2)

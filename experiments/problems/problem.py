@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.context import Context
 from framework.parameters import Parameters
 from framework.program import Function, Program
+from framework.recording.context import Context
 
 Objective = Callable[[dict[str, Tensor]], Tensor]
 

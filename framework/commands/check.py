@@ -237,7 +237,7 @@ def resume(arguments: list[str]) -> Finding:
     """Four steps at once and two plus two must end with the same bits."""
     import torch
 
-    from framework.training.checkpoint import load_newest
+    from framework.training.checkpoints.checkpoint import load_newest
 
     with tempfile.TemporaryDirectory() as place:
         whole, parted = Path(place, "whole"), Path(place, "parted")

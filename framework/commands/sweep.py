@@ -23,9 +23,9 @@ from framework.config.validation import check_components, validate
 from framework.errors import UserError
 from framework.plugin import registry
 from framework.run import train_composed
-from framework.training.resume import config_changes, load_config, parse_config, told
-from framework.training.run_folder import RunFolder, config_text
-from framework.training.sweep_folder import SweepFolder, finished_value, job_of, table
+from framework.training.checkpoints.resume import config_changes, load_config, parse_config, told
+from framework.training.folders.run_folder import RunFolder, config_text
+from framework.training.folders.sweep_folder import SweepFolder, finished_value, job_of, table
 
 PLACE = "hydra.sweep.dir="
 

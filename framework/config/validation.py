@@ -71,7 +71,7 @@ def validate(config: Any, *, registered: bool = True) -> Settings:
         component = registry().component(group, choice.name)
         refuse_renamed(component, choice.options, key)
         # Optimisers load without torch.
-        if component.target.startswith("framework.training.optimization:"):
+        if component.target.startswith("framework.training.updates.optimization:"):
             check_options(component.load(), choice.options, key)
         elif (valid := component.options()) is not None:
             for unknown in choice.options.keys() - set(valid):

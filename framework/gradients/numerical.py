@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from framework.axes import AxesUnknown
 from framework.capabilities import Capabilities, able, alternatives
 from framework.config.types import Count, Positive
 from framework.errors import ProgramError
@@ -32,8 +31,9 @@ from framework.gradients.estimator import Estimate, Estimator, add_gradient, nam
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import fresh_key
-from framework.rule import Plain
-from framework.trace import Draw, Trace
+from framework.recording.axes import AxesUnknown
+from framework.recording.rule import Plain
+from framework.recording.trace import Draw, Trace
 
 Shaping = Literal["none", "ranks"]
 # Elements that shifted copies may have together; beyond a cache, one after the other is as fast.

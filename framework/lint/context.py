@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from framework.axes import Probe, SiteAxes
-from framework.context import Context, carries_gradient
 from framework.errors import ProgramError
 from framework.lint.watch import Mark, Watch
-from framework.trace import Cost, Draw
+from framework.recording.axes import Probe, SiteAxes
+from framework.recording.context import Context, carries_gradient
+from framework.recording.trace import Cost, Draw
 
 
 class UnwatchedProbe(Probe):

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from framework.rule import Rules
+from framework.recording.rule import Rules
 
 
 @dataclass(eq=False)

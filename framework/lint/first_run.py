@@ -17,7 +17,7 @@ from framework.lint.measure import Cuts, cuts, jumps, pairs, refuse_unsteady
 from framework.lint.replay import GivenDraws, Segments, UndecidedError
 from framework.lint.watch import Watch
 from framework.randomness import key, seeded
-from framework.trace import Draw, Trace
+from framework.recording.trace import Draw, Trace
 
 # Of a program that runs one sample at a time: how many of its runs are looked at again.
 RUNS = 8

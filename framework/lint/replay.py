@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from framework.lint.calls import DECISIONS, Call, name_of, tensors_in, users_line
 from framework.lint.context import tensors_of
-from framework.trace import Draw, Trace
+from framework.recording.trace import Draw, Trace
 
 
 class UndecidedError(Exception):

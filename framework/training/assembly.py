@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from framework.gradients.estimator import Estimator
     from framework.task import Task
-    from framework.training.optimization import Schedule
+    from framework.training.updates.optimization import Schedule
 
 
 @dataclass

@@ -20,7 +20,7 @@ from torch import Tensor
 from framework.atomic import LineFile
 from framework.config.schema import MonitorSettings
 from framework.media import Image, Media, Projection, Text, Video
-from framework.training.records import drop_records
+from framework.training.folders.records import drop_records
 
 # The name of a file of events: a time in seconds stands first in the rest.
 EVENTS = "events.out.tfevents.{}"

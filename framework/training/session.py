@@ -18,10 +18,8 @@ from framework.errors import UserError
 from framework.task import Task
 from framework.training.allocator import keep_freed_memory
 from framework.training.assembly import Components, make_components
-from framework.training.checkpoint import delete_after, load_newest, was_saved
-from framework.training.manifest import add_session, environment_changes, last_session, session
-from framework.training.monitor import Monitor
-from framework.training.resume import (
+from framework.training.checkpoints.checkpoint import delete_after, load_newest, was_saved
+from framework.training.checkpoints.resume import (
     Changes,
     config_changes,
     flat,
@@ -30,7 +28,14 @@ from framework.training.resume import (
     told,
     validate_resume,
 )
-from framework.training.run_folder import RunFolder, config_text
+from framework.training.folders.manifest import (
+    add_session,
+    environment_changes,
+    last_session,
+    session,
+)
+from framework.training.folders.run_folder import RunFolder, config_text
+from framework.training.monitor import Monitor
 from framework.training.trainer import Callbacks, Trainer
 
 

@@ -24,19 +24,24 @@ from framework.optimizer_state import load_named_state, named_state
 from framework.parameters import placed
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
 from framework.task import Split, Task, TrainingPlan
-from framework.training import checkpoint
 from framework.training.assembly import Components
-from framework.training.averages import AveragedParameters, RunningMeans, mean_estimate
+from framework.training.checkpoints import checkpoint
+from framework.training.checkpoints.restoring import (
+    check_tensors,
+    load_estimator,
+    load_model,
+    load_task,
+)
+from framework.training.checkpoints.saving import Saving
 from framework.training.clock import TrainingClock
+from framework.training.folders.run_folder import RunFolder
 from framework.training.monitor import Monitor
-from framework.training.nonfinite import skip_step
-from framework.training.precision import autocast
-from framework.training.restoring import check_tensors, load_estimator, load_model, load_task
-from framework.training.rollback import Rollback
-from framework.training.run_folder import RunFolder
-from framework.training.saving import Saving
 from framework.training.signals import Interrupted, StopSignals
 from framework.training.stopping import Progress, early_stop, is_best, spent
+from framework.training.updates.averages import AveragedParameters, RunningMeans, mean_estimate
+from framework.training.updates.nonfinite import skip_step
+from framework.training.updates.precision import autocast
+from framework.training.updates.rollback import Rollback
 
 # What iterators that have ended give.
 ENDED = object()

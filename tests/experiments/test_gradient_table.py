@@ -18,7 +18,7 @@ from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate, Estimator
 from framework.plugin import registry
 from framework.randomness import seeded
-from framework.rule import Plain
+from framework.recording.rule import Plain
 
 # One of each kind that has no trap.
 SOUND = (

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from framework.data import batches, lost_workers_in_one_line
 from framework.errors import UserError
-from framework.training.run_folder import RunFolder
+from framework.training.folders.run_folder import RunFolder
 from tests.runs import python
 
 
@@ -186,7 +186,7 @@ import sys, time
 from pathlib import Path
 import torch
 from framework.data import batches
-from framework.training.run_folder import RunFolder
+from framework.training.folders.run_folder import RunFolder
 
 class Slow:
     def __len__(self): return 4

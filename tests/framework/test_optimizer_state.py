@@ -9,7 +9,7 @@ from torch import nn
 
 from framework.errors import UserError
 from framework.optimizer_state import load_named_state, named_state
-from framework.training.optimization import adam, adamw, rmsprop, sgd
+from framework.training.updates.optimization import adam, adamw, rmsprop, sgd
 
 
 def parameters() -> dict[str, nn.Parameter]:

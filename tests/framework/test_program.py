@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, Categorical, Normal, Poisson
 import framework
 from framework.errors import ProgramError, UserError
 from framework.program import Program
-from framework.rule import Plain
+from framework.recording.rule import Plain
 
 PLAIN = Plain()
 

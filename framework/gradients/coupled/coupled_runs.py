@@ -27,9 +27,9 @@ from framework.gradients.coupled.run_rules import BaseRun, Branch, Counterfactua
 from framework.gradients.distributions.refusal import refuse_bounds
 from framework.parameters import Parameters
 from framework.program import Program
+from framework.recording.rule import Always, Plain
+from framework.recording.trace import Trace
 from framework.relaxed import smoothing
-from framework.rule import Always, Plain
-from framework.trace import Trace
 
 
 @dataclass(eq=False)

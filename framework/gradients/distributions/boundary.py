@@ -15,10 +15,10 @@ from torch.autograd.graph import Node
 from torch.distributions import ContinuousBernoulli, Distribution, Poisson
 
 from framework.capabilities import alternatives
-from framework.context import carries_gradient
 from framework.errors import ProgramError
 from framework.gradients.distributions.noise_families import base_of, built_from_probs
 from framework.gradients.distributions.refusal import families
+from framework.recording.context import carries_gradient
 
 # Their derivative vanishes with the probability.
 SQUASHING = ("SoftmaxBackward0", "SigmoidBackward0")

@@ -17,8 +17,8 @@ from framework.gradients.distributions.noise_families import base_of
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import seeded
-from framework.rule import Plain
-from framework.trace import Trace
+from framework.recording.rule import Plain
+from framework.recording.trace import Trace
 
 # The draws that a relaxation gives values between their own.
 RELAXED = ({"Bernoulli", "finite"}, {"OneHotCategorical", "finite"})

@@ -16,7 +16,7 @@ from torch.distributions import Distribution, Normal
 from framework.errors import ProgramError
 from framework.gradients.distributions.noise_families import base_of
 from framework.gradients.distributions.refusal import others
-from framework.trace import Trace
+from framework.recording.trace import Trace
 
 
 @dataclass(eq=False)

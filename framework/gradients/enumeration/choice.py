@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from framework.rule import Rule
+from framework.recording.rule import Rule
 
 
 class Choice:

@@ -33,17 +33,17 @@ from framework.errors import ProgramError, UserError
 from framework.gradients.distributions.refusal import others, refuse_bounds
 from framework.gradients.distributions.support import Support, Supports
 from framework.gradients.enumeration.choice import Choice
-from framework.gradients.enumeration.eliminate import Elimination, elimination_of
-from framework.gradients.enumeration.graph import probe
-from framework.gradients.enumeration.known import known_elimination, remember
-from framework.gradients.enumeration.provenance import NotProved
+from framework.gradients.enumeration.factor_graph.elimination import Elimination, elimination_of
+from framework.gradients.enumeration.factor_graph.graph import probe
+from framework.gradients.enumeration.factor_graph.known import known_elimination, remember
+from framework.gradients.enumeration.factor_graph.provenance import NotProved
+from framework.gradients.enumeration.factor_graph.tables import Changed
 from framework.gradients.enumeration.states import (
     Enumeration,
     OtherSamples,
     RepeatedSamples,
     SupportDiscovery,
 )
-from framework.gradients.enumeration.tables import Changed
 from framework.gradients.enumeration.tree import Leaf, Tree
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
 from framework.gradients.pathwise.reparameterisation import Reparameterisation
@@ -51,9 +51,9 @@ from framework.gradients.score_function import ScoreFunction
 from framework.gradients.surrogate.dice import Baseline, average, surrogate
 from framework.parameters import Parameters
 from framework.program import Program
+from framework.recording.rule import Rule
+from framework.recording.trace import Trace, add
 from framework.relaxed import smoothing
-from framework.rule import Rule
-from framework.trace import Trace, add
 
 RULES: dict[str, Rule] = {
     "score_function": ScoreFunction(),

@@ -13,8 +13,8 @@ from framework.gradients.enumeration.choice import Choice
 from framework.gradients.enumeration.exact import Exact
 from framework.gradients.score_function import names_exact
 from framework.gradients.surrogate.site_rules import SiteRules, Sites
-from framework.rule import Rule
-from framework.trace import Trace
+from framework.recording.rule import Rule
+from framework.recording.trace import Trace
 
 
 class SomeDraws(Choice):

@@ -12,8 +12,8 @@ from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
 from framework.gradients.enumeration.choice import Choice
 from framework.gradients.surrogate.dice import Known, possible
-from framework.rule import Rule
-from framework.trace import Trace
+from framework.recording.rule import Rule
+from framework.recording.trace import Trace
 
 
 class SupportDiscovery:

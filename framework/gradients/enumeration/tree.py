@@ -23,7 +23,6 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.capabilities import alternatives
-from framework.context import Context
 from framework.errors import ProgramError
 from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.distributions.log_probability import log_probability
@@ -32,7 +31,8 @@ from framework.gradients.distributions.support import Support, Supports, refuse_
 from framework.gradients.enumeration.choice import Choice
 from framework.parameters import Parameters
 from framework.program import Program
-from framework.trace import Trace
+from framework.recording.context import Context
+from framework.recording.trace import Trace
 
 
 @dataclass(eq=False, slots=True)

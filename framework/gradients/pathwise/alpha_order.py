@@ -27,7 +27,6 @@ from torch import Tensor
 
 from framework.capabilities import Capabilities, alternatives
 from framework.config.types import FractionBelowOne
-from framework.context import Context
 from framework.errors import ProgramError, UserError
 from framework.gradients.distributions.refusal import refuse_bounds
 from framework.gradients.estimator import (
@@ -43,6 +42,7 @@ from framework.gradients.score_function import rloo
 from framework.gradients.surrogate.sampled import SampledSurrogate
 from framework.parameters import Parameters
 from framework.program import Program
+from framework.recording.context import Context
 
 
 class FirstOrder(Reparameterisation):

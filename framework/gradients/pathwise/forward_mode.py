@@ -28,8 +28,8 @@ from framework.gradients.estimator import (
 from framework.gradients.pathwise.reparameterisation import Reparameterisation
 from framework.parameters import Parameters
 from framework.program import Program
+from framework.recording.trace import Trace
 from framework.relaxed import smoothing
-from framework.trace import Trace
 
 
 class ForwardPath(Reparameterisation):

@@ -26,7 +26,7 @@ from framework.gradients.policy_gradient.trajectory import EvaluatedTrajectory, 
 from framework.gradients.score_function import ScoreFunction
 from framework.parameters import Parameters
 from framework.program import Program, RolloutPlan
-from framework.trace import Trace
+from framework.recording.trace import Trace
 
 
 @dataclass(frozen=True)

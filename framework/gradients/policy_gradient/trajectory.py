@@ -11,7 +11,7 @@ from torch import Tensor
 from framework.errors import ProgramError
 from framework.gradients.distributions.refusal import others
 from framework.gradients.policy_gradient.advantages import Transitions
-from framework.trace import Draw, Trace
+from framework.recording.trace import Draw, Trace
 
 
 @dataclass(frozen=True)

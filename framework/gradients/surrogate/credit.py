@@ -8,10 +8,10 @@ so to leave the pair out changes no expectation and takes its variance away. The
 and one element of a cost, because the elements of a distribution's batch shape are independent. (Schulman et al. 2015;
 in Pyro, the plates of TraceGraph_ELBO declare it.)
 
-What a cost is made from is not declared: one run of the program with its operations followed (`framework.provenance`)
-proves it, and what is not proved is charged. A program that may do something else in another run (it reads numbers from
-tensors, keeps tensors, runs one sample at a time or holds recorded steps) is charged as before, every cost to all draws
-before it.
+What a cost is made from is not declared: one run of the program with its operations followed
+(`framework.recording.provenance`) proves it, and what is not proved is charged. A program that may do something else in
+another run (it reads numbers from tensors, keeps tensors, runs one sample at a time or holds recorded steps) is charged
+as before, every cost to all draws before it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from framework.axes import ALL
 from framework.parameters import Parameters
 from framework.program import Function, Program
-from framework.provenance import Place, Provenance, Traced, Untraceable
 from framework.randomness import restore_states, save_states
-from framework.rule import Rules
-from framework.trace import Cost, Draw, Trace, element_distribution
+from framework.recording.axes import ALL
+from framework.recording.provenance import Place, Provenance, Traced, Untraceable
+from framework.recording.rule import Rules
+from framework.recording.trace import Cost, Draw, Trace, element_distribution
 
 # For each element axis of a draw the cost's element axis that follows it; None: none does.
 Follow = tuple[int | None, ...]

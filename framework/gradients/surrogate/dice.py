@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import pad
 
-from framework.axes import ALL
 from framework.batch import leaves
 from framework.gradients.distributions.log_probability import (
     log_probability,
@@ -30,7 +29,8 @@ from framework.gradients.distributions.log_probability import (
 )
 from framework.gradients.distributions.refusal import refuse_bounds
 from framework.gradients.surrogate.multi_sample_bound import surrogate_of_bound
-from framework.trace import Cost, Draw, Trace, add
+from framework.recording.axes import ALL
+from framework.recording.trace import Cost, Draw, Trace, add
 
 Known = Callable[[], Tensor]
 

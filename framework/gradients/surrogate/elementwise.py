@@ -24,7 +24,7 @@ from torch import Tensor
 
 from framework.gradients.surrogate.credit import Follow, Relations
 from framework.gradients.surrogate.dice import Baseline, bound_terms, box, known_before, of_draw
-from framework.trace import Cost, Draw, Trace, add
+from framework.recording.trace import Cost, Draw, Trace, add
 
 
 @dataclass(eq=False, slots=True)

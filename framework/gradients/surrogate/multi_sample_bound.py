@@ -16,7 +16,7 @@ import math
 
 from torch import Tensor
 
-from framework.trace import Cost, Trace
+from framework.recording.trace import Cost, Trace
 
 
 def without_each(weights: Tensor) -> Tensor:

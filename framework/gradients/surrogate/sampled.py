@@ -22,9 +22,9 @@ from framework.gradients.surrogate.learned_baseline import LearnedBaseline
 from framework.gradients.surrogate.site_rules import SiteRules, Sites
 from framework.parameters import Parameters
 from framework.program import Program
+from framework.recording.rule import Rule
+from framework.recording.trace import Trace
 from framework.relaxed import smoothing
-from framework.rule import Rule
-from framework.trace import Trace
 
 
 class SampledSurrogate(SurrogateEstimator):

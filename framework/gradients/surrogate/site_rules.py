@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 from framework.config.validation import check_options
 from framework.errors import UserError
 from framework.plugin import registry
-from framework.rule import Plain, Rule
+from framework.recording.rule import Plain, Rule
 
 Sites = Mapping[str, str | Mapping[str, Any]]
 

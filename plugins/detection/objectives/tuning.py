@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from framework import Context, UserError
-from framework.training.checkpoint import list_checkpoints, load_newest
+from framework.training.checkpoints.checkpoint import list_checkpoints, load_newest
 from plugins.detection.evaluation.matching import targets_of
 from plugins.detection.models.detector import Candidates, Detector
 from plugins.detection.objectives.relaxed_precision import RelaxedPrecision, mean_average_precision

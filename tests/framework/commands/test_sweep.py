@@ -10,8 +10,8 @@ from framework.commands.hydra_line import HydraLine
 from framework.commands.sweep import is_swept, listed_values
 from framework.errors import UserError
 from framework.run import train_composed
-from framework.training.run_folder import RunFolder
-from framework.training.sweep_folder import Job, SweepFolder, table
+from framework.training.folders.run_folder import RunFolder
+from framework.training.folders.sweep_folder import Job, SweepFolder, table
 from tests.runs import Diffobj, files, newest, result
 
 JAVELIN = (
@@ -65,9 +65,9 @@ def test_a_sweep_lives_under_its_experiments_name_and_says_what_was_swept(
 
 def test_two_sweeps_in_one_instant_have_folders_of_their_own(monkeypatch):
     monkeypatch.setattr(
-        "framework.training.sweep_folder.time.time_ns", iter([5000, 5000, 6000]).__next__
+        "framework.training.folders.sweep_folder.time.time_ns", iter([5000, 5000, 6000]).__next__
     )
-    monkeypatch.setattr("framework.training.sweep_folder.time.strftime", lambda form: "now")
+    monkeypatch.setattr("framework.training.folders.sweep_folder.time.strftime", lambda form: "now")
     assert [SweepFolder.new("javelin").path.name for _ in range(2)] == [
         "sweep_now-000005",
         "sweep_now-000006",

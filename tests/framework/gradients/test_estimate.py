@@ -13,11 +13,11 @@ from torch.distributions import Categorical, LKJCholesky, Normal, Wishart
 
 from framework.config.composition import config_folders
 from framework.config.validation import options_schema
-from framework.context import Context
 from framework.errors import ProgramError, UserError
 from framework.gradients.estimate import estimate, make_estimator, surrogate
 from framework.parameters import Parameters
 from framework.plugin import registry
+from framework.recording.context import Context
 
 
 def square(context: Context, parameters: Parameters, batch: None) -> None:

@@ -20,15 +20,15 @@ from framework.config.validation import validate
 from framework.errors import UserError
 from framework.gradients.estimator import Estimate
 from framework.plugin import ROOT
-from framework.training import optimization
 from framework.training.assembly import make_components
-from framework.training.averages import RunningMeans, ema_decay, mean_estimate
-from framework.training.checkpoint import list_checkpoints
+from framework.training.checkpoints.checkpoint import list_checkpoints
 from framework.training.clock import TrainingClock
+from framework.training.folders.run_folder import RunFolder
 from framework.training.monitor import Monitor
-from framework.training.run_folder import RunFolder
 from framework.training.signals import Interrupted, StopSignals
 from framework.training.trainer import Trainer, to_device
+from framework.training.updates import optimization
+from framework.training.updates.averages import RunningMeans, ema_decay, mean_estimate
 from tests.runs import Diffobj, newest, python, records, result
 
 TOY = ("experiment=toy",)

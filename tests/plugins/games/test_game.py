@@ -16,7 +16,7 @@ from framework.commands import evaluate, predict, train
 from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
 from framework.randomness import seeded
-from framework.training.checkpoint import load_newest
+from framework.training.checkpoints.checkpoint import load_newest
 from plugins.games.task import Game
 
 QUIET = [

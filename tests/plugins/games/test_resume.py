@@ -14,7 +14,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from framework.commands import train
-from framework.training.checkpoint import load_newest
+from framework.training.checkpoints.checkpoint import load_newest
 from plugins.games.environments.gymnasium_games import GymnasiumGames, make_vector
 from plugins.games.environments.repeating import MAX_STEPS, NotRepeatable, Repeatable
 

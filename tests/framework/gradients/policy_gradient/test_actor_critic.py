@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from framework.context import Context
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.policy_gradient.actor_critic import A2C, UPGO, VTrace
@@ -21,6 +20,7 @@ from framework.gradients.policy_gradient.trajectory import EvaluatedTrajectory
 from framework.gradients.score_function import reinforce
 from framework.parameters import Parameters
 from framework.program import Program
+from framework.recording.context import Context
 
 STEPS, GAMES = 6, 8
 

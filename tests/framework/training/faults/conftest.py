@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from framework.training import manifest
+from framework.training.folders import manifest
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from framework.config.validation import validate
 from framework.randomness import generator, seeded
 from framework.run import train, train_composed
 from framework.task import Split
-from framework.training.checkpoint import list_checkpoints, load, load_newest
-from framework.training.run_folder import RunFolder
+from framework.training.checkpoints.checkpoint import list_checkpoints, load, load_newest
+from framework.training.folders.run_folder import RunFolder
 
 
 class Subject(Protocol):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from framework.errors import UserError
-from framework.training.checkpoint import list_checkpoints, load
+from framework.training.checkpoints.checkpoint import list_checkpoints, load
 from tests.framework.training.faults import children
 from tests.framework.training.faults.subjects import Framework, plain
 

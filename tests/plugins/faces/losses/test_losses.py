@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from framework import UserError
 from framework.plugin import registry
-from framework.training.optimization import adamw
+from framework.training.updates.optimization import adamw
 from plugins.faces.losses.class_losses import (
     AdaFace,
     ArcFace,

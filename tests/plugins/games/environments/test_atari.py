@@ -10,9 +10,9 @@ import numpy
 import pytest
 import torch
 
-from framework.context import Context
 from framework.errors import UserError
 from framework.randomness import seeded
+from framework.recording.context import Context
 from plugins.games.environments.atari import name_of
 from plugins.games.environments.making import make_games
 from plugins.games.rollouts import RolloutBuffer, begin_episodes, collect_rollout

@@ -1,0 +1,1 @@
+"""REBAR and RELAX: the score function less a control variate that is relaxed or learned."""

@@ -1,0 +1,65 @@
+"""Saving: which checkpoints a run makes and which of its earlier ones it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from framework.training.checkpoints import checkpoint
+from framework.training.stopping import Progress
+
+
+class Saving:
+    """The checkpoints of one run.
+
+    Attributes:
+        step: that of the newest checkpoint; None: there is none.
+        best: that of the best one which the newest checkpoint names; 0: it names none.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+        self.step: int | None = None
+        self.best = 0
+        # Whether something but a step has changed since, such as by an evaluation.
+        self.changed = False
+
+    def resumed(self, progress: Progress) -> None:
+        """Take note of the checkpoint that a run goes on from."""
+        self.step, self.best = progress.step, int(progress.best.get("step", 0))
+
+    def save(self, progress: Progress, state: Callable[[], dict[str, Any]]) -> None:
+        """Save this step, unless it is saved already, and delete the oldest checkpoints."""
+        if self.step == progress.step and not self.changed:
+            return
+        checkpoint.save(self.folder, checkpoint.name("step", progress.step), state())
+        self.resumed(progress)
+        self.changed = False
+        self.delete_old(progress)
+
+    def delete_old(self, progress: Progress) -> None:
+        """Delete all checkpoints but those that the newest one needs beside it; a kill may have come before."""
+        checkpoint.prune(self.folder, self.keep, progress.finite)
+        # The best one of a run that was evaluated at its end only is not named.
+        if self.best:
+            checkpoint.keep_best(self.folder, {self.best})
+
+    def save_best(
+        self,
+        progress: Progress,
+        metrics: Mapping[str, float],
+        state: Callable[[], dict[str, Any]],
+    ) -> None:
+        """Save this step as the best so far.
+
+        The one that was best before stays while the newest checkpoint names it: a resume goes on from there.
+        """
+        before = progress.best
+        progress.best = {"step": progress.step, **metrics}
+        try:
+            checkpoint.save(self.folder, checkpoint.name("best", progress.step), state())
+        except BaseException:
+            progress.best = before
+            raise
+        checkpoint.keep_best(self.folder, {progress.step, self.best})

@@ -1,0 +1,85 @@
+"""Steps whose gradient is not finite: skipped, gone back before, or the end (`trainer.on_nonfinite`)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+import torch
+
+from framework.atomic import write_atomically
+from framework.batch import leaves
+from framework.errors import UserError
+from framework.training.checkpoints import checkpoint
+
+if TYPE_CHECKING:
+    from framework.training.trainer import Trainer
+
+
+def skip_step(trainer: Trainer, log: Callable[[str], None]) -> None:
+    """Leave the model as it was before this step; after too many in a row, go back or give up.
+
+    Raises:
+        UserError: there were too many, and nothing to go back to.
+    """
+    trainer.rollback.restore()
+    progress, answer = trainer.progress, trainer.options.on_nonfinite
+    progress.skipped += 1
+    progress.skipped_in_a_row += 1
+    # float16 looks for its scale.
+    if trainer.scaler.is_enabled() and trainer.scaler.get_scale() > 1:
+        return
+    patience = 1 if answer == "stop" else trainer.options.nonfinite_patience
+    if progress.skipped_in_a_row < patience:
+        return
+    # Once only from the same place.
+    if answer == "roll_back" and progress.rolled_back != progress.finite:
+        roll_back(trainer, log)
+    else:
+        give_up(trainer)
+
+
+def roll_back(trainer: Trainer, log: Callable[[str], None]) -> None:
+    """Go on from the newest checkpoint whose parameters had a finite gradient, with the data of the steps to come.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder, progress = trainer.folder.checkpoints, trainer.progress
+    try:
+        state = checkpoint.load_newest(folder, log, up_to=progress.finite)
+    except UserError:
+        give_up(trainer, "; there is no checkpoint with a finite gradient to go back to")
+    trainer.load_learned(state)
+    # Those after it would pass for sound as soon as the gradient is finite again.
+    checkpoint.delete_after(folder, state["step"], "step")
+    trainer.saving.step = state["step"]
+    log(
+        f"step {progress.step + 1}: {in_a_row(trainer)}; back to the parameters of step {state['step']}"
+    )
+    progress.rolled_back = progress.finite
+    progress.skipped_in_a_row = 0
+
+
+def give_up(trainer: Trainer, why: str = "") -> NoReturn:
+    """End the training, the batch under way kept for a look at it.
+
+    Raises:
+        UserError: always.
+    """
+    tensors = list(leaves(trainer.batch))
+    if tensors:
+        buffer = io.BytesIO()
+        torch.save(tensors, buffer)
+        write_atomically(trainer.folder.path / "nonfinite_batch.pt", buffer.getvalue())
+    kept = "; nonfinite_batch.pt holds the batch" if tensors else ""
+    raise UserError(
+        f"step {trainer.progress.step + 1}: {in_a_row(trainer)}{why}; "
+        f"a smaller optimizer.learning_rate or trainer.clip_norm may help{kept}"
+    )
+
+
+def in_a_row(trainer: Trainer) -> str:
+    times = trainer.progress.skipped_in_a_row
+    return f"the gradient was not finite {f'{times} times in a row' if times > 1 else ''}".rstrip()

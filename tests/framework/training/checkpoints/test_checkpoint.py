@@ -1,0 +1,314 @@
+"""Checkpoints: atomic, checked, plain; the newest undamaged one is found."""
+
+import os
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from contextlib import suppress
+from enum import Enum, IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torch import nn
+
+from framework.atomic import write_atomically
+from framework.errors import UserError
+from framework.training.checkpoints import checkpoint
+from framework.training.checkpoints.checkpoint import (
+    check_format,
+    delete_after,
+    list_checkpoints,
+    load,
+    load_newest,
+    prune,
+    save,
+)
+from framework.training.checkpoints.restoring import load_estimator, load_model, load_task
+
+STATE = {
+    "step": 3,
+    "model": {"w": torch.arange(6.0)},
+    "note": "é",
+    "list": [1, 2.5, None, (True, b"x")],
+}
+
+
+def saved(folder: Path, *steps: int) -> list[Path]:
+    return [save(folder, checkpoint.name("step", n), {**STATE, "step": n}) for n in steps]
+
+
+def test_what_was_saved_comes_back(tmp_path):
+    (path,) = saved(tmp_path / "checkpoints", 3)
+    read = load(path)
+    assert torch.equal(read["model"]["w"], STATE["model"]["w"])  # type: ignore[index]
+    assert {k: v for k, v in read.items() if k != "model"} == {
+        k: v for k, v in STATE.items() if k != "model"
+    }
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "step_000000003.json",
+        "step_000000003.pt",
+    ]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "a bit flip": flip,
+    "cut off": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "empty": lambda path: os.truncate(path, 0),
+    "deleted": lambda path: path.unlink(),
+    "its record deleted": lambda path: path.with_suffix(".json").unlink(),
+    "its record emptied": lambda path: os.truncate(path.with_suffix(".json"), 0),
+    "its record no mapping": lambda path: path.with_suffix(".json").write_text("[1]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_one_before_a_damaged_newest_is_taken_and_said(tmp_path, damage):
+    paths = saved(tmp_path, 1, 2, 3)
+    DAMAGES[damage](paths[-1])
+    said: list[str] = []
+    assert load_newest(tmp_path, said.append)["step"] == 2
+    assert len(said) == 1
+    assert "step_000000003" in said[0]
+    assert "trying the one before" in said[0]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_where_all_are_damaged_there_is_an_error(tmp_path, damage):
+    for path in saved(tmp_path, 1, 2):
+        DAMAGES[damage](path)
+    with pytest.raises(UserError, match="every step checkpoint is damaged"):
+        load_newest(tmp_path, lambda said: None)
+
+
+def test_where_there_is_none_there_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no step checkpoint"):
+        load_newest(tmp_path / "nowhere", print)
+
+
+def test_every_bit_counts(tmp_path):
+    (path,) = saved(tmp_path, 1)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 50)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="damaged"):
+            load(path)
+
+
+class Colour(Enum):
+    RED = 1
+
+
+class Size(IntEnum):
+    SMALL = 1
+
+
+pair = namedtuple("pair", "a b")
+UNPLAIN: dict[str, Any] = {
+    "numpy.float32": numpy.float32(1.5),
+    "numpy.float64": numpy.float64(1.5),  # a float by inheritance
+    "numpy.ndarray": numpy.zeros(2),
+    "pathlib.PosixPath": Path("x"),
+    "collections.deque": deque([1]),
+    "collections.defaultdict": defaultdict(int),
+    "Counter": Counter("a"),
+    "Colour": Colour.RED,
+    "Size": Size.SMALL,
+    "Generator": torch.Generator(),
+    "set": {1},
+    "pair": pair(1, 2),
+    "torch.dtype": torch.float32,
+}
+
+
+@pytest.mark.parametrize("kind", UNPLAIN)
+def test_what_could_not_be_read_again_is_refused_by_its_key_when_saving(tmp_path, kind):
+    state = {"estimator": {"history": [0, {"last": UNPLAIN[kind]}]}}
+    with pytest.raises(UserError) as told:
+        save(tmp_path, "step_000000001", state)
+    assert "'estimator.history[1].last'" in str(told.value)
+    assert kind in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_is_not_plain_is_refused_too(tmp_path):
+    with pytest.raises(UserError, match=r"numpy\.int64"):
+        save(tmp_path, "step_000000001", {"counts": {numpy.int64(1): 2}})
+
+
+def test_whatever_is_accepted_can_be_read(tmp_path):
+    state = {
+        "ordered": OrderedDict(a=1),
+        "parameter": nn.Parameter(torch.ones(2)),
+        "size": torch.Size([2, 3]),
+        "numbers": [1, 2.0, 3j, None, True, "s", b"b", (1, (2,))],
+        "keys": {1: "a", (1, 2): "b", None: "c"},
+        "float16": torch.ones(2, dtype=torch.bfloat16),
+    }
+    path = save(tmp_path, "step_000000001", state)
+    assert load(path)["keys"] == state["keys"]
+
+
+def test_a_file_that_holds_code_is_refused_even_with_the_right_checksum(tmp_path):
+    import hashlib
+    import json
+
+    path = tmp_path / "step_000000001.pt"
+    torch.save({"model": Colour.RED}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps({"sha256": digest}))
+    with pytest.raises(UserError, match="no plain checkpoint"):
+        load(path)
+
+
+@pytest.mark.parametrize("moment", ["write", "fsync", "replace"])
+def test_a_save_that_dies_at_any_moment_leaves_no_half_file(tmp_path, monkeypatch, moment):
+    saved(tmp_path, 1)
+
+    def die(*given: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, moment, die)
+    with pytest.raises(KeyboardInterrupt):
+        saved(tmp_path, 2)
+    monkeypatch.undo()
+    assert [p.stem for p in list_checkpoints(tmp_path)] == ["step_000000001"]
+    assert load_newest(tmp_path, print)["step"] == 1
+    saved(tmp_path, 2)  # what the attempt left does not hinder the next
+    assert load_newest(tmp_path, print)["step"] == 2
+
+
+def test_a_save_that_dies_between_its_two_files_is_passed_over(tmp_path, monkeypatch):
+    saved(tmp_path, 1)
+    write, calls = write_atomically, []
+
+    def die_second(path: Path, data: bytes) -> None:
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(path, data)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", die_second)
+    with pytest.raises(KeyboardInterrupt):
+        saved(tmp_path, 2)
+    said: list[str] = []
+    assert load_newest(tmp_path, said.append)["step"] == 1
+    assert "step_000000002.json: missing" in said[0]
+
+
+def test_a_disk_that_fills_up_while_writing_keeps_the_one_before(tmp_path, monkeypatch):
+    saved(tmp_path, 1)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        UserError, match=r"No space left on device \([\d,]+ bytes needed, [\d,]+ free\)"
+    ):
+        saved(tmp_path, 2)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert load_newest(tmp_path, print)["step"] == 1
+
+
+def test_pruning_keeps_the_newest_and_the_best(tmp_path):
+    saved(tmp_path, 1, 5, 10, 20)
+    save(tmp_path, "best_000000005", STATE)
+    prune(tmp_path, 2, sound=19)
+    assert [p.stem for p in list_checkpoints(tmp_path)] == ["step_000000010", "step_000000020"]
+    assert [p.stem for p in list_checkpoints(tmp_path, "best")] == ["best_000000005"]
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_pruning_keeps_the_newest_that_had_a_finite_gradient(tmp_path):
+    saved(tmp_path, 1, 5, 10, 20)
+    prune(tmp_path, 2, sound=9)
+    assert [p.stem for p in list_checkpoints(tmp_path)] == [
+        f"step_{step:09d}" for step in (5, 10, 20)
+    ]
+
+
+def test_a_checkpoint_that_replaces_one_of_its_name_is_whole_at_any_moment(tmp_path, monkeypatch):
+    """Each write is the last one in turn: the one before or the one after is read, never neither."""
+    found = []
+    for writes in range(3):
+        folder = tmp_path / str(writes)
+        saved(folder, 1)
+        done: list[Path] = []
+
+        def write(path: Path, data: bytes, done: list[Path] = done, writes: int = writes) -> None:
+            if len(done) == writes:
+                raise KeyboardInterrupt
+            done.append(path)
+            write_atomically(path, data)
+
+        monkeypatch.setattr(checkpoint, "write_atomically", write)
+        with suppress(KeyboardInterrupt):
+            save(folder, "step_000000001", {**STATE, "note": "after"})
+        monkeypatch.undo()
+        found.append(load(folder / "step_000000001.pt")["note"])
+    assert found == ["é", "é", "after"]
+
+
+@pytest.mark.parametrize("version", [2, -1, "1", None, True])
+def test_a_checkpoint_of_a_version_to_come_is_refused(version):
+    with pytest.raises(UserError, match=r"this version reads up to 1"):
+        check_format({"format": version})
+
+
+def test_a_checkpoint_from_before_versions_is_read():
+    check_format({"step": 3})
+
+
+def test_damaged_newer_checkpoints_do_not_push_good_ones_out_after_a_resume(tmp_path):
+    paths = saved(tmp_path, 10, 20, 30)
+    for path in paths[1:]:
+        flip(path)
+    assert load_newest(tmp_path, lambda said: None)["step"] == 10
+    delete_after(tmp_path, 10)
+    saved(tmp_path, 15)
+    prune(tmp_path, 2, sound=14)
+    assert [p.stem for p in list_checkpoints(tmp_path)] == ["step_000000010", "step_000000015"]
+
+
+class Small:
+    """Stands for a task: it has a model."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        self.model = nn.Linear(inputs, outputs)
+
+
+def test_other_shapes_are_refused_and_named():
+    state = nn.Linear(3, 4).state_dict()
+    with pytest.raises(UserError, match=r"'weight' is \[4, 3\], the task's model expects \[4, 5\]"):
+        load_model(Small(5, 4), state)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"'bias' is None"):
+        load_model(Small(3, 4), {"weight": state["weight"]})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"'extra' is \[1\], the task's model expects None"):
+        load_model(Small(3, 4), {**state, "extra": torch.ones(1)})  # type: ignore[arg-type]
+
+
+def test_a_state_without_what_a_task_keeps_now_is_told_by_name():
+    class Task:
+        def load_state_dict(self, state):
+            self.seen = state["seen"]
+
+    with pytest.raises(UserError, match=r"the task's state has no 'seen', only \['people'\]"):
+        load_task(Task(), {"people": 3})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("state", [{"memory": 3}, {"memory": None}, [1], 7])
+def test_a_state_that_an_estimator_cannot_take_is_one_line(state):
+    class Estimator:
+        def load_state_dict(self, state):
+            self.memory = dict(state["memory"])
+
+    with pytest.raises(UserError, match="the estimator's state does not fit") as raised:
+        load_estimator(Estimator(), state)  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value)
