@@ -115,9 +115,7 @@ class Watch(TorchFunctionMode):
             return function(*args, **kwargs)
         inputs = list(tensors_in((args, kwargs)))
         carrying = any(carries(value) for value in inputs)
-        if self.graded and (
-            name_of(function).strip("_") in SAMPLERS or not torch.is_grad_enabled()
-        ):
+        if self.may_lose_a_gradient(name_of(function)):
             refuse_own_draw(name_of(function), inputs)
         result = function(*args, **kwargs)
         if inputs:
@@ -125,6 +123,12 @@ class Watch(TorchFunctionMode):
         if is_noise(name_of(function)) and own_line():
             self.draws.put(tensors_in(result), frozenset({OWN_NOISE}))
         return result
+
+    def may_lose_a_gradient(self, name: str) -> bool:
+        """Whether a call may draw by itself where a derivative is wanted."""
+        if in_forward_mode():
+            return True
+        return self.graded and (name.strip("_") in SAMPLERS or not torch.is_grad_enabled())
 
     def note(
         self,

@@ -733,7 +733,9 @@ def test_a_kink_in_a_parameter_at_a_random_place_raises_no_alarm(function, estim
         lambda t: Categorical(logits=torch.stack([t, -t], -1)).sample().float(),
     ],
 )
-@pytest.mark.parametrize("estimator", ["rloo", "exact", "reparameterisation", "measure_valued"])
+@pytest.mark.parametrize(
+    "estimator", ["rloo", "exact", "reparameterisation", "measure_valued", "forward_gradient"]
+)
 def test_a_draw_of_the_programs_own_from_a_parameter_is_refused_by_line(draw, estimator):
     def own(context, parameters, batch):
         context.cost(draw(parameters["t"].expand(context.samples)) + parameters["t"])
