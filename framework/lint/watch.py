@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
+from framework.batch import leaves
 from framework.errors import ProgramError
 from framework.lint.calls import (
     ESCAPES,
@@ -22,10 +22,10 @@ from framework.lint.calls import (
     name_of,
     own_draw,
     own_line,
-    tensors_in,
     users_line,
 )
 from framework.lint.noise import is_noise
+from framework.recording.pausing import Pausable
 
 Names = frozenset[Any]
 # Stands for the noise that a program draws by itself.
@@ -73,7 +73,7 @@ class Mark:
         return not bool(same.all())
 
 
-class Watch(TorchFunctionMode):
+class Watch(Pausable, TorchFunctionMode):
     """The function mode under which a watched program runs.
 
     Attributes:
@@ -96,16 +96,6 @@ class Watch(TorchFunctionMode):
         self.cut: dict[Call, None] = {}
         self.escaped = False
         self.marks: list[Mark] = []
-        self.paused = False
-
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Do not look at what the framework does by itself, a probing run included."""
-        before, self.paused = self.paused, True
-        try:
-            yield
-        finally:
-            self.paused = before
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -113,15 +103,15 @@ class Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         if self.paused:
             return function(*args, **kwargs)
-        inputs = list(tensors_in((args, kwargs)))
+        inputs = list(leaves((args, kwargs)))
         carrying = any(carries(value) for value in inputs)
         if self.may_lose_a_gradient(name_of(function)):
             refuse_own_draw(name_of(function), inputs)
         result = function(*args, **kwargs)
         if inputs:
-            self.note(name_of(function), kwargs, inputs, carrying, list(tensors_in(result)))
+            self.note(name_of(function), kwargs, inputs, carrying, list(leaves(result)))
         if is_noise(name_of(function)) and own_line():
-            self.draws.put(tensors_in(result), frozenset({OWN_NOISE}))
+            self.draws.put(leaves(result), frozenset({OWN_NOISE}))
         return result
 
     def may_lose_a_gradient(self, name: str) -> bool:
