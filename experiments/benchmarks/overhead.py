@@ -24,8 +24,8 @@ from torch.distributions import Bernoulli, Distribution, Normal, RelaxedBernoull
 
 from experiments.benchmarks.pairs import ratio, report
 from framework import Context, Program, Task, estimate
-from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimator
+from framework.gradients.registered import make_estimator
 from framework.task import Split
 from framework.training.assembly import Components, choose_device
 

@@ -26,7 +26,7 @@ from torch.distributions import Bernoulli, Normal
 from experiments.benchmarks.overhead import Call, fresh
 from experiments.benchmarks.pairs import ratio
 from framework import Context, Program, UserError
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters
 
 SAMPLES, REPEATS, WARM_UP = 64, 200, 30

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from experiments.problems import Problem
 from framework import UserError, estimate
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.randomness import key, seeded
 
 Verdict = Literal["holds", "declared", "refused", "wrong", "error"]

@@ -14,8 +14,8 @@ from experiments.gradient_table import cell
 from experiments.gradient_table.cell import judge
 from experiments.problems import PROBLEMS
 from framework.errors import UserError
-from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.registered import make_estimator
 from framework.plugin import registry
 from framework.randomness import seeded
 from framework.recording.rule import Plain

@@ -14,7 +14,8 @@ from torch.distributions import Categorical, LKJCholesky, Normal, Wishart
 from framework.config.composition import config_folders
 from framework.config.validation import options_schema
 from framework.errors import ProgramError, UserError
-from framework.gradients.estimate import estimate, make_estimator, surrogate
+from framework.gradients.estimate import estimate, surrogate
+from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters
 from framework.plugin import registry
 from framework.recording.context import Context

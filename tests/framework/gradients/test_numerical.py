@@ -12,7 +12,6 @@ from torch.distributions import Bernoulli, Categorical, Normal
 
 from framework import Context, Program, estimate
 from framework.errors import ProgramError
-from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimator
 from framework.gradients.numerical import (
     SPSA,
@@ -20,6 +19,7 @@ from framework.gradients.numerical import (
     FiniteDifference,
     centred_ranks,
 )
+from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters, placed
 from tests.framework.gradients.problems import Problem, gradients
 

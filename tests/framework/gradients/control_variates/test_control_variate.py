@@ -22,7 +22,7 @@ import framework
 from framework import Context, Program, ProgramError, UserError
 from framework.gradients.control_variates.control_variate import ControlVariate
 from framework.gradients.control_variates.rebar import rebar, relax
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters
 from framework.plugin import registry
 from framework.training.checkpoints import checkpoint

@@ -21,7 +21,7 @@ from torch.distributions import (
 
 from framework import ProgramError, UserError, estimate
 from framework.gradients.distributions.noise import gumbel_noise, logistic_noise
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.program import Program
 from tests.framework.gradients.problems import Problem, assert_unbiased, gradients
 

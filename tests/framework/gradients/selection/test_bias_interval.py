@@ -11,7 +11,7 @@ from torch.distributions import Bernoulli
 
 import framework
 from framework.errors import UserError
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.bias_interval import (
     Yardstick,
     bias_interval,

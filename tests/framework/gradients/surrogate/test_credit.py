@@ -13,7 +13,7 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal, One
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import framework
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.gradients.surrogate.credit import relations_of
 from framework.gradients.surrogate.dice import surrogate
 from framework.gradients.surrogate.elementwise import elementwise_surrogate
