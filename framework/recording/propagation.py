@@ -178,7 +178,8 @@ def reduced(operation: Operation, out: Tensor) -> Mask | None:
     for dim in dims:
         axis = 1 + dim % max(count, 1)
         mask = mask.any(axis, keepdim=True) if count else mask
-    return mask.reshape(-1, *out.shape)
+    # No axes may mean all or none.
+    return mask.reshape(-1, *out.shape) if mask[0].numel() == out.numel() else None
 
 
 def normalised(operation: Operation, out: Tensor) -> Mask | None:

@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.noise_families import base_of
 from framework.gradients.distributions.support import Support
+from framework.gradients.enumeration.choice import ExactRule
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import seeded
@@ -81,14 +82,8 @@ SAMPLES = 7
 VARIABLES = 1024
 
 
-class Marked:
+class Marked(ExactRule):
     """The rule of the probing run: the elements of the first sample's draw are variables of their own."""
-
-    name = "exact"
-    # A draw made earlier is refused.
-    scored = True
-    biased = False
-    relaxed = False
 
     def __init__(self, graph: FactorGraph, provenance: Provenance) -> None:
         self.sites = {site.name: site for site in graph.sites}
