@@ -54,7 +54,7 @@ class Provenance(Pausable, TorchDispatchMode):
     Attributes:
         left: by what a value that depends on a variable left torch, and in which line; empty: none did.
         reads: whether parameters, data or other tensors from outside decided what depends on what: Python read one,
-            or it told where elements of a draw are moved.
+            or it decided where elements of a draw are moved.
     """
 
     def __init__(self, variables: int, *, lasting: bool = False) -> None:

@@ -145,15 +145,15 @@ def test_whole_numbers_are_costs(estimator):
 
 @pytest.mark.parametrize("estimator", ["rloo", "exact", "spsa", "reparameterisation", "automatic"])
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "message"),
     [
         ({}, "parameters: there are none"),
         ({"mean": torch.tensor(1)}, "'mean' is of int64, which has no gradient"),
         ({"mean": torch.tensor(1j)}, "'mean' is of complex64, which has no gradient"),
     ],
 )
-def test_parameters_without_a_gradient_are_refused(estimator, parameters, said):
-    with pytest.raises(ProgramError, match=said):
+def test_parameters_without_a_gradient_are_refused(estimator, parameters, message):
+    with pytest.raises(ProgramError, match=message):
         estimate(above, parameters, estimator=estimator)
 
 

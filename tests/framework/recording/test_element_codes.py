@@ -1,4 +1,4 @@
-"""Which axis of a value follows which of a draw: no operation may be said to keep elements apart that it mixes."""
+"""Which axis of a value follows which of a draw: elements that an operation mixes are never taken to stay apart."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_an_axis_follows_where_its_elements_stay_apart(name):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_what_is_said_to_follow_is_changed_by_nothing_else(name):
+def test_an_axis_that_follows_is_changed_by_nothing_else(name):
     """Each index of each axis of x is changed in turn: along the axis that follows nothing else may change."""
     function, _ = FUNCTIONS[name]
     generator = torch.Generator().manual_seed(1)

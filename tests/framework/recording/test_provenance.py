@@ -1,4 +1,4 @@
-"""What depends on what is followed through every operation, and never too little is said."""
+"""What depends on what is followed through every operation, and no dependence is missed."""
 
 from __future__ import annotations
 

@@ -394,7 +394,7 @@ def test_a_switch_in_python_is_another_program(where):
     assert found == [({0: (0,)},), None, ({0: (0,)},)]
 
 
-def test_a_program_that_has_become_another_one_is_told_and_charged_in_full():
+def test_a_program_that_has_become_another_one_is_reported_and_charged_in_full():
     calls = []  # type: ignore[var-annotated]
 
     def program(context, p, batch):
@@ -407,8 +407,8 @@ def test_a_program_that_has_become_another_one_is_told_and_charged_in_full():
         for _ in range(16):
             calls.append(1)
             estimator.backward(written, leaves)
-    told = [str(w.message) for w in caught if "depend on other draws" in str(w.message)]
-    assert len(told) == 1
+    messages = [str(w.message) for w in caught if "depend on other draws" in str(w.message)]
+    assert len(messages) == 1
     trace = written.run(estimator.rules, leaves, samples=8)[0]  # type: ignore[attr-defined]
     assert relations_of(written, trace, estimator.rules, leaves, None) is None  # type: ignore[attr-defined]
 
