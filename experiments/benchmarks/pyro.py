@@ -34,8 +34,6 @@ LATENTS, STEPS, GAUSSIANS = 200, 8, 50
 # The model's: the prior's chance of heads, how strongly a coin pulls the next, the noise of an observation.
 PRIOR, PULL, NOISE = 0.3, 1.0, 0.7
 
-# Leaves the gradient in each parameter's `.grad`.
-
 
 def observations(number: int) -> Tensor:
     return torch.linspace(-0.5, 1.5, number)

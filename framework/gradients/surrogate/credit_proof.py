@@ -28,8 +28,8 @@ Follow = tuple[int | None, ...]
 # For each cost, the scored draws that it is charged to, by number.
 Relations = tuple[dict[int, Follow], ...]
 
-# Of the run that is followed: what holds for these holds for more.
-SAMPLES = 7
+# Of the run that is followed: what holds for these holds for more, whose masks would be large.
+SAMPLES = 3
 
 
 def prove(
