@@ -685,17 +685,17 @@ SERVING_NORMAL = ["exact", "rloo", "reinforce", "measure_valued", "relax", *PATH
 @pytest.mark.parametrize("function", [threshold_of_a_draw, threshold_of_own_noise])
 def test_a_jump_in_a_parameter_at_a_random_place_makes_every_derivative_biased(function, estimator):
     """The derivative of 2t = 0.6 lacks the density of the threshold."""
-    found, told = estimate(fresh(function), 0.3, estimator, 64)
+    found, messages = estimate(fresh(function), 0.3, estimator, 64)
     assert found.biased
-    assert "a cost jumps by `lt` at" in told[0]
+    assert "a cost jumps by `lt` at" in messages[0]
 
 
 @pytest.mark.parametrize("estimator", ["rloo", "measure_valued", "reparameterisation"])
 def test_so_does_one_in_a_program_that_runs_one_sample_at_a_time(estimator):
     program = fresh(threshold_one_at_a_time, one_sample_at_a_time=True)
-    found, told = estimate(program, 0.3, estimator, 64)
+    found, messages = estimate(program, 0.3, estimator, 64)
     assert found.biased
-    assert "a cost jumps by `bool` at" in told[0] or "a cost jumps by `lt` at" in told[0]
+    assert "a cost jumps by `bool` at" in messages[0] or "a cost jumps by `lt` at" in messages[0]
 
 
 def test_a_jump_in_a_parameter_is_named_by_the_users_line_and_seen_by_values():
@@ -711,10 +711,10 @@ def test_a_jump_in_a_parameter_is_named_by_the_users_line_and_seen_by_values():
 @pytest.mark.parametrize("estimator", SERVING_NORMAL)
 @pytest.mark.parametrize("function", [hinge_of_a_draw, hinge_of_own_noise])
 def test_a_kink_in_a_parameter_at_a_random_place_raises_no_alarm(function, estimator):
-    found, told = estimate(fresh(function), 0.3, estimator, 400)
+    found, messages = estimate(fresh(function), 0.3, estimator, 400)
     # Quadrature of a Normal draw says itself that it is biased; one run with noise is a noisy one.
     if estimator != "exact":
-        assert told == []
+        assert messages == []
         assert not found.biased
         assert float(found.gradients["t"]) == pytest.approx(0.618, abs=0.15)
 
@@ -751,6 +751,6 @@ def test_a_draw_of_the_programs_own_from_what_is_detached_is_served():
         kept = torch.bernoulli(parameters["t"].detach().sigmoid().expand(context.samples))
         context.cost(kept * parameters["t"])
 
-    found, told = estimate(own, 0.3, "reparameterisation", 40_000)
-    assert told == []
+    found, messages = estimate(own, 0.3, "reparameterisation", 40_000)
+    assert messages == []
     assert float(found.gradients["t"]) == pytest.approx(1 / (1 + math.exp(-0.3)), abs=0.02)
