@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 from framework.batch import leaves
@@ -25,6 +24,7 @@ from framework.lint.calls import (
     users_line,
 )
 from framework.lint.noise import is_noise
+from framework.recording.derivatives import has_derivative, in_forward_mode
 from framework.recording.pausing import Pausable
 
 Names = frozenset[Any]
@@ -104,7 +104,7 @@ class Watch(Pausable, TorchFunctionMode):
         if self.paused:
             return function(*args, **kwargs)
         inputs = list(leaves((args, kwargs)))
-        carrying = any(carries(value) for value in inputs)
+        carrying = any(has_derivative(value) for value in inputs)
         if self.may_lose_a_gradient(name_of(function)):
             refuse_own_draw(name_of(function), inputs)
         result = function(*args, **kwargs)
@@ -160,7 +160,7 @@ class Watch(Pausable, TorchFunctionMode):
         outputs: list[Tensor],
     ) -> None:
         """Note a call with a value that depends on a draw with a path, or on a parameter and a random value."""
-        lost = carrying and not any(carries(value) for value in outputs)
+        lost = carrying and not any(has_derivative(value) for value in outputs)
         effect = effect_of(name, kwargs, outputs, lost)
         line = None if effect is None else users_line()
         if effect is None or line is None:
@@ -197,7 +197,7 @@ class Watch(Pausable, TorchFunctionMode):
 
 def refuse_own_draw(name: str, inputs: list[Tensor]) -> None:
     """Refuse a draw that the program makes by itself from values with a gradient, which is lost there."""
-    call = own_draw(name) if any(map(carries, inputs)) else None
+    call = own_draw(name) if any(map(has_derivative, inputs)) else None
     if call is not None:
         raise ProgramError(
             f"{call} draws from a value that depends on a parameter, whose gradient is lost: draw it with "
@@ -213,14 +213,3 @@ def changes_in_place(name: str, kwargs: dict[str, Any]) -> bool:
         or name.startswith("__i")
         or (name.endswith("_") and not dunder)
     )
-
-
-def carries(value: Tensor) -> bool:
-    """Whether a derivative flows into `value`, backwards or forwards, also where gradients are off just now."""
-    if value.requires_grad:
-        return True
-    return forward_ad.unpack_dual(value).tangent is not None if in_forward_mode() else False
-
-
-def in_forward_mode() -> bool:
-    return forward_ad._current_level >= 0

@@ -33,7 +33,6 @@ ALLOCATES = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_str
 # They read values to raise an error and for nothing else.
 CHECKS = (
     "torch/distributions/distribution.py",
-    "framework/recording/context.py",
     "framework/recording/moving_support.py",
 )
 # Bytes of all masks together; what needs more is not followed.
@@ -52,7 +51,7 @@ class Provenance(Pausable, TorchDispatchMode):
             of theirs may choose anything. Else they are taken as they are in this run, which `reads` tells.
 
     Attributes:
-        left: by what a value that depends on a variable left torch, and in which line; empty: none did.
+        left: why the run cannot be followed, such as the line in which a drawn value left torch; empty: it can.
         reads: whether parameters, data or other tensors from outside decided what depends on what: Python read one,
             or it decided where elements of a draw are moved.
     """
