@@ -265,6 +265,18 @@ def test_every_baseline_serves_elements(name, baseline):
     assert ((difference < 1e-5) | (difference < 4 * error)).all()
 
 
+def test_ten_thousand_elements_are_kept_apart_by_few_variables():
+    def program(context, p, batch):
+        z = context.sample("z", Bernoulli(logits=p["a"]))
+        context.cost((z - 0.3) ** 2)
+        context.cost(z[:, 1:] * z[:, :-1], "neighbours")
+
+    leaves, estimator = {"a": torch.zeros(10_000)}, make_estimator("rloo", 8)
+    trace = Program(program).run(estimator.rules, leaves, samples=8)[0]  # type: ignore[attr-defined]
+    found = relations_of(Program(program), trace, estimator.rules, leaves, None)  # type: ignore[attr-defined]
+    assert found == ({0: (0,)}, {0: (None,)})
+
+
 def test_leave_one_out_of_each_element_is_what_one_writes_by_hand():
     program, leaves, _ = problem("elements")
     torch.manual_seed(3)
