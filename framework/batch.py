@@ -20,17 +20,23 @@ def first_tensor(batch: Any) -> Tensor:
 
 def leaves(batch: Any) -> Iterator[Tensor]:
     """All tensors of a batch in order."""
-    if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, Mapping):
-        for value in batch.values():
-            yield from leaves(value)
+    return (part for part in parts(batch) if isinstance(part, Tensor))
+
+
+def parts(batch: Any) -> Iterator[Any]:
+    """All that is in a batch, in order: tensors, and whatever else; of mappings also the keys."""
+    if isinstance(batch, Mapping):
+        for key, value in batch.items():
+            yield key
+            yield from parts(value)
     elif isinstance(batch, list | tuple):
         for value in batch:
-            yield from leaves(value)
+            yield from parts(value)
     elif hasattr(batch, "__dataclass_fields__"):
         for name in batch.__dataclass_fields__:
-            yield from leaves(getattr(batch, name))
+            yield from parts(getattr(batch, name))
+    else:
+        yield batch
 
 
 def map_tensors(function: Callable[..., Tensor], batch: Any, *others: Any) -> Any:

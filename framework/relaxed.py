@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
 from framework.errors import ProgramError
-from framework.recording.context import carries_gradient
+from framework.recording.derivatives import carries_gradient
 
 # Halvings of the bracket around the threshold of `top_k`: enough for float64.
 BISECTIONS = 60

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Gamma, Normal, OneHotCategorical, Poisson
 
 from framework import Context, Program, ProgramError
-from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimator
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.automatic import Automatic
 from framework.gradients.selection.quality import measure, reference
 from framework.parameters import Parameters

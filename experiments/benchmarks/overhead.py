@@ -24,8 +24,8 @@ from torch.distributions import Bernoulli, Distribution, Normal, RelaxedBernoull
 
 from experiments.benchmarks.pairs import ratio, report
 from framework import Context, Program, Task, estimate
-from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimator
+from framework.gradients.registered import make_estimator
 from framework.task import Split
 from framework.training.assembly import Components, choose_device
 
@@ -104,8 +104,10 @@ def gumbel(draws: int, samples: int) -> tuple[Call, Call]:
     )
 
 
-def vector_site(kind: str, size: int, samples: int, *, door: bool = False) -> tuple[Call, Call]:
-    """One draw of `size` elements; `door`: through `framework.estimate` instead of `backward`."""
+def vector_site(
+    kind: str, size: int, samples: int, *, by_estimate: bool = False
+) -> tuple[Call, Call]:
+    """One draw of `size` elements; `by_estimate`: by `framework.estimate` instead of `backward`."""
     parameters = {"theta": torch.zeros(size, requires_grad=True)}
     theta = parameters["theta"]
 
@@ -128,7 +130,7 @@ def vector_site(kind: str, size: int, samples: int, *, door: bool = False) -> tu
         (z - 0.45).square().sum(-1).mean().backward()
 
     by_hand = score_function_by_hand if kind == "rloo" else path_by_hand
-    if door:
+    if by_estimate:
         return partial(estimate, program, parameters, estimator=kind, samples=samples), fresh(
             by_hand, parameters
         )
@@ -265,7 +267,7 @@ def main() -> None:
         for size, samples, bar in ((3, 16, 1.5), (200, 64, 1.15), (10_000, 64, 1.05)):
             found = ratio(*vector_site(kind, size, samples))
             report(f"{kind}, one draw of {size} x {samples} samples", found, bar)
-        found = ratio(*vector_site(kind, 3, 16, door=True))
+        found = ratio(*vector_site(kind, 3, 16, by_estimate=True))
         report(f"{kind}, the same of 3 x 16 by framework.estimate", found, 1.5)
     report("training step of a tiny model", trainer(), 1.10)
 

@@ -26,15 +26,13 @@ from torch.distributions import Bernoulli, Normal
 from experiments.benchmarks.overhead import Call, fresh
 from experiments.benchmarks.pairs import ratio
 from framework import Context, Program, UserError
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters
 
 SAMPLES, REPEATS, WARM_UP = 64, 200, 30
 LATENTS, STEPS, GAUSSIANS = 200, 8, 50
 # The model's: the prior's chance of heads, how strongly a coin pulls the next, the noise of an observation.
 PRIOR, PULL, NOISE = 0.3, 1.0, 0.7
-
-# Leaves the gradient in each parameter's `.grad`.
 
 
 def observations(number: int) -> Tensor:

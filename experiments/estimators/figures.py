@@ -20,7 +20,7 @@ from torch.distributions import Bernoulli, Normal
 
 from framework import Context, Program, estimate
 from framework.errors import UserError, suggestion
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.automatic import Automatic
 from framework.media import Image
 from framework.parameters import Parameters

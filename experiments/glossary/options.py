@@ -75,9 +75,9 @@ def components(group: str) -> list[Component]:
 def core_entries() -> Iterator[Entry]:
     """What the core itself reads: the top level, and its two sections."""
     file = CORE_CONFIGS / "train.yaml"
-    written, said = read(file), comments(file)
+    written, meanings = read(file), comments(file)
     plain = {n: f for n, f in Settings.model_fields.items() if not is_model(f.annotation)}
-    yield Entry("The top level", title(file), list(options(plain, written, said, "")))
+    yield Entry("The top level", title(file), list(options(plain, written, meanings, "")))
     for key in ("trainer", "monitor"):
         file = CORE_CONFIGS / key / "default.yaml"
         schema = Settings.model_fields[key].annotation
@@ -93,23 +93,23 @@ def component_entry(key: str, component: Component) -> Entry:
     variants = [file.stem for file in named if file.stem != component.name]
     fields = options_schema(component.load()).model_fields
     written = read(own[0]) if own else {}
-    said = arguments(component.load())
+    meanings = arguments(component.load())
     for file in (*(f for f in named if f not in own), *own):
-        said |= {path: text for path, text in comments(file).items() if text}
+        meanings |= {path: text for path, text in comments(file).items() if text}
     summary = title(own[0]) if own else component.summary()
-    listed = list(options(fields, written, said, key))
+    listed = list(options(fields, written, meanings, key))
     return Entry(f"{key}={component.name}", summary, listed, variants)
 
 
 def inner_entry(component: Component) -> Entry:
     """A component that an option of another chooses; docstrings explain its options."""
     factory = component.load()
-    said = arguments(factory)
+    meanings = arguments(factory)
     if component.group == "rules":
         file = CORE_CONFIGS / "estimator" / f"{component.name}.yaml"
         written = comments(file) if file.is_file() else {}
-        said |= {path: text for path, text in written.items() if text}
-    listed = list(options(options_schema(factory).model_fields, {}, said, ""))
+        meanings |= {path: text for path, text in written.items() if text}
+    listed = list(options(options_schema(factory).model_fields, {}, meanings, ""))
     return Entry(f"{component.group}: {component.name}", component.summary(), listed)
 
 
@@ -142,7 +142,7 @@ def read(file: Path) -> dict[str, Any]:
 def options(
     fields: Mapping[str, FieldInfo],
     written: Mapping[str, Any],
-    said: Mapping[str, str],
+    meanings: Mapping[str, str],
     prefix: str,
     path: str = "",
 ) -> Iterator[Option]:
@@ -150,12 +150,12 @@ def options(
 
     Args:
         written: the values in YAML.
-        said: the meanings by dotted path, of which `path` is where these fields stand.
+        meanings: the meanings by dotted path, of which `path` is where these fields stand.
         prefix: the key of the section in a configuration.
     """
     for name, info in fields.items():
         key, place = f"{prefix}.{name}".lstrip("."), f"{path}.{name}".lstrip(".")
-        section, meaning = section_of(info.annotation), said.get(place, "")
+        section, meaning = section_of(info.annotation), meanings.get(place, "")
         if section is None:
             yield Option(
                 key,
@@ -168,7 +168,7 @@ def options(
         below = written.get(name)
         inner = below if isinstance(below, Mapping) else {}
         of_docstring = {f"{place}.{n}": text for n, text in arguments(section).items()}
-        yield from options(section.model_fields, inner, {**of_docstring, **said}, key, place)
+        yield from options(section.model_fields, inner, {**of_docstring, **meanings}, key, place)
 
 
 def is_model(annotation: Any) -> bool:
@@ -204,19 +204,19 @@ def arguments(factory: Callable[..., Any]) -> dict[str, str]:
         named = inspect.signature(factory).return_annotation
         built = getattr(factory, "__globals__", {}).get(named)
     classes = reversed(built.__mro__) if inspect.isclass(built) else ()
-    said: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for source in (*classes, factory):
-        said |= documented(inspect.cleandoc(source.__doc__ or ""))
-    return said
+        meanings |= documented(inspect.cleandoc(source.__doc__ or ""))
+    return meanings
 
 
 def documented(text: str) -> dict[str, str]:
     """The arguments or attributes of one docstring: `name: meaning`, also several in a line: `a: ...; b: ...`."""
     section = re.search(r"^(?:Args|Attributes):\n((?: {4}.*\n?|\n)+)", text, re.MULTILINE)
-    said: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for entry in re.split(r"^ {4}(?! )", section[1] if section else "", flags=re.MULTILINE)[1:]:
         head, _, rest = re.sub(r"\s+", " ", entry).strip().partition(": ")
         first, *others = re.split(r"[;,] (?=\w+: )", rest)
         for names, meaning in [(head, first), *(other.split(": ", 1) for other in others)]:
-            said |= dict.fromkeys(re.split(r",\s*", names), meaning.rstrip("."))
-    return said
+            meanings |= dict.fromkeys(re.split(r",\s*", names), meaning.rstrip("."))
+    return meanings

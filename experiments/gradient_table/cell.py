@@ -20,7 +20,7 @@ from torch import Tensor
 
 from experiments.problems import Problem
 from framework import UserError, estimate
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.randomness import key, seeded
 
 Verdict = Literal["holds", "declared", "refused", "wrong", "error"]
@@ -67,7 +67,7 @@ class Sample:
     """Repeated estimates `[repeats, P + 1]`: the gradient's elements and the objective.
 
     Attributes:
-        biased: whether any of them said so.
+        biased: whether any of them declares a bias.
     """
 
     estimates: Tensor
@@ -168,9 +168,9 @@ def sample(
     rows: list[Tensor] = []
     biased = False
     began = time.process_time()
-    for row, said in estimates(problem, estimator, n, seed):
+    for row, declared in estimates(problem, estimator, n, seed):
         rows.append(row)
-        biased |= said
+        biased |= declared
         alike = stop and len(rows) == ALIKE and all(torch.equal(r, rows[0]) for r in rows)
         if alike or len(rows) == repeats:
             break
@@ -179,7 +179,7 @@ def sample(
 
 
 def estimates(problem: Problem, estimator: str, n: int, seed: int) -> Iterator[tuple[Tensor, bool]]:
-    """Estimates `[P + 1]` without end, and whether each said that it is biased."""
+    """Estimates `[P + 1]` without end, and whether each declares that it is biased."""
     chosen, program = make_estimator(estimator, n), problem.fresh_program()
     leaves = {name: p.clone().requires_grad_() for name, p in problem.parameters.items()}
     number = 0

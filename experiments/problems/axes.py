@@ -188,7 +188,7 @@ def a_second_vector_as_long_as_the_samples(
 
 @problem("finite", {"theta": LOGITS}, lambda p: 2 * p["theta"].sigmoid().mean())
 def mean_over_the_samples_is_charged(context: Context, parameters: Parameters, batch: Any) -> None:
-    """A scalar made of all samples: no sample can be told its own cost."""
+    """A scalar made of all samples: no sample has a cost of its own."""
     z = context.sample("z", Bernoulli(logits=parameters["theta"]))
     context.cost(2 * z.mean())
 

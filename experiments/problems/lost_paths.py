@@ -71,7 +71,7 @@ def draw_as_a_python_number(context: Context, parameters: Parameters, batch: Any
 
 @problem("smooth", MEAN, _square_and_mean)
 def draw_through_a_black_box(context: Context, parameters: Parameters, batch: Any) -> None:
-    """Declared: `context.black_box` lets nobody lose a gradient unnoticed."""
+    """Declared: `context.black_box` refuses an input whose gradient would be lost."""
     x = context.sample("x", Normal(parameters["mean"], 1.0))
     context.cost(context.black_box(torch.square, x) + parameters["mean"])
 

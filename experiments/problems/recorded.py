@@ -50,7 +50,8 @@ def recorded_coins_with_predictions(
     values = parameters["value"].unsqueeze(1).expand(2, EPISODES)
     ended = torch.zeros(2, EPISODES, dtype=torch.bool)
     ended[-1] = True
-    context.value(values, torch.zeros(2, EPISODES), terminated=ended, truncated=~ended & False)
+    cut = torch.zeros_like(ended)
+    context.value(values, torch.zeros(2, EPISODES), terminated=ended, truncated=cut)
 
 
 def _contexts() -> Tensor:
@@ -80,9 +81,7 @@ def contextual_bandit(context: Context, parameters: Parameters, batch: Tensor) -
 @problem(
     "finite",
     {"logit": 0.4},
-    lambda p: (
-        torch.cat([LOGITS[:1], LOGITS[1:] * 0 + p["logit"]]).sigmoid() * torch.tensor([0.0, 2.0])
-    ).sum(),
+    lambda p: 2 * p["logit"].sigmoid(),
     batch=lambda: Bernoulli(logits=torch.tensor([0.4, 0.4])).sample((EPISODES,)).T.contiguous(),
     recorded_trajectories=True,
 )

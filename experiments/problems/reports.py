@@ -1,7 +1,7 @@
 """Objectives for which users of other libraries reported a wrong gradient or value, with the right ones.
 
-Each names the project and the issue. What is re-created is the objective, in this project's terms; what went wrong
-there is said in a sentence.
+Each names the project and the issue, re-creates the objective in this project's terms and describes in a sentence what
+went wrong there.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def assignments_of_a_batch(context: Context, parameters: Parameters, batch: Tens
 )
 def transform_that_remembers(context: Context, parameters: Parameters, batch: Any) -> None:
     """pytorch/pytorch#59822, found in pyro-ppl/numpyro#1044: with a cached inverse the log-probability of a draw was
-    differentiated at the noise behind it instead of at the draw. E[x^a] of a standard log-normal x is exp(a^2 / 2)."""
+    differentiated at its noise instead of at the draw. E[x^a] of a standard log-normal x is exp(a^2 / 2)."""
     power = PowerTransform(parameters["power"], cache_size=1)
     x = context.sample("x", TransformedDistribution(LogNormal(0.0, 1.0), power))
     context.cost(x)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from framework.config.validation import check_options, refuse_renamed
 from framework.errors import ProgramError, UserError
-from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.estimator import Estimate
 from framework.gradients.not_finite import what_is_not_finite
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.bias_interval import bias_interval
 from framework.parameters import Given, named
-from framework.plugin import registry
 from framework.program import Function, Program, as_program
 from framework.randomness import fresh_key, seeded
 
@@ -126,24 +122,3 @@ def surrogate(
         for message in program.findings.read():
             warnings.warn(message, stacklevel=2)
         return found
-
-
-@cache
-def takes_samples(factory: Callable[..., Estimator]) -> bool:
-    """Whether an estimator has the option `samples`."""
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    return "samples" in inspect.signature(function).parameters
-
-
-def make_estimator(
-    name: str, samples: int | None = None, options: Mapping[str, Any] = {}
-) -> Estimator:
-    """An estimator by its registered name; `samples` reaches it where it has that option."""
-    component = registry().component("estimators", name)
-    if options:
-        refuse_renamed(component, options, "estimator")
-    factory = component.load()
-    given = dict(options)
-    if samples is not None and takes_samples(factory):
-        given["samples"] = samples
-    return cast(Estimator, factory(**check_options(factory, given, "estimator")))

@@ -13,9 +13,9 @@ strategies move by a width at which the objective itself is smooth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -28,12 +28,12 @@ from framework.errors import ProgramError
 from framework.gradients.distributions.noise_families import base_of
 from framework.gradients.distributions.refusal import families
 from framework.gradients.estimator import Estimate, Estimator, add_gradient, name_of, trainable
+from framework.gradients.moved_draws import MovedDraws
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import fresh_key
 from framework.recording.axes import AxesUnknown
 from framework.recording.rule import Plain
-from framework.recording.trace import Draw, Trace
 
 Shaping = Literal["none", "ranks"]
 # Elements that shifted copies may have together; beyond a cache, one after the other is as fast.
@@ -47,47 +47,6 @@ class SharedNoise(Plain):
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         return (distribution.rsample if distribution.has_rsample else distribution.sample)(shape)
-
-
-class MovedDraws:
-    """The first discrete draw whose distribution differs from one evaluation to the next."""
-
-    def __init__(self) -> None:
-        self.found: Draw | None = None
-        # Of the evaluation before.
-        self.before: list[Draw] = []
-
-    def note(self, traces: Sequence[Trace]) -> None:
-        draws = [draw for trace in traces for draw in trace.draws]
-        for draw, other in zip_longest(draws, self.before):
-            if self.found is None and draw is not None and moved(draw, other or draw):
-                self.found = draw
-        # What runs under vmap must not outlive it.
-        batched = any(torch._C._functorch.is_batchedtensor(draw.value) for draw in draws)
-        self.before = [] if batched else draws
-
-
-def moved(draw: Draw, before: Draw) -> bool:
-    """Whether a discrete draw has another distribution than before, or from copy to copy under vmap."""
-    value, other = parameter_of(draw.distribution), parameter_of(before.distribution)
-    if value is None or other is None:
-        return False
-    if torch._C._functorch.is_batchedtensor(value):
-        return True
-    return not torch.equal(value, other)
-
-
-def parameter_of(distribution: Distribution) -> Tensor | None:
-    """What decides a discrete draw; None of a continuous one."""
-    base = base_of(distribution)
-    support = base.support
-    if support is None or not support.is_discrete:
-        return None
-    for name in ("_param", "rate", "probs", "logits"):
-        value = getattr(base, name, None)
-        if isinstance(value, Tensor):
-            return value
-    return None
 
 
 class Numerical(Estimator):
@@ -167,7 +126,7 @@ class Numerical(Estimator):
         return values
 
     def caution(self) -> str:
-        """Said once: differences over a small step are of little use for a discrete draw."""
+        """Why differences over a small step are of little use for a discrete draw; reported once, else empty."""
         found = None if self.moved is None else self.moved.found
         self.moved = None
         if found is None:

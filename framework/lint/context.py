@@ -13,7 +13,8 @@ from torch.distributions import Distribution
 from framework.errors import ProgramError
 from framework.lint.watch import Mark, Watch
 from framework.recording.axes import Probe, SiteAxes
-from framework.recording.context import Context, carries_gradient
+from framework.recording.context import Context
+from framework.recording.derivatives import carries_gradient
 from framework.recording.trace import Cost, Draw
 
 

@@ -20,7 +20,7 @@ class Findings:
         checked: the kinds of run that were watched.
         biased: the names of the rules whose gradient leaves something out.
         jumps_in_a_parameter: whether the program's derivative leaves something out, whatever the rules.
-        messages: sentences that nobody has read yet.
+        messages: sentences that have not been read yet.
     """
 
     checked: set[Hashable] = field(default_factory=set)
@@ -38,7 +38,7 @@ class Findings:
         return read
 
 
-# A function that is given anew to each call of `framework.estimate` is watched in the first.
+# A function that is passed to `framework.estimate` again and again is watched in the first call only.
 _OF_FUNCTIONS: WeakKeyDictionary[Callable[..., Any], Findings] = WeakKeyDictionary()
 
 

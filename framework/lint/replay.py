@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.overrides import TorchFunctionMode
 
-from framework.lint.calls import DECISIONS, Call, name_of, tensors_in, users_line
+from framework.batch import leaves
+from framework.lint.calls import DECISIONS, Call, name_of, users_line
 from framework.lint.context import tensors_of
 from framework.lint.noise import MovedNoise
 from framework.recording.trace import Draw, Trace
@@ -174,7 +175,7 @@ class Outcomes(TorchFunctionMode):
             if call.name in DECISIONS:
                 self.found.append(torch.as_tensor(result))
             else:
-                tensors = [tensor.detach() for tensor in tensors_in(result)]
+                tensors = [tensor.detach() for tensor in leaves(result)]
                 whole = [tensor for tensor in tensors if not tensor.is_floating_point()]
                 self.found += [tensor.clone().cpu() for tensor in whole or tensors]
         return result

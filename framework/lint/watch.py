@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
+from framework.batch import leaves
 from framework.errors import ProgramError
 from framework.lint.calls import (
     ESCAPES,
@@ -22,10 +21,11 @@ from framework.lint.calls import (
     name_of,
     own_draw,
     own_line,
-    tensors_in,
     users_line,
 )
 from framework.lint.noise import is_noise
+from framework.recording.derivatives import has_derivative, in_forward_mode
+from framework.recording.pausing import Pausable
 
 Names = frozenset[Any]
 # Stands for the noise that a program draws by itself.
@@ -73,7 +73,7 @@ class Mark:
         return not bool(same.all())
 
 
-class Watch(TorchFunctionMode):
+class Watch(Pausable, TorchFunctionMode):
     """The function mode under which a watched program runs.
 
     Attributes:
@@ -96,16 +96,6 @@ class Watch(TorchFunctionMode):
         self.cut: dict[Call, None] = {}
         self.escaped = False
         self.marks: list[Mark] = []
-        self.paused = False
-
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Do not look at what the framework does by itself, a probing run included."""
-        before, self.paused = self.paused, True
-        try:
-            yield
-        finally:
-            self.paused = before
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -113,15 +103,15 @@ class Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         if self.paused:
             return function(*args, **kwargs)
-        inputs = list(tensors_in((args, kwargs)))
-        carrying = any(carries(value) for value in inputs)
+        inputs = list(leaves((args, kwargs)))
+        carrying = any(has_derivative(value) for value in inputs)
         if self.may_lose_a_gradient(name_of(function)):
             refuse_own_draw(name_of(function), inputs)
         result = function(*args, **kwargs)
         if inputs:
-            self.note(name_of(function), kwargs, inputs, carrying, list(tensors_in(result)))
+            self.note(name_of(function), kwargs, inputs, carrying, list(leaves(result)))
         if is_noise(name_of(function)) and own_line():
-            self.draws.put(tensors_in(result), frozenset({OWN_NOISE}))
+            self.draws.put(leaves(result), frozenset({OWN_NOISE}))
         return result
 
     def may_lose_a_gradient(self, name: str) -> bool:
@@ -170,7 +160,7 @@ class Watch(TorchFunctionMode):
         outputs: list[Tensor],
     ) -> None:
         """Note a call with a value that depends on a draw with a path, or on a parameter and a random value."""
-        lost = carrying and not any(carries(value) for value in outputs)
+        lost = carrying and not any(has_derivative(value) for value in outputs)
         effect = effect_of(name, kwargs, outputs, lost)
         line = None if effect is None else users_line()
         if effect is None or line is None:
@@ -207,7 +197,7 @@ class Watch(TorchFunctionMode):
 
 def refuse_own_draw(name: str, inputs: list[Tensor]) -> None:
     """Refuse a draw that the program makes by itself from values with a gradient, which is lost there."""
-    call = own_draw(name) if any(map(carries, inputs)) else None
+    call = own_draw(name) if any(map(has_derivative, inputs)) else None
     if call is not None:
         raise ProgramError(
             f"{call} draws from a value that depends on a parameter, whose gradient is lost: draw it with "
@@ -223,14 +213,3 @@ def changes_in_place(name: str, kwargs: dict[str, Any]) -> bool:
         or name.startswith("__i")
         or (name.endswith("_") and not dunder)
     )
-
-
-def carries(value: Tensor) -> bool:
-    """Whether a derivative flows into `value`, backwards or forwards, also where gradients are off just now."""
-    if value.requires_grad:
-        return True
-    return forward_ad.unpack_dual(value).tangent is not None if in_forward_mode() else False
-
-
-def in_forward_mode() -> bool:
-    return forward_ad._current_level >= 0

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.distributions import Distribution, LKJCholesky
 
 from framework.capabilities import alternatives
 from framework.errors import ProgramError, suggestion
 from framework.randomness import seed_torch
 from framework.recording.axes import ALL, NONE, Axes, Probe, Site, SiteAxes, candidates
-from framework.recording.moving_support import ends_of_support, has_constant_support
+from framework.recording.derivatives import carries_gradient
+from framework.recording.moving_support import has_constant_support, refuse_moving_support
 from framework.recording.rule import Rules
 from framework.recording.trace import Cost, Draw, Prediction, Trace
 
@@ -360,24 +359,3 @@ def as_number(value: Tensor | float, what: str) -> Tensor:
             f"{what} is a {type(value).__name__}; expected a tensor or a number"
         ) from None
     return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
-
-
-def refuse_moving_support(draw: Draw) -> None:
-    """Raise an error where the possible values of a scored draw depend on a parameter."""
-    ends = ends_of_support(draw.distribution)
-    if any(carries_gradient(end) and end.isfinite().any() for end in ends):
-        kind = type(draw.distribution).__name__
-        path = {kind, "path"} if draw.distribution.has_rsample else {kind}
-        raise ProgramError(
-            f"draw '{draw.name}' ~ {kind}: which values are possible depends on a parameter, and the log-probability "
-            f"used by '{draw.rule.name}' does not tell that they change; {alternatives([path], moving_support=True)}"
-        )
-
-
-def carries_gradient(value: Any) -> bool:
-    """Whether a derivative flows through `value` here and now, backwards (autograd) or forwards (a dual number)."""
-    if not isinstance(value, Tensor):
-        return False
-    if value.requires_grad and torch.is_grad_enabled():
-        return True
-    return forward_ad.unpack_dual(value).tangent is not None

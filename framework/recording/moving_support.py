@@ -24,6 +24,11 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
+from framework.capabilities import alternatives
+from framework.errors import ProgramError
+from framework.recording.derivatives import carries_gradient
+from framework.recording.trace import Draw
+
 # They take a finite end to its image; so do the inverses of the first three.
 INVERTIBLE = (AffineTransform, ExpTransform, PowerTransform)
 TRANSFORMS = (*INVERTIBLE, SigmoidTransform, SoftplusTransform, TanhTransform)
@@ -38,6 +43,18 @@ def has_constant_support(kind: type[Distribution]) -> bool:
     if kind.has_enumerate_support is True or kind.support is Distribution.support:
         return True
     return not isinstance(kind.support, property)
+
+
+def refuse_moving_support(draw: Draw) -> None:
+    """Raise an error where the possible values of a scored draw depend on a parameter."""
+    ends = ends_of_support(draw.distribution)
+    if any(carries_gradient(end) and end.isfinite().any() for end in ends):
+        kind = type(draw.distribution).__name__
+        path = {kind, "path"} if draw.distribution.has_rsample else {kind}
+        raise ProgramError(
+            f"draw '{draw.name}' ~ {kind}: which values are possible depends on a parameter, and the log-probability "
+            f"used by '{draw.rule.name}' does not tell that they change; {alternatives([path], moving_support=True)}"
+        )
 
 
 def ends_of_support(distribution: Distribution) -> list[Tensor]:

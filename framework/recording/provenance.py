@@ -1,417 +1,354 @@
-"""Which draws a program's values are made from, element by element: its operations are followed in one run.
+"""Which random variables the elements of a program's tensors depend on, followed through every operation of a run.
 
-A value made from draws is a `Traced` tensor. For each of these draws it knows which of its axes *follow* which axes of
-the draw: element i along the one is made from elements i along the other and from no other. What is not known for
-certain counts as made from all elements (an operation that `provenance_rules` does not know), and where nothing can be
-known the run ends with `Untraceable`: at NumPy, at memory that outlives the run, and where a number is read from a
-tensor, by which the program may branch.
+Dependence is kept for each element of a tensor's storage, so that views and changes in place need no rules of their
+own. What leaves torch (a Python branch, `.item()`, NumPy) cannot be followed, and nothing is proved then.
+
+Two readers mark a run's draws with variables of their own making. Elimination (`gradients.enumeration.factor_graph`)
+needs to know which elements an element depends on: a variable for each. Credit (`gradients.surrogate.credit`) needs to
+know only whether it depends on one element and which, for draws of any size: two variables for each binary digit of
+an element's number, see `framework.recording.element_codes`.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from framework.recording.provenance_rules import (
-    VIEWS,
-    AxisMap,
-    fixed_shape,
-    follows,
-    name_of,
-    reads_values,
-    tensors,
-)
-from framework.recording.rule import Rule, Rules
-from framework.recording.trace import element_distribution
+from framework.batch import leaves
+from framework.recording.pausing import Pausable
+from framework.recording.propagation import SHAPE_ONLY, Mask, Operation, result_mask
 
-
-class Place(NamedTuple):
-    """Where a draw's axis is found again: element i along `axis` has the draw's index (i // inner) % size."""
-
-    axis: int
-    inner: int
-    size: int
-
-
-# For each draw that a value is made from, by the draw's number: the place in the value of each axis of the draw's
-# elements, leading ones included; None or left out: elements along it are mixed.
-Origins = dict[int, tuple[Place | None, ...]]
-
-# They read a number only to raise an error.
+# By these a tensor's numbers leave torch without an operation.
+EXITS = {"numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "storage"}
+EXITS |= {"_typed_storage", "__deepcopy__", "__reduce_ex__", "__reduce__", "__repr__", "__format__"}
+# They return memory that nothing was written to.
+ALLOCATES = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
+# They read values to raise an error and for nothing else.
 CHECKS = (
-    "torch.distributions.distribution",
-    "framework.recording.context",
-    "framework.recording.moving_support",
+    "torch/distributions/distribution.py",
+    "framework/recording/moving_support.py",
 )
+# Bytes of all masks together; what needs more is not followed.
+LARGEST_MASKS = 2**30
 
 
-class Untraceable(Exception):
-    """What a value is made from cannot be followed."""
+class NotProved(Exception):
+    """What a program's draws and costs depend on could not be proved; says why."""
 
 
-class Traced(Tensor):
-    """A tensor made from draws. Once its run has ended it is an ordinary tensor to whoever kept it."""
+class Provenance(Pausable, TorchDispatchMode):
+    """Follows what depends on `variables` variables.
 
-    plain: Tensor
-    origins: Origins
-    run: Provenance
-    # When `origins` was true: what was written into its memory later is not in it.
-    time: int
+    Args:
+        lasting: what is found must hold for all parameters and data: Python may read no number of theirs, and an index
+            of theirs may choose anything. Else they are taken as they are in this run, which `reads` tells.
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    Attributes:
+        left: why the run cannot be followed, such as the line in which a drawn value left torch; empty: it can.
+        reads: whether parameters, data or other tensors from outside decided what depends on what: Python read one,
+            or it decided where elements of a draw are moved.
+    """
 
-    @staticmethod
-    def __new__(cls, tensor: Tensor, origins: Origins, run: Provenance) -> Traced:
-        made: Traced = Tensor._make_wrapper_subclass(
-            cls,
-            tensor.size(),
-            strides=tensor.stride(),
-            storage_offset=tensor.storage_offset(),
-            dtype=tensor.dtype,
-            layout=tensor.layout,
-            device=tensor.device,
-        )
-        made.plain, made.origins, made.run, made.time = tensor, origins, run, run.time
-        return made
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        given = tensors([*args, *(kwargs or {}).values()])
-        run = next(tensor.run for tensor in given if isinstance(tensor, Traced))
-        return run.follow(function, args, kwargs or {})
-
-    def ended(self) -> Tensor:
-        """The tensor itself, after the run."""
-        if self.run.active:
-            raise Untraceable("a drawn value leaves torch")
-        return self.plain
-
-    def numpy(self, *args: Any, **kwargs: Any) -> Any:
-        return self.ended().numpy(*args, **kwargs)
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.ended().__array__(*args, **kwargs)
-
-    def tolist(self) -> Any:
-        return self.ended().tolist()
-
-    def data_ptr(self) -> int:
-        return self.ended().data_ptr()
-
-    def untyped_storage(self) -> Any:
-        return self.ended().untyped_storage()
-
-    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.ended().__dlpack__(*args, **kwargs)
-
-    def __format__(self, form: str) -> str:
-        return format(self.ended(), form)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.ended().__reduce_ex__(protocol)
-
-    def __deepcopy__(self, memo: Any) -> Tensor:
-        return self.ended().clone()
-
-
-class Written(NamedTuple):
-    """What was written into memory in place, and when."""
-
-    origins: Origins
-    time: int
-
-
-class Provenance(TorchDispatchMode):
-    """One run of a program, every operation of which is followed; `draws` counts its draws."""
-
-    def __init__(self) -> None:
+    def __init__(self, variables: int, *, lasting: bool = False) -> None:
         super().__init__()
-        self.draws = 0
-        self.time = 0
-        self.active = False
-        # While a rule samples: a draw depends on what its log-probability reads, however it is sampled.
-        self.sampling = False
-        # Whether a draw has a derivative that does not reach back beyond it here.
-        self.has_path = False
-        # The memory that the run itself has taken, by address; kept, so that no address occurs twice.
-        self.taken: dict[int, Any] = {}
-        # What was written into memory in place, by address and by the way to look at it (shape and strides).
-        self.written: dict[int, dict[tuple[Any, ...], Written]] = {}
+        self.variables = variables
+        self.lasting = lasting
+        self.left = ""
+        self.reads = False
+        # By storage; the tensor keeps the storage alive, whose address is the key.
+        self.masks: dict[int, tuple[Tensor, Mask]] = {}
+        self.bytes = 0
+        # Storage that the run has taken, and other storage that it has met.
+        self.taken: dict[int, Tensor] = {}
+        self.outside: dict[int, Tensor] = {}
+        # Storage that no operation has written to yet: who reads it reads what was written outside of torch.
+        self.unwritten: set[int] = set()
+        # Storage that holds constants of the program; they are the same in every run.
+        self.constants: set[int] = set()
+        # Inside a function whose reading of values is a check.
+        self.trusted = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # Torch would import its compiler for the first operation, which takes seconds.
+        # Else torch imports its whole compiler at the first operation, which takes seconds.
         return False
 
-    def __enter__(self) -> Self:
-        self.active = True
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.active = False
-        super().__exit__(*error)
-
-    def rules(self, rules: Rules) -> Rules:
-        """The same rules, whose draws are traced."""
-        return lambda site: TracedRule(rules(site), self)
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        return self.follow(function, args, kwargs or {})
-
-    def follow(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Run an operation and note what its results are made from.
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Follow all operations of the block, those of compiled functions one by one.
 
         Raises:
-            Untraceable: it reads a number, or changes what outlives the run.
+            NotProved: something cannot be followed, also where the block has caught that error.
         """
-        if not self.active:
-            return function(*plain(args), **plain(kwargs))
-        self.time += 1
-        arguments = named(function, args, kwargs)
-        inputs = list(tensors(arguments.values()))
-        written = [arguments.get(a.name) for a in function._schema.arguments if writes(a)]
-        targets = list(tensors(written))
-        self.refuse(function, arguments, inputs, targets)
-        sources = [(t, self.origins(t)) for t in inputs] if reads_values(function) else []
-        result = function(*plain(args), **plain(kwargs))
-        outputs = list(tensors([result]))
-        self.take(function, inputs, outputs)
-        given = {id(plain(target)): target for target in targets}
-        if any(origins for _, origins in sources):
-            made = merged(function, arguments, outputs or targets, sources)
-            for target in targets:
-                self.write(target, made)
-            if not targets:
-                given = {id(each): Traced(each, fitting(made, each), self) for each in outputs}
-        return replaced(result, given)
+        compiles = "torch._dynamo" in sys.modules
+        with (
+            torch.compiler.set_stance("force_eager") if compiles else nullcontext(),
+            self,
+            Exits(self),
+        ):
+            yield
+        if self.left:
+            raise NotProved(self.left)
 
-    def refuse(
-        self,
-        function: Any,
-        arguments: Mapping[str, Any],
-        inputs: Sequence[Tensor],
-        targets: list[Tensor],
-    ) -> None:
-        """Raise an error before an operation that is not followed, and leave what outlives the run as it is."""
-        tags = function.tags
-        if torch.Tag.inplace_view in tags and any(isinstance(t, Traced) for t in inputs):
-            raise Untraceable("the shape of a drawn value changes in place")
-        if any(no_memory(tensor) for tensor in inputs):
-            raise Untraceable("a drawn value comes back from outside torch")
-        dynamic = torch.Tag.dynamic_output_shape in tags and not fixed_shape(function, arguments)
-        reads = dynamic or torch.Tag.data_dependent_output in tags
-        if reads and not self.sampling and caller() not in CHECKS:
-            raise Untraceable("the program reads a number, by which it may branch")
-        if self.has_path and torch._C._current_graph_task_id() != -1:
-            raise Untraceable("the program differentiates draws that have a path")
-        if "batch_norm" in name_of(function):
-            targets = [t for name, t in arguments.items() if name.startswith("running_")]
-        for target in tensors(targets):
-            if address(plain(target)) not in self.taken:
-                raise Untraceable("the program changes a tensor that outlives its run")
-
-    def origins(self, tensor: Tensor) -> Origins:
-        """What a tensor is made from."""
-        known: Origins = {}
-        time = -1
-        if isinstance(tensor, Traced):
-            known, time = tensor.origins, tensor.time
-        if not self.written:
-            return known
-        own = plain(tensor)
-        written = self.written.get(address(own))
-        if written is None:
-            return known
-        same = written.get(look(own))
-        if same is not None and same.time > time:
-            known, time = same
-        later = [w.origins for key, w in written.items() if key != look(own) and w.time > time]
-        return known | {number: () for origins in later for number in origins}
-
-    def write(self, target: Tensor, made: Origins) -> None:
-        """Note what was written into a tensor in place, for whatever shares its memory."""
-        own, made = plain(target), fitting(made, target)
-        self.written.setdefault(address(own), {})[look(own)] = Written(made, self.time)
-
-    def take(self, function: Any, inputs: Sequence[Tensor], outputs: Iterable[Tensor]) -> None:
-        """Note the memory that an operation has taken."""
-        fresh = name_of(function) == "lift_fresh"
-        old = set() if fresh else {address(plain(tensor)) for tensor in inputs}
-        for tensor in outputs:
-            storage = tensor.untyped_storage()
-            if storage._cdata not in old:
-                self.taken[storage._cdata] = storage
-
-
-class TracedRule:
-    """A rule whose draws are traced: each depends on what its log-probability reads."""
-
-    def __init__(self, rule: Rule, run: Provenance) -> None:
-        self.name, self.scored = rule.name, rule.scored
-        self.biased, self.relaxed = rule.biased, rule.relaxed
-        self.rule, self.run = rule, run
-
-    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        run = self.run
-        run.sampling = True
+    @contextmanager
+    def trusting(self) -> Iterator[None]:
+        """What the block reads does not change the course of the program."""
+        self.trusted += 1
         try:
-            value = self.rule.draw(site, distribution, shape)
+            yield
         finally:
-            run.sampling = False
-        hard = plain(value).detach()
-        elements = element_distribution(distribution)
-        log_prob = elements.log_prob(hard)
-        axes = log_prob.dim() if log_prob.shape == hard.shape[: log_prob.dim()] else 0
-        run.time += 1
-        traced = Traced(hard, run.origins(log_prob) | {run.draws: places(hard, axes)}, run)
-        run.draws += 1
-        if value.requires_grad:
-            run.has_path = True
-            traced.requires_grad_()
-        return traced
+            self.trusted -= 1
 
+    def mark(self, tensor: Tensor, mask: Mask) -> None:
+        """Say what a tensor's elements depend on: `mask` is `[V, *shape]`."""
+        key = key_of(tensor)
+        known = self.masks.get(key)
+        if known is None:
+            size = tensor.untyped_storage().nbytes() // tensor.element_size()
+            self.bytes += self.variables * size
+            if self.bytes > LARGEST_MASKS:
+                self.leave(f"its tensors are too large to follow {self.variables} variables")
+            of_storage = torch.zeros(self.variables, size, dtype=torch.bool)
+            known = self.masks[key] = (tensor, of_storage)
+            self.taken[key] = tensor
+        part_of(known[1], tensor).copy_(mask)
 
-def merged(
-    function: Any,
-    arguments: dict[str, Any],
-    results: Sequence[Tensor],
-    sources: Sequence[tuple[Tensor, Origins]],
-) -> Origins:
-    """What an operation's results are made from."""
-    if name_of(function) in VIEWS:
-        tensor, own = sources[0]
-        return viewed(own, tensor.shape, results[0].shape)
-    origins = {id(tensor): own for tensor, own in sources}
-    made: Origins = {}
-    followed = set()
-    for tensor, axes in follows(function, arguments, results) or () if results else ():
-        followed.add(id(tensor))
-        join(made, carried(origins[id(tensor)], axes))
-    for tensor, own in sources:
-        if id(tensor) not in followed:
-            join(made, {number: () for number in own})
-    return made
-
-
-def places(tensor: Tensor, axes: int) -> tuple[Place, ...]:
-    """Each of the first axes of a tensor, at its own place."""
-    return tuple(Place(a, 1, tensor.shape[a]) for a in range(axes))
-
-
-def carried(origins: Origins, axes: AxisMap) -> Origins:
-    """Origins of a result, from those of one input and the axes that follow its axes."""
-
-    def moved(place: Place | None) -> Place | None:
-        axis = None if place is None else axes[place.axis]
-        return None if place is None or axis is None else place._replace(axis=axis)
-
-    return {number: tuple(map(moved, own)) for number, own in origins.items()}
-
-
-def viewed(origins: Origins, old: Sequence[int], new: Sequence[int]) -> Origins:
-    """Origins of a tensor in another shape: merged axes keep their indices, by row-major order."""
-    before, after = strides(old), strides(new)
-
-    def moved(place: Place | None) -> Place | None:
-        if place is None or 0 in old:
+    def of(self, tensor: Tensor) -> Mask | None:
+        """What a tensor's elements depend on, `[V, *shape]`; None: nothing."""
+        known = self.masks.get(key_of(tensor))
+        if known is None:
             return None
-        stride = before[place.axis] * place.inner
-        for axis, (step, size) in enumerate(zip(after, new, strict=True)):
-            if stride % step == 0 and (step * size) % (stride * place.size) == 0:
-                return Place(axis, stride // step, place.size)
-        return None
+        if known[0].element_size() != tensor.element_size():
+            total = known[1].any(1)
+            return total.reshape(-1, *[1] * tensor.dim()).expand(-1, *tensor.shape)
+        return part_of(known[1], tensor)
 
-    return {number: tuple(map(moved, own)) for number, own in origins.items()}
+    def depends(self, tensor: Tensor) -> bool:
+        mask = self.of(tensor)
+        return mask is not None and bool(mask.any())
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.paused:
+            return func(*args, **kwargs)
+        with self.pause():
+            return self.follow(func, args, kwargs)
+
+    def follow(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operation and note what its results depend on.
+
+        Raises:
+            NotProved: the operation cannot be followed; it has not been run then.
+        """
+        given = list(leaves((args, kwargs)))
+        for tensor in given:
+            self.meet(tensor)
+        masks = [self.of(tensor) for tensor in given]
+        # Before the call, which may change them.
+        masks = [None if mask is None or not mask.any() else mask.clone() for mask in masks]
+        operation = Operation(func, args, kwargs, list(zip(given, masks, strict=True)))
+        sources, written = {key_of(tensor) for tensor in given}, list(written_by(operation))
+        fixed = torch.Tag.nondeterministic_seeded not in func.tags
+        # `torch.tensor` of numbers arrives as something lifted.
+        constant = fixed and (operation.name == "lift_fresh" or sources <= self.constants)
+        constant &= not operation.masks
+        self.refuse_changes(operation, written)
+        if reads_values(operation):
+            self.note(operation.name, bool(operation.masks), constant)
+        if operation.masks and operation.places and not operation.chosen_by_variables:
+            self.note_places(operation)
+        changed = {key_of(tensor) for tensor in written}
+        self.note_unwritten(operation, sources, changed)
+        result = func(*args, **kwargs)
+        results = [*leaves(result), *written]
+        self.take(operation, results, sources, constant)
+        for out in results if operation.masks else ():
+            if out.numel() and (key_of(out) in changed or key_of(out) not in sources):
+                self.mark(out, result_mask(operation, out))
+        return result
+
+    def meet(self, tensor: Tensor) -> None:
+        """Look at an operand for the first time.
+
+        Raises:
+            NotProved: it is sparse; or it is not of this run and shares memory with what depends on a variable.
+        """
+        self.refuse_sparse(tensor)
+        key = key_of(tensor)
+        if key in self.taken or key in self.outside:
+            return
+        self.outside[key] = tensor
+        start, end = memory_of(tensor)
+        for known, _ in self.masks.values():
+            first, last = memory_of(known)
+            if start < last and first < end:
+                self.leave("a drawn value comes back from outside torch")
+
+    def refuse_sparse(self, tensor: Tensor) -> None:
+        """Raise an error for a tensor that has no storage of its elements in order."""
+        if tensor.layout != torch.strided:
+            self.leave("a sparse tensor is not followed")
+
+    def refuse_changes(self, operation: Operation, written: list[Tensor]) -> None:
+        """Raise an error before an operation that changes what outlives the run, or the size of a followed storage."""
+        if operation.name.startswith("resize") and operation.masks:
+            self.leave("the memory of a drawn value changes its size")
+        if "batch_norm" in operation.name:
+            # Its schema does not say so.
+            written = list(leaves([operation.argument(f"running_{s}") for s in ("mean", "var")]))
+        if any(key_of(tensor) not in self.taken for tensor in written):
+            self.leave("the program changes a tensor that outlives its run")
+
+    def take(
+        self, operation: Operation, results: list[Tensor], sources: set[int], constant: bool
+    ) -> None:
+        """Note the memory that an operation has taken, and whether what it returns or has written to is constant."""
+        for tensor in results:
+            self.refuse_sparse(tensor)
+            key = key_of(tensor)
+            if key not in sources or operation.name == "lift_fresh":
+                self.taken[key] = tensor
+            if operation.name in ALLOCATES and tensor.numel():
+                self.unwritten.add(key)
+            if constant:
+                self.constants.add(key)
+            elif not is_view(operation):
+                self.constants.discard(key)
+
+    def note_places(self, operation: Operation) -> None:
+        """Note where tensors from outside tell where elements of a draw are moved."""
+        if all(key_of(place) in self.constants for place in operation.places):
+            return
+        operation.trusts_indices = not self.lasting
+        self.reads |= not self.lasting
+
+    def note_unwritten(self, operation: Operation, sources: set[int], written: set[int]) -> None:
+        """Note where an operation computes with memory to which no operation has written."""
+        for key in sources & self.unwritten:
+            if key in written:
+                self.unwritten.discard(key)
+            elif not is_view(operation) and operation.name not in SHAPE_ONLY:
+                self.leave("memory that was filled by other means than torch")
+
+    def note(self, what: str, depends: bool, constant: bool) -> None:
+        """Note that a tensor's value was read."""
+        if self.trusted or constant:
+            return
+        frame = user_frame()
+        if frame.f_code.co_filename.replace("\\", "/").endswith(CHECKS):
+            return
+        self.reads = True
+        if depends:
+            where = f"{what} in {frame.f_code.co_name}, line {frame.f_lineno}"
+            self.leave(f"a drawn value leaves torch: {where}")
+        if self.lasting:
+            self.leave("the program reads a number, by which it may branch")
+
+    def leave(self, why: str) -> None:
+        """Raise the error for what cannot be followed.
+
+        Raises:
+            NotProved: always.
+        """
+        self.left = self.left or why
+        raise NotProved(why)
 
 
-def strides(shape: Sequence[int]) -> list[int]:
-    """How far elements along each axis lie apart, in row-major order."""
-    return [math.prod(shape[a + 1 :]) for a in range(len(shape))]
+class Exits(TorchFunctionMode):
+    """Notes calls by which a tensor's numbers leave torch without an operation."""
+
+    def __init__(self, provenance: Provenance) -> None:
+        super().__init__()
+        self.provenance = provenance
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if self.provenance.paused:
+            return func(*args, **kwargs)
+        if name in EXITS:
+            given = list(leaves(args))
+            with self.provenance.pause():
+                depends = any(map(self.provenance.depends, given))
+            self.provenance.note(
+                name, depends, all(key_of(t) in self.provenance.constants for t in given)
+            )
+        # With a number of classes given it reads its operand for a check alone.
+        trusted = name == "one_hot" and max([*args[1:2], kwargs.get("num_classes", -1)]) > 0
+        with self.provenance.trusting() if trusted else nullcontext():
+            return func(*args, **kwargs)
 
 
-def join(made: Origins, other: Origins) -> None:
-    """Add what a result is made from, too: an axis follows a draw's if it does so in every input."""
-    for number, axes in other.items():
-        known = made.get(number)
-        if known is not None and known != axes:
-            axes = tuple(a if a == b else None for a, b in zip_longest(known, axes))
-        made[number] = axes
+def key_of(tensor: Tensor) -> int:
+    """A tensor's storage."""
+    return int(tensor.untyped_storage()._cdata)
 
 
-def fitting(origins: Origins, tensor: Tensor) -> Origins:
-    """The origins of one of several results: an axis that it does not have follows nothing."""
-    count = tensor.dim()
-    return {
-        number: tuple(p if p is not None and p.axis < count else None for p in own)
-        for number, own in origins.items()
-    }
+def memory_of(tensor: Tensor) -> tuple[int, int]:
+    """Where a tensor's storage begins and ends; nowhere where it has no memory."""
+    storage = tensor.untyped_storage()
+    start = storage.data_ptr()
+    return start, start + storage.nbytes() if start else 0
 
 
-def named(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """An operation's arguments by the names of its schema, the defaults included."""
-    schema = function._schema.arguments
-    arguments = {a.name: a.default_value for a in schema if a.default_value is not None}
-    arguments.update((a.name, value) for a, value in zip(schema, args, strict=False))
-    arguments.update(kwargs)
-    return arguments
+def is_view(operation: Operation) -> bool:
+    """Whether an operation's result is its operand's storage, unchanged."""
+    arguments = operation.function._schema.arguments
+    aliases = [a.alias_info for a in arguments if a.alias_info is not None]
+    return bool(aliases) and not any(alias.is_write for alias in aliases)
 
 
-def writes(argument: Any) -> bool:
-    """Whether an operation writes into this argument of its schema."""
-    return argument.alias_info is not None and argument.alias_info.is_write
+def part_of(mask: Mask, tensor: Tensor) -> Mask:
+    """The part of a storage's mask that is the tensor's, as a view."""
+    return mask.as_strided(
+        (len(mask), *tensor.shape), (mask.shape[1], *tensor.stride()), tensor.storage_offset()
+    )
 
 
-def plain(value: Any) -> Any:
-    """A value, or the values in a list, tuple or mapping, without their traces."""
-    if isinstance(value, Traced):
-        return value.plain
-    if isinstance(value, list | tuple):
-        return type(value)([plain(each) for each in value])
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    return value
+def reads_values(operation: Operation) -> bool:
+    """Whether an operation's result is a Python value, or has a shape that depends on its operands' values."""
+    tags = operation.function.tags
+    if torch.Tag.data_dependent_output in tags:
+        return True
+    if torch.Tag.dynamic_output_shape not in tags:
+        return False
+    if operation.name not in ("index", "_unsafe_index"):
+        return True
+    return any(place.dtype in (torch.bool, torch.uint8) for place in operation.places)
 
 
-def replaced(result: Any, given: Mapping[int, Tensor]) -> Any:
-    """An operation's result with some of its tensors replaced."""
-    if isinstance(result, list | tuple):
-        return type(result)([replaced(each, given) for each in result])
-    return given.get(id(result), result)
+def written_by(operation: Operation) -> Iterator[Tensor]:
+    """The tensors that an operation changes in place."""
+    for argument in operation.function._schema.arguments:
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            yield from leaves(operation.argument(argument.name))
 
 
-def no_memory(tensor: Tensor) -> bool:
-    """Whether a tensor is a trace that has lost its name: it was exported, or made another tensor's data."""
-    return not isinstance(tensor, Traced) and tensor.numel() > 0 and tensor.data_ptr() == 0
-
-
-def address(tensor: Tensor) -> int:
-    """Which memory a tensor lies in."""
-    number: int = tensor.untyped_storage()._cdata
-    return number
-
-
-def look(tensor: Tensor) -> tuple[Any, ...]:
-    """How a tensor looks at its memory."""
-    return tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
-
-
-def caller() -> str:
-    """The module of the Python code that called torch."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"] == __name__:
+def user_frame() -> Any:
+    """The nearest frame that is neither torch's (its distributions apart) nor this module's."""
+    frame: Any = sys._getframe(1)
+    while frame.f_back is not None:
+        name = frame.f_code.co_filename.replace("\\", "/")
+        if name != __file__ and ("/torch/" not in name or "/torch/distributions/" in name):
+            break
         frame = frame.f_back
-    name: str = frame.f_globals["__name__"]
-    return name
+    return frame

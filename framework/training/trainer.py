@@ -17,8 +17,8 @@ from torch import Tensor
 from framework.batch import map_tensors
 from framework.config.schema import Settings
 from framework.errors import ProgramError, UserError
-from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.comparison import compare
 from framework.optimizer_state import load_named_state, named_state
 from framework.parameters import placed

@@ -14,8 +14,8 @@ from experiments.gradient_table import cell
 from experiments.gradient_table.cell import judge
 from experiments.problems import PROBLEMS
 from framework.errors import UserError
-from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.registered import make_estimator
 from framework.plugin import registry
 from framework.randomness import seeded
 from framework.recording.rule import Plain
@@ -150,8 +150,8 @@ def test_the_true_objective_is_what_many_runs_cost_on_average(name):
 
 
 def test_the_table_is_written_and_its_status_says_whether_all_is_well(tmp_path, broken, capsys):
-    told = ["--problems", "rebar_toy", "--estimators", "rloo", "arm", "--workers", "1"]
-    assert table.main([*told, "--folder", str(tmp_path)]) == 0
+    arguments = ["--problems", "rebar_toy", "--estimators", "rloo", "arm", "--workers", "1"]
+    assert table.main([*arguments, "--folder", str(tmp_path)]) == 0
     cells = json.loads((tmp_path / "gradient_table.json").read_text())
     assert [(c["problem"], c["estimator"], c["verdict"]) for c in cells] == [
         ("rebar_toy", "rloo", "holds"),
@@ -167,14 +167,14 @@ def test_the_table_is_written_and_its_status_says_whether_all_is_well(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("arguments", "message"),
     [
         (["--problems", "rebar_toi"], "no problem 'rebar_toi'; did you mean 'rebar_toy'?"),
         (["--estimators", "rlo"], "unknown estimator 'rlo'; did you mean 'rloo'?"),
     ],
 )
-def test_a_mistake_is_one_line(told, said, capsys):
-    assert table.main(told) == 2
+def test_a_mistake_is_one_line(arguments, message, capsys):
+    assert table.main(arguments) == 2
     err = capsys.readouterr().err
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1

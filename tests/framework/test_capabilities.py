@@ -32,7 +32,7 @@ from experiments.estimator_table import README, parts, table
 from framework import Context, Program, ProgramError, UserError
 from framework.capabilities import Capabilities, able, estimators
 from framework.gradients.distributions.refusal import families
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.automatic import Automatic
 from framework.parameters import Parameters
 from framework.plugin import registry

@@ -85,11 +85,11 @@ def test_a_path_serves_a_cost_without_the_batch_axes():
         context.cost(x.square().mean(-1))
 
     batch = torch.tensor([1.0, -1.0, 2.0])
-    found, told = estimate(
+    found, messages = estimate(
         Program(function, batch_axes=1), 0.5, "reparameterisation", 100_000, batch
     )
     assert float(found.gradients["t"]) == pytest.approx(2.0, abs=0.02)
-    assert told == []
+    assert messages == []
 
 
 def test_one_number_that_depends_on_no_draw_and_one_sample_are_served():
@@ -282,9 +282,9 @@ def test_a_cost_that_follows_a_draw_in_part_makes_the_estimate_biased(estimator)
         x = normal(context, parameters)
         context.cost(x * x.detach())
 
-    found, told = estimate(half, 0.3, estimator, 64)
+    found, messages = estimate(half, 0.3, estimator, 64)
     assert found.biased
-    (line,) = told
+    (line,) = messages
     assert "cost 'cost' follows draw 'x' by more than its gradient" in line
     assert "`detach` at" in line
 
@@ -404,21 +404,21 @@ def alone(function):
 )
 def test_a_jump_makes_the_estimate_biased_and_is_named_once(function, estimator):
     program = as_program(function)
-    found, told = estimate(program, 0.3, estimator, 32)
+    found, messages = estimate(program, 0.3, estimator, 32)
     assert found.biased
-    (line,) = told
+    (line,) = messages
     assert "draw 'x'" in line
     assert "test_lint.py:" in line
     assert "\n" not in line
-    found, told = estimate(program, 0.3, estimator, 32)
+    found, messages = estimate(program, 0.3, estimator, 32)
     assert found.biased
-    assert told == []
+    assert messages == []
 
 
 def test_a_jump_does_not_concern_the_score_function():
-    found, told = estimate(where, 0.0, "rloo", 400_000)
+    found, messages = estimate(where, 0.0, "rloo", 400_000)
     assert not found.biased
-    assert told == []
+    assert messages == []
     assert float(found.gradients["t"]) == pytest.approx(1 + 3 / math.sqrt(2 * math.pi), abs=0.02)
 
 
@@ -430,13 +430,13 @@ def test_rebar_is_biased_where_the_cost_jumps_between_the_values_of_a_draw():
     def smooth(context, parameters, batch):
         context.cost((context.sample("b", Bernoulli(logits=parameters["t"])) - 0.4) ** 2)
 
-    found, told = estimate(jump, 0.3, "rebar", 64)
+    found, messages = estimate(jump, 0.3, "rebar", 64)
     assert found.biased
-    assert "a cost jumps in draw 'b'" in told[0]
+    assert "a cost jumps in draw 'b'" in messages[0]
     assert not estimate(jump, 0.3, "disarm", 64)[0].biased
-    found, told = estimate(smooth, 0.3, "rebar", 64)
+    found, messages = estimate(smooth, 0.3, "rebar", 64)
     assert not found.biased
-    assert told == []
+    assert messages == []
 
 
 # Programs without a fault.
@@ -546,10 +546,10 @@ def test_smooth_programs_and_continuous_branches_raise_no_alarm(function, sample
     # A fresh program: watched in this very run.
     given = as_program(function)
     program = Program(given.function, one_sample_at_a_time=given.one_sample_at_a_time)
-    found, told = estimate(program, 0.3, "reparameterisation", samples)
+    found, messages = estimate(program, 0.3, "reparameterisation", samples)
     assert program.findings.checked
     assert not found.biased
-    assert told == []
+    assert messages == []
 
 
 def test_a_continuous_branch_may_still_be_reparameterised_by_automatic():
@@ -569,9 +569,9 @@ def test_a_continuous_branch_may_still_be_reparameterised_by_automatic():
 def test_an_unchecked_program_is_run_as_it_is():
     for options in ({"checked": False}, {}):
         program = Program(where, checked=bool(options))
-        found, told = estimate(program, 0.5, "reparameterisation", 8, **options)
+        found, messages = estimate(program, 0.5, "reparameterisation", 8, **options)
         assert not found.biased
-        assert told == []
+        assert messages == []
         assert program.findings.checked == set()
     assert not estimate(where_again, 0.5, "reparameterisation", 8, checked=False)[0].biased
 
@@ -602,11 +602,11 @@ def test_a_watched_run_has_the_bits_of_an_unwatched_one():
         assert found[0].value == found[1].value
 
 
-def test_a_program_that_cannot_be_run_again_is_told_where_it_may_jump():
+def test_a_program_that_cannot_be_run_again_is_warned_where_it_may_jump():
     program = Program(python_branch, one_sample_at_a_time=True, stateful=True)
-    found, told = estimate(program, 0.3, "reparameterisation", 8)
+    found, messages = estimate(program, 0.3, "reparameterisation", 8)
     assert not found.biased
-    (line,) = told
+    (line,) = messages
     assert "may jump in a draw" in line
     assert "`gt` at" in line
 
@@ -685,17 +685,17 @@ SERVING_NORMAL = ["exact", "rloo", "reinforce", "measure_valued", "relax", *PATH
 @pytest.mark.parametrize("function", [threshold_of_a_draw, threshold_of_own_noise])
 def test_a_jump_in_a_parameter_at_a_random_place_makes_every_derivative_biased(function, estimator):
     """The derivative of 2t = 0.6 lacks the density of the threshold."""
-    found, told = estimate(fresh(function), 0.3, estimator, 64)
+    found, messages = estimate(fresh(function), 0.3, estimator, 64)
     assert found.biased
-    assert "a cost jumps by `lt` at" in told[0]
+    assert "a cost jumps by `lt` at" in messages[0]
 
 
 @pytest.mark.parametrize("estimator", ["rloo", "measure_valued", "reparameterisation"])
 def test_so_does_one_in_a_program_that_runs_one_sample_at_a_time(estimator):
     program = fresh(threshold_one_at_a_time, one_sample_at_a_time=True)
-    found, told = estimate(program, 0.3, estimator, 64)
+    found, messages = estimate(program, 0.3, estimator, 64)
     assert found.biased
-    assert "a cost jumps by `bool` at" in told[0] or "a cost jumps by `lt` at" in told[0]
+    assert "a cost jumps by `bool` at" in messages[0] or "a cost jumps by `lt` at" in messages[0]
 
 
 def test_a_jump_in_a_parameter_is_named_by_the_users_line_and_seen_by_values():
@@ -711,10 +711,10 @@ def test_a_jump_in_a_parameter_is_named_by_the_users_line_and_seen_by_values():
 @pytest.mark.parametrize("estimator", SERVING_NORMAL)
 @pytest.mark.parametrize("function", [hinge_of_a_draw, hinge_of_own_noise])
 def test_a_kink_in_a_parameter_at_a_random_place_raises_no_alarm(function, estimator):
-    found, told = estimate(fresh(function), 0.3, estimator, 400)
+    found, messages = estimate(fresh(function), 0.3, estimator, 400)
     # Quadrature of a Normal draw says itself that it is biased; one run with noise is a noisy one.
     if estimator != "exact":
-        assert told == []
+        assert messages == []
         assert not found.biased
         assert float(found.gradients["t"]) == pytest.approx(0.618, abs=0.15)
 
@@ -751,6 +751,6 @@ def test_a_draw_of_the_programs_own_from_what_is_detached_is_served():
         kept = torch.bernoulli(parameters["t"].detach().sigmoid().expand(context.samples))
         context.cost(kept * parameters["t"])
 
-    found, told = estimate(own, 0.3, "reparameterisation", 40_000)
-    assert told == []
+    found, messages = estimate(own, 0.3, "reparameterisation", 40_000)
+    assert messages == []
     assert float(found.gradients["t"]) == pytest.approx(1 / (1 + math.exp(-0.3)), abs=0.02)

@@ -18,7 +18,7 @@ from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.gradients.distributions.noise_families import base_of, built_from_probs
 from framework.gradients.distributions.refusal import families
-from framework.recording.context import carries_gradient
+from framework.recording.derivatives import carries_gradient
 
 # Their derivative vanishes with the probability.
 SQUASHING = ("SoftmaxBackward0", "SigmoidBackward0")

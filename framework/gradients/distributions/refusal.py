@@ -6,8 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd import forward_ad
 from torch.distributions import Distribution, Independent, TransformedDistribution
 
 from framework.capabilities import alternatives
@@ -17,6 +15,7 @@ from framework.gradients.distributions.noise_families import base_of
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import seeded
+from framework.recording.derivatives import has_derivative
 from framework.recording.rule import Plain
 from framework.recording.trace import Trace
 
@@ -81,14 +80,10 @@ def families(distribution: Distribution) -> set[str]:
 def moves_implicitly(distribution: Distribution) -> bool:
     """Whether a parameter varies that torch differentiates implicitly, which it cannot do forwards."""
     return any(
-        isinstance(distribution, kind) and any(varies(getattr(distribution, n)) for n in names)
+        isinstance(distribution, kind)
+        and any(has_derivative(getattr(distribution, n)) for n in names)
         for kind, names in IMPLICIT.items()
     )
-
-
-def varies(parameter: Tensor) -> bool:
-    """Whether a derivative with respect to it is asked for, backwards or forwards."""
-    return parameter.requires_grad or forward_ad.unpack_dual(parameter).tangent is not None
 
 
 def innermost(distribution: Distribution) -> Distribution:

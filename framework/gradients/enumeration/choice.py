@@ -1,8 +1,17 @@
-"""Which draws `exact` sums over, and by which rules it samples the others."""
+"""What the rules of `exact` have in common: which draws it sums over, and by which rules it samples the others."""
 
 from __future__ import annotations
 
 from framework.recording.rule import Rule
+
+
+class ExactRule:
+    """The attributes of a rule that gives a draw all its values."""
+
+    name = "exact"
+    scored = True
+    biased = False
+    relaxed = False
 
 
 class Choice:

@@ -36,7 +36,6 @@ from framework.gradients.enumeration.choice import Choice
 from framework.gradients.enumeration.factor_graph.elimination import Elimination, elimination_of
 from framework.gradients.enumeration.factor_graph.graph import probe
 from framework.gradients.enumeration.factor_graph.known import known_elimination, remember
-from framework.gradients.enumeration.factor_graph.provenance import NotProved
 from framework.gradients.enumeration.factor_graph.tables import Changed
 from framework.gradients.enumeration.states import (
     Enumeration,
@@ -51,6 +50,7 @@ from framework.gradients.score_function import ScoreFunction
 from framework.gradients.surrogate.dice import Baseline, average, surrogate
 from framework.parameters import Parameters
 from framework.program import Program
+from framework.recording.provenance import NotProved
 from framework.recording.rule import Rule
 from framework.recording.trace import Trace, add
 from framework.relaxed import smoothing

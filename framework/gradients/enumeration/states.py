@@ -10,20 +10,17 @@ from framework.errors import ProgramError
 from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
-from framework.gradients.enumeration.choice import Choice
+from framework.gradients.enumeration.choice import Choice, ExactRule
 from framework.gradients.surrogate.dice import Known, possible
 from framework.recording.rule import Rule
 from framework.recording.trace import Trace
 
 
-class SupportDiscovery:
+class SupportDiscovery(ExactRule):
     """The rule of a first run with one sample, which shows the program's draws."""
 
-    name = "exact"
     # A draw made earlier is refused.
     scored = False
-    biased = False
-    relaxed = False
 
     def __init__(self, finder: Supports, choice: Choice) -> None:
         self.finder = finder
@@ -45,16 +42,11 @@ class SupportDiscovery:
         return {site: support for site, support in found.items() if self.choice.sums(site)}
 
 
-class Enumeration:
+class Enumeration(ExactRule):
     """The rule of the second run: sample i of every finite draw takes the value that the digits of i's state name.
 
     The samples are `states` blocks of `copies`; each copy has its own sampled values of the other draws.
     """
-
-    name = "exact"
-    scored = True
-    biased = False
-    relaxed = False
 
     def __init__(self, supports: dict[str, Support], states: int, copies: int) -> None:
         self.supports = supports
@@ -95,12 +87,8 @@ class Enumeration:
         return total / self.copies
 
 
-class RepeatedSamples:
+class RepeatedSamples(ExactRule):
     """Samples the other draws; one that depends on no other is the same in every state, whose weights then sum to 1."""
-
-    name = "exact"
-    biased = False
-    relaxed = False
 
     def __init__(self, rule: Rule, states: int) -> None:
         self.rule = rule

@@ -28,7 +28,7 @@ from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.refusal import others
 from framework.gradients.distributions.support import Support, Supports, refuse_without_support
-from framework.gradients.enumeration.choice import Choice
+from framework.gradients.enumeration.choice import Choice, ExactRule
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.recording.context import Context
@@ -76,12 +76,8 @@ class Leaf:
     weight: Tensor
 
 
-class PathRule:
+class PathRule(ExactRule):
     """The rule of one draw of one run: its place on the path."""
-
-    name = "exact"
-    biased = False
-    relaxed = False
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree

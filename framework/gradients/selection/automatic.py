@@ -23,8 +23,8 @@ from framework.capabilities import Capabilities, estimators
 from framework.config.types import CountOrZero, Positive
 from framework.errors import ProgramError, UserError
 from framework.gradients.enumeration.exact import Exact
-from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.quality import Quality, Reference, measure, reference
 from framework.parameters import Parameters
 from framework.plugin import registry

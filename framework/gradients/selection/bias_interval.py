@@ -6,16 +6,16 @@ The bias is relative, along the gradient: with u the gradient's direction, g the
 
 0 for an unbiased estimator, -1 for one that sees nothing, 229 for a gradient 230 times too long. u comes from a
 sample of its own, so that it depends on neither g nor r. Against one reference the interval is Fieller's (1954) for the
-ratio of two means, with Welch's degrees of freedom; where the reference cannot be told from 0 it has no ends. What is
+ratio of two means, with Welch's degrees of freedom; where the reference may be 0 it has no ends. What is
 reported is the smallest interval that holds both references' intervals: it covers the bias with at least the stated
 confidence if either reference is right, and `agree` says whether the two overlap.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,15 @@ from torch import Tensor
 
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimator, trainable
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.quality import (
+    GradientSample,
     charges_bound,
     exact_reference,
     sample_gradients,
     samples_of,
 )
 from framework.parameters import Parameters
-from framework.plugin import registry
 from framework.program import Program
 from framework.randomness import key
 
@@ -50,7 +51,7 @@ class BiasInterval:
     """Where the relative bias lies, with 99 % confidence.
 
     Attributes:
-        low, high: a part of the gradient's length; infinite where the references cannot tell the gradient from 0.
+        low, high: a part of the gradient's length; infinite where by the references the gradient may be 0.
         references: the names of the two.
         agree: whether the intervals by the two overlap.
     """
@@ -132,13 +133,11 @@ def yardstick(
     Enumeration where it is feasible, then sampled estimators. A multi-sample bound is another objective for another n:
     its references take `samples_per_bound`. Recorded episodes are themselves the randomness: they have no reference.
     """
-    if program.recorded_trajectories:
+    samples = samples_of_references(program, parameters, batch, samples_per_bound)
+    if samples is None:
         return None
-    samples, barred = SAMPLES, {without, SAME.get(without, without)}
-    if charges_bound(program, parameters, batch):
-        if samples_per_bound is None or samples_per_bound < 2:
-            return None
-        samples = samples_per_bound
+    barred = {without, SAME.get(without, without)}
+    sampled = SampledReferences(program, parameters, batch, samples, seed)
     exact = None if "exact" in barred else exact_reference(program, parameters, batch, seed)
     along: dict[str, Tensor] = {}
     direction = None
@@ -148,82 +147,72 @@ def yardstick(
     for name in candidates(parameters, barred):
         if len(along) == 2:
             break
-        try:
+        # It does not serve the program, or not as a reference: the next one may.
+        with suppress(ProgramError, NotImplementedError):
             if direction is None:
-                direction = unit(mean(name, program, parameters, batch, samples, seed))
-            along |= projections(name, program, parameters, batch, samples, seed, direction)
-        except (ProgramError, NotImplementedError):
-            continue
+                pilot = sampled.estimates(name, "pilot of", PILOT).mean
+                if not pilot.any():
+                    continue
+                direction = unit(pilot)
+            found = sampled.estimates(name, "reference by", REPEATS, direction.unsqueeze(0))
+            along[name] = found.projections[:, 0]
     if direction is None or len(along) < 2:
         return None
     return Yardstick(direction, along)
 
 
+def samples_of_references(
+    program: Program, parameters: Parameters, batch: Any, samples_per_bound: int | None
+) -> int | None:
+    """How many samples sampled references take; None: the program has no references."""
+    if program.recorded_trajectories:
+        return None
+    if not charges_bound(program, parameters, batch):
+        return SAMPLES
+    return samples_per_bound if samples_per_bound is not None and samples_per_bound > 1 else None
+
+
+@dataclass(frozen=True)
+class SampledReferences:
+    """Estimates of one program by registered estimators of `samples` samples."""
+
+    program: Program
+    parameters: Parameters
+    batch: Any
+    samples: int
+    seed: int
+
+    def estimates(
+        self, name: str, use: str, repeats: int, directions: Tensor | None = None
+    ) -> GradientSample:
+        """Repeated estimates by one of them.
+
+        Raises:
+            ProgramError: it does not serve the program, or is biased or not finite.
+        """
+        found = sample_gradients(
+            make_estimator(name, self.samples),
+            self.program,
+            self.parameters,
+            lambda number: self.batch,
+            repeats=repeats,
+            seed=key(self.seed, f"{use} {name}"),
+            directions=directions,
+        )
+        if found.biased or not math.isfinite(found.variance):
+            raise ProgramError(f"'{name}' is biased or not finite")
+        return found
+
+
 def candidates(parameters: Parameters, barred: Collection[str]) -> list[str]:
+    """The sampled references to try, in order."""
     size = sum(p.numel() for p in trainable(parameters).values())
     few = size <= MOST_PARAMETERS
     return [n for n in SAMPLED if n not in barred and (few or n != "measure_valued")]
 
 
-def mean(
-    name: str, program: Program, parameters: Parameters, batch: Any, samples: int, seed: int
-) -> Tensor:
-    """The mean of a pilot sample, `[P]`; zero where it is biased or not finite.
-
-    Raises:
-        ProgramError: the estimator does not serve the program.
-    """
-    found = sample_gradients(
-        estimator_of(name, samples),
-        program,
-        parameters,
-        lambda number: batch,
-        repeats=PILOT,
-        seed=key(seed, f"pilot of {name}"),
-    )
-    if found.biased or not math.isfinite(found.variance) or not found.mean.any():
-        raise ProgramError(f"'{name}' gives no direction")
-    return found.mean
-
-
-def projections(
-    name: str,
-    program: Program,
-    parameters: Parameters,
-    batch: Any,
-    samples: int,
-    seed: int,
-    direction: Tensor,
-) -> dict[str, Tensor]:
-    """The reference's projections `[R]` by its name; empty where it is biased or not finite.
-
-    Raises:
-        ProgramError: it does not serve the program.
-    """
-    found = sample_gradients(
-        estimator_of(name, samples),
-        program,
-        parameters,
-        lambda number: batch,
-        repeats=REPEATS,
-        seed=key(seed, f"reference by {name}"),
-        directions=direction.unsqueeze(0),
-    )
-    if found.biased or not math.isfinite(found.variance):
-        return {}
-    return {name: found.projections[:, 0]}
-
-
-def estimator_of(name: str, samples: int) -> Estimator:
-    """A registered estimator with its defaults and this many samples."""
-    factory = registry().component("estimators", name).load()
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    given = {"samples": samples} if "samples" in inspect.signature(function).parameters else {}
-    made: Estimator = factory(**given)
-    return made
-
-
 def unit(gradient: Tensor) -> Tensor:
+    """A gradient's direction; 0 where it is 0."""
     length: Tensor = gradient.norm().clamp_min(1e-30)
     return gradient / length
 
@@ -232,7 +221,7 @@ def ratio_interval(
     above: Tensor, below: Tensor, *, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
     """Fieller's interval for the ratio of the means of two independent samples `[K]` and `[R]`; a single value of
-    `below` is exact. Unbounded where the mean of `below` cannot be told from 0.
+    `below` is exact. Unbounded where the mean of `below` may be 0.
     """
     x, y = float(above.double().mean()), float(below.double().mean())
     v = float(above.double().var()) / len(above)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from framework.batch import first_tensor, map_tensors
 from framework.gradients.estimator import Estimator
 from framework.gradients.selection.bias_interval import SAME, Yardstick, yardstick
 from framework.gradients.selection.quality import (
     Batches,
+    GradientSample,
     Quality,
     Reference,
     assess,
@@ -123,9 +126,7 @@ def measure_against(
     seed: int,
 ) -> Quality:
     """One sample of the estimator's gradient, assessed against the reference and along the yardstick."""
-    rows = [] if against is None else [against.directions]
-    if stick is not None:
-        rows.append(stick.direction.unsqueeze(0))
+    directions = directions_along(against, stick)
     found = sample_gradients(
         estimator,
         program,
@@ -133,13 +134,22 @@ def measure_against(
         batches,
         repeats=repeats,
         seed=seed,
-        directions=torch.cat(rows) if rows else None,
+        directions=torch.cat(directions) if directions else None,
     )
-    if stick is None:
-        return assess(found, against)
-    own = found.projections[:, -1]
-    figures = assess(replace(found, projections=found.projections[:, :-1]), against)
-    if len(own) < 2 or not own.isfinite().all():
-        return figures
-    interval = stick.interval(own)
-    return replace(figures, bias_low=interval.low, bias_high=interval.high)
+    return figures(found, against, stick)
+
+
+def directions_along(against: Reference | None, stick: Yardstick | None) -> list[Tensor]:
+    """The directions `[D, P]` along which `figures` needs projections: the reference's, then the yardstick's."""
+    directions = [] if against is None else [against.directions]
+    return directions if stick is None else [*directions, stick.direction.unsqueeze(0)]
+
+
+def figures(found: GradientSample, against: Reference | None, stick: Yardstick | None) -> Quality:
+    """The quality of a sample whose first projections are along `directions_along`."""
+    count = 0 if against is None else len(against.directions)
+    quality = assess(replace(found, projections=found.projections[:, :count]), against)
+    if stick is None or not math.isfinite(found.variance):
+        return quality
+    interval = stick.interval(found.projections[:, count])
+    return replace(quality, bias_low=interval.low, bias_high=interval.high)

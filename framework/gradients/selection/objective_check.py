@@ -18,19 +18,18 @@ import torch
 from torch import Tensor
 
 from framework.errors import ProgramError, UserError
-from framework.gradients.estimate import estimate, leaves_of, make_estimator
+from framework.gradients.estimate import estimate, leaves_of
 from framework.gradients.estimator import Estimator
 from framework.gradients.numerical import FiniteDifference
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.automatic import SUSPICIOUS_Z
-from framework.gradients.selection.bias_interval import Yardstick
-from framework.gradients.selection.comparison import Against, references
-from framework.gradients.selection.quality import (
-    GradientSample,
-    Quality,
-    Reference,
-    assess,
-    sample_gradients,
+from framework.gradients.selection.comparison import (
+    Against,
+    directions_along,
+    figures,
+    references,
 )
+from framework.gradients.selection.quality import Quality, sample_gradients
 from framework.parameters import Given, Parameters
 from framework.plugin import registry
 from framework.program import Function, Program, as_program
@@ -220,8 +219,7 @@ class Measurement:
             self.slopes[seed] = self.differences(seed)
         against, stick = self.references[seed](name, estimator)
         self.source = self.source or ("" if against is None else against.source)
-        directions = [] if against is None else [against.directions]
-        directions += [] if stick is None else [stick.direction.unsqueeze(0)]
+        directions = directions_along(against, stick)
         directions.append(self.slopes[seed].direction.unsqueeze(0))
         began = time.process_time()
         found = sample_gradients(
@@ -237,7 +235,7 @@ class Measurement:
         quality = figures(found, against, stick)
         quality = replace(quality, biased=quality.biased or first.biased)
         slope_z = self.slopes[seed].disagreement(found.projections[:, -1])
-        return EstimatorCheck(name, "", said(quality, slope_z), quality, cpu_ms, slope_z)
+        return EstimatorCheck(name, "", what_is_wrong(quality, slope_z), quality, cpu_ms, slope_z)
 
     def differences(self, seed: int) -> Slopes:
         """The objective's slopes along a random direction by central differences with common random numbers."""
@@ -267,17 +265,7 @@ class Measurement:
         return Slopes(direction.to(kind), torch.tensor(slopes, dtype=torch.double))
 
 
-def figures(found: GradientSample, against: Reference | None, stick: Yardstick | None) -> Quality:
-    """The quality of a sample whose projections are those of the reference, the yardstick's, and one more."""
-    count = 0 if against is None else len(against.directions)
-    quality = assess(replace(found, projections=found.projections[:, :count]), against)
-    if stick is None or not math.isfinite(found.variance):
-        return quality
-    interval = stick.interval(found.projections[:, count])
-    return replace(quality, bias_low=interval.low, bias_high=interval.high)
-
-
-def said(quality: Quality, slope_z: float) -> str:
+def what_is_wrong(quality: Quality, slope_z: float) -> str:
     """What is wrong with an estimator that says it is unbiased; empty where nothing is."""
     if not math.isfinite(quality.variance):
         return "its gradient or the objective is not finite"

@@ -128,7 +128,7 @@ def sample_gradients(
     estimator = copy.deepcopy(estimator)
     leaves = {n: p.detach().clone().requires_grad_() for n, p in trainable(parameters).items()}
     given = {**parameters, **leaves}
-    mean, squares, projections, seconds = torch.zeros(()), 0.0, [], []
+    mean, deviations, projections, seconds = torch.zeros(()), 0.0, [], []
     evaluations, biased, finite = 0, False, True
     with seeded(key(seed, "quality")):
         for number in range(repeats):
@@ -140,12 +140,13 @@ def sample_gradients(
             estimate = estimator.backward(program, given, batch)
             seconds.append(time.perf_counter() - began)
             gradient = flat_gradient(leaves)
-            mean = mean + (gradient - mean) / (number + 1)
-            squares += float(gradient.square().sum())
+            # Welford's: a difference of squares would be rounding where estimates hardly differ.
+            before = gradient - mean
+            mean = mean + before / (number + 1)
+            deviations += float((before * (gradient - mean)).sum())
             projections.append(project(directions, gradient))
             evaluations, biased = estimate.evaluations, estimate.biased
             finite &= bool(estimate.objective.isfinite())
-    deviations = squares - repeats * float(mean.square().sum())
     # A single estimate has no variance, nor has one that is not a number.
     variance = max(deviations / (repeats - 1), 0.0) if repeats > 1 and finite else math.nan
     return GradientSample(

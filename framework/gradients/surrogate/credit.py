@@ -9,35 +9,34 @@ and one element of a cost, because the elements of a distribution's batch shape 
 in Pyro, the plates of TraceGraph_ELBO declare it.)
 
 What a cost is made from need not be declared, as `context.cost(..., elementwise=["z"])` does: one run of the program
-with its operations followed (`framework.recording.provenance`) proves it, and what is not proved is charged. A program
+with its operations followed (`credit_proof`) proves it, and what is not proved is charged. A program
 that may do something else in another run (it reads numbers from tensors, keeps tensors, runs one sample at a time or
 holds recorded steps) is charged as before, every cost to all draws before it, but for what it declares.
 """
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
+from framework.batch import parts
+from framework.gradients.surrogate.credit_proof import (
+    Follow,
+    Relations,
+    charged_in_full,
+    outline,
+    prove,
+)
 from framework.parameters import Parameters
 from framework.program import Function, Program
-from framework.randomness import restore_states, save_states
 from framework.recording.axes import ALL
-from framework.recording.provenance import Place, Provenance, Traced, Untraceable
 from framework.recording.rule import Rules
-from framework.recording.trace import Cost, Draw, Trace
-
-# For each element axis of a draw the cost's element axis that follows it; None: none does.
-Follow = tuple[int | None, ...]
-# For each cost, the scored draws that it is charged to, by number.
-Relations = tuple[dict[int, Follow], ...]
+from framework.recording.trace import Cost, Trace
 
 
 @dataclass(eq=False)
@@ -73,7 +72,7 @@ def relations_of(
         return relations
     return tuple(
         {i: declared(trace, cost, i, follow) for i, follow in charged.items()}
-        for cost, charged in zip(trace.costs, relations or everything(trace), strict=True)
+        for cost, charged in zip(trace.costs, relations or charged_in_full(trace), strict=True)
     )
 
 
@@ -143,33 +142,9 @@ def may_gain(trace: Trace) -> bool:
 
 def seen(program: Program, trace: Trace, parameters: Parameters, batch: Any) -> Any:
     """What tells programs apart that one function may be: all that is known without following its operations."""
-    lead = [len(axes.of(trace.shape)) for axes in (d.axes for d in trace.draws)]
-    draws = tuple(
-        (d.name, d.axes, d.rule.scored, tuple(d.value.shape[k:]), d.baseline is None)
-        for d, k in zip(trace.draws, lead, strict=True)
-    )
-    costs = tuple(
-        (c.name, c.position, c.axes, tuple(c.value.shape[len(c.axes.of(trace.shape)) :]))
-        for c in trace.costs
-    )
-    state = tuple(plain_values(batch)), tuple(flags(program.function))
-    return draws, costs, tuple(parameters), len(trace.shape), trace.shape[0] == 1, state
-
-
-def plain_values(batch: Any) -> Iterator[Any]:
-    """Numbers, strings and such in a batch."""
-    if isinstance(batch, str | int | float | bool | None):
-        yield batch
-    elif isinstance(batch, Mapping):
-        for key, value in batch.items():
-            yield key
-            yield from plain_values(value)
-    elif isinstance(batch, list | tuple):
-        for value in batch:
-            yield from plain_values(value)
-    elif hasattr(batch, "__dataclass_fields__"):
-        for name in batch.__dataclass_fields__:
-            yield from plain_values(getattr(batch, name))
+    values = tuple(p for p in parts(batch) if isinstance(p, str | int | float | bool | None))
+    state = values, tuple(flags(program.function))
+    return outline(trace), tuple(parameters), len(trace.shape), trace.shape[0] == 1, state
 
 
 def flags(function: Function) -> Iterator[Any]:
@@ -191,95 +166,3 @@ def flags(function: Function) -> Iterator[Any]:
                 yield name, content
             elif isinstance(content, torch.nn.Module):
                 yield name, content.training
-
-
-def prove(
-    program: Program, trace: Trace, rules: Rules, parameters: Parameters, batch: Any
-) -> Relations | None:
-    """Follow the program's operations in one run and read off what each cost is made from.
-
-    Torch's random streams are as before afterwards.
-    """
-    states, provenance = save_states(), Provenance()
-    try:
-        with uncompiled(), provenance:
-            traced = replace(program, checked=False).run(
-                provenance.rules(rules), parameters, batch, samples=trace.shape[0]
-            )[0]
-            relations = read_off(trace, traced, provenance)
-    except Exception:
-        # Not to be followed; a mistake of the program itself would have ended the run before.
-        return None
-    finally:
-        restore_states(states)
-    return None if relations == everything(trace) else relations
-
-
-def uncompiled() -> AbstractContextManager[Any]:
-    """Compiled functions run as they are written, where there are any."""
-    if "torch._dynamo" in sys.modules:
-        stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-        return stance
-    return nullcontext()
-
-
-def everything(trace: Trace) -> Relations:
-    """Every cost charged to all scored draws before it, their elements together."""
-    return tuple({i: mixed(trace, i) for i in range(cost.position)} for cost in trace.costs)
-
-
-def mixed(trace: Trace, number: int) -> Follow:
-    return (None,) * len(trace.element_shape(trace.scored[number]))
-
-
-def read_off(trace: Trace, traced: Trace, provenance: Provenance) -> Relations:
-    """What each cost is made from, as far as the estimator charges by it.
-
-    Args:
-        trace: a run as the estimator sees it.
-        traced: the run that was followed.
-
-    Raises:
-        Untraceable: they are not runs of the same draws and costs.
-    """
-    if outline(trace) != outline(traced):
-        raise Untraceable("another run has other draws or costs")
-    # A draw made earlier (`observe`) has no number, and what was made from it is not known.
-    count = 0
-    numbers: list[int | None] = []
-    for draw in traced.draws:
-        numbers.append(count if isinstance(draw.value, Traced) else None)
-        count += isinstance(draw.value, Traced)
-    scored = [n for n, draw in zip(numbers, traced.draws, strict=True) if draw.rule.scored]
-    relations = []
-    for cost, followed in zip(trace.costs, traced.costs, strict=True):
-        origins = provenance.origins(followed.value)
-        charged: dict[int, Follow] = {}
-        for i, number in enumerate(scored[: cost.position]):
-            draw = trace.scored[i]
-            if number is None or draw.baseline is not None:
-                # The program's baseline is of all that follows.
-                charged[i] = mixed(trace, i)
-            elif number in origins:
-                charged[i] = elementwise(trace, draw, cost, origins[number])
-        relations.append(charged)
-    return tuple(relations)
-
-
-def outline(trace: Trace) -> Any:
-    """The draws and costs of a run, by name and shape."""
-    draws = [(d.name, d.value.shape, d.axes, d.rule.scored) for d in trace.draws]
-    return draws, [(c.name, c.value.shape, c.position, c.axes) for c in trace.costs]
-
-
-def elementwise(trace: Trace, draw: Draw, cost: Cost, places: Sequence[Place | None]) -> Follow:
-    """The cost's element axis that follows each element axis of the draw."""
-    before, lead = len(draw.axes.of(trace.shape)), len(cost.axes.of(trace.shape))
-    count, shape = len(trace.element_shape(draw)), cost.value.shape
-    own = (*places[before:], *(None,) * count)[:count]
-    return tuple(
-        place.axis - lead
-        if place is not None and place.axis >= lead and place.size == shape[place.axis] > 1
-        else None
-        for place in own
-    )

@@ -22,7 +22,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from framework.gradients.surrogate.credit import Follow, Relations
+from framework.gradients.surrogate.credit_proof import Follow, Relations
 from framework.gradients.surrogate.dice import Baseline, bound_terms, box, known_before, of_draw
 from framework.recording.trace import Cost, Draw, Trace, add
 

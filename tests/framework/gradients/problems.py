@@ -9,7 +9,7 @@ from torch import Tensor
 
 from experiments import problems
 from experiments.problems import Problem, problem
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.randomness import seeded
 
 PROBLEMS = {n: p for n, p in problems.PROBLEMS.items() if p.group == "closed_forms"}

@@ -14,7 +14,8 @@ from torch.distributions import Categorical, LKJCholesky, Normal, Wishart
 from framework.config.composition import config_folders
 from framework.config.validation import options_schema
 from framework.errors import ProgramError, UserError
-from framework.gradients.estimate import estimate, make_estimator, surrogate
+from framework.gradients.estimate import estimate, surrogate
+from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters
 from framework.plugin import registry
 from framework.recording.context import Context
@@ -144,15 +145,15 @@ def test_whole_numbers_are_costs(estimator):
 
 @pytest.mark.parametrize("estimator", ["rloo", "exact", "spsa", "reparameterisation", "automatic"])
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "message"),
     [
         ({}, "parameters: there are none"),
         ({"mean": torch.tensor(1)}, "'mean' is of int64, which has no gradient"),
         ({"mean": torch.tensor(1j)}, "'mean' is of complex64, which has no gradient"),
     ],
 )
-def test_parameters_without_a_gradient_are_refused(estimator, parameters, said):
-    with pytest.raises(ProgramError, match=said):
+def test_parameters_without_a_gradient_are_refused(estimator, parameters, message):
+    with pytest.raises(ProgramError, match=message):
         estimate(above, parameters, estimator=estimator)
 
 

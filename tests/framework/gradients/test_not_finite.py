@@ -36,7 +36,7 @@ def test_a_draw_whose_log_probability_is_not_finite_is_named():
     assert "the gradient of 'theta'" in found.not_finite
 
 
-def test_a_derivative_that_is_not_finite_is_told_from_a_cost():
+def test_a_derivative_that_is_not_finite_is_distinguished_from_a_cost():
     def program(context, parameters, batch):
         x = context.sample("x", Normal(parameters["theta"], 1.0))
         context.cost((x - x.detach()).abs().sqrt())

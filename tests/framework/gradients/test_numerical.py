@@ -12,7 +12,6 @@ from torch.distributions import Bernoulli, Categorical, Normal
 
 from framework import Context, Program, estimate
 from framework.errors import ProgramError
-from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimator
 from framework.gradients.numerical import (
     SPSA,
@@ -20,6 +19,7 @@ from framework.gradients.numerical import (
     FiniteDifference,
     centred_ranks,
 )
+from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters, placed
 from tests.framework.gradients.problems import Problem, gradients
 
@@ -117,7 +117,9 @@ def test_perturbations_evaluated_at_once_give_the_gradient_of_one_after_the_othe
 
 
 @pytest.mark.parametrize("make", ESTIMATORS)
-def test_a_program_that_vmap_cannot_follow_runs_for_one_after_the_other_and_it_is_said_once(make):
+def test_a_program_that_vmap_cannot_follow_runs_for_one_after_the_other_and_it_is_reported_once(
+    make,
+):
     def kinked(context: Context, parameters: Parameters, batch: object) -> None:
         shift = context.sample("shift", Normal(parameters["x"], 1.0))
         context.cost(shift.abs() + (1.0 if parameters["x"].sum().item() > 0 else 2.0))
@@ -138,7 +140,7 @@ def test_a_program_that_vmap_cannot_follow_runs_for_one_after_the_other_and_it_i
     assert estimator.messages() == []
 
 
-def test_the_mistake_of_a_program_is_told_as_it_is():
+def test_the_mistake_of_a_program_is_reported_as_it_is():
     def wrong(context: Context, parameters: Parameters, batch: object) -> None:
         context.cost(parameters["x"] @ torch.ones(3))
 
@@ -146,7 +148,7 @@ def test_the_mistake_of_a_program_is_told_as_it_is():
         estimate(wrong, {"x": torch.ones(2)}, estimator="spsa", directions=4)
 
 
-def test_a_stateful_program_is_never_vmapped_and_one_that_does_not_say_so_is_told():
+def test_a_stateful_program_is_never_vmapped_and_one_that_does_not_say_so_is_reported():
     state = torch.zeros(())
 
     def walk(context: Context, parameters: Parameters, batch: object) -> None:
@@ -207,7 +209,9 @@ def coin(context: Context, parameters: Parameters, batch: object) -> None:
 
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize("estimator", ["finite_difference", "spsa"])
-def test_small_steps_of_a_discrete_draw_are_said_to_be_of_little_use(estimator: str, loop: bool):
+def test_small_steps_of_a_discrete_draw_are_reported_to_be_of_little_use(
+    estimator: str, loop: bool
+):
     program = Program(coin, one_sample_at_a_time=loop)
     with pytest.warns(
         UserWarning, match=rf"{estimator}: draw 'coin' ~ Bernoulli is discrete.*rloo"
@@ -225,7 +229,7 @@ def test_a_draw_that_becomes_discrete_by_another_is_named():
         estimate(chain, {"x": torch.tensor(0.3)}, estimator="finite_difference", seed=0)
 
 
-def test_it_is_said_once_in_training():
+def test_it_is_reported_once_in_training():
     estimator, x = FiniteDifference(), torch.tensor(0.3, requires_grad=True)
     for _ in range(3):
         estimator.backward(Program(coin), {"x": x})

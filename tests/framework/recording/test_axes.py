@@ -1,4 +1,4 @@
-"""Axes of equal length are told apart: a draw, a cost or a penalty is what it is in a run with other sizes."""
+"""Axes of equal length are distinguished: a draw, a cost or a penalty has the axes that it has in other sizes."""
 
 from __future__ import annotations
 

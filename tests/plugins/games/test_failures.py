@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from framework.errors import UserError
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.randomness import seeded
 from plugins.games.environments import gymnasium_games
 from plugins.games.environments.gymnasium_games import MAX_FAILURES, GymnasiumGames

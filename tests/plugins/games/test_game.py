@@ -14,7 +14,7 @@ import torch
 import framework
 from framework.commands import evaluate, predict, train
 from framework.errors import UserError
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.randomness import seeded
 from framework.training.checkpoints.checkpoint import load_newest
 from plugins.games.task import Game

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from framework.errors import UserError
-from framework.gradients.estimate import make_estimator
 from framework.gradients.policy_gradient.actor_critic import A2C
 from framework.gradients.policy_gradient.advantages import Transitions, gae
 from framework.gradients.policy_gradient.ppo import PPO
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.comparison import compare
 from plugins.games.policies.normalisation import Normaliser, ReturnScale
 from plugins.games.rollouts import Rollout

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from framework import UserError
 from framework.config.validation import check_options
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.media import Image, Text
 from framework.randomness import seed_torch
 from plugins.sketching.autoencoder import RecurrentDecoder, SketchAutoencoder

@@ -16,7 +16,7 @@ from framework import TrainingPlan
 from framework.config.composition import compose
 from framework.config.validation import check_options, validate
 from framework.errors import UserError
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.media import Image, Text, Video
 from framework.randomness import seed_torch
 from plugins.sketching.images.photo import (

@@ -10,7 +10,7 @@ import torch
 
 from framework import TrainingPlan
 from framework.config.validation import check_options
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.randomness import seed_torch
 from plugins.sketching.stochastic import StochasticSketch
 from plugins.sketching.strokes.drawing import PACE

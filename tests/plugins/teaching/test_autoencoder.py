@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
 from framework.commands.train import run
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.quality import measure, reference
 from plugins.teaching.autoencoder import DigitsAutoencoder
 

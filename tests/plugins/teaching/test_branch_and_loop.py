@@ -9,7 +9,7 @@ import torch
 
 from framework import ProgramError
 from framework.commands.train import run
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from plugins.teaching.branch_and_loop import BEST, BranchAndLoop, expected_cost
 from tests.framework.gradients.problems import assert_unbiased
 from tests.plugins.teaching.conftest import many_gradients

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from framework.commands.train import run
-from framework.gradients.estimate import make_estimator
 from framework.gradients.pathwise.forward_mode import ForwardGradient
+from framework.gradients.registered import make_estimator
 from plugins.teaching.meta_gradient import CURVATURES, MetaGradient, slope
 from tests.framework.gradients.problems import assert_unbiased
 from tests.plugins.teaching.conftest import gradients, many_gradients

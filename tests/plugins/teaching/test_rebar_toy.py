@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from framework.commands.train import run
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from plugins.teaching.rebar_toy import RebarToy
 from tests.plugins.teaching.conftest import gradients
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from framework.gradients.enumeration.factor_graph.graph import FactorGraph, Scope
-from framework.gradients.enumeration.factor_graph.provenance import NotProved
+from framework.recording.provenance import NotProved
 
 # A length that hardly occurs in programs, so that no other axis is taken for the samples'.
 RANDOM_ROWS = 37

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from framework.gradients.distributions.boundary import refuse_boundary
 from framework.gradients.distributions.noise_families import base_of
+from framework.gradients.enumeration.choice import ExactRule
 from framework.gradients.enumeration.factor_graph.design import Design, design
 from framework.gradients.enumeration.factor_graph.elimination_order import (
     Step,
@@ -32,7 +33,7 @@ from framework.recording.trace import Cost, Trace, add
 
 
 @dataclass(eq=False)
-class Elimination:
+class Elimination(ExactRule):
     """How a program with a factor graph is run and summed; it is the rule of that run, one row for each sample.
 
     Attributes:
@@ -44,11 +45,6 @@ class Elimination:
     costs: list[Step]
     penalties: list[Step]
     sites: dict[str, Site] = field(init=False)
-
-    name = "exact"
-    scored = True
-    biased = False
-    relaxed = False
 
     def __post_init__(self) -> None:
         self.sites = {site.name: site for site in self.graph.sites}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from framework.gradients.enumeration.factor_graph.graph import FactorGraph, Scope
-from framework.gradients.enumeration.factor_graph.provenance import NotProved
+from framework.recording.provenance import NotProved
 from framework.recording.trace import add
 
 # By scope: `[K_1, ..., K_m, *batch]`, one axis for each of its variables.

@@ -16,12 +16,13 @@ from torch.distributions import Distribution
 from framework.gradients.distributions.log_probability import log_probability
 from framework.gradients.distributions.noise_families import base_of
 from framework.gradients.distributions.support import Support
-from framework.gradients.enumeration.factor_graph.propagation import Mask
-from framework.gradients.enumeration.factor_graph.provenance import NotProved, Provenance
+from framework.gradients.enumeration.choice import ExactRule
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import seeded
 from framework.recording.context import Context
+from framework.recording.propagation import Mask
+from framework.recording.provenance import NotProved, Provenance
 from framework.recording.trace import Cost, Trace
 
 Scope = tuple[int, ...]
@@ -81,14 +82,8 @@ SAMPLES = 7
 VARIABLES = 1024
 
 
-class Marked:
+class Marked(ExactRule):
     """The rule of the probing run: the elements of the first sample's draw are variables of their own."""
-
-    name = "exact"
-    # A draw made earlier is refused.
-    scored = True
-    biased = False
-    relaxed = False
 
     def __init__(self, graph: FactorGraph, provenance: Provenance) -> None:
         self.sites = {site.name: site for site in graph.sites}
@@ -193,8 +188,6 @@ def probe(
         trace = replace(program, function=function, checked=False).run(
             lambda site: marked, parameters, batch, samples=SAMPLES
         )[0]
-    if provenance.left:
-        raise NotProved(f"a drawn value leaves torch: {provenance.left}")
     if [d.name for d in trace.draws] != [d.name for d in first.draws]:
         raise NotProved("its draws are not the same in every run")
     graph.costs = [terms_of(cost, trace, provenance) for cost in trace.costs]

@@ -22,7 +22,7 @@ import framework
 from framework import Context, Program, ProgramError, UserError
 from framework.gradients.control_variates.control_variate import ControlVariate
 from framework.gradients.control_variates.rebar import rebar, relax
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters
 from framework.plugin import registry
 from framework.training.checkpoints import checkpoint
@@ -167,7 +167,7 @@ def tuned(estimator: ControlVariate, problem: Problem) -> ControlVariate:
     return estimator
 
 
-def test_untuned_rebar_can_be_worse_than_plain_reinforce_and_tuning_mends_it():
+def test_untuned_rebar_can_be_worse_than_plain_reinforce_and_tuning_repairs_it():
     problem = quadratic(0.45)
     plain = variance(make_estimator("reinforce", 1, {"baseline": "none"}), problem, 600)
     untuned = variance(rebar(samples=1, learning_rate=0.0), problem, 600)
@@ -231,13 +231,13 @@ def test_loading_a_state_leaves_it_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("part", "said"),
+    ("part", "message"),
     [
         ("adam", r"'exp_avg' of 'log_temperature' is torch.float32 \[1\]"),
         ("tensors", r"scalars are .*, expected \{'log_temperature': \[\]\}"),
     ],
 )
-def test_a_saved_state_that_does_not_fit_is_one_line(part, said):
+def test_a_saved_state_that_does_not_fit_is_one_line(part, message):
     first = relax(samples=4)
     gradient(first, PROBLEMS["several"])
     state = copy.deepcopy(first.state_dict())
@@ -245,7 +245,7 @@ def test_a_saved_state_that_does_not_fit_is_one_line(part, said):
         state["scalars"]["adam"]["state"]["log_temperature"]["exp_avg"] = torch.zeros(1)
     else:
         state["scalars"]["tensors"]["eta"] = torch.zeros(3)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         relax(samples=4).load_state_dict(state)
 
 
@@ -268,7 +268,7 @@ def test_making_the_network_draws_nothing_from_the_run():
         ("relax", {"relaxed_cost": True}, "layered", 4),
     ],
 )
-def test_evaluations_and_the_hard_objective_are_told(
+def test_evaluations_and_the_hard_objective_are_reported(
     name: str, options: dict[str, Any], problem: str, runs: int
 ):
     program, parameters, batch = PROBLEMS[problem]

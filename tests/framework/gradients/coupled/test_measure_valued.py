@@ -21,7 +21,7 @@ import framework
 from framework import Context, Program, ProgramError
 from framework.gradients.coupled.arm import Arm, Disarm
 from framework.gradients.coupled.measure_valued import MeasureValued
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters
 from framework.plugin import registry
 from tests.framework.gradients.layered import (

@@ -21,7 +21,7 @@ from torch.distributions import (
 import framework
 from framework import Context, Program, ProgramError
 from framework.gradients.distributions.log_probability import log_probability_of_draw
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters
 from tests.framework.gradients.layered import Problem, check_unbiased
 

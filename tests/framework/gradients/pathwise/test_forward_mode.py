@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Gamma, Normal
 
 from framework import Program, ProgramError, estimate
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.parameters import placed
 from tests.framework.gradients.problems import PROBLEMS, assert_unbiased, gradients
 

@@ -21,7 +21,7 @@ from torch.distributions import (
 
 from framework import ProgramError, UserError, estimate
 from framework.gradients.distributions.noise import gumbel_noise, logistic_noise
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.program import Program
 from tests.framework.gradients.problems import Problem, assert_unbiased, gradients
 
@@ -132,7 +132,7 @@ def test_batches_and_loops_are_served(axes):
     assert abs(found.value - mean.item()) < (0.01 if axes else 0.3)
 
 
-def test_the_temperature_is_annealed_by_calls_told_and_resumed():
+def test_the_temperature_is_annealed_by_calls_reported_and_resumed():
     options = {"temperature": 2.0, "final_temperature": 0.5, "anneal_steps": 4}
 
     def temperatures(estimator, calls):

@@ -74,7 +74,7 @@ def test_a_program_s_own_error_is_one_line_of_every_estimator():
     assert not found.ok
 
 
-def test_a_cost_that_is_not_finite_is_said():
+def test_a_cost_that_is_not_finite_is_reported():
     def endless(context, parameters, batch):
         context.cost(context.sample("b", Bernoulli(logits=parameters["logits"])).sum(-1) / 0)
 
@@ -92,15 +92,15 @@ def test_the_slopes_z_is_the_distance_in_standard_errors_and_the_steps():
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "said"),
+    ("changes", "error", "message"),
     [
         ({"estimators": ["rlo"]}, UserError, "unknown estimator 'rlo'; did you mean 'rloo'?"),
         ({"repeats": 2}, UserError, "repeats = 2: expected 4 or more"),
         ({"parameters": {}}, ProgramError, "parameters: there are none"),
     ],
 )
-def test_a_mistake_is_one_line(changes, error, said):
+def test_a_mistake_is_one_line(changes, error, message):
     with pytest.raises(error) as refusal:
         framework.check(toss, **{"parameters": LOGITS, **changes})
-    assert said in str(refusal.value)
+    assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)

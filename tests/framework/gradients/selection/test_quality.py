@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Normal
+from torch.distributions import Bernoulli, Normal
 
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.gradients.selection.automatic import Automatic
 from framework.gradients.selection.comparison import compare
 from framework.gradients.selection.quality import measure, reference
@@ -48,6 +48,24 @@ def test_the_figures_of_one_coin_are_those_of_its_distribution():
     assert abs(found.norm_ratio * found.cosine - 1) < 4 * noise
     assert found.evaluations == 1
     assert not found.biased
+
+
+def test_the_variance_of_nearly_equal_estimates_is_not_rounding():
+    """Each estimate is 1000 + a hundredth of a coin's toss: the square of 1000 has no digit for that."""
+
+    def program(context, p, batch):
+        z = context.sample("z", Bernoulli(0.5))
+        context.cost((1000 + 0.01 * z) * p["theta"])
+
+    theta = {"theta": torch.ones((), requires_grad=True)}
+    found = measure(
+        make_estimator("reinforce", 1),
+        Program(program),
+        theta,
+        lambda number: None,
+        repeats=1000,
+    )
+    assert found.variance == pytest.approx(0.01**2 / 4, rel=0.05)
 
 
 def test_bias_shows_in_z_and_in_the_norm_ratio():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.program import Program
 from framework.randomness import seeded
 

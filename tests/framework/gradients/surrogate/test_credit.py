@@ -13,7 +13,7 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal, One
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import framework
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.gradients.surrogate.credit import relations_of
 from framework.gradients.surrogate.dice import surrogate
 from framework.gradients.surrogate.elementwise import elementwise_surrogate
@@ -265,6 +265,18 @@ def test_every_baseline_serves_elements(name, baseline):
     assert ((difference < 1e-5) | (difference < 4 * error)).all()
 
 
+def test_ten_thousand_elements_are_kept_apart_by_few_variables():
+    def program(context, p, batch):
+        z = context.sample("z", Bernoulli(logits=p["a"]))
+        context.cost((z - 0.3) ** 2)
+        context.cost(z[:, 1:] * z[:, :-1], "neighbours")
+
+    leaves, estimator = {"a": torch.zeros(10_000)}, make_estimator("rloo", 8)
+    trace = Program(program).run(estimator.rules, leaves, samples=8)[0]  # type: ignore[attr-defined]
+    found = relations_of(Program(program), trace, estimator.rules, leaves, None)  # type: ignore[attr-defined]
+    assert found == ({0: (0,)}, {0: (None,)})
+
+
 def test_leave_one_out_of_each_element_is_what_one_writes_by_hand():
     program, leaves, _ = problem("elements")
     torch.manual_seed(3)
@@ -394,7 +406,7 @@ def test_a_switch_in_python_is_another_program(where):
     assert found == [({0: (0,)},), None, ({0: (0,)},)]
 
 
-def test_a_program_that_has_become_another_one_is_told_and_charged_in_full():
+def test_a_program_that_has_become_another_one_is_reported_and_charged_in_full():
     calls = []  # type: ignore[var-annotated]
 
     def program(context, p, batch):
@@ -407,8 +419,8 @@ def test_a_program_that_has_become_another_one_is_told_and_charged_in_full():
         for _ in range(16):
             calls.append(1)
             estimator.backward(written, leaves)
-    told = [str(w.message) for w in caught if "depend on other draws" in str(w.message)]
-    assert len(told) == 1
+    messages = [str(w.message) for w in caught if "depend on other draws" in str(w.message)]
+    assert len(messages) == 1
     trace = written.run(estimator.rules, leaves, samples=8)[0]  # type: ignore[attr-defined]
     assert relations_of(written, trace, estimator.rules, leaves, None) is None  # type: ignore[attr-defined]
 

@@ -10,7 +10,7 @@ from torch.distributions import Bernoulli
 
 import framework
 from framework.errors import UserError
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.randomness import seeded
 from tests.framework.gradients.problems import PROBLEMS, Problem, assert_unbiased, gradients
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.program import Program
 from plugins.detection.evaluation.matching import Targets, class_iou, matched_iou
 from plugins.detection.models.detector import Candidates
