@@ -32,6 +32,7 @@ LAYERS = (
     (
         "atomic",
         "builtin",
+        "curve",
         "data",
         "extras",
         "media",
@@ -40,6 +41,7 @@ LAYERS = (
         "parameters",
         "plugin",
         "randomness",
+        "saved_state",
     ),
     ("errors",),
 )
@@ -51,6 +53,7 @@ PUBLIC = (
     "framework.config.schema",
     "framework.config.types",
     "framework.config.validation.check_options",
+    "framework.curve",
     "framework.data",
     "framework.errors",
     "framework.extras",
@@ -60,6 +63,7 @@ PUBLIC = (
     "framework.program",
     "framework.randomness",
     "framework.relaxed",
+    "framework.saved_state",
     "framework.task",
 )
 # What a plugin's commands may import, too.

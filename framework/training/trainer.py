@@ -16,6 +16,8 @@ from torch import Tensor
 
 from framework.batch import map_tensors
 from framework.config.schema import Settings
+from framework.config.types import Count, CountOrZero, Positive
+from framework.data import LostWorker
 from framework.errors import ProgramError, UserError
 from framework.gradients.estimator import Estimate
 from framework.gradients.registered import make_estimator
@@ -23,6 +25,7 @@ from framework.gradients.selection.comparison import compare
 from framework.optimizer_state import load_named_state, named_state
 from framework.parameters import placed
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
+from framework.saved_state import check_saved
 from framework.task import Split, Task, TrainingPlan
 from framework.training.assembly import Components
 from framework.training.checkpoints import checkpoint
@@ -43,6 +46,14 @@ from framework.training.updates.nonfinite import skip_step
 from framework.training.updates.precision import autocast
 from framework.training.updates.rollback import Rollback
 
+# What `torch.amp.GradScaler` keeps.
+SCALER = {
+    "scale": Positive,
+    "growth_factor": Positive,
+    "backoff_factor": Positive,
+    "growth_interval": Count,
+    "_growth_tracker": CountOrZero,
+}
 # What iterators that have ended give.
 ENDED = object()
 
@@ -106,12 +117,15 @@ class Trainer:
                 if not interruption.first:
                     raise
                 self.check_budget(start)
-            except Exception:
+            except Exception as error:
                 if self.progress.step > start:
                     # What the step under way has changed in the model goes.
                     self.rollback.restore()
                     self.save()
-                raise
+                # A signal to all processes may reach the workers first.
+                if not (isinstance(error, LostWorker) and self.signals.comes()):
+                    raise
+                self.check_budget(start)
             self.save()
         return self.finish(monitor)
 
@@ -408,6 +422,7 @@ class Trainer:
         load_estimator(self.estimator, to_device(state["estimator"], self.device))
         # Empty where the run had another precision before.
         if state["scaler"]:
+            check_saved("the gradient scaler", state["scaler"], **SCALER)
             self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             check_tensors(self.parameters, state["average"] or self.parameters)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from framework.config.types import CountOrZero
+from framework.curve import Curve
+from framework.saved_state import check_saved
 from plugins.games.environments.games import Games
 from plugins.games.rollouts import EpisodeStatistics
 
@@ -37,7 +42,7 @@ class EpisodeLog:
     """
 
     def __init__(self) -> None:
-        self.curve: list[tuple[int, float]] = []
+        self.curve = Curve[tuple[int, float]](2)
         self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self.scalars: dict[str, float] = {}
         self.steps = 0
@@ -56,7 +61,7 @@ class EpisodeLog:
         self.recent.extend(pairs)
         self.steps += steps
         if pairs:
-            self.curve.append((self.steps, sum(r for r, _ in pairs) / len(pairs)))
+            self.curve.add((self.steps, sum(r for r, _ in pairs) / len(pairs)))
         self.scalars = {
             "time/game_steps_per_second": steps / max(seconds, 1e-9),
             "time/environment_steps_per_second": steps / max(environment, 1e-9),
@@ -74,12 +79,14 @@ class EpisodeLog:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "history": [list(point) for point in self.curve],
+            "history": self.curve.state_dict(),
             "recent": [list(pair) for pair in self.recent],
             "played": self.steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.curve = [(int(steps), mean) for steps, mean in state["history"]]
+        pairs = list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+        check_saved("the task", state, recent=pairs, played=CountOrZero)
+        self.curve.load_state_dict(state["history"])
         self.recent = deque(((r, n) for r, n in state["recent"]), maxlen=RECENT)
         self.steps = state["played"]
