@@ -337,23 +337,28 @@ def train_composed(
     Args:
         notice: a line to print below the start summary.
     """
-    from framework.data import lost_workers_in_one_line
-    from framework.training.session import train_in
-    from framework.training.trainer import Callbacks
-
     held = RunFolder(folder)
-    with own_torch_state(), lost_workers_in_one_line():
-        trainer = train_in(
-            held,
-            config,
-            settings,
-            task,
-            resume=resume,
-            force=force,
-            notice=notice,
-            callbacks=Callbacks(on_step=on_step, on_evaluation=on_evaluation),
-            quiet=not progress,
-        )
+    with held.held():
+        # After that: a folder that cannot be written or is in use is refused before the seconds that torch takes.
+        try:
+            from framework.data import lost_workers_in_one_line
+            from framework.training.session import train_in
+            from framework.training.trainer import Callbacks
+        except BaseException:
+            held.discard()
+            raise
+        with own_torch_state(), lost_workers_in_one_line():
+            trainer = train_in(
+                held,
+                config,
+                settings,
+                task,
+                resume=resume,
+                force=force,
+                notice=notice,
+                callbacks=Callbacks(on_step=on_step, on_evaluation=on_evaluation),
+                quiet=not progress,
+            )
     trainer.use_averages()
     trainer.task.model.eval()
     return Run(

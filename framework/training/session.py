@@ -51,7 +51,7 @@ def train_in(
     callbacks: Callbacks = Callbacks(),  # noqa: B008  (it is frozen)
     quiet: bool = False,
 ) -> Trainer:
-    """Train in a folder, held from before anything is built; returns the trainer as it ended.
+    """Train in a folder, which the caller holds; returns the trainer as it ended.
 
     Args:
         config: the configuration as composed, for `config.yaml`.
@@ -62,7 +62,7 @@ def train_in(
         quiet: print nothing, whatever `monitor.progress` says.
 
     Raises:
-        UserError: the folder cannot be written or is in use, or the training ended by a user's mistake.
+        UserError: the folder holds a run already, or the training ended by a user's mistake.
     """
     keep_freed_memory()
 
@@ -70,26 +70,25 @@ def train_in(
         if not quiet:
             print(text, flush=True)
 
-    with folder.held():
-        # Asked once it is held: another process may have trained here while this one was starting.
-        going_on = resume is True or (resume == "auto" and folder.holds_run)
-        changes: Changes = {}
+    # Asked while it is held: another process may have trained here while this one was starting.
+    going_on = resume is True or (resume == "auto" and folder.holds_run)
+    changes: Changes = {}
+    if going_on:
+        before = load_config(folder.path, lambda line: None)
+        changes = config_changes(before, parse_config(config_text(config), folder.config))
+        validate_resume(changes, force=force)
+    else:
+        folder.refuse_second_run()
+    trainer = None
+    try:
+        trainer = Trainer(settings, make_components(settings, task), folder, callbacks)
         if going_on:
-            before = load_config(folder.path, lambda line: None)
-            changes = config_changes(before, parse_config(config_text(config), folder.config))
-            validate_resume(changes, force=force)
-        else:
-            folder.refuse_second_run()
-        trainer = None
-        try:
-            trainer = Trainer(settings, make_components(settings, task), folder, callbacks)
-            if going_on:
-                restore(trainer, folder, log)
-            run(folder, config, trainer, changes=changes, notice=notice, quiet=quiet)
-        except (UserError, KeyboardInterrupt):
-            if not going_on and (trainer is None or not trainer.progress.step):
-                folder.discard()
-            raise
+            restore(trainer, folder, log)
+        run(folder, config, trainer, changes=changes, notice=notice, quiet=quiet)
+    except (UserError, KeyboardInterrupt):
+        if not going_on and (trainer is None or not trainer.progress.step):
+            folder.discard()
+        raise
     return trainer
 
 

@@ -14,7 +14,6 @@ from torch.distributions import Normal
 from framework import Context, Image, Task
 from framework.config.types import NonNegative
 from framework.task import Split
-from plugins.javelin.plot import throws_and_path
 
 # In m/s and m/s^2: without drag the farthest throw is 28^2 / 9.8 = 80 m, at 45 degrees.
 SPEED = 28.0
@@ -114,6 +113,9 @@ class Javelin(Task):
 
     def show(self, seed: int) -> Iterator[Image]:
         """Throws at angles along the training, and the gradient's path over the hill of ranges."""
+        # Matplotlib is imported where there is something to draw: it would hold up the first step.
+        from plugins.javelin.plot import throws_and_path
+
         degrees = torch.linspace(1, 89, 177)
         metres = self.fly(torch.deg2rad(degrees), torch.zeros(()))
         now = math.degrees(self.model.angle.item())
