@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from framework.recording.context import Context
     from framework.run import Run, compose, evaluate, fit, load, train
     from framework.task import Task, TrainingPlan
+    from framework.training.runs import runs
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ _HOMES = {
     "fit": "framework.run",
     "load": "framework.run",
     "perturbed": "framework.perturbation",
+    "runs": "framework.training.runs",
     "surrogate": "framework.gradients.estimate",
     "train": "framework.run",
 }
@@ -82,6 +84,7 @@ __all__ = [
     "perturbed",
     "randomness",
     "relaxed",
+    "runs",
     "surrogate",
     "train",
 ]

@@ -147,6 +147,7 @@ def run(
     trainer.config = config_text(config)
     before = last_session(folder.manifest)
     now = session(settings.seed, str(trainer.device), start, changes)
+    now["primary_metric"] = trainer.task.primary_metric
     folder.write_config(config)
     add_session(folder.manifest, now)
     monitor = Monitor(
