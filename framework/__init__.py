@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from framework.program import Program
     from framework.recording.context import Context
     from framework.run import Run, compose, evaluate, fit, load, train
+    from framework.sweeping import Sweep, sweep
     from framework.task import Task, TrainingPlan
     from framework.training.runs import runs
 
@@ -36,6 +37,7 @@ _HOMES = {
     "ProgramError": "framework.errors",
     "Projection": "framework.media",
     "Run": "framework.run",
+    "Sweep": "framework.sweeping",
     "Task": "framework.task",
     "Text": "framework.media",
     "TrainingPlan": "framework.task",
@@ -51,6 +53,7 @@ _HOMES = {
     "perturbed": "framework.perturbation",
     "runs": "framework.training.runs",
     "surrogate": "framework.gradients.estimate",
+    "sweep": "framework.sweeping",
     "train": "framework.run",
 }
 # Public modules, used as `framework.relaxed.where`.
@@ -67,6 +70,7 @@ __all__ = [
     "ProgramError",
     "Projection",
     "Run",
+    "Sweep",
     "Task",
     "Text",
     "TrainingPlan",
@@ -86,6 +90,7 @@ __all__ = [
     "relaxed",
     "runs",
     "surrogate",
+    "sweep",
     "train",
 ]
 

@@ -20,6 +20,7 @@ ALLOWED = {("faces", "detection")}  # a face is an object
 # The framework's layers from the top to the ground: a module imports its own layer or one below.
 LAYERS = (
     ("commands",),
+    ("sweeping",),
     ("run",),
     ("training",),
     ("task",),

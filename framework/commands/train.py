@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from framework.commands.hydra_line import HydraLine, run_hydra, settings_of_job
 from framework.config.composition import config_options
+from framework.config.hydra_line import HydraLine, run_hydra, settings_of_job
 from framework.config.tuning import untuned_notice
 from framework.errors import UserError
 from framework.run import Run, train, train_composed
@@ -40,9 +40,9 @@ def run(arguments: Sequence[str]) -> int:
         if resumed:
             raise UserError(f"resume continues one run: {' '.join(line.flags)} does not go with it")
         if line.sweeps:
-            from framework.commands.sweep import sweep
+            from framework.sweeping import sweep_by_line
 
-            return sweep(line)
+            return sweep_by_line(line)
         return by_hydra(line)
     if resumed:
         force = forced[-1:] == ["true"]
