@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from framework.commands.completion import FLAGS, complete
 from framework.errors import UserError, suggestion
 from framework.plugin import Component, registry
 
@@ -19,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(usage())
         sys.exit(0)
     try:
+        if given[0] in FLAGS:
+            sys.exit(complete(given))
         verb, rest = given[0], given[1:]
         command = registry().component("commands", verb)
         if verb != "train" and rest and rest[0] in {"-h", "--help"}:

@@ -6,6 +6,7 @@
     diffobj train -m estimator=rloo,spsa seed=0,1,2     a sweep (Hydra's launchers and sweepers apply)
     diffobj train -m ... hydra.sweep.dir=PATH           there; the same command again continues a stopped one
     diffobj train --help                                every group, option and default
+    eval "$(diffobj train -sc install=bash)"            completion in this shell (zsh, fish: the same words)
 
 The run folder is outputs/<experiment>/<time>, or what hydra.run.dir=PATH says; its path is the last line printed. A
 sweep's is outputs/<experiment>/sweep_<time>: sweep.json says what was swept, and the table of its jobs is printed last.

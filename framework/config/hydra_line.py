@@ -113,7 +113,8 @@ def run_hydra(line: HydraLine, job: Callable[[Any], Any]) -> int:
     own = COMPLETION.intersection(line.flags)
     overrides = line.overrides if own else lenient_overrides(line.overrides)
     own_line = sys.argv
-    sys.argv = ["diffobj train", *line.flags, *overrides]
+    # The shell completes the words of the program `diffobj`.
+    sys.argv = ["diffobj" if own else "diffobj train", *line.flags, *overrides]
     # Otherwise Hydra prints its errors itself, in several lines.
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
