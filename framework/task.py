@@ -68,6 +68,12 @@ class Task(ABC):
     # The metric by which the best checkpoint is chosen, and whether less or more of it is better.
     primary_metric: ClassVar[str] = "objective"
     metric_mode: ClassVar[Literal["min", "max"]] = "min"
+    # Three numbers that the console shows while training besides the primary metric: their tags by short names.
+    progress_numbers: ClassVar[Mapping[str, str]] = {
+        "train": "train/objective",
+        "norm": "gradient/norm",
+        "steps/s": "time/steps_per_second",
+    }
     # What the metrics of `evaluate` and the tags of `scalars` mean; `<...>` in a name stands for anything.
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "objective": "mean objective over 1,000 samples"

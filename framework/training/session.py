@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Callable
@@ -156,6 +157,9 @@ def run(
         experiment=settings.experiment,
         steps=settings.trainer.steps,
         start=start,
+        end=last_step(settings, start),
+        metric=trainer.task.primary_metric,
+        numbers=trainer.task.progress_numbers,
         evaluated=trainer.progress.evaluated,
         quiet=quiet,
     )
@@ -178,6 +182,8 @@ def run(
         monitor.hyperparameters(result["steps"], flat(config), result["metrics"])
         if trainer.signals.received is None:
             trainer.show(monitor)
+            for name, tag in monitor.line.unseen.items():
+                monitor.log(f"progress_numbers: '{name}' has shown nothing: no '{tag}' was logged")
         monitor.log(end_summary(result))
     except (Exception, KeyboardInterrupt) as error:
         if trainer.progress.step > start and result is None:
@@ -192,6 +198,13 @@ def run(
         raise
     finally:
         monitor.close()
+
+
+def last_step(settings: Settings, start: int) -> int:
+    """The step at which a session that begins after `start` steps ends, unless something ends it earlier."""
+    options = settings.trainer
+    stop = options.stop_at if options.stop_at is not None and options.stop_at > start else math.inf
+    return int(min(options.steps, stop))
 
 
 def start_summary(trainer: Trainer) -> str:

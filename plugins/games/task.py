@@ -41,6 +41,11 @@ class Game(Task):
     stateful: ClassVar[bool] = True
     primary_metric: ClassVar[str] = "return_mean"
     metric_mode: ClassVar[Literal["min", "max"]] = "max"
+    progress_numbers: ClassVar[Mapping[str, str]] = {
+        "return": "train/return",
+        "length": "train/episode_length",
+        "steps/s": "time/game_steps_per_second",
+    }
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "return_mean": "mean undiscounted return of greedy episodes",
         "return_std": "its standard deviation over episodes",

@@ -36,6 +36,11 @@ class Javelin(Task):
     """Find the release angle that throws a javelin farthest."""
 
     model: Thrower
+    progress_numbers: ClassVar[Mapping[str, str]] = {
+        "train": "train/objective",
+        "norm": "gradient/norm",
+        "angle": "evaluation/angle_degrees",
+    }
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "angle_degrees": "the release angle",
         "range_metres": "the range at that angle, without spread and wind",

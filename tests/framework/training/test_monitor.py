@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,16 @@ def settings(**given: Any) -> MonitorSettings:
     )
 
 
-def monitor(folder: Path, start: int = 0, **given: Any) -> Monitor:
+NUMBERS = {"train": "train/objective", "norm": "gradient/norm"}
+
+
+def monitor(
+    folder: Path, numbers: Mapping[str, str] = NUMBERS, start: int = 0, **given: Any
+) -> Monitor:
     folder.mkdir(exist_ok=True)
-    return Monitor(folder, settings(**given), experiment="test", steps=10, start=start)
+    return Monitor(
+        folder, settings(**given), experiment="test", steps=10, start=start, numbers=numbers
+    )
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -168,7 +176,7 @@ def test_numbers_that_are_not_finite_crash_nothing(tmp_path, capsys):
     said.hyperparameters(1, {"rate": 0.1, "none": None, "list": [1]}, {"objective": math.nan})
     said.close()
     assert records(tmp_path)[0]["train/objective"] is None
-    assert "objective nan  norm inf" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("objective      -  train    nan  norm    inf\n")
     read = events(tmp_path)
     assert read.Scalars("parameters/weight/not_finite")[0].value == 2
     assert read.Scalars("gradients/weight/not_finite")[0].value == 3
@@ -227,19 +235,28 @@ def test_a_pipe_gets_plain_lines_and_the_log_gets_them_too(tmp_path, capsys):
     said.scalars(2, {"train/objective": 2.0})  # too soon after the last line
     said.close()
     out = capsys.readouterr().out
-    assert out == "hello [bold]world[/bold]\nstep 1/10  objective 1.235\n"
+    line = "step  1/10 0:00:00 left  objective      -  train  1.235  norm      -\n"
+    assert out == "hello [bold]world[/bold]\n" + line
     assert "\x1b" not in out
     assert (tmp_path / "log.txt").read_text() == out
 
 
-def test_a_bar_shows_the_latest_numbers_whatever_their_names(tmp_path, capsys):
-    said = monitor(tmp_path, progress="bar")
-    said.scalars(5, {"train/[T, N]": 1.5, "train/a[/b]": 2.0})
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_a_bar_shows_the_latest_numbers_whatever_their_names(
+    tmp_path, capsys, monkeypatch, columns
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    numbers = {"[T, N]": "train/[T, N]", "a[/b]": "train/a[/b]", "c": "train/c"}
+    said = monitor(tmp_path, numbers, progress="bar")
+    said.scalars(5, {"train/[T, N]": 1.5, "train/a[/b]": 2.0, "evaluation/objective": -0.5})
     said.log("a [/line] in between")
     said.close()
-    out = capsys.readouterr().out
-    assert "5/10" in out
-    assert "a [/line] in between" in out
+    *_, between, bar = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert between == "a [/line] in between"
+    assert " 5/10 0:00:00  objective   -0.5  [T, N]    1.5  a[/b]      2  c      -" in bar
+    assert bar.count("━") >= 2
+    assert abs(bar.count("━") - bar.count("─")) <= 1
+    assert len(bar) <= columns
 
 
 def test_none_prints_nothing(tmp_path, capsys):
