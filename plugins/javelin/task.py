@@ -45,6 +45,7 @@ class Javelin(Task):
         "angle_degrees": "the release angle",
         "range_metres": "the range at that angle, without spread and wind",
         "objective": "minus the mean range of 1,000 throws, in metres",
+        "objective_standard_error": "its standard error over the throws",
     }
 
     def __init__(
