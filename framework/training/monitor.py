@@ -10,7 +10,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -150,22 +150,29 @@ class Monitor:
                 self.writer.add_text(tag, "    " + text.replace("\n", "\n    "), 0)
 
     def hyperparameters(
-        self, step: int, options: Mapping[str, Any], metrics: Mapping[str, float]
+        self, options: Mapping[str, Any], metrics: Mapping[str, float], first: Sequence[str] = ()
     ) -> None:
         """The configuration with the final metrics, for TensorBoard's HPARAMS page.
 
         `add_hparams` would make a second, time-stamped run; the same three summaries go to this run's own writer.
+
+        Args:
+            first: groups and keys whose columns come first.
         """
         if self.writer is None:
             return
         from torch.utils.tensorboard.summary import hparams
 
         plain = {
-            k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in options.items()
+            k: v if isinstance(v, bool | int | float | str) else str(v)
+            for k, v in options.items()
+            if not k.startswith("monitor.")
         }
         finals = {f"final/{name}": value for name, value in metrics.items()}
+        experiment, *session = hparams(plain, finals)
+        put_first(experiment, {*first, *(f"{group}.name" for group in first)})
         file_writer = self.writer._get_file_writer()
-        for summary in hparams(plain, finals):
+        for summary in (experiment, *session):
             file_writer.add_summary(summary)
 
     def close(self) -> None:
@@ -215,6 +222,17 @@ def add_animation(writer: Any, tag: str, video: Video, step: int) -> None:
     writer._get_file_writer().add_summary(
         Summary(value=[Summary.Value(tag=tag, image=image)]), step
     )
+
+
+def put_first(experiment: Any, names: Set[str]) -> None:
+    """Mark hyper-parameters as different between runs: TensorBoard shows these first, then the others by name."""
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    metadata = experiment.value[0].metadata.plugin_data
+    data = HParamsPluginData.FromString(metadata.content)
+    for info in data.experiment.hparam_infos:
+        info.differs = info.name in names
+    metadata.content = data.SerializeToString()
 
 
 def shows_bar(progress: str) -> bool:

@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,8 +36,12 @@ from framework.training.folders.manifest import (
     session,
 )
 from framework.training.folders.run_folder import RunFolder, config_text
+from framework.training.folders.sweep_folder import swept_keys
 from framework.training.monitor import Monitor
 from framework.training.trainer import Callbacks, Trainer
+
+# The columns that TensorBoard's page of hyper-parameters begins with where no sweep says what differs.
+FIRST = ("seed", "estimator", "optimizer.learning_rate")
 
 
 def train_in(
@@ -174,12 +178,14 @@ def run(
             {
                 "config": trainer.config,
                 "manifest": json.dumps(now, indent=2),
-                "command": shlex.join(sys.argv),
+                "command": command_text(sys.argv),
             }
         )
         result = trainer.train(monitor)
         folder.write_result(result)
-        monitor.hyperparameters(result["steps"], flat(config), result["metrics"])
+        monitor.hyperparameters(
+            flat(config), result["metrics"], first=swept_keys(folder.path.parent) or FIRST
+        )
         if trainer.signals.received is None:
             trainer.show(monitor)
             for name, tag in monitor.line.unseen.items():
@@ -198,6 +204,19 @@ def run(
         raise
     finally:
         monitor.close()
+
+
+def command_text(arguments: Sequence[str]) -> str:
+    """A command line that can be pasted into a shell, from the arguments of the process."""
+    program, *rest = arguments
+    place = Path(program)
+    if place.name == "diffobj" or place.parts[-3:] == ("framework", "commands", "main.py"):
+        words = ["diffobj"]
+    elif program == "diffobj train":
+        words = program.split()
+    else:
+        words = ["python", program]
+    return shlex.join([*words, *rest])
 
 
 def last_step(settings: Settings, start: int) -> int:

@@ -154,6 +154,13 @@ class SweepFolder:
         )
 
 
+def swept_keys(folder: Path) -> list[str]:
+    """The groups and keys that a sweep in this folder has several choices of; none where there is no sweep."""
+    with suppress(UserError, ValueError, TypeError, KeyError, RecursionError):
+        return [str(key) for key in json.loads(read_bytes(folder / "sweep.json", RECORD))["swept"]]
+    return []
+
+
 def finished_value(folder: Path, metric: str) -> float | None:
     """A run's primary metric in its final evaluation; None where it has not come to that."""
     value = RunFolder(folder).result().get("metrics", {})

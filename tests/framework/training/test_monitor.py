@@ -1,5 +1,6 @@
 """What a run tells, read back: TensorBoard's events, `metrics.jsonl`, `log.txt` and the lines of a pipe."""
 
+import argparse
 import io
 import math
 from collections.abc import Mapping
@@ -10,13 +11,20 @@ import numpy
 import pytest
 import torch
 from PIL import Image as Pillow
+from tensorboard.backend.event_processing import data_provider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams.backend_context import Context
 
+import framework
 from framework.commands import train
 from framework.config.schema import MonitorSettings
 from framework.media import Image, Projection, Text, Video
 from framework.training.monitor import Monitor
+from framework.training.session import command_text
 from tests.runs import records, result
 
 KINDS = ("images", "scalars", "tensors", "histograms")
@@ -106,6 +114,53 @@ def test_hyperparameters_and_the_final_metric_are_in_the_same_run(javelin):
     assert final.value == pytest.approx(result(javelin)["metrics"]["angle_degrees"], rel=1e-6)
 
 
+def columns(folder: Path) -> list[str]:
+    """The hyper-parameters in the order in which TensorBoard's page shows their columns."""
+    flags = argparse.Namespace(logdir=str(folder), max_reload_threads=1, generic_data=True)
+    provider = data_provider.MultiplexerDataProvider(loaded(folder), str(folder))
+    context = Context(base_plugin.TBContext(data_provider=provider, flags=flags))
+    request = RequestContext()
+    contents = context.hparams_metadata(request, "")
+    found = context.experiment_from_metadata(request, "", True, contents, None)
+    return [info.name for info in found.hparam_infos]
+
+
+def loaded(folder: Path) -> EventMultiplexer:
+    runs = EventMultiplexer().AddRunsFromDirectory(str(folder))
+    runs.Reload()
+    return runs
+
+
+def test_hyperparameters_that_differ_in_a_sweep_come_first(tmp_path):
+    framework.sweep(
+        "javelin",
+        over={"seed": [0, 1], "estimator": ["rloo", "spsa"]},
+        overrides=["trainer.steps=1", "monitor.progress=none"],
+        folder=tmp_path / "sweep",
+    )
+    shown = columns(tmp_path / "sweep")
+    assert shown[:2] == ["estimator.name", "seed"]
+    assert shown[2:] == sorted(shown[2:])
+    assert not any(name.startswith("monitor.") for name in shown)
+
+
+def test_without_a_sweep_estimator_rate_and_seed_come_first(javelin):
+    assert columns(javelin)[:3] == ["estimator.name", "optimizer.learning_rate", "seed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["/a b/bin/diffobj", "train", "seed=1"], "diffobj train seed=1"),
+        (["/x/framework/commands/main.py", "train", "a=[1,2]"], "diffobj train 'a=[1,2]'"),
+        (["diffobj train", "-m", "seed=0,1"], "diffobj train -m seed=0,1"),
+        (["my script.py", "--fast"], "python 'my script.py' --fast"),
+    ],
+)
+def test_the_command_can_be_pasted(arguments, line):
+    assert command_text(arguments) == line
+
+
 def test_the_configuration_can_be_read_as_text(javelin):
     read = events(javelin)
     (config,) = read.Tensors("config/text_summary")
@@ -173,7 +228,7 @@ def test_numbers_that_are_not_finite_crash_nothing(tmp_path, capsys):
     weight = torch.nn.Parameter(torch.tensor([1.0, math.nan, math.inf]))
     weight.grad = torch.full((3,), math.nan)
     said.histograms(1, {"weight": weight})
-    said.hyperparameters(1, {"rate": 0.1, "none": None, "list": [1]}, {"objective": math.nan})
+    said.hyperparameters({"rate": 0.1, "none": None, "list": [1]}, {"objective": math.nan})
     said.close()
     assert records(tmp_path)[0]["train/objective"] is None
     assert capsys.readouterr().out.endswith("objective      -  train    nan  norm    inf\n")
@@ -273,7 +328,7 @@ def test_without_tensorboard_no_events_are_written(tmp_path):
     said.scalars(1, {"train/objective": 1.0})
     said.media(1, [Text("c", "text")])
     said.histograms(1, {"w": torch.nn.Parameter(torch.ones(1))})
-    said.hyperparameters(1, {}, {})
+    said.hyperparameters({}, {})
     said.texts({"config": "a: 1"})
     said.close()
     assert list(tmp_path.glob("events*")) == []
