@@ -24,6 +24,7 @@ from framework.errors import UserError
 from framework.training.checkpoints.resume import change_config, load_config, reopen, warn
 from framework.training.folders.records import read_records
 from framework.training.folders.run_folder import RunFolder
+from framework.training.loggers import require_loggers
 from framework.training.runs import find_run
 
 if TYPE_CHECKING:
@@ -339,6 +340,7 @@ def train_composed(
     Args:
         notice: a line to print below the start summary.
     """
+    require_loggers(settings.monitor.loggers)
     held = RunFolder(folder)
     with held.held():
         # After that: a folder that cannot be written or is in use is refused before the seconds that torch takes.

@@ -20,9 +20,12 @@ import torch
 from torch import Tensor
 
 from framework.atomic import LineFile
+from framework.config.explanation import first_line
 from framework.config.schema import MonitorSettings
+from framework.errors import UserError
 from framework.media import Image, Media, Projection, Text, Video
 from framework.training.folders.records import drop_records
+from framework.training.loggers import make_loggers
 from framework.training.progress_line import ProgressLine
 
 # The name of a file of events: a time in seconds stands first in the rest.
@@ -46,6 +49,7 @@ class Monitor:
         end: int | None = None,
         metric: str = "objective",
         numbers: Mapping[str, str] = MappingProxyType({}),
+        config: Mapping[str, Any] = MappingProxyType({}),
         evaluated: int = 0,
         quiet: bool = False,
     ) -> None:
@@ -53,6 +57,7 @@ class Monitor:
 
         Args:
             metric, numbers: what the console shows, see `ProgressLine`.
+            config: the configuration by dotted key, for `monitor.loggers`.
             start, end: the steps between which the session trains.
             evaluated: the step of the latest evaluation that counts.
             quiet: print nothing.
@@ -67,7 +72,15 @@ class Monitor:
         seconds, damage = drop_records(folder / "metrics.jsonl", comes_again)
         self.metrics = LineFile(folder / "metrics.jsonl")
         self.log_file = LineFile(folder / "log.txt")
-        self.writer = make_writer(folder, start) if settings.tensorboard else None
+        shown = settings.tensorboard or "tensorboard" in settings.loggers
+        self.writer = make_writer(folder, start) if shown else None
+        self.loggers = make_loggers(
+            settings.loggers,
+            folder,
+            experiment=experiment,
+            config=config,
+            comes_again=comes_again,
+        )
         self.quiet = quiet or settings.progress == "none"
         self.line = ProgressLine(
             experiment, steps=steps, start=start, end=end, metric=metric, numbers=numbers
@@ -99,6 +112,17 @@ class Monitor:
         if self.writer is not None:
             for tag, value in values.items():
                 self.writer.add_scalar(tag, value, step)
+        for name, logger in list(self.loggers.items()):
+            try:
+                logger.scalars(step, values)
+            except UserError:
+                raise
+            # A service that fails must not end a training.
+            except Exception as error:
+                del self.loggers[name]
+                self.log(
+                    f"monitor.loggers: {name} gets nothing from step {step}: {first_line(error)}"
+                )
         self.line.update(step, values)
         now = time.monotonic()
         if announce or (self.bar is None and now - self.last_line >= LINE_SECONDS):
@@ -178,6 +202,11 @@ class Monitor:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
+        for name, logger in self.loggers.items():
+            try:
+                logger.close()
+            except Exception as error:
+                self.log(f"monitor.loggers: {name} was not closed: {first_line(error)}")
         for record in (self.writer, self.metrics, self.log_file):
             if record is not None:
                 # The disk may be full, which the last write has reported.

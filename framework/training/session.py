@@ -164,6 +164,7 @@ def run(
         end=last_step(settings, start),
         metric=trainer.task.primary_metric,
         numbers=trainer.task.progress_numbers,
+        config=flat(config),
         evaluated=trainer.progress.evaluated,
         quiet=quiet,
     )
