@@ -155,8 +155,13 @@ def relaxed_choice_as_the_draw(context: Context, parameters: Parameters, batch: 
     context.cost(y[..., 0].log() - y[..., 1].log())
 
 
+def _symmetric(matrix: Tensor) -> Tensor:
+    """Of a matrix that is not symmetric, Cholesky's derivatives backwards and forwards read different halves."""
+    return (matrix + matrix.T) / 2
+
+
 def _covariance(p: dict[str, Tensor]) -> Tensor:
-    triangle: Tensor = torch.linalg.cholesky(p["covariance"])
+    triangle: Tensor = torch.linalg.cholesky(_symmetric(p["covariance"]))
     whole = triangle @ triangle.T
     return whole[0, 1] + 2 * whole[0, 0]
 
@@ -164,7 +169,9 @@ def _covariance(p: dict[str, Tensor]) -> Tensor:
 @problem("smooth", {"covariance": [[1.5, 0.4], [0.4, 0.8]]}, _covariance)
 def covariance_of_a_normal(context: Context, parameters: Parameters, batch: Any) -> None:
     """pytorch/pytorch#7705, pyro-ppl/pyro#685: without a path, the covariance had no gradient, or a wrong one."""
-    x = context.sample("x", MultivariateNormal(torch.zeros(2), parameters["covariance"]))
+    x = context.sample(
+        "x", MultivariateNormal(torch.zeros(2), _symmetric(parameters["covariance"]))
+    )
     context.cost(x[..., 0] * x[..., 1] + 2 * x[..., 0] ** 2)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal
@@ -27,6 +27,8 @@ SAWTEETH = frozenset(
         *("hardshrink", "threshold", "nextafter"),
     ]
 )
+# They draw by themselves from what they are given, and torch's derivative of that is zero or none.
+SAMPLERS = frozenset(["bernoulli", "binomial", "multinomial", "normal", "poisson"])
 DECISIONS = frozenset(["__bool__", "__int__", "__index__", "is_nonzero", "equal", "allclose"])
 ESCAPES = frozenset(["item", "tolist", "numpy", "__array__", "__float__", "__complex__"])
 # They take a tensor's shape alone, or are not finite where it is not.
@@ -41,6 +43,8 @@ SHAPES = frozenset(
 DISPATCH = frozenset(
     ["torch._tensor", "torch.overrides", "torch.functional", "torch.utils._contextlib"]
 )
+# And between it and a sampler: `Normal(mean, 1).sample()` calls `torch.normal`.
+LAWS = "torch.distributions."
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,41 @@ def effect_of(
 
 def users_line() -> str | None:
     """The file and line that called torch; None where torch or the framework did."""
+    return line_of(behind(lambda module, _: module in DISPATCH))
+
+
+def own_draw(name: str) -> Call | None:
+    """The user's call that draws by itself: this one, or `sample` of a distribution, inside which it is made."""
+    sampling = name.strip("_") in SAMPLERS
+
+    def passes(module: str, function: str) -> bool:
+        nonlocal name, sampling
+        inside = module.startswith(LAWS)
+        if inside and function == "sample":
+            name, sampling = function, True
+        return inside or module in DISPATCH
+
+    line = line_of(behind(passes))
+    return Call("cut", name, line) if sampling and line else None
+
+
+def own_line() -> str | None:
+    """The user's line that made a call, directly or by a distribution of torch's."""
+    return line_of(behind(lambda module, _: module.startswith(LAWS) or module in DISPATCH))
+
+
+def behind(passes: Callable[[str, str], bool]) -> FrameType | None:
+    """The nearest caller outside this check that is not to be passed over, by its module and its function."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and (
-        module_of(frame) in DISPATCH or module_of(frame).startswith("framework.lint.")
+        module_of(frame).startswith("framework.lint.")
+        or passes(module_of(frame), frame.f_code.co_name)
     ):
         frame = frame.f_back
+    return frame
+
+
+def line_of(frame: FrameType | None) -> str | None:
     if frame is None or module_of(frame).partition(".")[0] in ("torch", "framework"):
         return None
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -19,16 +19,18 @@ class Findings:
     Attributes:
         checked: the kinds of run that were watched.
         biased: the names of the rules whose gradient leaves something out.
+        jumps_in_a_parameter: whether the program's derivative leaves something out, whatever the rules.
         messages: sentences that nobody has read yet.
     """
 
     checked: set[Hashable] = field(default_factory=set)
     biased: set[str] = field(default_factory=set)
+    jumps_in_a_parameter: bool = False
     messages: list[str] = field(default_factory=list)
 
     def biases(self, rules: Collection[str]) -> bool:
         """Whether the gradient by any of these rules leaves something out."""
-        return not self.biased.isdisjoint(rules)
+        return self.jumps_in_a_parameter or not self.biased.isdisjoint(rules)
 
     def read(self) -> list[str]:
         """The messages, once."""

@@ -14,7 +14,7 @@ from framework.lint.calls import Call
 from framework.lint.context import WatchedContext, lacks_samples
 from framework.lint.findings import Findings
 from framework.lint.measure import Cuts, cuts, jumps, pairs, refuse_unsteady
-from framework.lint.replay import GivenDraws, Segments, UndecidedError
+from framework.lint.replay import GivenDraws, Segments, UndecidedError, is_continuous
 from framework.lint.watch import Watch
 from framework.randomness import key, seeded
 from framework.recording.trace import Draw, Trace
@@ -110,7 +110,7 @@ class FirstRun:
     def refuse_cuts(self, context: WatchedContext) -> None:
         """Refuse a draw with a path that responses follow by no gradient; report where they do so in part."""
         calls = [call for call in context.watch.calls if call.effect in ("cut", "escape")]
-        draws = [d for d in context.made if d.name in context.watch.paths]
+        draws = with_path(context)
         if not calls or not draws or self.reported:
             return
         try:
@@ -151,27 +151,53 @@ class FirstRun:
         if call.effect == "cut":
             return
         seen = [context for context in self.contexts if call in context.watch.calls]
-        for context in seen:
-            draws = [d for d in context.made if d.name in context.watch.paths and not d.rule.biased]
-            if not draws:
-                continue
-            size = math.prod(context.trace.shape) * len(seen)
-            for _ in range(max(1, PAIRS // size)):
-                try:
-                    segments = self.segments(context, {draw.name for draw in draws})
-                    refuse_unsteady(segments)
-                    jump = jumps(segments, call)
-                except UndecidedError:
-                    self.undecided = True
+        try:
+            for context in seen:
+                draws = [draw for draw in with_path(context) if not draw.rule.biased]
+                if draws and self.jumps(call, context, draws, len(seen)):
+                    self.report_jump_in_draws(call, draws)
                     return
-                if jump:
-                    names = " and ".join(sorted({f"'{draw.name}'" for draw in draws}))
-                    self.report(
-                        draws,
-                        f"a cost jumps in draw {names} by {call}, and the gradient along a path leaves the jump out: "
-                        f"it is biased; {alternatives(black_box=True)}, or a branch of framework.relaxed",
-                    )
-                    return
+                if call in context.watch.parametric:
+                    draws = continuous_draws(context)
+                    if self.jumps(call, context, draws, len(seen), noise=True):
+                        self.report_jump_in_parameter(call)
+                        return
+        except UndecidedError:
+            self.undecided = True
+
+    def jumps(
+        self, call: Call, context: WatchedContext, draws: list[Draw], seen: int, noise: bool = False
+    ) -> bool:
+        """Whether a cost jumps by this call while these draws move, and the program's own noise where that is asked.
+
+        Raises:
+            UndecidedError: the program cannot be run again in the same way.
+        """
+        moved = {draw.name for draw in draws}
+        for number in range(max(1, PAIRS // (math.prod(context.trace.shape) * seen))):
+            segments = self.segments(context, moved, number, noise)
+            refuse_unsteady(segments)
+            if jumps(segments, call):
+                return True
+        return False
+
+    def report_jump_in_draws(self, call: Call, draws: list[Draw]) -> None:
+        names = " and ".join(sorted({f"'{draw.name}'" for draw in draws}))
+        self.report(
+            draws,
+            f"a cost jumps in draw {names} by {call}, and the gradient along a path leaves the jump out: it is biased; "
+            f"{alternatives(black_box=True)}, or a branch of framework.relaxed",
+        )
+
+    def report_jump_in_parameter(self, call: Call) -> None:
+        self.findings.jumps_in_a_parameter = True
+        self.report(
+            [],
+            f"a cost jumps by {call}, where a value that depends on a parameter meets a random one, and the program's "
+            "derivative leaves the jump out: the gradient is biased; draw the random value from a distribution that "
+            "has the parameter (context.sample), use a branch of framework.relaxed, or choose one of the "
+            f"{alternatives(what='need only its values', values_only=True)}",
+        )
 
     def report(self, draws: Iterable[Draw], message: str) -> None:
         """Note that the gradient by the rules of these draws is biased."""
@@ -179,8 +205,18 @@ class FirstRun:
         self.findings.biased |= {draw.rule.name for draw in draws}
         self.findings.messages.append(message)
 
-    def segments(self, context: WatchedContext, moved: Collection[str]) -> Segments:
+    def segments(
+        self,
+        context: WatchedContext,
+        moved: Collection[str],
+        number: int = 0,
+        noise: bool = False,
+    ) -> Segments:
         """The ways of some draws of a run; of some of its samples, where there are many.
+
+        Args:
+            number: of these ways; the program's own noise is another in each.
+            noise: whether that noise moves as well.
 
         Raises:
             UndecidedError: the program cannot be run again.
@@ -191,7 +227,17 @@ class FirstRun:
         shape = (samples, *context.trace.shape[1:])
 
         def rerun(given: GivenDraws) -> Trace:
-            with seeded(key(1, "lint")):
+            with seeded(key(1, "lint", number)):
                 return self.again(given, shape)
 
-        return Segments(rerun, context.made, moved, samples)
+        other = key(2, "lint", number) if noise else None
+        return Segments(rerun, context.made, moved, samples, other)
+
+
+def with_path(context: WatchedContext) -> list[Draw]:
+    return [draw for draw in context.made if draw.name in context.watch.paths]
+
+
+def continuous_draws(context: WatchedContext) -> list[Draw]:
+    """The draws that may take any value between two others."""
+    return [draw for draw in context.made if is_continuous(draw.distribution)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from framework.lint.calls import DECISIONS, Call, name_of, tensors_in, users_line
 from framework.lint.context import tensors_of
+from framework.lint.noise import MovedNoise
 from framework.recording.trace import Draw, Trace
 
 
@@ -88,12 +90,14 @@ class Segments:
         draws: those that were made in the run, in order.
         moved: the names of the draws that move; the others stay.
         count: how many samples, the first ones.
+        noise: the seed of other noise towards which the program's own moves; None: it stays.
     """
 
     rerun: Rerun
     draws: Sequence[Draw]
     moved: Collection[str]
     count: int
+    noise: int | None = None
 
     def __post_init__(self) -> None:
         self.sites = [draw.name for draw in self.draws]
@@ -121,12 +125,15 @@ class Segments:
             with torch.enable_grad():
                 # The program may change what it is given.
                 given = GivenDraws(self.sites, [value.clone() for value in values])
-                with outcomes:
+                with outcomes, self.moved_noise(place):
                     trace = self.rerun(given)
                 responses = [self.response(k, r, values, slopes) for k, r in responses_of(trace)]
         except Exception as error:
             raise UndecidedError(str(error)) from error
         return Replayed(responses, outcomes.found)
+
+    def moved_noise(self, place: Tensor) -> AbstractContextManager[Any]:
+        return nullcontext() if self.noise is None else MovedNoise(place, self.noise)
 
     def response(self, key: Key, value: Tensor, values: list[Tensor], slopes: bool) -> Response:
         """A response as one number for each sample: the sum of its elements with random weights."""
@@ -138,8 +145,8 @@ class Segments:
         weights = torch.rand(rows.shape[1], generator=torch.Generator().manual_seed(0)) + 0.5
         numbers = rows @ weights.to(rows)
         slope = torch.zeros_like(numbers)
-        if slopes and numbers.requires_grad:
-            moving = [v for v, way in zip(values, self.way, strict=True) if way is not None]
+        moving = [v for v, way in zip(values, self.way, strict=True) if way is not None]
+        if slopes and moving and numbers.requires_grad:
             ways = [way for way in self.way if way is not None]
             gradients = torch.autograd.grad(
                 numbers.sum(), moving, retain_graph=True, allow_unused=True
@@ -186,13 +193,23 @@ def second_sample(draw: Draw) -> Tensor:
 
 def is_real(law: Distribution) -> bool:
     """Whether a draw may be any number."""
+    return support_of(law) is constraints.real
+
+
+def is_continuous(law: Distribution) -> bool:
+    support = support_of(law)
+    return support is not None and not support.is_discrete
+
+
+def support_of(law: Distribution) -> Any:
+    """The possible values of one element; None where the distribution does not say."""
     try:
         support: Any = law.support
     except NotImplementedError:
-        return False
+        return None
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
-    return support is constraints.real
+    return support
 
 
 def responses_of(trace: Trace) -> Iterator[tuple[Key, Tensor]]:

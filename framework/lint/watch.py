@@ -13,9 +13,23 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
-from framework.lint.calls import ESCAPES, Call, effect_of, name_of, tensors_in, users_line
+from framework.errors import ProgramError
+from framework.lint.calls import (
+    ESCAPES,
+    SAMPLERS,
+    Call,
+    effect_of,
+    name_of,
+    own_draw,
+    own_line,
+    tensors_in,
+    users_line,
+)
+from framework.lint.noise import is_noise
 
 Names = frozenset[Any]
+# Stands for the noise that a program draws by itself.
+OWN_NOISE = object()
 
 
 class Labels:
@@ -66,7 +80,8 @@ class Watch(TorchFunctionMode):
         draws: which draws a tensor depends on.
         ungraded: tensors computed under `no_grad` from what requires a gradient.
         paths: the draws whose path is differentiated.
-        calls: what may make a gradient miss something of them.
+        calls: what may make a gradient miss something of them, or of a parameter.
+        parametric: those of them that bring a parameter together with a random value.
         cuts: the calls by which a tensor's gradient was cut on its way; `cut` are all of them.
         escaped: whether a value that depends on a draw was taken out of torch.
     """
@@ -77,6 +92,7 @@ class Watch(TorchFunctionMode):
         self.draws, self.ungraded, self.cuts = Labels(), Labels(), Labels()
         self.paths: set[str] = set()
         self.calls: dict[Call, None] = {}
+        self.parametric: set[Call] = set()
         self.cut: dict[Call, None] = {}
         self.escaped = False
         self.marks: list[Mark] = []
@@ -98,11 +114,21 @@ class Watch(TorchFunctionMode):
         if self.paused:
             return function(*args, **kwargs)
         inputs = list(tensors_in((args, kwargs)))
-        carrying = bool(self.paths) and any(carries(value) for value in inputs)
+        carrying = any(carries(value) for value in inputs)
+        if self.may_lose_a_gradient(name_of(function)):
+            refuse_own_draw(name_of(function), inputs)
         result = function(*args, **kwargs)
         if inputs:
             self.note(name_of(function), kwargs, inputs, carrying, list(tensors_in(result)))
+        if is_noise(name_of(function)) and own_line():
+            self.draws.put(tensors_in(result), frozenset({OWN_NOISE}))
         return result
+
+    def may_lose_a_gradient(self, name: str) -> bool:
+        """Whether a call may draw by itself where a derivative is wanted."""
+        if in_forward_mode():
+            return True
+        return self.graded and (name.strip("_") in SAMPLERS or not torch.is_grad_enabled())
 
     def note(
         self,
@@ -118,7 +144,7 @@ class Watch(TorchFunctionMode):
         names = self.draws.of(inputs)
         if names:
             self.draws.put(reached, names)
-            self.escaped |= name in ESCAPES
+            self.escaped |= name in ESCAPES and names != {OWN_NOISE}
         if cuts := self.cuts.of(inputs):
             self.cuts.put(reached, cuts)
         if (
@@ -128,23 +154,30 @@ class Watch(TorchFunctionMode):
         ):
             lost = [value for value in reached if not value.requires_grad]
             self.ungraded.put(lost, frozenset({"no_grad"}))
-        if (carrying or not self.paths.isdisjoint(names)) and any(
+        if ((carrying and (self.paths or names)) or not self.paths.isdisjoint(names)) and any(
             value.is_floating_point() for value in inputs
         ):
-            self.consider(name, kwargs, carrying, outputs)
+            self.consider(name, kwargs, carrying, names, outputs)
         if in_place:
             self.find_line_of_changes()
 
     def consider(
-        self, name: str, kwargs: dict[str, Any], carrying: bool, outputs: list[Tensor]
+        self,
+        name: str,
+        kwargs: dict[str, Any],
+        carrying: bool,
+        names: Names,
+        outputs: list[Tensor],
     ) -> None:
-        """Note a call with a value that depends on a draw with a path."""
+        """Note a call with a value that depends on a draw with a path, or on a parameter and a random value."""
         lost = carrying and not any(carries(value) for value in outputs)
         effect = effect_of(name, kwargs, outputs, lost)
         line = None if effect is None else users_line()
         if effect is None or line is None:
             return
         call = Call(effect, name, line)
+        if carrying and not names <= self.paths and effect in ("jump", "sawtooth"):
+            self.parametric.add(call)
         if effect == "cut":
             # It matters where it reaches a cost.
             self.cut[call] = None
@@ -170,6 +203,16 @@ class Watch(TorchFunctionMode):
         for mark in self.marks:
             if mark.line is None and mark.value._version != mark.version:
                 mark.line = users_line() or ""
+
+
+def refuse_own_draw(name: str, inputs: list[Tensor]) -> None:
+    """Refuse a draw that the program makes by itself from values with a gradient, which is lost there."""
+    call = own_draw(name) if any(map(carries, inputs)) else None
+    if call is not None:
+        raise ProgramError(
+            f"{call} draws from a value that depends on a parameter, whose gradient is lost: draw it with "
+            "context.sample(name, distribution), or from tensors that are detached where that is meant"
+        )
 
 
 def changes_in_place(name: str, kwargs: dict[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from torch.distributions import Distribution, LKJCholesky
 
 from framework.capabilities import alternatives
-from framework.errors import ProgramError
+from framework.errors import ProgramError, suggestion
 from framework.randomness import seed_torch
 from framework.recording.axes import ALL, NONE, Axes, Probe, Site, SiteAxes, candidates
 from framework.recording.moving_support import ends_of_support, has_constant_support
@@ -141,6 +141,7 @@ class Context:
         *,
         per_sample: bool | None = None,
         per_datum: bool | None = None,
+        elementwise: Sequence[str] = (),
     ) -> None:
         """Charge a cost, a scalar or `[n, *batch, ...]`, to the draws made before it and to no other.
 
@@ -150,14 +151,20 @@ class Context:
             value: it may lack the sample axis, the batch axes, or both where it is a scalar.
             per_sample, per_datum: whether it has the sample axis and the batch axes; needed only where its shape does
                 not tell and a probing run (see `Program`) cannot determine it.
+            elementwise: names of draws with as many elements as the cost, of which each element of the cost depends on
+                the same element only: estimators of the score function then charge it with that element alone. They
+                mostly find this out by themselves; it is to be declared where they cannot follow the program.
 
         Raises:
-            ProgramError: another shape, or axes that are not what is declared or cannot be determined.
+            ProgramError: another shape, an unknown draw, or axes that are not what is declared or cannot be determined.
         """
         charge = as_number(value, f"cost '{name}'")
         site = ("cost", name, len(self.trace.costs))
         axes = self._axes(*site, tuple(charge.shape), per_sample, per_datum)
-        self.trace.costs.append(Cost(name, charge, len(self.trace.scored), axes))
+        cost = Cost(name, charge, len(self.trace.scored), axes, tuple(elementwise))
+        for draw in cost.elementwise:
+            self._refuse_unlike(cost, draw)
+        self.trace.costs.append(cost)
 
     def bound(self, log_weight: Tensor, name: str = "bound") -> None:
         """Charge -log of the mean over samples of exp(log_weight) `[n, *batch, ...]`, as importance weighting does.
@@ -242,6 +249,22 @@ class Context:
             )
         with torch.no_grad():
             return function(*inputs)
+
+    def _refuse_unlike(self, cost: Cost, name: str) -> None:
+        """Refuse a cost whose elements cannot be those of a draw of this name."""
+        trace = self.trace
+        draws = [draw for draw in trace.draws if draw.name == name]
+        if not draws:
+            known = suggestion(name, [draw.name for draw in trace.draws])
+            raise ProgramError(f"cost '{cost.name}': elementwise names no draw '{name}'; {known}")
+        own = tuple(cost.value.shape)[len(cost.axes.of(trace.shape)) :]
+        for draw in draws:
+            theirs = trace.element_shape(draw)
+            if theirs != own:
+                raise ProgramError(
+                    f"cost '{cost.name}' has the elements {list(own)}, and draw '{name}' {list(theirs)}: elementwise "
+                    "needs as many"
+                )
 
     def _record(self, draw: Draw) -> None:
         self.trace.draws.append(draw)

@@ -32,12 +32,16 @@ class Draw:
 
 @dataclass(eq=False, slots=True)
 class Cost:
-    """A cost and how many scored draws had been made before it: those, and no others, are charged with it."""
+    """A cost and how many scored draws had been made before it: those, and no others, are charged with it.
+
+    `elementwise` are the draws of which each element of the cost depends on the same element only, as declared.
+    """
 
     name: str
     value: Tensor
     position: int
     axes: Axes
+    elementwise: tuple[str, ...] = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -116,6 +120,12 @@ class Trace:
             return log_prob
         depth = len(self.shape)
         return log_prob.reshape(log_prob.shape[0], *[1] * (depth - 1), *log_prob.shape[1:])
+
+    def element_shape(self, draw: Draw) -> tuple[int, ...]:
+        """The shape of a draw's elements: what follows the leading axes, without an event's axes."""
+        event = len(element_distribution(draw.distribution).event_shape)
+        shape = tuple(draw.value.shape)
+        return shape[len(draw.axes.of(self.shape)) : len(shape) - event]
 
     def of_draw(self, draw: Draw, value: Tensor, what: str) -> Tensor:
         """A quantity of each element of a draw, summed over its elements."""

@@ -642,3 +642,115 @@ def test_categorical_draws_are_watched_in_several_layers():
 
     with pytest.raises(ProgramError, match="has no sample axis"):
         estimate(function, 0.3, "rloo")
+
+
+# A jump in a parameter, at a place that is random.
+
+
+def threshold_of_a_draw(context, parameters, batch):
+    x = context.sample("x", Normal(0.0, 1.0))
+    context.cost((x < parameters["t"]).float() + parameters["t"] ** 2)
+
+
+def threshold_of_own_noise(context, parameters, batch):
+    noise = torch.empty(context.samples).normal_()
+    context.cost((noise < parameters["t"]).float() + parameters["t"] ** 2)
+
+
+def threshold_one_at_a_time(context, parameters, batch):
+    x = context.sample("x", Normal(0.0, 1.0))
+    context.cost((1.0 if x < parameters["t"] else 0.0) + parameters["t"] ** 2)
+
+
+def hinge_of_a_draw(context, parameters, batch):
+    x = context.sample("x", Normal(0.0, 1.0))
+    below = x < parameters["t"]
+    context.cost(torch.where(below, parameters["t"] - x, torch.zeros(())))
+
+
+def hinge_of_own_noise(context, parameters, batch):
+    noise = torch.randn(context.samples)
+    context.cost(torch.where(noise < parameters["t"], parameters["t"] - noise, torch.zeros(())))
+
+
+def fresh(function, **options):
+    """A program that has not been watched yet."""
+    return Program(lambda *arguments: function(*arguments), **options)
+
+
+SERVING_NORMAL = ["exact", "rloo", "reinforce", "measure_valued", "relax", *PATHWISE]
+
+
+@pytest.mark.parametrize("estimator", SERVING_NORMAL)
+@pytest.mark.parametrize("function", [threshold_of_a_draw, threshold_of_own_noise])
+def test_a_jump_in_a_parameter_at_a_random_place_makes_every_derivative_biased(function, estimator):
+    """The derivative of 2t = 0.6 lacks the density of the threshold."""
+    found, told = estimate(fresh(function), 0.3, estimator, 64)
+    assert found.biased
+    assert "a cost jumps by `lt` at" in told[0]
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "measure_valued", "reparameterisation"])
+def test_so_does_one_in_a_program_that_runs_one_sample_at_a_time(estimator):
+    program = fresh(threshold_one_at_a_time, one_sample_at_a_time=True)
+    found, told = estimate(program, 0.3, estimator, 64)
+    assert found.biased
+    assert "a cost jumps by `bool` at" in told[0] or "a cost jumps by `lt` at" in told[0]
+
+
+def test_a_jump_in_a_parameter_is_named_by_the_users_line_and_seen_by_values():
+    truth = 0.6 + math.exp(-(0.3**2) / 2) / math.sqrt(2 * math.pi)
+    line = estimate(fresh(threshold_of_a_draw), 0.3, "rloo", 64)[1][0]
+    assert line.startswith("a cost jumps by `lt` at ")
+    assert "test_lint.py:" in line
+    assert "finite_difference, spsa, evolution_strategies" in line
+    found, _ = estimate(threshold_of_a_draw, 0.3, "finite_difference", 400_000, step=0.1)
+    assert float(found.gradients["t"]) == pytest.approx(truth, abs=0.02)
+
+
+@pytest.mark.parametrize("estimator", SERVING_NORMAL)
+@pytest.mark.parametrize("function", [hinge_of_a_draw, hinge_of_own_noise])
+def test_a_kink_in_a_parameter_at_a_random_place_raises_no_alarm(function, estimator):
+    found, told = estimate(fresh(function), 0.3, estimator, 400)
+    # Quadrature of a Normal draw says itself that it is biased; one run with noise is a noisy one.
+    if estimator != "exact":
+        assert told == []
+        assert not found.biased
+        assert float(found.gradients["t"]) == pytest.approx(0.618, abs=0.15)
+
+
+# Draws that a program makes by itself.
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda t: torch.bernoulli(t.sigmoid()),
+        lambda t: torch.normal(t, 1.0),
+        lambda t: torch.poisson(t.exp()),
+        lambda t: Normal(t, 1.0).sample(),
+        lambda t: torch.distributions.Exponential(t.exp()).sample(),
+        lambda t: Categorical(logits=torch.stack([t, -t], -1)).sample().float(),
+    ],
+)
+@pytest.mark.parametrize(
+    "estimator", ["rloo", "exact", "reparameterisation", "measure_valued", "forward_gradient"]
+)
+def test_a_draw_of_the_programs_own_from_a_parameter_is_refused_by_line(draw, estimator):
+    def own(context, parameters, batch):
+        context.cost(draw(parameters["t"].expand(context.samples)) + parameters["t"])
+
+    with pytest.raises(ProgramError, match="draws from a value that depends on a parameter") as e:
+        estimate(own, 0.3, estimator)
+    assert "test_lint.py:" in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_a_draw_of_the_programs_own_from_what_is_detached_is_served():
+    def own(context, parameters, batch):
+        kept = torch.bernoulli(parameters["t"].detach().sigmoid().expand(context.samples))
+        context.cost(kept * parameters["t"])
+
+    found, told = estimate(own, 0.3, "reparameterisation", 40_000)
+    assert told == []
+    assert float(found.gradients["t"]) == pytest.approx(1 / (1 + math.exp(-0.3)), abs=0.02)

@@ -89,7 +89,9 @@ class Arm(Estimator):
             evaluations += runs.evaluations
             biased |= runs.biased
         return Estimate(
-            objective=mean_objective(objectives), evaluations=evaluations, biased=biased
+            objective=mean_objective(objectives),
+            evaluations=evaluations,
+            biased=biased or program.findings.jumps_in_a_parameter,
         )
 
     def weight(self, group: Group) -> Tensor:

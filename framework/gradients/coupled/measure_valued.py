@@ -110,7 +110,9 @@ class MeasureValued(Estimator):
             evaluations += runs.evaluations
             biased |= runs.biased
         return Estimate(
-            objective=mean_objective(objectives), evaluations=evaluations, biased=biased
+            objective=mean_objective(objectives),
+            evaluations=evaluations,
+            biased=biased or program.findings.jumps_in_a_parameter,
         )
 
     def derivatives(

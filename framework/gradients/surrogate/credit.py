@@ -8,10 +8,10 @@ so to leave the pair out changes no expectation and takes its variance away. The
 and one element of a cost, because the elements of a distribution's batch shape are independent. (Schulman et al. 2015;
 in Pyro, the plates of TraceGraph_ELBO declare it.)
 
-What a cost is made from is not declared: one run of the program with its operations followed
-(`framework.recording.provenance`) proves it, and what is not proved is charged. A program that may do something else in
-another run (it reads numbers from tensors, keeps tensors, runs one sample at a time or holds recorded steps) is charged
-as before, every cost to all draws before it.
+What a cost is made from need not be declared, as `context.cost(..., elementwise=["z"])` does: one run of the program
+with its operations followed (`framework.recording.provenance`) proves it, and what is not proved is charged. A program
+that may do something else in another run (it reads numbers from tensors, keeps tensors, runs one sample at a time or
+holds recorded steps) is charged as before, every cost to all draws before it, but for what it declares.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from framework.randomness import restore_states, save_states
 from framework.recording.axes import ALL
 from framework.recording.provenance import Place, Provenance, Traced, Untraceable
 from framework.recording.rule import Rules
-from framework.recording.trace import Cost, Draw, Trace, element_distribution
+from framework.recording.trace import Cost, Draw, Trace
 
 # For each element axis of a draw the cost's element axis that follows it; None: none does.
 Follow = tuple[int | None, ...]
@@ -67,7 +67,29 @@ MOST_PLANS = 16
 def relations_of(
     program: Program, trace: Trace, rules: Rules, parameters: Parameters, batch: Any
 ) -> Relations | None:
-    """Which costs of a run are charged to which draws; None: each to all draws before it.
+    """Which costs of a run are charged to which draws, proved or declared; None: each to all draws before it."""
+    relations = proved(program, trace, rules, parameters, batch)
+    if not any(cost.elementwise for cost in trace.costs):
+        return relations
+    return tuple(
+        {i: declared(trace, cost, i, follow) for i, follow in charged.items()}
+        for cost, charged in zip(trace.costs, relations or everything(trace), strict=True)
+    )
+
+
+def declared(trace: Trace, cost: Cost, number: int, follow: Follow) -> Follow:
+    """How a cost follows a draw by the program's own word (`elementwise`); else as it was."""
+    draw = trace.scored[number]
+    # A baseline of the program's is of all that follows.
+    if draw.name not in cost.elementwise or draw.baseline is not None:
+        return follow
+    return tuple(range(len(follow)))
+
+
+def proved(
+    program: Program, trace: Trace, rules: Rules, parameters: Parameters, batch: Any
+) -> Relations | None:
+    """What a run of the program shows of its costs.
 
     The program is run once more, with its operations followed, when such a run is seen for the first time; where that
     shows something to gain, also at its second, fourth, eighth ... call, with a warning if the program has changed.
@@ -207,14 +229,7 @@ def everything(trace: Trace) -> Relations:
 
 
 def mixed(trace: Trace, number: int) -> Follow:
-    return (None,) * elements_of(trace.scored[number], trace)
-
-
-def elements_of(draw: Draw, trace: Trace) -> int:
-    """How many element axes a draw has."""
-    base = element_distribution(draw.distribution)
-    event = len(base.event_shape)
-    return max(0, draw.value.dim() - event - len(draw.axes.of(trace.shape)))
+    return (None,) * len(trace.element_shape(trace.scored[number]))
 
 
 def read_off(trace: Trace, traced: Trace, provenance: Provenance) -> Relations:
@@ -260,7 +275,7 @@ def outline(trace: Trace) -> Any:
 def elementwise(trace: Trace, draw: Draw, cost: Cost, places: Sequence[Place | None]) -> Follow:
     """The cost's element axis that follows each element axis of the draw."""
     before, lead = len(draw.axes.of(trace.shape)), len(cost.axes.of(trace.shape))
-    count, shape = elements_of(draw, trace), cost.value.shape
+    count, shape = len(trace.element_shape(draw)), cost.value.shape
     own = (*places[before:], *(None,) * count)[:count]
     return tuple(
         place.axis - lead

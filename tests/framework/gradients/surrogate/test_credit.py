@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from itertools import product
 
 import pytest
@@ -432,3 +433,46 @@ def test_a_program_whose_costs_are_made_from_no_draw_has_gradient_0():
     found = framework.estimate(program, parameters(), estimator="reinforce", baseline="none")
     assert found.value == 7
     assert found.gradients["a"].eq(0).all()
+
+
+def unfollowed(context, p, batch, *, elementwise=()):
+    """A cost of each element that leaves torch, so that no run can show what it is made from."""
+    z = context.sample("z", Bernoulli(logits=p["a"]))
+    outside = torch.from_numpy((z.numpy() - 0.3) ** 2)
+    context.cost(outside * WEIGHTS, elementwise=elementwise)
+
+
+def test_what_cannot_be_followed_may_be_declared_element_by_element():
+    parameters = {"a": torch.tensor([0.4, -0.3, 0.8])}
+    truth = exact_gradient((Program(elements_outside), parameters, None))
+    variances = []
+    for declared in ((), ("z",)):
+        problem = Program(partial(unfollowed, elementwise=declared)), parameters, None
+        found = gradients(make_estimator("rloo", 16), problem, 400)
+        assert ((found.mean(0) - truth).abs() < 4 * found.std(0) / 20).all()
+        variances.append(float(found.var(0).sum()))
+    # Each element's own variance, without the other two's costs.
+    assert variances[1] < 0.4 * variances[0]
+
+
+def elements_outside(context, p, batch):
+    z = context.sample("z", Bernoulli(logits=p["a"]))
+    context.cost((z - 0.3) ** 2 * WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("zz", "cost 'cost': elementwise names no draw 'zz'; did you mean 'z'?"),
+        ("y", "cost 'cost' has the elements [3], and draw 'y' []: elementwise needs as many"),
+    ],
+)
+def test_a_declaration_that_cannot_be_is_refused(named, expected):
+    def program(context, p, batch):
+        context.sample("y", Bernoulli(logits=p["a"][0]))
+        z = context.sample("z", Bernoulli(logits=p["a"]))
+        context.cost(z * WEIGHTS, elementwise=[named])
+
+    with pytest.raises(framework.ProgramError) as error:
+        framework.estimate(program, {"a": torch.zeros(3)}, estimator="rloo")
+    assert str(error.value) == expected

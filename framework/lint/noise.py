@@ -1,0 +1,57 @@
+"""A program's own noise, such as `torch.randn(n)`: recognised, and moved when a run is looked at again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from framework.lint.calls import name_of, own_line
+from framework.randomness import key, seeded
+
+# Functions whose results are continuous random values, by name without underscores.
+NOISE = frozenset(
+    [
+        *("rand", "randn", "rand_like", "randn_like"),
+        *("normal", "uniform", "exponential", "cauchy", "log_normal"),
+    ]
+)
+
+
+def is_noise(name: str) -> bool:
+    return name.strip("_") in NOISE
+
+
+class MovedNoise(TorchFunctionMode):
+    """Moves the program's own noise from what it is towards other noise.
+
+    Args:
+        place: where on the way each sample is, `[n]`, from 0 to 1; noise without the sample axis stays as it is.
+        seed: of the other noise.
+    """
+
+    def __init__(self, place: Tensor, seed: int) -> None:
+        super().__init__()
+        self.place, self.seed = place, seed
+        self.count = 0
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        value = function(*args, **kwargs)
+        if not (is_noise(name_of(function)) and isinstance(value, Tensor) and own_line()):
+            return value
+        n = len(self.place)
+        if value.shape[:1] != (n,) and n > 1:
+            return value
+        self.count += 1
+        start = value.clone()
+        with seeded(key(self.seed, "lint", self.count)):
+            other = function(*args, **kwargs)
+        place = self.place.to(start)
+        place = place.reshape(-1, *[1] * (start.dim() - 1)) if start.dim() else place[0]
+        moved = start + place * (other - start)
+        in_place = name_of(function).endswith("_") or "out" in kwargs
+        return value.copy_(moved) if in_place else moved
