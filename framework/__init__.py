@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from framework.program import Program
     from framework.recording.context import Context
     from framework.run import Run, compose, evaluate, fit, load, train
+    from framework.sweeping import Sweep, sweep
     from framework.task import Task, TrainingPlan
+    from framework.training.runs import runs
 
 __version__ = "0.1.0"
 
@@ -35,6 +37,7 @@ _HOMES = {
     "ProgramError": "framework.errors",
     "Projection": "framework.media",
     "Run": "framework.run",
+    "Sweep": "framework.sweeping",
     "Task": "framework.task",
     "Text": "framework.media",
     "TrainingPlan": "framework.task",
@@ -48,7 +51,9 @@ _HOMES = {
     "fit": "framework.run",
     "load": "framework.run",
     "perturbed": "framework.perturbation",
+    "runs": "framework.training.runs",
     "surrogate": "framework.gradients.estimate",
+    "sweep": "framework.sweeping",
     "train": "framework.run",
 }
 # Public modules, used as `framework.relaxed.where`.
@@ -65,6 +70,7 @@ __all__ = [
     "ProgramError",
     "Projection",
     "Run",
+    "Sweep",
     "Task",
     "Text",
     "TrainingPlan",
@@ -82,7 +88,9 @@ __all__ = [
     "perturbed",
     "randomness",
     "relaxed",
+    "runs",
     "surrogate",
+    "sweep",
     "train",
 ]
 

@@ -24,6 +24,8 @@ from framework.errors import UserError
 from framework.training.checkpoints.resume import change_config, load_config, reopen, warn
 from framework.training.folders.records import read_records
 from framework.training.folders.run_folder import RunFolder
+from framework.training.loggers import require_loggers
+from framework.training.runs import find_run
 
 if TYPE_CHECKING:
     import torch
@@ -157,8 +159,9 @@ def train(
         steps, learning_rate, seed: short for the overrides `trainer.steps`, `optimizer.learning_rate` and `seed`.
         overrides: "key=value", as on the command line; they count above all other arguments.
         folder: the run folder; None: `outputs/<experiment>/<time>`.
-        resume: an earlier run's folder, to be continued exactly; with it only `overrides` and callbacks apply, and
-            `experiment` where that run trained a task object. "auto": begin in `folder`, or continue what is there.
+        resume: an earlier run's folder, as `load` takes it, to be continued exactly; with it only `overrides` and
+            callbacks apply, and `experiment` where that run trained a task object. "auto": begin in `folder`, or
+            continue what is there.
         force: resume although a change decides which data a step sees (`trainer.accumulate`).
         on_step: called with (step, estimate) after each optimiser step, from 1; returning False stops the training.
         on_evaluation: called with (step, metrics) after each evaluation; returning False stops the training.
@@ -184,7 +187,7 @@ def train(
     }
     if resume is not None and resume != "auto":
         refuse_choices(chosen)
-        place = Path(resume).expanduser()
+        place = find_run(resume)
         config, settings = reopen(place, list(overrides), registered=own is None, force=force)
         notice = ""
     else:
@@ -337,23 +340,29 @@ def train_composed(
     Args:
         notice: a line to print below the start summary.
     """
-    from framework.data import lost_workers_in_one_line
-    from framework.training.session import train_in
-    from framework.training.trainer import Callbacks
-
+    require_loggers(settings.monitor.loggers)
     held = RunFolder(folder)
-    with own_torch_state(), lost_workers_in_one_line():
-        trainer = train_in(
-            held,
-            config,
-            settings,
-            task,
-            resume=resume,
-            force=force,
-            notice=notice,
-            callbacks=Callbacks(on_step=on_step, on_evaluation=on_evaluation),
-            quiet=not progress,
-        )
+    with held.held():
+        # After that: a folder that cannot be written or is in use is refused before the seconds that torch takes.
+        try:
+            from framework.data import lost_workers_in_one_line
+            from framework.training.session import train_in
+            from framework.training.trainer import Callbacks
+        except BaseException:
+            held.discard()
+            raise
+        with own_torch_state(), lost_workers_in_one_line():
+            trainer = train_in(
+                held,
+                config,
+                settings,
+                task,
+                resume=resume,
+                force=force,
+                notice=notice,
+                callbacks=Callbacks(on_step=on_step, on_evaluation=on_evaluation),
+                quiet=not progress,
+            )
     trainer.use_averages()
     trainer.task.model.eval()
     return Run(
@@ -392,7 +401,7 @@ def load(
     """A trained run, ready for use.
 
     Args:
-        folder: the run folder.
+        folder: the run folder; "latest": the newest run below `outputs`; another folder: the newest run inside it.
         checkpoint: "best" by the task's primary metric, or "last".
         overrides: changes of the task's own options, "task.key=value".
         task: the task, where the run trained a task object; its parameters are replaced.
@@ -400,11 +409,11 @@ def load(
     Raises:
         UserError: a folder without a run, a checkpoint that is not there or does not fit, an unknown key.
     """
-    place = Path(folder).expanduser()
     if checkpoint not in ("best", "last"):
         raise UserError(f"checkpoint = '{checkpoint}': expected best or last")
     if wrong := [change for change in overrides if not change.startswith("task.")]:
         raise UserError(f"'{wrong[0]}': a trained run permits changes of task.* only")
+    place = find_run(folder)
     config = change_config(load_config(place), list(overrides))
     settings = validate(config, registered=task is None)
     # Torch is imported when the settings are known to be right.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -23,6 +24,9 @@ from framework.recording.context import Context
 from framework.recording.rule import Plain
 
 Split = Literal["validation", "test"]
+
+# What follows a metric's name where an evaluation states its standard error.
+STANDARD_ERROR = "_standard_error"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +72,16 @@ class Task(ABC):
     # The metric by which the best checkpoint is chosen, and whether less or more of it is better.
     primary_metric: ClassVar[str] = "objective"
     metric_mode: ClassVar[Literal["min", "max"]] = "min"
+    # Three numbers that the console shows while training besides the primary metric: their tags by short names.
+    progress_numbers: ClassVar[Mapping[str, str]] = {
+        "train": "train/objective",
+        "norm": "gradient/norm",
+        "steps/s": "time/steps_per_second",
+    }
     # What the metrics of `evaluate` and the tags of `scalars` mean; `<...>` in a name stands for anything.
     metric_descriptions: ClassVar[Mapping[str, str]] = {
-        "objective": "mean objective over 1,000 samples"
+        "objective": "mean objective over 1,000 samples",
+        "objective_standard_error": "its standard error",
     }
 
     @abstractmethod
@@ -98,7 +109,9 @@ class Task(ABC):
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Metrics of the current model, reproducible from `seed`; by default the objective over 1,000 samples.
 
-        Called with the model in evaluation mode and without gradients. A task with data must write its own.
+        Called with the model in evaluation mode and without gradients. A task with data must write its own. Where the
+        primary metric is an estimate, a metric "<its name>_standard_error" tells how good a one: the best checkpoint
+        is then the latest of those that it cannot tell apart.
 
         Args:
             split: the data to evaluate on: "validation" while training, "test" at the end and for `evaluate`.
@@ -107,7 +120,12 @@ class Task(ABC):
         program = replace(self.as_program(self.objective), checked=False)
         with seeded(seed):
             traces = program.run(lambda site: rule, self.parameters, samples=1000)
-        return {"objective": float(torch.stack([t.objective() for t in traces]).mean())}
+        metrics = {"objective": float(torch.stack([t.objective() for t in traces]).mean())}
+        if not any(trace.bounds for trace in traces):
+            values = torch.cat([trace.total_cost().flatten() for trace in traces])
+            error = values.double().std() / math.sqrt(len(values))
+            metrics[f"objective{STANDARD_ERROR}"] = float(error)
+        return metrics
 
     def scalars(self) -> dict[str, float]:
         """Numbers to log beside the objective, by tag such as "train/return"."""

@@ -20,6 +20,7 @@ ALLOWED = {("faces", "detection")}  # a face is an object
 # The framework's layers from the top to the ground: a module imports its own layer or one below.
 LAYERS = (
     ("commands",),
+    ("sweeping",),
     ("run",),
     ("training",),
     ("task",),
@@ -36,6 +37,7 @@ LAYERS = (
         "data",
         "extras",
         "media",
+        "eager_optimizer",
         "optimizer_state",
         "batch",
         "parameters",
@@ -306,6 +308,7 @@ LIGHT = [
     ["train", "task._target_=os.system"],
     ["train", "not an override"],
     ["train", "resume=nowhere"],
+    ["train", "hydra.run.dir=/proc/self/run"],
     ["train", "-m", "seed=0,oops"],
     ["evaluate", "run=nowhere"],
     ["new-plugin", "javelin"],

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from framework.commands.completion import FLAGS, complete
 from framework.errors import UserError, suggestion
 from framework.plugin import Component, registry
 
@@ -19,11 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(usage())
         sys.exit(0)
     try:
+        if given[0] in FLAGS:
+            sys.exit(complete(given))
         verb, rest = given[0], given[1:]
         command = registry().component("commands", verb)
         if verb != "train" and rest and rest[0] in {"-h", "--help"}:
             print(command.documentation())
             sys.exit(0)
+        say_what_starts(verb, rest)
         sys.exit(command.load()(rest))
     except UserError as error:
         print(f"diffobj: {error}", file=sys.stderr)
@@ -40,6 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(f"diffobj: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
+
+
+def say_what_starts(verb: str, rest: Sequence[str]) -> None:
+    """A line at once from a training whose first one would otherwise come seconds later, with torch."""
+    shows = any(a.startswith("-") and a not in {"-m", "--multirun"} for a in rest)
+    if verb != "train" or shows or "monitor.progress=none" in rest or "torch" in sys.modules:
+        return
+    chosen = [a for a in rest if a.startswith(("experiment=", "task=", "resume="))]
+    named = " ".join(["diffobj train", *chosen])
+    print(f"{named}: reading the configuration, loading torch", flush=True)
 
 
 def usage() -> str:

@@ -19,7 +19,7 @@ class LoadedRun(NamedTuple):
 
 
 def load_run(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> LoadedRun:
-    """Load `run=RUN_FOLDER [checkpoint=best|last] [seed=N] [task.KEY=VALUE ...]`.
+    """Load `run=RUN_FOLDER|latest [checkpoint=best|last] [seed=N] [task.KEY=VALUE ...]`.
 
     Args:
         verb: the command, for its messages.

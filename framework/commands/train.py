@@ -6,6 +6,7 @@
     diffobj train -m estimator=rloo,spsa seed=0,1,2     a sweep (Hydra's launchers and sweepers apply)
     diffobj train -m ... hydra.sweep.dir=PATH           there; the same command again continues a stopped one
     diffobj train --help                                every group, option and default
+    eval "$(diffobj train -sc install=bash)"            completion in this shell (zsh, fish: the same words)
 
 The run folder is outputs/<experiment>/<time>, or what hydra.run.dir=PATH says; its path is the last line printed. A
 sweep's is outputs/<experiment>/sweep_<time>: sweep.json says what was swept, and the table of its jobs is printed last.
@@ -18,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from framework.commands.hydra_line import HydraLine, run_hydra, settings_of_job
 from framework.config.composition import config_options
+from framework.config.hydra_line import HydraLine, run_hydra, settings_of_job
 from framework.config.tuning import untuned_notice
 from framework.errors import UserError
 from framework.run import Run, train, train_composed
@@ -40,9 +41,9 @@ def run(arguments: Sequence[str]) -> int:
         if resumed:
             raise UserError(f"resume continues one run: {' '.join(line.flags)} does not go with it")
         if line.sweeps:
-            from framework.commands.sweep import sweep
+            from framework.sweeping import sweep_by_line
 
-            return sweep(line)
+            return sweep_by_line(line)
         return by_hydra(line)
     if resumed:
         force = forced[-1:] == ["true"]

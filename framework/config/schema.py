@@ -70,6 +70,7 @@ class MonitorSettings(Section):
     """What is shown and written while training."""
 
     tensorboard: bool = True
+    loggers: list[Literal["tensorboard", "csv", "wandb", "mlflow"]] = []
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     histograms_every: CountOrZero = 0
     show_every: CountOrZero = 0

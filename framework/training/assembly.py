@@ -58,6 +58,11 @@ def make_components(settings: Settings, task: Task | None = None) -> Components:
             f"task '{settings.task.name}' has data (batch_axes = {task.batch_axes}), which the default evaluation has "
             "not: write evaluate(self, seed, split), which returns metrics by name"
         )
+    if len(task.progress_numbers) > 3:
+        named = ", ".join(task.progress_numbers)
+        raise ProgramError(
+            f"task '{settings.task.name}': progress_numbers names {named}; expected three at most"
+        )
     task.model.to(device)
     if options.compile:
         task.model.compile()

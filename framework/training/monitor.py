@@ -7,25 +7,32 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from framework.atomic import LineFile
+from framework.config.explanation import first_line
 from framework.config.schema import MonitorSettings
+from framework.errors import UserError
 from framework.media import Image, Media, Projection, Text, Video
 from framework.training.folders.records import drop_records
+from framework.training.loggers import make_loggers
+from framework.training.progress_line import ProgressLine
 
 # The name of a file of events: a time in seconds stands first in the rest.
 EVENTS = "events.out.tfevents.{}"
-# Seconds between two plain lines, at least.
+# Seconds between two plain lines, at least, and the columns of one that no terminal limits.
 LINE_SECONDS = 2.0
+PIPE_COLUMNS = 120
 
 
 class Monitor:
@@ -39,11 +46,23 @@ class Monitor:
         experiment: str,
         steps: int,
         start: int,
+        end: int | None = None,
+        metric: str = "objective",
+        numbers: Mapping[str, str] = MappingProxyType({}),
+        config: Mapping[str, Any] = MappingProxyType({}),
         evaluated: int = 0,
         quiet: bool = False,
     ) -> None:
+        """Open the records of a session.
+
+        Args:
+            metric, numbers: what the console shows, see `ProgressLine`.
+            config: the configuration by dotted key, for `monitor.loggers`.
+            start, end: the steps between which the session trains.
+            evaluated: the step of the latest evaluation that counts.
+            quiet: print nothing.
+        """
         self.folder = folder
-        self.steps = steps
 
         def comes_again(record: Mapping[str, Any]) -> bool:
             """What a killed run had recorded beyond its last checkpoint; evaluations that are repeated."""
@@ -53,10 +72,21 @@ class Monitor:
         seconds, damage = drop_records(folder / "metrics.jsonl", comes_again)
         self.metrics = LineFile(folder / "metrics.jsonl")
         self.log_file = LineFile(folder / "log.txt")
-        self.writer = make_writer(folder, start) if settings.tensorboard else None
+        shown = settings.tensorboard or "tensorboard" in settings.loggers
+        self.writer = make_writer(folder, start) if shown else None
+        self.loggers = make_loggers(
+            settings.loggers,
+            folder,
+            experiment=experiment,
+            config=config,
+            comes_again=comes_again,
+        )
         self.quiet = quiet or settings.progress == "none"
+        self.line = ProgressLine(
+            experiment, steps=steps, start=start, end=end, metric=metric, numbers=numbers
+        )
         bar = not self.quiet and shows_bar(settings.progress)
-        self.bar = make_bar(experiment, steps, start) if bar else None
+        self.bar = make_bar(self.line) if bar else None
         self.last_line = -math.inf
         # They go on where the session before has stopped.
         self.started = time.monotonic() - seconds
@@ -72,7 +102,7 @@ class Monitor:
             print(text, flush=True)
 
     def scalars(self, step: int, values: Mapping[str, float], *, announce: bool = False) -> None:
-        """Numbers by tag. `announce` prints them whatever was printed last."""
+        """Numbers by tag. `announce` prints a line whatever was printed last."""
         record: dict[str, Any] = {
             "step": step,
             "seconds": round(time.monotonic() - self.started, 3),
@@ -82,16 +112,28 @@ class Monitor:
         if self.writer is not None:
             for tag, value in values.items():
                 self.writer.add_scalar(tag, value, step)
+        for name, logger in list(self.loggers.items()):
+            try:
+                logger.scalars(step, values)
+            except UserError:
+                raise
+            # A service that fails must not end a training.
+            except Exception as error:
+                del self.loggers[name]
+                self.log(
+                    f"monitor.loggers: {name} gets nothing from step {step}: {first_line(error)}"
+                )
+        self.line.update(step, values)
         now = time.monotonic()
-        due = announce or (self.bar is None and now - self.last_line >= LINE_SECONDS)
-        if not due and self.bar is None:
-            return
-        line = "  ".join(f"{tag.partition('/')[2]} {value:.4g}" for tag, value in values.items())
-        if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=step, numbers=line)
-        if due:
-            self.log(f"step {step}/{self.steps}  {line}")
+        if announce or (self.bar is None and now - self.last_line >= LINE_SECONDS):
+            self.log(self.line.plain(self.width()))
             self.last_line = now
+
+    def width(self) -> int:
+        """The columns that a line may have."""
+        if self.bar is not None:
+            return int(self.bar.console.width)
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
 
     def media(self, step: int, shown: Iterable[Media]) -> None:
         """Pictures, videos and texts: into `media/` and TensorBoard."""
@@ -132,27 +174,39 @@ class Monitor:
                 self.writer.add_text(tag, "    " + text.replace("\n", "\n    "), 0)
 
     def hyperparameters(
-        self, step: int, options: Mapping[str, Any], metrics: Mapping[str, float]
+        self, options: Mapping[str, Any], metrics: Mapping[str, float], first: Sequence[str] = ()
     ) -> None:
         """The configuration with the final metrics, for TensorBoard's HPARAMS page.
 
         `add_hparams` would make a second, time-stamped run; the same three summaries go to this run's own writer.
+
+        Args:
+            first: groups and keys whose columns come first.
         """
         if self.writer is None:
             return
         from torch.utils.tensorboard.summary import hparams
 
         plain = {
-            k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in options.items()
+            k: v if isinstance(v, bool | int | float | str) else str(v)
+            for k, v in options.items()
+            if not k.startswith("monitor.")
         }
         finals = {f"final/{name}": value for name, value in metrics.items()}
+        experiment, *session = hparams(plain, finals)
+        put_first(experiment, {*first, *(f"{group}.name" for group in first)})
         file_writer = self.writer._get_file_writer()
-        for summary in hparams(plain, finals):
+        for summary in (experiment, *session):
             file_writer.add_summary(summary)
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
+        for name, logger in self.loggers.items():
+            try:
+                logger.close()
+            except Exception as error:
+                self.log(f"monitor.loggers: {name} was not closed: {first_line(error)}")
         for record in (self.writer, self.metrics, self.log_file):
             if record is not None:
                 # The disk may be full, which the last write has reported.
@@ -199,27 +253,38 @@ def add_animation(writer: Any, tag: str, video: Video, step: int) -> None:
     )
 
 
+def put_first(experiment: Any, names: Set[str]) -> None:
+    """Mark hyper-parameters as different between runs: TensorBoard shows these first, then the others by name."""
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    metadata = experiment.value[0].metadata.plugin_data
+    data = HParamsPluginData.FromString(metadata.content)
+    for info in data.experiment.hparam_infos:
+        info.differs = info.name in names
+    metadata.content = data.SerializeToString()
+
+
 def shows_bar(progress: str) -> bool:
     return progress == "bar" or (progress == "auto" and sys.stdout.isatty())
 
 
-def make_bar(experiment: str, steps: int, start: int) -> Any:
-    """A progress bar followed by the latest numbers."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+def make_bar(line: ProgressLine) -> Any:
+    """A bar at the bottom of the terminal that follows a line's numbers."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text as RichText
 
-    bar = Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}", markup=False),
-    )
-    bar.add_task(experiment, total=steps, completed=start, numbers="")
-    bar.start()
-    return bar
+    console = Console()
+
+    def drawn() -> RichText:
+        text = line.bar(console.width)
+        if console.options.ascii_only:
+            text = text.replace("━", "#").replace("─", "-")
+        shown = RichText(text, no_wrap=True, overflow="crop")
+        shown.highlight_regex("[━#]+", "green")
+        shown.highlight_regex("─+", "dim")
+        return shown
+
+    live = Live(console=console, get_renderable=drawn)
+    live.start()
+    return live

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,8 +36,12 @@ from framework.training.folders.manifest import (
     session,
 )
 from framework.training.folders.run_folder import RunFolder, config_text
+from framework.training.folders.sweep_folder import swept_keys
 from framework.training.monitor import Monitor
 from framework.training.trainer import Callbacks, Trainer
+
+# The columns that TensorBoard's page of hyper-parameters begins with where no sweep says what differs.
+FIRST = ("seed", "estimator", "optimizer.learning_rate")
 
 
 def train_in(
@@ -51,7 +56,7 @@ def train_in(
     callbacks: Callbacks = Callbacks(),  # noqa: B008  (it is frozen)
     quiet: bool = False,
 ) -> Trainer:
-    """Train in a folder, held from before anything is built; returns the trainer as it ended.
+    """Train in a folder, which the caller holds; returns the trainer as it ended.
 
     Args:
         config: the configuration as composed, for `config.yaml`.
@@ -62,7 +67,7 @@ def train_in(
         quiet: print nothing, whatever `monitor.progress` says.
 
     Raises:
-        UserError: the folder cannot be written or is in use, or the training ended by a user's mistake.
+        UserError: the folder holds a run already, or the training ended by a user's mistake.
     """
     keep_freed_memory()
 
@@ -70,26 +75,25 @@ def train_in(
         if not quiet:
             print(text, flush=True)
 
-    with folder.held():
-        # Asked once it is held: another process may have trained here while this one was starting.
-        going_on = resume is True or (resume == "auto" and folder.holds_run)
-        changes: Changes = {}
+    # Asked while it is held: another process may have trained here while this one was starting.
+    going_on = resume is True or (resume == "auto" and folder.holds_run)
+    changes: Changes = {}
+    if going_on:
+        before = load_config(folder.path, lambda line: None)
+        changes = config_changes(before, parse_config(config_text(config), folder.config))
+        validate_resume(changes, force=force)
+    else:
+        folder.refuse_second_run()
+    trainer = None
+    try:
+        trainer = Trainer(settings, make_components(settings, task), folder, callbacks)
         if going_on:
-            before = load_config(folder.path, lambda line: None)
-            changes = config_changes(before, parse_config(config_text(config), folder.config))
-            validate_resume(changes, force=force)
-        else:
-            folder.refuse_second_run()
-        trainer = None
-        try:
-            trainer = Trainer(settings, make_components(settings, task), folder, callbacks)
-            if going_on:
-                restore(trainer, folder, log)
-            run(folder, config, trainer, changes=changes, notice=notice, quiet=quiet)
-        except (UserError, KeyboardInterrupt):
-            if not going_on and (trainer is None or not trainer.progress.step):
-                folder.discard()
-            raise
+            restore(trainer, folder, log)
+        run(folder, config, trainer, changes=changes, notice=notice, quiet=quiet)
+    except (UserError, KeyboardInterrupt):
+        if not going_on and (trainer is None or not trainer.progress.step):
+            folder.discard()
+        raise
     return trainer
 
 
@@ -148,6 +152,7 @@ def run(
     trainer.config = config_text(config)
     before = last_session(folder.manifest)
     now = session(settings.seed, str(trainer.device), start, changes)
+    now["primary_metric"] = trainer.task.primary_metric
     folder.write_config(config)
     add_session(folder.manifest, now)
     monitor = Monitor(
@@ -156,6 +161,10 @@ def run(
         experiment=settings.experiment,
         steps=settings.trainer.steps,
         start=start,
+        end=last_step(settings, start),
+        metric=trainer.task.primary_metric,
+        numbers=trainer.task.progress_numbers,
+        config=flat(config),
         evaluated=trainer.progress.evaluated,
         quiet=quiet,
     )
@@ -170,14 +179,18 @@ def run(
             {
                 "config": trainer.config,
                 "manifest": json.dumps(now, indent=2),
-                "command": shlex.join(sys.argv),
+                "command": command_text(sys.argv),
             }
         )
         result = trainer.train(monitor)
         folder.write_result(result)
-        monitor.hyperparameters(result["steps"], flat(config), result["metrics"])
+        monitor.hyperparameters(
+            flat(config), result["metrics"], first=swept_keys(folder.path.parent) or FIRST
+        )
         if trainer.signals.received is None:
             trainer.show(monitor)
+            for name, tag in monitor.line.unseen.items():
+                monitor.log(f"progress_numbers: '{name}' has shown nothing: no '{tag}' was logged")
         monitor.log(end_summary(result))
     except (Exception, KeyboardInterrupt) as error:
         if trainer.progress.step > start and result is None:
@@ -192,6 +205,26 @@ def run(
         raise
     finally:
         monitor.close()
+
+
+def command_text(arguments: Sequence[str]) -> str:
+    """A command line that can be pasted into a shell, from the arguments of the process."""
+    program, *rest = arguments
+    place = Path(program)
+    if place.name == "diffobj" or place.parts[-3:] == ("framework", "commands", "main.py"):
+        words = ["diffobj"]
+    elif program == "diffobj train":
+        words = program.split()
+    else:
+        words = ["python", program]
+    return shlex.join([*words, *rest])
+
+
+def last_step(settings: Settings, start: int) -> int:
+    """The step at which a session that begins after `start` steps ends, unless something ends it earlier."""
+    options = settings.trainer
+    stop = options.stop_at if options.stop_at is not None and options.stop_at > start else math.inf
+    return int(min(options.steps, stop))
 
 
 def start_summary(trainer: Trainer) -> str:

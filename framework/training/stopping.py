@@ -10,7 +10,7 @@ from typing import Any
 
 from framework.config.schema import EarlyStopping, TrainerSettings
 from framework.errors import UserError
-from framework.task import Task
+from framework.task import STANDARD_ERROR, Task
 
 
 @dataclass
@@ -20,8 +20,10 @@ class Progress:
     step: int = 0
     # Of training, evaluation left out.
     seconds: float = 0.0
-    # Step and metrics of the best evaluation.
+    # Step and metrics of the best parameters.
     best: dict[str, float] = field(default_factory=dict)
+    # Metrics of the evaluation with the best value, of which those of `best` fall short by chance at most.
+    record: dict[str, float] = field(default_factory=dict)
     without_improvement: int = 0
     # The step of the latest evaluation on the validation split that came to its end.
     evaluated: int = 0
@@ -32,6 +34,11 @@ class Progress:
     finite: int = -1
     # What `finite` was at the latest roll-back.
     rolled_back: int = -2
+
+    @property
+    def best_value(self) -> dict[str, float]:
+        """The metrics with the best primary one so far; an earlier version kept no others than those of `best`."""
+        return self.record or self.best
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Progress:
@@ -51,10 +58,10 @@ class Progress:
                 raise UserError(
                     f"checkpoint: progress has an unknown key '{name}': a newer version saved it"
                 )
-            expected = {"best": dict, "seconds": (int, float)}.get(name, int)
+            expected = {"best": dict, "record": dict, "seconds": (int, float)}.get(name, int)
             lowest = {"finite": -1, "rolled_back": -2}.get(name, 0)
             right = isinstance(value, expected) and not isinstance(value, bool)  # type: ignore[arg-type]
-            if not right or (name != "best" and not lowest <= value < math.inf):
+            if not right or (expected is not dict and not lowest <= value < math.inf):
                 raise UserError(f"checkpoint: progress.{name} = {value!r} cannot be")
         best = given.get("best", {})
         for name, value in best.items():
@@ -66,18 +73,33 @@ class Progress:
         return cls(**given)
 
 
-def is_best(progress: Progress, task: Task, metrics: Mapping[str, float]) -> bool:
+def improves(progress: Progress, task: Task, metrics: Mapping[str, float]) -> bool:
     """Whether the primary metric is better than ever before; never so where it is not finite."""
     sign = 1 if task.metric_mode == "max" else -1
-    best = progress.best.get(task.primary_metric, -sign * math.inf)
+    record = progress.best_value.get(task.primary_metric, -sign * math.inf)
     value = metrics[task.primary_metric]
-    return math.isfinite(value) and sign * value > sign * best
+    return math.isfinite(value) and sign * value > sign * record
+
+
+def is_best(progress: Progress, task: Task, metrics: Mapping[str, float]) -> bool:
+    """Whether these parameters are the best ones: none before were better by more than chance explains.
+
+    The highest of several noisy values is high by luck, too. So a later candidate counts as equal while it falls short
+    of the best value by one standard error of the difference at most (the one-standard-error rule of Breiman et al.
+    1984), and of equals the later is taken. Without a standard error among the metrics only equal values are equal.
+    """
+    if not progress.best_value or improves(progress, task, metrics):
+        return math.isfinite(metrics[task.primary_metric])
+    metric, sign = task.primary_metric, 1 if task.metric_mode == "max" else -1
+    errors = [given.get(metric + STANDARD_ERROR, 0.0) for given in (progress.best_value, metrics)]
+    slack = math.hypot(*(error for error in errors if math.isfinite(error)))
+    return sign * metrics[metric] >= sign * progress.best_value[metric] - slack
 
 
 def early_stop(stopping: EarlyStopping, progress: Progress, task: Task) -> str:
     """Why the evaluations so far end the training; empty where they do not."""
     sign = 1 if task.metric_mode == "max" else -1
-    best = progress.best.get(task.primary_metric)
+    best = progress.best_value.get(task.primary_metric)
     if stopping.target is not None and best is not None and sign * best >= sign * stopping.target:
         return f"{task.primary_metric} reached {best:.4g}"
     if stopping.patience and progress.without_improvement >= stopping.patience:

@@ -40,7 +40,7 @@ from framework.training.clock import TrainingClock
 from framework.training.folders.run_folder import RunFolder
 from framework.training.monitor import Monitor
 from framework.training.signals import Interrupted, StopSignals
-from framework.training.stopping import Progress, early_stop, is_best, spent
+from framework.training.stopping import Progress, early_stop, improves, is_best, spent
 from framework.training.updates.averages import AveragedParameters, RunningMeans, mean_estimate
 from framework.training.updates.nonfinite import skip_step
 from framework.training.updates.precision import autocast
@@ -274,11 +274,12 @@ class Trainer:
         progress, metrics = self.progress, self.evaluate("validation")
         tags = {f"evaluation/{name}": value for name, value in metrics.items()}
         monitor.scalars(progress.step, tags, announce=True)
-        best = is_best(progress, self.task, metrics)
-        if best:
+        improved = improves(progress, self.task, metrics)
+        if is_best(progress, self.task, metrics):
             self.save_best(metrics)
         # Nothing counts before all is written: where the disk is full, a resume evaluates again.
-        progress.without_improvement = 0 if best else progress.without_improvement + 1
+        progress.without_improvement = 0 if improved else progress.without_improvement + 1
+        progress.record = metrics if improved else progress.record
         progress.evaluated, self.saving.changed = progress.step, True
         stop = early_stop(self.options.early_stopping, progress, self.task)
         self.stop_reason = stop or self.stop_reason

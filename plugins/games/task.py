@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,9 +42,15 @@ class Game(Task):
     stateful: ClassVar[bool] = True
     primary_metric: ClassVar[str] = "return_mean"
     metric_mode: ClassVar[Literal["min", "max"]] = "max"
+    progress_numbers: ClassVar[Mapping[str, str]] = {
+        "return": "train/return",
+        "length": "train/episode_length",
+        "steps/s": "time/game_steps_per_second",
+    }
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "return_mean": "mean undiscounted return of greedy episodes",
-        "return_std": "its standard deviation over episodes",
+        "return_mean_standard_error": "its standard error, where there are several",
+        "return_std": "the standard deviation of these returns",
         "return_min": "the lowest return of these episodes",
         "length_mean": "mean length of these episodes, in steps",
         "return_stochastic": "mean return of episodes whose actions are sampled",
@@ -276,8 +283,10 @@ class Game(Task):
         return metrics
 
     def metrics(self, greedy: EpisodeStatistics, sampled: EpisodeStatistics) -> dict[str, float]:
+        several = len(greedy.returns) > 1
         return {
             "return_mean": greedy.returns.mean().item(),
+            **({"return_mean_standard_error": standard_error(greedy.returns)} if several else {}),
             "return_std": greedy.returns.std(correction=0).item(),
             "return_min": greedy.returns.min().item(),
             "length_mean": greedy.lengths.float().mean().item(),
@@ -340,3 +349,8 @@ class Game(Task):
     def replace_model(self, model: nn.Module) -> None:
         super().replace_model(model)
         self.experience.agent = self.model
+
+
+def standard_error(values: Tensor) -> float:
+    """Of the mean of independent values, `[n]` with n > 1."""
+    return float(values.std()) / math.sqrt(len(values))

@@ -15,7 +15,6 @@ from framework import Context, Image, Task
 from framework.config.types import NonNegative
 from framework.curve import Curve
 from framework.task import Split
-from plugins.javelin.plot import throws_and_path
 
 # In m/s and m/s^2: without drag the farthest throw is 28^2 / 9.8 = 80 m, at 45 degrees.
 SPEED = 28.0
@@ -38,10 +37,16 @@ class Javelin(Task):
     """Find the release angle that throws a javelin farthest."""
 
     model: Thrower
+    progress_numbers: ClassVar[Mapping[str, str]] = {
+        "train": "train/objective",
+        "norm": "gradient/norm",
+        "angle": "evaluation/angle_degrees",
+    }
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "angle_degrees": "the release angle",
         "range_metres": "the range at that angle, without spread and wind",
         "objective": "minus the mean range of 1,000 throws, in metres",
+        "objective_standard_error": "its standard error over the throws",
     }
 
     def __init__(
@@ -115,6 +120,9 @@ class Javelin(Task):
 
     def show(self, seed: int) -> Iterator[Image]:
         """Throws at angles along the training, and the gradient's path over the hill of ranges."""
+        # Matplotlib is imported where there is something to draw: it would hold up the first step.
+        from plugins.javelin.plot import throws_and_path
+
         degrees = torch.linspace(1, 89, 177)
         metres = self.fly(torch.deg2rad(degrees), torch.zeros(()))
         now = math.degrees(self.model.angle.item())

@@ -64,4 +64,6 @@ def test_all_holds_every_extra_that_a_plugin_can_use():
         "docs",
         "benchmarks",
         "selfplay",
+        "wandb",
+        "mlflow",
     }

@@ -1,6 +1,7 @@
 """The front door in Python: the same bits as the command, runs loaded and used, tasks of one's own, no side effects."""
 
 import json
+import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -331,3 +332,32 @@ def test_a_class_of_an_odd_name_has_a_plain_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     odd = type("../Odd Name", (Aim,), {})
     assert framework.train(odd(), steps=1).folder.parts[:2] == ("outputs", "_odd_name")
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_best_checkpoint_agrees_with_the_end_of_training_within_its_stated_spread(
+    tmp_path, seed
+):
+    run = framework.train(
+        "javelin", seed=seed, steps=200, folder=tmp_path / "run",
+        overrides=["trainer.evaluate_every=20", "monitor.tensorboard=false"],
+    )  # fmt: skip
+    best, last = framework.evaluate(run.folder), run.metrics
+    spread = math.hypot(*(m["objective_standard_error"] for m in (best, last)))
+    assert 0.02 < last["objective_standard_error"] < 0.2
+    assert abs(best["objective"] - last["objective"]) <= spread
+    # The annealed end is judged as good as any earlier lucky value, and is later.
+    assert run.result["best"]["step"] == 200
+    assert best == last
+
+
+def test_the_standard_error_of_the_default_evaluation_is_that_of_its_samples():
+    from plugins.javelin.task import Javelin
+
+    javelin, steady = Javelin(), Javelin(release_spread_degrees=0)
+    with torch.no_grad():
+        found = [javelin.evaluate(seed) for seed in range(200)]
+        assert steady.evaluate(0)["objective_standard_error"] == 0
+    spread = torch.tensor([metrics["objective"] for metrics in found]).std().item()
+    # A standard deviation of 200 values is known to one part in 20 (1 / sqrt(2 * 199)): z < 4.
+    assert abs(spread / found[0]["objective_standard_error"] - 1) < 4 * 0.05

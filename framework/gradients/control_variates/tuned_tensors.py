@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.eager_optimizer import eager
 from framework.optimizer_state import load_named_state, named_state
 
 
@@ -16,7 +17,7 @@ class TunedTensors:
 
     def __init__(self, tensors: dict[str, Tensor], rate: float) -> None:
         self.tensors = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
-        self.adam = torch.optim.Adam(list(self.tensors.values()), lr=rate)
+        self.adam = eager(torch.optim.Adam)(list(self.tensors.values()), lr=rate)
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Move by one step, unless a gradient is not finite."""

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from framework.eager_optimizer import eager
 from framework.errors import UserError
 from framework.optimizer_state import load_named_state, named_state
 from framework.randomness import key, seeded
@@ -36,7 +37,7 @@ class Predictor:
             self.network = nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), last)
         nn.init.zeros_(last.weight)
         self.inputs, self.outputs = inputs, outputs
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
+        self.optimizer = eager(torch.optim.Adam)(self.network.parameters(), lr=learning_rate)
         self.mean, self.square, self.calls = 0.0, 0.0, 0
 
     def predict(self, known: Tensor, returns: Tensor) -> Tensor:

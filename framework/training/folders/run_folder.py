@@ -29,13 +29,14 @@ FILES = (
     "config.yaml",
     "manifest.jsonl",
     "metrics.jsonl",
+    "metrics.csv",
     "result.json",
     "log.txt",
     "nonfinite_batch.pt",
     "events.out.tfevents.*",
     f"{PARTIAL}*",
 )
-FOLDERS = ("checkpoints", "media")
+FOLDERS = ("checkpoints", "media", "wandb", "mlflow")
 # How often to try again where another process removes the folder at the same moment.
 ATTEMPTS = 100
 

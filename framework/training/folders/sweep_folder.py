@@ -154,6 +154,13 @@ class SweepFolder:
         )
 
 
+def swept_keys(folder: Path) -> list[str]:
+    """The groups and keys that a sweep in this folder has several choices of; none where there is no sweep."""
+    with suppress(UserError, ValueError, TypeError, KeyError, RecursionError):
+        return [str(key) for key in json.loads(read_bytes(folder / "sweep.json", RECORD))["swept"]]
+    return []
+
+
 def finished_value(folder: Path, metric: str) -> float | None:
     """A run's primary metric in its final evaluation; None where it has not come to that."""
     value = RunFolder(folder).result().get("metrics", {})
@@ -180,16 +187,7 @@ def table(folder: Path, jobs: Sequence[Job]) -> str:
             f"  {setting:<{width}}  {metric} {statistics.fmean(values):.4g}{spread} ({runs})"
         )
     for metric, mode in dict.fromkeys((m, d) for m, d, _ in settings):
-        rivals = [
-            job
-            for job in jobs
-            if (job.metric, job.mode, job.state) == (metric, mode, "finished")
-            and job.value is not None
-            and math.isfinite(job.value)
-        ]
-        if rivals:
-            sign = 1 if mode == "min" else -1
-            best = min(rivals, key=lambda job: sign * (job.value or 0.0))
+        if (best := best_job(jobs, metric, mode)) is not None:
             which = "lowest" if mode == "min" else "highest"
             lines.append(
                 f"best ({which} {metric}): {best.value:.4g} {' '.join(best.overrides)} in {folder / best.folder}"
@@ -200,6 +198,19 @@ def table(folder: Path, jobs: Sequence[Job]) -> str:
         if job.state != "finished"
     ]
     return "\n".join(lines)
+
+
+def best_job(jobs: Sequence[Job], metric: str, mode: str) -> Job | None:
+    """The finished job with the best value of a metric; None where none has a finite one."""
+    rivals = [
+        (job.value, job)
+        for job in jobs
+        if (job.metric, job.mode, job.state) == (metric, mode, "finished")
+        and job.value is not None
+        and math.isfinite(job.value)
+    ]
+    sign = 1 if mode == "min" else -1
+    return min(rivals, key=lambda rival: sign * rival[0])[1] if rivals else None
 
 
 def job_of(folder: Path, overrides: Sequence[str], state: State, task: Any, error: str = "") -> Job:

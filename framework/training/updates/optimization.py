@@ -38,8 +38,10 @@ def adam(
     """Adam (Kingma & Ba 2015), all parameters in one pass."""
     from torch.optim import Adam
 
+    from framework.eager_optimizer import eager
+
     betas = (beta1, beta2)
-    return Adam(parameters, lr=learning_rate, betas=betas, eps=epsilon, fused=True)
+    return eager(Adam)(parameters, lr=learning_rate, betas=betas, eps=epsilon, fused=True)
 
 
 def adamw(
@@ -54,8 +56,10 @@ def adamw(
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
     from torch.optim import AdamW
 
+    from framework.eager_optimizer import eager
+
     betas = (beta1, beta2)
-    return AdamW(
+    return eager(AdamW)(
         decayed(parameters, weight_decay),
         lr=learning_rate,
         betas=betas,
@@ -76,10 +80,12 @@ def sgd(
     """Stochastic gradient descent, with or without momentum."""
     from torch.optim import SGD
 
+    from framework.eager_optimizer import eager
+
     if nesterov and momentum == 0:
         raise UserError("optimizer.nesterov = True: expected optimizer.momentum above 0 with it")
 
-    return SGD(
+    return eager(SGD)(
         decayed(parameters, weight_decay),
         lr=learning_rate,
         momentum=momentum,
@@ -99,7 +105,9 @@ def rmsprop(
     """RMSprop (Tieleman & Hinton 2012)."""
     from torch.optim import RMSprop
 
-    return RMSprop(parameters, lr=learning_rate, alpha=alpha, eps=epsilon, momentum=momentum)
+    from framework.eager_optimizer import eager
+
+    return eager(RMSprop)(parameters, lr=learning_rate, alpha=alpha, eps=epsilon, momentum=momentum)
 
 
 def decayed(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:

@@ -28,12 +28,20 @@ class Evaluation:
     categories: Sequence[str]
 
     def metrics(self) -> dict[str, float]:
-        """COCO's numbers, the AP of each class, errors per object, and precision and recall."""
+        """COCO's numbers, the AP of each class, errors per object, and precision and recall.
+
+        A class or a size without objects has no precision, COCO's -1: it is left out. AP and AP50 are always there.
+        """
         classes = {f"AP/{name}": both[0] for name, both in self.precision.classes.items()}
+        coco = {
+            name: value
+            for name, value in (self.precision.numbers | classes).items()
+            if value != -1 or name in {"AP", "AP50"}
+        }
         objects = max(1, self.analysis.objects)
         errors = {f"errors/{kind}": n / objects for kind, n in self.analysis.errors.items()}
         shares = {"precision": self.analysis.precision, "recall": self.analysis.recall}
-        return self.precision.numbers | classes | errors | shares
+        return coco | errors | shares
 
     def to_json(self) -> dict[str, Any]:
         """The same with the curves, the confusion matrix and the worst images, as plain data."""

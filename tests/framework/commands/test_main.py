@@ -1,8 +1,10 @@
 """The command `diffobj`: its verbs, its help and its statuses."""
 
+import sys
+
 import pytest
 
-from framework.commands.main import commands, keyed
+from framework.commands.main import commands, keyed, say_what_starts
 from framework.config.composition import config_options
 from framework.errors import UserError
 from tests.runs import Diffobj, python
@@ -75,3 +77,26 @@ def test_a_plugin_brings_commands_of_its_own(toy, diffobj: Diffobj):
     assert "  speak        say what one was told: diffobj speak WORDS\n" in diffobj("--help").out
     assert diffobj("speak", "--help").out.endswith("\n\nA plugin's own command.\n")
     assert diffobj("speek").err == "diffobj: unknown command 'speek'; did you mean 'speak'?\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ("train", "experiment=javelin", "trainer.steps=5"),
+            "diffobj train experiment=javelin: reading the configuration, loading torch\n",
+        ),
+        (("train", "-m", "seed=0,1"), "diffobj train: reading the configuration, loading torch\n"),
+        (("train", "monitor.progress=none"), ""),
+        (("train", "--cfg", "job"), ""),
+        (("evaluate", "run=x"), ""),
+    ],
+)  # fmt: skip
+def test_a_training_says_at_once_what_takes_seconds_unless_it_is_to_print_nothing(
+    arguments, line, capsys, monkeypatch
+):
+    say_what_starts(arguments[0], arguments[1:])
+    assert capsys.readouterr().out == "", "torch is loaded already: nothing takes seconds"
+    monkeypatch.delitem(sys.modules, "torch")
+    say_what_starts(arguments[0], arguments[1:])
+    assert capsys.readouterr().out == line

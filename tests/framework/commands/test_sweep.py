@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from framework.commands.hydra_line import HydraLine
-from framework.commands.sweep import is_swept, listed_values
+from framework.config.hydra_line import HydraLine
 from framework.errors import UserError
 from framework.run import train_composed
+from framework.sweeping import is_swept, listed_values
 from framework.training.folders.run_folder import RunFolder
 from framework.training.folders.sweep_folder import Job, SweepFolder, table
 from tests.runs import Diffobj, files, newest, result
@@ -160,7 +160,7 @@ def test_an_unexpected_error_fails_its_own_job_only(toy, tmp_path, monkeypatch, 
             raise ZeroDivisionError("a plugin's own")
         return trained(config, settings, folder, **options)
 
-    monkeypatch.setattr("framework.commands.sweep.train_composed", breaking)
+    monkeypatch.setattr("framework.sweeping.train_composed", breaking)
     outcome = diffobj(
         "train", "-m", "experiment=toy", "trainer.steps=2", "seed=0,1", "hydra.sweep.dir=here"
     )

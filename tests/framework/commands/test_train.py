@@ -38,7 +38,8 @@ def test_the_result_has_the_promised_keys(tmp_path, diffobj: Diffobj):
     assert end["experiment"] == "javelin"
     assert end["steps"] == 3
     assert end["seconds"] > 0
-    assert {"angle_degrees", "range_metres", "objective"} == end["metrics"].keys()
+    names = {"angle_degrees", "range_metres", "objective", "objective_standard_error"}
+    assert names == end["metrics"].keys()
     assert end["best"].keys() == {"step", *end["metrics"]}
     assert end["best"]["step"] == 2
     assert Path(end["run"]) == tmp_path / "here"

@@ -1,7 +1,9 @@
 """What a run tells, read back: TensorBoard's events, `metrics.jsonl`, `log.txt` and the lines of a pipe."""
 
+import argparse
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,20 @@ import numpy
 import pytest
 import torch
 from PIL import Image as Pillow
+from tensorboard.backend.event_processing import data_provider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams.backend_context import Context
 
+import framework
 from framework.commands import train
 from framework.config.schema import MonitorSettings
 from framework.media import Image, Projection, Text, Video
 from framework.training.monitor import Monitor
+from framework.training.session import command_text
 from tests.runs import records, result
 
 KINDS = ("images", "scalars", "tensors", "histograms")
@@ -33,9 +42,16 @@ def settings(**given: Any) -> MonitorSettings:
     )
 
 
-def monitor(folder: Path, start: int = 0, **given: Any) -> Monitor:
+NUMBERS = {"train": "train/objective", "norm": "gradient/norm"}
+
+
+def monitor(
+    folder: Path, numbers: Mapping[str, str] = NUMBERS, start: int = 0, **given: Any
+) -> Monitor:
     folder.mkdir(exist_ok=True)
-    return Monitor(folder, settings(**given), experiment="test", steps=10, start=start)
+    return Monitor(
+        folder, settings(**given), experiment="test", steps=10, start=start, numbers=numbers
+    )
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -96,6 +112,53 @@ def test_hyperparameters_and_the_final_metric_are_in_the_same_run(javelin):
     (final,) = read.Scalars("final/angle_degrees")
     assert final.step == 6
     assert final.value == pytest.approx(result(javelin)["metrics"]["angle_degrees"], rel=1e-6)
+
+
+def columns(folder: Path) -> list[str]:
+    """The hyper-parameters in the order in which TensorBoard's page shows their columns."""
+    flags = argparse.Namespace(logdir=str(folder), max_reload_threads=1, generic_data=True)
+    provider = data_provider.MultiplexerDataProvider(loaded(folder), str(folder))
+    context = Context(base_plugin.TBContext(data_provider=provider, flags=flags))
+    request = RequestContext()
+    contents = context.hparams_metadata(request, "")
+    found = context.experiment_from_metadata(request, "", True, contents, None)
+    return [info.name for info in found.hparam_infos]
+
+
+def loaded(folder: Path) -> EventMultiplexer:
+    runs = EventMultiplexer().AddRunsFromDirectory(str(folder))
+    runs.Reload()
+    return runs
+
+
+def test_hyperparameters_that_differ_in_a_sweep_come_first(tmp_path):
+    framework.sweep(
+        "javelin",
+        over={"seed": [0, 1], "estimator": ["rloo", "spsa"]},
+        overrides=["trainer.steps=1", "monitor.progress=none"],
+        folder=tmp_path / "sweep",
+    )
+    shown = columns(tmp_path / "sweep")
+    assert shown[:2] == ["estimator.name", "seed"]
+    assert shown[2:] == sorted(shown[2:])
+    assert not any(name.startswith("monitor.") for name in shown)
+
+
+def test_without_a_sweep_estimator_rate_and_seed_come_first(javelin):
+    assert columns(javelin)[:3] == ["estimator.name", "optimizer.learning_rate", "seed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["/a b/bin/diffobj", "train", "seed=1"], "diffobj train seed=1"),
+        (["/x/framework/commands/main.py", "train", "a=[1,2]"], "diffobj train 'a=[1,2]'"),
+        (["diffobj train", "-m", "seed=0,1"], "diffobj train -m seed=0,1"),
+        (["my script.py", "--fast"], "python 'my script.py' --fast"),
+    ],
+)
+def test_the_command_can_be_pasted(arguments, line):
+    assert command_text(arguments) == line
 
 
 def test_the_configuration_can_be_read_as_text(javelin):
@@ -165,10 +228,10 @@ def test_numbers_that_are_not_finite_crash_nothing(tmp_path, capsys):
     weight = torch.nn.Parameter(torch.tensor([1.0, math.nan, math.inf]))
     weight.grad = torch.full((3,), math.nan)
     said.histograms(1, {"weight": weight})
-    said.hyperparameters(1, {"rate": 0.1, "none": None, "list": [1]}, {"objective": math.nan})
+    said.hyperparameters({"rate": 0.1, "none": None, "list": [1]}, {"objective": math.nan})
     said.close()
     assert records(tmp_path)[0]["train/objective"] is None
-    assert "objective nan  norm inf" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("objective      -  train    nan  norm    inf\n")
     read = events(tmp_path)
     assert read.Scalars("parameters/weight/not_finite")[0].value == 2
     assert read.Scalars("gradients/weight/not_finite")[0].value == 3
@@ -227,19 +290,28 @@ def test_a_pipe_gets_plain_lines_and_the_log_gets_them_too(tmp_path, capsys):
     said.scalars(2, {"train/objective": 2.0})  # too soon after the last line
     said.close()
     out = capsys.readouterr().out
-    assert out == "hello [bold]world[/bold]\nstep 1/10  objective 1.235\n"
+    line = "step  1/10 0:00:00 left  objective      -  train  1.235  norm      -\n"
+    assert out == "hello [bold]world[/bold]\n" + line
     assert "\x1b" not in out
     assert (tmp_path / "log.txt").read_text() == out
 
 
-def test_a_bar_shows_the_latest_numbers_whatever_their_names(tmp_path, capsys):
-    said = monitor(tmp_path, progress="bar")
-    said.scalars(5, {"train/[T, N]": 1.5, "train/a[/b]": 2.0})
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_a_bar_shows_the_latest_numbers_whatever_their_names(
+    tmp_path, capsys, monkeypatch, columns
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    numbers = {"[T, N]": "train/[T, N]", "a[/b]": "train/a[/b]", "c": "train/c"}
+    said = monitor(tmp_path, numbers, progress="bar")
+    said.scalars(5, {"train/[T, N]": 1.5, "train/a[/b]": 2.0, "evaluation/objective": -0.5})
     said.log("a [/line] in between")
     said.close()
-    out = capsys.readouterr().out
-    assert "5/10" in out
-    assert "a [/line] in between" in out
+    *_, between, bar = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert between == "a [/line] in between"
+    assert " 5/10 0:00:00  objective   -0.5  [T, N]    1.5  a[/b]      2  c      -" in bar
+    assert bar.count("━") >= 2
+    assert abs(bar.count("━") - bar.count("─")) <= 1
+    assert len(bar) <= columns
 
 
 def test_none_prints_nothing(tmp_path, capsys):
@@ -256,7 +328,7 @@ def test_without_tensorboard_no_events_are_written(tmp_path):
     said.scalars(1, {"train/objective": 1.0})
     said.media(1, [Text("c", "text")])
     said.histograms(1, {"w": torch.nn.Parameter(torch.ones(1))})
-    said.hyperparameters(1, {}, {})
+    said.hyperparameters({}, {})
     said.texts({"config": "a: 1"})
     said.close()
     assert list(tmp_path.glob("events*")) == []

@@ -316,7 +316,8 @@ def test_patience_counts_evaluations_without_improvement(toy, tmp_path, diffobj:
     ]
     assert diffobj("train", *TOY, *options, f"hydra.run.dir={folder}").status == 0
     assert result(folder)["steps"] == 4
-    assert result(folder)["best"]["step"] == 1
+    # Of equals the later.
+    assert result(folder)["best"]["step"] == 4
 
 
 def test_a_budget_of_seconds_ends_training(toy, tmp_path, diffobj: Diffobj):

@@ -398,8 +398,10 @@ def test_labels_mean_the_same_in_another_folder(diffobj, faulty, tmp_path):
     done = diffobj("evaluate", f"run={run}", f"task.data.root={other}")
     assert done.status == 0, done.err
     metrics = json.loads(done.out.splitlines()[-1])["metrics"]
-    assert [name for name in metrics if name.startswith("AP/")] == [f"AP/{n}" for n in categories]
-    assert metrics["AP/circle"] == -1
+    # There is no circle here, so that it has no precision.
+    there = [f"AP/{name}" for name in categories if name != "circle"]
+    assert [name for name in metrics if name.startswith("AP/")] == there
+    assert min(metrics.values()) >= 0
 
 
 def test_a_score_that_is_nothing_still_leaves_a_best_checkpoint(diffobj, tmp_path):

@@ -112,7 +112,9 @@ def run_hydra(line: HydraLine, job: Callable[[Any], Any]) -> int:
     # Shell completion has words of its own, such as install=bash.
     own = COMPLETION.intersection(line.flags)
     overrides = line.overrides if own else lenient_overrides(line.overrides)
-    sys.argv = ["diffobj train", *line.flags, *overrides]
+    own_line = sys.argv
+    # The shell completes the words of the program `diffobj`.
+    sys.argv = ["diffobj" if own else "diffobj train", *line.flags, *overrides]
     # Otherwise Hydra prints its errors itself, in several lines.
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
@@ -124,6 +126,7 @@ def run_hydra(line: HydraLine, job: Callable[[Any], Any]) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     finally:
+        sys.argv = own_line
         os.environ.pop(FULL_ERROR)
         if before is not None:
             os.environ[FULL_ERROR] = before

@@ -1,4 +1,8 @@
-"""`diffobj train -m`: many runs by one command, through Hydra's launchers and sweepers.
+"""Sweeps: many runs by one call or by `diffobj train -m`, through Hydra's launchers and sweepers.
+
+    found = framework.sweep("javelin", over={"estimator": ["rloo", "spsa"], "seed": range(3)})
+    print(found)
+    found.best.folder
 
 Each job says itself what became of it, in the sweep's `jobs.jsonl`: it may run in another process.
 """
@@ -6,38 +10,157 @@ Each job says itself what became of it, in the sweep's `jobs.jsonl`: it may run 
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from framework.commands.hydra_line import HydraLine, run_hydra, settings_of_job
 from framework.config.composition import compose, config_options, hydra_errors_as_user_errors
 from framework.config.explanation import first_line
+from framework.config.hydra_line import HydraLine, run_hydra, settings_of_job
 from framework.config.schema import Settings
 from framework.config.tuning import untuned_notice
 from framework.config.validation import check_components, validate
 from framework.errors import UserError
 from framework.plugin import registry
-from framework.run import train_composed
+from framework.run import check_arguments, train_composed
 from framework.training.checkpoints.resume import config_changes, load_config, parse_config, told
 from framework.training.folders.run_folder import RunFolder, config_text
-from framework.training.folders.sweep_folder import SweepFolder, finished_value, job_of, table
+from framework.training.folders.sweep_folder import (
+    Job,
+    SweepFolder,
+    best_job,
+    finished_value,
+    job_of,
+    table,
+)
 
 PLACE = "hydra.sweep.dir="
+# Text that Hydra's grammar takes as it is, and words that mean something else than themselves to it.
+PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
+WORDS = {"null", "true", "false", "nan", "inf"}
 
 
-def sweep(line: HydraLine) -> int:
-    """Run every job that has not finished yet, and print the table; returns the exit status.
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What a sweep has left; printed, it is the table of its jobs.
 
-    Where the folder (`hydra.sweep.dir`) holds the same sweep already, finished jobs are skipped and stopped ones go on.
+    Attributes:
+        folder: the sweep's folder; `framework.load(sweep.folder / job.folder)` loads a job's run.
+        jobs: what became of each job when it last ended, in their order; failed ones have an `error`.
+    """
+
+    folder: Path
+    jobs: list[Job]
+
+    @property
+    def best(self) -> Job | None:
+        """The finished job with the best primary metric; None where none has one, or where they have several."""
+        kinds = {(job.metric, job.mode) for job in self.jobs if job.state == "finished"}
+        return best_job(self.jobs, *kinds.pop()) if len(kinds) == 1 else None
+
+    def __str__(self) -> str:
+        return table(self.folder, self.jobs)
+
+
+def sweep(
+    experiment: str | None = None,
+    *,
+    over: Mapping[str, Sequence[Any]],
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    progress: bool = False,
+) -> Sweep:
+    """Train every combination of some choices; a failed job does not keep the others from running.
+
+    Args:
+        experiment: an experiment's name; None: the default.
+        over: the choices of each group or key, `{"estimator": ["rloo", "spsa"], "seed": range(3)}`; a text is taken as
+            Hydra reads it, such as "interval(0.01, 0.1)" for a sweeper that optimises.
+        overrides: "key=value" for all jobs, as on the command line; "hydra/launcher=joblib" runs several at once.
+        folder: the sweep's folder; None: `outputs/<experiment>/sweep_<time>`. Where it holds the same sweep already,
+            finished jobs are skipped and stopped ones go on.
+        progress: print what the command would print.
+
+    Raises:
+        UserError: a choice that no job could have, or a folder that holds something else; one line.
+    """
+    check_arguments(overrides)
+    given = [] if experiment is None else [f"experiment={experiment}"]
+    place = [] if folder is None else [f"{PLACE}{Path(folder).expanduser()}"]
+    chosen = [f"{key}={choices(key, values)}" for key, values in over.items()]
+    line = HydraLine(["-m"], [*given, *overrides, *chosen, *place])
+    found, _ = run_sweep(line, progress=progress)
+    if progress:
+        print(found, flush=True)
+    return found
+
+
+def choices(key: str, values: Any) -> str:
+    """The choices of a key in Hydra's grammar.
+
+    Raises:
+        UserError: there are none, or one that is no plain data.
+    """
+    if isinstance(values, str):
+        return values
+    if not isinstance(values, Sequence) or not values:
+        raise UserError(f"over['{key}'] = {values!r}: expected a list of choices such as [0, 1]")
+    return ",".join(written(value, key) for value in values)
+
+
+def written(value: Any, key: str) -> str:
+    """Plain data in Hydra's grammar."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str | Path):
+        text = str(value)
+        if PLAIN.fullmatch(text) and text.lower() not in WORDS:
+            return text
+        # Backslashes count before a quote only.
+        escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+        trailing = len(escaped) - len(escaped.rstrip("\\"))
+        return f"'{escaped}{chr(92) * trailing}'"
+    if isinstance(value, Mapping):
+        pairs = (f"{written(str(k), key)}:{written(v, key)}" for k, v in value.items())
+        return f"{{{','.join(pairs)}}}"
+    if isinstance(value, Sequence):
+        return f"[{','.join(written(each, key) for each in value)}]"
+    raise UserError(f"over['{key}']: {value!r} is no number, text, list or mapping")
+
+
+def sweep_by_line(line: HydraLine) -> int:
+    """`diffobj train -m`: run every job that has not finished yet, and print the table; returns the exit status.
+
     A failed job is told in one line and the next one begins; the status is then 2. A signal ends the sweep.
 
     Raises:
-        UserError: a choice that no job could have, or a folder that holds something else.
+        UserError: as of `sweep`.
+    """
+    found, status = run_sweep(line, progress=True)
+    if not found.jobs:
+        return status
+    print(found, flush=True)
+    states = {job.state for job in found.jobs}
+    if status >= 128 or "stopped" in states:
+        rest = [o for o in line.overrides if not o.startswith(PLACE)]
+        again = ["diffobj", "train", *line.flags, *rest, f"{PLACE}{found.folder}"]
+        print(f"{shlex.join(again)} goes on", flush=True)
+    return status or (2 if "failed" in states else 0)
+
+
+def run_sweep(line: HydraLine, *, progress: bool) -> tuple[Sweep, int]:
+    """Run every job that has not finished yet; what the sweep has left, and the exit status of Hydra's command line.
+
+    Raises:
+        UserError: as of `sweep`.
     """
     listed = listed_values(line.overrides)
     settings = check(listed)
@@ -52,7 +175,7 @@ def sweep(line: HydraLine) -> int:
     swept = {key_of(text): values for text, values in listed if is_swept(text, values)}
 
     def one(config: Any) -> float:
-        return job(folder.path, tuple(swept), config)
+        return job(folder.path, tuple(swept), config, progress=progress)
 
     with RunFolder(folder.path).held():
         folder.begin([text for text, _ in listed], swept)
@@ -61,13 +184,7 @@ def sweep(line: HydraLine) -> int:
             status = run_hydra(full, one)
         finally:
             folder.discard_empty()
-    jobs = folder.jobs()
-    if not jobs:
-        return status
-    print(table(folder.path, jobs), flush=True)
-    if status >= 128 or any(job.state == "stopped" for job in jobs):
-        print(f"{shlex.join(['diffobj', 'train', *line.flags, *rest, place])} goes on", flush=True)
-    return status or (2 if any(job.state == "failed" for job in jobs) else 0)
+    return Sweep(folder=folder.path, jobs=folder.jobs()), status
 
 
 def direction(overrides: Sequence[str], settings: Settings) -> list[str]:
@@ -84,11 +201,12 @@ def task_class(settings: Settings) -> Any:
     return registry().component("tasks", settings.task.name).load()
 
 
-def job(sweep_folder: Path, swept: Sequence[str], config: Any) -> float:
+def job(sweep_folder: Path, swept: Sequence[str], config: Any, *, progress: bool) -> float:
     """One job, in whichever process a launcher runs it; returns its primary metric, NaN where it has failed.
 
     Args:
-        swept: the keys that tell the jobs of the command apart; a sweeper may choose others besides.
+        swept: the keys that tell the jobs of the sweep apart; a sweeper may choose others besides.
+        progress: print what becomes of it.
 
     Raises:
         SystemExit: a signal stopped it.
@@ -101,21 +219,21 @@ def job(sweep_folder: Path, swept: Sequence[str], config: Any) -> float:
     chosen = [override for override in written if key_of(override) in swept]
     known: list[Any] = []
     try:
-        stopped_by = train_job(config, hydra, place, known)
+        stopped_by = train_job(config, hydra, place, known, progress=progress)
     # A failed job must not keep the others from running, whatever raised.
     except Exception as error:
         text = first_line(error)
-        if isinstance(error, UserError):
-            print(f"diffobj: {error}", file=sys.stderr, flush=True)
-        else:
-            traceback.print_exc()
+        if progress:
+            report(error)
+        if not isinstance(error, UserError):
             text = f"{type(error).__name__}: {text}"
         # Hydra made it; it may not be empty.
         with suppress(OSError):
             place.rmdir()
         folder.add(job_of(place, chosen or written, "failed", known[0] if known else None, text))
         return math.nan
-    print(place.resolve(), flush=True)
+    if progress:
+        print(place.resolve(), flush=True)
     state: Literal["stopped", "finished"] = "stopped" if stopped_by else "finished"
     ended = job_of(place, chosen or written, state, known[0])
     folder.add(ended)
@@ -124,7 +242,17 @@ def job(sweep_folder: Path, swept: Sequence[str], config: Any) -> float:
     return math.nan if ended.value is None else ended.value
 
 
-def train_job(config: Any, hydra: Any, place: Path, known: list[Any]) -> int | None:
+def report(error: Exception) -> None:
+    """Say why a job failed: a user's mistake in one line, another one as Python does."""
+    if isinstance(error, UserError):
+        print(f"diffobj: {error}", file=sys.stderr, flush=True)
+    else:
+        traceback.print_exception(error)
+
+
+def train_job(
+    config: Any, hydra: Any, place: Path, known: list[Any], *, progress: bool
+) -> int | None:
     """Train a job in its folder, go on with it there, or do nothing where it has finished.
 
     Args:
@@ -146,11 +274,12 @@ def train_job(config: Any, hydra: Any, place: Path, known: list[Any]) -> int | N
                 f"{place} holds a run with other settings ({told(changes)}); take another hydra.sweep.dir"
             )
         if finished_value(place, task.primary_metric) is not None:
-            print(f"{place} has finished before", flush=True)
+            if progress:
+                print(f"{place} has finished before", flush=True)
             return None
     notice = untuned_notice(settings, hydra.runtime.choices, config_options())
     return train_composed(
-        plain, settings, place, resume="auto", notice=notice, progress=True
+        plain, settings, place, resume="auto", notice=notice, progress=progress
     ).stopped_by
 
 
