@@ -12,11 +12,13 @@ from torch import Tensor
 from framework.batch import map_tensors
 from framework.program import RolloutPlan
 from framework.randomness import generator, key, seeded
+from plugins.games.environments.foreign.repeating import NotRepeatable
 from plugins.games.environments.games import Games, Observation
-from plugins.games.environments.repeating import NotRepeatable
+from plugins.games.environments.making import make_games
+from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog, Stopwatch
-from plugins.games.options import EnvironmentOptions, RewardOptions
 from plugins.games.policies.agent import Agent
+from plugins.games.rewards import RewardOptions
 from plugins.games.rollouts import (
     EpisodeStatistics,
     Rollout,
@@ -77,8 +79,9 @@ class Experience:
         Only those of training have processes: each of an evaluation's many games would hold one for the whole run.
         """
         if (purpose, count) not in self.vectors:
-            self.vectors[purpose, count] = self.environment.make(
-                count, self.device, processes=purpose == "training"
+            processes = self.environment.processes and purpose == "training"
+            self.vectors[purpose, count] = make_games(
+                self.environment, count, self.device, processes=processes
             )
         return self.vectors[purpose, count]
 

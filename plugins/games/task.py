@@ -20,21 +20,31 @@ from framework.media import Media
 from framework.randomness import fresh_key, key, seeded
 from framework.task import Split, TrainingPlan
 from plugins.games.environments.games import Observation
+from plugins.games.environments.making import make_games
+from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog, Stopwatch
 from plugins.games.experience import Experience
 from plugins.games.film import film
-from plugins.games.options import EnvironmentOptions, RewardOptions
 from plugins.games.player import Player
 from plugins.games.plot import returns_over_training
 from plugins.games.policies.actions import Continuous
 from plugins.games.policies.agent import Agent
 from plugins.games.policies.bodies import BodyKind
 from plugins.games.policies.memory import MemoryKind
+from plugins.games.rewards import RewardOptions
 from plugins.games.rollouts import EpisodeStatistics, Rollout, play, play_episodes
 
 
 class Game(Task):
-    """Play a game: one in torch or any gymnasium environment."""
+    """Play a game: one in torch or any gymnasium environment.
+
+        framework.train(Game(environment=lambda: MyEnv()), estimator="ppo")
+
+    Args:
+        environment: a name such as `cart_pole`, `CartPole-v1`, `ALE/Pong-v5` or `mypackage:Bandit-v0`; in Python also
+            an environment, which is copied, a function or class that makes one, one that makes a vector of `num_envs`,
+            or a class of games in torch.
+    """
 
     model: Agent
     # The games go on where they are.
@@ -59,7 +69,12 @@ class Game(Task):
     def __init__(
         self,
         *,
-        environment: str,
+        environment: Any,
+        trust: bool = False,
+        environment_options: dict[str, Any] = {},  # noqa: B006
+        wrappers: list[Any] = [],  # noqa: B006
+        max_episode_steps: Count | None = None,
+        longest_episode: Count = 10_000,
         games: Count = 64,
         rollout_steps: Count = 32,
         hidden: Annotated[list[Count], Field(min_length=1)] = [64],  # noqa: B006  (a schema's default)
@@ -86,16 +101,22 @@ class Game(Task):
         self.evaluation_episodes = evaluation_episodes
         self.video_frames = video_frames
         self.environment = EnvironmentOptions(
-            name=environment,
+            environment=environment,
+            trust=trust,
+            arguments=environment_options,
+            wrappers=wrappers,
+            max_episode_steps=max_episode_steps,
+            longest_episode=longest_episode,
             repeat_action_probability=repeat_action_probability,
             processes=processes,
             window=window,
         )
         self.rewards = RewardOptions(scale=reward_scale, clip=clip_rewards)
-        game = self.environment.make(1, "cpu")
+        game = make_games(self.environment, 1)
         if terminal_on_life_loss and not game.has_lives:
             raise UserError(
-                f"task.terminal_on_life_loss = true: environment '{environment}' has no lives, Atari's games have some"
+                f"task.terminal_on_life_loss = true: environment '{self.environment.name}' has no lives, "
+                "Atari's games have some"
             )
         self.model = Agent(
             game.observation_space,

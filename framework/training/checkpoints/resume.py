@@ -16,7 +16,7 @@ from framework.training.folders.untrusted import read_text, refuse_links
 
 # What a resume may not change, and what it may within that.
 FIXED = ("experiment", "seed", "task", "estimator", "optimizer")
-CHANGEABLE = {"optimizer.learning_rate"}
+CHANGEABLE = {"optimizer.learning_rate", "task.trust"}
 # What decides which data a step sees.
 ORDER = ("trainer.accumulate",)
 # Old and new values by dotted key.
@@ -40,7 +40,23 @@ def load_config(folder: Path, log: Callable[[str], None] = warn) -> Any:
     text = read_text(path, limits.BYTES) if path.is_file() else ""
     # Some file systems leave NULs where a power cut came before the data.
     lost = not text.strip("\0 \n")
-    return parse_config(config_of_checkpoint(folder, log) if lost else text, path)
+    return without_trust(parse_config(config_of_checkpoint(folder, log) if lost else text, path))
+
+
+def without_trust(config: Any) -> Any:
+    """The configuration with `task.trust` false: no folder gives itself the permission to import code.
+
+    Raises:
+        UserError: its task is a reference, behind which the permission could hide.
+    """
+    from omegaconf import OmegaConf
+
+    task = OmegaConf.to_container(config, resolve=False).get("task")  # type: ignore[union-attr]
+    if isinstance(task, str):
+        raise UserError(f"task = '{task}': expected a mapping of keys")
+    if isinstance(task, dict) and "trust" in task:
+        OmegaConf.update(config, "task.trust", False)
+    return config
 
 
 def config_of_checkpoint(folder: Path, log: Callable[[str], None]) -> str:

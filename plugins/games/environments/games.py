@@ -61,6 +61,8 @@ class Games(ABC):
     # A step may cost one of several lives.
     has_lives: ClassVar[bool] = False
     frames_per_second: float = 25.0
+    # No episode has more steps than this.
+    time_limit: int | None = None
     # Seconds spent in steps so far.
     seconds: float = 0.0
 

@@ -81,7 +81,7 @@ def test_continuous_actions_are_float32_within_their_bounds(options):
 def test_every_action_space_gets_an_action_that_it_contains(monkeypatch, space, masked):
     actions, continuous = SPACES[space]
     choices = {"discrete": 4, "multi-discrete": 9, "multi-binary": 6}.get(space, 0) if masked else 0
-    game = game_of(monkeypatch, lambda i: Choosy(actions, choices), 2, continuous=continuous)
+    game = game_of(lambda i: Choosy(actions, choices), 2, continuous=continuous)
     env = Choosy(actions, choices)
     observation, _ = env.reset()
     for sample in (False, True, True, True):
@@ -91,7 +91,7 @@ def test_every_action_space_gets_an_action_that_it_contains(monkeypatch, space, 
 
 
 def test_a_mask_is_obeyed_and_parts_are_checked_by_name(monkeypatch):
-    game = game_of(monkeypatch, lambda i: Choosy(SPACES["discrete"][0], 4), 2)
+    game = game_of(lambda i: Choosy(SPACES["discrete"][0], 4), 2)
     only = {"count": numpy.ones(1), "action_mask": numpy.array([0, 0, 1, 0], dtype=numpy.int8)}
     assert {int(game.act(only, sample=True)) for _ in range(20)} == {2}
     for observation, message in (
@@ -145,7 +145,7 @@ def test_an_observation_that_does_not_fit_is_refused_with_both_shapes(observatio
 
 
 def test_a_memory_is_kept_between_calls_until_an_episode_begins(monkeypatch):
-    game = game_of(monkeypatch, lambda i: Counter(), 2, memory="gru")
+    game = game_of(lambda i: Counter(), 2, memory="gru")
     memories = []
     for number, start in ((1.0, False), (5.0, False), (1.0, True), (5.0, False)):
         game.act(numpy.array([number]), episode_start=start)
@@ -189,5 +189,5 @@ def test_sampled_actions_have_the_policys_probabilities():
 
 
 def test_multi_binary_actions_have_their_type(monkeypatch):
-    game = game_of(monkeypatch, lambda i: Choosy(MultiBinary(3)), 2)
+    game = game_of(lambda i: Choosy(MultiBinary(3)), 2)
     assert game.act(numpy.ones((5, 1))).dtype == numpy.int8

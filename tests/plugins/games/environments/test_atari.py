@@ -31,7 +31,7 @@ def test_a_missing_extra_is_named(monkeypatch):
 
 def test_an_unknown_game_is_refused_with_the_nearest():
     pytest.importorskip("ale_py")
-    with pytest.raises(UserError, match=r"did you mean 'ALE/Pong-v5'"):
+    with pytest.raises(UserError, match=r"nearest: ALE/Pong-v5, "):
         make_games("ALE/Pongg-v5", 1)
 
 

@@ -1,4 +1,4 @@
-"""Gymnasium's environments as games in tensors, vetted by name, whatever their autoreset mode.
+"""Vectors of gymnasium's interface as games in tensors, whatever their autoreset mode.
 
 An environment that raises, returns NaN or infinity or changes its shape, in a step or in a reset, does not end a run:
 its games are restarted, episodes under way are cut off there, and one line reports it. Too many failures end the run.
@@ -7,15 +7,10 @@ its games are restarted, episodes under way are cut off there, and one line repo
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import re
 import sys
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import gymnasium
 import numpy
 import torch
 from gymnasium.spaces import Dict
@@ -23,54 +18,50 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from framework.capabilities import able, alternatives
-from framework.data import end_with_parent
-from framework.errors import ProgramError, UserError, suggestion
-from framework.plugin import registry
+from framework.errors import ProgramError, UserError
 from framework.randomness import fresh_key
+from plugins.games.environments.foreign.repeating import bring_back, games_as_they_stand
+from plugins.games.environments.foreign.vectors import CUT_OFF, first_line
 from plugins.games.environments.games import Frame, Games, Observation, Outcome
-from plugins.games.environments.repeating import Repeatable, bring_back, games_as_they_stand
 
-# No colon: gymnasium would import the module before it.
-NAME = re.compile(r"[\w./-]+-v\d+")
 # Failures of an environment that a run survives.
 MAX_FAILURES = 10
 
 
-class GymnasiumGames(Games):
+class ForeignGames(Games):
     """A gymnasium vector: the environment's own class where it has one, else one game after another.
 
     Args:
+        environment: what it is called in messages.
+        make: makes a vector of all games; again after a failure.
         rendered: a single game whose frames can be rendered.
-        processes: each game in a process of its own: for slow environments only.
-        window: a single game that shows itself in a window.
+        time_limit: steps of an episode, where they are known.
     """
 
     def __init__(
         self,
         environment: str,
+        make: Callable[[], VectorEnv[Any, Any, Any]],
         count: int,
         device: torch.device | str = "cpu",
         *,
         rendered: bool = False,
-        processes: bool = False,
-        window: bool = False,
+        time_limit: int | None = None,
     ) -> None:
         self.environment = environment
+        self.make = make
         self.count = count
         self.device = torch.device(device)
         self.rendered = rendered
-        self.options = (rendered, processes, window)
-        self.vector = self.make()
+        self.time_limit = time_limit
+        self.vector = make()
         self.mode = autoreset_mode(self.vector, environment)
         self.observation_space = self.vector.single_observation_space
         self.action_space = self.vector.single_action_space
         self.frames_per_second = float(self.vector.metadata.get("render_fps") or 50)
         self.ended = numpy.zeros(count, dtype=bool)
         self.failures = 0
-
-    def make(self) -> VectorEnv[Any, Any, Any]:
-        """The vector of all games."""
-        return make_vector(self.environment, self.count, *self.options)
+        self.cut_off_reported = False
 
     def reset(self, seed: int) -> Observation:
         while True:
@@ -101,6 +92,8 @@ class GymnasiumGames(Games):
             observations, final = self.split_observations(observations, ended, info)
         except Exception as error:
             return self.restart(error)
+        if CUT_OFF in info:
+            self.report_cut_off()
         before, self.ended = self.ended, ended
         valid, episode_start = numpy.ones(self.count, dtype=bool), ended
         if self.mode == AutoresetMode.NEXT_STEP:
@@ -132,6 +125,17 @@ class GymnasiumGames(Games):
             observations, _ = self.vector.reset(options={"reset_mask": ended})
             self.check_playable(observations)
         return observations, final
+
+    def report_cut_off(self) -> None:
+        """Say once that the time limit is ours."""
+        if not self.cut_off_reported:
+            self.cut_off_reported = True
+            print(
+                f"environment '{self.environment}' has no time limit: an episode was cut off after {self.time_limit:,} "
+                "steps (task.longest_episode)",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def restart(self, error: Exception) -> Outcome:
         """Restart all games after a step that failed, which does not count."""
@@ -261,64 +265,6 @@ def to_float32(values: Any) -> Any:
     return values if values.dtype == numpy.uint8 else values.astype(numpy.float32)
 
 
-def make_vector(
-    environment: str,
-    count: int,
-    rendered: bool = False,
-    processes: bool = False,
-    window: bool = False,
-) -> VectorEnv[Any, Any, Any]:
-    """`count` games played in step.
-
-    Raises:
-        UserError: an unknown environment, a name that would import a module, a package that is missing, or whatever the
-            environment itself raises.
-    """
-    check_name(environment)
-    options: dict[str, Any] = {}
-    # None: the environment's own vector class, where it has one.
-    mode = "async" if processes else None
-    if processes:
-        # A failure in a process is reported in one line, without its traceback.
-        warnings.filterwarnings("ignore", message=r"\x1b\[31mERROR: ")
-    if rendered or window:
-        # Vector classes of their own seldom render.
-        mode = "sync"
-        options["render_mode"] = "human" if window else "rgb_array"
-    if rendered:
-        # Frames need no display.
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    if mode is None and gymnasium.spec(environment).vector_entry_point is None:
-        mode = "sync"
-    if mode is not None:
-        options["wrappers"] = (Repeatable, bound_to_parent)
-    try:
-        return gymnasium.make_vec(environment, num_envs=count, vectorization_mode=mode, **options)
-    # A foreign constructor may raise anything.
-    except Exception as error:
-        raise UserError(f"task.environment = '{environment}': {first_line(error)}") from error
-
-
-def bound_to_parent(game: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
-    """A game as it is; where it has a process of its own, that one dies with the training's."""
-    if multiprocessing.current_process().daemon:
-        end_with_parent()
-    return game
-
-
-def check_name(environment: str) -> None:
-    """Refuse names that are not registered or that would import code."""
-    if not NAME.fullmatch(environment):
-        raise UserError(
-            f"task.environment = '{environment}': expected a registered name such as CartPole-v1 or cart_pole"
-        )
-    if environment not in gymnasium.registry:
-        known = [*gymnasium.registry, *registry().names("games.environments")]
-        raise UserError(
-            f"task.environment = '{environment}': unknown; {suggestion(environment, known)}"
-        )
-
-
 def autoreset_mode(vector: VectorEnv[Any, Any, Any], environment: str) -> AutoresetMode:
     """How the vector begins a game's next episode; gymnasium's default where it declares none.
 
@@ -335,7 +281,3 @@ def close(vector: VectorEnv[Any, Any, Any]) -> None:
     """Close a vector that may be broken."""
     with contextlib.suppress(Exception):
         vector.close()
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
