@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from framework.batch import map_tensors
+from framework.data import interruptible
 from framework.program import RolloutPlan
 from framework.randomness import generator, key, seeded
 from plugins.games.environments.foreign.repeating import NotRepeatable
@@ -90,7 +91,7 @@ class Experience:
         games = self.vector(self.count)
         stopwatch = Stopwatch(games)
         self.commit_statistics()
-        with seeded(seed):
+        with interruptible(), seeded(seed):
             rollout = collect_episodes(
                 games, self.agent, self.agent.sample_actions, seed % 2**31, self.device
             )

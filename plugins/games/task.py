@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video
 from framework.capabilities import able
 from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
+from framework.data import interruptible
 from framework.media import Media
 from framework.randomness import fresh_key, key, seeded
 from framework.task import Split, TrainingPlan
@@ -309,7 +310,7 @@ class Game(Task):
         """`evaluation_episodes` greedy episodes and as many with sampled actions, from the same starts."""
         games = self.experience.vector(self.evaluation_episodes, "evaluation")
         agent = self.model
-        with seeded(seed):
+        with interruptible(), seeded(seed):
             greedy = play_episodes(games, agent, agent.greedy_actions, seed, self.device)
             sampled = play_episodes(games, agent, agent.sample_actions, seed, self.device)
         return greedy, sampled

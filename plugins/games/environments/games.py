@@ -96,6 +96,9 @@ class Games(ABC):
             NotRepeatable: games that are not in torch do not come back as they were.
         """
 
+    def report_cut_off(self) -> None:
+        """Say once, where it is not known, that an episode was truncated by `time_limit`."""
+
     def close(self) -> None:
         """Release windows and processes."""
 
