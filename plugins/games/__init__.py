@@ -17,6 +17,9 @@ plugin = Plugin(
         "bricks": "plugins.games.environments.native.bricks:Bricks",
         "gold_rush": "plugins.games.environments.native.gold_rush:GoldRush",
     },
+    **{
+        "check.subjects": {"environment": "plugins.games.commands.check_environment:run"},
+    },
     renamed={
         "tasks.game": {
             "see": "observation_indices",
