@@ -155,8 +155,8 @@ class Experience:
 
     def update_statistics(self, observations: Observation, valid: Tensor) -> None:
         """Add the observations `[..., *shape]` before valid steps `[...]` to the normaliser's statistics."""
-        if self.agent.normaliser is not None and isinstance(observations, Tensor):
-            self.agent.normaliser.update(observations[valid])
+        if self.agent.normaliser is not None:
+            self.agent.normaliser.update(map_tensors(lambda part: part[valid], observations))
 
     def update_return_scale(self, rollout: Rollout, state: RolloutState) -> None:
         """Add a rollout's discounted returns; they count at once, since no action depends on them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from plugins.games.plot import returns_over_training
 from plugins.games.policies.actions import Continuous
 from plugins.games.policies.agent import Agent
 from plugins.games.policies.bodies import BodyKind
+from plugins.games.policies.layout import decisions
 from plugins.games.policies.memory import MemoryKind
 from plugins.games.rewards import RewardOptions
 from plugins.games.rollouts import EpisodeStatistics, Rollout, play, play_episodes
@@ -133,6 +135,11 @@ class Game(Task):
             normalise=normalise_observations,
             normalise_returns=normalise_returns,
         )
+        self.decisions = [
+            f"observation '{n}' is left out: no policy reads it" for n in game.left_out
+        ]
+        if encoder == "auto":
+            self.decisions += decisions(game.observation_space)
         game.close()
         self.player = Player(game.observation_space, game.action_space)
         self.log = EpisodeLog()
@@ -218,6 +225,8 @@ class Game(Task):
         return self.as_program(self.play_out)
 
     def begin(self, plan: TrainingPlan) -> None:
+        for decision in self.decisions:
+            print(f"environment '{self.environment.name}': {decision}", file=sys.stderr, flush=True)
         if plan.resumed:
             self.experience.resume()
 

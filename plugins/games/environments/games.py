@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -61,6 +62,8 @@ class Games(ABC):
     # A step may cost one of several lives.
     has_lives: ClassVar[bool] = False
     frames_per_second: float = 25.0
+    # Parts of the environment's observations that no policy reads.
+    left_out: Sequence[str] = ()
     # No episode has more steps than this.
     time_limit: int | None = None
     # Seconds spent in steps so far.

@@ -18,6 +18,7 @@ from plugins.games.environments.foreign.games import ForeignGames
 from plugins.games.environments.games import Games
 from plugins.games.environments.making import make_games
 from plugins.games.policies.agent import Agent
+from plugins.games.policies.normalisation import Normaliser
 from plugins.games.rollouts import (
     Rollout,
     RolloutBuffer,
@@ -251,7 +252,7 @@ def test_a_normaliser_changes_only_on_commit_and_knows_mean_and_deviation(monkey
     games = games_of(lambda i: Counter(LENGTH), 8)
     agent = agent_for(games, normalise=True)
     normaliser = agent.normaliser
-    assert normaliser is not None
+    assert isinstance(normaliser, Normaliser)
     rollout, _ = collect(games, agent, 18)
     assert isinstance(rollout.observations, Tensor)
     seen = rollout.observations[:-1][rollout.valid]
@@ -267,7 +268,7 @@ def test_a_normaliser_changes_only_on_commit_and_knows_mean_and_deviation(monkey
     )
     again = agent_for(games, normalise=True)
     again.load_state_dict(agent.state_dict())
-    assert again.normaliser is not None
+    assert isinstance(again.normaliser, Normaliser)
     assert torch.equal(again.normaliser.deviation, normaliser.deviation)
 
 

@@ -20,6 +20,8 @@ from torch import Tensor
 from framework.capabilities import able, alternatives
 from framework.errors import ProgramError, UserError
 from framework.randomness import fresh_key
+from plugins.games.environments.foreign.masks import MASK, forbidden_everything, group_sizes
+from plugins.games.environments.foreign.reading import Reading
 from plugins.games.environments.foreign.repeating import bring_back, games_as_they_stand
 from plugins.games.environments.foreign.vectors import CUT_OFF, first_line
 from plugins.games.environments.games import Frame, Games, Observation, Outcome
@@ -56,17 +58,21 @@ class ForeignGames(Games):
         self.time_limit = time_limit
         self.vector = make()
         self.mode = autoreset_mode(self.vector, environment)
-        self.observation_space = self.vector.single_observation_space
+        self.read = Reading(self.vector.single_observation_space)
+        self.observation_space, self.left_out = self.read.space, self.read.left_out
         self.action_space = self.vector.single_action_space
+        self.choices = group_sizes(self.action_space)
         self.frames_per_second = float(self.vector.metadata.get("render_fps") or 50)
         self.ended = numpy.zeros(count, dtype=bool)
         self.failures = 0
+        # Since the latest reset of all games.
+        self.steps = 0
         self.cut_off_reported = False
 
     def reset(self, seed: int) -> Observation:
         while True:
             try:
-                observations, _ = self.vector.reset(seed=seed)
+                observations = self.read(self.vector.reset(seed=seed)[0])
                 self.check_playable(observations)
                 break
             # A foreign environment may raise anything.
@@ -74,6 +80,8 @@ class ForeignGames(Games):
                 self.recover(error)
                 seed = (seed + 1) % 2**31
         self.ended = numpy.zeros(self.count, dtype=bool)
+        self.steps = 0
+        self.refuse_without_action(observations, self.ended)
         return self.to_tensors(observations)
 
     def step(self, actions: Tensor) -> Outcome:
@@ -84,14 +92,16 @@ class ForeignGames(Games):
                 f"{', '.join(able(value_predictions=True))}"
             )
         try:
-            observations, rewards, terminated, truncated, info = self.vector.step(
-                actions.cpu().numpy()
-            )
+            chosen = actions.cpu().numpy().astype(self.action_space.dtype, copy=False)
+            observations, rewards, terminated, truncated, info = self.vector.step(chosen)
+            observations = self.read(observations)
             ended = numpy.logical_or(terminated, truncated)
             self.check_playable(observations, rewards)
             observations, final = self.split_observations(observations, ended, info)
         except Exception as error:
             return self.restart(error)
+        self.steps += 1
+        self.refuse_without_action(observations, ended & (self.mode == AutoresetMode.NEXT_STEP))
         if CUT_OFF in info:
             self.report_cut_off()
         before, self.ended = self.ended, ended
@@ -117,12 +127,12 @@ class ForeignGames(Games):
         if self.mode == AutoresetMode.NEXT_STEP:
             return observations, None
         if self.mode == AutoresetMode.SAME_STEP:
-            final = final_observations(observations, info)
+            final = final_observations(observations, info, self.read)
             self.check_playable(final)
             return observations, final
         final = observations
         if ended.any():
-            observations, _ = self.vector.reset(options={"reset_mask": ended})
+            observations = self.read(self.vector.reset(options={"reset_mask": ended})[0])
             self.check_playable(observations)
         return observations, final
 
@@ -179,16 +189,36 @@ class ForeignGames(Games):
         """
         named = isinstance(observations, Mapping)
         parts = observations if named else {"": observations}
-        space = self.vector.observation_space
+        space = self.observation_space
         spaces = space.spaces if isinstance(space, Dict) else {"": space}
         for name, values in parts.items():
-            if values.shape != spaces[name].shape:
-                declared = list(spaces[name].shape or ())
-                raise ValueError(f"observations of shape {list(values.shape)}, declared {declared}")
+            declared = (self.count, *(spaces[name].shape or ()))
+            if values.shape != declared:
+                raise ValueError(
+                    f"observations of shape {list(values.shape)}, declared {list(declared)}"
+                )
         checked = [("observation", part) for part in parts.values()]
         for what, values in (("reward", numpy.asarray(rewards)), *checked):
             if values.dtype.kind == "f" and not numpy.isfinite(values).all():
                 raise ValueError(f"a {what} that is not finite")
+
+    def refuse_without_action(self, observations: Any, ended: Any) -> None:
+        """Refuse a mask that allows nothing, except after an episode's end, where it does not matter.
+
+        Raises:
+            UserError: names the game and the step.
+        """
+        if not (isinstance(observations, Mapping) and MASK in observations and self.choices):
+            return
+        mask = observations[MASK]
+        if mask.shape[-1] != sum(self.choices):
+            return
+        empty = forbidden_everything(mask, self.choices) & ~ended
+        if empty.any():
+            raise UserError(
+                f"environment '{self.environment}': after step {self.steps} the action mask of game "
+                f"{int(empty.argmax())} allows no action"
+            )
 
     def to_tensors(self, observations: Any) -> Observation:
         """Observations as float tensors; images stay bytes."""
@@ -237,19 +267,20 @@ class ForeignGames(Games):
         self.vector.close()
 
 
-def final_observations(observations: Any, info: Mapping[str, Any]) -> Any:
+def final_observations(observations: Any, info: Mapping[str, Any], read: Reading) -> Any:
     """What each step led to: the final observation of games that were reset at once."""
     # One game's observation each; None for games that go on.
     finals = info.get("final_obs")
     if finals is None:
         return observations
     ended = numpy.flatnonzero(info["_final_obs"])
+    finals = {i: read(finals[i]) for i in ended}
     if isinstance(observations, Mapping):
         return {
-            name: replaced(part, {i: finals[i][name] for i in ended})
+            name: replaced(part, {i: final[name] for i, final in finals.items()})
             for name, part in observations.items()
         }
-    return replaced(observations, {i: finals[i] for i in ended})
+    return replaced(observations, finals)
 
 
 def replaced(values: Any, others: Mapping[Any, Any]) -> Any:

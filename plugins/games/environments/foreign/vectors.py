@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import gymnasium
@@ -15,6 +16,7 @@ from gymnasium.wrappers import TimeLimit
 from framework.data import end_with_parent
 from framework.errors import UserError
 from plugins.games.environments.arguments import checked_arguments, takes
+from plugins.games.environments.foreign.masks import MaskInObservation, Place, place_of_mask
 from plugins.games.environments.foreign.repeating import Repeatable
 from plugins.games.environments.foreign.sources import Source
 from plugins.games.environments.foreign.wrapping import Wrapper, wrappers_of
@@ -72,6 +74,18 @@ class VectorMaker:
     def time_limit(self) -> int:
         """No episode has more steps than this."""
         return self.declared_limit or self.options.longest_episode
+
+    @cached_property
+    def mask(self) -> Place | None:
+        """Where one game says which actions are allowed besides its observation; found by making one."""
+        arguments = checked_arguments(
+            self.source.constructor, self.options.arguments, "task.environment_options"
+        )
+        wrappers = wrappers_of(self.options.wrappers, trust=self.options.trust)
+        game = Single(self.source, self.options, arguments, None, wrappers)()
+        place = place_of_mask(game)
+        game.close()
+        return place
 
     def uses_own_vector(self) -> bool:
         """Whether the environment's own vector class serves: it seldom renders, and takes no wrappers."""
@@ -132,7 +146,7 @@ class VectorMaker:
         )
         mode = ("human" if self.window else "rgb_array") if self.rendered or self.window else None
         wrappers = wrappers_of(self.options.wrappers, trust=self.options.trust)
-        single = Single(self.source, self.options, arguments, mode, wrappers)
+        single = Single(self.source, self.options, arguments, mode, wrappers, self.mask)
         singles = [single] * self.count
         return AsyncVectorEnv(singles) if self.processes else SyncVectorEnv(singles)
 
@@ -146,6 +160,7 @@ class Single:
     arguments: dict[str, Any]
     render_mode: str | None
     wrappers: list[Wrapper]
+    mask: Place | None = None
     repeatable: ClassVar[bool] = True
 
     def __call__(self) -> gymnasium.Env[Any, Any]:
@@ -153,6 +168,8 @@ class Single:
         for wrapper in self.wrappers:
             game = wrapper(game)
             check_environment(game, f"task.wrappers: {wrapper} made")
+        if self.mask is not None:
+            game = MaskInObservation(game, self.mask)
         if multiprocessing.current_process().daemon:
             end_with_parent()
         return Repeatable(game)
