@@ -135,6 +135,8 @@ class GaussianHead(Head):
     def to_environment(self, actions: Tensor) -> Tensor:
         if not self.bounded:
             return torch.unflatten(actions.clamp(self.low, self.high), -1, self.shape)
+        if self.squashed:
+            actions = actions.tanh()
         inside = self.low + (self.high - self.low) * (actions.clamp(-1, 1) + 1) / 2
         return torch.unflatten(inside, -1, self.shape)
 
@@ -231,27 +233,20 @@ class Gaussian(Normal):
 
 
 class SquashedNormal(Gaussian):
-    """tanh of a normal sample; its entropy has no closed form."""
+    """The density of tanh of a normal sample; its samples are those before tanh, which `GaussianHead` applies.
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        return super().rsample(torch.Size(sample_shape)).tanh()
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        return torch.tanh(super().sample(torch.Size(sample_shape)))
+    Near the ends tanh rounds to 1, and no sample could be recovered from its action. The entropy has no closed form.
+    """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        normal = value.clamp(-1 + 1e-6, 1 - 1e-6).atanh()
+        """Of the action `tanh(value)` (Haarnoja et al. 2018, appendix C)."""
         # log(1 - tanh(x)^2)
-        log_slope = 2 * (math.log(2) - normal - softplus(-2 * normal))
-        log_prob: Tensor = super().log_prob(normal)
+        log_slope = 2 * (math.log(2) - value - softplus(-2 * value))
+        log_prob: Tensor = super().log_prob(value)
         return log_prob - log_slope
 
     def entropy(self) -> Tensor:
         raise NotImplementedError
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc.tanh()
 
 
 class OpenBeta(Beta):
