@@ -35,6 +35,8 @@ class Rollout:
         log_prob: `[T, N]`, of the actions when they were sampled.
         values: `[T, N]`, the predicted returns at that time.
         life_lost: `[T, N]`, a life was lost with this step and the game went on.
+        looked_ahead: `[T, N]`, what each step led to was worth, where the rollout has been cut into pieces and lacks
+            the observations after them; `observations` and `episode_start` then have T rows.
     """
 
     rewards: Tensor
@@ -49,6 +51,7 @@ class Rollout:
     log_prob: Tensor | None = None
     values: Tensor | None = None
     life_lost: Tensor | None = None
+    looked_ahead: Tensor | None = None
 
     @property
     def returns(self) -> Tensor:

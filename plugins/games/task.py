@@ -27,6 +27,7 @@ from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog, Stopwatch
 from plugins.games.experience import Experience
 from plugins.games.film import film
+from plugins.games.pieces import piece_length
 from plugins.games.player import Player
 from plugins.games.plot import returns_over_training
 from plugins.games.policies.actions import Continuous
@@ -201,17 +202,18 @@ class Game(Task):
         else episodes played under its own parameters, each action sampled by the estimator.
 
         Raises:
-            UserError: fewer games than minibatches that they are to be divided into, or an option that the estimator
-                has no use for.
+            UserError: more minibatches than a rollout can be divided into, or an option that the estimator has no use
+                for.
         """
         if estimator.rollouts is not None:
-            parts = estimator.rollouts.minibatches
-            if parts > self.games:
-                raise UserError(
-                    f"estimator.minibatches = {parts}: expected at most task.games = {self.games}, each part holds"
-                    " whole games"
-                )
+            self.experience.pieces = piece_length(
+                estimator.rollouts.minibatches,
+                self.games,
+                self.experience.rollout_steps,
+                recurrent=self.model.memory is not None,
+            )
             self.experience.discount = getattr(estimator, "discount", 1.0)
+            self.experience.trace_decay = getattr(estimator, "gae_lambda", 1.0)
             return self.as_program(
                 self.replay, recorded_trajectories=True, rollouts=estimator.rollouts
             )
@@ -247,32 +249,29 @@ class Game(Task):
         """Minus the return of whole episodes, charged step by step to the recorded actions."""
         policy = self.model.policy(batch.observations, batch.memory, batch.episode_start)
         context.observe("action", policy, batch.actions, mask=batch.valid)
-        context.cost(-self.learning_rewards(batch.rewards), "return")
+        context.cost(-self.experience.learning_rewards(batch.rewards), "return")
 
     def replay(self, context: Context, batch: Rollout) -> None:
         """The same for rollouts, with the predicted returns besides."""
-        policy, values = self.model.policy_and_values(
-            batch.observations, batch.memory, batch.episode_start
-        )
+        recorded = batch.observations, batch.memory, batch.episode_start
+        if batch.looked_ahead is None:
+            policy, all_values = self.model.policy_and_values(*recorded)
+            values, next_values = all_values[:-1], batch.next_values(all_values)
+        else:
+            policy, values = self.model.evaluate_steps(*recorded)
+            next_values = batch.looked_ahead
         terminated = batch.terminated
         if self.terminal_on_life_loss and batch.life_lost is not None:
             terminated = terminated | batch.life_lost
         context.observe("action", policy, batch.actions, mask=batch.valid, behaviour=batch.log_prob)
         context.value(
-            values[:-1],
-            batch.next_values(values),
+            values,
+            next_values,
             terminated=terminated,
             truncated=batch.truncated,
             behaviour=batch.values,
         )
-        context.cost(-self.learning_rewards(batch.rewards), "return")
-
-    def learning_rewards(self, rewards: Tensor) -> Tensor:
-        """Rewards as they are learned from, clipped and scaled; the environment's own are reported."""
-        rewards = self.rewards.clipped(rewards)
-        if self.model.return_scale is not None:
-            rewards = self.model.return_scale(rewards)
-        return self.rewards.scale * rewards
+        context.cost(-self.experience.learning_rewards(batch.rewards), "return")
 
     def play_out(self, context: Context, batch: None) -> None:
         """Minus the return of episodes played now: `context.samples` games, each action sampled in the context."""
@@ -290,7 +289,9 @@ class Game(Task):
             return context.sample(f"action/{number}", policy, per_sample=True), memory
 
         for step in play(games, self.model, sample, fresh_key() % 2**31, self.device):
-            earned = torch.where(step.failed, 0.0, earned + self.learning_rewards(step.rewards))
+            earned = torch.where(
+                step.failed, 0.0, earned + self.experience.learning_rewards(step.rewards)
+            )
             returns = torch.where(step.failed, 0.0, returns + step.rewards.detach())
             lengths = torch.where(step.failed, 0.0, lengths + step.valid)
             self.experience.update_statistics(step.observation, step.valid)

@@ -177,6 +177,15 @@ class Agent(nn.Module):
         policy = self.head(features, bodies.action_mask(acting))
         return policy, self.value(predicting)
 
+    def evaluate_steps(
+        self, observations: Observation, memory: Tensor | None, episode_start: Tensor
+    ) -> tuple[Distribution, Tensor]:
+        """The policy and the predicted returns of the same T steps, both of batch shape `[T, N]`."""
+        normalised = self.normalised(observations)
+        features = self.through_memory(self.body(normalised), memory, episode_start)
+        predicting = features if self.value_body is None else self.value_body(normalised)
+        return self.head(features, bodies.action_mask(observations)), self.value(predicting)
+
     def policy(
         self, observations: Observation, memory: Tensor | None, episode_start: Tensor
     ) -> Distribution:
@@ -185,6 +194,16 @@ class Agent(nn.Module):
             self.body(self.normalised(observations)), memory, episode_start
         )
         return self.head(features, bodies.action_mask(observations))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def memories(self, observations: Observation, memory: Tensor, episode_start: Tensor) -> Tensor:
+        """The memory `[T, parts, N, width]` before each of T steps."""
+        assert self.memory is not None
+        features, before = self.body(self.normalised(observations)), []
+        for now, begins in zip(features.unbind(), episode_start.unbind(), strict=True):
+            before.append(memory)
+            memory = self.memory.step(now, memory, begins)
+        return torch.stack(before)
 
     def through_memory(
         self, features: Tensor, memory: Tensor | None, episode_start: Tensor

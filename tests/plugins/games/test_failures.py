@@ -14,7 +14,8 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from framework.errors import UserError
 from framework.gradients.estimate import make_estimator
 from framework.randomness import seeded
-from plugins.games.environments.foreign.games import MAX_FAILURES, ForeignGames
+from plugins.games.environments.foreign.games import ForeignGames
+from plugins.games.environments.foreign.guarding import PATIENCE
 from plugins.games.environments.making import make_games
 from plugins.games.policies.agent import Agent
 from plugins.games.rollouts import RolloutBuffer, begin_episodes, collect_rollout
@@ -239,7 +240,7 @@ def test_a_fault_in_a_process_is_reported_in_one_line(monkeypatch, capfd, recwar
     games.close()
     assert [str(w.message) for w in recwarn if "ERROR" in str(w.message)] == []
     message = capfd.readouterr().err
-    assert message == "environment 'Diverging' failed: diverged; its games are restarted\n"
+    assert message == "environment 'Diverging' failed: diverged; the game is restarted\n"
 
 
 B = Box(-1, 1, (2,), numpy.float32)
@@ -264,7 +265,7 @@ def test_an_environment_that_goes_on_failing_ends_the_run_in_one_line(faulty):
     games, agent = faulty("raises", *range(1, 100))
     with pytest.raises(UserError, match="diverged; that was failure number 11") as error, seeded(0):
         collect_rollout(
-            games, agent, begin_episodes(games, agent, 0, CPU), RolloutBuffer(MAX_FAILURES + 1)
+            games, agent, begin_episodes(games, agent, 0, CPU), RolloutBuffer(PATIENCE + 1)
         )
     assert "\n" not in str(error.value)
 

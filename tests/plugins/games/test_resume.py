@@ -197,3 +197,13 @@ def test_a_vector_class_that_nobody_knows_is_not_saved():
     games = make_games(vectors(lambda i: Walk()), 2)
     games.reset(0)
     assert games.state_dict() is None
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_a_single_game_whose_rollouts_are_cut_into_pieces_is_resumed_with_the_same_bits(
+    tmp_path, stop
+):
+    ppo = ("estimator=ppo", "estimator.epochs=2", "estimator.minibatches=4", "task.games=1")
+    assert_same(
+        *both(tmp_path, stop, "task.environment=CartPole-v1", "task.rollout_steps=16", *ppo)
+    )

@@ -90,7 +90,7 @@ ACTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
         lambda action: action[0] - 5 if action[0] - 5 == action[1] + 1 else -1,
     ),
     "choices of two axes": (
-        MultiDiscrete([[2, 2], [2, 2]]),
+        MultiDiscrete(numpy.full((2, 2), 2)),
         lambda action: action[1, 0],
     ),
     "bits": (MultiBinary(2), lambda action: action[0] if action[0] == action[1] else -1),
@@ -112,6 +112,7 @@ def learned(make: Callable[[], Any], steps: int = 80, **options: Any) -> dict[st
         with seeded(0):
             estimator.backward(program, game.parameters, batch)
         optimizer.step()
+        assert batch is not None
         if float(batch.returns.mean()) > 0.95:
             break
     return game.evaluate(0)
@@ -216,7 +217,7 @@ def test_a_mask_after_the_end_may_allow_nothing():
         (Box(0, 255, (100, 20, 3), BYTES), Impala),
         (Box(0, 255, (210, 160, 3), BYTES), Nature),
         (Box(0, 255, (4, 84, 84), BYTES), Nature),
-        (Box(0, 1, (10, 10, 6), bool), Board),
+        (Box(0, 1, (10, 10, 6), BYTES), Board),
         (Box(0, 1, (3, 10, 10)), Board),
         (Box(0, 255, (128,), BYTES), Multilayer),
         (Box(-1, 1, (36, 36)), Multilayer),

@@ -1,7 +1,8 @@
 """Vectors of gymnasium's interface as games in tensors, whatever their autoreset mode.
 
 An environment that raises, returns NaN or infinity or changes its shape, in a step or in a reset, does not end a run:
-its games are restarted, episodes under way are cut off there, and one line reports it. Too many failures end the run.
+one line reports it, the episode is cut off, and the game begins again. All games of a vector do so where it is a class
+of its own, or cannot say which of them it was. What fails too often ends the run.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
@@ -20,14 +21,19 @@ from torch import Tensor
 from framework.capabilities import able, alternatives
 from framework.errors import ProgramError, UserError
 from framework.randomness import fresh_key
+from plugins.games.environments.foreign.guarding import FAILED, Failures, reason
 from plugins.games.environments.foreign.masks import MASK, forbidden_everything, group_sizes
 from plugins.games.environments.foreign.reading import Reading
-from plugins.games.environments.foreign.repeating import bring_back, games_as_they_stand
-from plugins.games.environments.foreign.vectors import CUT_OFF, first_line
+from plugins.games.environments.foreign.repeating import (
+    bring_back,
+    games_as_they_stand,
+    is_repeatable,
+)
+from plugins.games.environments.foreign.vectors import CUT_OFF
 from plugins.games.environments.games import Frame, Games, Observation, Outcome
 
-# Failures of an environment that a run survives.
-MAX_FAILURES = 10
+# A game that was spoilt when its step was looked at says so in the next one.
+REPORTED_BEFORE = "spoilt"
 
 
 class ForeignGames(Games):
@@ -64,7 +70,9 @@ class ForeignGames(Games):
         self.choices = group_sizes(self.action_space)
         self.frames_per_second = float(self.vector.metadata.get("render_fps") or 50)
         self.ended = numpy.zeros(count, dtype=bool)
-        self.failures = 0
+        self.failures = Failures(environment)
+        # Whether one game can begin again alone.
+        self.guarded = is_repeatable(self.vector)
         # Since the latest reset of all games.
         self.steps = 0
         self.cut_off_reported = False
@@ -96,6 +104,9 @@ class ForeignGames(Games):
             observations, rewards, terminated, truncated, info = self.vector.step(chosen)
             observations = self.read(observations)
             ended = numpy.logical_or(terminated, truncated)
+            failed = self.failed_games(info)
+            if self.guarded:
+                failed |= self.spoilt_games(observations, rewards, failed)
             self.check_playable(observations, rewards)
             observations, final = self.split_observations(observations, ended, info)
         except Exception as error:
@@ -109,6 +120,14 @@ class ForeignGames(Games):
         if self.mode == AutoresetMode.NEXT_STEP:
             valid, episode_start = ~before, before
             rewards = numpy.where(valid, rewards, 0.0)
+        if failed.any():
+            # A failed step is none; the games' own vector goes on as after an end.
+            valid &= ~failed
+            rewards = numpy.where(failed, 0.0, rewards)
+            terminated, truncated = (
+                numpy.logical_and(end, ~failed) for end in (terminated, truncated)
+            )
+        self.failures.sound(int(valid.sum()))
         return Outcome(
             observations=self.to_tensors(observations),
             rewards=self.tensor(numpy.asarray(rewards, dtype=numpy.float32)),
@@ -147,6 +166,45 @@ class ForeignGames(Games):
                 flush=True,
             )
 
+    def failed_games(self, info: Mapping[str, Any]) -> Any:
+        """`[N]`: the games that say that they have failed, each of which is reported.
+
+        Raises:
+            UserError: they have failed too often.
+        """
+        if not self.guarded or FAILED not in info:
+            return numpy.zeros(self.count, dtype=bool)
+        failed = numpy.array(info[f"_{FAILED}"], dtype=bool)
+        for why in numpy.asarray(info[FAILED])[failed]:
+            if why != REPORTED_BEFORE:
+                self.failures.add(str(why), "the game is")
+        return failed
+
+    def spoilt_games(self, observations: Any, rewards: Any, failed: Any) -> Any:
+        """`[N]`: the games that returned what is not finite, which is overwritten; each will begin again.
+
+        Args:
+            failed: `[N]`, those that have failed anyway.
+
+        Raises:
+            UserError: they have failed too often.
+        """
+        spoilt = numpy.zeros(self.count, dtype=bool)
+        why = ""
+        parts = observations.values() if isinstance(observations, Mapping) else (observations,)
+        for what, values in (("reward", rewards), *(("observation", part) for part in parts)):
+            if values.dtype.kind != "f" or numpy.isfinite(values).all():
+                continue
+            rows = ~numpy.isfinite(values).reshape(self.count, -1).all(-1)
+            values[rows] = 0
+            spoilt, why = spoilt | (rows & ~failed), f"a {what} that is not finite"
+        if spoilt.any():
+            marks = [REPORTED_BEFORE if one else "" for one in spoilt]
+            cast(Any, self.vector).set_attr("spoilt", marks)
+            for _ in range(int(spoilt.sum())):
+                self.failures.add(why, "the game is")
+        return spoilt
+
     def restart(self, error: Exception) -> Outcome:
         """Restart all games after a step that failed, which does not count."""
         self.recover(error)
@@ -169,11 +227,9 @@ class ForeignGames(Games):
         Raises:
             UserError: they have failed too often.
         """
-        self.failures += 1
-        message = f"environment '{self.environment}' failed: {first_line(error)}"
-        if self.failures > MAX_FAILURES:
-            raise UserError(f"{message}; that was failure number {self.failures}") from error
-        print(f"{message}; its games are restarted", file=sys.stderr, flush=True)
+        if isinstance(error, UserError):
+            raise error
+        self.failures.add(reason(error), "its games are")
         close(self.vector)
         self.vector = self.make()
 
@@ -239,7 +295,7 @@ class ForeignGames(Games):
         except Exception as error:
             self.rendered = False
             print(
-                f"environment '{self.environment}' cannot be rendered here: {first_line(error)}; there is no film",
+                f"environment '{self.environment}' cannot be rendered here: {reason(error)}; there is no film",
                 file=sys.stderr,
                 flush=True,
             )
@@ -251,7 +307,7 @@ class ForeignGames(Games):
         games = games_as_they_stand(self.vector)
         if games is None:
             return None
-        return {"vector": games, "ended": torch.tensor(self.ended), "failures": self.failures}
+        return {"vector": games, "ended": torch.tensor(self.ended), "failures": self.failures.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned.
@@ -261,7 +317,7 @@ class ForeignGames(Games):
         """
         bring_back(self.vector, state["vector"])
         self.ended = state["ended"].cpu().numpy().copy()
-        self.failures = state["failures"]
+        self.failures.count = state["failures"]
 
     def close(self) -> None:
         self.vector.close()

@@ -16,6 +16,7 @@ from gymnasium.wrappers import TimeLimit
 from framework.data import end_with_parent
 from framework.errors import UserError
 from plugins.games.environments.arguments import checked_arguments, takes
+from plugins.games.environments.foreign.guarding import Guarded, reason
 from plugins.games.environments.foreign.masks import MaskInObservation, Place, place_of_mask
 from plugins.games.environments.foreign.repeating import Repeatable
 from plugins.games.environments.foreign.sources import Source
@@ -63,7 +64,7 @@ class VectorMaker:
             raise
         # A foreign constructor may raise anything.
         except Exception as error:
-            raise UserError(f"{label}: {first_line(error)}") from error
+            raise UserError(f"{label}: {reason(error)}") from error
 
     @property
     def declared_limit(self) -> int | None:
@@ -82,7 +83,7 @@ class VectorMaker:
             self.source.constructor, self.options.arguments, "task.environment_options"
         )
         wrappers = wrappers_of(self.options.wrappers, trust=self.options.trust)
-        game = Single(self.source, self.options, arguments, None, wrappers)()
+        game = Single(self.source, self.options, arguments, None, wrappers).game()
         place = place_of_mask(game)
         game.close()
         return place
@@ -164,15 +165,19 @@ class Single:
     repeatable: ClassVar[bool] = True
 
     def __call__(self) -> gymnasium.Env[Any, Any]:
+        if multiprocessing.current_process().daemon:
+            end_with_parent()
+        return Repeatable(Guarded(self.game))
+
+    def game(self) -> gymnasium.Env[Any, Any]:
+        """The environment with its time limit, wrappers and mask."""
         game = self.limited(self.made())
         for wrapper in self.wrappers:
             game = wrapper(game)
             check_environment(game, f"task.wrappers: {wrapper} made")
         if self.mask is not None:
             game = MaskInObservation(game, self.mask)
-        if multiprocessing.current_process().daemon:
-            end_with_parent()
-        return Repeatable(game)
+        return game
 
     def made(self) -> gymnasium.Env[Any, Any]:
         """The environment, rendered where that is asked for."""
@@ -245,7 +250,3 @@ def check_environment(game: Any, label: str) -> None:
             "a vector: name the parameter num_envs" if isinstance(game, VectorEnv) else type(game)
         )
         raise UserError(f"{label} {what}, expected a gymnasium.Env")
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
