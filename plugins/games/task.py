@@ -26,6 +26,7 @@ from plugins.games.environments.making import make_games
 from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog, Stopwatch
 from plugins.games.experience import Experience
+from plugins.games.exporting import export_agent
 from plugins.games.film import film
 from plugins.games.pieces import piece_length
 from plugins.games.player import Player
@@ -142,7 +143,7 @@ class Game(Task):
         if encoder == "auto":
             self.decisions += decisions(game.observation_space)
         game.close()
-        self.player = Player(game.observation_space, game.action_space)
+        self.player = Player(game.observation_space, game.action_space, game.read)
         self.log = EpisodeLog()
         self.experience = Experience(
             self.environment,
@@ -159,7 +160,8 @@ class Game(Task):
         self,
         observation: Any,
         *,
-        sample: bool = False,
+        deterministic: bool = True,
+        mask: Any = None,
         episode_start: bool | Sequence[bool] = False,
     ) -> Any:
         """The agent's action for an observation of gymnasium's; an agent with a memory remembers it.
@@ -175,8 +177,10 @@ class Game(Task):
             observation: of one game, as `env.reset` and `env.step` return it: an array or tensor of the observation
                 space's shape, a whole number for Discrete, a dict of such; or of N games, with a leading axis N
                 everywhere. Scaling and normalisation are the agent's own affair.
-            sample: draw the action from the policy, by torch's global generator; else take the most likely one, which
-                leaves all generators alone.
+            deterministic: take the most likely action, which leaves all generators alone; else draw it from the policy,
+                by torch's global generator.
+            mask: which actions are allowed, `[choices]` or `[N, choices]`, for an agent that was trained with masks;
+                None: it is in the observation.
             episode_start: the observation begins an episode, so that nothing before it is remembered; one truth value,
                 or one for each game `[N]`. Needed only by agents with a memory; `reset_memory()` does the same.
 
@@ -187,11 +191,29 @@ class Game(Task):
         Raises:
             UserError: an observation that does not fit the observation space; N games, and the memory is of others.
         """
-        return self.player.act(self.model, observation, sample=sample, episode_start=episode_start)
+        return self.player.act(
+            self.model,
+            observation,
+            deterministic=deterministic,
+            mask=mask,
+            episode_start=episode_start,
+        )
 
     def reset_memory(self) -> None:
         """Begin new episodes: `act` forgets what it has seen. Does nothing for an agent without a memory."""
         self.player.reset_memory()
+
+    def export(self, path: str | Path, **options: Any) -> Path:
+        """Write the greedy agent to `policy.onnx` or, for torch, `policy.pt2`; see `exporting`.
+
+        Raises:
+            UserError: another suffix, an option (there are none), or a package that is missing.
+        """
+        if options:
+            raise UserError(
+                f"unknown key 'export.{next(iter(options))}'; an agent's export has no options"
+            )
+        return export_agent(self.model, self.player, Path(path))
 
     # --- training -----------------------------------------------------------------------------------------------------
 

@@ -69,6 +69,10 @@ class Games(ABC):
     # Seconds spent in steps so far.
     seconds: float = 0.0
 
+    def read(self, observation: Any) -> Any:
+        """What an agent gets of an environment's own observation."""
+        return observation
+
     @abstractmethod
     def reset(self, seed: int) -> Observation:
         """Restart all games; the same seed gives the same games."""

@@ -64,8 +64,8 @@ class ForeignGames(Games):
         self.time_limit = time_limit
         self.vector = make()
         self.mode = autoreset_mode(self.vector, environment)
-        self.read = Reading(self.vector.single_observation_space)
-        self.observation_space, self.left_out = self.read.space, self.read.left_out
+        self.reading = Reading(self.vector.single_observation_space)
+        self.observation_space, self.left_out = self.reading.space, self.reading.left_out
         self.action_space = self.vector.single_action_space
         self.choices = group_sizes(self.action_space)
         self.frames_per_second = float(self.vector.metadata.get("render_fps") or 50)
@@ -76,6 +76,9 @@ class ForeignGames(Games):
         # Since the latest reset of all games.
         self.steps = 0
         self.cut_off_reported = False
+
+    def read(self, observation: Any) -> Any:
+        return self.reading(observation)
 
     def reset(self, seed: int) -> Observation:
         while True:
@@ -146,7 +149,7 @@ class ForeignGames(Games):
         if self.mode == AutoresetMode.NEXT_STEP:
             return observations, None
         if self.mode == AutoresetMode.SAME_STEP:
-            final = final_observations(observations, info, self.read)
+            final = final_observations(observations, info, self.reading)
             self.check_playable(final)
             return observations, final
         final = observations
