@@ -101,3 +101,24 @@ def test_a_difference_is_refused():
         check(one, (torch.tensor([0, 2]),))
     with pytest.raises(UserError, match="differs from the agent by nan"):
         check((torch.tensor([0.5]),), (torch.tensor([numpy.nan]),))
+
+
+def test_the_runner_in_the_readme_plays_without_this_package(tmp_path, monkeypatch, capsys):
+    """Its 20 lines, of agents with and without a memory."""
+    readme = Path(__file__).parents[3] / "plugins" / "games" / "README.md"
+    runner = readme.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    assert "framework" not in runner
+    assert len(runner.splitlines()) <= 20
+    monkeypatch.chdir(tmp_path)
+    for memory in ("none", "lstm"):
+        torch.manual_seed(0)
+        game = Game(environment="CartPole-v1", hidden=[8], memory=memory)  # type: ignore[arg-type]
+        decided(game.model)
+        game.export("policy.pt2")
+        exec(compile(runner, "runner", "exec"), {})
+        env, earned = gymnasium.make("CartPole-v1"), 0.0
+        observation, ended = env.reset(seed=0)[0], False
+        while not ended:
+            observation, reward, *ends, _ = env.step(game.act(observation))
+            earned, ended = earned + float(reward), any(ends)
+        assert float(capsys.readouterr().out) == earned

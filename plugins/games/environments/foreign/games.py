@@ -130,7 +130,7 @@ class ForeignGames(Games):
             terminated, truncated = (
                 numpy.logical_and(end, ~failed) for end in (terminated, truncated)
             )
-        self.failures.sound(int(valid.sum()))
+        self.failures.sound(valid)
         return Outcome(
             observations=self.to_tensors(observations),
             rewards=self.tensor(numpy.asarray(rewards, dtype=numpy.float32)),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+from numpy.typing import NDArray
 
 from framework.errors import UserError
 
@@ -36,10 +37,10 @@ class Failures:
         self.count = 0
         self.patience = float(PATIENCE)
 
-    def sound(self, steps: int) -> None:
-        """Count steps of games that did not fail."""
+    def sound(self, valid: NDArray[Any]) -> None:
+        """Count the steps of games that did not fail, `[N]`."""
         if self.patience < PATIENCE:
-            self.patience = min(self.patience + RECOVERY * steps, PATIENCE)
+            self.patience = min(self.patience + RECOVERY * int(valid.sum()), PATIENCE)
 
     def add(self, reason: str, what: str) -> None:
         """Report a failure.
