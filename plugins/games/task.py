@@ -79,7 +79,7 @@ class Game(Task):
         environment_options: dict[str, Any] = {},  # noqa: B006
         wrappers: list[Any] = [],  # noqa: B006
         max_episode_steps: Count | None = None,
-        longest_episode: Count = 10_000,
+        longest_episode: Count = 1000,
         games: Count = 64,
         rollout_steps: Count = 32,
         hidden: Annotated[list[Count], Field(min_length=1)] = [64],  # noqa: B006  (a schema's default)

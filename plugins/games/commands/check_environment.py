@@ -20,6 +20,7 @@ from framework.commands.check import Finding, report
 from framework.errors import UserError
 from framework.run import compose
 from plugins.games.commands.walk import Walk, random_actions, vector_behind, walk
+from plugins.games.environments.foreign.guarding import FAILED
 from plugins.games.environments.making import make_games
 from plugins.games.task import Game
 
@@ -61,9 +62,9 @@ def environment_findings(**options: Any) -> Iterator[Finding]:
     )
     actions = random_actions(vector, STEPS, SEED)
     first, again, other = (walk(vector, seed, actions) for seed in (SEED, SEED, SEED + 1))
-    if first.error:
+    if wrong := first.error or failures(first):
         fix = f"the environment must play {STEPS} random actions of its own action space"
-        yield Finding("steps", first.error, fix)
+        yield Finding("steps", wrong, fix)
         return
     checks: list[Callable[[], Finding]] = [
         lambda: observations(first, vector.single_observation_space),
@@ -78,6 +79,17 @@ def environment_findings(**options: Any) -> Iterator[Finding]:
     for check in checks:
         yield check()
     games.close()
+
+
+def failures(found: Walk) -> str:
+    """Why games have failed that began again, in words; empty where none has."""
+    reasons = [
+        str(why)
+        for info in found.infos
+        if FAILED in info
+        for why in numpy.asarray(info[FAILED])[numpy.asarray(info[f"_{FAILED}"], dtype=bool)]
+    ]
+    return f"{reasons[0]}: {len(reasons)} times in {len(found.rewards)} steps" if reasons else ""
 
 
 def limit(steps: int | None) -> str:

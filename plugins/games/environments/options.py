@@ -29,7 +29,7 @@ class EnvironmentOptions:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     wrappers: Sequence[Any] = ()
     max_episode_steps: int | None = None
-    longest_episode: int = 10_000
+    longest_episode: int = 1000
     repeat_action_probability: float = 0.0
     processes: bool = False
     window: bool = False

@@ -112,7 +112,7 @@ def test_the_runner_in_the_readme_plays_without_this_package(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     for memory in ("none", "lstm"):
         torch.manual_seed(0)
-        game = Game(environment="CartPole-v1", hidden=[8], memory=memory)  # type: ignore[arg-type]
+        game = Game(environment="CartPole-v1", hidden=[8], memory=memory)
         decided(game.model)
         game.export("policy.pt2")
         exec(compile(runner, "runner", "exec"), {})

@@ -112,7 +112,7 @@ class Faulty(Counter):
 @pytest.mark.parametrize(
     ("fault", "what", "detail", "fix"),
     [
-        ("raises", "steps", "RuntimeError: lost", "must play 500 random actions"),
+        ("raises", "steps", "lost: ", "must play 500 random actions"),
         ("nan", "rewards", "nan to nan", "finite number"),
         ("infinite", "observations", "is not finite", "declare"),
         ("bounds", "observations", "leaves its bounds 0 to 2", "declare in observation_space"),
@@ -132,7 +132,7 @@ def test_a_fault_is_named_with_its_remedy(fault, what, detail, fix):
     [
         ("zero", "rewards", "all 2,000 were 0"),
         ("large", "rewards", "task.reward_scale=0.0002"),
-        ("endless", "episodes", "none ended in 500 steps, at most 10,000 steps an episode"),
+        ("endless", "episodes", "none ended in 500 steps, at most 1,000 steps an episode"),
     ],
 )
 def test_what_may_be_meant_is_remarked_upon(fault, what, detail):
