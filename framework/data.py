@@ -27,7 +27,7 @@ TIMED_OUT = "DataLoader timed out"
 # prctl's option PR_SET_PDEATHSIG: the signal that a process gets when its parent dies.
 PARENT_DEATH_SIGNAL = 1
 
-# The loaders of this process that wait for a worker now.
+# The loaders of this process that wait for a worker now, and what else a signal may end.
 WAITING: set[int] = set()
 # Workers that were lost while nothing waited for one.
 LOST: list[RuntimeError] = []
@@ -38,7 +38,7 @@ class LostWorker(UserError):
 
 
 def waits_for_worker() -> bool:
-    """Whether a batch is being waited for that a worker makes."""
+    """Whether a batch is being waited for that a worker makes, or something else goes on that a signal may end."""
     return bool(WAITING)
 
 
@@ -276,6 +276,17 @@ class Deferred:
             if WAITING or not str(error).startswith(LOST_WORKER):
                 raise
             LOST.append(error)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let the first signal of a training end the block, which may take long and changes nothing that is saved."""
+    mark = object()
+    WAITING.add(id(mark))
+    try:
+        yield
+    finally:
+        WAITING.discard(id(mark))
 
 
 @contextmanager

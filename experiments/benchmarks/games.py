@@ -270,8 +270,16 @@ def main() -> None:
     torch.set_num_threads(1)
     parts: dict[str, Callable[[Sequence[int]], None]]
     parts = {"stepping": stepping, "throughput": throughput, "pong": pong, "solving": solving}
-    count = next((a.removeprefix("seeds=") for a in sys.argv if a.startswith("seeds=")), "3")
-    for name in [a for a in sys.argv[1:] if a in parts] or parts:
+    given = sys.argv[1:]
+    if {"-h", "--help"} & set(given):
+        print(__doc__)
+        return
+    count = next((a.removeprefix("seeds=") for a in given if a.startswith("seeds=")), "3")
+    unknown = [a for a in given if a not in parts and not a.startswith("seeds=")]
+    if unknown or not count.isdecimal() or not int(count):
+        wrong = unknown[0] if unknown else f"seeds={count}"
+        sys.exit(f"'{wrong}': expected {', '.join(parts)} or seeds=N")
+    for name in [a for a in given if a in parts] or parts:
         parts[name](range(int(count)))
 
 

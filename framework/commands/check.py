@@ -2,10 +2,13 @@
 
     diffobj check task=NAME [estimator=NAME] [key=value ...]
     diffobj check experiment=NAME [key=value ...]
+    diffobj check environment=ID [key=value ...]
     diffobj check FILE.py:FUNCTION [estimators=[a,b]] [samples=64] [repeats=32] [seed=0] [parameters=NAME] [batch=NAME]
 
 Checks the manifest, the configuration, the objective's contract, its gradient against finite differences, evaluation
 and pictures, exact resume, and speed. Says what to fix; exits with 1 where something must be fixed.
+
+An environment for game agents is checked by itself: spaces, seeds, ends, rewards, masks, autoreset, the cost of a step.
 
 Of a function `(context, parameters, batch)` in a file of yours, which is imported and so runs, it prints which
 estimators serve it, with bias, variance, CPU time and agreement with finite differences; the file's `parameters` (a
@@ -20,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 REPEATS = 32
 # What an estimator says first of an objective that depends on no parameter.
 UNREACHED = "the objective depends on no parameter"
+# The group of what plugins check besides tasks: a function of the arguments, by the key of the first of them.
+SUBJECTS = "check.subjects"
 QUIET = ("monitor.tensorboard=false", "trainer.checkpoint_every=0")
 
 
@@ -63,13 +68,21 @@ def run(arguments: Sequence[str]) -> int:
     """Run all checks; returns 1 where something must be fixed."""
     if check_objective.names_a_function(arguments):
         return check_objective.run(arguments)
+    subject = arguments[0].partition("=")[0] if arguments else ""
+    if subject in registry().names(SUBJECTS):
+        return registry().component(SUBJECTS, subject).load()(arguments)  # type: ignore[no-any-return]
     settings = validate(compose(arguments).config)
+    return report(settings.task.name, findings(settings, list(arguments)))
+
+
+def report(name: str, found: Iterable[Finding]) -> int:
+    """Print findings as they are made; returns 1 where something must be fixed."""
     failed = 0
-    for finding in findings(settings, list(arguments)):
+    for finding in found:
         failed += bool(finding.fix)
         mark, fix = ("FAIL", f"\n       {finding.fix}") if finding.fix else ("ok", "")
         print(f"{mark:<5}{finding.what:<14}{finding.detail}{fix}", flush=True)
-    print(f"{settings.task.name}: {f'{failed} to fix' if failed else 'all checks passed'}")
+    print(f"{name}: {f'{failed} to fix' if failed else 'all checks passed'}")
     return min(failed, 1)
 
 

@@ -1,6 +1,7 @@
 """Signals: the first one stops a training between two steps, which saves; the second one ends it at once.
 
-While a step waits for its first batch from a worker, which may hang, the first one ends the wait. The second one saves,
+While a step waits for its first batch from a worker, which may hang, or between two steps something long goes on that
+changes nothing, such as an evaluation of games, the first one ends it. The second one saves,
 too, unless it comes in the middle of a step.
 
 SIGCONT, after SIGSTOP or Ctrl-Z, restarts the clock of the training.
@@ -77,6 +78,6 @@ class StopSignals:
         first = self.received is None
         if first:
             self.received = number
-        waits = self.phase == "fetching" and waits_for_worker()
+        waits = self.phase != "within" and waits_for_worker()
         if waits or not first:
             raise Interrupted(number, first=first, between=waits or self.phase == "between")

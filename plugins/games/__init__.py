@@ -7,15 +7,18 @@ plugin = Plugin(
     summary="Agents that learn to play: games in torch and any environment of gymnasium.",
     tasks={"game": "plugins.games.task:Game"},
     environments={
-        "cart_pole": "plugins.games.environments.cart_pole:CartPole",
-        "cart_pole_smooth": "plugins.games.environments.cart_pole:SmoothCartPole",
-        "pendulum": "plugins.games.environments.pendulum:Pendulum",
-        "acrobot": "plugins.games.environments.acrobot:Acrobot",
-        "mountain_car": "plugins.games.environments.mountain_car:MountainCar",
-        "key_door": "plugins.games.environments.key_door:KeyDoor",
-        "snake": "plugins.games.environments.snake:Snake",
-        "bricks": "plugins.games.environments.bricks:Bricks",
-        "gold_rush": "plugins.games.environments.gold_rush:GoldRush",
+        "cart_pole": "plugins.games.environments.native.cart_pole:CartPole",
+        "cart_pole_smooth": "plugins.games.environments.native.cart_pole:SmoothCartPole",
+        "pendulum": "plugins.games.environments.native.pendulum:Pendulum",
+        "acrobot": "plugins.games.environments.native.acrobot:Acrobot",
+        "mountain_car": "plugins.games.environments.native.mountain_car:MountainCar",
+        "key_door": "plugins.games.environments.native.key_door:KeyDoor",
+        "snake": "plugins.games.environments.native.snake:Snake",
+        "bricks": "plugins.games.environments.native.bricks:Bricks",
+        "gold_rush": "plugins.games.environments.native.gold_rush:GoldRush",
+    },
+    **{
+        "check.subjects": {"environment": "plugins.games.commands.check_environment:run"},
     },
     renamed={
         "tasks.game": {

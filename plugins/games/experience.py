@@ -12,14 +12,18 @@ from torch import Tensor
 
 from framework import UserError
 from framework.batch import map_tensors
+from framework.data import interruptible
 from framework.program import RolloutPlan
 from framework.randomness import generator, key, seeded
 from framework.saved_state import check_saved
+from plugins.games.environments.foreign.repeating import NotRepeatable
 from plugins.games.environments.games import Games, Observation
-from plugins.games.environments.repeating import NotRepeatable
+from plugins.games.environments.making import make_games
+from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog, Stopwatch
-from plugins.games.options import EnvironmentOptions, RewardOptions
+from plugins.games.pieces import in_pieces
 from plugins.games.policies.agent import Agent
+from plugins.games.rewards import RewardOptions
 from plugins.games.rollouts import (
     EpisodeStatistics,
     Rollout,
@@ -48,7 +52,8 @@ class Experience:
         rollout_steps: T, the steps of a rollout.
 
     Attributes:
-        discount: the estimator's, for the running size of discounted returns.
+        discount, trace_decay: the estimator's gamma and lambda.
+        pieces: steps of the pieces into which a rollout is cut for minibatches; None: they are whole games.
         state: where the games stand between two rollouts; None: no rollout was collected.
         current: the rollout whose minibatches are being handed out.
     """
@@ -69,7 +74,8 @@ class Experience:
         self.log = log
         self.count = count
         self.rollout_steps = rollout_steps
-        self.discount = 1.0
+        self.discount = self.trace_decay = 1.0
+        self.pieces: int | None = None
         self.state: RolloutState | None = None
         self.current: Rollout | None = None
         self.vectors: dict[tuple[str, int], Games] = {}
@@ -87,8 +93,9 @@ class Experience:
         Only those of training have processes: each of an evaluation's many games would hold one for the whole run.
         """
         if (purpose, count) not in self.vectors:
-            self.vectors[purpose, count] = self.environment.make(
-                count, self.device, processes=purpose == "training"
+            processes = self.environment.processes and purpose == "training"
+            self.vectors[purpose, count] = make_games(
+                self.environment, count, self.device, processes=processes
             )
         return self.vectors[purpose, count]
 
@@ -97,7 +104,7 @@ class Experience:
         games = self.vector(self.count)
         stopwatch = Stopwatch(games)
         self.commit_statistics()
-        with seeded(seed):
+        with interruptible(), seeded(seed):
             rollout = collect_episodes(
                 games, self.agent, self.agent.sample_actions, seed % 2**31, self.device
             )
@@ -107,21 +114,25 @@ class Experience:
         return rollout
 
     def rollouts(self, plan: RolloutPlan, seed: int, start: int) -> Iterator[Rollout]:
-        """Minibatches from number `start` on: each rollout `epochs` times, its games divided again in each epoch."""
+        """Minibatches from number `start` on: each rollout `epochs` times, its games divided again in each epoch.
+
+        Where there are more minibatches than games, their pieces are divided.
+        """
         uses = plan.epochs * plan.minibatches
         number, done = divmod(start, uses)
         buffer = RolloutBuffer(self.rollout_steps)
         self.begin(seed, start)
         while True:
             if done == 0 or self.current is None:
-                self.current = self.rollout(buffer, key(seed, "rollout", number))
+                self.current = self.cut(self.rollout(buffer, key(seed, "rollout", number)))
             rollout = self.current
             for part in range(done, uses):
                 epoch, which = divmod(part, plan.minibatches)
                 batch = rollout
                 if plan.minibatches > 1:
                     random = generator(seed, "parts", number, epoch)
-                    order = torch.randperm(self.count, generator=random).to(self.device)
+                    games = rollout.rewards.shape[1]
+                    order = torch.randperm(games, generator=random).to(self.device)
                     batch = rollout.select_games(order.tensor_split(plan.minibatches)[which])
                 if part + 1 == uses:
                     # A checkpoint between two rollouts needs neither.
@@ -154,6 +165,21 @@ class Experience:
         self.log.add(episodes, int(rollout.valid.sum()), stopwatch)
         return rollout
 
+    def cut(self, rollout: Rollout) -> Rollout:
+        """The rollout in the pieces that minibatches consist of."""
+        if self.pieces is None:
+            return rollout
+        with torch.no_grad():
+            rewards = self.learning_rewards(rollout.rewards)
+        return in_pieces(rollout, self.agent, rewards, self.pieces, self.discount, self.trace_decay)
+
+    def learning_rewards(self, rewards: Tensor) -> Tensor:
+        """Rewards as they are learned from, clipped and scaled; the environment's own are reported."""
+        rewards = self.rewards.clipped(rewards)
+        if self.agent.return_scale is not None:
+            rewards = self.agent.return_scale(rewards)
+        return self.rewards.scale * rewards
+
     def commit_statistics(self) -> None:
         """Normalise by the statistics of all that was collected before."""
         if self.agent.normaliser is not None:
@@ -161,8 +187,8 @@ class Experience:
 
     def update_statistics(self, observations: Observation, valid: Tensor) -> None:
         """Add the observations `[..., *shape]` before valid steps `[...]` to the normaliser's statistics."""
-        if self.agent.normaliser is not None and isinstance(observations, Tensor):
-            self.agent.normaliser.update(observations[valid])
+        if self.agent.normaliser is not None:
+            self.agent.normaliser.update(map_tensors(lambda part: part[valid], observations))
 
     def update_return_scale(self, rollout: Rollout, state: RolloutState) -> None:
         """Add a rollout's discounted returns; they count at once, since no action depends on them."""

@@ -9,7 +9,8 @@ import torch
 from framework.errors import UserError
 from framework.randomness import seeded
 from plugins.games.environments.games import Frame, Games
-from plugins.games.options import EnvironmentOptions
+from plugins.games.environments.making import make_games
+from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.policies.agent import Agent
 from plugins.games.rollouts import play
 
@@ -28,7 +29,8 @@ def film(
         UserError: a window was asked for and there is none.
     """
     try:
-        games = environment.make_rendered(device)
+        window = environment.window
+        games = make_games(environment, 1, device, rendered=not window, window=window)
     except UserError as error:
         # A trained agent must not be lost because it cannot be filmed.
         if environment.window:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -14,18 +14,26 @@ from torch import Tensor
 from framework.errors import UserError
 from plugins.games.environments.games import Observation
 from plugins.games.policies.agent import Agent
+from plugins.games.policies.bodies import MASK
 
 
 class Player:
     """An agent with the spaces of its game; it remembers what it has seen since `reset_memory`.
 
     Args:
-        observation_space, action_space: of one game.
+        observation_space, action_space: of one game, as the agent has them.
+        read: from the environment's own observations to the agent's.
     """
 
-    def __init__(self, observation_space: Space[Any], action_space: Space[Any]) -> None:
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        read: Callable[[Any], Any] = lambda observation: observation,
+    ) -> None:
         self.observation_space = observation_space
         self.action_space = action_space
+        self.read = read
         self.memory: Tensor | None = None
 
     def reset_memory(self) -> None:
@@ -34,11 +42,17 @@ class Player:
 
     @torch.no_grad()
     def act(
-        self, agent: Agent, observation: Any, *, sample: bool, episode_start: bool | Sequence[bool]
+        self,
+        agent: Agent,
+        observation: Any,
+        *,
+        deterministic: bool,
+        mask: Any,
+        episode_start: bool | Sequence[bool],
     ) -> Any:
         """See `Game.act`."""
         device = next(agent.parameters()).device
-        seen, count = self.batched(observation, device)
+        seen, count = self.batched(self.complete(observation, mask), device)
         starts = torch.as_tensor(numpy.asarray(episode_start, dtype=bool), device=device)
         if starts.shape not in {(), (1 if count is None else count,)}:
             raise UserError(
@@ -53,10 +67,39 @@ class Player:
                 f"{len(starts)} observations, and the memory is of {memory.shape[1]} games; "
                 "reset_memory() begins new episodes"
             )
-        choose = agent.sample_actions if sample else agent.greedy_actions
+        choose = agent.greedy_actions if deterministic else agent.sample_actions
         actions, self.memory = choose(seen, memory, starts)
         played = self.as_numpy(agent.to_environment(actions))
         return played[0] if count is None else played
+
+    def complete(self, observation: Any, mask: Any) -> Any:
+        """The observation as the agent has it, with its mask.
+
+        Raises:
+            UserError: a mask for an agent that was trained without one, or none for one that has no other.
+        """
+        space = self.observation_space
+        masked = isinstance(space, Dict) and MASK in space.spaces
+        if mask is not None and not masked:
+            raise UserError("mask: the agent was trained without masks of actions")
+        if not isinstance(space, Dict) or (
+            isinstance(observation, Mapping) and set(observation) == set(space.spaces)
+        ):
+            return observation if mask is None else {**observation, MASK: mask}
+        rest = set(space.spaces) - {MASK}
+        if masked and rest == {"observation"} and not isinstance(observation, Mapping):
+            if mask is None:
+                raise UserError(
+                    "mask: expected one, as in training, where it came beside the observation"
+                )
+            return {"observation": observation, MASK: mask}
+        if not isinstance(observation, Mapping) or set(observation) != rest:
+            # Nested parts, or such as no policy reads.
+            try:
+                observation = self.read(observation)
+            except (KeyError, IndexError, TypeError, ValueError):
+                return observation
+        return observation if mask is None else {**observation, MASK: mask}
 
     def batched(self, observation: Any, device: torch.device) -> tuple[Observation, int | None]:
         """The observation with a leading axis, float32 or bytes, and the batch's size; None: it is of one game.

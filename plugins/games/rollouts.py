@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -34,6 +35,8 @@ class Rollout:
         log_prob: `[T, N]`, of the actions when they were sampled.
         values: `[T, N]`, the predicted returns at that time.
         life_lost: `[T, N]`, a life was lost with this step and the game went on.
+        looked_ahead: `[T, N]`, what each step led to was worth, where the rollout has been cut into pieces and lacks
+            the observations after them; `observations` and `episode_start` then have T rows.
     """
 
     rewards: Tensor
@@ -48,6 +51,7 @@ class Rollout:
     log_prob: Tensor | None = None
     values: Tensor | None = None
     life_lost: Tensor | None = None
+    looked_ahead: Tensor | None = None
 
     @property
     def returns(self) -> Tensor:
@@ -266,24 +270,39 @@ def play(
     """Play one episode in every game and yield each step, until the last game has ended.
 
     A game that has ended before the others is still stepped by its vector; none of those steps is valid. One that fails
-    before its end plays its episode again.
+    before its end plays its episode again. An episode of as many steps as the games' time limit is truncated, whether
+    its vector does so or not: nothing is waited for without end.
     """
+    limit = games.time_limit or math.inf
     now = begin_episodes(games, agent, seed, device)
     observation, memory, episode_start = now.observation, now.memory, now.episode_start
     playing = torch.ones(games.count, dtype=torch.bool, device=device)
+    # The number of the step with which each game's episode began.
+    began = torch.zeros(games.count, device=device)
+    number = 0
     while bool(playing.any()):
         actions, memory = select(observation, memory, episode_start)
         outcome = games.timed_step(agent.to_environment(actions))
-        ended = outcome.terminated | outcome.truncated
+        number += 1
+        truncated = outcome.truncated
+        if number >= limit:
+            cut_off = playing & outcome.valid & (number - began >= limit)
+            cut_off &= ~(outcome.terminated | truncated)
+            truncated = truncated | cut_off
+            if bool(cut_off.any()):
+                games.report_cut_off()
+        ended = outcome.terminated | truncated
+        failed = playing & outcome.episode_start & ~ended
+        began = torch.where(failed, float(number), began)
         yield Step(
             observation=observation,
             episode_start=episode_start,
             actions=actions,
             rewards=torch.where(playing, outcome.rewards, 0.0),
             terminated=outcome.terminated & playing,
-            truncated=outcome.truncated & playing,
+            truncated=truncated & playing,
             valid=playing & outcome.valid,
-            failed=playing & outcome.episode_start & ~ended,
+            failed=failed,
         )
         playing = playing & ~ended
         observation, episode_start = outcome.observations, outcome.episode_start

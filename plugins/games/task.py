@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,25 +18,39 @@ from torch import Tensor, nn
 from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video
 from framework.capabilities import able
 from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
+from framework.data import interruptible
 from framework.media import Media
 from framework.randomness import fresh_key, key, seeded
 from framework.task import Split, TrainingPlan
 from plugins.games.environments.games import Observation
+from plugins.games.environments.making import make_games
+from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog, Stopwatch
 from plugins.games.experience import Experience
+from plugins.games.exporting import export_agent
 from plugins.games.film import film
-from plugins.games.options import EnvironmentOptions, RewardOptions
+from plugins.games.pieces import piece_length
 from plugins.games.player import Player
 from plugins.games.plot import returns_over_training
 from plugins.games.policies.actions import Continuous
 from plugins.games.policies.agent import Agent
 from plugins.games.policies.bodies import BodyKind
+from plugins.games.policies.layout import decisions
 from plugins.games.policies.memory import MemoryKind
+from plugins.games.rewards import RewardOptions
 from plugins.games.rollouts import EpisodeStatistics, Rollout, play, play_episodes
 
 
 class Game(Task):
-    """Play a game: one in torch or any gymnasium environment."""
+    """Play a game: one in torch or any gymnasium environment.
+
+        framework.train(Game(environment=lambda: MyEnv()), estimator="ppo")
+
+    Args:
+        environment: a name such as `cart_pole`, `CartPole-v1`, `ALE/Pong-v5` or `mypackage:Bandit-v0`; in Python also
+            an environment, which is copied, a function or class that makes one, one that makes a vector of `num_envs`,
+            or a class of games in torch.
+    """
 
     model: Agent
     # The games go on where they are.
@@ -66,7 +81,12 @@ class Game(Task):
     def __init__(
         self,
         *,
-        environment: str,
+        environment: Any,
+        trust: bool = False,
+        environment_options: dict[str, Any] = {},  # noqa: B006
+        wrappers: list[Any] = [],  # noqa: B006
+        max_episode_steps: Count | None = None,
+        longest_episode: Count = 1000,
         games: Count = 64,
         rollout_steps: Count = 32,
         hidden: Annotated[list[Count], Field(min_length=1)] = [64],  # noqa: B006  (a schema's default)
@@ -93,16 +113,22 @@ class Game(Task):
         self.evaluation_episodes = evaluation_episodes
         self.video_frames = video_frames
         self.environment = EnvironmentOptions(
-            name=environment,
+            environment=environment,
+            trust=trust,
+            arguments=environment_options,
+            wrappers=wrappers,
+            max_episode_steps=max_episode_steps,
+            longest_episode=longest_episode,
             repeat_action_probability=repeat_action_probability,
             processes=processes,
             window=window,
         )
         self.rewards = RewardOptions(scale=reward_scale, clip=clip_rewards)
-        game = self.environment.make(1, "cpu")
+        game = make_games(self.environment, 1)
         if terminal_on_life_loss and not game.has_lives:
             raise UserError(
-                f"task.terminal_on_life_loss = true: environment '{environment}' has no lives, Atari's games have some"
+                f"task.terminal_on_life_loss = true: environment '{self.environment.name}' has no lives, "
+                "Atari's games have some"
             )
         self.model = Agent(
             game.observation_space,
@@ -118,8 +144,13 @@ class Game(Task):
             normalise=normalise_observations,
             normalise_returns=normalise_returns,
         )
+        self.decisions = [
+            f"observation '{n}' is left out: no policy reads it" for n in game.left_out
+        ]
+        if encoder == "auto":
+            self.decisions += decisions(game.observation_space)
         game.close()
-        self.player = Player(game.observation_space, game.action_space)
+        self.player = Player(game.observation_space, game.action_space, game.read)
         self.log = EpisodeLog()
         self.experience = Experience(
             self.environment,
@@ -136,7 +167,8 @@ class Game(Task):
         self,
         observation: Any,
         *,
-        sample: bool = False,
+        deterministic: bool = True,
+        mask: Any = None,
         episode_start: bool | Sequence[bool] = False,
     ) -> Any:
         """The agent's action for an observation of gymnasium's; an agent with a memory remembers it.
@@ -152,8 +184,10 @@ class Game(Task):
             observation: of one game, as `env.reset` and `env.step` return it: an array or tensor of the observation
                 space's shape, a whole number for Discrete, a dict of such; or of N games, with a leading axis N
                 everywhere. Scaling and normalisation are the agent's own affair.
-            sample: draw the action from the policy, by torch's global generator; else take the most likely one, which
-                leaves all generators alone.
+            deterministic: take the most likely action, which leaves all generators alone; else draw it from the policy,
+                by torch's global generator.
+            mask: which actions are allowed, `[choices]` or `[N, choices]`, for an agent that was trained with masks;
+                None: it is in the observation.
             episode_start: the observation begins an episode, so that nothing before it is remembered; one truth value,
                 or one for each game `[N]`. Needed only by agents with a memory; `reset_memory()` does the same.
 
@@ -164,11 +198,29 @@ class Game(Task):
         Raises:
             UserError: an observation that does not fit the observation space; N games, and the memory is of others.
         """
-        return self.player.act(self.model, observation, sample=sample, episode_start=episode_start)
+        return self.player.act(
+            self.model,
+            observation,
+            deterministic=deterministic,
+            mask=mask,
+            episode_start=episode_start,
+        )
 
     def reset_memory(self) -> None:
         """Begin new episodes: `act` forgets what it has seen. Does nothing for an agent without a memory."""
         self.player.reset_memory()
+
+    def export(self, path: str | Path, **options: Any) -> Path:
+        """Write the greedy agent to `policy.onnx` or, for torch, `policy.pt2`; see `exporting`.
+
+        Raises:
+            UserError: another suffix, an option (there are none), or a package that is missing.
+        """
+        if options:
+            raise UserError(
+                f"unknown key 'export.{next(iter(options))}'; an agent's export has no options"
+            )
+        return export_agent(self.model, self.player, Path(path))
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -179,17 +231,18 @@ class Game(Task):
         else episodes played under its own parameters, each action sampled by the estimator.
 
         Raises:
-            UserError: fewer games than minibatches that they are to be divided into, or an option that the estimator
-                has no use for.
+            UserError: more minibatches than a rollout can be divided into, or an option that the estimator has no use
+                for.
         """
         if estimator.rollouts is not None:
-            parts = estimator.rollouts.minibatches
-            if parts > self.games:
-                raise UserError(
-                    f"estimator.minibatches = {parts}: expected at most task.games = {self.games}, each part holds"
-                    " whole games"
-                )
+            self.experience.pieces = piece_length(
+                estimator.rollouts.minibatches,
+                self.games,
+                self.experience.rollout_steps,
+                recurrent=self.model.memory is not None,
+            )
             self.experience.discount = getattr(estimator, "discount", 1.0)
+            self.experience.trace_decay = getattr(estimator, "gae_lambda", 1.0)
             return self.as_program(
                 self.replay, recorded_trajectories=True, rollouts=estimator.rollouts
             )
@@ -203,6 +256,8 @@ class Game(Task):
         return self.as_program(self.play_out)
 
     def begin(self, plan: TrainingPlan) -> None:
+        for decision in self.decisions:
+            print(f"environment '{self.environment.name}': {decision}", file=sys.stderr, flush=True)
         if plan.resumed:
             self.experience.resume()
 
@@ -223,32 +278,29 @@ class Game(Task):
         """Minus the return of whole episodes, charged step by step to the recorded actions."""
         policy = self.model.policy(batch.observations, batch.memory, batch.episode_start)
         context.observe("action", policy, batch.actions, mask=batch.valid)
-        context.cost(-self.learning_rewards(batch.rewards), "return")
+        context.cost(-self.experience.learning_rewards(batch.rewards), "return")
 
     def replay(self, context: Context, batch: Rollout) -> None:
         """The same for rollouts, with the predicted returns besides."""
-        policy, values = self.model.policy_and_values(
-            batch.observations, batch.memory, batch.episode_start
-        )
+        recorded = batch.observations, batch.memory, batch.episode_start
+        if batch.looked_ahead is None:
+            policy, all_values = self.model.policy_and_values(*recorded)
+            values, next_values = all_values[:-1], batch.next_values(all_values)
+        else:
+            policy, values = self.model.evaluate_steps(*recorded)
+            next_values = batch.looked_ahead
         terminated = batch.terminated
         if self.terminal_on_life_loss and batch.life_lost is not None:
             terminated = terminated | batch.life_lost
         context.observe("action", policy, batch.actions, mask=batch.valid, behaviour=batch.log_prob)
         context.value(
-            values[:-1],
-            batch.next_values(values),
+            values,
+            next_values,
             terminated=terminated,
             truncated=batch.truncated,
             behaviour=batch.values,
         )
-        context.cost(-self.learning_rewards(batch.rewards), "return")
-
-    def learning_rewards(self, rewards: Tensor) -> Tensor:
-        """Rewards as they are learned from, clipped and scaled; the environment's own are reported."""
-        rewards = self.rewards.clipped(rewards)
-        if self.model.return_scale is not None:
-            rewards = self.model.return_scale(rewards)
-        return self.rewards.scale * rewards
+        context.cost(-self.experience.learning_rewards(batch.rewards), "return")
 
     def play_out(self, context: Context, batch: None) -> None:
         """Minus the return of episodes played now: `context.samples` games, each action sampled in the context."""
@@ -266,7 +318,9 @@ class Game(Task):
             return context.sample(f"action/{number}", policy, per_sample=True), memory
 
         for step in play(games, self.model, sample, fresh_key() % 2**31, self.device):
-            earned = torch.where(step.failed, 0.0, earned + self.learning_rewards(step.rewards))
+            earned = torch.where(
+                step.failed, 0.0, earned + self.experience.learning_rewards(step.rewards)
+            )
             returns = torch.where(step.failed, 0.0, returns + step.rewards.detach())
             lengths = torch.where(step.failed, 0.0, lengths + step.valid)
             self.experience.update_statistics(step.observation, step.valid)
@@ -297,7 +351,7 @@ class Game(Task):
         """`evaluation_episodes` greedy episodes and as many with sampled actions, from the same starts."""
         games = self.experience.vector(self.evaluation_episodes, "evaluation")
         agent = self.model
-        with seeded(seed):
+        with interruptible(), seeded(seed):
             greedy = play_episodes(games, agent, agent.greedy_actions, seed, self.device)
             sampled = play_episodes(games, agent, agent.sample_actions, seed, self.device)
         return greedy, sampled

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from experiments.benchmarks import overhead, pyro
+from experiments.benchmarks import games, overhead, pyro
 from tests.runs import python
 
 
@@ -18,6 +18,28 @@ def test_the_comparison_with_pyro_says_what_it_needs_where_there_is_none(tmp_pat
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert err == "needs pyro-ppl: make install EXTRAS=benchmarks\n"
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--help", "Games against peers on this machine"),
+        ("poong", "'poong': expected stepping, throughput, pong, solving or seeds=N"),
+        ("seeds=many", "'seeds=many': expected stepping"),
+    ],
+)
+def test_the_benchmark_of_games_runs_nothing_for_an_argument_it_does_not_know(
+    monkeypatch, capsys, argument, said
+):
+    for part in ("stepping", "throughput", "pong", "solving"):
+        monkeypatch.setattr(games, part, lambda seeds: pytest.fail("it runs"))
+    monkeypatch.setattr("sys.argv", ["games", argument])
+    if argument == "--help":
+        games.main()
+        assert capsys.readouterr().out.startswith(said)
+    else:
+        with pytest.raises(SystemExit, match=said):
+            games.main()
 
 
 @pytest.mark.skipif(find_spec("pyro") is None, reason="needs Pyro")

@@ -18,7 +18,7 @@ from framework.training.folders.untrusted import read_text, refuse_links
 
 # What a resume may not change, and what it may within that.
 FIXED = ("experiment", "seed", "task", "estimator", "optimizer")
-CHANGEABLE = {"optimizer.learning_rate"}
+CHANGEABLE = {"optimizer.learning_rate", "task.trust"}
 # What decides which data a step sees.
 ORDER = ("trainer.accumulate",)
 # Old and new values by dotted key.
@@ -44,7 +44,7 @@ def load_config(folder: Path, log: Callable[[str], None] = warn) -> Any:
     lost = not text.strip("\0 \n")
     config = parse_config(config_of_checkpoint(folder, log) if lost else text, path)
     refuse_missing_plugin(config, folder)
-    return config
+    return without_trust(config)
 
 
 def refuse_missing_plugin(config: Any, folder: Path) -> None:
@@ -66,6 +66,22 @@ def refuse_missing_plugin(config: Any, folder: Path) -> None:
             raise UserError(
                 f"{folder}: its {key} '{name}' came with plugin {plugins}, which is not installed"
             )
+
+
+def without_trust(config: Any) -> Any:
+    """The configuration with `task.trust` false: no folder gives itself the permission to import code.
+
+    Raises:
+        UserError: its task is a reference, behind which the permission could hide.
+    """
+    from omegaconf import OmegaConf
+
+    task = OmegaConf.to_container(config, resolve=False).get("task")  # type: ignore[union-attr]
+    if isinstance(task, str):
+        raise UserError(f"task = '{task}': expected a mapping of keys")
+    if isinstance(task, dict) and "trust" in task:
+        OmegaConf.update(config, "task.trust", False)
+    return config
 
 
 def config_of_checkpoint(folder: Path, log: Callable[[str], None]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy
@@ -19,46 +20,70 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from framework.errors import UserError, suggestion
+from framework.errors import UserError
 from framework.extras import import_extra
+from plugins.games.environments.arguments import checked_arguments
+from plugins.games.environments.foreign.games import ForeignGames, close
 from plugins.games.environments.games import Frame, Observation, Outcome
-from plugins.games.environments.gymnasium_games import GymnasiumGames, close
+from plugins.games.environments.naming import ATARI, nearest
+from plugins.games.environments.options import EnvironmentOptions
 
-PREFIX, SUFFIX = "ALE/", "-v5"
+SUFFIX = "-v5"
+# Frames of one action, and actions of a whole game.
+FRAMES, LONGEST = 4, 27_000
+# Arguments of the emulators that are options of the task or fixed.
+RESERVED = (
+    "game",
+    "num_envs",
+    "max_num_frames_per_episode",
+    "repeat_action_probability",
+    "reward_clipping",
+    "frameskip",
+    "autoreset_mode",
+    "batch_size",
+    "episodic_life",
+)
 
 
-class AtariGames(GymnasiumGames):
+class AtariGames(ForeignGames):
     """Games called such as `ALE/Pong-v5`.
 
     Args:
         rendered: a second emulator in colour plays along: the same seed and actions give the same game.
-        repeat_action_probability: how likely a frame repeats the last action.
     """
 
     has_lives = True
 
     def __init__(
         self,
-        environment: str,
+        options: EnvironmentOptions,
         count: int,
         device: torch.device | str = "cpu",
         *,
         rendered: bool = False,
-        repeat_action_probability: float = 0.0,
     ) -> None:
-        self.rom = rom_of(environment)
-        self.emulation = {"repeat_action_probability": repeat_action_probability}
-        super().__init__(environment, count, device, rendered=rendered)
+        rom = rom_of(options.name)
+        steps = options.max_episode_steps or LONGEST
+        emulation = {
+            "repeat_action_probability": options.repeat_action_probability,
+            "max_num_frames_per_episode": FRAMES * steps,
+            **emulator_arguments(options.arguments),
+        }
+        super().__init__(
+            options.name,
+            partial(vector_of, rom, count, **emulation),
+            count,
+            device,
+            rendered=rendered,
+            time_limit=steps,
+        )
         self.lives = numpy.zeros(count, dtype=int)
         self.frames_per_second = 15.0
         self.coloured: VectorEnv[Any, Any, Any] | None = None
         self.picture: Any = None
         if rendered:
             size = {"img_height": 210, "img_width": 160, "grayscale": False, "stack_num": 1}
-            self.coloured = vector_of(self.rom, count, **size, **self.emulation)
-
-    def make(self) -> VectorEnv[Any, Any, Any]:
-        return vector_of(self.rom, self.count, **self.emulation)
+            self.coloured = vector_of(rom, count, **{**emulation, **size})
 
     def reset(self, seed: int) -> Observation:
         if self.coloured is not None:
@@ -93,14 +118,25 @@ def rom_of(environment: str) -> str:
     known: dict[str, str] = {name_of(rom): rom for rom in roms.get_all_rom_ids()}
     if environment not in known:
         raise UserError(
-            f"task.environment = '{environment}': unknown; {suggestion(environment, known)}"
+            f"task.environment = '{environment}': unknown; {nearest(environment, known)}"
         )
     return known[environment]
 
 
+def emulator_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of ale-py's vector that a user may give.
+
+    Raises:
+        UserError: another one.
+    """
+    from ale_py.vector_env import AtariVectorEnv
+
+    return checked_arguments(AtariVectorEnv, given, "task.environment_options", reserved=RESERVED)
+
+
 def name_of(rom: str) -> str:
     """`ms_pacman` -> `ALE/MsPacman-v5`."""
-    return PREFIX + re.sub(r"(?:^|_)(\w)", lambda first: first[1].upper(), rom) + SUFFIX
+    return ATARI + re.sub(r"(?:^|_)(\w)", lambda first: first[1].upper(), rom) + SUFFIX
 
 
 def vector_of(rom: str, count: int, **options: Any) -> VectorEnv[Any, Any, Any]:
@@ -110,4 +146,4 @@ def vector_of(rom: str, count: int, **options: Any) -> VectorEnv[Any, Any, Any]:
 
     # Without its banner.
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-    return AtariVectorEnv(rom, count, reward_clipping=False, **options)
+    return AtariVectorEnv(rom, count, reward_clipping=False, frameskip=FRAMES, **options)

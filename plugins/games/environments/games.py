@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -61,8 +62,16 @@ class Games(ABC):
     # A step may cost one of several lives.
     has_lives: ClassVar[bool] = False
     frames_per_second: float = 25.0
+    # Parts of the environment's observations that no policy reads.
+    left_out: Sequence[str] = ()
+    # No episode has more steps than this.
+    time_limit: int | None = None
     # Seconds spent in steps so far.
     seconds: float = 0.0
+
+    def read(self, observation: Any) -> Any:
+        """What an agent gets of an environment's own observation."""
+        return observation
 
     @abstractmethod
     def reset(self, seed: int) -> Observation:
@@ -93,6 +102,9 @@ class Games(ABC):
         Raises:
             NotRepeatable: games that are not in torch do not come back as they were.
         """
+
+    def report_cut_off(self) -> None:
+        """Say once, where it is not known, that an episode was truncated by `time_limit`."""
 
     def close(self) -> None:
         """Release windows and processes."""

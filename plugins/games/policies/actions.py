@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy
 import torch
 from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import Beta, Categorical, Distribution, Independent, Normal
 from torch.nn.functional import softplus
@@ -23,6 +24,8 @@ from torch.nn.functional import softplus
 from framework.errors import UserError
 from plugins.games.policies.bodies import initialised
 
+# Values of a whole number that is chosen.
+MOST = 256
 Continuous = Literal["clipped", "squashed", "beta"]
 
 
@@ -66,15 +69,37 @@ class DiscreteHead(Head):
 
 
 class MultiDiscreteHead(Head):
-    """Several choices at once, independent of each other given the features: actions `[*batch, K]`."""
+    """Several choices at once, independent of each other given the features: actions `[*batch, K]`.
 
-    def __init__(self, features: int, sizes: list[int]) -> None:
+    Args:
+        sizes: how many values each has.
+        first: the lowest of them, `[K]`; None: 0.
+        shape: of the environment's actions.
+    """
+
+    first: Tensor | None
+
+    def __init__(
+        self,
+        features: int,
+        sizes: list[int],
+        first: NDArray[Any] | None = None,
+        shape: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.sizes, self.choices = sizes, sum(sizes)
+        self.shape = tuple(shape or (len(sizes),))
+        lowest = None if first is None or not first.any() else torch.as_tensor(first.astype(int))
+        self.register_buffer("first", lowest, persistent=False)
         self.linear = initialised(nn.Linear(features, self.choices), 0.01)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
         return MultiCategorical(mask_logits(self.linear(features).float(), mask), self.sizes)
+
+    def to_environment(self, actions: Tensor) -> Tensor:
+        if self.first is not None:
+            actions = actions + self.first
+        return actions if len(self.shape) == 1 else actions.unflatten(-1, self.shape)
 
 
 class GaussianHead(Head):
@@ -110,6 +135,8 @@ class GaussianHead(Head):
     def to_environment(self, actions: Tensor) -> Tensor:
         if not self.bounded:
             return torch.unflatten(actions.clamp(self.low, self.high), -1, self.shape)
+        if self.squashed:
+            actions = actions.tanh()
         inside = self.low + (self.high - self.low) * (actions.clamp(-1, 1) + 1) / 2
         return torch.unflatten(inside, -1, self.shape)
 
@@ -206,27 +233,20 @@ class Gaussian(Normal):
 
 
 class SquashedNormal(Gaussian):
-    """tanh of a normal sample; its entropy has no closed form."""
+    """The density of tanh of a normal sample; its samples are those before tanh, which `GaussianHead` applies.
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        return super().rsample(torch.Size(sample_shape)).tanh()
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        return torch.tanh(super().sample(torch.Size(sample_shape)))
+    Near the ends tanh rounds to 1, and no sample could be recovered from its action. The entropy has no closed form.
+    """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        normal = value.clamp(-1 + 1e-6, 1 - 1e-6).atanh()
+        """Of the action `tanh(value)` (Haarnoja et al. 2018, appendix C)."""
         # log(1 - tanh(x)^2)
-        log_slope = 2 * (math.log(2) - normal - softplus(-2 * normal))
-        log_prob: Tensor = super().log_prob(normal)
+        log_slope = 2 * (math.log(2) - value - softplus(-2 * value))
+        log_prob: Tensor = super().log_prob(value)
         return log_prob - log_slope
 
     def entropy(self) -> Tensor:
         raise NotImplementedError
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc.tanh()
 
 
 class OpenBeta(Beta):
@@ -247,18 +267,35 @@ def make_head(
     """
     if isinstance(actions, Discrete):
         return DiscreteHead(features, int(actions.n), int(actions.start))
-    if isinstance(actions, MultiDiscrete) and actions.nvec.ndim == 1 and not actions.start.any():
-        return MultiDiscreteHead(features, [int(n) for n in actions.nvec])
-    if isinstance(actions, MultiBinary) and isinstance(actions.n, int | numpy.integer):
-        return MultiDiscreteHead(features, [2] * int(actions.n))
+    if isinstance(actions, MultiDiscrete):
+        sizes = [int(n) for n in actions.nvec.flatten()]
+        return MultiDiscreteHead(features, sizes, actions.start.flatten(), actions.shape)
+    if isinstance(actions, MultiBinary):
+        return MultiDiscreteHead(features, [2] * math.prod(actions.shape), None, actions.shape)
+    if isinstance(actions, Box) and actions.dtype is not None and actions.dtype.kind in "iu":
+        return whole_numbers_head(features, actions)
     if isinstance(actions, Box) and actions.dtype is not None and actions.dtype.kind == "f":
         if continuous == "beta":
             return BetaHead(features, actions)
         return GaussianHead(features, actions, log_std_init, continuous == "squashed")
     raise UserError(
-        f"no policy serves the actions {actions}; served are Discrete, MultiDiscrete and MultiBinary of one "
-        "axis, and Box of floats"
+        f"no policy serves the actions {actions}; served are Discrete, MultiDiscrete, MultiBinary and Box"
     )
+
+
+def whole_numbers_head(features: int, space: Box) -> MultiDiscreteHead:
+    """A choice for each whole number of a box.
+
+    Raises:
+        UserError: a number with more than `MOST` values.
+    """
+    low, high = space.low.astype(int).flatten(), space.high.astype(int).flatten()
+    sizes = [int(n) for n in high - low + 1]
+    if max(sizes) > MOST:
+        raise UserError(
+            f"no policy serves the actions {space}: whole numbers have {MOST} values at most; declare floats"
+        )
+    return MultiDiscreteHead(features, sizes, low, space.shape)
 
 
 def mask_logits(logits: Tensor, mask: Tensor | None) -> Tensor:

@@ -16,8 +16,9 @@ from framework.errors import UserError
 from plugins.games.environments.games import Observation
 from plugins.games.policies import bodies
 from plugins.games.policies.actions import Continuous, Head, make_head
+from plugins.games.policies.layout import is_picture
 from plugins.games.policies.memory import MemoryKind, RecurrentMemory
-from plugins.games.policies.normalisation import Normaliser, ReturnScale
+from plugins.games.policies.normalisation import NamedNormalisers, Normaliser, ReturnScale
 
 
 class Agent(nn.Module):
@@ -68,12 +69,28 @@ class Agent(nn.Module):
             if part is not None:
                 part.compile(*args, **options)
 
-    def make_normaliser(self, observations: Space[Any]) -> Normaliser:
-        if not isinstance(observations, Box) or len(observations.shape) > 2:
-            raise UserError(
-                f"task.normalise_observations = true: served are Box observations of numbers, not {observations}"
-            )
-        return Normaliser(observations.shape)
+    def make_normaliser(self, observations: Space[Any]) -> Normaliser | NamedNormalisers:
+        """One for the numbers of a Box, or for each such part of a Dict.
+
+        Raises:
+            UserError: there are no such numbers.
+        """
+
+        def numbers(space: Space[Any]) -> bool:
+            return isinstance(space, Box) and len(space.shape) <= 2 and not is_picture(space)
+
+        if isinstance(observations, Dict):
+            parts = {
+                name: part for name, part in observations.spaces.items() if name != bodies.MASK
+            }
+            shapes = {name: part.shape or () for name, part in parts.items() if numbers(part)}
+            if shapes:
+                return NamedNormalisers(shapes)
+        elif numbers(observations):
+            return Normaliser(observations.shape or ())
+        raise UserError(
+            f"task.normalise_observations = true: served are Box observations of numbers, not {observations}"
+        )
 
     def initial_memory(self, count: int, device: torch.device) -> Tensor | None:
         """The memory `[parts, N, width]` of an agent that has seen nothing; None for one without memory."""
@@ -160,6 +177,15 @@ class Agent(nn.Module):
         policy = self.head(features, bodies.action_mask(acting))
         return policy, self.value(predicting)
 
+    def evaluate_steps(
+        self, observations: Observation, memory: Tensor | None, episode_start: Tensor
+    ) -> tuple[Distribution, Tensor]:
+        """The policy and the predicted returns of the same T steps, both of batch shape `[T, N]`."""
+        normalised = self.normalised(observations)
+        features = self.through_memory(self.body(normalised), memory, episode_start)
+        predicting = features if self.value_body is None else self.value_body(normalised)
+        return self.head(features, bodies.action_mask(observations)), self.value(predicting)
+
     def policy(
         self, observations: Observation, memory: Tensor | None, episode_start: Tensor
     ) -> Distribution:
@@ -168,6 +194,16 @@ class Agent(nn.Module):
             self.body(self.normalised(observations)), memory, episode_start
         )
         return self.head(features, bodies.action_mask(observations))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def memories(self, observations: Observation, memory: Tensor, episode_start: Tensor) -> Tensor:
+        """The memory `[T, parts, N, width]` before each of T steps."""
+        assert self.memory is not None
+        features, before = self.body(self.normalised(observations)), []
+        for now, begins in zip(features.unbind(), episode_start.unbind(), strict=True):
+            before.append(memory)
+            memory = self.memory.step(now, memory, begins)
+        return torch.stack(before)
 
     def through_memory(
         self, features: Tensor, memory: Tensor | None, episode_start: Tensor

@@ -10,14 +10,16 @@ from typing import Any, Literal
 import numpy
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from torch import Tensor, nn
 
 from framework.errors import UserError
 from plugins.games.environments.games import Observation
+from plugins.games.policies.layout import can_be_picture, is_picture, layout_of, scale_of
 
 # The entry of a dict observation that says which actions are allowed.
 MASK = "action_mask"
+SERVED = "Box, Discrete, MultiDiscrete and MultiBinary"
 BodyKind = Literal["auto", "multilayer", "board", "nature", "impala"]
 
 
@@ -39,6 +41,7 @@ class Multilayer(Body):
     ) -> None:
         super().__init__()
         self.axes = len(space.shape)
+        self.scale = scale_of(space)
         self.observation_indices = (
             None if observation_indices is None else list(observation_indices)
         )
@@ -61,6 +64,8 @@ class Multilayer(Body):
 
     def forward(self, observation: Tensor) -> Tensor:
         flat = observation.float()
+        if self.scale != 1:
+            flat = flat / self.scale
         if self.axes != 1:
             flat = flat.unsqueeze(-1) if self.axes == 0 else flat.flatten(-self.axes)
         if self.observation_indices is not None:
@@ -82,16 +87,35 @@ class OneHot(Body):
         return self.body(nn.functional.one_hot(which, self.count))  # type: ignore[no-any-return]
 
 
+class OneHots(Body):
+    """Several whole numbers, each as a vector of zeros and a one."""
+
+    first: Tensor
+
+    def __init__(self, space: MultiDiscrete, hidden: Sequence[int]) -> None:
+        super().__init__()
+        sizes = numpy.asarray(space.nvec).flatten()
+        # Where each number's vector begins, less its lowest value.
+        begins = sizes.cumsum() - sizes - numpy.asarray(space.start).flatten()
+        self.register_buffer("first", torch.as_tensor(begins), persistent=False)
+        self.axes, self.count = space.nvec.ndim, int(sizes.sum())
+        self.body = Multilayer(Box(0, 1, (self.count,)), hidden)
+        self.width = self.body.width
+
+    def forward(self, observation: Tensor) -> Tensor:
+        which = observation.long().flatten(-self.axes) + self.first
+        ones = torch.zeros(*which.shape[:-1], self.count, device=which.device)
+        return self.body(ones.scatter_(-1, which, 1.0))  # type: ignore[no-any-return]
+
+
 class Picture(Body):
     """What the convolutional bodies share: leading axes, channels first, bytes from 0 to 1."""
 
     def __init__(self, space: Box, width: int) -> None:
         super().__init__()
-        shape = space.shape
-        self.channels_last = shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
-        if self.channels_last:
-            shape = (shape[-1], *shape[:-1])
-        self.bytes = space.dtype == numpy.uint8
+        self.layout = layout_of(space)
+        self.scale = scale_of(space)
+        shape = self.layout.shape
         # Channels last is faster.
         self.layers = self.convolutions(shape[0]).to(memory_format=torch.channels_last)
         with torch.no_grad():
@@ -109,15 +133,25 @@ class Picture(Body):
         raise NotImplementedError
 
     def forward(self, observation: Tensor) -> Tensor:
-        lead = observation.shape[:-3]
-        images = observation.flatten(0, -4) if lead else observation.unsqueeze(0)
-        if self.channels_last:
-            images = images.movedim(-1, -3)
-        images = images.to(torch.float32, memory_format=torch.channels_last, copy=self.bytes)
-        if self.bytes:
+        lead = observation.shape[: observation.dim() - self.layout.axes]
+        images = self.channels_first(observation, len(lead))
+        scaled = self.scale != 1
+        images = images.to(torch.float32, memory_format=torch.channels_last, copy=scaled)
+        if scaled:
             # In place: they are large.
-            images.div_(255)
+            images.div_(self.scale)
         return self.last(self.layers(images)).reshape(*lead, self.width)  # type: ignore[no-any-return]
+
+    def channels_first(self, observation: Tensor, leading: int) -> Tensor:
+        """Images `[B, channels, H, W]` of observations with that many leading axes."""
+        images = observation.flatten(0, leading - 1) if leading else observation.unsqueeze(0)
+        if self.layout.channels_last:
+            images = images.movedim(-1, -3)
+        return (
+            images.flatten(1, 2)
+            if self.layout.axes == 4
+            else images.reshape(-1, *self.layout.shape)
+        )
 
 
 class Board(Picture):
@@ -207,47 +241,59 @@ def make_body(
         parts = {name: part for name, part in space.spaces.items() if name != MASK}
         if not parts or any(isinstance(part, Dict) for part in parts.values()):
             raise UserError(
-                f"no policy reads the observations {space}; served are Dicts of Box and Discrete, one at least"
+                f"no policy reads the observations {space}; served are Dicts of {SERVED}, one at least"
                 f" besides '{MASK}'"
             )
-        kinds = {name: kind if has_images(part) else "auto" for name, part in parts.items()}
+        kinds = {name: kind if has_images(part, kind) else "auto" for name, part in parts.items()}
         return Named({name: make_body(part, kinds[name], hidden) for name, part in parts.items()})
     if isinstance(space, Discrete):
         return OneHot(space, hidden)
+    if isinstance(space, MultiDiscrete):
+        return OneHots(space, hidden)
+    if isinstance(space, MultiBinary):
+        return Multilayer(Box(0, 1, space.shape), hidden)
     if not isinstance(space, Box):
         raise UserError(
-            f"no policy reads the observations {space}; served are Box, Discrete and Dict of these"
+            f"no policy reads the observations {space}; served are {SERVED}, and Dicts of these"
         )
-    if not has_images(space):
-        return Multilayer(space, hidden, observation_indices)
-    if kind == "auto":
-        kind = "board" if max(space.shape[-2:]) <= 24 else "nature"
-    if kind == "multilayer":
+    if kind == "auto" and is_picture(space):
+        kind = picture_kind(layout_of(space).shape)
+    if kind in ("auto", "multilayer"):
         return Multilayer(space, hidden, observation_indices)
     pictures = {"board": Board, "nature": Nature, "impala": Impala}
     return pictures[kind](space, hidden[-1])
+
+
+def picture_kind(shape: tuple[int, int, int]) -> BodyKind:
+    """The body for a picture `[channels, H, W]`: boards are small, and the Nature network needs 36 pixels each way."""
+    if max(shape[1:]) <= 24:
+        return "board"
+    return "nature" if min(shape[1:]) >= 36 else "impala"
 
 
 def refuse_unused(
     space: Space[Any], kind: BodyKind, observation_indices: Sequence[int] | None
 ) -> None:
     """Refuse options that would do nothing for these observations."""
-    flat = isinstance(space, Box) and (kind == "multilayer" or not has_images(space))
+    flat = isinstance(space, Box) and (kind == "multilayer" or not is_picture(space))
     if observation_indices is not None and not flat:
         raise UserError(
             f"task.observation_indices = {list(observation_indices)}: only numbers of a single Box can be selected,"
             f" not {space}"
         )
-    if kind not in ("auto", "multilayer") and not has_images(space):
+    if kind not in ("auto", "multilayer") and not has_images(space, kind):
         raise UserError(
-            f"task.encoder = '{kind}': it needs images of three axes, not {space}; choices: auto, multilayer"
+            f"task.encoder = '{kind}': it needs images of two to four axes, not {space}; choices: auto, multilayer"
         )
 
 
-def has_images(space: Space[Any]) -> bool:
+def has_images(space: Space[Any], kind: BodyKind) -> bool:
+    """Whether anything in a space is a picture, or can be one for a body that was asked for."""
     if isinstance(space, Dict):
-        return any(has_images(part) for part in space.spaces.values())
-    return isinstance(space, Box) and len(space.shape) == 3
+        return any(has_images(part, kind) for part in space.spaces.values())
+    if isinstance(space, MultiDiscrete | MultiBinary):
+        return False
+    return is_picture(space) or (kind not in ("auto", "multilayer") and can_be_picture(space))
 
 
 def convolution(

@@ -6,7 +6,8 @@ in every optimiser step that learns from it, all observations are normalised by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,28 @@ class Normaliser(nn.Module):
         known = self.count > 1
         self.mean.copy_(torch.where(known, self.running_mean, 0.0))
         self.deviation.copy_(torch.where(known, (variance + 1e-8).sqrt(), 1.0))
+
+
+class NamedNormalisers(nn.Module):
+    """A normaliser for each of some observations by name; the others are left as they are."""
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        super().__init__()
+        self.each = nn.ModuleDict({name: Normaliser(shape) for name, shape in shapes.items()})
+
+    def forward(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        normalised = {name: each(values[name]) for name, each in self.each.items()}
+        return {**values, **normalised}
+
+    def update(self, values: Mapping[str, Tensor]) -> None:
+        """Add values `[B, ...]` to the statistics."""
+        for name, each in self.each.items():
+            cast(Normaliser, each).update(values[name])
+
+    def commit(self) -> None:
+        """Normalise by all that was added so far."""
+        for each in self.each.values():
+            cast(Normaliser, each).commit()
 
 
 class ReturnScale(nn.Module):

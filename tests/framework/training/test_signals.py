@@ -134,6 +134,7 @@ def test_a_second_signal_between_two_steps_saves_too(tmp_path):
     ("phase", "waits", "first", "second"),
     [
         ("between", False, None, True),
+        ("between", True, True, True),
         ("fetching", False, None, False),
         ("fetching", True, True, True),
         ("within", True, None, False),

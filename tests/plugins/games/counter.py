@@ -12,7 +12,6 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from framework.gradients.estimator import Estimate, Estimator
-from plugins.games.environments import gymnasium_games
 from plugins.games.policies.agent import Agent
 from plugins.games.rollouts import Rollout
 from plugins.games.task import Game
@@ -83,24 +82,24 @@ def vector_of(make: Any, count: int, mode: AutoresetMode = AutoresetMode.NEXT_ST
     return SyncVectorEnv([partial(make, i) for i in range(count)], autoreset_mode=mode)
 
 
-def register(monkeypatch: Any, make: Any, mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> None:
-    """Let every name of gymnasium's stand for the environment that `make(i)` makes."""
-    monkeypatch.setattr(
-        gymnasium_games, "make_vector", lambda name, count, *_: vector_of(make, count, mode)
-    )
+def vectors(make: Any, mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> Any:
+    """A function of `num_envs` to the vector of what `make(i)` makes."""
+
+    def counters(num_envs: int) -> Any:
+        return vector_of(make, num_envs, mode)
+
+    return counters
 
 
 def game_of(
-    monkeypatch: Any,
     make: Any,
     count: int,
     mode: AutoresetMode = AutoresetMode.NEXT_STEP,
     **options: Any,
 ) -> Game:
     """The task of playing an environment that no registry knows."""
-    register(monkeypatch, make, mode)
     torch.manual_seed(0)
-    game = Game(environment="Counter-v0", games=count, hidden=[8], **options)
+    game = Game(environment=vectors(make, mode), games=count, hidden=[8], **options)
     decided(game.model)
     return game
 

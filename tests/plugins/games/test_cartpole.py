@@ -10,7 +10,7 @@ import pytest
 
 from framework.commands import train
 from framework.errors import UserError
-from plugins.games.environments.gymnasium_games import check_name
+from plugins.games.environments.making import make_games
 from plugins.games.task import Game
 from tests.runs import Diffobj, result
 
@@ -36,10 +36,19 @@ def test_evolution_strategies_play_it(tmp_path):
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ("CartPol-v1", "task.environment = 'CartPol-v1': unknown; did you mean 'CartPole-v1'?"),
-        ("CartPole", "task.environment = 'CartPole': expected a registered name"),
-        ("os:CartPole-v1", "task.environment = 'os:CartPole-v1': expected a registered name"),
-        ("antigravity:Env-v0", "task.environment = 'antigravity:Env-v0': expected a registered"),
+        (
+            "CartPol-v1",
+            "task.environment = 'CartPol-v1': unknown; nearest: CartPole-v1, CartPole-v0, ",
+        ),
+        (
+            "CartPole",
+            "task.environment = 'CartPole': unknown; nearest: cart_pole, CartPole-v1, CartPole-v0, ",
+        ),
+        (
+            "os:CartPole-v1",
+            "task.environment = 'os:CartPole-v1' imports code; task.trust=true permits it\n",
+        ),
+        ("antigravity:Env-v0", "task.environment = 'antigravity:Env-v0' imports code; "),
         ("Ant-v2", "task.environment = 'Ant-v2': The mujoco v2 and v3 based environments"),
     ],
 )
@@ -56,7 +65,7 @@ def test_an_environment_that_cannot_be_played_is_refused_in_one_line(
 
 def test_a_name_never_imports_a_module():
     with pytest.raises(UserError):
-        check_name("antigravity:Env-v0")
+        make_games("antigravity:Env-v0", 1)
     assert "antigravity" not in sys.modules
 
 

@@ -14,12 +14,13 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from framework.errors import UserError
 from framework.gradients.registered import make_estimator
 from framework.randomness import seeded
-from plugins.games.environments import gymnasium_games
-from plugins.games.environments.gymnasium_games import MAX_FAILURES, GymnasiumGames
+from plugins.games.environments.foreign.games import ForeignGames
+from plugins.games.environments.foreign.guarding import PATIENCE
+from plugins.games.environments.making import make_games
 from plugins.games.policies.agent import Agent
 from plugins.games.rollouts import RolloutBuffer, begin_episodes, collect_rollout
 from plugins.games.task import Game
-from tests.plugins.games.counter import Counter, game_of, register, vector_of
+from tests.plugins.games.counter import Counter, game_of, vector_of, vectors
 
 CPU = torch.device("cpu")
 
@@ -65,14 +66,11 @@ class Diverging(Counter):
 def faulty(monkeypatch):
     """Games that go wrong in the given way at the given steps."""
 
-    def make(kind: str, *faults: int, count: int = 1) -> tuple[GymnasiumGames, Agent]:
+    def make(kind: str, *faults: int, count: int = 1) -> tuple[ForeignGames, Agent]:
         monkeypatch.setattr(Faulty, "steps", 0)
         monkeypatch.setattr(Faulty, "faults", faults)
         monkeypatch.setattr(Faulty, "kind", kind)
-        monkeypatch.setattr(
-            gymnasium_games, "make_vector", lambda *_: vector_of(lambda i: Faulty(), count)
-        )
-        games = GymnasiumGames("Faulty-v0", count)
+        games = ForeignGames("Faulty-v0", lambda: vector_of(lambda i: Faulty(), count), count)
         return games, Agent(games.observation_space, games.action_space, hidden=[4])
 
     return make
@@ -125,7 +123,7 @@ def test_the_advantage_before_a_fault_counts_the_prediction_and_nothing_of_the_n
 
 def test_a_fault_leaves_every_game_of_an_evaluation_a_whole_episode(monkeypatch, capsys):
     """Games of 2 to 6 steps, the fourth of which fails in all of them: those that were over keep their result."""
-    game = game_of(monkeypatch, lambda i: Diverging(2 + i), 5, evaluation_episodes=5)
+    game = game_of(lambda i: Diverging(2 + i), 5, evaluation_episodes=5)
     monkeypatch.setattr(Diverging, "fault", 4)
     metrics = game.evaluate(0)
     assert capsys.readouterr().err.count("\n") == 1
@@ -136,7 +134,7 @@ def test_a_fault_leaves_every_game_of_an_evaluation_a_whole_episode(monkeypatch,
 
 @pytest.mark.parametrize("name", ["rloo", "reinforce", "spsa"])
 def test_a_fault_leaves_every_game_that_is_learned_from_a_whole_episode(monkeypatch, name):
-    game = game_of(monkeypatch, lambda i: Diverging(2 + i), 5)
+    game = game_of(lambda i: Diverging(2 + i), 5)
     estimator = make_estimator(name, 5)
     monkeypatch.setattr(Diverging, "fault", 4)
     with seeded(0):
@@ -173,11 +171,10 @@ class Reluctant(Counter):
 @pytest.mark.parametrize("kind", ["raises", "returns NaN"])
 def test_a_reset_that_fails_is_survived_in_every_mode(monkeypatch, capsys, kind, mode):
     """The first reset of all and that after the first episode."""
-    register(monkeypatch, lambda i: Reluctant(), mode)
     monkeypatch.setattr(Reluctant, "resets", 0)
     monkeypatch.setattr(Reluctant, "faults", (1, 3))
     monkeypatch.setattr(Reluctant, "kind", kind)
-    games = GymnasiumGames("Reluctant-v0", 1)
+    games = make_games(vectors(lambda i: Reluctant(), mode), 1)
     agent = Agent(games.observation_space, games.action_space, hidden=[4])
     with seeded(0):
         rollout, finished = collect_rollout(
@@ -189,11 +186,10 @@ def test_a_reset_that_fails_is_survived_in_every_mode(monkeypatch, capsys, kind,
 
 
 def test_resets_that_go_on_failing_end_the_run_in_one_line(monkeypatch):
-    register(monkeypatch, lambda i: Reluctant())
     monkeypatch.setattr(Reluctant, "resets", 0)
     monkeypatch.setattr(Reluctant, "faults", tuple(range(1, 100)))
     with pytest.raises(UserError, match="no licence; that was failure number 11"):
-        GymnasiumGames("Reluctant-v0", 1).reset(0)
+        make_games(vectors(lambda i: Reluctant()), 1).reset(0)
 
 
 class Unlicensed(Counter):
@@ -237,16 +233,14 @@ def test_an_environment_that_takes_no_render_mode_leaves_no_film(registered, cap
 
 def test_a_fault_in_a_process_is_reported_in_one_line(monkeypatch, capfd, recwarn):
     monkeypatch.setattr(Diverging, "fault", 2)  # the processes inherit it
-    monkeypatch.setattr(gymnasium, "make_vec", lambda *_, **__: AsyncVectorEnv([Diverging]))
-    monkeypatch.setitem(gymnasium.registry, "Processes-v0", None)
-    games = GymnasiumGames("Processes-v0", 1, processes=True)
+    games = make_games(Diverging, 1, processes=True)
     games.reset(0)
     for _ in range(2):
         games.step(torch.zeros(1, dtype=torch.long))
     games.close()
     assert [str(w.message) for w in recwarn if "ERROR" in str(w.message)] == []
     message = capfd.readouterr().err
-    assert message == "environment 'Processes-v0' failed: diverged; its games are restarted\n"
+    assert message == "environment 'Diverging' failed: diverged; the game is restarted\n"
 
 
 B = Box(-1, 1, (2,), numpy.float32)
@@ -271,7 +265,7 @@ def test_an_environment_that_goes_on_failing_ends_the_run_in_one_line(faulty):
     games, agent = faulty("raises", *range(1, 100))
     with pytest.raises(UserError, match="diverged; that was failure number 11") as error, seeded(0):
         collect_rollout(
-            games, agent, begin_episodes(games, agent, 0, CPU), RolloutBuffer(MAX_FAILURES + 1)
+            games, agent, begin_episodes(games, agent, 0, CPU), RolloutBuffer(PATIENCE + 1)
         )
     assert "\n" not in str(error.value)
 
@@ -282,7 +276,7 @@ def test_an_environment_that_cannot_be_rendered_is_reported_once_and_leaves_no_f
     game = Game(environment="cart_pole")
     game.model = agent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("plugins.games.options.make_games", lambda *_, **__: games)
+        patch.setattr("plugins.games.film.make_games", lambda *_, **__: games)
         assert list(game.video(0)) == []
     message = capsys.readouterr().err
     assert message == (
@@ -295,7 +289,7 @@ def test_a_process_for_each_game_plays_the_same_games():
     actions = torch.tensor([[0, 1, 0], [1, 1, 0], [0, 0, 1]])
     seen = []
     for processes in (False, True):
-        games = GymnasiumGames("MountainCar-v0", 3, processes=processes)
+        games = make_games("MountainCar-v0", 3, processes=processes)
         rows = [games.reset(5), *(games.step(row).observations for row in actions)]
         games.close()
         seen.append(torch.stack([row for row in rows if isinstance(row, torch.Tensor)]))

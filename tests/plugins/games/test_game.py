@@ -155,7 +155,7 @@ def test_reparameterisation_and_the_score_function_agree_in_expectation_on_the_s
     with torch.no_grad():
         for parameter in game.model.head.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape))
-    game.experience.vector(256).time_limit = 8  # type: ignore[attr-defined]
+    game.experience.vector(256).time_limit = 8
     pathwise = slopes(game, "reparameterisation", 40, samples=256)
     scored = slopes(game, "rloo", 200)
     difference = abs(float(pathwise.mean() - scored.mean()))
@@ -168,9 +168,9 @@ def test_reparameterisation_and_the_score_function_agree_in_expectation_on_the_s
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"environment": "CartPol-v1"}, "did you mean 'CartPole-v1'"),
-        ({"environment": "cart_pol"}, "did you mean 'cart_pole'"),
-        ({"environment": "os:CartPole-v1"}, "expected a registered name"),
+        ({"environment": "CartPol-v1"}, "nearest: CartPole-v1, "),
+        ({"environment": "cart_pol"}, "nearest: cart_pole, "),
+        ({"environment": "os:CartPole-v1"}, "imports code; task.trust=true permits it"),
         ({"environment": "pendulum", "observation_indices": [3]}, "numbers are 0 to 2"),
         (
             {"environment": "FrozenLake-v1", "observation_indices": [0]},

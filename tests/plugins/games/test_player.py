@@ -24,7 +24,7 @@ QUIET = [
 ]
 
 
-def agent_of(environment: str, **options: Any) -> Game:
+def agent_of(environment: Any, **options: Any) -> Game:
     """An agent with random preferences."""
     torch.manual_seed(0)
     game = Game(environment=environment, hidden=[8], evaluation_episodes=1, **options)
@@ -81,19 +81,19 @@ def test_continuous_actions_are_float32_within_their_bounds(options):
 def test_every_action_space_gets_an_action_that_it_contains(monkeypatch, space, masked):
     actions, continuous = SPACES[space]
     choices = {"discrete": 4, "multi-discrete": 9, "multi-binary": 6}.get(space, 0) if masked else 0
-    game = game_of(monkeypatch, lambda i: Choosy(actions, choices), 2, continuous=continuous)
+    game = game_of(lambda i: Choosy(actions, choices), 2, continuous=continuous)
     env = Choosy(actions, choices)
     observation, _ = env.reset()
-    for sample in (False, True, True, True):
-        action = game.act(observation, sample=sample)
+    for deterministic in (True, False, False, False):
+        action = game.act(observation, deterministic=deterministic)
         assert actions.contains(action), action
         observation, *_ = env.step(action)
 
 
 def test_a_mask_is_obeyed_and_parts_are_checked_by_name(monkeypatch):
-    game = game_of(monkeypatch, lambda i: Choosy(SPACES["discrete"][0], 4), 2)
+    game = game_of(lambda i: Choosy(SPACES["discrete"][0], 4), 2)
     only = {"count": numpy.ones(1), "action_mask": numpy.array([0, 0, 1, 0], dtype=numpy.int8)}
-    assert {int(game.act(only, sample=True)) for _ in range(20)} == {2}
+    assert {int(game.act(only, deterministic=False)) for _ in range(20)} == {2}
     for observation, message in (
         (
             numpy.ones(1),
@@ -145,7 +145,7 @@ def test_an_observation_that_does_not_fit_is_refused_with_both_shapes(observatio
 
 
 def test_a_memory_is_kept_between_calls_until_an_episode_begins(monkeypatch):
-    game = game_of(monkeypatch, lambda i: Counter(), 2, memory="gru")
+    game = game_of(lambda i: Counter(), 2, memory="gru")
     memories = []
     for number, start in ((1.0, False), (5.0, False), (1.0, True), (5.0, False)):
         game.act(numpy.array([number]), episode_start=start)
@@ -174,7 +174,7 @@ def test_a_greedy_action_leaves_torchs_generator_alone_and_carries_no_gradient()
     assert torch.equal(torch.get_rng_state(), before)
     assert game.player.memory is not None
     assert not game.player.memory.requires_grad
-    game.act(numpy.ones(4), sample=True)
+    game.act(numpy.ones(4), deterministic=False)
     assert not torch.equal(torch.get_rng_state(), before)
 
 
@@ -184,10 +184,58 @@ def test_sampled_actions_have_the_policys_probabilities():
     with torch.no_grad():
         policy, _ = game.model.act(observation[:1], None, torch.ones(1, dtype=torch.bool))
     probability = float(policy.probs[0, 1])  # type: ignore[attr-defined]
-    share = float(game.act(observation, sample=True).mean())
+    share = float(game.act(observation, deterministic=False).mean())
     assert abs(share - probability) < 4 * (probability * (1 - probability) / 4_000) ** 0.5
 
 
 def test_multi_binary_actions_have_their_type(monkeypatch):
-    game = game_of(monkeypatch, lambda i: Choosy(MultiBinary(3)), 2)
+    game = game_of(lambda i: Choosy(MultiBinary(3)), 2)
     assert game.act(numpy.ones((5, 1))).dtype == numpy.int8
+
+
+class Masked(Counter):
+    """Its mask of actions is in `info`."""
+
+    action_space: Any = SPACES["discrete"][0]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return super().reset(seed=seed)[0], {"action_mask": numpy.eye(4)[self.clock]}
+
+    def step(self, action: Any) -> Any:
+        *outcome, _ = super().step(action)
+        return (*outcome, {"action_mask": numpy.eye(4)[self.clock % 4]})
+
+
+def test_a_mask_is_given_beside_the_observation_as_the_environment_gives_it():
+    game = agent_of(Masked)
+    env = Masked()
+    observation, info = env.reset()
+    for count in range(4):
+        action = game.act(observation, mask=info["action_mask"])
+        assert action == count
+        observation, _, _, _, info = env.step(action)
+    masks = numpy.eye(4)[[2, 0]]
+    assert game.act(numpy.zeros((2, 1)), mask=masks, deterministic=False).tolist() == [2, 0]
+    with pytest.raises(UserError, match="mask: expected one, as in training"):
+        game.act(observation)
+    with pytest.raises(UserError, match="mask: the agent was trained without masks"):
+        agent_of("CartPole-v1").act(numpy.zeros(4), mask=[1, 0])
+
+
+def test_nested_observations_are_taken_as_the_environment_returns_them():
+    space = gymnasium.spaces.Dict(
+        arms=gymnasium.spaces.Tuple([Counter.observation_space, gymnasium.spaces.Discrete(3)]),
+        mission=gymnasium.spaces.Text(5),
+    )
+
+    class Nested(Counter):
+        observation_space: Any = space
+
+        def seen(self) -> Any:
+            return {"arms": (super().seen(), 2), "mission": "go"}
+
+    game = agent_of(Nested)
+    env = Nested()
+    assert env.action_space.contains(game.act(env.reset()[0]))
+    with pytest.raises(UserError, match=r"expected a dict of \['arms/0', 'arms/1'\]"):
+        game.act({"arms": 3})

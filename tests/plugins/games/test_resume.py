@@ -15,8 +15,9 @@ from gymnasium.spaces import Box, Discrete
 
 from framework.commands import train
 from framework.training.checkpoints.checkpoint import load_newest
-from plugins.games.environments.gymnasium_games import GymnasiumGames, make_vector
-from plugins.games.environments.repeating import MAX_STEPS, NotRepeatable, Repeatable
+from plugins.games.environments.foreign.repeating import MAX_STEPS, NotRepeatable, Repeatable
+from plugins.games.environments.making import make_games
+from tests.plugins.games.counter import vectors
 
 SMALL = [
     "task=game",
@@ -152,7 +153,7 @@ def test_games_that_draw_from_elsewhere_are_named_in_one_line_and_begin_new_epis
 @pytest.mark.parametrize("steps", [0, 1, 2, 5, 7, 8, 9, 30])
 def test_games_go_on_as_they_would_have_wherever_they_stand(environment, steps):
     """Also where an episode has just ended, or has just begun by a reset without a seed."""
-    games, others = GymnasiumGames(environment, 3), GymnasiumGames(environment, 3)
+    games, others = make_games(environment, 3), make_games(environment, 3)
     random = torch.Generator().manual_seed(1)
     actions = torch.randint(2, (60, 3), generator=random)
     games.reset(5)
@@ -173,7 +174,7 @@ def test_games_go_on_as_they_would_have_wherever_they_stand(environment, steps):
 
 
 def test_other_games_are_refused():
-    three, two = GymnasiumGames("Walk-v0", 3), GymnasiumGames("Walk-v0", 2)
+    three, two = make_games("Walk-v0", 3), make_games("Walk-v0", 2)
     three.reset(0)
     saved = three.state_dict()
     assert saved is not None
@@ -193,10 +194,16 @@ def test_an_episode_without_an_end_is_given_up_and_a_new_one_is_remembered():
 
 
 def test_a_vector_class_that_nobody_knows_is_not_saved():
-    vector = make_vector("Walk-v0", 2)
-    assert vector.spec is not None
-    vector.spec.kwargs.pop("wrappers")
-    games = GymnasiumGames("Walk-v0", 2)
-    games.vector = vector
+    games = make_games(vectors(lambda i: Walk()), 2)
     games.reset(0)
     assert games.state_dict() is None
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_a_single_game_whose_rollouts_are_cut_into_pieces_is_resumed_with_the_same_bits(
+    tmp_path, stop
+):
+    ppo = ("estimator=ppo", "estimator.epochs=2", "estimator.minibatches=4", "task.games=1")
+    assert_same(
+        *both(tmp_path, stop, "task.environment=CartPole-v1", "task.rollout_steps=16", *ppo)
+    )

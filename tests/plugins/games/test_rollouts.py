@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,10 +14,11 @@ from framework.gradients.policy_gradient.actor_critic import VTrace
 from framework.gradients.policy_gradient.ppo import PPO
 from framework.plugin import registry
 from framework.randomness import seeded
+from plugins.games.environments.foreign.games import ForeignGames
 from plugins.games.environments.games import Games
-from plugins.games.environments.gymnasium_games import GymnasiumGames
 from plugins.games.environments.making import make_games
 from plugins.games.policies.agent import Agent
+from plugins.games.policies.normalisation import Normaliser
 from plugins.games.rollouts import (
     Rollout,
     RolloutBuffer,
@@ -35,7 +36,7 @@ from tests.plugins.games.counter import (
     decided,
     game_of,
     learn,
-    register,
+    vectors,
 )
 
 CPU = torch.device("cpu")
@@ -43,12 +44,9 @@ MODES = list(AutoresetMode)
 NEXT_STEP = AutoresetMode.NEXT_STEP
 
 
-def games_of(
-    monkeypatch: Any, make: Any, count: int, mode: AutoresetMode = NEXT_STEP
-) -> GymnasiumGames:
+def games_of(make: Any, count: int, mode: AutoresetMode = NEXT_STEP) -> ForeignGames:
     """Games of an environment that no registry knows."""
-    register(monkeypatch, make, mode)
-    return GymnasiumGames("Counter-v0", count)
+    return cast(ForeignGames, make_games(vectors(make, mode), count))
 
 
 def collect(games: Games, agent: Agent, steps: int) -> tuple[Rollout, Any]:
@@ -67,7 +65,7 @@ def agent_for(games: Any, **options: Any) -> Agent:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_counter_counts_in_every_autoreset_mode(monkeypatch, mode, terminates):
     """Inside an episode the observation grows by one; no row pairs a last observation with a first one."""
-    games = games_of(monkeypatch, lambda i: Counter(LENGTH + i, terminates), 3, mode)
+    games = games_of(lambda i: Counter(LENGTH + i, terminates), 3, mode)
     rollout, finished = collect(games, agent_for(games), 40)
     assert isinstance(rollout.observations, Tensor)
     seen = rollout.observations[..., 0]
@@ -90,7 +88,7 @@ def test_a_counter_counts_in_every_autoreset_mode(monkeypatch, mode, terminates)
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_value_after_a_truncated_step_is_the_last_observations(monkeypatch, mode):
-    games = games_of(monkeypatch, lambda i: Counter(LENGTH), 2, mode)
+    games = games_of(lambda i: Counter(LENGTH), 2, mode)
     agent = agent_for(games)
     rollout, _ = collect(games, agent, 20)
     with torch.no_grad():
@@ -105,7 +103,7 @@ def test_the_value_after_a_truncated_step_is_the_last_observations(monkeypatch, 
 @pytest.mark.parametrize("mode", MODES)
 def test_named_observations_lead_to_the_true_last_one_in_every_mode(monkeypatch, mode):
     """The mask of a counter at 5 forbids action 5 % 4."""
-    games = games_of(monkeypatch, lambda i: Choosy(SPACES["discrete"][0], 4), 2, mode)
+    games = games_of(lambda i: Choosy(SPACES["discrete"][0], 4), 2, mode)
     games.reset(0)
     for _ in range(LENGTH):
         outcome = games.step(torch.zeros(2, dtype=torch.long))
@@ -121,7 +119,7 @@ def test_a_reward_of_one_without_end_is_worth_one_over_one_minus_gamma_in_every_
     monkeypatch, mode, terminates, worth
 ):
     """With a time limit that only truncates, V = 1/(1 - 0.8) everywhere; with a real end, what is left to earn."""
-    game = game_of(monkeypatch, lambda i: Counter(LENGTH, terminates), 4, mode, rollout_steps=12)
+    game = game_of(lambda i: Counter(LENGTH, terminates), 4, mode, rollout_steps=12)
     estimator = VTrace(epochs=10, discount=0.8)
     program = game.program(estimator)
     optimizer = torch.optim.Adam(game.model.parameters(), lr=0.03)
@@ -143,9 +141,7 @@ def test_a_reward_of_one_without_end_is_worth_one_over_one_minus_gamma_in_every_
 @pytest.mark.parametrize("space", list(SPACES))
 def test_ppos_ratio_is_one_on_the_first_part_for_every_action_space(monkeypatch, space, recurrence):
     actions, continuous = SPACES[space]
-    game = game_of(
-        monkeypatch, lambda i: Choosy(actions), 6, continuous=continuous, memory=recurrence
-    )
+    game = game_of(lambda i: Choosy(actions), 6, continuous=continuous, memory=recurrence)
     rollout, _ = collect(game.experience.vector(6), game.model, 16)
     estimate = learn(game, PPO(clip=1e-5), rollout.select_games(torch.tensor([4, 1, 3])))
     assert abs(float(estimate.extras["kl"])) < 1e-6
@@ -161,7 +157,7 @@ def test_ppos_ratio_is_one_on_the_first_part_for_every_action_space(monkeypatch,
 def test_masks_hold_while_acting_and_learning_with_and_without_memory(
     monkeypatch, space, choices, recurrence
 ):
-    game = game_of(monkeypatch, lambda i: Choosy(SPACES[space][0], choices), 6, memory=recurrence)
+    game = game_of(lambda i: Choosy(SPACES[space][0], choices), 6, memory=recurrence)
     rollout, _ = collect(game.experience.vector(6), game.model, 16)
     estimate = learn(
         game, PPO(clip=1e-5, entropy_weight=0.1), rollout.select_games(torch.tensor([0, 5]))
@@ -176,7 +172,7 @@ def test_masks_hold_while_acting_and_learning_with_and_without_memory(
 
 
 def test_a_masked_policys_entropy_counts_allowed_actions_only(monkeypatch):
-    games = games_of(monkeypatch, lambda i: Choosy(SPACES["discrete"][0], 4), 2)
+    games = games_of(lambda i: Choosy(SPACES["discrete"][0], 4), 2)
     agent = Agent(games.observation_space, games.action_space, hidden=[8])
     for parameter in agent.head.parameters():
         torch.nn.init.zeros_(parameter)
@@ -187,7 +183,7 @@ def test_a_masked_policys_entropy_counts_allowed_actions_only(monkeypatch):
 @pytest.mark.parametrize("recurrence", ["gru", "lstm"])
 def test_a_memory_gives_the_same_step_by_step_and_over_a_whole_rollout(monkeypatch, recurrence):
     """With episodes that end inside the rollout and a second rollout that begins inside an episode."""
-    games = games_of(monkeypatch, lambda i: Counter(3 + i), 4)
+    games = games_of(lambda i: Counter(3 + i), 4)
     agent = agent_for(games, recurrence=recurrence)
     state, buffer = begin_episodes(games, agent, 0, CPU), RolloutBuffer(9)
     for _ in range(2):
@@ -208,7 +204,7 @@ def test_a_memory_gives_the_same_step_by_step_and_over_a_whole_rollout(monkeypat
 
 @pytest.mark.parametrize("recurrence", ["none", "gru"])
 def test_what_is_stored_while_playing_is_what_the_whole_rollout_gives(monkeypatch, recurrence):
-    games = games_of(monkeypatch, lambda i: Choosy(SPACES["multi-discrete"][0], 9), 4)
+    games = games_of(lambda i: Choosy(SPACES["multi-discrete"][0], 9), 4)
     agent = agent_for(games, recurrence=recurrence, shared=True)
     rollout, _ = collect(games, agent, 12)
     with torch.no_grad():
@@ -221,7 +217,7 @@ def test_what_is_stored_while_playing_is_what_the_whole_rollout_gives(monkeypatc
 
 
 def test_a_memory_forgets_where_an_episode_begins(monkeypatch):
-    games = games_of(monkeypatch, lambda i: Counter(4), 1)
+    games = games_of(lambda i: Counter(4), 1)
     agent = agent_for(games, recurrence="gru")
     rollout, _ = collect(games, agent, 14)
     _, values = agent.policy_and_values(rollout.observations, rollout.memory, rollout.episode_start)
@@ -232,7 +228,7 @@ def test_a_memory_forgets_where_an_episode_begins(monkeypatch):
 
 
 def test_whole_episodes_end_once_and_keep_nothing_of_the_next_one(monkeypatch):
-    games = games_of(monkeypatch, lambda i: Counter(3 + i), 4)
+    games = games_of(lambda i: Counter(3 + i), 4)
     agent = agent_for(games)
 
     rollout = collect_episodes(games, agent, agent.sample_actions, 0, CPU)
@@ -242,7 +238,7 @@ def test_whole_episodes_end_once_and_keep_nothing_of_the_next_one(monkeypatch):
 
 
 def test_episodes_under_way_are_counted_across_rollouts(monkeypatch):
-    games = games_of(monkeypatch, lambda i: Counter(7), 2)
+    games = games_of(lambda i: Counter(7), 2)
     agent = agent_for(games)
     state, buffer = begin_episodes(games, agent, 0, CPU), RolloutBuffer(3)
     returns = []
@@ -253,10 +249,10 @@ def test_episodes_under_way_are_counted_across_rollouts(monkeypatch):
 
 
 def test_a_normaliser_changes_only_on_commit_and_knows_mean_and_deviation(monkeypatch):
-    games = games_of(monkeypatch, lambda i: Counter(LENGTH), 8)
+    games = games_of(lambda i: Counter(LENGTH), 8)
     agent = agent_for(games, normalise=True)
     normaliser = agent.normaliser
-    assert normaliser is not None
+    assert isinstance(normaliser, Normaliser)
     rollout, _ = collect(games, agent, 18)
     assert isinstance(rollout.observations, Tensor)
     seen = rollout.observations[:-1][rollout.valid]
@@ -272,7 +268,7 @@ def test_a_normaliser_changes_only_on_commit_and_knows_mean_and_deviation(monkey
     )
     again = agent_for(games, normalise=True)
     again.load_state_dict(agent.state_dict())
-    assert again.normaliser is not None
+    assert isinstance(again.normaliser, Normaliser)
     assert torch.equal(again.normaliser.deviation, normaliser.deviation)
 
 

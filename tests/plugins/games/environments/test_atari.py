@@ -31,7 +31,7 @@ def test_a_missing_extra_is_named(monkeypatch):
 
 def test_an_unknown_game_is_refused_with_the_nearest():
     pytest.importorskip("ale_py")
-    with pytest.raises(UserError, match=r"did you mean 'ALE/Pong-v5'"):
+    with pytest.raises(UserError, match=r"nearest: ALE/Pong-v5, "):
         make_games("ALE/Pongg-v5", 1)
 
 
@@ -88,7 +88,11 @@ def test_sticky_actions_change_the_game_and_are_off_by_default():
 
 def test_rewards_are_clipped_for_learning_only():
     game = Game(environment="cart_pole", hidden=[4], clip_rewards=True, reward_scale=2.0)
-    assert game.learning_rewards(torch.tensor([-7.0, 0.5, 4.0])).tolist() == [-2.0, 1.0, 2.0]
+    assert game.experience.learning_rewards(torch.tensor([-7.0, 0.5, 4.0])).tolist() == [
+        -2.0,
+        1.0,
+        2.0,
+    ]
 
 
 def test_the_film_shows_the_game_that_is_played():

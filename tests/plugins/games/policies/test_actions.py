@@ -55,9 +55,6 @@ def test_normal_draws_have_their_mean_and_deviation(kind):
     torch.manual_seed(0)
     mean, deviation = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0])
     sampled = kind(mean, deviation).sample((40_000,))
-    if kind is SquashedNormal:
-        sampled = sampled.double().clamp(-1 + 1e-7, 1 - 1e-7).atanh()[:, :1]
-        mean, deviation = mean[:1], deviation[:1]
     assert ((sampled.mean(0) - mean).abs() < 4 * deviation / 200).all()
     assert ((sampled.std(0) - deviation).abs() < 4 * deviation / 280).all()
     value = torch.tensor([0.2])
@@ -79,7 +76,33 @@ def test_squashed_log_probabilities_are_those_of_torchs_transformed_normal():
     values = torch.tensor([[0.2, -0.9, 0.999], [-0.7, 0.5, 0.0]])
     theirs = TransformedDistribution(Normal(mean, deviation), TanhTransform())
     ours = SquashedNormal(mean, deviation)
-    torch.testing.assert_close(ours.log_prob(values), theirs.log_prob(values))
+    torch.testing.assert_close(ours.log_prob(values.atanh()), theirs.log_prob(values))
+
+
+def test_a_squashed_draw_at_the_edge_keeps_its_log_probability_and_a_mean_ratio_of_one():
+    """Mean 9, deviation 0.1: tanh rounds to 1, and the density of the action is about e^17.5.
+
+    At the mean it is log N(9; 9, 0.1) - log(1 - tanh(9)^2) = 1.3836 + 16.6137.
+    """
+    ours = SquashedNormal(torch.tensor([9.0]), torch.tensor([0.1]))
+    torch.testing.assert_close(
+        ours.log_prob(torch.tensor([9.0])), torch.tensor([17.9973]), atol=1e-3, rtol=0
+    )
+    torch.manual_seed(0)
+    draws = ours.sample((20_000,))
+    moved = SquashedNormal(torch.tensor([9.05]), torch.tensor([0.1]))
+    ratio = (moved.log_prob(draws) - ours.log_prob(draws)).exp()
+    assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / 20_000**0.5
+
+
+def test_a_squashed_action_is_played_inside_the_box_and_the_gradient_reaches_it():
+    head = make_head(4, Box(-2, 6, (1,), numpy.float32), "squashed", 0.0)
+    draws = torch.tensor([[-30.0], [0.0], [30.0]], requires_grad=True)
+    played = head.to_environment(draws)
+    assert played.tolist() == [[-2.0], [2.0], [6.0]]
+    played.sum().backward()
+    assert draws.grad is not None
+    assert draws.grad[1] == 4
 
 
 def test_an_agent_sees_every_part_of_named_observations():

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from plugins.games.environments.games import Frame
-from plugins.games.environments.native import NativeGames, State
+from plugins.games.environments.native.games import NativeGames, State
 
 LEFT, RIGHT, GOAL = -1.2, 0.6, 0.5
 FASTEST = 0.07

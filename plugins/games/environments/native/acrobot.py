@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from plugins.games.environments.games import Frame
-from plugins.games.environments.native import NativeGames, State
-from plugins.games.environments.pendulum import wrapped
+from plugins.games.environments.native.games import NativeGames, State
+from plugins.games.environments.native.pendulum import wrapped
 
 # In m/s^2, s, and rad/s of either link.
 GRAVITY = 9.8

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from plugins.games.environments.games import Frame
-from plugins.games.environments.native import NativeGames, State
+from plugins.games.environments.native.games import NativeGames, State
 
 # In m/s^2, kg, m; N m, the strongest; rad/s; s.
 GRAVITY, MASS, LENGTH = 10.0, 1.0, 1.0

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from plugins.games.environments.games import Frame
-from plugins.games.environments.native import NativeGames, State
+from plugins.games.environments.native.games import NativeGames, State
 
 # In m/s^2, kg, kg, m.
 GRAVITY, CART, POLE, HALF_LENGTH = 9.8, 1.0, 0.1, 0.5

@@ -9,7 +9,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
-from plugins.games.environments.native import BoardGames, State
+from plugins.games.environments.native.games import BoardGames, State
 
 SIZE = 10
 # Rows of bricks.

@@ -1,21 +1,17 @@
-"""Gymnasium's environments as games in tensors, vetted by name, whatever their autoreset mode.
+"""Vectors of gymnasium's interface as games in tensors, whatever their autoreset mode.
 
 An environment that raises, returns NaN or infinity or changes its shape, in a step or in a reset, does not end a run:
-its games are restarted, episodes under way are cut off there, and one line reports it. Too many failures end the run.
+one line reports it, the episode is cut off, and the game begins again. All games of a vector do so where it is a class
+of its own, or cannot say which of them it was. What fails too often ends the run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import re
 import sys
-import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
-import gymnasium
 import numpy
 import torch
 from gymnasium.spaces import Dict
@@ -23,59 +19,71 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from framework.capabilities import able, alternatives
-from framework.data import end_with_parent
-from framework.errors import ProgramError, UserError, suggestion
-from framework.plugin import registry
+from framework.errors import ProgramError, UserError
 from framework.randomness import fresh_key
+from plugins.games.environments.foreign.guarding import FAILED, Failures, reason
+from plugins.games.environments.foreign.masks import MASK, forbidden_everything, group_sizes
+from plugins.games.environments.foreign.reading import Reading
+from plugins.games.environments.foreign.repeating import (
+    bring_back,
+    games_as_they_stand,
+    is_repeatable,
+)
+from plugins.games.environments.foreign.vectors import CUT_OFF
 from plugins.games.environments.games import Frame, Games, Observation, Outcome
-from plugins.games.environments.repeating import Repeatable, bring_back, games_as_they_stand
 
-# No colon: gymnasium would import the module before it.
-NAME = re.compile(r"[\w./-]+-v\d+")
-# Failures of an environment that a run survives.
-MAX_FAILURES = 10
+# A game that was spoilt when its step was looked at says so in the next one.
+REPORTED_BEFORE = "spoilt"
 
 
-class GymnasiumGames(Games):
+class ForeignGames(Games):
     """A gymnasium vector: the environment's own class where it has one, else one game after another.
 
     Args:
+        environment: what it is called in messages.
+        make: makes a vector of all games; again after a failure.
         rendered: a single game whose frames can be rendered.
-        processes: each game in a process of its own: for slow environments only.
-        window: a single game that shows itself in a window.
+        time_limit: steps of an episode, where they are known.
     """
 
     def __init__(
         self,
         environment: str,
+        make: Callable[[], VectorEnv[Any, Any, Any]],
         count: int,
         device: torch.device | str = "cpu",
         *,
         rendered: bool = False,
-        processes: bool = False,
-        window: bool = False,
+        time_limit: int | None = None,
     ) -> None:
         self.environment = environment
+        self.make = make
         self.count = count
         self.device = torch.device(device)
         self.rendered = rendered
-        self.options = (rendered, processes, window)
-        self.vector = self.make()
+        self.time_limit = time_limit
+        self.vector = make()
         self.mode = autoreset_mode(self.vector, environment)
-        self.observation_space = self.vector.single_observation_space
+        self.reading = Reading(self.vector.single_observation_space)
+        self.observation_space, self.left_out = self.reading.space, self.reading.left_out
         self.action_space = self.vector.single_action_space
+        self.choices = group_sizes(self.action_space)
         self.frames_per_second = float(self.vector.metadata.get("render_fps") or 50)
         self.ended = numpy.zeros(count, dtype=bool)
-        self.failures = 0
+        self.failures = Failures(environment)
+        # Whether one game can begin again alone.
+        self.guarded = is_repeatable(self.vector)
+        # Since the latest reset of all games.
+        self.steps = 0
+        self.cut_off_reported = False
 
-    def make(self) -> VectorEnv[Any, Any, Any]:
-        """The vector of all games."""
-        return make_vector(self.environment, self.count, *self.options)
+    def read(self, observation: Any) -> Any:
+        return self.reading(observation)
 
     def reset(self, seed: int) -> Observation:
         while True:
             try:
-                observations, _ = self.vector.reset(seed=seed)
+                observations = self.read(self.vector.reset(seed=seed)[0])
                 self.check_playable(observations)
                 break
             # A foreign environment may raise anything.
@@ -83,6 +91,8 @@ class GymnasiumGames(Games):
                 self.recover(error)
                 seed = (seed + 1) % 2**31
         self.ended = numpy.zeros(self.count, dtype=bool)
+        self.steps = 0
+        self.refuse_without_action(observations, self.ended)
         return self.to_tensors(observations)
 
     def step(self, actions: Tensor) -> Outcome:
@@ -93,19 +103,34 @@ class GymnasiumGames(Games):
                 f"{', '.join(able(value_predictions=True))}"
             )
         try:
-            observations, rewards, terminated, truncated, info = self.vector.step(
-                actions.cpu().numpy()
-            )
+            chosen = actions.cpu().numpy().astype(self.action_space.dtype, copy=False)
+            observations, rewards, terminated, truncated, info = self.vector.step(chosen)
+            observations = self.read(observations)
             ended = numpy.logical_or(terminated, truncated)
+            failed = self.failed_games(info)
+            if self.guarded:
+                failed |= self.spoilt_games(observations, rewards, failed)
             self.check_playable(observations, rewards)
             observations, final = self.split_observations(observations, ended, info)
         except Exception as error:
             return self.restart(error)
+        self.steps += 1
+        self.refuse_without_action(observations, ended & (self.mode == AutoresetMode.NEXT_STEP))
+        if CUT_OFF in info:
+            self.report_cut_off()
         before, self.ended = self.ended, ended
         valid, episode_start = numpy.ones(self.count, dtype=bool), ended
         if self.mode == AutoresetMode.NEXT_STEP:
             valid, episode_start = ~before, before
             rewards = numpy.where(valid, rewards, 0.0)
+        if failed.any():
+            # A failed step is none; the games' own vector goes on as after an end.
+            valid &= ~failed
+            rewards = numpy.where(failed, 0.0, rewards)
+            terminated, truncated = (
+                numpy.logical_and(end, ~failed) for end in (terminated, truncated)
+            )
+        self.failures.sound(valid)
         return Outcome(
             observations=self.to_tensors(observations),
             rewards=self.tensor(numpy.asarray(rewards, dtype=numpy.float32)),
@@ -124,14 +149,64 @@ class GymnasiumGames(Games):
         if self.mode == AutoresetMode.NEXT_STEP:
             return observations, None
         if self.mode == AutoresetMode.SAME_STEP:
-            final = final_observations(observations, info)
+            final = final_observations(observations, info, self.reading)
             self.check_playable(final)
             return observations, final
         final = observations
         if ended.any():
-            observations, _ = self.vector.reset(options={"reset_mask": ended})
+            observations = self.read(self.vector.reset(options={"reset_mask": ended})[0])
             self.check_playable(observations)
         return observations, final
+
+    def report_cut_off(self) -> None:
+        """Say once that the time limit is ours."""
+        if not self.cut_off_reported:
+            self.cut_off_reported = True
+            print(
+                f"environment '{self.environment}' has no time limit: an episode was cut off after {self.time_limit:,} "
+                "steps (task.longest_episode)",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def failed_games(self, info: Mapping[str, Any]) -> Any:
+        """`[N]`: the games that say that they have failed, each of which is reported.
+
+        Raises:
+            UserError: they have failed too often.
+        """
+        if not self.guarded or FAILED not in info:
+            return numpy.zeros(self.count, dtype=bool)
+        failed = numpy.array(info[f"_{FAILED}"], dtype=bool)
+        for why in numpy.asarray(info[FAILED])[failed]:
+            if why != REPORTED_BEFORE:
+                self.failures.add(str(why), "the game is")
+        return failed
+
+    def spoilt_games(self, observations: Any, rewards: Any, failed: Any) -> Any:
+        """`[N]`: the games that returned what is not finite, which is overwritten; each will begin again.
+
+        Args:
+            failed: `[N]`, those that have failed anyway.
+
+        Raises:
+            UserError: they have failed too often.
+        """
+        spoilt = numpy.zeros(self.count, dtype=bool)
+        why = ""
+        parts = observations.values() if isinstance(observations, Mapping) else (observations,)
+        for what, values in (("reward", rewards), *(("observation", part) for part in parts)):
+            if values.dtype.kind != "f" or numpy.isfinite(values).all():
+                continue
+            rows = ~numpy.isfinite(values).reshape(self.count, -1).all(-1)
+            values[rows] = 0
+            spoilt, why = spoilt | (rows & ~failed), f"a {what} that is not finite"
+        if spoilt.any():
+            marks = [REPORTED_BEFORE if one else "" for one in spoilt]
+            cast(Any, self.vector).set_attr("spoilt", marks)
+            for _ in range(int(spoilt.sum())):
+                self.failures.add(why, "the game is")
+        return spoilt
 
     def restart(self, error: Exception) -> Outcome:
         """Restart all games after a step that failed, which does not count."""
@@ -155,11 +230,9 @@ class GymnasiumGames(Games):
         Raises:
             UserError: they have failed too often.
         """
-        self.failures += 1
-        message = f"environment '{self.environment}' failed: {first_line(error)}"
-        if self.failures > MAX_FAILURES:
-            raise UserError(f"{message}; that was failure number {self.failures}") from error
-        print(f"{message}; its games are restarted", file=sys.stderr, flush=True)
+        if isinstance(error, UserError):
+            raise error
+        self.failures.add(reason(error), "its games are")
         close(self.vector)
         self.vector = self.make()
 
@@ -175,16 +248,36 @@ class GymnasiumGames(Games):
         """
         named = isinstance(observations, Mapping)
         parts = observations if named else {"": observations}
-        space = self.vector.observation_space
+        space = self.observation_space
         spaces = space.spaces if isinstance(space, Dict) else {"": space}
         for name, values in parts.items():
-            if values.shape != spaces[name].shape:
-                declared = list(spaces[name].shape or ())
-                raise ValueError(f"observations of shape {list(values.shape)}, declared {declared}")
+            declared = (self.count, *(spaces[name].shape or ()))
+            if values.shape != declared:
+                raise ValueError(
+                    f"observations of shape {list(values.shape)}, declared {list(declared)}"
+                )
         checked = [("observation", part) for part in parts.values()]
         for what, values in (("reward", numpy.asarray(rewards)), *checked):
             if values.dtype.kind == "f" and not numpy.isfinite(values).all():
                 raise ValueError(f"a {what} that is not finite")
+
+    def refuse_without_action(self, observations: Any, ended: Any) -> None:
+        """Refuse a mask that allows nothing, except after an episode's end, where it does not matter.
+
+        Raises:
+            UserError: names the game and the step.
+        """
+        if not (isinstance(observations, Mapping) and MASK in observations and self.choices):
+            return
+        mask = observations[MASK]
+        if mask.shape[-1] != sum(self.choices):
+            return
+        empty = forbidden_everything(mask, self.choices) & ~ended
+        if empty.any():
+            raise UserError(
+                f"environment '{self.environment}': after step {self.steps} the action mask of game "
+                f"{int(empty.argmax())} allows no action"
+            )
 
     def to_tensors(self, observations: Any) -> Observation:
         """Observations as float tensors; images stay bytes."""
@@ -205,7 +298,7 @@ class GymnasiumGames(Games):
         except Exception as error:
             self.rendered = False
             print(
-                f"environment '{self.environment}' cannot be rendered here: {first_line(error)}; there is no film",
+                f"environment '{self.environment}' cannot be rendered here: {reason(error)}; there is no film",
                 file=sys.stderr,
                 flush=True,
             )
@@ -217,7 +310,7 @@ class GymnasiumGames(Games):
         games = games_as_they_stand(self.vector)
         if games is None:
             return None
-        return {"vector": games, "ended": torch.tensor(self.ended), "failures": self.failures}
+        return {"vector": games, "ended": torch.tensor(self.ended), "failures": self.failures.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned.
@@ -227,25 +320,26 @@ class GymnasiumGames(Games):
         """
         bring_back(self.vector, state["vector"])
         self.ended = state["ended"].cpu().numpy().copy()
-        self.failures = state["failures"]
+        self.failures.count = state["failures"]
 
     def close(self) -> None:
         self.vector.close()
 
 
-def final_observations(observations: Any, info: Mapping[str, Any]) -> Any:
+def final_observations(observations: Any, info: Mapping[str, Any], read: Reading) -> Any:
     """What each step led to: the final observation of games that were reset at once."""
     # One game's observation each; None for games that go on.
     finals = info.get("final_obs")
     if finals is None:
         return observations
     ended = numpy.flatnonzero(info["_final_obs"])
+    finals = {i: read(finals[i]) for i in ended}
     if isinstance(observations, Mapping):
         return {
-            name: replaced(part, {i: finals[i][name] for i in ended})
+            name: replaced(part, {i: final[name] for i, final in finals.items()})
             for name, part in observations.items()
         }
-    return replaced(observations, {i: finals[i] for i in ended})
+    return replaced(observations, finals)
 
 
 def replaced(values: Any, others: Mapping[Any, Any]) -> Any:
@@ -259,64 +353,6 @@ def replaced(values: Any, others: Mapping[Any, Any]) -> Any:
 def to_float32(values: Any) -> Any:
     """Numbers in single precision; the bytes of images stay bytes."""
     return values if values.dtype == numpy.uint8 else values.astype(numpy.float32)
-
-
-def make_vector(
-    environment: str,
-    count: int,
-    rendered: bool = False,
-    processes: bool = False,
-    window: bool = False,
-) -> VectorEnv[Any, Any, Any]:
-    """`count` games played in step.
-
-    Raises:
-        UserError: an unknown environment, a name that would import a module, a package that is missing, or whatever the
-            environment itself raises.
-    """
-    check_name(environment)
-    options: dict[str, Any] = {}
-    # None: the environment's own vector class, where it has one.
-    mode = "async" if processes else None
-    if processes:
-        # A failure in a process is reported in one line, without its traceback.
-        warnings.filterwarnings("ignore", message=r"\x1b\[31mERROR: ")
-    if rendered or window:
-        # Vector classes of their own seldom render.
-        mode = "sync"
-        options["render_mode"] = "human" if window else "rgb_array"
-    if rendered:
-        # Frames need no display.
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    if mode is None and gymnasium.spec(environment).vector_entry_point is None:
-        mode = "sync"
-    if mode is not None:
-        options["wrappers"] = (Repeatable, bound_to_parent)
-    try:
-        return gymnasium.make_vec(environment, num_envs=count, vectorization_mode=mode, **options)
-    # A foreign constructor may raise anything.
-    except Exception as error:
-        raise UserError(f"task.environment = '{environment}': {first_line(error)}") from error
-
-
-def bound_to_parent(game: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
-    """A game as it is; where it has a process of its own, that one dies with the training's."""
-    if multiprocessing.current_process().daemon:
-        end_with_parent()
-    return game
-
-
-def check_name(environment: str) -> None:
-    """Refuse names that are not registered or that would import code."""
-    if not NAME.fullmatch(environment):
-        raise UserError(
-            f"task.environment = '{environment}': expected a registered name such as CartPole-v1 or cart_pole"
-        )
-    if environment not in gymnasium.registry:
-        known = [*gymnasium.registry, *registry().names("games.environments")]
-        raise UserError(
-            f"task.environment = '{environment}': unknown; {suggestion(environment, known)}"
-        )
 
 
 def autoreset_mode(vector: VectorEnv[Any, Any, Any], environment: str) -> AutoresetMode:
@@ -335,7 +371,3 @@ def close(vector: VectorEnv[Any, Any, Any]) -> None:
     """Close a vector that may be broken."""
     with contextlib.suppress(Exception):
         vector.close()
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

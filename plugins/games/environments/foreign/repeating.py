@@ -14,7 +14,7 @@ import gymnasium
 import numpy
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 # Steps of an episode that are remembered: a game without an end must not fill the memory.
 MAX_STEPS = 100_000
@@ -170,5 +170,7 @@ def bring_back(vector: VectorEnv[Any, Any, Any], saved: Mapping[str, Any]) -> No
 
 def is_repeatable(vector: VectorEnv[Any, Any, Any]) -> bool:
     """Whether each game of a vector is a `Repeatable`."""
-    wrappers = (vector.spec.kwargs.get("wrappers") or ()) if vector.spec is not None else ()
-    return Repeatable in wrappers
+    if isinstance(vector, SyncVectorEnv):
+        return all(isinstance(game, Repeatable) for game in vector.envs)
+    makers = vector.env_fns if isinstance(vector, AsyncVectorEnv) else ()
+    return bool(makers) and all(getattr(make, "repeatable", False) for make in makers)

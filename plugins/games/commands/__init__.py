@@ -1,0 +1,1 @@
+"""What `diffobj` does with environments."""

@@ -1,0 +1,1 @@
+"""Games written in torch: thousands in one tensor, on any device."""
