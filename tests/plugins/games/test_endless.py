@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import framework
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.randomness import seeded
 from plugins.games.environments.making import make_games
 from plugins.games.environments.options import EnvironmentOptions

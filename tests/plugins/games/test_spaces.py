@@ -12,7 +12,7 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
 from framework.errors import UserError
-from framework.gradients.estimate import make_estimator
+from framework.gradients.registered import make_estimator
 from framework.randomness import seeded
 from plugins.games.environments.making import make_games
 from plugins.games.environments.options import EnvironmentOptions
