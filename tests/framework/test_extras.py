@@ -63,6 +63,7 @@ def test_all_holds_every_extra_that_a_plugin_can_use():
         "dev",
         "docs",
         "benchmarks",
+        "demo",
         "selfplay",
         "wandb",
         "mlflow",
