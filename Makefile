@@ -6,6 +6,9 @@ EXTRAS ?= all
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Where it is set, each process compiles all that it imports anew: torch alone takes two seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install train test test-slow test-faults soak lint types docs format reading tensorboard clean
 

@@ -161,12 +161,13 @@ class Regression(Task):
         self.model = nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 1))
         self.inputs, self.targets = torch.randn(32, 8), torch.randn(32, 1)
 
-    def batches(self, program: Program, seed: int, start: int) -> Iterator[Tensor]:
+    def batches(self, program: Program, seed: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
-            yield self.inputs
+            yield self.inputs, self.targets
 
-    def objective(self, context: Context, batch: Tensor) -> None:
-        context.cost((self.model(batch) - self.targets).square())
+    def objective(self, context: Context, batch: tuple[Tensor, Tensor]) -> None:
+        inputs, targets = batch
+        context.cost((self.model(inputs) - targets).square())
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         return {"objective": (self.model(self.inputs) - self.targets).square().mean().item()}

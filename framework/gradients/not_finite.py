@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,7 @@ def what_is_not_finite(
 
     Only where there is one, the program is run again without a gradient to name its source.
     """
-    objective = bool(estimate.objective.isfinite())
+    objective = math.isfinite(float(estimate.objective))
     gradients = [n for n, p in parameters.items() if p.grad is not None and not finite(p.grad)]
     if objective and not gradients:
         return ""
@@ -66,4 +67,5 @@ def share(value: Tensor) -> str:
 
 
 def finite(value: Tensor) -> bool:
-    return bool(value.isfinite().all())
+    # A finite sum, the usual case, tells at the least cost; one that is not may have overflowed.
+    return math.isfinite(float(value.detach().sum())) or bool(value.isfinite().all())

@@ -8,8 +8,9 @@ share. Its shape cannot tell, and so the program is run once with other numbers 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from framework.errors import ProgramError
@@ -66,12 +67,13 @@ class Probe:
         """Run the program with other sizes and note in `known` what that shows."""
 
 
+@lru_cache(maxsize=4096)
 def candidates(
     shape: Shape, lead: Shape, per_sample: bool | None = None, per_datum: bool | None = None
-) -> list[Axes]:
+) -> tuple[Axes, ...]:
     """The axes that a tensor of this shape can have, the most first."""
     kinds = (ALL, SAMPLES, DATA, NONE) if len(lead) > 1 else (ALL, NONE)
-    return [a for a in kinds if a.fit(shape, lead) and a.agree(per_sample, per_datum)]
+    return tuple(a for a in kinds if a.fit(shape, lead) and a.agree(per_sample, per_datum))
 
 
 @dataclass(eq=False)
@@ -131,7 +133,7 @@ class SiteAxes:
         return axes
 
     def choose(
-        self, site: Site, possible: list[Axes], shape: Shape, lead: Shape, probe: Probe
+        self, site: Site, possible: Sequence[Axes], shape: Shape, lead: Shape, probe: Probe
     ) -> Axes:
         """One of several axes that explain a shape."""
         first, *rest = possible
@@ -155,7 +157,7 @@ class SiteAxes:
         """Whether a program with a batch of data has not been run with other sizes yet."""
         return max(lead[1:], default=1) > 1 and not self.probed and lead not in self.unknown
 
-    def shown(self, site: Site, possible: list[Axes]) -> Axes | None:
+    def shown(self, site: Site, possible: Sequence[Axes]) -> Axes | None:
         """The axes that the probing run showed a site to have; None: it was not made, or did not tell."""
         kind, name, _ = site
         probed = self.probed.get(site, self.probed.get((kind, name, ANY)))

@@ -332,7 +332,7 @@ class Context:
         if len(lead) == 1:
             per_datum = None
         if self.dry_run:
-            self.shown[site] = (candidates(shape, lead, per_sample, per_datum) or [NONE])[0]
+            self.shown[site] = (candidates(shape, lead, per_sample, per_datum) or (NONE,))[0]
             return self.shown[site]
         axes = self._site_axes.decide(site, shape, lead, self._probe, per_sample, per_datum)
         if axes is not None:

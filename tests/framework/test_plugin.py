@@ -310,6 +310,7 @@ def test_a_folder_without_a_manifest_is_no_plugin(tmp_path, monkeypatch):
 # --- shadows --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_users_own_folders_do_not_shadow_ours(tmp_path):
     for folder in (
         "plugins/javelin/configs/experiment",

@@ -46,6 +46,7 @@ def test_a_broken_promise_is_found_and_named(toy, diffobj: Diffobj, task, what, 
     assert outcome.out.splitlines()[-1] == f"{task}: 1 to fix"
 
 
+@pytest.mark.slow
 def test_a_task_with_data_workers_and_dropout_is_sound(toy, diffobj: Diffobj):
     outcome = diffobj("check", "experiment=toy", "task.workers=1", "task.layers=plain")
     assert outcome.status == 0, outcome.out

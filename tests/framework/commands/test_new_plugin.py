@@ -43,6 +43,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_in_a_checkout_it_trains_passes_its_test_and_the_checks(
     checkout, tmp_path, diffobj: Diffobj
 ):

@@ -106,6 +106,7 @@ def test_changed_settings_are_honoured(pair, tmp_path):
     assert_same_bits(pair, tmp_path, *changes, steps=20)
 
 
+@pytest.mark.slow
 def test_it_is_printed_and_runs_by_itself(tmp_path, diffobj: Diffobj):
     outcome = diffobj("script", "experiment=javelin", "estimator=rloo", "trainer.steps=20")
     assert outcome.status == 0

@@ -51,6 +51,7 @@ def test_the_command_is_declared(unpacked):
     assert "diffobj = framework.commands.main:main" in points.read_text()
 
 
+@pytest.mark.slow
 def test_it_trains_and_writes_plugins_from_an_empty_folder(unpacked, tmp_path):
     code = """
 import sys

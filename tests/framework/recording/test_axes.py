@@ -426,8 +426,23 @@ def test_an_axis_of_two_elements_inside_the_program_is_not_taken_for_a_probing_r
 
 
 def test_the_axes_that_a_shape_can_have():
-    assert candidates((3, 4), (3, 4)) == [ALL, SAMPLES, NONE]
-    assert candidates((4,), (3, 4)) == [DATA, NONE]
-    assert candidates((4, 4), (4, 4)) == [ALL, SAMPLES, DATA, NONE]
-    assert candidates((5,), (3, 4)) == [NONE]
-    assert candidates((3, 2), (3,)) == [ALL, NONE]
+    assert candidates((3, 4), (3, 4)) == (
+        ALL,
+        SAMPLES,
+        NONE,
+    )
+    assert candidates((4,), (3, 4)) == (
+        DATA,
+        NONE,
+    )
+    assert candidates((4, 4), (4, 4)) == (
+        ALL,
+        SAMPLES,
+        DATA,
+        NONE,
+    )
+    assert candidates((5,), (3, 4)) == (NONE,)
+    assert candidates((3, 2), (3,)) == (
+        ALL,
+        NONE,
+    )

@@ -46,9 +46,11 @@ def nothing_chosen(monkeypatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
 
 
+@pytest.mark.slow
 def test_a_step_takes_the_pages_of_the_one_before(tmp_path):
     assert new_pages({}, tmp_path) < PAGES / 20
 
 
+@pytest.mark.slow
 def test_what_the_user_chose_stays(tmp_path):
     assert new_pages({"MALLOC_TRIM_THRESHOLD_": "131072"}, tmp_path) > PAGES / 2

@@ -607,6 +607,7 @@ def test_a_run_that_stopped_early_is_over_when_it_is_resumed(
     assert result(folder) == before
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_that_the_newest_one_names_is_there(toy, tmp_path):
     """After a kill at step 8 a resume goes on from step 4, whose best is not that of steps to come."""
     folder = tmp_path / "run"
@@ -771,6 +772,7 @@ def test_a_hangup_is_heeded_unless_it_is_ignored_as_under_nohup(toy):
     assert other.signals.received is None
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_reaches_data_workers_too_and_the_run_still_stops_cleanly(
     toy, tmp_path
 ):

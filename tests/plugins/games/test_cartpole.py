@@ -17,9 +17,7 @@ from tests.runs import Diffobj, result
 QUIET = ("monitor.tensorboard=false", "monitor.progress=none")
 
 
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=pytest.mark.slow) for seed in range(3)])
 def test_it_is_solved(tmp_path, seed):
     folder = tmp_path / "run"
     train.run(["experiment=cartpole", f"seed={seed}", *QUIET, f"hydra.run.dir={folder}"])

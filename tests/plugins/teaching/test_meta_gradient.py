@@ -34,6 +34,7 @@ def test_without_noise_autodiff_through_the_descent_is_exact():
     assert found["log_rate"].item() == pytest.approx(true_gradient(task), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["reparameterisation", "rloo", "measure_valued"])
 def test_with_noise_the_gradient_is_that_of_the_closed_form(estimator):
     task = MetaGradient(start=0.1, steps=4)

@@ -160,6 +160,7 @@ def test_a_batch_is_differentiated_datum_by_datum():
     check_unbiased(MeasureValued(samples=1000), problem, truth)
 
 
+@pytest.mark.slow
 def test_a_loop_draws_one_sample_at_a_time():
     def program(context: Context, p: Parameters, batch: None) -> None:
         total = context.sample("x", Exponential(p["r"]))

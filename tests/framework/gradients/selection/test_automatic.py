@@ -45,6 +45,7 @@ def test_reparameterisation_is_refused_where_it_misses_a_jump(seed):
     assert "standard errors off the reference" in refused["reparameterisation"]
 
 
+@pytest.mark.slow
 def test_an_unbiased_estimator_is_hardly_ever_suspected():
     problem = PROBLEMS["poisson"]
     for seed in range(20):

@@ -57,6 +57,7 @@ def test_it_never_biases_the_gradient(name):
     assert_unbiased(found, problem.gradients())
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_data_tells_about_the_return():
     moving = gradients(KNOWN, "reinforce", repeats=800, samples=4)["theta"]
     learned = gradients(
@@ -132,6 +133,7 @@ def test_a_saved_optimiser_or_network_that_does_not_fit_is_one_line():
         loaded(wide)
 
 
+@pytest.mark.slow
 def test_runs_may_come_to_a_draw_by_different_ways():
     """One sample at a time the second draw may have one or two draws before it: what is known has two widths."""
 

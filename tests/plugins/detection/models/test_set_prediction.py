@@ -95,6 +95,7 @@ def test_more_objects_than_queries_are_possible():
     assert total(small(queries=2), known).isfinite()
 
 
+@pytest.mark.slow
 def test_a_few_images_are_learned_by_heart():
     model, known = small(), batch()
     optimizer = torch.optim.AdamW(model.parameters(), 0.002)

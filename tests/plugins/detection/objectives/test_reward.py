@@ -122,6 +122,7 @@ def test_leave_one_out_finds_the_gradient_of_the_expected_reward():
     assert true[3] > 0.01  # one that finds nothing is not
 
 
+@pytest.mark.slow
 def test_drawn_boxes_are_pulled_where_the_reward_is():
     """All boxes are shifted by 0.4: back is better, with drawn boxes and by the slope of the IoU alike."""
     torch.manual_seed(0)

@@ -151,6 +151,7 @@ def test_mistakes_are_refused_in_one_line(options, expected, start, tmp_path, di
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_tuned_run_is_used_and_resumed_without_its_initial_run(start, tmp_path, diffobj: Diffobj):
     begun, one, two = tmp_path / "start", tmp_path / "one", tmp_path / "two"
     shutil.copytree(start, begun)
