@@ -77,7 +77,8 @@ def test_train_leaves_the_same_bits_as_the_command_with_the_same_settings(run, t
 def test_a_run_knows_its_metrics_its_records_and_its_task(run):
     assert run.step == 4
     assert run.checkpoint == "last"
-    assert run.metrics.keys() == {"angle_degrees", "range_metres", "objective"}
+    estimated = {"objective", "objective_standard_error"}
+    assert run.metrics.keys() == {"angle_degrees", "range_metres", *estimated}
     assert {"step", "seconds"} <= run.records[-1].keys()
     assert type(run.task).__name__ == "Javelin"
     assert not run.task.model.training
