@@ -29,6 +29,7 @@ from framework.commands import check_objective
 from framework.config.composition import compose
 from framework.config.schema import Settings
 from framework.config.validation import validate
+from framework.errors import ProgramError, UserError
 from framework.plugin import registry
 from framework.run import train
 from framework.training.assembly import make_components
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 # How many estimates, and finite differences, are compared.
 REPEATS = 32
+# What an estimator says first of an objective that depends on no parameter.
+UNREACHED = "the objective depends on no parameter"
 QUIET = ("monitor.tensorboard=false", "trainer.checkpoint_every=0")
 
 
@@ -51,6 +54,9 @@ class Finding:
     what: str
     detail: str
     fix: str = ""
+
+
+Check = Callable[[], Finding]
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -75,19 +81,33 @@ def findings(settings: Settings, arguments: list[str]) -> Iterator[Finding]:
     components = make_components(settings)
     program = components.task.program(components.estimator)
     components.task.begin(TrainingPlan(seed=settings.seed, steps=settings.trainer.steps))
-    basics: list[Callable[[], Finding]] = [
-        lambda: contract(components, program, settings),
-        lambda: evaluation(components),
-        lambda: pictures(components),
-    ]
-    for basic in basics:
-        finding = basic()
+    basics: dict[str, Check] = {
+        "objective": lambda: contract(components, program, settings),
+        "evaluation": lambda: evaluation(components),
+        "show": lambda: pictures(components),
+    }
+    others: dict[str, Check] = {
+        "gradient": lambda: gradient(components, settings),
+        "resume": lambda: resume(arguments),
+        "speed": lambda: speed(components, program, settings),
+    }
+    for what, check in (basics | others).items():
+        finding = made(what, check)
         yield finding
-        if finding.fix:
+        if finding.fix and what in basics:
             return
-    yield gradient(components, settings)
-    yield resume(arguments)
-    yield speed(components, program, settings)
+
+
+def made(what: str, check: Check) -> Finding:
+    """What a check finds; where the task's code raises, that, with its line."""
+    from framework.data import explained
+
+    try:
+        return check()
+    except UserError as error:
+        return Finding(what, "refused", str(error))
+    except Exception as error:
+        return Finding(what, "raised", explained(f"the task's {what}", error))
 
 
 def manifest(settings: Settings) -> Finding:
@@ -111,22 +131,34 @@ def contract(components: Components, program: Program, settings: Settings) -> Fi
     """One estimate runs, is finite, reaches parameters, and is the same again from the same seed."""
     import torch
 
-    first, gradients = one_estimate(components, program, settings, 0)
+    try:
+        first, gradients = one_estimate(components, program, settings, 0)
+    except ProgramError as error:
+        why = why_zero(components, program, settings) if str(error).startswith(UNREACHED) else ""
+        return Finding("objective", "refused", why or str(error))
     again, _ = one_estimate(components, program, settings, 0)
     count = sum(bool(g.any()) for g in gradients)
     detail = f"objective {first:.4g}; {count} of {len(gradients)} parameters have a gradient"
     if not math.isfinite(first) or not all(torch.isfinite(g).all() for g in gradients):
         return Finding("objective", detail, "the objective or its gradient is not finite")
     if count == 0:
-        return Finding(
-            "objective", detail, "no parameter has a gradient: does the cost depend on the model?"
-        )
+        why = why_zero(components, program, settings) or "does the cost depend on the model?"
+        return Finding("objective", detail, f"no parameter has a gradient: {why}")
     if messages := program.findings.read():
         return Finding("objective", detail, messages[0])
     if first != again:
         fix = "twice the same seed gives different values: draw from torch's generators or framework.randomness only"
         return Finding("objective", f"{first} and then {again}", fix)
     return Finding("objective", detail)
+
+
+def why_zero(components: Components, program: Program, settings: Settings) -> str:
+    """Why no gradient reaches a parameter in batch 0; "" where it is not to be seen."""
+    from framework.commands.zero_gradient import cause
+    from framework.training.trainer import to_device
+
+    batch = next(components.task.batches(program, settings.seed, 0))
+    return cause(program, components.task.parameters, to_device(batch, components.device))
 
 
 def one_estimate(

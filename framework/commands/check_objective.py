@@ -44,15 +44,31 @@ def run(arguments: Sequence[str]) -> int:
     given = keyed(arguments[1:], KEYS)
     module, function = load(arguments[0])
     named = given.get("estimators", "").strip("[]")
+    parameters = attribute(module, given.get("parameters", "parameters"), f"for example {EXAMPLE}")
+    batch = (
+        attribute(module, given["batch"]) if "batch" in given else getattr(module, "batch", None)
+    )
     found = check(
         function,
-        attribute(module, given.get("parameters", "parameters"), f"for example {EXAMPLE}"),
-        attribute(module, given["batch"]) if "batch" in given else getattr(module, "batch", None),
+        parameters,
+        batch,
         estimators=[name.strip() for name in named.split(",") if name.strip()] or None,
         **{key: whole(key, given[key]) for key in ("samples", "repeats", "seed") if key in given},
     )
     print(found)
+    if why := why_zero(function, parameters, batch):
+        print(f"\nno gradient: {why}")
+        return 1
     return int(not found.ok)
+
+
+def why_zero(function: Any, parameters: Any, batch: Any) -> str:
+    """Why no gradient reaches a parameter; "" where one does, or it is not to be seen."""
+    from framework.commands.zero_gradient import cause
+    from framework.gradients.estimate import leaves_of
+    from framework.program import as_program
+
+    return cause(as_program(function), leaves_of(parameters), batch)
 
 
 def load(place: str) -> tuple[ModuleType, Any]:

@@ -1,7 +1,8 @@
 """diffobj new-plugin: write a working plugin to start from: diffobj new-plugin my_task
 
-    diffobj new-plugin NAME [folder=PATH]
+    diffobj new-plugin NAME [--data] [folder=PATH]
 
+With --data it learns from a folder of pictures with labels, with splits, transforms and workers; else it needs no data.
 In a checkout of diffobj the plugin is written to plugins/NAME and its test to tests/plugins/. Elsewhere, or with a
 folder, it is a package of its own, PATH/NAME, that is found once it is installed (pip install -e PATH/NAME).
 """
@@ -21,36 +22,51 @@ from framework.errors import UserError
 from framework.plugin import ROOT, registry
 
 TEMPLATES = Path(__file__).with_name("template")
+# What `--data` has in place of, or besides, the files of the template.
+DATA_TEMPLATES = TEMPLATES / "data"
 NAME = re.compile("[a-z][a-z0-9_]*")
 # `name: on` is a truth value in YAML.
 NO_YAML_TEXT = {"null", "true", "false", "yes", "no", "on", "off"}
+# By the templates, as names of classes.
 IMPORTED = {
     "Aim",
     "Annotated",
     "Any",
+    "Categorical",
     "Context",
+    "Count",
     "Field",
     "Image",
     "Iterator",
+    "Mapping",
+    "Media",
     "Normal",
+    "Path",
+    "Pictures",
+    "Program",
+    "Sequence",
     "Split",
     "Task",
-}  # by the template
+    "Tensor",
+    "Text",
+}
 
 
 def run(arguments: Sequence[str]) -> int:
     """Write the plugin's files and say what to do next."""
-    if not arguments or "=" in arguments[0]:
+    data = "--data" in arguments
+    rest = [argument for argument in arguments if argument != "--data"]
+    if not rest or "=" in rest[0]:
         raise UserError("which name? diffobj new-plugin my_task")
-    name, options = arguments[0], keyed(arguments[1:], ("folder",))
+    name, options = rest[0], keyed(rest[1:], ("folder",))
     check_name(name)
     if "folder" in options or not (ROOT / "pyproject.toml").is_file():
         home = Path(options.get("folder", ".")) / name
-        write(package_files(home, name), name=name, package=name)
+        write(package_files(home, name, data), data, name=name, package=name)
         print(f"wrote {home}: a package of its own. Next:\n  pip install -e {home}")
     else:
         home = ROOT / "plugins" / name
-        write(checkout_files(name), name=name, package=f"plugins.{name}")
+        write(checkout_files(name, data), data, name=name, package=f"plugins.{name}")
         print(f"wrote {home} and tests/plugins/test_{name}.py. Next:")
     print(f"  diffobj train experiment={name}\n  diffobj check task={name}")
     return 0
@@ -73,23 +89,24 @@ def class_name(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
-def checkout_files(name: str) -> dict[Path, str]:
+def checkout_files(name: str, data: bool) -> dict[Path, str]:
     """Where each template goes inside a checkout."""
     test = ROOT / "tests" / "plugins" / f"test_{name}.py"
-    return {**plugin_files(ROOT / "plugins" / name, name), test: "test.py"}
+    return {**plugin_files(ROOT / "plugins" / name, name, data), test: "test.py"}
 
 
-def package_files(home: Path, name: str) -> dict[Path, str]:
+def package_files(home: Path, name: str, data: bool) -> dict[Path, str]:
     """Where each template goes in a package of its own."""
     return {
         home / "pyproject.toml": "pyproject.toml",
         home / "tests" / f"test_{name}.py": "test.py",
-        **plugin_files(home / name, name),
+        **plugin_files(home / name, name, data),
     }
 
 
-def plugin_files(folder: Path, name: str) -> dict[Path, str]:
+def plugin_files(folder: Path, name: str, data: bool) -> dict[Path, str]:
     return {
+        **({folder / "data.py": "data.py"} if data else {}),
         folder / "__init__.py": "__init__.py",
         folder / "task.py": "task.py",
         folder / "README.md": "README.md",
@@ -98,8 +115,12 @@ def plugin_files(folder: Path, name: str) -> dict[Path, str]:
     }
 
 
-def write(files: dict[Path, str], **values: str) -> None:
+def write(files: dict[Path, str], data: bool, **values: str) -> None:
     """Fill each template in and write it.
+
+    Args:
+        files: where each template goes.
+        data: whether it is the plugin with data.
 
     Raises:
         UserError: a file is there already; nothing has been written then.
@@ -109,6 +130,8 @@ def write(files: dict[Path, str], **values: str) -> None:
             raise UserError(f"{path} is there already; nothing was written")
     title = class_name(values["name"])
     for path, template in files.items():
-        text = (TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")
+        own = DATA_TEMPLATES / f"{template}.txt"
+        source = own if data and own.is_file() else TEMPLATES / own.name
+        text = source.read_text(encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(Template(text).substitute(values, title=title), encoding="utf-8")

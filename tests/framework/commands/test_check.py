@@ -46,6 +46,36 @@ def test_a_broken_promise_is_found_and_named(toy, diffobj: Diffobj, task, what, 
     assert outcome.out.splitlines()[-1] == f"{task}: 1 to fix"
 
 
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (
+            "early",
+            "no parameter has a gradient: cost 'cost' is charged before draw 'shot', the first that depends on a "
+            "parameter",
+        ),
+        ("averaged", "cost 'cost' has no sample axis, though it depends on draw 'shot'"),
+        (
+            "lost",
+            "neither a cost nor a draw ('shot') is made from a parameter: is one detached, or turned into a number",
+        ),
+        ("raising", "the task's objective: ZeroDivisionError: "),
+    ],
+)
+def test_a_gradient_that_is_zero_or_missing_has_its_cause_in_one_line(
+    toy, diffobj: Diffobj, task, said
+):
+    outcome = diffobj("check", f"task=toy_{task}", "estimator=rloo", *SGD)
+    assert outcome.status == 1
+    assert outcome.err == ""
+    assert findings(outcome.out)["objective"] == "FAIL"
+    # After the manifest's line and the objective's.
+    (line,) = outcome.out.splitlines()[2:-1]
+    assert line.strip().startswith(said)
+    if task == "raising":
+        assert line.endswith("(broken.py, line 116)")
+
+
 @pytest.mark.slow
 def test_a_task_with_data_workers_and_dropout_is_sound(toy, diffobj: Diffobj):
     outcome = diffobj("check", "experiment=toy", "task.workers=1", "task.layers=plain")

@@ -99,3 +99,39 @@ def test_a_file_s_own_error_is_told_with_its_line(file, tmp_path, diffobj: Diffo
     assert (
         "misspelt.py, line 2: SyntaxError: invalid syntax" in diffobj("check", "misspelt.py:f").err
     )
+
+
+ZERO = """
+import torch
+from torch.distributions import Bernoulli
+
+parameters = {"logit": torch.tensor(0.3)}
+
+
+def early(context, parameters, batch):
+    context.cost(torch.ones(()), "price")
+    context.sample("b", Bernoulli(logits=parameters["logit"]))
+
+
+def lost(context, parameters, batch):
+    context.cost(context.sample("b", Bernoulli(logits=parameters["logit"].detach())))
+
+
+def constant(context, parameters, batch):
+    context.cost(torch.ones(()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("early", "no gradient: cost 'price' is charged before draw 'b', the first that depends"),
+        ("lost", "no gradient: neither a cost nor a draw ('b') is made from a parameter: is one"),
+        ("constant", "no gradient: no cost is made from a parameter, and nothing is drawn: is one"),
+    ],
+)
+def test_the_cause_of_a_zero_gradient_is_the_last_line(file, tmp_path, diffobj, name, said):
+    (tmp_path / "zero.py").write_text(ZERO)
+    outcome = diffobj("check", f"zero.py:{name}", "estimators=[rloo]", "samples=4", "repeats=4")
+    assert outcome.status == 1
+    assert outcome.out.splitlines()[-1].startswith(said)

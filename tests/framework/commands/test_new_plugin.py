@@ -5,8 +5,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
 from framework.commands import new_plugin
 from framework.plugin import ROOT
@@ -108,6 +111,112 @@ def test_as_a_package_it_is_found_trains_and_is_sound(package, tmp_path, diffobj
     outcome = diffobj("check", "experiment=my_package")
     assert outcome.status == 0, outcome.out
     assert "my_package" in diffobj("plugins").out
+
+
+@pytest.fixture
+def package_with_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, diffobj: Diffobj
+) -> Iterator[Path]:
+    """A package that learns from pictures, installed."""
+    outcome = diffobj("new-plugin", "my_pictures", "--data", f"folder={tmp_path}")
+    assert outcome.status == 0
+    home = tmp_path / "my_pictures"
+    install(home, "my_pictures", "my_pictures")
+    monkeypatch.syspath_prepend(home)
+    forget_plugins()
+    yield home
+    for name in [n for n in sys.modules if n.partition(".")[0] == "my_pictures"]:
+        del sys.modules[name]
+    monkeypatch.undo()
+    forget_plugins()
+
+
+def pictures(folder: Path, labels: tuple[str, ...], count: int) -> Path:
+    """A folder with pictures for each label, of one grey each: dark for the first, lighter for the next."""
+    for number, label in enumerate(labels):
+        (folder / label).mkdir(parents=True)
+        for index in range(count):
+            grey = Image.new("L", (18, 24), 60 + 120 * number + index)
+            grey.save(folder / label / f"{index}.png")
+    return folder
+
+
+def test_with_data_it_is_well_formed_and_its_splits_follow_the_names(package_with_data, tmp_path):
+    assert_well_formed(package_with_data)
+    from my_pictures import data  # type: ignore[import-not-found]
+
+    root = pictures(tmp_path / "pictures", ("dark", "light"), 30)
+    before = {
+        s: {e[0] for e in p.entries}
+        for s, p in data.splits(str(root), ["dark", "light"], 8, True).items()
+    }
+    assert [len(before[s]) for s in ("train", "validation", "test")] == [
+        sum(
+            data.split_of(f"{label}/{n}.png") == s for label in ("dark", "light") for n in range(30)
+        )
+        for s in ("train", "validation", "test")
+    ]
+    Image.new("L", (18, 24)).save(root / "dark" / "more.png")
+    after = data.splits(str(root), ["dark", "light"], 8, True)
+    for split, entries in before.items():
+        assert entries <= {entry[0] for entry in after[split].entries}
+    assert after["train"].augment
+    assert not after["test"].augment
+
+
+def test_with_data_it_learns_and_names_pictures(package_with_data, tmp_path, diffobj: Diffobj):
+    root, run = pictures(tmp_path / "pictures", ("dark", "light"), 30), tmp_path / "run"
+    options = (f"task.root={root}", "trainer.steps=60", "trainer.evaluate_every=0")
+    outcome = diffobj("train", "experiment=my_pictures", *options, f"hydra.run.dir={run}", *SHORT)
+    assert outcome.status == 0, outcome.err
+    assert result(run)["metrics"]["error"] == 0
+    assert diffobj("predict", f"run={run}", f"input={root / 'light' / '3.png'}").status == 0
+    table = (run / "predictions" / "labels.csv").read_text()
+    assert table.startswith("picture,label,probability\n3.png,light,")
+
+
+def test_with_data_a_batch_is_the_same_whoever_loads_it(package_with_data):
+    from my_pictures.task import MyPictures  # type: ignore[import-not-found]
+
+    def batch(workers: int, start: int) -> Any:
+        task = MyPictures(workers=workers, batch_size=4)
+        batches = task.batches(None, 1, start)
+        first, second = next(batches), next(batches)
+        return second if start == 0 else first
+
+    alone = batch(0, 0)
+    assert alone[0].shape == (4, 3, 16, 16)
+    for other in (batch(1, 0), batch(0, 1)):
+        assert torch.equal(alone[0], other[0])
+        assert torch.equal(alone[1], other[1])
+
+
+def test_with_data_a_folder_that_does_not_fit_is_refused_in_one_line(
+    package_with_data, tmp_path, diffobj: Diffobj
+):
+    few = pictures(tmp_path / "few", ("dark", "light"), 1)
+    (tmp_path / "none" / "only").mkdir(parents=True)
+    bad = pictures(tmp_path / "bad", ("dark", "light"), 30)
+    for file in bad.rglob("*.png"):
+        file.write_bytes(b"no picture")
+    cases = {
+        tmp_path / "nowhere": "expected a folder with a sub-folder for each label",
+        tmp_path / "none": "expected a folder with a sub-folder for each label",
+        few: "2 pictures leave none for ",
+        bad: ".png: cannot identify image file",
+    }
+    for root, said in cases.items():
+        folder = tmp_path / f"run_{root.name}"
+        outcome = diffobj(
+            "train",
+            "experiment=my_pictures",
+            f"task.root={root}",
+            f"hydra.run.dir={folder}",
+            *SHORT,
+        )
+        assert outcome.status == 2
+        assert said in outcome.err.splitlines()[-1]
+        assert "Traceback" not in outcome.err
 
 
 def test_a_package_says_how_it_is_installed(package):

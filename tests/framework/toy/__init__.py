@@ -11,7 +11,10 @@ plugin = Plugin(
         "draws": "tests.framework.toy.draws:Draws",
         **{
             name: f"tests.framework.toy.broken:{name.capitalize()}"
-            for name in ("detached", "unkeyed", "forgetful", "infinite", "headless", "still")
+            for name in (
+                *("detached", "unkeyed", "forgetful", "infinite", "headless", "still"),
+                *("early", "averaged", "lost", "raising"),
+            )
         },
     },
 )

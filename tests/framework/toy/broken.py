@@ -85,3 +85,32 @@ class Still(Sound):
 
     def objective(self, context: Context, batch: Any) -> None:
         context.cost(context.sample("shot", Normal(torch.zeros(()), 0.1 + 0 * self.model.value)))
+
+
+class Early(Sound):
+    """Charges its cost before it draws."""
+
+    def objective(self, context: Context, batch: Any) -> None:
+        context.cost(torch.ones(()))
+        context.sample("shot", Normal(self.model.value, 0.1))
+
+
+class Averaged(Sound):
+    """Takes the mean over the samples itself."""
+
+    def objective(self, context: Context, batch: Any) -> None:
+        context.cost(context.sample("shot", Normal(self.model.value, 0.1)).square().mean())
+
+
+class Lost(Sound):
+    """Turns its parameter into a number."""
+
+    def objective(self, context: Context, batch: Any) -> None:
+        context.cost(context.sample("shot", Normal(self.model.value.item(), 0.1)).square())
+
+
+class Raising(Sound):
+    """Divides by zero."""
+
+    def objective(self, context: Context, batch: Any) -> None:
+        context.cost(context.sample("shot", Normal(self.model.value, 0.1)) * (1 // 0))
