@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -348,15 +349,18 @@ def _folder(module: ModuleType) -> Path | None:
 
 
 def _own_plugins_package() -> None:
-    """Make `plugins` mean the folder beside the framework, whatever the working directory holds."""
-    if "plugins" in sys.modules:
+    """Let `plugins.NAME` be found in the folder beside the framework, whoever else has a package `plugins`.
+
+    No `plugins/__init__.py` is run: the one on the path may be another package's, or may have gone with it.
+    """
+    own = ROOT / "plugins"
+    package = sys.modules.get("plugins")
+    if package is None:
+        package = sys.modules["plugins"] = ModuleType("plugins")
+        package.__spec__ = ModuleSpec("plugins", None, is_package=True)
+        package.__path__ = [str(own)]
         return
-    path = ROOT / "plugins" / "__init__.py"
-    spec = importlib.util.spec_from_file_location(
-        "plugins", path, submodule_search_locations=[str(path.parent)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["plugins"] = module
-    spec.loader.exec_module(module)
+    # Another's, imported before: its own modules are still found.
+    places = [str(place) for place in getattr(package, "__path__", ())]
+    if own not in map(Path, places):
+        package.__path__ = [str(own), *places]

@@ -16,7 +16,10 @@ from framework.config.tuning import PAIRS, drop_foreign_options
 from framework.errors import UserError, suggestion
 from framework.plugin import ROOT, registry
 
-CORE_CONFIGS = ROOT / "configs"
+# In a wheel inside the package, where no other package's `configs` is in its way.
+CORE_CONFIGS = next(
+    place for place in (ROOT / "framework" / "core_configs", ROOT / "configs") if place.is_dir()
+)
 
 
 # An experiment sets keys of every group.

@@ -1,5 +1,6 @@
 """Plugins: manifests, both ways of being found, and that a broken one breaks nothing but itself."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -330,6 +331,55 @@ def test_a_users_own_folders_do_not_shadow_ours(tmp_path):
     assert process.returncode == 0, err
     assert "wrong" not in out + err
     assert result(tmp_path / "run")["experiment"] == "javelin"
+
+
+@pytest.mark.parametrize("form", ["package", "module", "namespace"])
+@pytest.mark.parametrize("first", ["theirs", "ours"])
+def test_another_packages_plugins_does_not_break_ours(tmp_path, form, first):
+    """Whatever it is, and whoever is imported first."""
+    own = tmp_path / "plugins"
+    if form == "module":
+        own.with_suffix(".py").write_text("mine = 1\n")
+    else:
+        own.mkdir()
+        (own / "theirs.py").write_text("mine = 1\n")
+    if form == "package":
+        (own / "__init__.py").write_text("mine = 1\n")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+if {first == "theirs"}:
+    import plugins
+from framework.plugin import ROOT, registry
+assert registry().broken == (), registry().broken
+assert registry().component("tasks", "javelin").options()
+assert sys.modules["plugins.javelin"].__file__.startswith(str(ROOT)), sys.modules["plugins.javelin"]
+if {first == "theirs"} and {form == "package"}:
+    from plugins.theirs import mine
+"""
+    _, err = python("-c", code, cwd=tmp_path).communicate(timeout=300)
+    assert err == ""
+
+
+def test_the_run_of_an_uninstalled_plugin_names_it(toy, tmp_path, diffobj: Diffobj):
+    run = tmp_path / "run"
+    quiet = ("monitor.tensorboard=false", "monitor.progress=none", "trainer.steps=2")
+    assert diffobj("train", "experiment=toy", *quiet, f"hydra.run.dir={run}").status == 0
+    shutil.rmtree(toy / "toy-0.1.dist-info")
+    forget_plugins()
+    said = f"diffobj: {run}: its task 'regression' came with plugin 'toy', which is not installed\n"
+    for command in (
+        ("evaluate", f"run={run}"),
+        ("predict", f"run={run}"),
+        ("train", f"resume={run}"),
+    ):
+        outcome = diffobj(*command)
+        assert (outcome.status, outcome.err) == (2, said)
+    # Without the line of its session nobody knows where the task came from.
+    (run / "manifest.jsonl").unlink()
+    outcome = diffobj("evaluate", f"run={run}")
+    assert outcome.status == 2
+    assert "unknown task 'regression'" in outcome.err
 
 
 def test_a_plugin_cannot_take_a_command_of_the_cores(package, diffobj: Diffobj):

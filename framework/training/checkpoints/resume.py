@@ -10,8 +10,10 @@ from typing import Any
 from framework.config import limits
 from framework.config.explanation import first_line
 from framework.config.schema import Settings
-from framework.config.validation import validate
+from framework.config.validation import COMPONENT_GROUPS, validate
 from framework.errors import UserError
+from framework.plugin import registry
+from framework.training.folders.manifest import missing_plugins
 from framework.training.folders.untrusted import read_text, refuse_links
 
 # What a resume may not change, and what it may within that.
@@ -32,15 +34,38 @@ def load_config(folder: Path, log: Callable[[str], None] = warn) -> Any:
     """The configuration of an earlier run; where its file is lost, the one that the newest checkpoint carries.
 
     Raises:
-        UserError: not a run folder, links inside it, YAML with aliases (a few bytes of which can fill the memory) or
-            beyond the limits of a configuration.
+        UserError: not a run folder, a plugin of the run that is not installed, links inside it, YAML with aliases (a
+            few bytes of which can fill the memory) or beyond the limits of a configuration.
     """
     path = folder / "config.yaml"
     refuse_links(folder)
     text = read_text(path, limits.BYTES) if path.is_file() else ""
     # Some file systems leave NULs where a power cut came before the data.
     lost = not text.strip("\0 \n")
-    return parse_config(config_of_checkpoint(folder, log) if lost else text, path)
+    config = parse_config(config_of_checkpoint(folder, log) if lost else text, path)
+    refuse_missing_plugin(config, folder)
+    return config
+
+
+def refuse_missing_plugin(config: Any, folder: Path) -> None:
+    """Refuse a run with a component that is unknown here, where a plugin that the run had is not installed.
+
+    Raises:
+        UserError: names the component and the plugin.
+    """
+    from omegaconf import OmegaConf
+
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    for key, group in COMPONENT_GROUPS.items():
+        chosen = plain.get(key)
+        name = chosen.get("name") if isinstance(chosen, dict) else None
+        # A task object's name, "module:Class", is no plugin's.
+        known = not isinstance(name, str) or ":" in name or name in registry().names(group)
+        if not known and (missing := missing_plugins(folder / "manifest.jsonl")):
+            plugins = " or ".join(f"'{plugin}'" for plugin in missing)
+            raise UserError(
+                f"{folder}: its {key} '{name}' came with plugin {plugins}, which is not installed"
+            )
 
 
 def config_of_checkpoint(folder: Path, log: Callable[[str], None]) -> str:

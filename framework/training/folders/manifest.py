@@ -109,6 +109,13 @@ def plugin_versions() -> dict[str, str]:
     return versions
 
 
+def missing_plugins(path: Path) -> list[str]:
+    """The plugins that a run's last session had and that are not there now, by name."""
+    had = last_session(path).get("plugins")
+    names = [name for name in had if isinstance(name, str)] if isinstance(had, dict) else []
+    return sorted(set(names) - {found.name for found in registry().found})
+
+
 def installed(package: str) -> str:
     try:
         return version(package)

@@ -32,18 +32,43 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def names(folder: Path, suffix: str) -> set[str]:
-    return {
+    """The files of the package, its configurations as they lie in a wheel."""
+    found = {
         p.relative_to(folder).as_posix()
         for top in ("framework", "plugins", "configs")
         for p in (folder / top).rglob(f"*{suffix}")
     }
+    return {f"framework/core_{name}" if name.startswith("configs/") else name for name in found}
 
 
 def test_configurations_manifests_and_templates_travel_and_tests_stay(unpacked):
-    for suffix in (".py", ".yaml", ".txt", ".md"):
+    for suffix in (".py", ".yaml", ".txt", ".md", ".zip", ".html", ".js", ".css"):
         assert names(unpacked, suffix) == names(ROOT, suffix)
     tops = {p.name for p in unpacked.iterdir() if not p.name.endswith(".dist-info")}
-    assert tops == {"framework", "plugins", "configs"}
+    assert tops == {"framework", "plugins"}
+
+
+def test_another_package_with_plugins_and_configs_breaks_nothing_nor_does_its_removal(
+    unpacked, tmp_path
+):
+    """Its files lie over ours where the names are the same, and an installer takes them away with it."""
+    site = tmp_path / "site"
+    shutil.copytree(unpacked, site)
+    theirs = [site / "plugins" / "__init__.py", site / "plugins" / "theirs.py"]
+    theirs += [site / "configs" / "__init__.py", site / "configs" / "train.yaml"]
+    code = """
+import framework
+from framework.plugin import registry
+assert registry().broken == (), registry().broken
+assert registry().component("tasks", "javelin").options()
+assert framework.compose("experiment=javelin").task.name == "javelin"
+"""
+    for installed in (True, False):
+        for file in theirs:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("raise RuntimeError('theirs')\n") if installed else file.unlink()
+        _, err = python("-c", code, cwd=tmp_path, path=str(site)).communicate(timeout=300)
+        assert err == ""
 
 
 def test_the_command_is_declared(unpacked):
