@@ -10,7 +10,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow test-faults soak lint types docs format reading tensorboard clean
+.PHONY: help install train demo test test-slow test-faults soak lint types docs format reading tensorboard clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ install: .venv/installed ## Install optional parts: make install EXTRAS=detectio
 
 train: .venv/installed ## Train an experiment: make train EXPERIMENT=javelin ARGS="estimator=spsa"
 	@$(BIN)/diffobj train experiment=$(EXPERIMENT) $(ARGS)
+
+demo: .venv/installed-demo ## Try it on a page in your browser (on this machine only)
+	@$(BIN)/diffobj demo
 
 test: .venv/installed-dev lint types ## Lint, check types and run the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
@@ -75,4 +78,8 @@ clean: ## Remove the environment and every cache; runs in outputs/ stay
 
 .venv/installed-docs: pyproject.toml | .venv/bin/uv
 	$(BIN)/uv pip install --python $(BIN)/python --editable ".[docs]"
+	@touch $@ .venv/installed
+
+.venv/installed-demo: pyproject.toml | .venv/bin/uv
+	$(BIN)/uv pip install --python $(BIN)/python --editable ".[demo]"
 	@touch $@ .venv/installed

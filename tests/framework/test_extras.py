@@ -63,5 +63,6 @@ def test_all_holds_every_extra_that_a_plugin_can_use():
         "dev",
         "docs",
         "benchmarks",
+        "demo",
         "selfplay",
     }
