@@ -32,6 +32,7 @@ LAYERS = (
     (
         "atomic",
         "builtin",
+        "curve",
         "data",
         "extras",
         "media",
@@ -51,6 +52,7 @@ PUBLIC = (
     "framework.config.schema",
     "framework.config.types",
     "framework.config.validation.check_options",
+    "framework.curve",
     "framework.data",
     "framework.errors",
     "framework.extras",

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import Any
 
+from framework.curve import Curve
 from plugins.games.environments.games import Games
 from plugins.games.rollouts import EpisodeStatistics
 
@@ -37,7 +38,7 @@ class EpisodeLog:
     """
 
     def __init__(self) -> None:
-        self.curve: list[tuple[int, float]] = []
+        self.curve = Curve[tuple[int, float]]()
         self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self.scalars: dict[str, float] = {}
         self.steps = 0
@@ -56,7 +57,7 @@ class EpisodeLog:
         self.recent.extend(pairs)
         self.steps += steps
         if pairs:
-            self.curve.append((self.steps, sum(r for r, _ in pairs) / len(pairs)))
+            self.curve.add((self.steps, sum(r for r, _ in pairs) / len(pairs)))
         self.scalars = {
             "time/game_steps_per_second": steps / max(seconds, 1e-9),
             "time/environment_steps_per_second": steps / max(environment, 1e-9),
@@ -74,12 +75,12 @@ class EpisodeLog:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "history": [list(point) for point in self.curve],
+            "history": self.curve.state_dict(),
             "recent": [list(pair) for pair in self.recent],
             "played": self.steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.curve = [(int(steps), mean) for steps, mean in state["history"]]
+        self.curve.load_state_dict(state["history"])
         self.recent = deque(((r, n) for r, n in state["recent"]), maxlen=RECENT)
         self.steps = state["played"]

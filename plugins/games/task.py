@@ -295,10 +295,9 @@ class Game(Task):
 
     def show(self, seed: int) -> Iterator[Media]:
         """The agent playing, and its returns over the training."""
-        if self.log.curve:
-            yield Image.from_figure(
-                "returns", returns_over_training(self.environment.name, self.log.curve)
-            )
+        if returns := self.log.curve.values:
+            figure = returns_over_training(self.environment.name, returns)
+            yield Image.from_figure("returns", figure)
         yield from self.video(seed)
 
     def predict(self, source: Path | None, seed: int) -> Iterator[Media]:

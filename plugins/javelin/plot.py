@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 
 def throws_and_path(
+    steps: Sequence[int],
     path: Sequence[float],
     reached: Sequence[float],
     degrees: NDArray[numpy.float32],
@@ -20,7 +21,8 @@ def throws_and_path(
     """Plot both.
 
     Args:
-        path: the angle before each step and at the end, in degrees.
+        steps: the steps that are drawn, from 0 to the end.
+        path: the angle before each of them, in degrees.
         reached: the range at each of these angles with a steady hand, in metres.
         degrees, metres: the hill, the range at every angle.
     """
@@ -29,16 +31,15 @@ def throws_and_path(
     colour = colormaps["viridis"]
     chosen = numpy.unique(numpy.geomspace(1, len(path), 8).astype(int) - 1)
     # Most of the way is covered in the first steps.
-    shades = numpy.log1p(range(len(path)))
-    for step in chosen:
-        angle, length = math.radians(path[step]), reached[step]
+    shades = numpy.log1p(steps)
+    for number in chosen:
+        angle, length = math.radians(path[number]), reached[number]
         x = numpy.linspace(0, length, 80)
         # A parabola through both ends.
         y = math.tan(angle) * x * (1 - x / max(length, 1e-6))
-        shade = colour(0.95 * shades[step] / max(shades[-1], 1e-6))
-        throws.plot(
-            x, y, color=shade, lw=2, label=f"step {step}: {path[step]:.1f}°, {length:.1f} m"
-        )
+        shade = colour(0.95 * shades[number] / max(shades[-1], 1e-6))
+        label = f"step {steps[number]}: {path[number]:.1f}°, {length:.1f} m"
+        throws.plot(x, y, color=shade, lw=2, label=label)
     throws.set(xlabel="metres", ylabel="height (m)", title="Throws along the training")
     throws.set_ylim(0, 1.6 * throws.get_ylim()[1])
     throws.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)

@@ -13,6 +13,7 @@ from torch.distributions import Normal
 
 from framework import Context, Image, Task
 from framework.config.types import NonNegative
+from framework.curve import Curve
 from framework.task import Split
 from plugins.javelin.plot import throws_and_path
 
@@ -58,7 +59,7 @@ class Javelin(Task):
         self.foul_below = None if foul_below_degrees is None else math.radians(foul_below_degrees)
         self.drag = drag
         # The angle before each step, in degrees.
-        self.path: list[float] = []
+        self.path = Curve[float]()
 
     def objective(self, context: Context, batch: Any) -> None:
         """Minus the expected range in metres."""
@@ -101,7 +102,7 @@ class Javelin(Task):
 
     def before_step(self, step: int) -> None:
         """Record the angle, for the picture."""
-        self.path.append(math.degrees(self.model.angle.item()))
+        self.path.add(math.degrees(self.model.angle.item()))
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The angle, its range with a steady hand, and the objective over 1,000 throws."""
@@ -117,15 +118,14 @@ class Javelin(Task):
         degrees = torch.linspace(1, 89, 177)
         metres = self.fly(torch.deg2rad(degrees), torch.zeros(()))
         now = math.degrees(self.model.angle.item())
-        reached = self.fly(torch.deg2rad(torch.tensor([*self.path, now])), torch.zeros(()))
-        figure = throws_and_path(
-            [*self.path, now], reached.tolist(), degrees.numpy(), metres.numpy()
-        )
+        steps, path = [*self.path.steps, self.path.count], [*self.path.values, now]
+        reached = self.fly(torch.deg2rad(torch.tensor(path)), torch.zeros(()))
+        figure = throws_and_path(steps, path, reached.tolist(), degrees.numpy(), metres.numpy())
         yield Image.from_figure("throws", figure)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to draw the same picture."""
-        return {"path": list(self.path)}
+        return {"path": self.path.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.path = list(state["path"])
+        self.path.load_state_dict(state["path"])

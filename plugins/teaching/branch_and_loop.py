@@ -23,6 +23,7 @@ from torch import nn
 from torch.distributions import Bernoulli
 
 from framework import Context, Image, Task
+from framework.curve import Curve
 from framework.task import Split
 from plugins.teaching.plot import two_paths
 
@@ -61,7 +62,7 @@ class BranchAndLoop(Task):
     def __init__(self, *, bite: Probability = 0.2, cook: Probability = 0.2) -> None:
         self.model = Habits(bite, cook)
         # (p, q) before each step.
-        self.path: list[tuple[float, float]] = []
+        self.path = Curve[tuple[float, float]]()
 
     def objective(self, context: Context, batch: Any) -> None:
         """Hours and bait until a fish bites, and meals wasted or missed."""
@@ -82,7 +83,7 @@ class BranchAndLoop(Task):
 
     def before_step(self, step: int) -> None:
         """Record the habits, for the picture."""
-        self.path.append(self.model.probabilities)
+        self.path.add(self.model.probabilities)
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The habits and their exact objective."""
@@ -91,14 +92,15 @@ class BranchAndLoop(Task):
 
     def show(self, seed: int) -> Iterator[Image]:
         """Both habits over the steps."""
-        path = [*self.path, self.model.probabilities]
-        yield Image.from_figure("habits", two_paths(path, (BEST_BITE, BEST_COOK)))
+        steps = [*self.path.steps, self.path.count]
+        path = [*self.path.values, self.model.probabilities]
+        yield Image.from_figure("habits", two_paths(steps, path, (BEST_BITE, BEST_COOK)))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"path": [list(point) for point in self.path]}
+        return {"path": self.path.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.path = [(bite, cook) for bite, cook in state["path"]]
+        self.path.load_state_dict(state["path"])
 
 
 def expected_cost(bite: float, cook: float) -> float:

@@ -24,6 +24,7 @@ from torch.distributions import Normal
 
 from framework import Context, Image, Task
 from framework.config.types import NonNegative
+from framework.curve import Curve
 from framework.task import Split
 from plugins.teaching.plot import descents
 
@@ -62,7 +63,7 @@ class MetaGradient(Task):
         self.steps = steps
         self.noise = noise
         # The rate before each step.
-        self.path: list[float] = []
+        self.path = Curve[float]()
 
     def objective(self, context: Context, batch: Any) -> None:
         """The valley's height after the inner descent, `[n]`, or a scalar where it has no noise."""
@@ -77,7 +78,7 @@ class MetaGradient(Task):
 
     def before_step(self, step: int) -> None:
         """Record the rate, for the picture."""
-        self.path.append(self.model.rate)
+        self.path.add(self.model.rate)
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The learning rate and its exact expected height, and the best rate and its height."""
@@ -104,7 +105,7 @@ class MetaGradient(Task):
 
     def show(self, seed: int) -> Iterator[Image]:
         """Inner descents at the rates of some steps, and the expected height over the rate."""
-        rates = [*self.path, self.model.rate]
+        rates = [*self.path.values, self.model.rate]
         chosen = [rates[0], rates[len(rates) // 8], rates[-1]]
         walks = [self.walk(rate) for rate in chosen]
         grid = [0.005 * 1.04**i for i in range(101) if 0.005 * 1.04**i < 0.25]
@@ -122,10 +123,10 @@ class MetaGradient(Task):
         return [point.tolist() for point in points]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"path": list(self.path)}
+        return {"path": self.path.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.path = list(state["path"])
+        self.path.load_state_dict(state["path"])
 
 
 def height(weights: Tensor) -> Tensor:

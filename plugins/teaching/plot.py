@@ -15,27 +15,32 @@ from framework.media import Pixels
 Points = tuple[Sequence[float], Sequence[float]]
 
 
-def probability_over_steps(paths: Mapping[str, Sequence[float]], best: float) -> Figure:
-    """A coin's probability over the steps, one line per name; `best` is the optimum."""
+def probability_over_steps(
+    paths: Mapping[str, tuple[Sequence[int], Sequence[float]]], best: float
+) -> Figure:
+    """A coin's probability over the steps, one line (steps, probabilities) per name; `best` is the optimum."""
     figure = Figure(figsize=(7, 4), layout="constrained", dpi=110)
     axes = figure.subplots()
     axes.axhline(best, color="0.75", lw=5, zorder=1)
     for name, path in paths.items():
-        axes.plot(path, lw=1.5, label=name)
+        axes.plot(*path, lw=1.5, label=name)
     axes.set(xlabel="optimiser step", ylabel="probability of 1", ylim=(-0.03, 1.03))
     if len(paths) > 1:
         axes.legend(frameon=False, fontsize=8)
     return tidy(figure)
 
 
-def two_paths(path: Sequence[tuple[float, float]], best: tuple[float, float]) -> Figure:
+def two_paths(
+    steps: Sequence[int], path: Sequence[tuple[float, float]], best: tuple[float, float]
+) -> Figure:
     """Two probabilities over the steps, and their optima."""
     figure = Figure(figsize=(7, 4), layout="constrained", dpi=110)
     axes = figure.subplots()
     names = ("p: a fish bites (the loop)", "q: a friend cooks (the branch)")
     for number, colour in enumerate(("tab:blue", "tab:orange")):
         axes.axhline(best[number], color=colour, alpha=0.25, lw=5)
-        axes.plot([point[number] for point in path], color=colour, lw=1.5, label=names[number])
+        values = [point[number] for point in path]
+        axes.plot(steps, values, color=colour, lw=1.5, label=names[number])
     axes.set(xlabel="optimiser step", ylabel="probability", ylim=(0, 1))
     axes.legend(frameon=False)
     return tidy(figure)

@@ -17,6 +17,7 @@ from torch import nn
 from torch.distributions import Bernoulli
 
 from framework import Context, Image, Task
+from framework.curve import Curve
 from framework.task import Split
 from plugins.teaching.plot import probability_over_steps
 
@@ -48,7 +49,7 @@ class RebarToy(Task):
         self.model = Coin(start)
         self.target = target
         # p before each step.
-        self.path: list[float] = []
+        self.path = Curve[float]()
 
     def objective(self, context: Context, batch: Any) -> None:
         """The squared distance of the coin `[n, 1]` from the target."""
@@ -57,7 +58,7 @@ class RebarToy(Task):
 
     def before_step(self, step: int) -> None:
         """Record p, for the picture."""
-        self.path.append(self.model.probability)
+        self.path.add(self.model.probability)
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """p and its exact objective."""
@@ -67,11 +68,15 @@ class RebarToy(Task):
     def show(self, seed: int) -> Iterator[Image]:
         """p over the steps."""
         best = 0.0 if self.target < 0.5 else 1.0
-        path = [*self.path, self.model.probability]
-        yield Image.from_figure("probability", probability_over_steps({"this run": path}, best))
+        steps, path = (
+            [*self.path.steps, self.path.count],
+            [*self.path.values, self.model.probability],
+        )
+        figure = probability_over_steps({"this run": (steps, path)}, best)
+        yield Image.from_figure("probability", figure)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"path": list(self.path)}
+        return {"path": self.path.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.path = list(state["path"])
+        self.path.load_state_dict(state["path"])

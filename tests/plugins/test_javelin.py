@@ -176,4 +176,4 @@ def test_the_angle_before_each_step_is_recorded_and_outlives_a_resume():
     task.before_step(0)
     again = javelin()
     again.load_state_dict(task.state_dict())
-    assert again.path == pytest.approx([30.0])
+    assert again.path.values == pytest.approx([30.0])

@@ -54,9 +54,10 @@ def test_straight_through_does_not_know_the_way(tmp_path):
 
 def test_the_picture_survives_a_resume():
     task, again = RebarToy(), RebarToy()
-    task.path = [0.5, 0.4]
+    for value in (0.5, 0.4):
+        task.path.add(value)
     again.load_state_dict(task.state_dict())
     with torch.no_grad():
         (image,) = again.show(0)
-    assert again.path == [0.5, 0.4]
+    assert again.path.values == [0.5, 0.4]
     assert image.name == "probability"
