@@ -41,6 +41,7 @@ LAYERS = (
         "parameters",
         "plugin",
         "randomness",
+        "saved_state",
     ),
     ("errors",),
 )
@@ -62,6 +63,7 @@ PUBLIC = (
     "framework.program",
     "framework.randomness",
     "framework.relaxed",
+    "framework.saved_state",
     "framework.task",
 )
 # What a plugin's commands may import, too.

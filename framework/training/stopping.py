@@ -40,7 +40,7 @@ class Progress:
         Raises:
             UserError: a key of a newer version, or a value that cannot be.
         """
-        if "step" not in state:
+        if not isinstance(state, Mapping) or "step" not in state:
             raise UserError("checkpoint: progress has no step")
         step = state["step"]
         # An earlier version judged and stepped before it saved.
@@ -56,6 +56,13 @@ class Progress:
             right = isinstance(value, expected) and not isinstance(value, bool)  # type: ignore[arg-type]
             if not right or (name != "best" and not lowest <= value < math.inf):
                 raise UserError(f"checkpoint: progress.{name} = {value!r} cannot be")
+        best = given.get("best", {})
+        for name, value in best.items():
+            kind = int if name == "step" else (int, float)
+            if not (isinstance(name, str) and isinstance(value, kind)) or isinstance(value, bool):
+                raise UserError(f"checkpoint: progress.best.{name} = {value!r} cannot be")
+        if best and "step" not in best:
+            raise UserError("checkpoint: progress.best has no step")
         return cls(**given)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from framework.batch import map_tensors
 from framework.config.schema import Settings
+from framework.config.types import Count, CountOrZero, Positive
 from framework.errors import ProgramError, UserError
 from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate
@@ -23,6 +24,7 @@ from framework.gradients.selection.comparison import compare
 from framework.optimizer_state import load_named_state, named_state
 from framework.parameters import placed
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
+from framework.saved_state import check_saved
 from framework.task import Split, Task, TrainingPlan
 from framework.training.assembly import Components
 from framework.training.checkpoints import checkpoint
@@ -43,6 +45,14 @@ from framework.training.updates.nonfinite import skip_step
 from framework.training.updates.precision import autocast
 from framework.training.updates.rollback import Rollback
 
+# What `torch.amp.GradScaler` keeps.
+SCALER = {
+    "scale": Positive,
+    "growth_factor": Positive,
+    "backoff_factor": Positive,
+    "growth_interval": Count,
+    "_growth_tracker": CountOrZero,
+}
 # What iterators that have ended give.
 ENDED = object()
 
@@ -408,6 +418,7 @@ class Trainer:
         load_estimator(self.estimator, to_device(state["estimator"], self.device))
         # Empty where the run had another precision before.
         if state["scaler"]:
+            check_saved("the gradient scaler", state["scaler"], **SCALER)
             self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             check_tensors(self.parameters, state["average"] or self.parameters)

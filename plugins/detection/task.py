@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, overload
+from typing import Annotated, Any, ClassVar, Literal, overload
 
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from pydantic import Field
 from torch import Tensor
 
 from framework import Context, Image, Program, Task, Text, UserError
@@ -20,6 +21,7 @@ from framework.data import batches
 from framework.media import Media
 from framework.plugin import registry
 from framework.randomness import generator
+from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.detection import prediction
 from plugins.detection.data.augmentation import Augmentation, Augmented
@@ -175,6 +177,7 @@ class Detection(Task):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the checkpoint's labels; where they differ, the images are opened again with these."""
+        check_saved("the task", state, categories=Annotated[list[str], Field(min_length=1)])
         if state["categories"] == self.categories:
             return
         self.categories = list(state["categories"])

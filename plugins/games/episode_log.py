@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from framework.config.types import CountOrZero
 from framework.curve import Curve
+from framework.saved_state import check_saved
 from plugins.games.environments.games import Games
 from plugins.games.rollouts import EpisodeStatistics
 
@@ -38,7 +42,7 @@ class EpisodeLog:
     """
 
     def __init__(self) -> None:
-        self.curve = Curve[tuple[int, float]]()
+        self.curve = Curve[tuple[int, float]](2)
         self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self.scalars: dict[str, float] = {}
         self.steps = 0
@@ -81,6 +85,8 @@ class EpisodeLog:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        pairs = list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+        check_saved("the task", state, recent=pairs, played=CountOrZero)
         self.curve.load_state_dict(state["history"])
         self.recent = deque(((r, n) for r, n in state["recent"]), maxlen=RECENT)
         self.steps = state["played"]

@@ -22,10 +22,11 @@ from torch import Tensor
 
 import framework
 from framework import Context, Image, Task, Text, TrainingPlan, Video
-from framework.config.types import CountOrZero, Fraction, Positive
+from framework.config.types import Count, CountOrZero, Fraction, NonNegative, Positive
 from framework.gradients.estimator import Estimate
 from framework.media import Media
 from framework.randomness import fresh_key, generator, key
+from framework.saved_state import check_saved
 from framework.task import Split
 from plugins.sketching.images.photo import (
     Guide,
@@ -393,6 +394,16 @@ class Sketch(Task):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_saved(
+            "the sketch",
+            state,
+            frames=Tensor,
+            step=CountOrZero,
+            strokes_moved=CountOrZero,
+            start_loss=float,
+            steps=Count,
+            learning_rate=NonNegative,
+        )
         self.frames = list(state["frames"])
         self.step, self.strokes_moved = state["step"], state["strokes_moved"]
         self.start_loss = state["start_loss"]

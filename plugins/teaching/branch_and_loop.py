@@ -62,7 +62,7 @@ class BranchAndLoop(Task):
     def __init__(self, *, bite: Probability = 0.2, cook: Probability = 0.2) -> None:
         self.model = Habits(bite, cook)
         # (p, q) before each step.
-        self.path = Curve[tuple[float, float]]()
+        self.path = Curve[tuple[float, float]](2)
 
     def objective(self, context: Context, batch: Any) -> None:
         """Hours and bait until a fish bites, and meals wasted or missed."""

@@ -1,10 +1,12 @@
 """A curve's points: all of the first ones, ever fewer of the later ones, the same after a resume."""
 
 import pickle
+from typing import Any
 
 import pytest
 
 from framework.curve import FIRST, Curve
+from framework.errors import UserError
 
 
 def curve(count: int) -> Curve[float]:
@@ -39,6 +41,36 @@ def test_a_resumed_curve_is_that_of_an_uninterrupted_one(at):
     for number in range(at, 1500):
         again.add(0.5 * number)
     assert again.state_dict() == whole.state_dict()
+
+
+BROKEN: dict[str, Any] = {
+    "a negative count": {"values": [], "count": -1},
+    "a count beyond all": {"values": [], "count": 2**70},
+    "too few values": {"values": [1.0], "count": 3},
+    "too many values": {"values": [1.0] * 9, "count": 3},
+    "no number": {"values": ["x"], "count": 1},
+    "a truth": [True],
+    "pairs": {"values": [(1.0, 2.0)], "count": 1},
+    "nothing": {},
+    "no state": 7,
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_no_state_of_such_a_curve_is_refused(case):
+    with pytest.raises(UserError, match=r"^checkpoint: the curve"):
+        Curve[float]().load_state_dict(BROKEN[case])
+
+
+def test_a_curve_of_pairs_takes_pairs_and_nothing_else():
+    pairs = Curve[tuple[float, float]](2)
+    pairs.add((1.0, 2.0))
+    again = Curve[tuple[float, float]](2)
+    again.load_state_dict(pairs.state_dict())
+    assert again.values == [(1.0, 2.0)]
+    for state in ([1.0], [[1.0]], [[1.0, 2.0, 3.0]]):
+        with pytest.raises(UserError, match=r"^checkpoint: the curve's 'values"):
+            again.load_state_dict(state)
 
 
 def test_an_earlier_versions_list_of_all_values_is_read():

@@ -43,6 +43,7 @@ from framework.gradients.surrogate.sampled import SampledSurrogate
 from framework.parameters import Parameters
 from framework.program import Program
 from framework.recording.context import Context
+from framework.saved_state import check_saved
 
 
 class FirstOrder(Reparameterisation):
@@ -213,7 +214,10 @@ class RunningStatistics:
         return {name: value for name, value in vars(self).items() if name != "decay"}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        number = dict.fromkeys(("weight", "first", "zeroth", "noise"), float)
+        check_saved("the memory", state, **number, difference=Tensor | None)
+        self.weight, self.first, self.zeroth = state["weight"], state["first"], state["zeroth"]
+        self.noise, self.difference = state["noise"], state["difference"]
 
 
 def share_of_first(v1: float, v0: float, distance: float, noise: float) -> float:

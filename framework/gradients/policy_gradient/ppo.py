@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from framework.capabilities import Capabilities
-from framework.config.types import Count, Fraction, NonNegative, Positive
+from framework.config.types import Count, CountOrZero, Fraction, NonNegative, Positive
 from framework.gradients.policy_gradient.actor_critic import (
     ActorCritic,
     ActorCriticLoss,
@@ -26,6 +26,7 @@ from framework.gradients.policy_gradient.actor_critic import (
 from framework.gradients.policy_gradient.advantages import gae
 from framework.gradients.policy_gradient.trajectory import EvaluatedTrajectory
 from framework.program import RolloutPlan
+from framework.saved_state import check_saved
 
 Clip = Annotated[float, Field(gt=0, lt=1)]
 
@@ -118,4 +119,5 @@ class PPO(ActorCritic):
         return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_saved("ppo", state, calls=CountOrZero)
         self.calls = state["calls"]

@@ -30,6 +30,7 @@ from framework.parameters import Parameters
 from framework.plugin import registry
 from framework.program import Program
 from framework.randomness import fresh_key, key
+from framework.saved_state import check_saved
 
 SUSPICIOUS_Z = 4.0
 
@@ -217,6 +218,14 @@ class Automatic(Estimator):
         return {"chosen": self.chosen, "calls": self.calls, "candidates": states}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_saved(
+            "automatic", state, chosen=str, calls=CountOrZero, candidates=dict[str, dict[str, Any]]
+        )
         self.chosen, self.calls = state["chosen"], state["calls"]
+        strangers = {*state["candidates"], *filter(None, [self.chosen])} - set(self.candidates)
+        if strangers:
+            raise UserError(
+                f"checkpoint: automatic has chosen among {sorted(strangers)}, no candidates of it"
+            )
         for name, saved in state["candidates"].items():
             self.candidates[name].load_state_dict(saved)

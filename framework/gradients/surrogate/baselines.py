@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.config.types import CountOrZero
 from framework.gradients.surrogate.dice import Known
 from framework.gradients.surrogate.multi_sample_bound import without_each
+from framework.saved_state import check_saved
 
 
 class LeaveOneOut:
@@ -63,6 +65,7 @@ class MovingAverage:
         return {"means": dict(self.means), "calls": dict(self.calls)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_saved("the baseline", state, means=dict[str, Tensor], calls=dict[str, CountOrZero])
         self.means, self.calls = dict(state["means"]), dict(state["calls"])
 
 

@@ -9,14 +9,16 @@ state's value.)
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from framework.errors import UserError
 from framework.optimizer_state import load_named_state, named_state
 from framework.randomness import key, seeded
+from framework.saved_state import check_saved
 
 # Of the running mean and standard deviation of the returns.
 RETURNS_DECAY = 0.99
@@ -83,6 +85,9 @@ class Predictor:
         self.network.load_state_dict(state["network"])
         own = dict(self.network.named_parameters())
         load_named_state(self.optimizer, own, state["optimizer"], list(own))
+        check_saved(
+            "the baseline", state, scale=Annotated[list[float], Field(min_length=3, max_length=3)]
+        )
         self.mean, self.square, self.calls = state["scale"]
 
 

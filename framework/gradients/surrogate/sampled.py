@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from framework.capabilities import alternatives
+from framework.config.types import CountOrZero
 from framework.errors import ProgramError
 from framework.gradients.distributions.refusal import RELAXED
 from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
@@ -25,6 +26,7 @@ from framework.program import Program
 from framework.recording.rule import Rule
 from framework.recording.trace import Trace
 from framework.relaxed import smoothing
+from framework.saved_state import check_saved
 
 
 class SampledSurrogate(SurrogateEstimator):
@@ -97,6 +99,7 @@ class SampledSurrogate(SurrogateEstimator):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_saved("the estimator", {"calls": 0, **state}, calls=CountOrZero)
         self.calls = state.get("calls", 0)
         if self.baseline is not None:
             self.baseline.load_state_dict(state["baseline"])  # type: ignore[attr-defined]

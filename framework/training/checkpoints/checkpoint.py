@@ -10,8 +10,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,11 +22,24 @@ import torch
 from torch import Tensor
 
 from framework.atomic import write_atomically
+from framework.config.types import CountOrZero
 from framework.errors import UserError
+from framework.saved_state import check_saved
 from framework.training.folders.untrusted import RECORD, read_bytes
 
 # The version of what a checkpoint holds; 0: before versions were written.
 FORMAT = 1
+# What it holds besides its format and, since there are formats, the configuration.
+PARTS: dict[str, Any] = {
+    "step": CountOrZero,
+    "progress": dict[str, Any],
+    "model": dict[str, Any],
+    "average": dict[str, Tensor] | None,
+    "optimizer": dict[str, Any],
+    "estimator": dict[str, Any],
+    "task": dict[str, Any],
+    "scaler": dict[str, Any],
+}
 PLAIN = {bool, int, float, complex, str, bytes, type(None)}
 
 
@@ -48,10 +64,10 @@ def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
         "bytes": len(data),
         "step": state.get("step"),
     }
-    replaced = checksums(path.with_suffix(".json"))
+    replaced = read_record(path).get("sha256")
     if replaced and path.exists():
         # Between the two writes the record stands beside the earlier data, and is right for both.
-        write_record(path, record | {"replaces": replaced[0]})
+        write_record(path, record | {"replaces": replaced})
         write_atomically(path, data)
     else:
         # Data without a record are a save that was cut short, not damage.
@@ -64,50 +80,74 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     write_atomically(path.with_suffix(".json"), json.dumps(record).encode())
 
 
-def checksums(record: Path) -> list[str]:
-    """The SHA-256 that a record allows: of its data, then of those being replaced; none where it is damaged."""
+def read_record(path: Path) -> dict[str, Any]:
+    """What is known of the checkpoint `path` but its content; empty where its record is damaged."""
     try:
-        read = json.loads(read_bytes(record, RECORD))
-        return [read["sha256"], *([read["replaces"]] if "replaces" in read else [])]
-    except (UserError, ValueError, KeyError, TypeError, RecursionError):
-        return []
+        read = json.loads(read_bytes(path.with_suffix(".json"), RECORD))
+    except (UserError, ValueError, RecursionError):
+        return {}
+    whole = isinstance(read, dict) and read.keys() - {"replaces"} == {"sha256", "bytes", "step"}
+    return read if whole else {}
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read one checkpoint and check that it is what was written.
 
     Raises:
-        UserError: missing, cut off or damaged.
+        UserError: missing, cut off, damaged, or of a size that cannot be.
     """
-    record = path.with_suffix(".json")
-    for half in (path, record):
+    for half in (path, path.with_suffix(".json")):
         if not half.is_file():
             raise UserError(f"{half}: missing")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() not in checksums(record):
+    record, data = read_record(path), read_bytes(path, memory())
+    digest = hashlib.sha256(data).hexdigest()
+    latest = digest == record.get("sha256") and len(data) == record["bytes"]
+    if not latest and digest != record.get("replaces"):
         raise UserError(f"{path}: damaged (its checksum differs)")
+    refuse_compressed(path, data)
     try:
         state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
     except Exception as error:
         # Its checksum is right, so it was written by something else.
         raise UserError(f"{path}: refused, no plain checkpoint ({type(error).__name__})") from None
+    step = state.get("step") if isinstance(state, dict) else record["step"]
+    if type(step) is not type(record["step"]) or step != record["step"]:
+        raise UserError(f"{path}: damaged (its record is that of step {record['step']})")
     return cast(dict[str, Any], state)
 
 
-def check_format(state: dict[str, Any]) -> None:
-    """Refuse a checkpoint that is no mapping, or of a version to come.
+def memory() -> int:
+    """The bytes of this machine's memory: a larger checkpoint is none of a run that it could go on with."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def refuse_compressed(path: Path, data: bytes) -> None:
+    """Refuse an archive whose parts are compressed, as `torch.save` writes none: it may unpack to any size.
 
     Raises:
-        UserError: names the version.
+        UserError: names the file.
+    """
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise UserError(f"{path}: refused, no plain checkpoint (it is compressed)")
+
+
+def check_format(state: dict[str, Any]) -> None:
+    """Refuse a checkpoint that is no mapping, of a version to come, or without one of its parts.
+
+    The parts themselves are checked by those whose they are, as they are put back.
+
+    Raises:
+        UserError: names the version or the part.
     """
     version = state.get("format", 0) if isinstance(state, dict) else None
     if type(version) is not int or not 0 <= version <= FORMAT:
         raise UserError(
             f"checkpoint: format {version!r}; this version reads up to {FORMAT}: a newer one saved it"
         )
+    check_saved("the run", state, **PARTS)
+    if state["step"] != state["progress"].get("step"):
+        raise UserError("checkpoint: its step is another one than that of its progress")
 
 
 def load_newest(

@@ -60,7 +60,7 @@ def load_calibration(run: Path, model: str) -> Calibration | None:
         return None
     try:
         calibration = Calibration(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: {error}; diffobj calibrate writes it again") from None
     if not (0 < calibration.far < 1 and calibration.data and -1 <= calibration.threshold <= 1):
         raise UserError(

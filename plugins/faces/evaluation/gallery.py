@@ -111,7 +111,7 @@ class Gallery:
             if path.stat().st_size > MAX_BYTES:
                 raise UserError(f"{path}: more than {MAX_BYTES:,} bytes")
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             reason = str(error).partition("\n")[0]
             raise UserError(f"gallery = '{path}': cannot be read ({reason})") from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:

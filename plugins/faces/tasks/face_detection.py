@@ -17,6 +17,7 @@ from pydantic import Field
 from framework import Context, Text, UserError
 from framework.config.types import Count, CountOrZero, NonNegative
 from framework.media import Media
+from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.faces.data.lists import AnnotatedPhotograph, read_annotations
 from plugins.faces.data.photographs import Partition, digest, partition
@@ -75,6 +76,7 @@ class FaceDetection(SceneTask):
         return {"seen": sorted(self.seen)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_saved("the task", state, seen=list[str])
         self.seen = set(state["seen"])
 
     def begin(self, plan: TrainingPlan) -> None:

@@ -26,6 +26,7 @@ from framework.config.types import Count, CountOrZero
 from framework.data import Order
 from framework.media import Media, Projection
 from framework.randomness import generator, seeded
+from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.faces.data.augmentation import STRONG, Augmentation, augmented
 from plugins.faces.data.crops import Crops
@@ -139,6 +140,9 @@ class Recognition(FaceTask):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the checkpoint's shape, whatever data there is here."""
+        check_saved(
+            "the task", state, seen=list[str], photographs=bool, people=CountOrZero, grey=bool
+        )
         self.people.seen = set(state["seen"])
         stored = TrainingData(state["photographs"], state["people"], state["grey"])
         if stored != self.training_data:

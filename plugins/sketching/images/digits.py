@@ -148,7 +148,7 @@ def from_strokes(path: Path, max_images: int) -> NDArray[Any]:
             try:
                 strokes = [numpy.array(s[:2], dtype=float) for s in json.loads(line)["drawing"]]
                 pictures.append(pen_drawing([s.T for s in strokes]))
-            except (ValueError, TypeError, KeyError, IndexError):
+            except (ValueError, TypeError, KeyError, IndexError, RecursionError):
                 raise ValueError(f"line {number} is no drawing of QuickDraw's") from None
     return numpy.stack(pictures)
 

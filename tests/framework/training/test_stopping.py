@@ -34,6 +34,10 @@ def test_a_checkpoint_from_before_a_key_was_written_counts_as_evaluated_and_soun
         ({"seconds": math.nan}, "progress.seconds = nan cannot be"),
         ({"seconds": math.inf}, "progress.seconds = inf cannot be"),
         ({"best": [1]}, r"progress.best = \[1\] cannot be"),
+        ({"best": {"objective": 1.0}}, "progress.best has no step"),
+        ({"best": {"step": 1.5}}, "progress.best.step = 1.5 cannot be"),
+        ({"best": {"step": 1, "a": [2]}}, r"progress.best.a = \[2\] cannot be"),
+        ({"best": {"step": 1, 2: 3.0}}, "progress.best.2 = 3.0 cannot be"),
         ({"skipped": 2.5}, "progress.skipped = 2.5 cannot be"),
         ({"skiped": 2}, "progress has an unknown key 'skiped': a newer version saved it"),
     ],
@@ -46,3 +50,5 @@ def test_what_cannot_be_is_refused_in_one_line(change, said):
 def test_progress_without_a_step_is_refused():
     with pytest.raises(UserError, match=r"^checkpoint: progress has no step$"):
         Progress.from_state({k: v for k, v in STATE.items() if k != "step"})
+    with pytest.raises(UserError, match=r"^checkpoint: progress has no step$"):
+        Progress.from_state([])  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ def read(root: Path, report: Report) -> Reading:
                 continue
             read_entries = read_file(data, path, split, pictures, report)
             names |= dict.fromkeys(str(c["name"]) for c in data["categories"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise UserError(f"{path}: expected COCO's json; {reason}") from None
         entries.setdefault(split, []).extend(read_entries)

@@ -1,6 +1,9 @@
 """Checkpoints: atomic, checked, plain; the newest undamaged one is found."""
 
+import hashlib
+import json
 import os
+import zipfile
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from contextlib import suppress
 from enum import Enum, IntEnum
@@ -156,13 +159,11 @@ def test_whatever_is_accepted_can_be_read(tmp_path):
 
 
 def test_a_file_that_holds_code_is_refused_even_with_the_right_checksum(tmp_path):
-    import hashlib
-    import json
-
     path = tmp_path / "step_000000001.pt"
     torch.save({"model": Colour.RED}, path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    path.with_suffix(".json").write_text(json.dumps({"sha256": digest}))
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    checkpoint.write_record(path, {"sha256": digest, "bytes": len(data), "step": 1})
     with pytest.raises(UserError, match="no plain checkpoint"):
         load(path)
 
@@ -250,7 +251,7 @@ def test_a_checkpoint_that_replaces_one_of_its_name_is_whole_at_any_moment(tmp_p
 
         monkeypatch.setattr(checkpoint, "write_atomically", write)
         with suppress(KeyboardInterrupt):
-            save(folder, "step_000000001", {**STATE, "note": "after"})
+            save(folder, "step_000000001", {**STATE, "step": 1, "note": "after"})
         monkeypatch.undo()
         found.append(load(folder / "step_000000001.pt")["note"])
     assert found == ["é", "é", "after"]
@@ -262,8 +263,62 @@ def test_a_checkpoint_of_a_version_to_come_is_refused(version):
         check_format({"format": version})
 
 
+WHOLE: dict[str, Any] = {
+    "format": 1, "config": "", "step": 3, "progress": {"step": 3}, "model": {}, "average": None, "optimizer": {},
+    "estimator": {}, "task": {}, "scaler": {},
+}  # fmt: skip
+
+
 def test_a_checkpoint_from_before_versions_is_read():
-    check_format({"step": 3})
+    check_format({key: part for key, part in WHOLE.items() if key not in {"format", "config"}})
+
+
+@pytest.mark.parametrize("part", WHOLE.keys() - {"format", "config"})
+def test_a_checkpoint_without_a_part_or_with_a_wrong_one_is_one_line(part):
+    with pytest.raises(UserError, match=f"^checkpoint: the run's state has no '{part}', only"):
+        check_format({key: value for key, value in WHOLE.items() if key != part})
+    with pytest.raises(UserError, match=f"^checkpoint: the run's '{part}' is str: Input should be"):
+        check_format({**WHOLE, part: "x"})
+
+
+def test_a_checkpoint_of_two_steps_is_refused():
+    with pytest.raises(UserError, match="its step is another one than that of its progress"):
+        check_format({**WHOLE, "step": 4})
+
+
+def test_a_record_of_another_step_or_size_is_damage(tmp_path):
+    (path,) = saved(tmp_path, 3)
+    record = json.loads(path.with_suffix(".json").read_text())
+    for change in ({"step": 4}, {"step": None}, {"bytes": 1}, {"more": 1}):
+        checkpoint.write_record(path, record | change)
+        with pytest.raises(UserError, match="damaged"):
+            load(path)
+
+
+def test_a_file_larger_than_the_memory_is_refused_unread(tmp_path, monkeypatch):
+    (path,) = saved(tmp_path, 3)
+    monkeypatch.setattr(checkpoint, "memory", lambda: 1000)
+    with pytest.raises(UserError, match=r"step_000000003\.pt: more than 1,000 bytes$"):
+        load(path)
+
+
+def test_a_checkpoint_that_is_a_link_is_refused(tmp_path):
+    (path,) = saved(tmp_path, 3)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"step_000000003\.pt: Too many levels of symbolic links"):
+        load(path)
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
+    (path,) = saved(tmp_path, 3)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", b"\0" * 10**6)
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    checkpoint.write_record(path, {"sha256": digest, "bytes": len(data), "step": 3})
+    with pytest.raises(UserError, match=r"refused, no plain checkpoint \(it is compressed\)"):
+        load(path)
 
 
 def test_damaged_newer_checkpoints_do_not_push_good_ones_out_after_a_resume(tmp_path):

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from framework.errors import UserError
 from framework.training.checkpoints.checkpoint import list_checkpoints, load
 from tests.framework.training.faults import children
-from tests.framework.training.faults.subjects import Framework, plain
+from tests.framework.training.faults.subjects import Framework
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
@@ -58,11 +59,10 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, quick,
 
 
 def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path, quick, capsys):
-    """The checkpoint is refused, or what is read is what was saved: a bit of the record's own layout may not matter."""
     subject = Framework(None, *COMMON, "trainer.steps=4")
     subject.start(tmp_path / "run")
     path = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
-    saved, places, noticed = plain(load(path)), random.Random(7), 0
+    places, noticed = random.Random(7), 0
     for number in range(200):
         file = path if number % 4 else path.with_suffix(".json")
         whole = file.read_bytes()
@@ -70,16 +70,13 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path, quick, capsys):
         damaged = bytearray(whole)
         damaged[place // 8] ^= 1 << place % 8
         file.write_bytes(damaged)
-        try:
-            assert plain(load(path)) == saved, f"{file.name}, bit {place}"
-        except UserError:
-            noticed += 1
-        else:
-            assert file.suffix == ".json", f"{file.name}, bit {place}"
+        with suppress(UserError):
+            load(path)
+            pytest.fail(f"{file.name}, bit {place}")
+        noticed += 1
         file.write_bytes(whole)
     with capsys.disabled():
-        print(f"\n{noticed} of 200 flipped bits noticed, the others without effect")
-    assert noticed >= 150
+        print(f"\n{noticed} of 200 flipped bits noticed")
 
 
 def test_a_run_whose_newest_checkpoint_is_damaged_ends_with_the_same_bits(tmp_path, quick):

@@ -108,6 +108,7 @@ def test_nobody_is_enrolled_without_a_name_a_note_of_consent_and_a_day_to_come(
     [
         "",
         "[]",
+        "[" * 100_000,
         '{"format": "other"}',
         '{"format": "diffobj gallery 1", "model": "x"}',
         '{"format": "diffobj gallery 1", "model": "x", "people": {"a": {}}}',
