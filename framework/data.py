@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,12 @@ PARENT_DEATH_SIGNAL = 1
 
 # The loaders of this process that wait for a worker now.
 WAITING: set[int] = set()
+# Workers that were lost while nothing waited for one.
+LOST: list[RuntimeError] = []
+
+
+class LostWorker(UserError):
+    """A worker was killed or hangs; it is raised only where a batch of it is waited for."""
 
 
 def waits_for_worker() -> bool:
@@ -220,6 +227,8 @@ def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
     """
     with lost_workers_in_one_line():
         iterator = iter(loader)
+    if loader.num_workers:
+        Deferred.install()
     while True:
         with lost_workers_in_one_line(), waiting(loader):
             batch = next(iterator, None)
@@ -236,9 +245,37 @@ def waiting(loader: DataLoader[Any]) -> Iterator[None]:
         return
     WAITING.add(id(loader))
     try:
+        if LOST:
+            raise LOST.pop()
         yield
     finally:
         WAITING.discard(id(loader))
+
+
+class Deferred:
+    """A handler of SIGCHLD that reports a lost worker when a batch is waited for, and not in the middle of a step.
+
+    torch's own raises wherever the main thread is, such as between two parameters' updates.
+    """
+
+    def __init__(self, handler: Callable[[int, Any], Any]) -> None:
+        self.handler = handler
+
+    @classmethod
+    def install(cls) -> None:
+        """Put it in the place of torch's, once; elsewhere than in the main thread there is none."""
+        handler = signal.getsignal(signal.SIGCHLD)
+        main = threading.current_thread() is threading.main_thread()
+        if main and callable(handler) and not isinstance(handler, cls):
+            signal.signal(signal.SIGCHLD, cls(handler))
+
+    def __call__(self, number: int, frame: Any) -> None:
+        try:
+            self.handler(number, frame)
+        except RuntimeError as error:
+            if WAITING or not str(error).startswith(LOST_WORKER):
+                raise
+            LOST.append(error)
 
 
 @contextmanager
@@ -246,7 +283,7 @@ def lost_workers_in_one_line() -> Iterator[None]:
     """Say in one line that a worker was killed or hangs; torch may notice it at any place in the main thread.
 
     Raises:
-        UserError: names the remedy.
+        LostWorker: names the remedy.
     """
     try:
         yield
@@ -255,12 +292,14 @@ def lost_workers_in_one_line() -> Iterator[None]:
         remedy = "with workers=0 (the task's option) the training's own process loads the data"
         if text.startswith(TIMED_OUT):
             seconds = text.removeprefix(TIMED_OUT).strip()
-            raise UserError(f"data: a worker has made no batch {seconds}; {remedy}") from None
+            raise LostWorker(
+                f"data: a worker has made no batch {seconds}; the task's worker_timeout allows more; {remedy}"
+            ) from None
         if not text.startswith(LOST_WORKER):
             raise
         shared = "; the shared memory, /dev/shm, may be too small" if "Bus error" in text else ""
         how = text.removeprefix(LOST_WORKER).partition(". ")[0].strip().rstrip(".")
-        raise UserError(f"data: a worker was lost {how}{shared}; {remedy}") from None
+        raise LostWorker(f"data: a worker was lost {how}{shared}; {remedy}") from None
 
 
 def begin_worker(worker: int) -> None:

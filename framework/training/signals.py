@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -64,6 +65,13 @@ class StopSignals:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def comes(self, seconds: float = 1.0) -> bool:
+        """Whether one has come, or comes within some time."""
+        until = time.monotonic() + seconds
+        while self.received is None and time.monotonic() < until:
+            time.sleep(0.01)
+        return self.received is not None
 
     def on_signal(self, number: int, frame: Any) -> None:
         first = self.received is None

@@ -17,6 +17,7 @@ from torch import Tensor
 from framework.batch import map_tensors
 from framework.config.schema import Settings
 from framework.config.types import Count, CountOrZero, Positive
+from framework.data import LostWorker
 from framework.errors import ProgramError, UserError
 from framework.gradients.estimate import make_estimator
 from framework.gradients.estimator import Estimate
@@ -116,12 +117,15 @@ class Trainer:
                 if not interruption.first:
                     raise
                 self.check_budget(start)
-            except Exception:
+            except Exception as error:
                 if self.progress.step > start:
                     # What the step under way has changed in the model goes.
                     self.rollback.restore()
                     self.save()
-                raise
+                # A signal to all processes may reach the workers first.
+                if not (isinstance(error, LostWorker) and self.signals.comes()):
+                    raise
+                self.check_budget(start)
             self.save()
         return self.finish(monitor)
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from framework import Context, Image, Program, Task, Text, UserError
-from framework.config.types import Count, CountOrZero, FractionBelowOne
+from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
 from framework.config.validation import check_options
 from framework.data import batches
 from framework.media import Media
@@ -94,6 +94,7 @@ class Detection(Task):
         augmentation: Augmentation = Augmentation(),  # noqa: B008
         batch_size: Count | None = None,
         workers: CountOrZero = 0,
+        worker_timeout: Positive = 600.0,
         multi_scale: FractionBelowOne = 0.0,
         freeze: list[str] = [],  # noqa: B006
         init_from: str | None = None,
@@ -118,7 +119,7 @@ class Detection(Task):
             self.model.mean_objects_per_image = mean_objects_per_image(self.splits.train)
         self.model.freeze(freeze)
         self.augmentation = augmentation.resolved(few=data.root is not None)
-        self.workers, self.multi_scale = workers, multi_scale
+        self.workers, self.worker_timeout, self.multi_scale = workers, worker_timeout, multi_scale
         self.batch_size = batch_size or (16 if data.root is None else 8)
         self.max_detections = max_detections
         self.score_threshold, self.display_threshold = score_threshold, display_threshold
@@ -203,7 +204,15 @@ class Detection(Task):
     def stream(self, seed: int, start: int, *, plain: bool) -> Iterator[Batch]:
         source = Augmented(self.splits.train, self.augmentation, self.size, plain=plain)
         size = min(self.batch_size, len(source))
-        return batches(source, size, seed, start, workers=self.workers, collate=self.collate)
+        return batches(
+            source,
+            size,
+            seed,
+            start,
+            workers=self.workers,
+            collate=self.collate,
+            timeout=self.worker_timeout,
+        )
 
     def collate(self, samples: list[Sample]) -> Batch:
         return collate(samples, self.model.size_divisor)

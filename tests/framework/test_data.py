@@ -1,5 +1,6 @@
 """Batches by number: the same whatever the start and the number of workers are."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from framework.data import batches, lost_workers_in_one_line
+from framework.data import LOST, LostWorker, batches, lost_workers_in_one_line
 from framework.errors import UserError
 from framework.training.folders.run_folder import RunFolder
 from tests.runs import python
@@ -137,9 +138,25 @@ def test_a_killed_worker_is_told_in_one_line_with_the_remedy():
 
 def test_a_hanging_worker_is_given_up_after_the_time_out():
     assert failure("hangs", 1, timeout=2.0) == (
-        "data: a worker has made no batch after 2.0 seconds; "
+        "data: a worker has made no batch after 2.0 seconds; the task's worker_timeout allows more; "
         "with workers=0 (the task's option) the training's own process loads the data"
     )
+
+
+def test_a_lost_worker_is_noticed_where_a_batch_is_waited_for_and_not_in_a_step():
+    """Elsewhere it could be raised between two parameters' updates."""
+    before = set(multiprocessing.active_children())
+    loading = batches(Numbers(40), 5, 7, 0, workers=1)
+    next(loading)
+    (worker,) = set(multiprocessing.active_children()) - before
+    os.kill(worker.pid or 0, signal.SIGKILL)
+    # A step under way: handlers of signals run between any two of its instructions.
+    for _ in range(1000):
+        time.sleep(0 if LOST else 0.01)
+    assert len(LOST) == 1
+    with pytest.raises(LostWorker, match=r"^data: a worker was lost .*Killed; with workers=0"):
+        list(islice(loading, 9))
+    assert LOST == []
 
 
 def test_shared_memory_that_is_too_small_is_named():

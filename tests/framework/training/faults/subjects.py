@@ -16,6 +16,7 @@ from torch.distributions import Normal
 from framework import Context, Image, Program, Task
 from framework.config.composition import compose
 from framework.config.validation import validate
+from framework.data import batches
 from framework.randomness import generator, seeded
 from framework.run import train, train_composed
 from framework.task import Split
@@ -69,6 +70,14 @@ class Line(Task):
         yield Image("square", numpy.full((8, 8, 3), 200, dtype=numpy.uint8))
 
 
+class Loaded(Line):
+    """The same from rows that two workers load."""
+
+    def batches(self, program: Program, seed: int, start: int) -> Iterator[Any]:
+        rows = torch.randn(64, 3, generator=generator(seed, "rows"))
+        return batches([*rows], 8, seed, start, workers=2)
+
+
 OPTIONS = (
     "monitor.tensorboard=false",
     "monitor.progress=none",
@@ -81,14 +90,15 @@ class Framework:
     """A training by the framework.
 
     Args:
-        experiment: of a plugin; None: `Line`.
+        experiment: of a plugin; None: a task of this module.
         overrides: further options.
+        task: this one.
     """
 
-    def __init__(self, experiment: str | None, *overrides: str) -> None:
-        self.own = experiment is None
+    def __init__(self, experiment: str | None, *overrides: str, task: type[Line] = Line) -> None:
+        self.own, self.task = experiment is None, task
         given = [*([f"experiment={experiment}"] if experiment else []), *OPTIONS, *overrides]
-        name = f"{Line.__module__}:{Line.__name__}" if self.own else None
+        name = f"{task.__module__}:{task.__name__}" if self.own else None
         self.config = compose(given, task=name).config
         self.settings = validate(self.config, registered=not self.own)
 
@@ -97,15 +107,19 @@ class Framework:
         config = self.config.copy()
         config.trainer.stop_at = stop_at
         settings = validate(config, registered=not self.own)
-        train_composed(config, settings, folder, task=Line() if self.own else None, resume="auto")
+        train_composed(config, settings, folder, task=self.made(), resume="auto")
 
     def resume(self, folder: Path) -> None:
         """By `resume=FOLDER` where there is a run, else by the command that began it."""
         if not RunFolder(folder).holds_run:
-            train_composed(self.config, self.settings, folder, task=Line() if self.own else None)
+            train_composed(self.config, self.settings, folder, task=self.made())
         else:
             changes = ["trainer.stop_at=null"]
-            train(Line() if self.own else None, resume=folder, overrides=changes)
+            train(self.made(), resume=folder, overrides=changes)
+
+    def made(self) -> Line | None:
+        """The task's object; None: it is the experiment's."""
+        return self.task() if self.own else None
 
     def end(self, folder: Path) -> Any:
         refuse_leftovers(folder)

@@ -1,5 +1,6 @@
 """kill -9 at random moments, once or several times; bit flips; two processes at one run in the same instant."""
 
+import json
 import os
 import random
 import shutil
@@ -13,7 +14,7 @@ import pytest
 from framework.errors import UserError
 from framework.training.checkpoints.checkpoint import list_checkpoints, load
 from tests.framework.training.faults import children
-from tests.framework.training.faults.subjects import Framework
+from tests.framework.training.faults.subjects import Framework, Loaded
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
@@ -56,6 +57,44 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, quick,
         print(f"\n{name}: {equal} of {TRIES} runs equal the uninterrupted one after {kills} kills")
     assert equal == TRIES
     assert kills >= TRIES / 2
+
+
+def test_a_signal_to_the_whole_group_stops_a_run_with_workers_and_nothing_is_lost(
+    tmp_path, quick, capsys
+):
+    """A scheduler signals all processes of a job: the workers are gone before the training has saved."""
+    subject = Framework(None, *COMMON, "trainer.steps=150", task=Loaded)
+    subject.start(tmp_path / "whole")
+    expected, moments, output = (
+        subject.end(tmp_path / "whole"),
+        random.Random(3),
+        tmp_path / "output",
+    )
+    stopped = 0
+    for number in range(TRIES):
+        folder = tmp_path / str(number)
+        child = children.start(lambda folder=folder: in_own_group(subject, folder), output)  # type: ignore[misc]
+        while not (folder / "metrics.jsonl").exists():
+            time.sleep(0.002)
+        time.sleep(0.5 * moments.random())
+        os.killpg(child, signal.SIGTERM)
+        assert children.end(child) == children.DONE, output.read_text()
+        assert output.read_text().count("\n") <= 1, output.read_text()
+        result = json.loads((folder / "result.json").read_text())
+        stopped += result["stopped"] == "stopped by SIGTERM"
+        assert result["saved"] == result["steps"]
+        assert children.run(lambda folder=folder: subject.resume(folder), output) == children.DONE  # type: ignore[misc]
+        assert subject.end(folder) == expected
+    with capsys.disabled():
+        print(
+            f"\n{stopped} of {TRIES} runs with workers stopped by a signal to all, with the same bits after it"
+        )
+    assert stopped >= TRIES / 2
+
+
+def in_own_group(subject: Framework, folder: Path) -> None:
+    os.setsid()
+    subject.start(folder)
 
 
 def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path, quick, capsys):
