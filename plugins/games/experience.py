@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from framework import UserError
 from framework.batch import map_tensors
 from framework.program import RolloutPlan
 from framework.randomness import generator, key, seeded
+from framework.saved_state import check_saved
 from plugins.games.environments.games import Games, Observation
 from plugins.games.environments.repeating import NotRepeatable
 from plugins.games.episode_log import EpisodeLog, Stopwatch
@@ -27,6 +30,13 @@ from plugins.games.rollouts import (
     collect_rollout,
     discounted_returns,
 )
+
+
+def tensors_of(kind: type[RolloutState] | type[Rollout]) -> dict[str, Any]:
+    """What the fields of a saved rollout hold, by name."""
+    observed = Tensor | dict[str, Tensor]
+    kinds = {"Observation": observed, "Tensor": Tensor, "Tensor | None": Tensor | None}
+    return {field.name: kinds[str(field.type)] for field in fields(kind)}
 
 
 class Experience:
@@ -177,6 +187,9 @@ class Experience:
             if restored["games"] is None:
                 raise NotRepeatable("its games cannot be saved")
             self.vector(self.count).load_state_dict(restored["games"])
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UserError(f"checkpoint: the games do not fit ({reason})") from error
         except NotRepeatable as error:
             # The rollout under way was played before; the next one begins new episodes.
             self.state = None
@@ -201,8 +214,15 @@ class Experience:
         return saved
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Keep what `state_dict` returned for `resume`: an agent that is only used needs no games."""
+        """Keep what `state_dict` returned for `resume`: an agent that is only used needs no games.
+
+        Raises:
+            UserError: a tensor is missing, or something else stands in its place.
+        """
         self.restored = {}
+        for name, kind in (("position", RolloutState), ("rollout", Rollout)):
+            if name in saved:
+                check_saved(f"the games' {name}", saved[name], **tensors_of(kind))
         if "position" in saved:
             state = RolloutState(**map_tensors(self.placed, saved["position"]))
             self.restored = {"games": saved.get("games"), "state": state}

@@ -147,7 +147,10 @@ def bring_back(vector: VectorEnv[Any, Any, Any], saved: Mapping[str, Any]) -> No
             raise NotRepeatable("the checkpoint is of another version of gymnasium")
         vector.reset(seed=0)
         for name in CART_POLE:
-            setattr(vector, name, saved[name].cpu().numpy().copy())
+            own, value = getattr(vector, name), saved[name].cpu().numpy()
+            if own.shape != value.shape:
+                raise ValueError(f"'{name}' is {list(value.shape)}, expected {list(own.shape)}")
+            setattr(vector, name, value.copy())
         vector.np_random.bit_generator.state = saved["generator"]
         return
     records = saved.get("games", [])

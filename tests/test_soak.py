@@ -1,0 +1,93 @@
+"""The soak can fail: a leak of known size, planted in its records or in a real training, is found."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from tests import soak
+from tests.soak import BLOCK, Record, grown, slope, watch
+
+MEGABYTE = 2.0**20
+
+
+def records(count: int = 40, **growth: float) -> list[Record]:
+    """A steady training's, but for what grows by so much a step; the noise is larger than what was measured."""
+    noise = random.Random(4)
+    steady = {
+        "memory in use": (800 * MEGABYTE, 0.1 * MEGABYTE),
+        "memory as it is": (850 * MEGABYTE, 3 * MEGABYTE),
+        "checkpoint": (30_000.0, 200.0),
+        "descriptors": (11.0, 0.0),
+        "threads": (2.0, 0.0),
+        "seconds of a step": (0.0012, 0.0002),
+        "seconds of a block": (6.0, 1.0),
+    }
+    return [
+        {"step": step}
+        | {
+            name: level + wide * noise.uniform(-1, 1) + growth.get(name.replace(" ", "_"), 0) * step
+            for name, (level, wide) in steady.items()
+        }
+        for step in range(BLOCK, BLOCK * (count + 1), BLOCK)
+    ]
+
+
+def test_what_is_steady_passes():
+    assert grown(records()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [
+        # A number kept in a list at each step.
+        ("memory in use", 32.0),
+        ("memory as it is", 200.0),
+        # A number in a saved list.
+        ("checkpoint", 9.0),
+        # One more in 40,000 steps.
+        ("descriptors", 1 / 40_000),
+        ("threads", 1 / 40_000),
+        ("seconds of a step", 0.0006 / 80_000),
+        ("seconds of a block", 3.0 / 80_000),
+    ],
+)
+def test_what_grows_is_named(name, by):
+    assert grown(records(**{name.replace(" ", "_"): by})) == [name]
+
+
+def test_a_jump_is_no_growth_by_the_step():
+    """The allocator takes another megabyte, once."""
+    found = records()
+    for record in found[30:]:
+        record["memory in use"] += MEGABYTE
+    assert grown(found) == []
+    assert slope(found, "memory in use") < 16
+
+
+def test_too_few_records_are_no_verdict():
+    with pytest.raises(ValueError, match="7 records of 2000 steps; at least 8 are needed"):
+        grown(records(7))
+
+
+def keep_numbers() -> Callable[[], None]:
+    kept: list[float] = []
+    return lambda: kept.append(float(len(kept)))
+
+
+def keep_buffers() -> Callable[[], None]:
+    kept: list[bytearray] = []
+    return lambda: kept.append(bytearray(1000))
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.parametrize("plant", [keep_numbers, keep_buffers])
+def test_a_leak_in_a_real_training_is_found(monkeypatch, plant):
+    """A float and its place in a list are 32 bytes; a bytearray of 1,000 bytes is more."""
+    quick = ["trainer.steps=20000", "trainer.evaluate_every=1000", "trainer.checkpoint_every=1000"]
+    monkeypatch.setattr(soak, "BLOCK", 1000)
+    monkeypatch.setattr(soak, "WARM", 0.5)
+    planted = watch(60.0, *quick, plant=plant())
+    assert "memory in use" in grown(planted)
+    assert slope(planted, "memory in use") > (24 if plant is keep_numbers else 900)
