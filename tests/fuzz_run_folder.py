@@ -1,8 +1,8 @@
 """What comes from outside, changed at random: python -m tests.fuzz_run_folder [--count N] [--seed S].
 
 Run folders (configuration, sessions, metrics, result, checkpoints), SVGs, galleries and label files in four forms. Each
-is understood or refused, a line for each mistake, within 5 seconds; nothing beside its folder changes and nothing in
-it is executed.
+is understood or refused within 5 seconds, nothing beside its folder changes and nothing in it is executed. A refusal
+is one line; that of a configuration is a line for each of its mistakes, so that all can be corrected at once.
 Exits with 1 where something else happened; the seed and the number of a finding make it again.
 """
 
@@ -51,6 +51,11 @@ VALUES: tuple[Any, ...] = (
     None, -1, 2**70, float("nan"), float("inf"), "x", b"", [], {}, (), True, [[]], {"a": {}}, torch.zeros(0),
     torch.zeros(1), torch.full((3, 2), float("nan")), torch.zeros(2, dtype=torch.complex64), torch.tensor(1),
 )  # fmt: skip
+# A run whose games go on from step to step: their state is in the checkpoint.
+GAMES = [
+    "estimator=ppo", "trainer.steps=2", "monitor.tensorboard=false", "task.games=4", "task.evaluation_episodes=1",
+    "task.video_frames=2",
+]  # fmt: skip
 SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 80"><g transform="rotate(20 3 4) scale(2,1.5)">
 <path d="M 10 10 C 20 20 30 5 40 10 S 60 20 70 10 Q 3 4 5 6 T 9 9 A 5 4 30 1 0 50 60 H 4 V 5 Z" stroke="#fa0"/>
 <rect x="1" y="2" width="30" height="20" rx="3" fill="rgb(1,2,3)" opacity=".5"/><circle cx="5" cy="6" r="7"/>
@@ -130,6 +135,7 @@ class Subjects:
             folder=self.sound / "run",
             overrides=["trainer.steps=2", "monitor.tensorboard=false", "trainer.evaluate_every=1"],
         )
+        framework.train("cartpole", folder=self.sound / "games", overrides=GAMES)
         for form in FORMS:
             write(self.sound / form, form, {"train": Generated("train", 4, 32)})
         (self.sound / "svg").mkdir()
@@ -153,6 +159,7 @@ class Subjects:
             "run": self.read_run,
             "resume": self.resume,
             "state": self.resume,
+            "games": self.resume,
             "svg": lambda folder: as_strokes(read(folder / "a.svg"), (64, 64)),
             "gallery": lambda folder: Gallery.load(folder / "people.json"),
             **{form: partial(open_folder, format=form) for form in FORMS},
@@ -162,7 +169,7 @@ class Subjects:
         """A changed copy."""
         shutil.rmtree(self.case, ignore_errors=True)
         shutil.copytree(self.sound / ("run" if kind in {"resume", "state"} else kind), self.case)
-        if kind == "state":
+        if kind in {"state", "games"}:
             change_state(self.case / "checkpoints", self.marker, chance)
             return self.case
         images = {".png", ".jpg"}
