@@ -26,8 +26,8 @@ exit "$status"
 SCONTROL = '#!/bin/bash\necho "$@" >> "$SLURM_SUBMIT_DIR/requeued"\n'
 # A short run of the same experiment.
 DIFFOBJ = f"""#!/bin/bash
-exec {sys.executable} -m framework.commands.main "$@" trainer.steps=30 trainer.evaluate_every=1000 trainer.log_every=1 \\
-    task.games=4 task.evaluation_episodes=1 task.video_frames=2 monitor.tensorboard=false
+exec {sys.executable} -m framework.commands.main "$@" trainer.steps=30 trainer.evaluate_every=1000 \\
+    trainer.log_every=1 task.games=4 task.evaluation_episodes=1 task.video_frames=2 monitor.tensorboard=false
 """
 
 
