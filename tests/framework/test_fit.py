@@ -44,7 +44,7 @@ def test_a_fit_leaves_randomness_and_gradient_mode_as_they_were():
     with torch.no_grad():
         framework.fit(task, estimator="rloo", steps=2)
         assert not torch.is_grad_enabled()
-    assert len(task.path) == 2
+    assert task.path.count == 2
     assert torch.equal(torch.get_rng_state(), state)
 
 
