@@ -66,7 +66,14 @@ def read_bytes(path: Path, limit: int) -> bytes:
         raise UserError(f"{path} is no file")
     with open(descriptor, "rb") as file:
         # The size first: a file without bounds is not read at all. One that grows meanwhile is read up to the limit.
-        data = b"" if os.fstat(descriptor).st_size > limit else file.read(limit + 1)
-        if os.fstat(descriptor).st_size > limit or len(data) > limit:
+        size = os.fstat(descriptor).st_size
+        # No more is asked for than there is, since room is made for what is asked for.
+        parts = [b""] if size > limit else [file.read(size + 1)]
+        total = len(parts[0])
+        while parts[-1] and total <= limit:
+            parts.append(file.read(min(2**20, limit + 1 - total)))
+            total += len(parts[-1])
+        data = parts[0] if total == len(parts[0]) else b"".join(parts)
+        if size > limit or total > limit:
             raise UserError(f"{path}: more than {limit:,} bytes")
     return data

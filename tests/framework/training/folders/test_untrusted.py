@@ -10,7 +10,7 @@ import pytest
 import framework
 from framework.commands import train
 from framework.errors import UserError
-from framework.training.folders.untrusted import read_text, refuse_links
+from framework.training.folders.untrusted import read_bytes, read_text, refuse_links
 from tests.runs import Diffobj
 
 SHORT = (
@@ -142,3 +142,13 @@ def test_a_file_is_read_up_to_its_limit(tmp_path):
         read_text(tmp_path / "link", 10)
     with pytest.raises(UserError, match="is no file"):
         read_text(tmp_path, 10)
+
+
+def test_a_limit_beyond_the_memory_takes_no_room(tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 3_000_000)
+    assert read_bytes(tmp_path / "file", 2**50) == b"x" * 3_000_000
+    assert read_bytes(tmp_path / "file", 3_000_000) == b"x" * 3_000_000
+    with pytest.raises(UserError, match="more than 2,999,999 bytes"):
+        read_bytes(tmp_path / "file", 2_999_999)
+    # Its size is said to be 0.
+    assert read_bytes(Path("/proc/self/status"), 10**6).startswith(b"Name:")
