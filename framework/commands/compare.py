@@ -22,6 +22,8 @@ from framework.config.validation import validate
 from framework.errors import UserError
 from framework.run import train
 from framework.training.assembly import make_components
+from framework.training.checkpoints.resume import warn
+from framework.training.folders.records import read_records
 
 
 @dataclass
@@ -145,10 +147,9 @@ def measured(settings: Settings) -> tuple[dict[str, float], str]:
 
 def learning_curve(path: Path) -> list[tuple[float, float]]:
     """(seconds, objective) of a run's records."""
-    records = [json.loads(line) for line in path.read_text().splitlines()]
     return [
         (record["seconds"], record["train/objective"])
-        for record in records
+        for record in read_records(path, warn)
         if record.get("train/objective") is not None
     ]
 
