@@ -50,6 +50,7 @@ class GradientSample:
         projections: `[K, D]`, each estimate along D directions.
         seconds: of one estimate, the shortest: time that other processes took is not the estimator's.
         evaluations: of the objective, by one estimate.
+        size: of the objective, the largest; a gradient is rounded in proportion to it, also where it is 0 itself.
     """
 
     mean: Tensor
@@ -58,6 +59,7 @@ class GradientSample:
     seconds: float
     evaluations: int
     biased: bool
+    size: float = 0.0
 
     @property
     def repeats(self) -> int:
@@ -129,7 +131,7 @@ def sample_gradients(
     leaves = {n: p.detach().clone().requires_grad_() for n, p in trainable(parameters).items()}
     given = {**parameters, **leaves}
     mean, deviations, projections, seconds = torch.zeros(()), 0.0, [], []
-    evaluations, biased, finite = 0, False, True
+    evaluations, biased, sizes = 0, False, [0.0]
     with seeded(key(seed, "quality")):
         for number in range(repeats):
             batch = batches(number)
@@ -146,11 +148,14 @@ def sample_gradients(
             deviations += float((before * (gradient - mean)).sum())
             projections.append(project(directions, gradient))
             evaluations, biased = estimate.evaluations, estimate.biased
-            finite &= bool(estimate.objective.isfinite())
+            sizes.append(abs(float(estimate.objective)))
+    size = math.nan if any(map(math.isnan, sizes)) else max(sizes)
     # A single estimate has no variance, nor has one that is not a number.
-    variance = max(deviations / (repeats - 1), 0.0) if repeats > 1 and finite else math.nan
+    variance = (
+        max(deviations / (repeats - 1), 0.0) if repeats > 1 and math.isfinite(size) else math.nan
+    )
     return GradientSample(
-        mean, variance, torch.stack(projections), min(seconds), evaluations, biased
+        mean, variance, torch.stack(projections), min(seconds), evaluations, biased, size
     )
 
 
@@ -274,6 +279,8 @@ def bias_z(found: GradientSample, against: Reference) -> float:
     mean = found.projections.mean(0)
     own = found.projections.var(0) / found.repeats if found.repeats > 1 else mean.new_zeros(())
     rounding = 1e-5 * float(against.gradient.norm()) + 1e-12
+    if math.isfinite(found.size):
+        rounding += torch.finfo(found.mean.dtype).eps * found.size
     error = (own + against.errors.square() + rounding**2).sqrt()
     return float(((mean - expected).abs() / error).max())
 

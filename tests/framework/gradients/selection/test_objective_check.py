@@ -104,3 +104,15 @@ def test_a_mistake_is_one_line(changes, error, message):
         framework.check(toss, **{"parameters": LOGITS, **changes})
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_an_objective_that_does_not_follow_its_draws_is_served_by_all():
+    """The gradient is 0, and what is left of it the rounding of a cost of 3."""
+
+    def constant(context, parameters, batch):
+        z = context.sample("z", Bernoulli(logits=parameters["t"]))
+        context.cost(3.0 + 0 * z)
+
+    names = ["exact", "rloo", "measure_valued", "disarm"]
+    found = framework.check(constant, {"t": torch.tensor([0.2, 0.1])}, estimators=names)
+    assert [row.verdict for row in found.rows] == ["ok"] * 4
