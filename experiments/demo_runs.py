@@ -77,6 +77,11 @@ def pack(name: str, run: Run) -> Path:
         "task": without_experience(state["task"]),
         "model": model,
         "average": None,
+        # It is there to be used, not to be trained on.
+        "progress": {"step": run.step},
+        "optimizer": {},
+        "estimator": {},
+        "scaler": {},
     }
     path = PACKED / f"{name}.zip"
     path.parent.mkdir(exist_ok=True)

@@ -76,7 +76,7 @@ class FaceDetection(SceneTask):
         return {"seen": sorted(self.seen)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        check_saved("the task", state, seen=list[str])
+        check_saved("the task", state, seen=list[int])
         self.seen = set(state["seen"])
 
     def begin(self, plan: TrainingPlan) -> None:

@@ -141,7 +141,7 @@ class Recognition(FaceTask):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the checkpoint's shape, whatever data there is here."""
         check_saved(
-            "the task", state, seen=list[str], photographs=bool, people=CountOrZero, grey=bool
+            "the task", state, seen=list[int], photographs=bool, people=CountOrZero, grey=bool
         )
         self.people.seen = set(state["seen"])
         stored = TrainingData(state["photographs"], state["people"], state["grey"])

@@ -9,7 +9,7 @@ from framework.config.schema import EarlyStopping
 from framework.errors import UserError
 from framework.training.stopping import Progress, early_stop, improves, is_best
 
-BEST = {"step": 4.0, "objective": 0.5}
+BEST = {"step": 4, "objective": 0.5}
 STATE: dict[str, Any] = {
     "step": 7, "seconds": 1.5, "best": {"step": 4, "objective": 0.5}, "without_improvement": 1, "evaluated": 6,
     "record": {}, "skipped": 2, "skipped_in_a_row": 0, "finite": 6, "rolled_back": -2,
