@@ -127,6 +127,7 @@ def test_a_bad_item_is_told_in_one_line_with_its_number_and_place(workers):
     assert failure("sizes", workers).startswith("a batch of the data: RuntimeError: ")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_told_in_one_line_with_the_remedy():
     said = failure("killed", 1)
     assert re.fullmatch(

@@ -22,6 +22,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_it_is_the_commands_sweep(tmp_path, diffobj: Diffobj, capsys):
     arguments = list(sys.argv)
     found = framework.sweep(
@@ -52,6 +53,7 @@ def test_it_is_the_commands_sweep(tmp_path, diffobj: Diffobj, capsys):
     assert framework.load(found.folder / found.best.folder).metrics["objective"] == found.best.value
 
 
+@pytest.mark.slow
 def test_the_same_call_again_goes_on_and_another_is_refused(toy):
     options = ["trainer.steps=4", "task.fault=interrupt", "task.fault_at=2"]
     again: dict[str, Any] = {"over": {"seed": [0, 1]}, "overrides": options, "folder": "here"}

@@ -86,6 +86,7 @@ def test_the_same_command_again_skips_what_has_finished(tmp_path, diffobj: Diffo
     assert {path: path.read_bytes() for path in paths} == before
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_with_the_bits_of_one_that_was_not(toy, tmp_path, diffobj: Diffobj):
     options = ("experiment=toy", "trainer.steps=6", "seed=0,1", "task.fault_at=3")
     stopped = diffobj("train", "-m", *options, "task.fault=interrupt", "hydra.sweep.dir=parted")
@@ -108,6 +109,7 @@ def test_a_stopped_sweep_goes_on_with_the_bits_of_one_that_was_not(toy, tmp_path
         assert all((one[key] == other[key]).all() for key in one)
 
 
+@pytest.mark.slow
 def test_another_sweep_or_a_run_in_the_folder_is_refused(tmp_path, diffobj: Diffobj):
     assert diffobj("train", "-m", *JAVELIN, "seed=0,1", "hydra.sweep.dir=here").status == 0
     before = files(tmp_path)

@@ -53,6 +53,7 @@ def test_the_same_seed_gives_the_same_result_and_another_another(tmp_path, diffo
     assert a != c
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_every_combination_in_a_folder_of_its_own(tmp_path, diffobj: Diffobj):
     outcome = diffobj(
         "train", "-m", *JAVELIN, "estimator=rloo,spsa", "seed=0,1", "hydra.sweep.dir=all runs"

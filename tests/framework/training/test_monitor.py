@@ -131,6 +131,7 @@ def loaded(folder: Path) -> EventMultiplexer:
     return runs
 
 
+@pytest.mark.slow
 def test_hyperparameters_that_differ_in_a_sweep_come_first(tmp_path):
     framework.sweep(
         "javelin",

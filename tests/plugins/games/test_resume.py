@@ -114,11 +114,11 @@ NORMALISED = ("task.normalise_observations=true",)
     [
         ("CartPole-v1", 4, PPO),
         ("CartPole-v1", 5, (*PPO, *MEMORY, *NORMALISED)),
-        ("CartPole-v1", 5, (*A2C, *NORMALISED)),
+        pytest.param("CartPole-v1", 5, (*A2C, *NORMALISED), marks=pytest.mark.slow),
         ("Pendulum-v1", 5, (*PPO, *NORMALISED)),
-        ("Pendulum-v1", 6, (*A2C, "task.memory=lstm")),
-        ("Acrobot-v1", 5, PPO),
-        ("MountainCar-v0", 4, A2C),
+        pytest.param("Pendulum-v1", 6, (*A2C, "task.memory=lstm"), marks=pytest.mark.slow),
+        pytest.param("Acrobot-v1", 5, PPO, marks=pytest.mark.slow),
+        pytest.param("MountainCar-v0", 4, A2C, marks=pytest.mark.slow),
         ("FrozenLake-v1", 6, PPO),
         ("Walk-v0", 3, PPO),
         ("Walk-v0", 8, (*A2C, *MEMORY, *NORMALISED)),
@@ -132,6 +132,7 @@ def test_a_resumed_run_of_rollouts_ends_with_the_same_bits(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_games_with_processes_of_their_own_are_brought_back_too(tmp_path, capsys):
     options = ("task.environment=CartPole-v1", "task.processes=true", "task.rollout_steps=24")
     assert_same(*both(tmp_path, 5, *options, *A2C))
