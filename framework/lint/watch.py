@@ -181,7 +181,9 @@ class Watch(Pausable, TorchFunctionMode):
 
     def mark(self, what: str, value: Tensor, *, copied: bool = True) -> None:
         """Keep in mind how a tensor is that must not be changed any more."""
-        if value.is_inference():
+        # What has no memory, such as an index that is drawn softly, cannot be changed in place.
+        has_memory = type(value).__torch_dispatch__ is Tensor.__torch_dispatch__
+        if value.is_inference() or not has_memory:
             return
         with self.pause():
             # Under vmap there is no value to look at.
