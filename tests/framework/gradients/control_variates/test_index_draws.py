@@ -209,6 +209,19 @@ def test_other_uses_are_refused_in_one_line(use: str):
     )
 
 
+@pytest.mark.parametrize(
+    "jump", [lambda z: (TABLE[z, 0] > 0.7) * 1.0, lambda z: TABLE[(z * 1.0).long(), 0]]
+)
+def test_a_jump_behind_the_look_up_is_said_to_bias(jump: Any):
+    def program(context: Context, p: Any, batch: None) -> None:
+        z = context.sample("z", Categorical(logits=p["logits"]))
+        context.cost(TABLE[z, 0] + jump(z))
+
+    with pytest.warns(UserWarning, match="a cost jumps in draw 'z' by"):
+        found = framework.estimate(program, {"logits": LOGITS}, estimator="rebar", samples=8)
+    assert found.biased
+
+
 def test_an_operation_is_averaged_over_the_values():
     z = soft_index(WEIGHTS, "z", "rebar")
     k = torch.arange(3.0)
