@@ -15,7 +15,7 @@ from framework.lint.context import WatchedContext, lacks_samples
 from framework.lint.findings import Findings
 from framework.lint.measure import Cuts, cuts, jumps, pairs, refuse_unsteady
 from framework.lint.replay import GivenDraws, Segments, UndecidedError, is_continuous
-from framework.lint.watch import Watch
+from framework.lint.watch import Watch, has_memory
 from framework.randomness import key, seeded
 from framework.recording.trace import Draw, Trace
 
@@ -173,6 +173,11 @@ class FirstRun:
         Raises:
             UndecidedError: the program cannot be run again in the same way.
         """
+        if not all(has_memory(draw.value) for draw in context.made):
+            # It cannot be moved to see.
+            if noise:
+                raise UndecidedError("a draw is an index that is drawn softly")
+            return True
         moved = {draw.name for draw in draws}
         for number in range(max(1, PAIRS // (math.prod(context.trace.shape) * seen))):
             segments = self.segments(context, moved, number, noise)

@@ -181,7 +181,7 @@ class Watch(Pausable, TorchFunctionMode):
 
     def mark(self, what: str, value: Tensor, *, copied: bool = True) -> None:
         """Keep in mind how a tensor is that must not be changed any more."""
-        if value.is_inference():
+        if value.is_inference() or not has_memory(value):
             return
         with self.pause():
             # Under vmap there is no value to look at.
@@ -193,6 +193,11 @@ class Watch(Pausable, TorchFunctionMode):
         for mark in self.marks:
             if mark.line is None and mark.value._version != mark.version:
                 mark.line = users_line() or ""
+
+
+def has_memory(value: Tensor) -> bool:
+    """Whether a tensor has numbers that can be read or changed; an index that is drawn softly has none."""
+    return type(value).__torch_dispatch__ is Tensor.__torch_dispatch__
 
 
 def refuse_own_draw(name: str, inputs: list[Tensor]) -> None:

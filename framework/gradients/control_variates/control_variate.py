@@ -46,6 +46,7 @@ from framework.gradients.control_variates.tuned_tensors import TunedTensors
 from framework.gradients.coupled.chain_rule import Cotangent, backward, group_draws
 from framework.gradients.coupled.coupled_runs import CoupledRuns, run_with_counterfactuals
 from framework.gradients.coupled.coupling import BaseDraw
+from framework.gradients.coupled.run_rules import IndexDrawn
 from framework.gradients.distributions.refusal import RELAXED, distributions_of, others
 from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.surrogate.sampled import explain_off_support
@@ -98,6 +99,8 @@ class ControlVariate(Estimator):
             scalars["eta"] = torch.tensor(eta)
         self.scalars = TunedTensors(scalars, learning_rate)
         self.network = None if hidden is None else PredictionNetwork(hidden, learning_rate)
+        # Whether the program has been seen to draw an index, whose relaxed run needs a run of its own.
+        self.indices = False
 
     def backward(
         self,
@@ -119,9 +122,7 @@ class ControlVariate(Estimator):
         if self.relaxed:
             extras["eta"] = self.scalars.tensors["eta"].detach().clone()
         with explain_off_support(self):
-            (runs,) = run_with_counterfactuals(
-                program, parameters, batch, coupling, self.samples, counterfactuals=self.relaxed
-            )
+            runs = self.runs(program, parameters, batch, coupling)
         groups = [RelaxedGroup(group, temperature) for group in group_draws(runs)]
         terms = self.terms(runs, groups) if groups else []
         gradients = [gradient(group, own) for group, own in zip(groups, terms, strict=True)]
@@ -139,6 +140,29 @@ class ControlVariate(Estimator):
             biased=runs.biased or program.findings.biases({self.name}),
             extras=extras,
         )
+
+    def runs(
+        self, program: Program, parameters: Parameters, batch: Any, coupling: RelaxedCoupling
+    ) -> CoupledRuns:
+        """The base run and the relaxed runs."""
+
+        def run() -> CoupledRuns:
+            (runs,) = run_with_counterfactuals(
+                program,
+                parameters,
+                batch,
+                coupling,
+                self.samples,
+                counterfactuals=self.relaxed,
+                paired=not self.indices,
+            )
+            return runs
+
+        try:
+            return run()
+        except IndexDrawn:
+            self.indices = True
+            return run()
 
     def terms(
         self, runs: CoupledRuns, groups: Sequence[RelaxedGroup]
@@ -221,7 +245,11 @@ class ControlVariate(Estimator):
 
     def state_dict(self) -> dict[str, Any]:
         network = None if self.network is None else self.network.state_dict()
-        return {"scalars": self.scalars.state_dict(), "network": network}
+        return {
+            "scalars": self.scalars.state_dict(),
+            "network": network,
+            "indices": self.indices,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         scalars = TunedTensors.load(state["scalars"], self.rate, torch.device("cpu"))
@@ -233,6 +261,7 @@ class ControlVariate(Estimator):
                 f"checkpoint: the control variate's scalars are {saved}, expected {own}"
             )
         self.scalars = scalars
+        self.indices = state.get("indices", False)
         if self.network is not None:
             self.network.load_state_dict(state["network"])
 

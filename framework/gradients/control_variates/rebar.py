@@ -8,7 +8,7 @@ from framework.gradients.control_variates.control_variate import ControlVariate
 
 
 @Capabilities(
-    draws=("Bernoulli", "OneHotCategorical"),
+    draws=("Bernoulli", "OneHotCategorical", "Categorical"),
     evaluations="2n",
     costs="differentiable",
     one_sample_at_a_time=False,

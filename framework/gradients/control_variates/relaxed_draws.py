@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, OneHotCategorical
 
 from framework.gradients.coupled.chain_rule import Group
 from framework.gradients.coupled.coupling import BaseDraw, Values
@@ -37,19 +37,16 @@ class RelaxedCoupling:
 
     def family(self, site: str, distribution: Distribution) -> Family:
         family = FAMILIES.get(type(base_of(distribution)))
-        served = "Bernoulli and OneHotCategorical"
+        served = "Bernoulli, OneHotCategorical and Categorical"
         if self.name == "relax":
-            kinds = ["Bernoulli", "OneHotCategorical", *([] if self.relaxes else ["Categorical"])]
-            served = f"{', '.join(kinds)} and Normal"
-        index = isinstance(family, CategoricalFamily) and not family.one_hot
+            served = "Bernoulli, OneHotCategorical, Categorical and Normal"
         normal = isinstance(family, NormalFamily) and self.name == "rebar"
-        if family is None or normal or (index and self.relaxes):
-            what = f"{served} draws"
-            if index:
-                what += " (an index cannot be relaxed: draw a OneHotCategorical)"
-            raise refuse(site, distribution, self.name, what)
+        if family is None or normal:
+            raise refuse(site, distribution, self.name, f"{served} draws")
         refuse_boundary(self.name, site, distribution)
-        return family
+        # What is relaxed is one-hot inside; the program is given an index.
+        relaxes = self.relaxes and isinstance(family, CategoricalFamily)
+        return FAMILIES[OneHotCategorical] if relaxes else family
 
     def counterfactual(self, draw: BaseDraw) -> Tensor:
         latent = draw.family.latent(draw.detached, draw.noise)

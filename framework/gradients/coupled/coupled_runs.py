@@ -13,6 +13,7 @@ first layer's, and one more run serves all other layers. K layers cost (K + 1) n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -24,6 +25,7 @@ from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.gradients.coupled.coupling import BaseDraw, Coupling, hidden_randomness_error
 from framework.gradients.coupled.run_rules import BaseRun, Branch, CounterfactualRun
+from framework.gradients.coupled.soft_index import use_error
 from framework.gradients.distributions.refusal import refuse_bounds
 from framework.parameters import Parameters
 from framework.program import Program
@@ -71,27 +73,32 @@ def run_with_counterfactuals(
     samples: int,
     *,
     counterfactuals: bool = True,
+    paired: bool = True,
 ) -> Iterator[CoupledRuns]:
     """Run the program with a counterfactual run for each layer: once, or once per sample one sample at a time.
 
     Args:
         counterfactuals: False: the base run only.
+        paired: run the first layer's counterfactual run beside the base run.
+
+    Raises:
+        IndexDrawn: `paired`, and a draw is an index to be relaxed.
     """
     refuse_recorded(program, coupling)
     for _ in range(samples if program.one_sample_at_a_time else 1):
         n = 1 if program.one_sample_at_a_time else samples
+        beside = paired and counterfactuals and not program.one_sample_at_a_time
         with smoothing() as all_runs:
             with smoothing() as base_run:
-                paired = counterfactuals and not program.one_sample_at_a_time
-                runs = run_base(program, parameters, batch, coupling, n, paired=paired)
-            if base_run.used and paired and coupling.relaxes:
+                runs = run_base(program, parameters, batch, coupling, n, paired=beside)
+            if base_run.used and beside and coupling.relaxes:
                 # The relaxed draws beside it may be why the base run was smooth: run it alone.
-                paired = False
+                beside = False
                 with smoothing() as base_run:
-                    runs = run_base(program, parameters, batch, coupling, n, paired=paired)
+                    runs = run_base(program, parameters, batch, coupling, n, paired=beside)
             if counterfactuals:
                 with torch.set_grad_enabled(coupling.relaxes):
-                    add_counterfactuals(runs, program, parameters, batch, coupling, paired)
+                    add_counterfactuals(runs, program, parameters, batch, coupling, beside)
         runs.biased = base_run.used or all_runs.used_surrogate_gradient
         if base_run.used:
             with torch.no_grad():
@@ -186,13 +193,30 @@ def counterfactual_costs(
     rule = CounterfactualRun(coupling, runs.draws, branches, n, loop=program.one_sample_at_a_time)
     blocks = rule.offsets[-1]
     runs.evaluations += blocks * n
-    trace = run_with_rule(program, rule, parameters, batch, blocks * n)
+    with explain_soft_index(rule):
+        trace = run_with_rule(program, rule, parameters, batch, blocks * n)
     for branch in branches:
         for i in branch.values:
             if i not in rule.positions:
                 raise hidden_randomness_error(runs.draws[i], coupling)
     costs = trace.costs_after(trace.charged())
     return {i: costs[position] for i, position in rule.positions.items()}
+
+
+@contextmanager
+def explain_soft_index(rule: CounterfactualRun) -> Iterator[None]:
+    """Explain an error that the hard run, before, did not have.
+
+    Raises:
+        ProgramError: a relaxed index takes part in the run, and torch failed.
+    """
+    try:
+        yield
+    except (TypeError, RuntimeError, IndexError) as error:
+        if not rule.soft:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise use_error(rule.soft, rule.name, f"fails with it ({reason})") from error
 
 
 def run_with_rule(

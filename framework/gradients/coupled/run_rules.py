@@ -10,7 +10,8 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Categorical, Distribution
+from torch.nn.functional import one_hot
 
 from framework.gradients.coupled.coupling import (
     SCALAR,
@@ -20,7 +21,12 @@ from framework.gradients.coupled.coupling import (
     hidden_randomness_error,
     repeat,
 )
+from framework.gradients.coupled.soft_index import soft_index
 from framework.gradients.distributions.noise_families import base_of
+
+
+class IndexDrawn(Exception):
+    """A draw is an index to be relaxed, which the base run, of hard indices, cannot have beside it."""
 
 
 class BaseRun:
@@ -47,6 +53,9 @@ class BaseRun:
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         family, has_sample_axis = self.coupling.family(site, distribution), not shape
+        index = relaxed_index(self.coupling, distribution)
+        if index and self.paired:
+            raise IndexDrawn
         given = family.parameters(base_of(distribution))
         halved = has_sample_axis and self.paired
         parameters = tuple(p[: self.samples] for p in given) if halved else given
@@ -56,7 +65,7 @@ class BaseRun:
         draw = BaseDraw(site, family, parameters, noise, value, has_sample_axis, layer)
         self.draws.append(draw)
         if not self.paired:
-            return value
+            return value.argmax(-1) if index else value
         if layer == 0:
             if halved and not all_close([p[self.samples :] for p in given], parameters):
                 raise hidden_randomness_error(draw, self.coupling)
@@ -123,6 +132,8 @@ class CounterfactualRun:
             self.index[draw.site, counted[draw.site]] = i
             counted[draw.site] += 1
         self.seen: Counter[str] = Counter()
+        # The first index drawn softly, if any.
+        self.soft = ""
         # Of each base draw in this run's trace.
         self.positions: dict[int, int] = {}
 
@@ -143,7 +154,11 @@ class CounterfactualRun:
             parts.append(repeat(draw.value, total - stop))
         if leaving > left and (draw.has_sample_axis or self.loop):
             self.check(draw, distribution, start)
-        return torch.cat(parts)
+        value = torch.cat(parts)
+        if relaxed_index(self.coupling, distribution):
+            self.soft = self.soft or site
+            return soft_index(value, site, self.name)
+        return value
 
     def downstream(self, draw: BaseDraw, distribution: Distribution, blocks: int) -> Tensor:
         """The draw in the first `blocks` blocks, which have already left the base run."""
@@ -156,7 +171,9 @@ class CounterfactualRun:
             parameters = tuple(p[: blocks * self.samples] for p in parameters)
         if family != draw.family or parameters[0].shape != repeated.parameters[0].shape:
             lead = SCALAR if draw.has_sample_axis else torch.Size((self.samples,))
-            return distribution.sample(lead)
+            value = distribution.sample(lead)
+            index = relaxed_index(self.coupling, distribution)
+            return one_hot(value, parameters[0].shape[-1]).to(parameters[0]) if index else value
         return self.coupling.resample_downstream(repeated, parameters)
 
     def check(self, draw: BaseDraw, distribution: Distribution, block: int) -> None:
@@ -166,3 +183,8 @@ class CounterfactualRun:
             now = tuple(p[block * self.samples : (block + 1) * self.samples] for p in now)
         if not all_close(now, draw.parameters):
             raise hidden_randomness_error(draw, self.coupling)
+
+
+def relaxed_index(coupling: Coupling, distribution: Distribution) -> bool:
+    """Whether a draw is an index that counterfactual runs relax: inside it is a one-hot draw."""
+    return coupling.relaxes and isinstance(base_of(distribution), Categorical)
