@@ -11,7 +11,7 @@ from framework.errors import UserError
 from framework.saved_state import check_saved
 
 Value = TypeVar("Value")
-# All of so many first values are kept, and half as many of each doubling of their number.
+# All of this many first values are kept, and half as many of each doubling of their number.
 FIRST = 512
 Count = Annotated[int, Field(ge=0, lt=2**60)]
 
@@ -24,7 +24,7 @@ class Curve(Generic[Value]):
 
     Attributes:
         steps: the numbers of the values that were kept.
-        values: these values, each a number or, where there is a width, so many numbers.
+        values: these values, each a number or, where there is a width, that many numbers.
         count: how many values there were.
     """
 

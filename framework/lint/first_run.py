@@ -184,6 +184,10 @@ class FirstRun:
             refuse_unsteady(segments)
             if jumps(segments, call):
                 return True
+            if segments.left:
+                raise UndecidedError(
+                    "noise without the sample axis cannot be moved sample by sample"
+                )
         return False
 
     def report_jump_in_draws(self, call: Call, draws: list[Draw]) -> None:

@@ -29,12 +29,16 @@ class MovedNoise(TorchFunctionMode):
     Args:
         place: where on the way each sample is, `[n]`, from 0 to 1; noise without the sample axis stays as it is.
         seed: of the other noise.
+
+    Attributes:
+        left: whether any noise stayed as it is, so that nothing can be said of where it would have led.
     """
 
     def __init__(self, place: Tensor, seed: int) -> None:
         super().__init__()
         self.place, self.seed = place, seed
         self.count = 0
+        self.left = False
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -45,6 +49,7 @@ class MovedNoise(TorchFunctionMode):
             return value
         n = len(self.place)
         if value.shape[:1] != (n,) and n > 1:
+            self.left = True
             return value
         self.count += 1
         start = value.clone()

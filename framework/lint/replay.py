@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,8 @@ class Segments:
     noise: int | None = None
 
     def __post_init__(self) -> None:
+        # Whether noise of the program's own could not be moved.
+        self.left = False
         self.sites = [draw.name for draw in self.draws]
         self.start = [draw.value.detach()[: self.count] for draw in self.draws]
         self.way = [
@@ -126,15 +128,14 @@ class Segments:
             with torch.enable_grad():
                 # The program may change what it is given.
                 given = GivenDraws(self.sites, [value.clone() for value in values])
-                with outcomes, self.moved_noise(place):
+                moved = nullcontext() if self.noise is None else MovedNoise(place, self.noise)
+                with outcomes, moved:
                     trace = self.rerun(given)
+                self.left |= isinstance(moved, MovedNoise) and moved.left
                 responses = [self.response(k, r, values, slopes) for k, r in responses_of(trace)]
         except Exception as error:
             raise UndecidedError(str(error)) from error
         return Replayed(responses, outcomes.found)
-
-    def moved_noise(self, place: Tensor) -> AbstractContextManager[Any]:
-        return nullcontext() if self.noise is None else MovedNoise(place, self.noise)
 
     def response(self, key: Key, value: Tensor, values: list[Tensor], slopes: bool) -> Response:
         """A response as one number for each sample: the sum of its elements with random weights."""

@@ -210,7 +210,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send({"error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"})
 
     def send(self, line: Mapping[str, Any]) -> bool:
-        """Send one JSON object; False where nobody is there any more."""
+        """Send one JSON object; False where the visitor has gone."""
         try:
             self.wfile.write(json.dumps(line).encode() + b"\n")
         except (ConnectionError, TimeoutError):

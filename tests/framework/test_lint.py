@@ -691,6 +691,18 @@ def test_a_jump_in_a_parameter_at_a_random_place_makes_every_derivative_biased(f
 
 
 @pytest.mark.parametrize("estimator", ["rloo", "measure_valued", "reparameterisation"])
+def test_noise_that_all_samples_share_is_not_passed_over_in_silence(estimator):
+    def shared(context, parameters, batch):
+        noise = torch.randn(3)
+        cost = (noise < parameters["t"]).float() + parameters["t"] ** 2
+        context.cost(cost.expand(context.samples, 3))
+
+    _, told = estimate(shared, 0.3, estimator, 64)
+    assert "a cost may jump in a draw" in told[0]
+    assert "`lt` at" in told[0]
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "measure_valued", "reparameterisation"])
 def test_so_does_one_in_a_program_that_runs_one_sample_at_a_time(estimator):
     program = fresh(threshold_one_at_a_time, one_sample_at_a_time=True)
     found, messages = estimate(program, 0.3, estimator, 64)

@@ -375,7 +375,7 @@ def test_the_run_of_an_uninstalled_plugin_names_it(toy, tmp_path, diffobj: Diffo
     ):
         outcome = diffobj(*command)
         assert (outcome.status, outcome.err) == (2, said)
-    # Without the line of its session nobody knows where the task came from.
+    # Without the line of its session the task has no origin.
     (run / "manifest.jsonl").unlink()
     outcome = diffobj("evaluate", f"run={run}")
     assert outcome.status == 2

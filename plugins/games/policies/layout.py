@@ -1,4 +1,4 @@
-"""How the numbers of an observation are read: as they are, or as a picture of so many channels.
+"""How the numbers of an observation are read: as they are, or as a picture of that many channels.
 
 Three axes are a picture or a board. Bytes from 0 to 255 are pictures in any layout: grey ones without a channel axis
 (gymnasium's GrayscaleObservation), and stacks of frames (its FrameStackObservation), which become channels.
