@@ -182,7 +182,7 @@ def test_what_cannot_be_served_is_refused_with_the_draws_name_and_a_way_out(esti
     refusals = {
         Categorical(
             logits=SCORES
-        ): r"'pick' ~ Categorical is an index.* OneHotCategorical.*exact, relax, measure_valued, reinforce",
+        ): r"'pick' ~ Categorical is an index.* OneHotCategorical.*exact, rebar, relax, measure_valued, reinforce",
         Poisson(
             SCORES.exp()
         ): r"'pick' ~ Poisson: .* can serve it: measure_valued, reinforce, rloo",
