@@ -36,7 +36,7 @@ from framework.config.validation import validate
 from framework.errors import ProgramError, UserError
 from framework.plugin import registry
 from framework.run import check_arguments, composed, own_torch_state, task_object, train
-from framework.training.assembly import make_components
+from framework.training.assembly import make_components, require_extras
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,6 +94,7 @@ def run(arguments: Sequence[str]) -> int:
     if subject in registry().names(SUBJECTS):
         return registry().component(SUBJECTS, subject).load()(arguments)  # type: ignore[no-any-return]
     settings = validate(composed(None, {}, arguments).config)
+    require_extras(settings)
     return report(settings.task.name, findings(settings, list(arguments)))
 
 

@@ -22,7 +22,7 @@ from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import UserError
 from framework.run import check_arguments, composed, own_torch_state, task_object, train
-from framework.training.assembly import make_components
+from framework.training.assembly import make_components, require_extras
 from framework.training.checkpoints.resume import warn
 from framework.training.folders.records import read_records
 
@@ -132,7 +132,9 @@ def compare(
 
 def settings_of(own: Task | None, chosen: dict[str, Any], overrides: list[str]) -> Settings:
     """The validated settings of one choice."""
-    return validate(composed(own, chosen, overrides).config, registered=own is None)
+    settings = validate(composed(own, chosen, overrides).config, registered=own is None)
+    require_extras(settings)
+    return settings
 
 
 def comparison_folder(own: Task | None, overrides: list[str]) -> Path:
