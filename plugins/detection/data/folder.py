@@ -12,8 +12,8 @@ from types import ModuleType
 import torch
 
 from framework import UserError
+from framework.photographs import Unreadable, read_photograph, size_of
 from framework.randomness import key
-from plugins.detection.data.images import Unreadable, read_image, size_of
 from plugins.detection.data.readers import coco, table, voc, yolo
 from plugins.detection.data.readers.entry import Annotation, Entry, Report
 from plugins.detection.sample import PADDING, Sample
@@ -67,7 +67,7 @@ class Folder:
         annotations = [a for a in entry.annotations if a.name in labels]
         self.damage.read.add(entry.path)
         try:
-            image, damaged = read_image(entry.path), False
+            image, damaged = read_photograph(entry.path), False
         except Unreadable as error:
             self.damage.note(entry.path, str(error))
             damaged = True

