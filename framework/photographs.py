@@ -76,6 +76,18 @@ def read_photograph(path: Path) -> Tensor:
         return from_pillow(image)
 
 
+def read_small(path: Path, side: int) -> Tensor:
+    """A picture file as `[3, H, W]` uint8, a JPEG decoded at a fraction of its size, of at least `side` pixels.
+
+    Raises:
+        Unreadable: as in `read_photograph`.
+    """
+    with opened(path) as image:
+        refuse_huge(image)
+        image.draft(None, (side, side))
+        return from_pillow(image)
+
+
 def read_frames(path: Path) -> list[Tensor]:
     """The frames `[3, H, W]` uint8 of a picture file, of which a GIF, WebP or TIFF may have several.
 

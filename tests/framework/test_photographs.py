@@ -17,6 +17,7 @@ from framework.photographs import (
     photographs_of,
     read_frames,
     read_photograph,
+    read_small,
     size_of,
 )
 
@@ -277,3 +278,12 @@ def test_linked_folders_are_followed_and_circles_end(tmp_path):
     os.symlink(inside, elsewhere / "circle")
     found = [path.relative_to(inside).as_posix() for path in photographs_in(inside)]
     assert found == ["a.PNG", "linked/a.PNG"]
+
+
+def test_a_jpeg_is_read_small_and_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (640, 320), (200, 40, 90)).save(tmp_path / "a.jpg", exif=exif)
+    found = read_small(tmp_path / "a.jpg", 32)
+    assert tuple(found.shape) == (3, 80, 40)
+    assert (found[:, 40, 20] - torch.tensor([200, 40, 90])).abs().max() < 4
