@@ -152,7 +152,10 @@ class Sketch(Task):
         """First strokes on a blank canvas of the photograph's size."""
         canvas = int(self.photo.shape[1]), int(self.photo.shape[2])
         if self.start_svg:
-            strokes = as_strokes(reading.read(Path(self.start_svg)), canvas)
+            picture = reading.read(Path(self.start_svg))
+            for line in picture.left_out:
+                sys.stderr.write(f"diffobj: {self.start_svg}: {line}\n")
+            strokes = as_strokes(picture, canvas)
         else:
             strokes = self.first_strokes(self.count, draw)
         drawing = Drawing(self.placing.primitive, canvas, strokes, self.style, self.learned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from plugins.sketching.sketch import Sketch
 from plugins.sketching.strokes.drawing import PACE
 from plugins.sketching.svg.reading import parse
 from tests.plugins.sketching.agg import render_with_agg
+
+needs_svg_reader = pytest.mark.skipif(find_spec("svgelements") is None, reason="needs svgelements")
 
 STYLES = ["sketch", "sketch_pencil", "sketch_brush", "sketch_stipple", "sketch_shapes", "sketch_minimal"]  # fmt: skip
 
@@ -75,6 +78,7 @@ def test_every_style_is_a_valid_configuration_and_comes_nearer_to_the_photograph
         assert float(task.loss(task.model())) < first
 
 
+@needs_svg_reader
 def test_what_is_shown_is_a_picture_an_svg_and_two_films():
     task = trained(sketch(), 12)
     with torch.no_grad():
@@ -149,6 +153,7 @@ def test_a_resumed_sketch_goes_on_exactly():
     assert whole.strokes_moved == other.strokes_moved
 
 
+@needs_svg_reader
 def test_an_svg_can_be_refined(tmp_path):
     task = trained(sketch(), 5)
     with torch.no_grad():
@@ -290,6 +295,7 @@ def test_dots_of_the_flat_pen_leave_the_ink_of_their_discs(radius):
     assert worst < 0.03 or worst * math.pi * radius**2 < 0.03
 
 
+@needs_svg_reader
 @pytest.mark.parametrize("primitive", ["point", "line", "catmull_rom"])
 def test_the_svg_of_any_ink_and_paper_is_the_raster(primitive):
     tones: dict[str, Any] = {"paper": [0.9, 0.8, 0.7], "ink": [0.3, 0.1, 0.2]}
