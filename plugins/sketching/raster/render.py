@@ -5,8 +5,8 @@ One primitive is enough: the soft polyline. A pixel at distance d from a stroke 
     alpha = opacity * s / r * exp(-d^2 / r^2)      profile "gaussian", with r^2 = s^2 + PIXEL^2
     alpha = opacity * (coverage of the pixel)      profile "flat", a pen 1.772 s wide, as SVG shows it
 
-and a filled shape blurs its edge with the same Gaussian, alpha = opacity * erfc(+-d / r) / 2. PIXEL stands for the extent
-of the pixel itself: the ink of a line, summed over pixels, wavers by 2 exp(-pi^2 r^2) with the line's sub-pixel place
+and a filled shape blurs its edge with the same Gaussian, alpha = opacity * erfc(+-d / r) / 2. PIXEL stands for the
+pixel's own extent: the ink of a line, summed over pixels, wavers by 2 exp(-pi^2 r^2) with the line's sub-pixel place
 (sampling theorem), so that r >= PIXEL = 0.75 keeps it within 1 %, however thin the line. Without it a line of s = 0.4
 hides half of its ink between two rows of pixels, and is drawn there. The inks of a pixel are composed as
 
