@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video
 from framework.capabilities import able
 from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
-from framework.data import interruptible
 from framework.media import Media
-from framework.randomness import fresh_key, key, seeded
+from framework.randomness import key
 from framework.task import Split, TrainingPlan
-from plugins.games.environments.games import Observation
 from plugins.games.environments.making import make_games
 from plugins.games.environments.options import EnvironmentOptions
-from plugins.games.episode_log import EpisodeLog, Stopwatch
+from plugins.games.episode_log import EpisodeLog
+from plugins.games.evaluation import greedy_and_sampled, metrics_of, table_of
 from plugins.games.experience import Experience
 from plugins.games.exporting import export_agent
 from plugins.games.film import film
+from plugins.games.objectives import play_out, rollouts, whole_episodes
 from plugins.games.pieces import piece_length
 from plugins.games.player import Player
 from plugins.games.plot import returns_over_training
@@ -38,7 +37,7 @@ from plugins.games.policies.bodies import BodyKind
 from plugins.games.policies.layout import decisions
 from plugins.games.policies.memory import MemoryKind
 from plugins.games.rewards import RewardOptions
-from plugins.games.rollouts import EpisodeStatistics, Rollout, play, play_episodes
+from plugins.games.rollouts import EpisodeStatistics, Rollout
 
 
 class Game(Task):
@@ -109,7 +108,6 @@ class Game(Task):
         video_frames: Count = 500,
     ) -> None:
         self.games = games
-        self.terminal_on_life_loss = terminal_on_life_loss
         self.evaluation_episodes = evaluation_episodes
         self.video_frames = video_frames
         self.environment = EnvironmentOptions(
@@ -123,7 +121,9 @@ class Game(Task):
             processes=processes,
             window=window,
         )
-        self.rewards = RewardOptions(scale=reward_scale, clip=clip_rewards)
+        self.rewards = RewardOptions(
+            scale=reward_scale, clip=clip_rewards, terminal_on_life_loss=terminal_on_life_loss
+        )
         game = make_games(self.environment, 1)
         if terminal_on_life_loss and not game.has_lives:
             raise UserError(
@@ -244,7 +244,9 @@ class Game(Task):
             self.experience.discount = getattr(estimator, "discount", 1.0)
             self.experience.trace_decay = getattr(estimator, "gae_lambda", 1.0)
             return self.as_program(
-                self.replay, recorded_trajectories=True, rollouts=estimator.rollouts
+                partial(rollouts, self.experience),
+                recorded_trajectories=True,
+                rollouts=estimator.rollouts,
             )
         if self.model.return_scale is not None:
             raise UserError(
@@ -253,7 +255,7 @@ class Game(Task):
             )
         if estimator.supports_recorded_actions:
             return self.as_program(self.objective, recorded_trajectories=True)
-        return self.as_program(self.play_out)
+        return self.as_program(partial(play_out, self.experience))
 
     def begin(self, plan: TrainingPlan) -> None:
         for decision in self.decisions:
@@ -270,91 +272,29 @@ class Game(Task):
             if program.recorded_trajectories:
                 yield self.experience.episodes(key(seed, "episodes", number))
             else:
+                self.log.settle()
                 self.experience.commit_statistics()
                 yield None
             number += 1
 
     def objective(self, context: Context, batch: Rollout) -> None:
-        """Minus the return of whole episodes, charged step by step to the recorded actions."""
-        policy = self.model.policy(batch.observations, batch.memory, batch.episode_start)
-        context.observe("action", policy, batch.actions, mask=batch.valid)
-        context.cost(-self.experience.learning_rewards(batch.rewards), "return")
-
-    def replay(self, context: Context, batch: Rollout) -> None:
-        """The same for rollouts, with the predicted returns besides."""
-        recorded = batch.observations, batch.memory, batch.episode_start
-        if batch.looked_ahead is None:
-            policy, all_values = self.model.policy_and_values(*recorded)
-            values, next_values = all_values[:-1], batch.next_values(all_values)
-        else:
-            policy, values = self.model.evaluate_steps(*recorded)
-            next_values = batch.looked_ahead
-        terminated = batch.terminated
-        if self.terminal_on_life_loss and batch.life_lost is not None:
-            terminated = terminated | batch.life_lost
-        context.observe("action", policy, batch.actions, mask=batch.valid, behaviour=batch.log_prob)
-        context.value(
-            values,
-            next_values,
-            terminated=terminated,
-            truncated=batch.truncated,
-            behaviour=batch.values,
-        )
-        context.cost(-self.experience.learning_rewards(batch.rewards), "return")
-
-    def play_out(self, context: Context, batch: None) -> None:
-        """Minus the return of episodes played now: `context.samples` games, each action sampled in the context."""
-        games = self.experience.vector(context.samples)
-        stopwatch = Stopwatch(games)
-        earned, returns, lengths = torch.zeros(3, context.samples, device=self.device)
-        number = 0
-
-        def sample(
-            observation: Observation, memory: Tensor | None, episode_start: Tensor
-        ) -> tuple[Tensor, Tensor | None]:
-            nonlocal number
-            number += 1
-            policy, memory = self.model.act(observation, memory, episode_start)
-            return context.sample(f"action/{number}", policy, per_sample=True), memory
-
-        for step in play(games, self.model, sample, fresh_key() % 2**31, self.device):
-            earned = torch.where(
-                step.failed, 0.0, earned + self.experience.learning_rewards(step.rewards)
-            )
-            returns = torch.where(step.failed, 0.0, returns + step.rewards.detach())
-            lengths = torch.where(step.failed, 0.0, lengths + step.valid)
-            self.experience.update_statistics(step.observation, step.valid)
-        self.log.add(EpisodeStatistics(returns, lengths), int(lengths.sum()), stopwatch)
-        context.cost(-earned, "return", per_sample=True)
+        """Minus the return of whole episodes; what other estimators get stands in `objectives`."""
+        whole_episodes(self.experience, context, batch)
 
     # --- measuring and showing ----------------------------------------------------------------------------------------
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Greedy episodes, each from its own seeded start, and as many with actions sampled from the policy."""
+        self.log.settle()
         started = time.monotonic()
-        metrics = self.metrics(*self.evaluation_runs(seed))
+        metrics = metrics_of(*self.evaluation_runs(seed))
         self.log.evaluation_seconds += time.monotonic() - started
         return metrics
-
-    def metrics(self, greedy: EpisodeStatistics, sampled: EpisodeStatistics) -> dict[str, float]:
-        several = len(greedy.returns) > 1
-        return {
-            "return_mean": greedy.returns.mean().item(),
-            **({"return_mean_standard_error": standard_error(greedy.returns)} if several else {}),
-            "return_std": greedy.returns.std(correction=0).item(),
-            "return_min": greedy.returns.min().item(),
-            "length_mean": greedy.lengths.float().mean().item(),
-            "return_stochastic": sampled.returns.mean().item(),
-        }
 
     def evaluation_runs(self, seed: int) -> tuple[EpisodeStatistics, EpisodeStatistics]:
         """`evaluation_episodes` greedy episodes and as many with sampled actions, from the same starts."""
         games = self.experience.vector(self.evaluation_episodes, "evaluation")
-        agent = self.model
-        with interruptible(), seeded(seed):
-            greedy = play_episodes(games, agent, agent.greedy_actions, seed, self.device)
-            sampled = play_episodes(games, agent, agent.sample_actions, seed, self.device)
-        return greedy, sampled
+        return greedy_and_sampled(games, self.model, seed, self.device)
 
     def show(self, seed: int) -> Iterator[Media]:
         """The agent playing, and its returns over the training."""
@@ -373,12 +313,8 @@ class Game(Task):
             raise UserError(f"input = '{source}': an agent plays its game and takes no input")
         yield from self.video(seed)
         greedy, sampled = self.evaluation_runs(seed)
-        rows = ["policy,episode,return,length"]
-        for policy, episodes in (("greedy", greedy), ("stochastic", sampled)):
-            pairs = zip(episodes.returns.tolist(), episodes.lengths.tolist(), strict=True)
-            rows += [f"{policy},{i},{earned:g},{n:g}" for i, (earned, n) in enumerate(pairs)]
-        yield Text("returns", "\n".join(rows) + "\n", suffix=".csv")
-        summary = {"environment": self.environment.name, **self.metrics(greedy, sampled)}
+        yield Text("returns", table_of(greedy, sampled), suffix=".csv")
+        summary = {"environment": self.environment.name, **metrics_of(greedy, sampled)}
         yield Text("summary", json.dumps(summary, indent=2) + "\n", suffix=".json")
 
     def video(self, seed: int) -> Iterator[Video]:
@@ -388,6 +324,7 @@ class Game(Task):
             yield Video("agent", numpy.stack(frames), rate)
 
     def scalars(self) -> dict[str, float]:
+        self.log.settle()
         return self.log.scalars
 
     # --- state --------------------------------------------------------------------------------------------------------
@@ -403,8 +340,3 @@ class Game(Task):
     def replace_model(self, model: nn.Module) -> None:
         super().replace_model(model)
         self.experience.agent = self.model
-
-
-def standard_error(values: Tensor) -> float:
-    """Of the mean of independent values, `[n]` with n > 1."""
-    return float(values.std()) / math.sqrt(len(values))

@@ -114,7 +114,7 @@ def test_episodes_that_are_played_for_an_estimate_are_logged_as_recorded_ones_ar
         assert (normaliser.deviation != 1).all() == (number > 0)  # what was seen before counts now
         estimate = estimator.backward(program, game.parameters, batch)
         episodes = (number + 1) * estimate.evaluations
-        assert normaliser.count == game.log.scalars["train/game_steps"] == 8 * episodes
+        assert normaliser.count == game.scalars()["train/game_steps"] == 8 * episodes
     assert game.log.scalars["train/episode_length"] == 8
     assert len(game.log.recent) == episodes
     assert game.log.scalars["train/return"] == pytest.approx(
