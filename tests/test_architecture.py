@@ -43,6 +43,7 @@ LAYERS = (
         "parameters",
         "plugin",
         "randomness",
+        "replay",
         "saved_state",
     ),
     ("errors",),
@@ -65,6 +66,7 @@ PUBLIC = (
     "framework.program",
     "framework.randomness",
     "framework.relaxed",
+    "framework.replay",
     "framework.saved_state",
     "framework.task",
 )

@@ -69,6 +69,8 @@ class Trace:
     costs: list[Cost] = field(default_factory=list)
     penalties: list[Cost] = field(default_factory=list)
     prediction: Prediction | None = None
+    # `[K, n, *batch]`, or of all of A actions `[K, n, *batch, A]`; see `Context.action_values`.
+    action_values: Tensor | None = None
     # Their values are log weights.
     bounds: list[Cost] = field(default_factory=list)
 

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from framework import Context
+from framework.batch import first_tensor
 from framework.randomness import fresh_key
+from framework.replay import Decisions
 from plugins.games.environments.games import Observation
 from plugins.games.episode_log import Stopwatch
 from plugins.games.experience import Experience
@@ -39,6 +41,32 @@ def rollouts(experience: Experience, context: Context, batch: Rollout) -> None:
         behaviour=batch.values,
     )
     context.cost(-experience.learning_rewards(batch.rewards), "return")
+
+
+def decide(experience: Experience, context: Context, batch: Decisions) -> None:
+    """One decision for each observation, and what the critics predict of it; minus the smaller prediction is the cost.
+
+    The action is the recorded one or, where there is none, drawn from the policy: a gradient through the critics then
+    goes along the draw's path.
+    """
+    agent = experience.agent
+    count = len(first_tensor(batch.observations))
+    start = torch.zeros(count, dtype=torch.bool, device=experience.device)
+    actions = None
+    if batch.actions is not None and agent.critics is not None:
+        policy, actions = None, batch.actions.unsqueeze(0)
+    else:
+        policy, _ = agent.act(batch.observations, None, start)
+        if agent.critics is not None:
+            drawn = context.sample("action", policy, per_sample=False, per_datum=True)
+            actions = agent.head.to_unit(drawn)
+    values = agent.action_values(batch.observations, policy, actions)
+    if agent.critics is None:
+        context.action_values(values.unsqueeze(1))
+        context.cost(-values.amax(-1), "return", per_sample=True, per_datum=True)
+        return
+    context.action_values(values)
+    context.cost(-values.amin(0), "return", per_sample=True, per_datum=True)
 
 
 def play_out(experience: Experience, context: Context, batch: None) -> None:

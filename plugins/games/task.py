@@ -6,11 +6,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy
+from gymnasium.spaces import Discrete
 from pydantic import Field
 from torch import nn
 
@@ -19,6 +21,8 @@ from framework.capabilities import able
 from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
 from framework.media import Media
 from framework.randomness import key
+from framework.replay import ReplayPlan
+from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.games.environments.making import make_games
 from plugins.games.environments.options import EnvironmentOptions
@@ -27,15 +31,17 @@ from plugins.games.evaluation import greedy_and_sampled, metrics_of, table_of
 from plugins.games.experience import Experience
 from plugins.games.exporting import export_agent
 from plugins.games.film import film
-from plugins.games.objectives import play_out, rollouts, whole_episodes
+from plugins.games.objectives import decide, play_out, rollouts, whole_episodes
 from plugins.games.pieces import piece_length
 from plugins.games.player import Player
 from plugins.games.plot import returns_over_training
 from plugins.games.policies.actions import Continuous
 from plugins.games.policies.agent import Agent
-from plugins.games.policies.bodies import BodyKind
+from plugins.games.policies.bodies import Activation, BodyKind
+from plugins.games.policies.critics import CriticKind
 from plugins.games.policies.layout import decisions
 from plugins.games.policies.memory import MemoryKind
+from plugins.games.replaying import Replaying
 from plugins.games.rewards import RewardOptions
 from plugins.games.rollouts import EpisodeStatistics, Rollout
 
@@ -96,6 +102,10 @@ class Game(Task):
         memory_width: Count = 64,
         continuous: Continuous = "clipped",
         log_std_init: float = 0.0,
+        state_dependent_std: bool = False,
+        activation: Activation = "tanh",
+        critic: CriticKind = "value",
+        dueling: bool = False,
         normalise_observations: bool = False,
         normalise_returns: bool = False,
         reward_scale: Positive = 1.0,
@@ -108,6 +118,7 @@ class Game(Task):
         video_frames: Count = 500,
     ) -> None:
         self.games = games
+        self.critic = critic
         self.evaluation_episodes = evaluation_episodes
         self.video_frames = video_frames
         self.environment = EnvironmentOptions(
@@ -141,6 +152,10 @@ class Game(Task):
             memory_width=memory_width,
             continuous=continuous,
             log_std_init=log_std_init,
+            state_dependent_std=state_dependent_std,
+            activation=activation,
+            critic=critic,
+            dueling=dueling,
             normalise=normalise_observations,
             normalise_returns=normalise_returns,
         )
@@ -160,6 +175,8 @@ class Game(Task):
             count=games,
             rollout_steps=rollout_steps,
         )
+        # What learns from a replay buffer; None: nothing does.
+        self.replaying: Replaying | None = None
 
     # --- using the agent ----------------------------------------------------------------------------------------------
 
@@ -227,13 +244,24 @@ class Game(Task):
     def program(self, estimator: Estimator) -> Program:
         """What the estimator differentiates.
 
-        Rollouts with predictions where it asks for them; whole recorded episodes where it can use recorded actions;
-        else episodes played under its own parameters, each action sampled by the estimator.
+        Decisions on replayed observations where it learns a critic of actions; rollouts with predictions where it asks
+        for them; whole recorded episodes where it can use recorded actions; else episodes played under its own
+        parameters, each action sampled by the estimator.
 
         Raises:
             UserError: more minibatches than a rollout can be divided into, or an option that the estimator has no use
                 for.
         """
+        if estimator.replay is not None:
+            self.check_critic(estimator.replay)
+            self.replaying = Replaying(self.experience, estimator.replay)
+            program = self.as_program(partial(decide, self.experience))
+            return replace(program, batch_axes=1)
+        if self.critic == "action_value":
+            raise UserError(
+                "task.critic = 'action_value': served are estimators that learn a critic from replayed steps "
+                f"({', '.join(critic_learners())}); others need task.critic=value"
+            )
         if estimator.rollouts is not None:
             self.experience.pieces = piece_length(
                 estimator.rollouts.minibatches,
@@ -257,14 +285,45 @@ class Game(Task):
             return self.as_program(self.objective, recorded_trajectories=True)
         return self.as_program(partial(play_out, self.experience))
 
+    def check_critic(self, plan: ReplayPlan) -> None:
+        """Refuse an agent that the estimator cannot teach.
+
+        Raises:
+            UserError: names the option.
+        """
+        finite = isinstance(self.player.action_space, Discrete)
+        fitting = ", ".join(critic_learners(finite))
+        if finite != plan.finite_actions:
+            kind = "one of finitely many" if finite else "numbers"
+            raise UserError(
+                f"environment '{self.environment.name}': its actions are {kind}; estimators that learn a critic of "
+                f"such: {fitting}"
+            )
+        if self.critic != "action_value":
+            raise UserError(
+                f"task.critic = '{self.critic}': estimators that learn from replayed steps ({fitting}) need "
+                "task.critic=action_value"
+            )
+        if self.model.return_scale is not None:
+            raise UserError(
+                "task.normalise_returns = true: replayed rewards keep their size; use task.reward_scale"
+            )
+
     def begin(self, plan: TrainingPlan) -> None:
+        if self.replaying is not None and plan.accumulate > 1:
+            raise UserError(
+                f"trainer.accumulate = {plan.accumulate}: with a replay buffer expected 1; estimator.batch_size makes "
+                "batches larger"
+            )
         for decision in self.decisions:
             print(f"environment '{self.environment.name}': {decision}", file=sys.stderr, flush=True)
         if plan.resumed:
             self.experience.resume()
 
-    def batches(self, program: Program, seed: int, start: int) -> Iterator[Rollout | None]:
+    def batches(self, program: Program, seed: int, start: int) -> Iterator[Any]:
         """Experience of the current policy; what is random in batch number k is keyed by it."""
+        if self.replaying is not None:
+            yield from self.replaying.batches(seed, start)
         if program.rollouts is not None:
             yield from self.experience.rollouts(program.rollouts, seed, start)
         number = start
@@ -285,7 +344,7 @@ class Game(Task):
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Greedy episodes, each from its own seeded start, and as many with actions sampled from the policy."""
-        self.log.settle()
+        self.settle()
         started = time.monotonic()
         metrics = metrics_of(*self.evaluation_runs(seed))
         self.log.evaluation_seconds += time.monotonic() - started
@@ -324,19 +383,40 @@ class Game(Task):
             yield Video("agent", numpy.stack(frames), rate)
 
     def scalars(self) -> dict[str, float]:
-        self.log.settle()
+        self.settle()
         return self.log.scalars
+
+    def settle(self) -> None:
+        """Let the log count what was played and not yet looked at."""
+        self.log.settle()
+        if self.replaying is not None:
+            self.replaying.settle()
 
     # --- state --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The learning curve; for rollouts also the games as they stand and, within a rollout, the rollout itself."""
-        return {**self.log.state_dict(), **self.experience.state_dict()}
+        """The learning curve; for rollouts and replayed steps also the games as they stand.
+
+        Within a rollout there is the rollout itself, and with a replay buffer all that it holds.
+        """
+        replay = {} if self.replaying is None else {"replay": self.replaying.state_dict()}
+        return {**self.log.state_dict(), **self.experience.state_dict(), **replay}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.log.load_state_dict(state)
         self.experience.load_state_dict(state)
+        # An agent that is only used needs no buffer.
+        if self.replaying is not None:
+            check_saved("the task", state, replay=dict[str, Any])
+            self.replaying.load_state_dict(state["replay"])
 
     def replace_model(self, model: nn.Module) -> None:
         super().replace_model(model)
         self.experience.agent = self.model
+
+
+def critic_learners(finite: bool | None = None) -> list[str]:
+    """The estimators that learn a critic of actions: of finitely many, of numbers, or all of them."""
+    kinds = {True: ("finite",), False: ("path",), None: ("path", "finite")}[finite]
+    found = [name for kind in kinds for name in able([{kind}], action_values=True)]
+    return list(dict.fromkeys(found))
