@@ -44,6 +44,7 @@ LAYERS = (
         "photographs",
         "plugin",
         "randomness",
+        "replay",
         "saved_state",
     ),
     ("errors",),
@@ -67,6 +68,7 @@ PUBLIC = (
     "framework.program",
     "framework.randomness",
     "framework.relaxed",
+    "framework.replay",
     "framework.saved_state",
     "framework.task",
 )

@@ -14,6 +14,7 @@ from framework.errors import ProgramError
 from framework.parameters import Parameters
 from framework.plugin import registry
 from framework.program import Program, RolloutPlan
+from framework.replay import ReplayPlan
 
 
 @dataclass(kw_only=True)
@@ -55,6 +56,8 @@ class Estimator(ABC):
     supports_recorded_actions: bool = False
     # Reads recorded steps with value predictions, used this often.
     rollouts: RolloutPlan | None = None
+    # Learns a critic from replayed steps, collected like this.
+    replay: ReplayPlan | None = None
 
     @abstractmethod
     def backward(

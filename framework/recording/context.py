@@ -253,6 +253,31 @@ class Context:
             values, next_values.detach(), terminated, truncated, behaviour
         )
 
+    def action_values(self, values: Tensor) -> None:
+        """Report a critic's predicted returns of an action and all that follows it.
+
+        Estimators that learn a critic read them; the others do not.
+
+        Args:
+            values: by K critics, `[K, n, *batch]` (n may be 1) of the action recorded or drawn for each datum; or
+                `[K, n, *batch, A]` of each of A actions.
+
+        Raises:
+            ProgramError: another shape, or a second call.
+        """
+        if self.trace.action_values is not None:
+            raise ProgramError(
+                "context.action_values was called twice; K critics report in one tensor"
+            )
+        lead = self.trace.shape
+        given = tuple(values.shape[1 : 1 + len(lead)])
+        if given[1:] != lead[1:] or values.dim() not in (len(lead) + 1, len(lead) + 2):
+            raise ProgramError(
+                f"context.action_values: values have shape {list(values.shape)}; expected [critics, ...] or "
+                f"[critics, ..., actions] with {list(lead)} in the middle"
+            )
+        self.trace.action_values = values
+
     def black_box(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Call a function through which no gradient passes.
 

@@ -82,6 +82,8 @@ class Trace:
     penalties: list[Cost] = field(default_factory=list)
     log_probs: list[LogProb] = field(default_factory=list)
     prediction: Prediction | None = None
+    # `[K, n, *batch]`, or of all of A actions `[K, n, *batch, A]`; see `Context.action_values`.
+    action_values: Tensor | None = None
     # Their values are log weights.
     bounds: list[Cost] = field(default_factory=list)
 
