@@ -50,6 +50,7 @@ LAYERS = (
 
 # What a plugin may import besides the names in `framework.__all__`.
 PUBLIC = (
+    "framework.atomic",
     "framework.batch",
     "framework.capabilities",
     "framework.config.schema",

@@ -11,7 +11,7 @@ trained: the pixels themselves, and the same network with random weights.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -31,8 +31,6 @@ from framework.task import Split, TrainingPlan
 from plugins.faces.data.augmentation import STRONG, Augmentation, augmented
 from plugins.faces.data.crops import Crops
 from plugins.faces.data.photographs import (
-    AnyImage,
-    as_photograph,
     digest,
     pictures_in,
     read_photograph,
@@ -251,26 +249,9 @@ class Recognition(FaceTask):
             "Notice": SYNTHETIC_NOTICE if self.synthetic else "",
         }
 
-    def embed(self, image: AnyImage | Sequence[AnyImage]) -> Tensor:
-        """The embedding of a cropped face, or of several.
-
-        Args:
-            image: a path, a PIL image, an array `[H, W, 3]` uint8 or a tensor `[3, H, W]` uint8 that shows one face
-                and little else, upright; or a list of them, of any sizes.
-
-        Returns:
-            `[D]` with norm 1, for a list `[N, D]`; on the CPU. The similarity of two faces is their cosine, which is
-            the dot product `a @ b`, -1 to 1; it is not a probability.
-
-        Raises:
-            UserError: a file that cannot be read, or an object of another kind.
-        """
-        images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
-        crops = [square(as_photograph(one), self.side) for one in images]
-        with self.inference():
-            stacked = torch.stack(crops) if crops else torch.zeros(0, 3, self.side, self.side)
-            embeddings = embed(self.model.embedder, stacked)
-        return embeddings if isinstance(image, list | tuple) else embeddings[0]
+    @property
+    def embedding_size(self) -> int:
+        return self.model.embedder.embedding_size
 
     def faces_in(self, photograph: Pillow.Image) -> dict[str, Tensor]:
         """The whole picture as one face, whose landmarks `[1, 5, 2]` are NaN."""
