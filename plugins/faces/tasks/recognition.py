@@ -30,8 +30,8 @@ from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.faces.data.augmentation import STRONG, Augmentation, augmented
 from plugins.faces.data.crops import Crops
+from plugins.faces.data.likeness import copies
 from plugins.faces.data.photographs import (
-    digest,
     pictures_in,
     read_photograph,
     square,
@@ -134,14 +134,12 @@ class Recognition(FaceTask):
 
     def state_dict(self) -> dict[str, Any]:
         """What the network's shape depends on, and which photographs it has seen."""
-        return asdict(self.training_data) | {"seen": sorted(self.people.seen)}
+        return asdict(self.training_data) | {"seen": self.people.seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the checkpoint's shape, whatever data there is here."""
-        check_saved(
-            "the task", state, seen=list[int], photographs=bool, people=CountOrZero, grey=bool
-        )
-        self.people.seen = set(state["seen"])
+        check_saved("the task", state, seen=Tensor, photographs=bool, people=CountOrZero, grey=bool)
+        self.people.seen = state["seen"]
         stored = TrainingData(state["photographs"], state["people"], state["grey"])
         if stored != self.training_data:
             self.training_data = stored
@@ -156,7 +154,7 @@ class Recognition(FaceTask):
         self.people.check()
 
     def has_seen(self, photograph: Pillow.Image) -> bool:
-        return digest(square(photograph, self.side)) in self.people.seen
+        return bool(copies(square(photograph, self.side)[None], self.people.seen))
 
     @property
     def synthetic(self) -> bool:
