@@ -59,6 +59,9 @@ class Run:
     step: int
     stopped_by: int | None = None
 
+    def __post_init__(self) -> None:
+        self.task.opened(self.folder)
+
     @property
     def result(self) -> dict[str, Any]:
         """`result.json`: metrics, best, steps, seconds and why the training stopped; empty where it has not ended."""

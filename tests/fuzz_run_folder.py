@@ -33,7 +33,8 @@ from framework.training.checkpoints import checkpoint
 from plugins.detection.data.folder import open_folder
 from plugins.detection.data.generated import Generated
 from plugins.detection.data.writing import write
-from plugins.faces.evaluation.gallery import Gallery
+from plugins.faces.gallery.file import read_members, write_members
+from plugins.faces.gallery.members import Members
 from plugins.sketching.svg.reading import read
 from plugins.sketching.svg.strokes import as_strokes
 
@@ -140,10 +141,10 @@ class Subjects:
             write(self.sound / form, form, {"train": Generated("train", 4, 32)})
         (self.sound / "svg").mkdir()
         (self.sound / "svg" / "a.svg").write_text(SVG)
-        gallery = Gallery("model")
+        gallery = Members("model")
         gallery.enrol("a", torch.eye(4)[:2], "yes", date(2026, 1, 1), date(2027, 1, 1))
         (self.sound / "gallery").mkdir()
-        gallery.save(self.sound / "gallery" / "people.json")
+        write_members(self.sound / "gallery" / "people.json", gallery)
 
     def read_run(self, folder: Path) -> None:
         run = framework.load(folder, checkpoint="last")
@@ -161,7 +162,7 @@ class Subjects:
             "state": self.resume,
             "games": self.resume,
             "svg": lambda folder: as_strokes(read(folder / "a.svg"), (64, 64)),
-            "gallery": lambda folder: Gallery.load(folder / "people.json"),
+            "gallery": lambda folder: read_members(folder / "people.json"),
             **{form: partial(open_folder, format=form) for form in FORMS},
         }
 

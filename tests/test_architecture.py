@@ -52,6 +52,7 @@ LAYERS = (
 
 # What a plugin may import besides the names in `framework.__all__`.
 PUBLIC = (
+    "framework.atomic",
     "framework.batch",
     "framework.capabilities",
     "framework.config.schema",

@@ -50,6 +50,8 @@ plugin = Plugin(
         "enrol": "plugins.faces.commands.enrol:run",
         "identify": "plugins.faces.commands.identify:run",
         "forget": "plugins.faces.commands.forget:run",
+        "list": "plugins.faces.commands.list:run",
+        "purge": "plugins.faces.commands.purge:run",
         "cluster": "plugins.faces.commands.cluster:run",
     },
     losses={
