@@ -116,3 +116,8 @@ def test_an_object_that_has_several_labels_is_shown_with_the_likeliest(runs, mon
     listener = Listener()
     detect(runs, listener, EXAMPLES / "objects_1.png")
     assert [one["label"] for one in listener.told[0]["found"]] == ["cross", "ring"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in PACKED.glob("*.zip")))
+def test_a_run_that_comes_along_is_loaded(runs, name):
+    assert runs.trained(name).step > 0
