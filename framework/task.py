@@ -103,7 +103,7 @@ class Task(ABC):
             UserError: what the training needs is missing; the run ends before its first step.
         """
 
-    def opened(self, folder: Path) -> None:
+    def loaded(self, folder: Path) -> None:
         """Called once when a trained run is ready for use, with its folder: read what lies there beside checkpoints."""
 
     def before_step(self, step: int) -> None:
