@@ -54,6 +54,9 @@ plugin = Plugin(
         "ppo": "framework.gradients.policy_gradient.ppo:PPO",
         "vtrace": "framework.gradients.policy_gradient.actor_critic:VTrace",
         "upgo": "framework.gradients.policy_gradient.actor_critic:UPGO",
+        "sac": "framework.gradients.off_policy.sac:SAC",
+        "td3": "framework.gradients.off_policy.td3:TD3",
+        "dqn": "framework.gradients.off_policy.dqn:DQN",
         "forward_gradient": "framework.gradients.pathwise.forward_mode:ForwardGradient",
     },
     rules={

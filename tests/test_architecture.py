@@ -41,8 +41,10 @@ LAYERS = (
         "optimizer_state",
         "batch",
         "parameters",
+        "photographs",
         "plugin",
         "randomness",
+        "replay",
         "saved_state",
     ),
     ("errors",),
@@ -50,6 +52,7 @@ LAYERS = (
 
 # What a plugin may import besides the names in `framework.__all__`.
 PUBLIC = (
+    "framework.atomic",
     "framework.batch",
     "framework.capabilities",
     "framework.config.schema",
@@ -61,10 +64,12 @@ PUBLIC = (
     "framework.extras",
     "framework.media",
     "framework.parameters",
+    "framework.photographs",
     "framework.plugin",
     "framework.program",
     "framework.randomness",
     "framework.relaxed",
+    "framework.replay",
     "framework.saved_state",
     "framework.task",
 )

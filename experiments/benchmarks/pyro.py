@@ -69,7 +69,7 @@ def elbo() -> Case:
         guide = Bernoulli(logits=p["logits"])
         z = context.sample("z", guide)
         fit = Bernoulli(PRIOR).log_prob(z) + Normal(z, NOISE).log_prob(data)
-        context.cost(guide.log_prob(z) - fit)
+        context.cost(context.log_prob("z") - fit)
 
     def model() -> None:
         with pyro.plate("latents", LATENTS):

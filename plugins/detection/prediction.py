@@ -20,10 +20,9 @@ from torch import Tensor
 from framework import Image, Text, UserError, Video
 from framework.extras import import_extra
 from framework.media import Media, Pixels
+from framework.photographs import SUFFIXES, Unreadable, files_in, read_frames, read_photograph
 from plugins.detection.boxes import area, to_corner_and_size
 from plugins.detection.data.coco_json import category_list
-from plugins.detection.data.images import Unreadable, read_frames, read_image
-from plugins.detection.data.readers.entry import IMAGES
 from plugins.detection.evaluation.boxes_on_images import draw_boxes
 from plugins.detection.sample import Detections
 
@@ -115,7 +114,7 @@ def files(source: Path) -> list[tuple[Path, str]]:
     """Image and video files and the names of their pictures, without a suffix where that is unambiguous."""
     if source.is_file():
         return [(source, source.stem)]
-    found = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGES | VIDEOS]
+    found = [p for p in files_in(source) if p.suffix.lower() in SUFFIXES | VIDEOS]
     if not found:
         raise UserError(f"input = '{source}': it contains no image")
     names = [p.relative_to(source).with_suffix("").as_posix() for p in found]
@@ -135,7 +134,7 @@ def read(path: Path) -> tuple[Iterable[Tensor], float]:
         return read_video(path)
     if path.suffix.lower() in {".gif", ".webp"}:
         return read_frames(path), FRAMES_PER_SECOND
-    return [read_image(path)], FRAMES_PER_SECOND
+    return [read_photograph(path)], FRAMES_PER_SECOND
 
 
 def read_video(path: Path) -> tuple[Iterator[Tensor], float]:

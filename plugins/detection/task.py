@@ -19,13 +19,13 @@ from framework.config.types import Count, CountOrZero, FractionBelowOne, Positiv
 from framework.config.validation import check_options
 from framework.data import batches
 from framework.media import Media
+from framework.photographs import photograph_of, photographs_of
 from framework.plugin import registry
 from framework.randomness import generator
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.detection import prediction
 from plugins.detection.data.augmentation import Augmentation, Augmented
-from plugins.detection.data.inputs import image_of, images_of
 from plugins.detection.data.resizing import resize_batch, resized
 from plugins.detection.data.splits import (
     Data,
@@ -313,8 +313,8 @@ class Detection(Task):
         threshold = self.display_threshold if threshold is None else threshold
         if not 0 <= threshold <= 1:
             raise UserError(f"threshold = {threshold}: expected a score from 0 to 1")
-        several = images_of(image)
-        images = [image_of(image)] if several is None else several
+        several = photographs_of(image)
+        images = [photograph_of(image)] if several is None else several
         samples = [unlabelled_sample(one, self.size) for one in images]
         training = self.model.training
         self.model.eval()

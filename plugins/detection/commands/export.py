@@ -5,8 +5,8 @@
 
 Without a format the suffix of the output decides: .onnx or .pt2; ONNX otherwise. The file takes images
 `[batch, 3, height, width]` of float32 from 0 to 255 and returns boxes in pixels, scores and labels, best first. It is
-compared with the model on `images` test images; one that computes something else is deleted. `run.export` does the same
-from Python; plugins/detection/export.py has the details.
+compared with the model on `images` test images; one that computes something else is deleted. In Python:
+`framework.Run.export`; plugins/detection/export.py has the details.
 """
 
 from __future__ import annotations

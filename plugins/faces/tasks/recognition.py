@@ -11,7 +11,7 @@ trained: the pixels themselves, and the same network with random weights.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -30,10 +30,8 @@ from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.faces.data.augmentation import STRONG, Augmentation, augmented
 from plugins.faces.data.crops import Crops
+from plugins.faces.data.likeness import copies
 from plugins.faces.data.photographs import (
-    AnyImage,
-    as_photograph,
-    digest,
     pictures_in,
     read_photograph,
     square,
@@ -136,14 +134,12 @@ class Recognition(FaceTask):
 
     def state_dict(self) -> dict[str, Any]:
         """What the network's shape depends on, and which photographs it has seen."""
-        return asdict(self.training_data) | {"seen": sorted(self.people.seen)}
+        return asdict(self.training_data) | {"seen": self.people.seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the checkpoint's shape, whatever data there is here."""
-        check_saved(
-            "the task", state, seen=list[int], photographs=bool, people=CountOrZero, grey=bool
-        )
-        self.people.seen = set(state["seen"])
+        check_saved("the task", state, seen=Tensor, photographs=bool, people=CountOrZero, grey=bool)
+        self.people.seen = state["seen"]
         stored = TrainingData(state["photographs"], state["people"], state["grey"])
         if stored != self.training_data:
             self.training_data = stored
@@ -158,7 +154,7 @@ class Recognition(FaceTask):
         self.people.check()
 
     def has_seen(self, photograph: Pillow.Image) -> bool:
-        return digest(square(photograph, self.side)) in self.people.seen
+        return bool(copies(square(photograph, self.side)[None], self.people.seen))
 
     @property
     def synthetic(self) -> bool:
@@ -251,26 +247,9 @@ class Recognition(FaceTask):
             "Notice": SYNTHETIC_NOTICE if self.synthetic else "",
         }
 
-    def embed(self, image: AnyImage | Sequence[AnyImage]) -> Tensor:
-        """The embedding of a cropped face, or of several.
-
-        Args:
-            image: a path, a PIL image, an array `[H, W, 3]` uint8 or a tensor `[3, H, W]` uint8 that shows one face
-                and little else, upright; or a list of them, of any sizes.
-
-        Returns:
-            `[D]` with norm 1, for a list `[N, D]`; on the CPU. The similarity of two faces is their cosine, which is
-            the dot product `a @ b`, -1 to 1; it is not a probability.
-
-        Raises:
-            UserError: a file that cannot be read, or an object of another kind.
-        """
-        images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
-        crops = [square(as_photograph(one), self.side) for one in images]
-        with self.inference():
-            stacked = torch.stack(crops) if crops else torch.zeros(0, 3, self.side, self.side)
-            embeddings = embed(self.model.embedder, stacked)
-        return embeddings if isinstance(image, list | tuple) else embeddings[0]
+    @property
+    def embedding_size(self) -> int:
+        return self.model.embedder.embedding_size
 
     def faces_in(self, photograph: Pillow.Image) -> dict[str, Tensor]:
         """The whole picture as one face, whose landmarks `[1, 5, 2]` are NaN."""

@@ -20,7 +20,14 @@ from torch import Tensor
 
 from plugins.sketching.raster.request import RenderRequest
 from plugins.sketching.raster.tiles import Layout, Work, grouped
-from plugins.sketching.raster.torch_kernel import HALF_PEN, SHARPNESS, Gradients
+from plugins.sketching.raster.torch_kernel import (
+    HALF_PEN,
+    INNER,
+    OUTER,
+    SHARPNESS,
+    SOFT,
+    Gradients,
+)
 
 SOFT_OR, MAX, SMOOTH_MAX, OVER = 0, 1, 2, 3
 CODES = {"soft_or": SOFT_OR, "max": MAX, "smooth_max": SMOOTH_MAX, "over": OVER}
@@ -397,11 +404,10 @@ def _ink(square: Any, side: Any, s: Any, flat: bool, filled: bool) -> Any:
     if filled:
         signed = distance if side == 0 else -distance
         if flat:
-            return min(max(0.5 - signed, 0.0), 1.0)
+            return _covered(-signed)
         return math.erfc(signed / s) / 2
     half = HALF_PEN * s
-    ink = min(distance + 0.5, half) - min(max(distance - 0.5, -half), half)
-    return min(max(ink, 0.0), 1.0)
+    return max(_covered(half + distance) + _covered(half - distance) - 1, 0.0)
 
 
 @compiled
@@ -414,16 +420,28 @@ def _slopes(square: Any, side: Any, s: Any, flat: bool, filled: bool, ink: Any) 
     if filled:
         sign = 1.0 if side == 0 else -1.0
         if flat:
-            return (-sign * slope if distance < 0.5 else 0.0), 0.0
+            return -sign * slope * _steepness(distance), 0.0
         signed = sign * distance / s
         bell = math.exp(-signed * signed) / (ROOT_PI * s)
         return -sign * bell * slope, signed * bell
     half = HALF_PEN * s
-    far, close = distance + 0.5, distance - 0.5
-    by_distance = (1.0 if far < half else 0.0) - (1.0 if abs(close) < half else 0.0)
-    by_half = 1.0 if far > half else 0.0
-    by_half += (1.0 if close < -half else 0.0) - (1.0 if close > half else 0.0)
-    return by_distance * slope, by_half * HALF_PEN
+    by_far, by_close = _steepness(half + distance), _steepness(abs(half - distance))
+    return (by_far - by_close) * slope, (by_far + by_close) * HALF_PEN
+
+
+@compiled
+def _covered(inside: Any) -> Any:
+    """`torch_kernel.covered`: how much of a pixel lies within an edge."""
+    away = abs(inside)
+    rest = max(OUTER - away, 0.0)
+    flank = 0.5 - away if away < INNER else rest * rest / (2 * SOFT)
+    return 1 - flank if inside > 0 else flank
+
+
+@compiled
+def _steepness(away: Any) -> Any:
+    """The derivative of `_covered`."""
+    return 1.0 if away < INNER else max(OUTER - away, 0.0) / SOFT
 
 
 @compiled

@@ -2,11 +2,13 @@
 
 One primitive is enough: the soft polyline. A pixel at distance d from a stroke of width s carries the ink
 
-    alpha = opacity * exp(-d^2 / s^2)              profile "gaussian"
-    alpha = opacity * (coverage of the pixel)      profile "flat", an antialiased pen 1.772 s wide, as an SVG shows it
+    alpha = opacity * s / r * exp(-d^2 / r^2)      profile "gaussian", with r^2 = s^2 + PIXEL^2
+    alpha = opacity * (coverage of the pixel)      profile "flat", a pen 1.772 s wide, as SVG shows it
 
-and a filled shape blurs its edge with the same Gaussian, alpha = opacity * erfc(+-d / s) / 2. The inks of a pixel are
-composed as
+and a filled shape blurs its edge with the same Gaussian, alpha = opacity * erfc(+-d / r) / 2. PIXEL stands for the
+pixel's own extent: the ink of a line, summed over pixels, wavers by 2 exp(-pi^2 r^2) with the line's sub-pixel place
+(sampling theorem), so that r >= PIXEL = 0.75 keeps it within 1 %, however thin the line. Without it a line of s = 0.4
+hides half of its ink between two rows of pixels, and is drawn there. The inks of a pixel are composed as
 
     soft_or      1 - prod(1 - alpha_i)                order-independent, as overlapping inks do
     max          max alpha_i                          order-independent, overlaps do not darken
@@ -28,6 +30,7 @@ from typing import Any, Literal
 import numpy
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -43,6 +46,8 @@ COMPOSITIONS = ("soft_or", "max", "smooth_max", "over")
 PROFILES = ("gaussian", "flat")
 # In s: a flat pen 1.772 s wide leaves the ink of the profile exp(-d^2 / s^2).
 PEN_WIDTH = math.sqrt(math.pi)
+# In pixels: added to s as standard deviations are, so that no line is thinner than pixels can show.
+PIXEL = 0.75
 # Ink that may be left out of a pixel for each stroke.
 CUT = 1e-5
 # In widths.
@@ -87,16 +92,32 @@ def render(
         `[*batch, C, height, width]`.
 
     Raises:
-        ProgramError: shapes that do not fit, points that are not finite, an unknown composition or profile.
+        ProgramError: shapes that do not fit, points that are not finite, widths that are not positive, opacities or
+            colours outside 0..1, an unknown composition or profile; a second derivative, or torch.func.vmap.
     """
     canvas = (size, size) if isinstance(size, int) else size
+    if any(
+        isinstance(given, Tensor) and is_batchedtensor(given)
+        for given in (points, width, opacity, colour)
+    ):
+        raise ProgramError(
+            "render cannot be mapped by torch.func.vmap; give it a batch: points [*batch, strokes, vertices, 2]"
+        )
     check_inputs(points, canvas, composition, profile)
     points, width, opacity, colour = broadcast_inputs(points, width, opacity, colour)
-    *batch, strokes, _, _ = points.shape
+    check_ranges(width, opacity, colour, background)
+    *batch, strokes, vertices, _ = points.shape
     count = math.prod(batch)
+    width = width.clamp(min=MIN_WIDTH)
+    if profile == "gaussian":
+        reach = (width * width + PIXEL**2).sqrt()
+        if not filled:
+            # A line spreads its ink to both sides, a dot in all directions.
+            opacity = opacity * (width / reach) ** (2 if vertices == 1 else 1)
+        width = reach
     request = RenderRequest(
         ends=pieces_of(points, filled).flatten(0, -3),
-        width=width.flatten().clamp(min=MIN_WIDTH),
+        width=width.flatten(),
         amplitude=amplitude_of(opacity, colour, composition).flatten(0, -2),
         colour=colour.flatten(0, -2) if colour is not None and composition == "over" else None,
         layout=choose_layout(count, canvas),
@@ -105,8 +126,12 @@ def render(
         filled=filled,
     )
     if strokes * count == 0:
-        drawn = points.new_zeros(count, 1 if colour is None else colour.shape[-1], *canvas)
-        kept = torch.ones_like(drawn)
+        # Of no strokes, and yet a function of them: a loss of it can be differentiated.
+        nothing = (
+            points.sum() + width.sum() + opacity.sum() + (0 if colour is None else colour.sum())
+        )
+        drawn = nothing.expand(count, 1 if colour is None else colour.shape[-1], *canvas)
+        kept = 1 - drawn
     else:
         drawn, kept = paint(request, choose_kernel(backend, points))
     if colour is None:
@@ -127,6 +152,30 @@ def paint(request: RenderRequest, module: ModuleType) -> tuple[Tensor, Tensor]:
         return torch.zeros((), dtype=image.dtype, device=image.device).expand_as(image), image
     paints = request.colour.shape[1]
     return image[:, :paints], image[:, paints:]
+
+
+def check_ranges(
+    width: Tensor, opacity: Tensor, colour: Tensor | None, background: Tensor | None
+) -> None:
+    """Refuse what would be rendered as something else: NaN, negative widths, inks beyond 0..1.
+
+    A millionth beyond is rounding, as of a sum of shares.
+    """
+    limit = 1 + 1e-6
+    wrong = ~((width.detach() > 0) & (width.detach() < math.inf))
+    if bool(wrong.any()):
+        value = float(width.detach()[wrong][0])
+        raise ProgramError(
+            f"width has the value {value:g}; expected finite numbers above 0, in pixels"
+        )
+    for name, given in (("opacity", opacity), ("colour", colour), ("background", background)):
+        if given is None or given.numel() == 0:
+            continue
+        values = given.detach()
+        wrong = ~((values >= -1e-6) & (values <= limit))
+        if bool(wrong.any()):
+            value = float(values[wrong][0])
+            raise ProgramError(f"{name} has the value {value:g}; expected numbers from 0 to 1")
 
 
 class Paint(Function):
@@ -181,7 +230,7 @@ def plan_work(request: RenderRequest, module: ModuleType) -> Work:
     reach = (
         request.width * REACH
         if request.profile == "gaussian"
-        else request.width * PEN_WIDTH / 2 + 0.5
+        else request.width * PEN_WIDTH / 2 + torch_kernel.OUTER
     )
     bins: Callable[..., Work] = getattr(module, "bin_pieces", bin_pieces)
     return bins(request.ends, reach, layout, whole=request.filled)
