@@ -836,7 +836,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=False)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's
 @pytest.mark.parametrize(
     "filled_by", ["trainer.checkpoint_every=1", "monitor.histograms_every=1", "trainer.log_every=1"]
 )
