@@ -100,7 +100,8 @@ def write_exported(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(program, path, extra_files={EXTRA_FILE: json.dumps(metadata)})
-    loaded = torch.export.load(path).module()
+    # Its guards would refuse sides of one unit, for the order of the memory alone.
+    loaded = torch.export.load(path).module(check_guards=False)
 
     def again(images: Tensor) -> Outputs:
         boxes, scores, labels = loaded(images)

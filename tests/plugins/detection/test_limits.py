@@ -10,6 +10,7 @@ import torch
 
 import framework
 from framework import UserError
+from plugins.detection.data.splits import Data
 from plugins.detection.evaluation.report import evaluate
 from plugins.detection.limits import binding_limits, refuse_one_cell
 from plugins.detection.models.anchor_free import nano
@@ -57,7 +58,9 @@ def test_a_folder_with_more_objects_than_the_model_has_queries_is_said(
     tmp_path: Path, capsys: Any
 ) -> None:
     root = folder(tmp_path / "data", {"train": 9, "val": 0, "test": 2})
-    task = Detection(data=Data(root=str(root), size=64), model="set_nano", model_options={"queries": 5})
+    task = Detection(
+        data=Data(root=str(root), size=64), model="set_nano", model_options={"queries": 5}
+    )
     task.begin(framework.TrainingPlan(seed=0, steps=1))
     said = capsys.readouterr().err
     assert "a train image has 9 objects: the model detects at most 5" in said
