@@ -169,7 +169,9 @@ def look(
 
 
 def parts_of(source: Source, folds: int) -> list[list[int]]:
-    """The images in `folds` parts, near copies in one."""
+    """The images in `folds` parts, near copies in one; none where there are no folds."""
+    if not folds:
+        return []
     folder = innermost(source)
     count = len(source)
     groups = list(range(count))
