@@ -16,7 +16,8 @@ from torch import Tensor
 
 from framework.errors import ProgramError
 from plugins.sketching.raster import tiles
-from plugins.sketching.raster.render import CUT, PEN_WIDTH, render
+from plugins.sketching.raster.render import render
+from plugins.sketching.raster.request import CUT, PEN_WIDTH
 from tests.plugins.sketching.dense import dense
 
 BACKENDS = ["torch", *(["numba"] if find_spec("numba") else [])]
@@ -228,14 +229,14 @@ def test_what_is_cut_off_is_below_the_stated_bound():
     whole=st.booleans(),
 )
 def test_counting_and_sorting_bin_alike(seed, count, vertices, canvases, height, whole):
-    from plugins.sketching.raster import numba_kernel
+    from plugins.sketching.raster import binning
 
     draw = torch.Generator().manual_seed(seed)
     ends = torch.rand(canvases * count, vertices, 4, generator=draw) * 90 - 10
     reach = torch.rand(canvases * count, generator=draw) * 9
     layout = tiles.Layout(canvases, height, 50)
     sorted_ = tiles.bin_pieces(ends, reach, layout, whole=whole)
-    counted = numba_kernel.bin_pieces(ends, reach, layout, whole=whole)
+    counted = binning.bin_pieces(ends, reach, layout, whole=whole)
     for name in ("pieces", "first", "stroke", "tile", "tile_first"):
         assert torch.equal(getattr(sorted_, name), getattr(counted, name)), name
 
@@ -334,10 +335,10 @@ def test_mistakes_are_refused_in_one_line(change, message):
 
 @pytest.mark.skipif(find_spec("numba") is None, reason="needs numba")
 def test_the_fast_bell_is_the_exponential_and_never_above_one():
-    from plugins.sketching.raster.numba_kernel import NEGLIGIBLE, _bell
+    from plugins.sketching.raster.soft_lines import NEGLIGIBLE, bell
 
     squares = numpy.linspace(0, NEGLIGIBLE, 20_001).astype(numpy.float32)
-    found = _bell(squares)
+    found = bell(squares)
     assert found[0] == found.max() == 1
     assert abs(found / numpy.exp(-squares.astype(numpy.float64)) - 1).max() < 4e-6
 
