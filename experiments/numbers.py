@@ -16,6 +16,7 @@ from functools import cache, partial
 from math import inf
 
 from experiments import runs
+from experiments.command import given_arguments
 from framework.plugin import ROOT
 
 FOLDER = ROOT / "outputs" / "numbers"
@@ -184,4 +185,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(given_arguments(__doc__)))
