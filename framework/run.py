@@ -60,7 +60,7 @@ class Run:
     stopped_by: int | None = None
 
     def __post_init__(self) -> None:
-        self.task.opened(self.folder)
+        self.task.loaded(self.folder)
 
     @property
     def result(self) -> dict[str, Any]:

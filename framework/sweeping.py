@@ -362,11 +362,13 @@ def check(listed: Sequence[tuple[str, list[str]]]) -> list[Settings]:
         for text, values in listed
     ]
     first = [options[0] for options in texts]
-    settings = [
-        validate(compose([*first[:i], option, *first[i + 1 :]]).config)
+    # What is not swept makes one and the same job again and again.
+    jobs = dict.fromkeys(
+        (*first[:i], option, *first[i + 1 :])
         for i, options in enumerate(texts)
         for option in options
-    ] or [validate(compose([]).config)]
+    )
+    settings = [validate(compose(job).config) for job in jobs or [()]]
     for each in settings:
         check_components(each)
     return settings

@@ -27,7 +27,11 @@ plugin = Plugin(
     },
     tasks={"detection": "plugins.detection.task:Detection"},
     needs={"tasks.detection": "plugins.detection.needs:needs"},
-    commands={"export": "plugins.detection.commands.export:run"},
+    commands={
+        "export": "plugins.detection.commands.export:run",
+        "inspect": "plugins.detection.commands.inspect:run",
+        "doctor": "plugins.detection.commands.doctor:run",
+    },
     models={
         "nano": "plugins.detection.models.anchor_free:nano",
         "tiny": "plugins.detection.models.anchor_free:tiny",

@@ -37,27 +37,23 @@ from torch.autograd.function import once_differentiable
 from framework.errors import ProgramError, suggestion
 from framework.extras import missing
 from plugins.sketching.raster import torch_kernel
-from plugins.sketching.raster.request import Composition, Profile, RenderRequest
-from plugins.sketching.raster.tiles import Layout, Work, bin_pieces, everywhere
+from plugins.sketching.raster.request import (
+    DARKEST,
+    MIN_WIDTH,
+    PEN_WIDTH,
+    PIXEL,
+    REACH,
+    Composition,
+    Profile,
+    RenderRequest,
+    choose_layout,
+)
+from plugins.sketching.raster.tiles import Work, bin_pieces, everywhere
 
 Backend = Literal["auto", "torch", "numba"]
 
 COMPOSITIONS = ("soft_or", "max", "smooth_max", "over")
 PROFILES = ("gaussian", "flat")
-# In s: a flat pen 1.772 s wide leaves the ink of the profile exp(-d^2 / s^2).
-PEN_WIDTH = math.sqrt(math.pi)
-# In pixels: added to s as standard deviations are, so that no line is thinner than pixels can show.
-PIXEL = 0.75
-# Ink that may be left out of a pixel for each stroke.
-CUT = 1e-5
-# In widths.
-REACH = math.sqrt(math.log(1 / CUT))
-# Pixels; thinner strokes are rendered this thin.
-MIN_WIDTH = 0.05
-# Full ink, short of 1 so that no logarithm or quotient is infinite.
-DARKEST = 1 - 1e-6
-# Pixels up to which a canvas is not worth cutting into tiles.
-TINY = 1024
 
 
 def render(
@@ -108,6 +104,12 @@ def render(
     check_ranges(width, opacity, colour, background)
     *batch, strokes, vertices, _ = points.shape
     count = math.prod(batch)
+    kernel = choose_kernel(backend, points)
+    transparent = composition == "soft_or" or (composition == "over" and colour is None)
+    plain = colour is None and transparent and profile == "gaussian" and not filled
+    if plain and kernel is not torch_kernel and points.dtype == torch.float32 and strokes * count:
+        ink: Tensor = kernel.SoftLines.apply(points, width, opacity, canvas)
+        return ink
     width = width.clamp(min=MIN_WIDTH)
     if profile == "gaussian":
         reach = (width * width + PIXEL**2).sqrt()
@@ -133,7 +135,7 @@ def render(
         drawn = nothing.expand(count, 1 if colour is None else colour.shape[-1], *canvas)
         kept = 1 - drawn
     else:
-        drawn, kept = paint(request, choose_kernel(backend, points))
+        drawn, kept = paint(request, kernel)
     if colour is None:
         return (1 - kept).reshape(*batch, *canvas)
     channels = colour.shape[-1]
@@ -161,20 +163,16 @@ def check_ranges(
 
     A millionth beyond is rounding, as of a sum of shares.
     """
-    limit = 1 + 1e-6
-    wrong = ~((width.detach() > 0) & (width.detach() < math.inf))
-    if bool(wrong.any()):
-        value = float(width.detach()[wrong][0])
-        raise ProgramError(
-            f"width has the value {value:g}; expected finite numbers above 0, in pixels"
-        )
-    for name, given in (("opacity", opacity), ("colour", colour), ("background", background)):
+    named = {"opacity": opacity, "colour": colour, "background": background}
+    for name, given in {"width": width, **named}.items():
         if given is None or given.numel() == 0:
             continue
-        values = given.detach()
-        wrong = ~((values >= -1e-6) & (values <= limit))
-        if bool(wrong.any()):
-            value = float(values[wrong][0])
+        low, high = (float(end) for end in given.detach().aminmax())
+        if name == "width" and not (low > 0 and high < math.inf):
+            value = low if not low > 0 else high
+            raise ProgramError(f"width has the value {value:g}; expected finite numbers above 0")
+        if name != "width" and not (low >= -1e-6 and high <= 1 + 1e-6):
+            value = low if not low >= -1e-6 else high
             raise ProgramError(f"{name} has the value {value:g}; expected numbers from 0 to 1")
 
 
@@ -249,13 +247,6 @@ def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
     return torch_kernel
 
 
-def choose_layout(count: int, canvas: tuple[int, int]) -> Layout:
-    height, width = canvas
-    if height * width <= TINY:
-        return Layout(count, height, width, height, width)
-    return Layout(count, height, width)
-
-
 def pieces_of(points: Tensor, filled: bool) -> Tensor:
     """`[..., vertices, 2]` -> `[..., pieces, 4]`; a single vertex is a piece without length."""
     if filled:
@@ -313,7 +304,7 @@ def check_inputs(points: Tensor, canvas: tuple[int, int], composition: str, prof
     ):
         if value not in known:
             raise ProgramError(f"{name} = '{value}'; {suggestion(value, known)}")
-    finite = torch.isfinite(points.detach()).flatten(-2).all(-1)
-    if not bool(finite.all()):
+    if points.numel() and not all(math.isfinite(end) for end in points.detach().aminmax()):
+        finite = torch.isfinite(points.detach()).flatten(-2).all(-1)
         stroke = int((~finite.flatten()).nonzero()[0])
         raise ProgramError(f"stroke {stroke} has a coordinate that is not finite")

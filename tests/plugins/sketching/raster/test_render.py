@@ -16,7 +16,8 @@ from torch import Tensor
 
 from framework.errors import ProgramError
 from plugins.sketching.raster import tiles
-from plugins.sketching.raster.render import CUT, PEN_WIDTH, render
+from plugins.sketching.raster.render import render
+from plugins.sketching.raster.request import CUT, PEN_WIDTH
 from tests.plugins.sketching.dense import dense
 
 BACKENDS = ["torch", *(["numba"] if find_spec("numba") else [])]
@@ -117,7 +118,9 @@ def test_degenerate_strokes_give_finite_pictures_and_gradients(
     no_length = [[[10.0, 10.0]] * 3, [[12.5, 12.5]] * 3]
     far_away = [[[-500.0, 3.0], [-400.0, 9.0], [-450.0, 2.0]], [[1e6, 1e6], [2e6, 1e6], [1e6, 2e6]]]
     across = [[[-1e4, 7.0], [1e4, 30.0], [1e4, 7.0]]]
-    coincident = [[[5.0, 30.0], [30.0, 35.0], [30.0, 30.0]]] * 1000
+    # The torch backend takes a second for a thousand.
+    count = 1000 if backend == "numba" else 200
+    coincident = [[[5.0, 30.0], [30.0, 35.0], [30.0, 30.0]]] * count
     points = torch.tensor(through_centres + no_length + far_away + across + coincident)
     for width in (1e-4, 0.7, 40.0):
         inputs = {
@@ -210,7 +213,7 @@ def test_what_is_cut_off_is_below_the_stated_bound():
     inputs = strokes(30, 2, (80, 80), torch.float64)
     for count in (1, 30):
         named = {n: v[:count].detach() for n, v in inputs.items()}
-        picture = render(named["points"], named["width"], 80)
+        picture = render(named["points"], named["width"], 80, backend="torch")
         reference = dense(named["points"], named["width"], (80, 80))
         assert (picture - reference).abs().max() <= count * CUT + 1e-12
 
@@ -226,14 +229,14 @@ def test_what_is_cut_off_is_below_the_stated_bound():
     whole=st.booleans(),
 )
 def test_counting_and_sorting_bin_alike(seed, count, vertices, canvases, height, whole):
-    from plugins.sketching.raster import numba_kernel
+    from plugins.sketching.raster import binning
 
     draw = torch.Generator().manual_seed(seed)
     ends = torch.rand(canvases * count, vertices, 4, generator=draw) * 90 - 10
     reach = torch.rand(canvases * count, generator=draw) * 9
     layout = tiles.Layout(canvases, height, 50)
     sorted_ = tiles.bin_pieces(ends, reach, layout, whole=whole)
-    counted = numba_kernel.bin_pieces(ends, reach, layout, whole=whole)
+    counted = binning.bin_pieces(ends, reach, layout, whole=whole)
     for name in ("pieces", "first", "stroke", "tile", "tile_first"):
         assert torch.equal(getattr(sorted_, name), getattr(counted, name)), name
 
@@ -332,30 +335,31 @@ def test_mistakes_are_refused_in_one_line(change, message):
 
 @pytest.mark.skipif(find_spec("numba") is None, reason="needs numba")
 def test_the_fast_bell_is_the_exponential_and_never_above_one():
-    from plugins.sketching.raster.numba_kernel import NEGLIGIBLE, _bell
+    from plugins.sketching.raster.soft_lines import NEGLIGIBLE, bell
 
     squares = numpy.linspace(0, NEGLIGIBLE, 20_001).astype(numpy.float32)
-    found = _bell(squares)
+    found = bell(squares)
     assert found[0] == found.max() == 1
     assert abs(found / numpy.exp(-squares.astype(numpy.float64)) - 1).max() < 4e-6
 
 
 @pytest.mark.skipif(find_spec("numba") is None, reason="needs numba")
-def test_the_kernel_of_plain_lines_is_the_kernel_of_all():
-    """In float64 the general kernel draws; in float32 the fast one, curves of several pieces to a tile included."""
+def test_the_kernel_of_plain_lines_is_the_kernel_of_all(monkeypatch):
+    """The fast kernel, then the general one; with curves of several pieces to a tile."""
     draw = torch.Generator().manual_seed(5)
-    points = 80 * torch.rand(30, 6, 2, generator=draw, dtype=torch.float64)
-    width = 0.3 + 3 * torch.rand(30, generator=draw, dtype=torch.float64)
-    opacity = torch.rand(30, generator=draw, dtype=torch.float64)
-    weights = torch.rand(80, 90, generator=draw, dtype=torch.float64)
+    points = 80 * torch.rand(30, 6, 2, generator=draw)
+    width = 0.3 + 3 * torch.rand(30, generator=draw)
+    opacity = torch.rand(30, generator=draw)
+    weights = torch.rand(80, 90, generator=draw)
     found = []
-    for dtype in (torch.float32, torch.float64):
-        given = [part.to(dtype).requires_grad_() for part in (points, width, opacity)]
-        picture = render(given[0], given[1], (80, 90), opacity=given[2], backend="numba")
-        (picture * weights.to(dtype)).sum().backward()
-        found.append(
-            [picture.detach().double(), *(g.grad.double() for g in given if g.grad is not None)]
+    for plain in (True, False):
+        monkeypatch.setattr(
+            "plugins.sketching.raster.numba_kernel.is_soft_line", lambda request, plain=plain: plain
         )
+        given = [part.clone().requires_grad_() for part in (points, width, opacity)]
+        picture = render(given[0], given[1], (80, 90), opacity=given[2], backend="numba")
+        (picture * weights).sum().backward()
+        found.append([picture.detach(), *(g.grad for g in given if g.grad is not None)])
     assert abs(found[0][0] - found[1][0]).max() < 1e-4
     for one, other in zip(found[0][1:], found[1][1:], strict=True):
         assert (one - other).norm() / other.norm() < 1e-3
