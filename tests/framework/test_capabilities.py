@@ -264,7 +264,7 @@ def test_a_program_of_several_draws_is_served_by_what_serves_them_all():
 
 def test_proposals_hold_what_the_program_needs():
     assert able(recorded_actions=True) == ["reinforce", "rloo"]
-    assert able(value_predictions=True) == ["a2c", "ppo", "vtrace", "upgo"]
+    assert able(value_predictions=True) == ["a2c", "ppo", "vtrace", "vtrace_upgo", "upgo"]
     assert able(values_only=True) == ["finite_difference", "spsa", "evolution_strategies"]
     assert able(multi_sample_bounds=True)[0] == "vimco"
     assert able([], recorded_actions=True, values_only=True) == []
