@@ -8,16 +8,13 @@ import pytest
 import torch
 
 from experiments.benchmarks import games, overhead, pyro
-from tests.runs import python
 
 
-def test_the_comparison_with_pyro_says_what_it_needs_where_there_is_none(tmp_path):
+def test_the_comparison_with_pyro_says_what_it_needs_where_there_is_none(capsys):
     if find_spec("pyro") is not None:
         pytest.skip("Pyro is installed")
-    process = python("-m", "experiments.benchmarks.pyro", cwd=tmp_path)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert err == "needs pyro-ppl: make install EXTRAS=benchmarks\n"
+    assert pyro.main() == 2
+    assert capsys.readouterr().err == "needs pyro-ppl: make install EXTRAS=benchmarks\n"
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ def test_every_registered_estimator_declares_what_it_serves():
     assert list(DECLARED) == [c.name for c in registry().group("estimators")]
 
 
+@pytest.mark.filterwarnings("ignore:.*draw 'x' .* is discrete.* within a small step")
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("name", DECLARED)
 def test_an_estimator_serves_the_draws_that_it_claims_and_refuses_all_others(name: str, draw: str):
