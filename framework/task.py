@@ -106,6 +106,9 @@ class Task(ABC):
             UserError: what the training needs is missing; the run ends before its first step.
         """
 
+    def loaded(self, folder: Path) -> None:
+        """Called once when a trained run is ready for use, with its folder: read what lies there beside checkpoints."""
+
     def before_step(self, step: int) -> None:
         """Called before the batches of optimiser step `step` (from 0) are fetched, the model in training mode."""
 

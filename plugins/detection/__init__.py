@@ -26,6 +26,7 @@ plugin = Plugin(
         },
     },
     tasks={"detection": "plugins.detection.task:Detection"},
+    needs={"tasks.detection": "plugins.detection.needs:needs"},
     commands={
         "export": "plugins.detection.commands.export:run",
         "inspect": "plugins.detection.commands.inspect:run",

@@ -114,7 +114,7 @@ class Detection(Task):
         self.size = image_size(data)
         self.factory = registry().component("detection.models", model).load()
         self.options = check_options(self.factory, model_options, "task.model_options")
-        self.opened: Splits | None = None
+        self.splits_read: Splits | None = None
         self.categories = list(data.categories)
         self.category_ids: list[int] = [n + 1 for n in range(len(self.categories))]
         if self.has_data:
@@ -160,9 +160,9 @@ class Detection(Task):
         Raises:
             UserError: they cannot be read.
         """
-        if self.opened is None:
-            self.opened = open_data(self.data, self.categories)
-        return self.opened
+        if self.splits_read is None:
+            self.splits_read = open_data(self.data, self.categories)
+        return self.splits_read
 
     def make_model(self) -> Detector:
         model: Detector = self.factory(max(1, len(self.categories)), **self.options)
@@ -220,7 +220,7 @@ class Detection(Task):
         self.categories = list(state["categories"])
         if len(self.categories) != self.model.classes:
             self.replace_model(self.make_model())
-        self.opened = None
+        self.splits_read = None
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
         """Augmented training images; batch number k is the same wherever a run starts."""

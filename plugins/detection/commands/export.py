@@ -6,7 +6,7 @@
 Without a format the suffix of the output decides: .onnx or .pt2; ONNX otherwise. The file takes images
 `[batch, 3, height, width]` of float32 from 0 to 255, of any sides that are multiples of the model's size divisor unless
 `height` or `width` fixes them, and returns boxes in pixels, scores and labels, best first. It is compared with the
-model on `images` test images; one that computes something else is deleted. `run.export` does the same from Python;
+model on `images` test images; one that computes something else is deleted. In Python: `framework.Run.export`;
 plugins/detection/export.py has the details, and the README a runner.
 """
 

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from framework import UserError
+from plugins.faces.analysis.detected import DetectedFaces
 from plugins.faces.data.photographs import read_photograph
 from plugins.faces.synthetic.scenes import synthetic_scenes
 from plugins.faces.tasks.face_detection import FaceDetection
 from plugins.faces.tasks.faces import Faces, SceneData
 from plugins.faces.tasks.people_data import Data
 from plugins.faces.tasks.recognition import Recognition
-from plugins.faces.tasks.scene_task import DetectedFaces
 
 SCENE = synthetic_scenes(0, 0, 1, 192, 0, 8, 6).images[0]
 
