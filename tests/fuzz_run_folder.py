@@ -31,6 +31,7 @@ import framework
 from framework.errors import UserError
 from framework.training.checkpoints import checkpoint
 from plugins.detection.data.folder import open_folder
+from plugins.detection.data.formats import Format
 from plugins.detection.data.generated import Generated
 from plugins.detection.data.writing import write
 from plugins.faces.gallery.file import read_members, write_members
@@ -41,7 +42,7 @@ from plugins.sketching.svg.strokes import as_strokes
 SECONDS = 5
 # The most that a refusal may count.
 MISTAKES = 30
-FORMS = ("coco", "voc", "yolo", "csv")
+FORMS: tuple[Format, ...] = ("coco", "voc", "yolo", "csv")
 # What is put in the place of a word or a number.
 WORDS = (
     b"", b"-1", b"0", b"1e999", b"nan", b"9" * 400, b"1e-320", b"null", b"true", b"[]", b"{}", b'"', b"\0", b"\xff",

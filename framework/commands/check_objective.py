@@ -56,19 +56,7 @@ def run(arguments: Sequence[str]) -> int:
         **{key: whole(key, given[key]) for key in ("samples", "repeats", "seed") if key in given},
     )
     print(found)
-    if why := why_zero(function, parameters, batch):
-        print(f"\nno gradient: {why}")
-        return 1
     return int(not found.ok)
-
-
-def why_zero(function: Any, parameters: Any, batch: Any) -> str:
-    """Why no gradient reaches a parameter; "" where one does, or it is not to be seen."""
-    from framework.commands.zero_gradient import cause
-    from framework.gradients.estimate import leaves_of
-    from framework.program import as_program
-
-    return cause(as_program(function), leaves_of(parameters), batch)
 
 
 def load(place: str) -> tuple[ModuleType, Any]:

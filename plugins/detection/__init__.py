@@ -26,7 +26,12 @@ plugin = Plugin(
         },
     },
     tasks={"detection": "plugins.detection.task:Detection"},
-    commands={"export": "plugins.detection.commands.export:run"},
+    needs={"tasks.detection": "plugins.detection.needs:needs"},
+    commands={
+        "export": "plugins.detection.commands.export:run",
+        "inspect": "plugins.detection.commands.inspect:run",
+        "doctor": "plugins.detection.commands.doctor:run",
+    },
     models={
         "nano": "plugins.detection.models.anchor_free:nano",
         "tiny": "plugins.detection.models.anchor_free:tiny",

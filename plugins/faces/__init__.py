@@ -40,6 +40,10 @@ plugin = Plugin(
         "faces": "plugins.faces.tasks.faces:Faces",
         "face_detection": "plugins.faces.tasks.face_detection:FaceDetection",
     },
+    needs={
+        "tasks.faces": "plugins.faces.needs:needs",
+        "tasks.face_detection": "plugins.faces.needs:needs",
+    },
     commands={
         "calibrate": "plugins.faces.commands.calibrate:run",
         "verify": "plugins.faces.commands.verify:run",

@@ -110,7 +110,7 @@ class Experience:
             )
         self.update_statistics(rollout.observations, rollout.valid)
         episodes = EpisodeStatistics(rollout.returns, rollout.lengths)
-        self.log.add(episodes, int(rollout.lengths.sum()), stopwatch)
+        self.log.add(episodes, int(rollout.lengths.sum()), stopwatch.stop())
         return rollout
 
     def rollouts(self, plan: RolloutPlan, seed: int, start: int) -> Iterator[Rollout]:
@@ -162,7 +162,7 @@ class Experience:
         seen = map_tensors(lambda part: part[:-1], rollout.observations)
         self.update_statistics(seen, rollout.valid)
         self.update_return_scale(rollout, self.state)
-        self.log.add(episodes, int(rollout.valid.sum()), stopwatch)
+        self.log.add(episodes, int(rollout.valid.sum()), stopwatch.stop())
         return rollout
 
     def cut(self, rollout: Rollout) -> Rollout:

@@ -74,7 +74,8 @@ class Pyramid(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps `[B, neck, H / s, W / s]` of images `[B, 3, H, W]` with values from 0 to 255, the finest first."""
         x = (images.float() - 127.5) / 64
-        x = x.contiguous(memory_format=torch.channels_last)
+        if not torch.compiler.is_exporting():
+            x = x.contiguous(memory_format=torch.channels_last)
         maps = []
         for number, stage in enumerate(self.stages):
             x = stage(x)

@@ -23,7 +23,7 @@ class FaceTask(FaceAnalysis, Task):
     # The folder of the run that it is used from.
     _folder: Path | None = None
 
-    def opened(self, folder: Path) -> None:
+    def loaded(self, folder: Path) -> None:
         """Remember where the run's calibration lies."""
         self._folder = folder
 

@@ -2,11 +2,13 @@
 
 One primitive is enough: the soft polyline. A pixel at distance d from a stroke of width s carries the ink
 
-    alpha = opacity * exp(-d^2 / s^2)              profile "gaussian"
-    alpha = opacity * (coverage of the pixel)      profile "flat", an antialiased pen 1.772 s wide, as an SVG shows it
+    alpha = opacity * s / r * exp(-d^2 / r^2)      profile "gaussian", with r^2 = s^2 + PIXEL^2
+    alpha = opacity * (coverage of the pixel)      profile "flat", a pen 1.772 s wide, as SVG shows it
 
-and a filled shape blurs its edge with the same Gaussian, alpha = opacity * erfc(+-d / s) / 2. The inks of a pixel are
-composed as
+and a filled shape blurs its edge with the same Gaussian, alpha = opacity * erfc(+-d / r) / 2. PIXEL stands for the
+pixel's own extent: the ink of a line, summed over pixels, wavers by 2 exp(-pi^2 r^2) with the line's sub-pixel place
+(sampling theorem), so that r >= PIXEL = 0.75 keeps it within 1 %, however thin the line. Without it a line of s = 0.4
+hides half of its ink between two rows of pixels, and is drawn there. The inks of a pixel are composed as
 
     soft_or      1 - prod(1 - alpha_i)                order-independent, as overlapping inks do
     max          max alpha_i                          order-independent, overlaps do not darken
@@ -28,31 +30,30 @@ from typing import Any, Literal
 import numpy
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from framework.errors import ProgramError, suggestion
 from framework.extras import missing
 from plugins.sketching.raster import torch_kernel
-from plugins.sketching.raster.request import Composition, Profile, RenderRequest
-from plugins.sketching.raster.tiles import Layout, Work, bin_pieces, everywhere
+from plugins.sketching.raster.request import (
+    DARKEST,
+    MIN_WIDTH,
+    PEN_WIDTH,
+    PIXEL,
+    REACH,
+    Composition,
+    Profile,
+    RenderRequest,
+    choose_layout,
+)
+from plugins.sketching.raster.tiles import Work, bin_pieces, everywhere
 
 Backend = Literal["auto", "torch", "numba"]
 
 COMPOSITIONS = ("soft_or", "max", "smooth_max", "over")
 PROFILES = ("gaussian", "flat")
-# In s: a flat pen 1.772 s wide leaves the ink of the profile exp(-d^2 / s^2).
-PEN_WIDTH = math.sqrt(math.pi)
-# Ink that may be left out of a pixel for each stroke.
-CUT = 1e-5
-# In widths.
-REACH = math.sqrt(math.log(1 / CUT))
-# Pixels; thinner strokes are rendered this thin.
-MIN_WIDTH = 0.05
-# Full ink, short of 1 so that no logarithm or quotient is infinite.
-DARKEST = 1 - 1e-6
-# Pixels up to which a canvas is not worth cutting into tiles.
-TINY = 1024
 
 
 def render(
@@ -87,16 +88,38 @@ def render(
         `[*batch, C, height, width]`.
 
     Raises:
-        ProgramError: shapes that do not fit, points that are not finite, an unknown composition or profile.
+        ProgramError: shapes that do not fit, points that are not finite, widths that are not positive, opacities or
+            colours outside 0..1, an unknown composition or profile; a second derivative, or torch.func.vmap.
     """
     canvas = (size, size) if isinstance(size, int) else size
+    if any(
+        isinstance(given, Tensor) and is_batchedtensor(given)
+        for given in (points, width, opacity, colour)
+    ):
+        raise ProgramError(
+            "render cannot be mapped by torch.func.vmap; give it a batch: points [*batch, strokes, vertices, 2]"
+        )
     check_inputs(points, canvas, composition, profile)
     points, width, opacity, colour = broadcast_inputs(points, width, opacity, colour)
-    *batch, strokes, _, _ = points.shape
+    check_ranges(width, opacity, colour, background)
+    *batch, strokes, vertices, _ = points.shape
     count = math.prod(batch)
+    kernel = choose_kernel(backend, points)
+    transparent = composition == "soft_or" or (composition == "over" and colour is None)
+    plain = colour is None and transparent and profile == "gaussian" and not filled
+    if plain and kernel is not torch_kernel and points.dtype == torch.float32 and strokes * count:
+        ink: Tensor = kernel.SoftLines.apply(points, width, opacity, canvas)
+        return ink
+    width = width.clamp(min=MIN_WIDTH)
+    if profile == "gaussian":
+        reach = (width * width + PIXEL**2).sqrt()
+        if not filled:
+            # A line spreads its ink to both sides, a dot in all directions.
+            opacity = opacity * (width / reach) ** (2 if vertices == 1 else 1)
+        width = reach
     request = RenderRequest(
         ends=pieces_of(points, filled).flatten(0, -3),
-        width=width.flatten().clamp(min=MIN_WIDTH),
+        width=width.flatten(),
         amplitude=amplitude_of(opacity, colour, composition).flatten(0, -2),
         colour=colour.flatten(0, -2) if colour is not None and composition == "over" else None,
         layout=choose_layout(count, canvas),
@@ -105,10 +128,14 @@ def render(
         filled=filled,
     )
     if strokes * count == 0:
-        drawn = points.new_zeros(count, 1 if colour is None else colour.shape[-1], *canvas)
-        kept = torch.ones_like(drawn)
+        # Of no strokes, and yet a function of them: a loss of it can be differentiated.
+        nothing = (
+            points.sum() + width.sum() + opacity.sum() + (0 if colour is None else colour.sum())
+        )
+        drawn = nothing.expand(count, 1 if colour is None else colour.shape[-1], *canvas)
+        kept = 1 - drawn
     else:
-        drawn, kept = paint(request, choose_kernel(backend, points))
+        drawn, kept = paint(request, kernel)
     if colour is None:
         return (1 - kept).reshape(*batch, *canvas)
     channels = colour.shape[-1]
@@ -127,6 +154,26 @@ def paint(request: RenderRequest, module: ModuleType) -> tuple[Tensor, Tensor]:
         return torch.zeros((), dtype=image.dtype, device=image.device).expand_as(image), image
     paints = request.colour.shape[1]
     return image[:, :paints], image[:, paints:]
+
+
+def check_ranges(
+    width: Tensor, opacity: Tensor, colour: Tensor | None, background: Tensor | None
+) -> None:
+    """Refuse what would be rendered as something else: NaN, negative widths, inks beyond 0..1.
+
+    A millionth beyond is rounding, as of a sum of shares.
+    """
+    named = {"opacity": opacity, "colour": colour, "background": background}
+    for name, given in {"width": width, **named}.items():
+        if given is None or given.numel() == 0:
+            continue
+        low, high = (float(end) for end in given.detach().aminmax())
+        if name == "width" and not (low > 0 and high < math.inf):
+            value = low if not low > 0 else high
+            raise ProgramError(f"width has the value {value:g}; expected finite numbers above 0")
+        if name != "width" and not (low >= -1e-6 and high <= 1 + 1e-6):
+            value = low if not low >= -1e-6 else high
+            raise ProgramError(f"{name} has the value {value:g}; expected numbers from 0 to 1")
 
 
 class Paint(Function):
@@ -181,7 +228,7 @@ def plan_work(request: RenderRequest, module: ModuleType) -> Work:
     reach = (
         request.width * REACH
         if request.profile == "gaussian"
-        else request.width * PEN_WIDTH / 2 + 0.5
+        else request.width * PEN_WIDTH / 2 + torch_kernel.OUTER
     )
     bins: Callable[..., Work] = getattr(module, "bin_pieces", bin_pieces)
     return bins(request.ends, reach, layout, whole=request.filled)
@@ -198,13 +245,6 @@ def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
 
         return numba_kernel
     return torch_kernel
-
-
-def choose_layout(count: int, canvas: tuple[int, int]) -> Layout:
-    height, width = canvas
-    if height * width <= TINY:
-        return Layout(count, height, width, height, width)
-    return Layout(count, height, width)
 
 
 def pieces_of(points: Tensor, filled: bool) -> Tensor:
@@ -264,7 +304,7 @@ def check_inputs(points: Tensor, canvas: tuple[int, int], composition: str, prof
     ):
         if value not in known:
             raise ProgramError(f"{name} = '{value}'; {suggestion(value, known)}")
-    finite = torch.isfinite(points.detach()).flatten(-2).all(-1)
-    if not bool(finite.all()):
+    if points.numel() and not all(math.isfinite(end) for end in points.detach().aminmax()):
+        finite = torch.isfinite(points.detach()).flatten(-2).all(-1)
         stroke = int((~finite.flatten()).nonzero()[0])
         raise ProgramError(f"stroke {stroke} has a coordinate that is not finite")

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
-from plugins.sketching.raster.tiles import Layout
+from plugins.sketching.raster.tiles import SIDE, Layout
 
 Composition = Literal["soft_or", "max", "smooth_max", "over"]
 Profile = Literal["gaussian", "flat"]
+
+# In s: a flat pen 1.772 s wide leaves the ink of the profile exp(-d^2 / s^2).
+PEN_WIDTH = math.sqrt(math.pi)
+# In pixels: added to s as standard deviations are, so that no line is thinner than pixels can show.
+PIXEL = 0.75
+# Ink that may be left out of a pixel for each stroke.
+CUT = 1e-5
+# In widths.
+REACH = math.sqrt(math.log(1 / CUT))
+# Pixels; thinner strokes are rendered this thin.
+MIN_WIDTH = 0.05
+# Full ink, short of 1 so that no logarithm or quotient is infinite.
+DARKEST = 1 - 1e-6
+# Pixels up to which a canvas is not worth cutting into tiles.
+TINY = 1024
+
+
+def choose_layout(count: int, canvas: tuple[int, int], side: int | None = None) -> Layout:
+    """How canvases of (height, width) pixels are cut into tiles."""
+    height, width = canvas
+    if height * width <= TINY:
+        return Layout(count, height, width, height, width)
+    return Layout(count, height, width, side or SIDE, side or SIDE)
 
 
 @dataclass(frozen=True)

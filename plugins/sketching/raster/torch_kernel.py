@@ -23,6 +23,9 @@ CHUNK = 2**17
 SHARPNESS = 4
 # Half a flat pen's width, in s.
 HALF_PEN = math.sqrt(math.pi) / 2
+# Of a flat edge: the side of its second box, and half of the widths over which it is steepest, and seen at all.
+SOFT = math.sqrt(0.5)
+INNER, OUTER = (1 - SOFT) / 2, (1 + SOFT) / 2
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
 
@@ -212,15 +215,24 @@ def profile(request: RenderRequest, near: Nearest, width: Tensor) -> tuple[Tenso
         bell = torch.exp(-signed * signed) / (math.sqrt(math.pi) * width)
         return torch.erfc(signed) / 2, -near.side * bell * slope, signed * bell
     if near.side is not None:
-        edge = 0.5 - near.side * distance
-        partly = (edge > 0) & (edge < 1)
-        return edge.clamp(0, 1), -near.side * slope * partly, torch.zeros_like(edge)
+        edge, by_edge = covered(-near.side * distance)
+        return edge, -near.side * slope * by_edge, torch.zeros_like(edge)
     half = HALF_PEN * width
-    far, close = distance + 0.5, distance - 0.5
-    ink = torch.minimum(far, half) - torch.maximum(close, -half).minimum(half)
-    by_distance = (far < half).to(ink) - (close.abs() < half).to(ink)
-    by_half = (far > half).to(ink) + (close < -half).to(ink) - (close > half).to(ink)
-    return ink.clamp(0, 1), by_distance * slope, by_half * HALF_PEN
+    (far, by_far), (close, by_close) = covered(half + distance), covered(half - distance)
+    return far + close - 1, (by_far - by_close) * slope, (by_far + by_close) * HALF_PEN
+
+
+def covered(inside: Tensor) -> tuple[Tensor, Tensor]:
+    """How much of a pixel lies within an edge that is `inside` pixels beyond its centre, and the derivative.
+
+    The pixel is a box of side 1 under one of side SOFT: between the extents that a square has along its side and along
+    its diagonal. Both boxes' spectra vanish where rows of pixels repeat, at frequencies 1 and sqrt(2).
+    """
+    away = inside.abs()
+    rest = (OUTER - away).clamp(min=0)
+    flank = torch.where(away < INNER, 0.5 - away, rest * rest / (2 * SOFT))
+    ink = torch.where(inside > 0, 1 - flank, flank)
+    return ink, torch.where(away < INNER, 1.0, rest / SOFT)
 
 
 def compose(request: RenderRequest, chunk: Chunk, alpha: Tensor) -> Tensor:

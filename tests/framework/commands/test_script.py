@@ -22,7 +22,7 @@ QUIET = ("monitor.tensorboard=false", "trainer.evaluate_every=0", "trainer.quali
 
 def written(pair, *changes):
     experiment, estimator = pair
-    return script([f"experiment={experiment}", f"estimator={estimator}", *changes])
+    return script(experiment, estimator=estimator, overrides=changes)
 
 
 def assert_same_bits(pair, tmp_path, *changes, steps):
@@ -129,15 +129,9 @@ def test_it_is_printed_and_runs_by_itself(tmp_path, diffobj: Diffobj):
             "javelin with reparameterisation, javelin with rloo",
         ),
         (("experiment=javelin", "trainer.ema=0.9"), "trainer.ema = 0.9: not honoured by the script of javelin"),
-        (("experiment=javelin", "trainer.precision=bfloat16"), "trainer.precision = \"bfloat16\": "),
         (("experiment=javelin", "seed=1", "trainer.ema=0.9", "task.drag=1"), "task.drag = 1.0, trainer.ema = 0.9: "),
-        (("experiment=javelin", "trainer.accumulate=2"), "trainer.accumulate = 2: "),
-        (("experiment=javelin", "trainer.clip_norm=1"), "trainer.clip_norm = 1.0: "),
         (("experiment=javelin", "scheduler=linear"), "scheduler.name = \"linear\": "),
-        (("experiment=javelin", "scheduler.warmup=3"), "scheduler.warmup = 3: "),
         (("experiment=javelin", "optimizer=sgd"), "optimizer.name = \"sgd\""),
-        (("experiment=javelin", "task.drag=0.1"), "task.drag = 0.1: "),
-        (("experiment=javelin", "trainer.device=cuda"), "trainer.device = \"cuda\": "),
         (("experiment=javelin", "estimator.sites={'r*':reparameterisation}"), "estimator.sites"),
         (("experiment=cartpole", "task.environment=Acrobot-v1"), "task.environment = \"Acrobot-v1\": "),
         (("experiment=cartpole", "estimator=ppo", "estimator.clip_value=0.2"), "estimator.clip_value = 0.2: "),

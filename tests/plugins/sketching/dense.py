@@ -42,7 +42,8 @@ def ink(points: Tensor, width: Tensor, size: tuple[int, int], profile: str, fill
     """`[S, H, W]`, each stroke's ink for an opacity of 1."""
     if filled:
         points = torch.cat([points, points[:, :1]], 1)
-    if points.shape[1] == 1:
+    dots = points.shape[1] == 1
+    if dots:
         points = torch.cat([points, points], 1)
     a, b = points[:, :-1, None, None], points[:, 1:, None, None]  # [S, P, 1, 1, 2]
     y, x = torch.meshgrid(*(torch.arange(n, dtype=points.dtype) + 0.5 for n in size), indexing="ij")
@@ -52,16 +53,30 @@ def ink(points: Tensor, width: Tensor, size: tuple[int, int], profile: str, fill
     nearest = a + t.clamp(0, 1)[..., None] * along
     square = ((pixel - nearest) ** 2).sum(-1).amin(1)  # [S, H, W]
     s = width[:, None, None]
+    blurred = (s**2 + 0.75**2).sqrt()
     if profile == "gaussian" and not filled:
-        return torch.exp(-square / s**2)
+        share = (s / blurred) ** (2 if dots else 1)
+        return share * torch.exp(-square / blurred**2)
     distance = square.clamp(min=1e-18).sqrt()
     if filled:
         side = torch.where(inside(points, pixel), -1.0, 1.0)
         if profile == "gaussian":
-            return torch.erfc(side * distance / s) / 2
-        return (0.5 - side * distance).clamp(0, 1)
+            return torch.erfc(side * distance / blurred) / 2
+        return covered(-side * distance)
     half = s * math.sqrt(math.pi) / 2
-    return torch.minimum(distance + 0.5, half) - torch.maximum(distance - 0.5, -half).minimum(half)
+    return covered(half + distance) - covered(distance - half)
+
+
+def covered(inside: Tensor) -> Tensor:
+    """The integral up to `inside` of a box of side 1 under a box of side sqrt(1/2), by the second integral of a box."""
+    soft = math.sqrt(0.5)
+
+    def ramp(x: Tensor) -> Tensor:
+        """The integral of clamp(x, -1/2, 1/2) + 1/2."""
+        x = (x + 0.5).clamp(min=0)
+        return torch.where(x < 1, x * x / 2, x - 0.5)
+
+    return (ramp(inside + soft / 2) - ramp(inside - soft / 2)) / soft
 
 
 def inside(points: Tensor, pixel: Tensor) -> Tensor:

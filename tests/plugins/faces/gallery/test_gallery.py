@@ -25,7 +25,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Recognition:
     """An untrained network with a calibration by 100 other people of the synthetic ones."""
     torch.manual_seed(0)
     task = Recognition(data=Data(people=2, pictures=2, side=48))
-    task.opened(tmp_path_factory.mktemp("run"))
+    task.loaded(tmp_path_factory.mktemp("run"))
     return task
 
 
