@@ -154,6 +154,8 @@ class Trainer:
         window = RunningMeans()
         self.task.model.train()
         start = progress.step
+        if start > 0:
+            self.report_jump(monitor.log)
         if due(start, options.evaluate_every) and progress.evaluated < start:
             # It raised in the session before.
             self.validate(monitor)
@@ -183,6 +185,16 @@ class Trainer:
             # Evaluation is no training time.
             self.clock.restart()
             self.check_budget(start)
+
+    def report_jump(self, log: Callable[[str], None]) -> None:
+        """Say where a resumed run's learning rate does not go on from the one that it was stopped at."""
+        step, full = self.progress.step, float(self.rates[0])
+        before, after = float(self.optimizer.param_groups[0]["lr"]), full * self.schedule(step)
+        if not math.isclose(before, full * self.schedule(step - 1), rel_tol=1e-6, abs_tol=1e-12):
+            log(
+                f"the learning rate jumps from {before:.3g} to {after:.3g}: its schedule and optimizer.learning_rate "
+                f"are now those of a run of {self.options.steps:,} steps"
+            )
 
     def accumulate(self, batches: Iterator[Any]) -> Estimate:
         """The gradient of one optimiser step, averaged over `accumulate` batches, into `.grad`."""

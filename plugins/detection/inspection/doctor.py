@@ -211,7 +211,7 @@ def refitted(run: Run, indices: Sequence[int], steps: int | None) -> Detection:
     task = framework.load(run.folder).task
     assert isinstance(task, Detection)
     splits = task.splits
-    task.opened = replace(splits, train=Subset(splits.train, indices))
+    task.splits_read = replace(splits, train=Subset(splits.train, indices))
     task.replace_model(task.make_model())
     task.model.mean_objects_per_image = mean_objects_per_image(task.splits.train)
     parts = {"optimizer": settings.optimizer, "scheduler": settings.scheduler}

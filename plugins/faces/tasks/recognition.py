@@ -30,6 +30,9 @@ from framework.media import Media, Projection
 from framework.randomness import generator, seeded
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
+from plugins.faces.analysis.detectors import make_detector
+from plugins.faces.analysis.embedders import RunEmbedder
+from plugins.faces.analysis.pipeline import FacePipeline
 from plugins.faces.data.augmentation import STRONG, Augmentation, augmented
 from plugins.faces.data.crops import Crops
 from plugins.faces.data.likeness import copies
@@ -179,7 +182,20 @@ class Recognition(FaceTask):
         return whitened
 
     def has_seen(self, photograph: Pillow.Image) -> bool:
-        return bool(copies(square(photograph, self.side)[None], self.people.seen))
+        return self.have_seen(square(photograph, self.side)[None])
+
+    def have_seen(self, crops: Tensor) -> bool:
+        """Whether any of some crops `[N, 3, side, side]`, or a copy of it, was trained on."""
+        return bool(copies(crops, self.people.seen).any())
+
+    def with_detector(self, detector: str | Path) -> FacePipeline:
+        """These embeddings of the faces that a detector finds in whole photographs.
+
+        Args:
+            detector: "mtcnn" (where facenet-pytorch is installed), the folder of a run of faces or face_detection, or
+                a network's file; see `analysis/network_files.py`.
+        """
+        return FacePipeline(make_detector(detector), RunEmbedder(self, self._folder))
 
     @property
     def synthetic(self) -> bool:

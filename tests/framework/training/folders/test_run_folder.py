@@ -3,8 +3,8 @@
 import fcntl
 import importlib.metadata
 import json
-import shutil
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
