@@ -3,40 +3,23 @@
 Each number is read from its page, measured by the command that the page gives (the run is kept in outputs/numbers/ and
 not repeated), and printed beside it. Returns 1 where a measured number is farther from the stated one than the page's
 own spread, or, where the page gives none, than one unit of the last digit that it prints; and where a page no longer
-says what is looked for. Numbers of trainings that take minutes are measured with `all`.
+says what is looked for. What takes more than a minute is listed with its command, and measured with `all`. Times and
+speeds are a machine's own and are printed by the studies and `experiments.benchmarks`.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from math import inf
 
-from experiments import runs
+from experiments.claims import CLAIMS, Claim, Table
+from experiments.command import given_arguments
 from framework.plugin import ROOT
 
-FOLDER = ROOT / "outputs" / "numbers"
 NUMBER = r"(-?\d*\.?\d+)"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Numbers of a page.
-
-    Attributes:
-        page: its path.
-        says: what stands there, `{}` for each number, `{}±{}` for one with its spread; line breaks count as spaces.
-        measure: returns them, in the page's order and units.
-        slow: it trains for minutes.
-    """
-
-    page: str
-    says: str
-    measure: Callable[[], Sequence[float]]
-    slow: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,8 +68,15 @@ def last_digit(text: str) -> float:
     return 10.0 ** -len(text.partition(".")[2])
 
 
-def compare(claim: Claim) -> Iterator[Compared]:
+def compare(claim: Claim | Table) -> Iterator[Compared]:
     """Each number of a claim; one that cannot agree where the page says no such thing."""
+    if isinstance(claim, Table):
+        yield from compare_rows(
+            claim,
+            rows((ROOT / claim.page).read_text(encoding="utf-8"), claim.columns),
+            rows(claim.printed(), claim.columns),
+        )
+        return
     numbers = stated(claim.page, claim.says)
     if numbers is None:
         yield Compared(claim.page, f"no longer says '{claim.says}'", inf, 0.0, 0.0)
@@ -95,74 +85,48 @@ def compare(claim: Claim) -> Iterator[Compared]:
         yield Compared(claim.page, claim.says, value, measured, spread)
 
 
-@cache
-def metrics(name: str, *options: str) -> dict[str, float]:
-    """The final metrics of a training, which is done once."""
-    place = FOLDER / "_".join([name, *options]).replace("/", "_")
-    place = runs.trained(place, f"experiment={name}", "monitor.tensorboard=false", *options)
-    found: dict[str, float] = runs.result(place)["metrics"]
+Rows = dict[tuple[str, str], list[tuple[float, float]]]
+
+
+def rows(text: str, columns: Sequence[str]) -> Rows:
+    """The numbers of a text's tables, by the row's first cell and the column's head, each with its spread.
+
+    Args:
+        columns: of these alone, by how their heads begin.
+    """
+    heads: list[str] = []
+    found: Rows = {}
+    lines = text.splitlines()
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|") or set(line) <= set("|-: "):
+            continue
+        if below.startswith("|--"):
+            heads = cells
+            continue
+        for head, cell in zip(heads[1:], cells[1:], strict=False):
+            if head.startswith(tuple(columns)):
+                found[cells[0], head] = numbers_of(cell)
     return found
 
 
-def trained(names: str, experiment: str, *options: str) -> list[float]:
-    """Some final metrics of a training."""
-    found = metrics(experiment, *options)
-    return [found[name] for name in names.split()]
+def numbers_of(cell: str) -> list[tuple[float, float]]:
+    """The numbers of a cell: with their last digit, or all with the spread of the first where it has one."""
+    mean = re.match(rf"{NUMBER} ± {NUMBER}", cell)
+    texts = re.findall(NUMBER, cell.replace(mean.group(0), mean.group(1)) if mean else cell)
+    return [(float(t), float(mean.group(2)) if mean else last_digit(t)) for t in texts]
 
 
-def millions(experiment: str, *models: str) -> list[float]:
-    """The parameters of an experiment's models, in millions."""
-    import framework
-    from framework.config.validation import build
-
-    chosen = [[f"task.model={model}"] for model in models] or [[]]
-    tasks = [
-        build("task", framework.compose(f"experiment={experiment}", *one).task) for one in chosen
-    ]
-    return [sum(p.numel() for p in task.parameters.values()) / 1e6 for task in tasks]
-
-
-DETECTION = "plugins/detection/README.md"
-TEACHING = "plugins/teaching/README.md"
-CLAIMS = (
-    Claim(
-        "plugins/javelin/README.md",
-        "80 sin 2a metres: {} degrees, {} metres.",
-        partial(trained, "angle_degrees range_metres", "javelin"),
-    ),
-    Claim(
-        "README.md",
-        "diffobj train experiment=javelin # {} degrees, {} metres",
-        partial(trained, "angle_degrees range_metres", "javelin"),
-    ),
-    Claim(
-        TEACHING,
-        "ends at p = {}, q = {}, cost {}",
-        partial(trained, "bite cook objective", "branch_and_loop"),
-    ),
-    Claim(
-        TEACHING,
-        "known in closed form, {}; training ends at {}.",
-        partial(trained, "best_rate rate", "meta_gradient"),
-    ),
-    Claim(DETECTION, "3,200 steps of `nano` ({} M parameters)", partial(millions, "detection")),
-    Claim(
-        DETECTION,
-        "and the four sides in each cell | {} M, {} M, {} M |",
-        partial(millions, "detection", "nano", "tiny", "small"),
-    ),
-    Claim(
-        DETECTION,
-        "Hungarian matching, no non-maximum suppression | {} M, {} M |",
-        partial(millions, "detection_set", "set_nano", "set_tiny"),
-    ),
-    Claim(
-        DETECTION,
-        "| `experiment=detection task.workers=0` (`nano`) | {} | {} | {} |",
-        partial(trained, "AP AP50 AP75", "detection", "task.workers=0"),
-        slow=True,
-    ),
-)
+def compare_rows(claim: Table, stated: Rows, measured: Rows) -> Iterator[Compared]:
+    """Each number of a page's table beside the one that its study prints."""
+    for place, numbers in stated.items():
+        says = f"{place[0]}: {place[1]}"
+        printed = measured.get(place, [])
+        if len(printed) != len(numbers):
+            yield Compared(claim.page, f"{says}: {len(printed)} numbers measured", inf, 0.0, 0.0)
+            continue
+        for (value, spread), (found, _) in zip(numbers, printed, strict=True):
+            yield Compared(claim.page, says, value, found, spread)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -173,15 +137,18 @@ def main(arguments: Sequence[str]) -> int:
     for claim in CLAIMS:
         if parts and not any(part in claim.page for part in parts):
             continue
-        if claim.slow and "all" not in arguments:
+        if claim.command and "all" not in arguments:
+            print(f"{'later':<41}{claim.page}: {claim.command}")
             left += 1
             continue
         for compared in compare(claim):
             wrong += not compared.agrees
             print(compared, flush=True)
-    print(f"{wrong} disagree" + (f"; {left} slow ones are measured with `all`" if left else ""))
+    print(
+        f"{wrong} disagree" + (f"; {left} that take longer are measured with `all`" if left else "")
+    )
     return int(wrong > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(given_arguments(__doc__)))

@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from framework import data, media, randomness, relaxed
     from framework.capabilities import Capabilities
+    from framework.commands.check import check_task
+    from framework.commands.compare import compare
+    from framework.commands.new_plugin import new_plugin
+    from framework.commands.plugins import plugins
+    from framework.commands.script import script
     from framework.errors import ProgramError, UserError
     from framework.gradients.estimate import estimate, surrogate
     from framework.gradients.estimator import Estimate, Estimator
@@ -45,13 +50,18 @@ _HOMES = {
     "Video": "framework.media",
     "approximate": "framework.gradients.relaxation.straight_through",
     "check": "framework.gradients.selection.objective_check",
+    "check_task": "framework.commands.check",
+    "compare": "framework.commands.compare",
     "compose": "framework.run",
     "estimate": "framework.gradients.estimate",
     "evaluate": "framework.run",
     "fit": "framework.run",
     "load": "framework.run",
+    "new_plugin": "framework.commands.new_plugin",
     "perturbed": "framework.perturbation",
+    "plugins": "framework.commands.plugins",
     "runs": "framework.training.runs",
+    "script": "framework.commands.script",
     "surrogate": "framework.gradients.estimate",
     "sweep": "framework.sweeping",
     "train": "framework.run",
@@ -78,6 +88,8 @@ __all__ = [
     "Video",
     "approximate",
     "check",
+    "check_task",
+    "compare",
     "compose",
     "data",
     "estimate",
@@ -85,10 +97,13 @@ __all__ = [
     "fit",
     "load",
     "media",
+    "new_plugin",
     "perturbed",
+    "plugins",
     "randomness",
     "relaxed",
     "runs",
+    "script",
     "surrogate",
     "sweep",
     "train",

@@ -15,8 +15,11 @@ PARTIAL = ".partial-"
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Write a file under a temporary name, flush it to the disk and rename it into place, making folders on the way.
+
+    Args:
+        mode: the file's permissions, from its first byte on; None: what the process's umask leaves.
 
     Raises:
         UserError: the disk is full or refuses; nothing of the attempt stays.
@@ -25,7 +28,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.parent / f"{PARTIAL}{secrets.token_hex(8)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_new(temporary, data)
+        write_new(temporary, data, mode)
         os.replace(temporary, path)
         flush_folder(path.parent)
     except OSError as error:
@@ -34,11 +37,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise cannot_write(path, error, len(data)) from None
 
 
-def write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes, mode: int | None = None) -> None:
     """Write a file that must not be there yet, nor a link of its name, and flush it to the disk."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o666)
+    descriptor = os.open(path, flags, 0o666 if mode is None else 0o600)
     try:
+        if mode is not None:
+            os.fchmod(descriptor, mode)
         write_all(descriptor, data)
         os.fsync(descriptor)
     finally:

@@ -53,7 +53,11 @@ plugin = Plugin(
         "a2c": "framework.gradients.policy_gradient.actor_critic:A2C",
         "ppo": "framework.gradients.policy_gradient.ppo:PPO",
         "vtrace": "framework.gradients.policy_gradient.actor_critic:VTrace",
+        "vtrace_upgo": "framework.gradients.policy_gradient.actor_critic:VTraceUPGO",
         "upgo": "framework.gradients.policy_gradient.actor_critic:UPGO",
+        "sac": "framework.gradients.off_policy.sac:SAC",
+        "td3": "framework.gradients.off_policy.td3:TD3",
+        "dqn": "framework.gradients.off_policy.dqn:DQN",
         "forward_gradient": "framework.gradients.pathwise.forward_mode:ForwardGradient",
     },
     rules={

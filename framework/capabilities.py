@@ -47,6 +47,7 @@ class Capabilities:
             box in the draws; "values": a black box in the parameters, too.
         recorded_actions: draws made earlier, such as those of recorded episodes.
         value_predictions: serves recorded steps with value predictions (`context.value`), and nothing else.
+        action_values: serves replayed steps with a critic's values (`context.action_values`), and nothing else.
         one_sample_at_a_time: programs that run one sample at a time.
         multi_sample_bounds: `context.bound`; "speciality": refusals name the estimator for bounds alone.
         higher_derivatives: derivatives of any order, by `framework.surrogate`.
@@ -68,6 +69,7 @@ class Capabilities:
     costs: Costs = "any"
     recorded_actions: bool = False
     value_predictions: bool = False
+    action_values: bool = False
     one_sample_at_a_time: bool = True
     multi_sample_bounds: Bounds = "refused"
     higher_derivatives: bool = False
@@ -113,6 +115,7 @@ class Capabilities:
         *,
         recorded_actions: bool = False,
         value_predictions: bool = False,
+        action_values: bool = False,
         black_box: bool = False,
         values_only: bool = False,
         one_sample_at_a_time: bool = False,
@@ -138,6 +141,7 @@ class Capabilities:
             known
             and not self.delegates
             and self.value_predictions == value_predictions
+            and self.action_values == action_values
             and self.multi_sample_bounds != bounds
             and (self.recorded_actions or not recorded_actions)
             and (self.costs != "differentiable" or not black_box)
@@ -154,6 +158,8 @@ class Capabilities:
         """What it serves, in one line."""
         if self.value_predictions:
             return "recorded steps with value predictions"
+        if self.action_values:
+            return "replayed steps with a critic's action values"
         draws = "any draw"
         if "any" not in self.draws:
             named = [WORDS.get(d, d) for d in self.draws if d not in PATHS]

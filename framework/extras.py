@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from framework.errors import UserError
+
+
+class Need(NamedTuple):
+    """A package that comes with an extra, and what needs it: "COCO's metrics need faster-coco-eval"."""
+
+    module: str
+    extra: str
+    purpose: str
+
 
 PACKAGE = "diffobj"
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -47,6 +58,17 @@ def command(extra: str) -> str:
     if (CHECKOUT / "pyproject.toml").exists():
         return f"make install EXTRAS={extra}"
     return "pip install " + " ".join(f"'{package}'" for package in packages(extra))
+
+
+def require(needs: Iterable[Need]) -> None:
+    """Refuse the first package that is not installed, without importing any.
+
+    Raises:
+        UserError: names what needs it and the command that installs its extra.
+    """
+    for need in needs:
+        if find_spec(need.module) is None:
+            raise missing(need.extra, need.purpose)
 
 
 @cache

@@ -16,7 +16,7 @@ import io
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
@@ -39,6 +39,9 @@ class Plugin:
         summary: one line for `diffobj plugins`.
         renamed: options that were called otherwise before, by component: `{"tasks.javelin": {"old": "new"}}`; an option
             of a section is written with dots. Configurations with an old name are refused in one line with the new one.
+        needs: the packages of optional extras that a component cannot do without, by component: `{"tasks.javelin":
+            "plugins.javelin.needs:needs"}`, a function of the component's options that yields `framework.extras.Need`.
+            It is asked before anything heavy is imported, and imports nothing heavy itself.
         groups: for each group what the plugin brings: `tasks={"javelin": "plugins.javelin.task:Javelin"}`. A group
             that is not one of `CORE_GROUPS` is the plugin's own and carries its name: `losses` of plugin `faces` is
             "faces.losses" in the registry; another plugin extends it by `**{"faces.losses": {...}}`. A command is a
@@ -54,6 +57,7 @@ class Plugin:
         name: str,
         summary: str,
         renamed: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+        needs: Mapping[str, str] = MappingProxyType({}),
         **groups: Mapping[str, str],
     ) -> None:
         if not (isinstance(name, str) and isinstance(summary, str)):
@@ -71,6 +75,7 @@ class Plugin:
         self.name = name
         self.summary = summary
         self.renamed = renamed
+        self.needs = needs
         self.groups: Mapping[str, Mapping[str, str]] = MappingProxyType(
             {
                 scoped(name, group): MappingProxyType(dict(targets))
@@ -251,6 +256,15 @@ class Registry:
             if found.plugin is not None and found.name == component.plugin:
                 renamed |= found.plugin.renamed.get(f"{component.group}.{component.name}", {})
         return renamed
+
+    def needs(self, component: Component) -> Component | None:
+        """What says which packages a component needs, by its plugin's manifest; None where nothing does."""
+        for found in self.found:
+            plugin = found.plugin if found.name == component.plugin else None
+            target = plugin and plugin.needs.get(f"{component.group}.{component.name}")
+            if target:
+                return replace(component, target=target)
+        return None
 
     def component(self, group: str, name: str) -> Component:
         """The one component called `name` in `group`.

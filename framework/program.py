@@ -18,7 +18,7 @@ from torch import Tensor
 
 from framework.batch import first_tensor
 from framework.errors import ProgramError
-from framework.lint.findings import Findings, findings_of, kind_of
+from framework.lint.findings import Findings, kind_of, known_of
 from framework.lint.first_run import FirstRun
 from framework.parameters import Parameters
 from framework.randomness import key as stream
@@ -188,4 +188,5 @@ def as_program(function: Function | Program, checked: bool = True) -> Program:
     """The program itself, or a plain function as a program without batch axes; unchecked, if that is asked for."""
     if isinstance(function, Program):
         return function if checked else replace(function, checked=False)
-    return Program(function, checked=checked, findings=findings_of(function))
+    findings, site_axes = known_of(function)
+    return Program(function, checked=checked, findings=findings, _site_axes=site_axes)

@@ -18,10 +18,9 @@ Programs call this module; how a draw is relaxed is the estimator's business, in
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -36,7 +35,7 @@ BISECTIONS = 60
 
 @dataclass
 class Smoothing:
-    """What a program used while it ran.
+    """What a program uses while it runs inside a `with` block; see `smoothing`.
 
     Attributes:
         used: whether any operation was smooth, so that the costs are not the hard objective's.
@@ -45,27 +44,31 @@ class Smoothing:
 
     used: bool = False
     used_surrogate_gradient: bool = False
+    _outer: Smoothing | None = field(default=None, repr=False, compare=False)
 
     @property
     def biased(self) -> bool:
         return self.used or self.used_surrogate_gradient
 
+    def __enter__(self) -> Self:
+        self._outer = _watched.get()
+        _watched.set(self)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        outer = self._outer
+        _watched.set(outer)
+        if outer is not None:
+            outer.used |= self.used
+            outer.used_surrogate_gradient |= self.used_surrogate_gradient
+
 
 _watched: ContextVar[Smoothing | None] = ContextVar("smoothing", default=None)
 
 
-@contextmanager
-def smoothing() -> Iterator[Smoothing]:
-    """Note whether the block runs any operation in its smooth form or uses a surrogate gradient; for estimators."""
-    noted, outer = Smoothing(), _watched.get()
-    token = _watched.set(noted)
-    try:
-        yield noted
-    finally:
-        _watched.reset(token)
-        if outer is not None:
-            outer.used |= noted.used
-            outer.used_surrogate_gradient |= noted.used_surrogate_gradient
+def smoothing() -> Smoothing:
+    """Note whether a block runs any operation in its smooth form or uses a surrogate gradient; for estimators."""
+    return Smoothing()
 
 
 def smooth(deciding: Tensor, width: float) -> bool:

@@ -21,10 +21,10 @@ from framework.config.schema import Settings
 from framework.config.tuning import untuned_notice
 from framework.config.validation import validate
 from framework.errors import UserError
+from framework.training.assembly import require_extras
 from framework.training.checkpoints.resume import change_config, load_config, reopen, warn
 from framework.training.folders.records import read_records
 from framework.training.folders.run_folder import RunFolder
-from framework.training.loggers import require_loggers
 from framework.training.runs import find_run
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ class Run:
     checkpoint: Which
     step: int
     stopped_by: int | None = None
+
+    def __post_init__(self) -> None:
+        self.task.loaded(self.folder)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -340,7 +343,7 @@ def train_composed(
     Args:
         notice: a line to print below the start summary.
     """
-    require_loggers(settings.monitor.loggers)
+    require_extras(settings)
     held = RunFolder(folder)
     with held.held():
         # After that: a folder that cannot be written or is in use is refused before the seconds that torch takes.
@@ -416,6 +419,7 @@ def load(
     place = find_run(folder)
     config = change_config(load_config(place), list(overrides))
     settings = validate(config, registered=task is None)
+    require_extras(settings)
     # Torch is imported when the settings are known to be right.
     from framework.training.assembly import make_components
     from framework.training.checkpoints.restoring import load_for_use

@@ -20,7 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from framework.config.composition import compose, config_options, hydra_errors_as_user_errors
+from framework.config.composition import (
+    compose,
+    config_options,
+    hydra_errors_as_user_errors,
+    with_own_folders,
+)
 from framework.config.explanation import first_line
 from framework.config.hydra_line import HydraLine, run_hydra, settings_of_job
 from framework.config.schema import Settings
@@ -163,7 +168,9 @@ def run_sweep(line: HydraLine, *, progress: bool) -> tuple[Sweep, int]:
         UserError: as of `sweep`.
     """
     listed = listed_values(line.overrides)
-    settings = check(listed)
+    refuse_interval(listed, line.overrides)
+    with with_own_folders(line.own_folders):
+        settings = check(listed)
     experiments = {each.experiment for each in settings}
     given = [o.partition("=")[2].strip("'\"") for o in line.overrides if o.startswith(PLACE)]
     if given:
@@ -318,6 +325,22 @@ def values_of(text: str, override: Any) -> list[str]:
     return [text.partition("=")[2]]
 
 
+def refuse_interval(listed: Sequence[tuple[str, list[str]]], overrides: Sequence[str]) -> None:
+    """Refuse an interval where no sweeper is chosen that samples one.
+
+    Raises:
+        UserError: names the override and a sweeper.
+    """
+    if any(o.startswith("hydra/sweeper=") and o != "hydra/sweeper=basic" for o in overrides):
+        return
+    for text, _ in listed:
+        if re.search(r"=\s*(tag\(.*)?interval\(", text):
+            raise UserError(
+                f"'{text}': an interval needs a sweeper that samples it, such as hydra/sweeper=optuna "
+                "(pip install hydra-optuna-sweeper)"
+            )
+
+
 def is_swept(text: str, values: Sequence[str]) -> bool:
     return [text.partition("=")[2]] != list(values)
 
@@ -339,11 +362,13 @@ def check(listed: Sequence[tuple[str, list[str]]]) -> list[Settings]:
         for text, values in listed
     ]
     first = [options[0] for options in texts]
-    settings = [
-        validate(compose([*first[:i], option, *first[i + 1 :]]).config)
+    # What is not swept makes one and the same job again and again.
+    jobs = dict.fromkeys(
+        (*first[:i], option, *first[i + 1 :])
         for i, options in enumerate(texts)
         for option in options
-    ] or [validate(compose([]).config)]
+    )
+    settings = [validate(compose(job).config) for job in jobs or [()]]
     for each in settings:
         check_components(each)
     return settings

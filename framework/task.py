@@ -72,6 +72,9 @@ class Task(ABC):
     # The metric by which the best checkpoint is chosen, and whether less or more of it is better.
     primary_metric: ClassVar[str] = "objective"
     metric_mode: ClassVar[Literal["min", "max"]] = "min"
+    # Whether the final evaluation and what is shown then are the best checkpoint's, which `load` takes by default, and
+    # not the last one's.
+    reports_best: ClassVar[bool] = False
     # Three numbers that the console shows while training besides the primary metric: their tags by short names.
     progress_numbers: ClassVar[Mapping[str, str]] = {
         "train": "train/objective",
@@ -102,6 +105,9 @@ class Task(ABC):
         Raises:
             UserError: what the training needs is missing; the run ends before its first step.
         """
+
+    def loaded(self, folder: Path) -> None:
+        """Called once when a trained run is ready for use, with its folder: read what lies there beside checkpoints."""
 
     def before_step(self, step: int) -> None:
         """Called before the batches of optimiser step `step` (from 0) are fetched, the model in training mode."""

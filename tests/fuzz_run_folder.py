@@ -31,16 +31,18 @@ import framework
 from framework.errors import UserError
 from framework.training.checkpoints import checkpoint
 from plugins.detection.data.folder import open_folder
+from plugins.detection.data.formats import Format
 from plugins.detection.data.generated import Generated
 from plugins.detection.data.writing import write
-from plugins.faces.evaluation.gallery import Gallery
+from plugins.faces.gallery.file import read_members, write_members
+from plugins.faces.gallery.members import Members
 from plugins.sketching.svg.reading import read
 from plugins.sketching.svg.strokes import as_strokes
 
 SECONDS = 5
 # The most that a refusal may count.
 MISTAKES = 30
-FORMS = ("coco", "voc", "yolo", "csv")
+FORMS: tuple[Format, ...] = ("coco", "voc", "yolo", "csv")
 # What is put in the place of a word or a number.
 WORDS = (
     b"", b"-1", b"0", b"1e999", b"nan", b"9" * 400, b"1e-320", b"null", b"true", b"[]", b"{}", b'"', b"\0", b"\xff",
@@ -140,10 +142,10 @@ class Subjects:
             write(self.sound / form, form, {"train": Generated("train", 4, 32)})
         (self.sound / "svg").mkdir()
         (self.sound / "svg" / "a.svg").write_text(SVG)
-        gallery = Gallery("model")
+        gallery = Members("model")
         gallery.enrol("a", torch.eye(4)[:2], "yes", date(2026, 1, 1), date(2027, 1, 1))
         (self.sound / "gallery").mkdir()
-        gallery.save(self.sound / "gallery" / "people.json")
+        write_members(self.sound / "gallery" / "people.json", gallery)
 
     def read_run(self, folder: Path) -> None:
         run = framework.load(folder, checkpoint="last")
@@ -161,7 +163,7 @@ class Subjects:
             "state": self.resume,
             "games": self.resume,
             "svg": lambda folder: as_strokes(read(folder / "a.svg"), (64, 64)),
-            "gallery": lambda folder: Gallery.load(folder / "people.json"),
+            "gallery": lambda folder: read_members(folder / "people.json"),
             **{form: partial(open_folder, format=form) for form in FORMS},
         }
 

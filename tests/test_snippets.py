@@ -1,26 +1,86 @@
-"""The Python of README.md, of docs/ and of the front door's docstrings runs as it is written."""
+"""The Python of every page and of the front door's docstrings runs as it is written."""
 
 import ast
 import inspect
 import re
+import zipfile
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from PIL import Image
 
 import framework
 import framework.run
 from framework.config.composition import compose
 from framework.plugin import ROOT
+from tests.pages import PAGES, snippets
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Shorter trainings, with the same code.
-QUICKER = {"trainer.steps=200": "trainer.steps=2", "steps=1000": "steps=2"}
+STEPS = re.compile(r"\bsteps=[\d_]+")
+# Parts of a file of ours, which are read beside it.
+EXCERPTS = {
+    ROOT / "plugins/javelin/README.md": {
+        "plugin = Plugin(": ROOT / "plugins/javelin/__init__.py",
+        "def objective(": ROOT / "plugins/javelin/task.py",
+    },
+    ROOT / "plugins/teaching/README.md": {
+        "posterior, prior =": ROOT / "plugins/teaching/autoencoder.py",
+    },
+}
+PLUGIN_RUNS = {"detection": "detection", "faces": "faces", "games": "cartpole"}
+# They compile a rasteriser, or compare an exported detector with itself.
+SLOW = {ROOT / "plugins/sketching/README.md", ROOT / "plugins/detection/README.md"}
+QUIET = ["trainer.steps=1", "monitor.tensorboard=false"]
+# Trainings of a second, for pages whose plugin ships no trained run.
+SMALL = {
+    "sketch": ["task.strokes=4", "task.size=32", "input=photo.jpg"],
+    "faces_recognition": [
+        *("task.data.people=12", "task.data.pictures=4", "task.data.side=24"),
+        *("task.data.test_people=6", "task.data.test_pictures=4"),
+        *("task.network.widths=[8]", "task.network.blocks=0"),
+    ],
+}
 
 
-def snippets(page: Path) -> list[str]:
-    """A page's blocks of Python."""
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+def excerpt_of(page: Path, code: str) -> Path | None:
+    """The file of which a snippet is a part; None: it stands by itself."""
+    listed = EXCERPTS.get(page, {})
+    return next((file for begins, file in listed.items() if code.startswith(begins)), None)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What pages call photo.jpg and the like."""
+    folder: Path = tmp_path_factory.mktemp("pictures")
+    with Image.open(ROOT / "plugins/demo/examples/faces_1.png") as picture:
+        small = picture.convert("RGB").resize((96, 96))
+    for name in ("photo.jpg", "face.jpg", "a.jpg", "b.jpg"):
+        small.save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def workplace(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the pages name: pictures, and by `with_run` a trained run."""
+    for file in pictures.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def with_run(code: str, page: Path) -> str:
+    """The code with a trained run of the page's plugin in place of the one that it names."""
+    if "RUN_FOLDER" not in code and "<time>" not in code:
+        return code
+    if packed := PLUGIN_RUNS.get(page.parent.name):
+        with zipfile.ZipFile(ROOT / f"plugins/demo/runs/{packed}.zip") as archive:
+            archive.extractall("run")
+    for experiment, options in SMALL.items():
+        if f"{experiment}/<time>" in code or (experiment == "sketch" and not packed):
+            framework.train(experiment, overrides=[*options, *QUIET], folder=experiment)
+    code = code.replace("outputs/faces_recognition/<time>", "faces_recognition")
+    return re.sub(r"RUN_FOLDER|outputs/\w+/<time>", "run" if packed else "sketch", code)
 
 
 def indented(documented: str) -> str:
@@ -31,19 +91,35 @@ def indented(documented: str) -> str:
 
 def execute(code: str, names: dict[str, object]) -> None:
     """Run a snippet, with shorter trainings."""
-    for written, quicker in QUICKER.items():
-        code = code.replace(written, quicker)
-    exec(compile(code, "snippet", "exec"), names)
+    exec(compile(STEPS.sub("steps=2", code), "snippet", "exec"), names)
 
 
 # A page may show what a path leaves out, which the estimate warns of.
 @pytest.mark.filterwarnings("ignore:a cost jumps in draw")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_pages_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page in SLOW else ())
+        for page in PAGES
+        if snippets(page)
+    ],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_a_pages_python_runs(page: Path, workplace: Path):
     names: dict[str, object] = {}
     for code in snippets(page):
-        execute(code, names)
+        if excerpt_of(page, code) is None and "policy.pt2" not in code:
+            execute(with_run(code, page), names)
+
+
+@pytest.mark.parametrize("page", EXCERPTS, ids=lambda page: page.parent.name)
+def test_what_a_page_shows_of_a_file_stands_there(page: Path):
+    shown = [(code, file) for code in snippets(page) if (file := excerpt_of(page, code))]
+    assert len(shown) == len(EXCERPTS[page])
+    for code, file in shown:
+        there = {ast.dump(node) for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))}
+        for statement in ast.parse(code).body:
+            assert ast.dump(statement) in there, ast.unparse(statement)
 
 
 def test_the_architecture_shows_an_estimator_and_a_task():

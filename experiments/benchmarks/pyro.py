@@ -25,6 +25,7 @@ from torch.distributions import Bernoulli, Normal
 
 from experiments.benchmarks.overhead import Call, fresh
 from experiments.benchmarks.pairs import ratio
+from experiments.command import given_arguments
 from framework import Context, Program, UserError
 from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters
@@ -69,7 +70,7 @@ def elbo() -> Case:
         guide = Bernoulli(logits=p["logits"])
         z = context.sample("z", guide)
         fit = Bernoulli(PRIOR).log_prob(z) + Normal(z, NOISE).log_prob(data)
-        context.cost(guide.log_prob(z) - fit)
+        context.cost(context.log_prob("z") - fit)
 
     def model() -> None:
         with pyro.plate("latents", LATENTS):
@@ -226,4 +227,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    given_arguments(__doc__, most=0)
     sys.exit(main())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from experiments.command import given_arguments
 from framework.config.composition import compose
 from framework.config.validation import validate
 from framework.training.assembly import make_components
@@ -43,6 +44,8 @@ def share(overrides: list[str], steps: int) -> float:
         trainer = Trainer(settings, components, folder)
         monitor = Monitor(folder.path, settings.monitor, experiment="x", steps=steps, start=0)
         stepping = seconds(lambda: trainer.loop(monitor)) / steps
+        # The first measurement also imports what it needs.
+        trainer.quality()
         measuring = seconds(trainer.quality)
         monitor.close()
         folder.close()
@@ -64,4 +67,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    given_arguments(__doc__, most=0)
     main()

@@ -159,6 +159,26 @@ def bernoulli_elbo_of_the_sum(context: Context, parameters: Parameters, batch: A
     context.cost((kl + 2 * (z - TARGET) ** 2).sum(-1))
 
 
+@problem("finite", {"logits": [0.2, -0.4, 0.9, 0.0]}, _bernoulli_elbo)
+def bernoulli_elbo_by_the_context(context: Context, parameters: Parameters, batch: Any) -> None:
+    """The same, where the context gives log q: its coefficients are compared between samples."""
+    z = context.sample("z", Bernoulli(logits=parameters["logits"]))
+    kl = context.log_prob("z") - Bernoulli(0.3).log_prob(z)
+    context.cost(kl + 2 * (z - TARGET) ** 2)
+
+
+def _log_probability_squared(p: dict[str, Tensor]) -> Tensor:
+    heads = p["logits"].sigmoid()
+    return (heads * heads.log() ** 2 + (1 - heads) * (1 - heads).log() ** 2).sum()
+
+
+@problem("finite", {"logits": [0.2, -0.4, 0.9]}, _log_probability_squared)
+def log_probability_squared(context: Context, parameters: Parameters, batch: Any) -> None:
+    """A cost whose dependence on log q differs from sample to sample."""
+    context.sample("z", Bernoulli(logits=parameters["logits"]))
+    context.cost(context.log_prob("z") ** 2)
+
+
 def _normal_elbo(p: dict[str, Tensor]) -> Tensor:
     variance = (2 * p["log_scale"]).exp()
     kl = 0.5 * (variance + p["mean"] ** 2 - 1) - p["log_scale"]

@@ -6,7 +6,8 @@
     diffobj check FILE.py:FUNCTION [estimators=[a,b]] [samples=64] [repeats=32] [seed=0] [parameters=NAME] [batch=NAME]
 
 Checks the manifest, the configuration, the objective's contract, its gradient against finite differences, evaluation
-and pictures, exact resume, and speed. Says what to fix; exits with 1 where something must be fixed.
+and pictures, exact resume, and speed. Says what to fix; exits with 1 where something must be fixed. In Python:
+`framework.check_task`, which takes a task object of your own, too.
 
 An environment for game agents is checked by itself: spaces, seeds, ends, rewards, masks, autoreset, the cost of a step.
 
@@ -17,6 +18,7 @@ mapping of tensors, a list, a module) say where, its `batch`, if it has one, on 
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import subprocess
@@ -29,18 +31,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.commands import check_objective
-from framework.config.composition import compose
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import ProgramError, UserError
 from framework.plugin import registry
-from framework.run import train
-from framework.training.assembly import make_components
+from framework.run import check_arguments, composed, own_torch_state, task_object, train
+from framework.training.assembly import make_components, require_extras
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from framework.program import Program
+    from framework.task import Task
     from framework.training.assembly import Components
 
 # How many estimates, and finite differences, are compared.
@@ -60,6 +62,26 @@ class Finding:
     detail: str
     fix: str = ""
 
+    def __str__(self) -> str:
+        mark, fix = ("FAIL", f"\n       {self.fix}") if self.fix else ("ok", "")
+        return f"{mark:<5}{self.what:<14}{self.detail}{fix}"
+
+
+@dataclass(frozen=True)
+class TaskCheck:
+    """What the checks of a task found; printed, it is what `diffobj check` prints."""
+
+    name: str
+    findings: list[Finding]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing must be fixed."""
+        return not any(finding.fix for finding in self.findings)
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.findings), conclusion(self.name, self.findings)])
+
 
 Check = Callable[[], Finding]
 
@@ -71,27 +93,64 @@ def run(arguments: Sequence[str]) -> int:
     subject = arguments[0].partition("=")[0] if arguments else ""
     if subject in registry().names(SUBJECTS):
         return registry().component(SUBJECTS, subject).load()(arguments)  # type: ignore[no-any-return]
-    settings = validate(compose(arguments).config)
+    settings = validate(composed(None, {}, arguments).config)
+    require_extras(settings)
     return report(settings.task.name, findings(settings, list(arguments)))
+
+
+def check_task(
+    experiment: str | Task | None = None,
+    *,
+    estimator: str | None = None,
+    overrides: Sequence[str] = (),
+) -> TaskCheck:
+    """Try a task as a careful colleague would: contract, gradient, evaluation, pictures, resume, speed.
+
+    Args:
+        experiment: an experiment's name, or a task object of your own, which stays as it is; None: what
+            `overrides` choose, such as "task=my_task".
+        estimator: by registered name; None: the experiment's.
+        overrides: "key=value", as on the command line.
+
+    Raises:
+        UserError: a mistake in the settings; what is wrong with the task is a finding with a `fix`.
+    """
+    own = task_object(experiment)
+    check_arguments(overrides)
+    chosen = {"experiment": experiment if own is None else None, "estimator": estimator}
+    arguments = [f"{key}={value}" for key, value in chosen.items() if value is not None]
+    arguments += overrides
+    settings = validate(composed(own, {}, arguments).config, registered=own is None)
+    with own_torch_state():
+        found = list(findings(settings, arguments, own))
+    return TaskCheck(settings.task.name, found)
 
 
 def report(name: str, found: Iterable[Finding]) -> int:
     """Print findings as they are made; returns 1 where something must be fixed."""
-    failed = 0
+    kept = []
     for finding in found:
-        failed += bool(finding.fix)
-        mark, fix = ("FAIL", f"\n       {finding.fix}") if finding.fix else ("ok", "")
-        print(f"{mark:<5}{finding.what:<14}{finding.detail}{fix}", flush=True)
-    print(f"{name}: {f'{failed} to fix' if failed else 'all checks passed'}")
-    return min(failed, 1)
+        kept.append(finding)
+        print(finding, flush=True)
+    print(conclusion(name, kept))
+    return int(any(finding.fix for finding in kept))
 
 
-def findings(settings: Settings, arguments: list[str]) -> Iterator[Finding]:
+def conclusion(name: str, found: Iterable[Finding]) -> str:
+    """The last line: how many of the findings are to be fixed."""
+    failed = sum(bool(finding.fix) for finding in found)
+    return f"{name}: {f'{failed} to fix' if failed else 'all checks passed'}"
+
+
+def findings(
+    settings: Settings, arguments: list[str], own: Task | None = None
+) -> Iterator[Finding]:
     """The checks in order; the first failure of the basic ones ends them, since the rest would only repeat it."""
     from framework.task import TrainingPlan
 
-    yield manifest(settings)
-    components = make_components(settings)
+    if own is None:
+        yield manifest(settings)
+    components = make_components(settings, copy.deepcopy(own))
     program = components.task.program(components.estimator)
     components.task.begin(TrainingPlan(seed=settings.seed, steps=settings.trainer.steps))
     basics: dict[str, Check] = {
@@ -101,7 +160,7 @@ def findings(settings: Settings, arguments: list[str]) -> Iterator[Finding]:
     }
     others: dict[str, Check] = {
         "gradient": lambda: gradient(components, settings),
-        "resume": lambda: resume(arguments),
+        "resume": lambda: resume(arguments, own),
         "speed": lambda: speed(components, program, settings),
     }
     for what, check in (basics | others).items():
@@ -167,7 +226,7 @@ def contract(components: Components, program: Program, settings: Settings) -> Fi
 
 def why_zero(components: Components, program: Program, settings: Settings) -> str:
     """Why no gradient reaches a parameter in batch 0; "" where it is not to be seen."""
-    from framework.commands.zero_gradient import cause
+    from framework.gradients.selection.zero_gradient import cause
     from framework.training.trainer import to_device
 
     batch = next(components.task.batches(program, settings.seed, 0))
@@ -278,7 +337,7 @@ def gradient(components: Components, settings: Settings) -> Finding:
     return Finding("gradient", detail, fix)
 
 
-def resume(arguments: list[str]) -> Finding:
+def resume(arguments: list[str], own: Task | None) -> Finding:
     """Four steps at once and two plus two must end with the same bits."""
     import torch
 
@@ -287,9 +346,9 @@ def resume(arguments: list[str]) -> Finding:
     with tempfile.TemporaryDirectory() as place:
         whole, parted = Path(place, "whole"), Path(place, "parted")
         common = [*arguments, *QUIET, "trainer.steps=4"]
-        train(overrides=common, folder=whole)
-        train(overrides=[*common, "trainer.stop_at=2"], folder=parted)
-        train(resume=parted, overrides=["trainer.stop_at=null"])
+        train(copy.deepcopy(own), overrides=common, folder=whole)
+        train(copy.deepcopy(own), overrides=[*common, "trainer.stop_at=2"], folder=parted)
+        train(copy.deepcopy(own), resume=parted, overrides=["trainer.stop_at=null"])
         ends = [load_newest(run / "checkpoints", print)["model"] for run in (whole, parted)]
     if all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0]):
         return Finding("resume", "4 steps at once = 2 + 2 steps, bit for bit")

@@ -5,77 +5,192 @@
 Writes outputs/compare/<experiment>/<time>/: comparison.md and comparison.json (final metrics, bias, variance, seconds),
 comparison.png (the same with learning curves), and one run folder for each estimator and seed: TensorBoard opened on
 the folder shows all of them, and the table and the picture beside. An estimator that cannot serve the task is named.
+In Python: `framework.compare`, which takes a task object of your own, too.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from framework.config.composition import compose
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import UserError
-from framework.run import train
-from framework.training.assembly import make_components
+from framework.run import check_arguments, composed, own_torch_state, task_object, train
+from framework.training.assembly import make_components, require_extras
 from framework.training.checkpoints.resume import warn
 from framework.training.folders.records import read_records
+
+if TYPE_CHECKING:
+    from framework.task import Task
 
 
 @dataclass
 class Row:
-    """One estimator's part of the comparison."""
+    """One estimator's part of the comparison.
+
+    Attributes:
+        refused: why it cannot serve the task, in one line; empty where it does.
+        quality: bias, variance and cost at the initial parameters, named as in TensorBoard without "quality/".
+        reference: what its bias was measured against.
+        results: `result.json` of each seed's run.
+        curves: (seconds, objective) of each seed's run.
+    """
 
     estimator: str
     refused: str = ""
     quality: dict[str, float] = field(default_factory=dict)
     reference: str = ""
-    # result.json of each seed, and its (seconds, objective).
     results: list[dict[str, Any]] = field(default_factory=list)
     curves: list[list[tuple[float, float]]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Estimators compared; printed, it is the table.
+
+    Attributes:
+        folder: holds comparison.md, .json and .png, and the runs, `folder/ESTIMATOR/seed_N`.
+        rows: one for each estimator, in the order in which they were asked for.
+    """
+
+    folder: Path
+    rows: list[Row]
+
+    def __str__(self) -> str:
+        return (self.folder / "comparison.md").read_text(encoding="utf-8")
+
+
 def run(arguments: Sequence[str]) -> int:
-    """Measure, train, write and print."""
+    """Compare, print the table and where it is."""
     listed = {a.partition("=")[0]: a.partition("=")[2] for a in arguments}
-    estimators = items(listed.get("estimators", ""))
-    if len(estimators) < 2:
-        raise UserError("which estimators? diffobj compare experiment=NAME estimators=[rloo,spsa]")
-    seeds = items(listed.get("seeds", "[0]"))
     overrides = [a for a in arguments if a.partition("=")[0] not in {"estimators", "seeds"}]
-    if any(a.startswith("estimator=") for a in overrides):
-        raise UserError("'estimator' is what is compared: write estimators=[a,b]")
-    settings = {
-        name: validate(compose([*overrides, f"estimator={name}"]).config) for name in estimators
-    }
-    for seed in seeds:
-        validate(compose([*overrides, f"seed={seed}"]).config)
-    folder = comparison_folder(overrides)
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} holds something already; a comparison needs a folder of its own")
-    rows: list[Row] = []
-    for name in estimators:
-        rows.append(compare(name, settings[name], overrides, seeds, folder))
-        # After each, so that an error in the next loses nothing.
-        write(folder, rows, settings[estimators[0]])
-    show(folder)
-    print((folder / "comparison.md").read_text())
+    found = compare(
+        estimators=items(listed.get("estimators", "")),
+        seeds=items(listed.get("seeds", "[0]")),
+        overrides=overrides,
+        progress=True,
+    )
+    print(found)
     print(
-        f"look: tensorboard --logdir {folder}; comparison.md, .json and .png in\n{folder.resolve()}"
+        f"look: tensorboard --logdir {found.folder}; comparison.md, .json and .png in\n{found.folder.resolve()}"
     )
     return 0
 
 
-def comparison_folder(overrides: list[str]) -> Path:
+def compare(
+    experiment: str | Task | None = None,
+    *,
+    estimators: Sequence[str],
+    seeds: Sequence[int | str] = (0,),
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Measure several estimators at the initial parameters, then train with each from each seed.
+
+    Args:
+        experiment: an experiment's name, or a task object of your own, of which each training takes a copy.
+        overrides: "key=value" for all of them, as on the command line.
+        folder: where everything is written; None: `outputs/compare/<experiment>/<time>`.
+        progress: print what is being done.
+
+    Raises:
+        UserError: fewer than two estimators, a mistake in the settings, or a folder that holds something already.
+    """
+    own = task_object(experiment)
+    check_arguments(overrides)
+    if isinstance(estimators, str) or len(estimators) < 2:
+        raise UserError("which estimators? diffobj compare experiment=NAME estimators=[rloo,spsa]")
+    if any(a.startswith("estimator=") for a in overrides):
+        raise UserError("'estimator' is what is compared: write estimators=[a,b]")
+    given = [] if own is not None or experiment is None else [f"experiment={experiment}"]
+    given += (
+        overrides if folder is None else [*overrides, f"hydra.run.dir={Path(folder).expanduser()}"]
+    )
+    settings = {name: settings_of(own, {"estimator": name}, given) for name in estimators}
+    for seed in seeds:
+        settings_of(own, {"seed": seed}, given)
+    place = comparison_folder(own, given)
+    if place.exists() and any(place.iterdir()):
+        raise UserError(f"{place} holds something already; a comparison needs a folder of its own")
+    job = Job(own, given, [str(seed) for seed in seeds], place, progress)
+    rows: list[Row] = []
+    with own_torch_state():
+        for name in estimators:
+            rows.append(job.row(name, settings[name]))
+            # After each, so that an error in the next loses nothing.
+            write(place, rows, settings[estimators[0]])
+    show(place)
+    return Comparison(place, rows)
+
+
+def settings_of(own: Task | None, chosen: dict[str, Any], overrides: list[str]) -> Settings:
+    """The validated settings of one choice."""
+    settings = validate(composed(own, chosen, overrides).config, registered=own is None)
+    require_extras(settings)
+    return settings
+
+
+def comparison_folder(own: Task | None, overrides: list[str]) -> Path:
     """The folder that hydra.run.dir names, else outputs/compare/<experiment>/<time>."""
-    place = compose(overrides).run_folder
+    place = composed(own, {}, overrides).run_folder
     if any(override.startswith("hydra.run.dir=") for override in overrides):
         return place
     return place.parent.parent / "compare" / place.parent.name / place.name
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is compared, on what, and where."""
+
+    own: Task | None
+    overrides: list[str]
+    seeds: list[str]
+    folder: Path
+    progress: bool
+
+    def row(self, name: str, settings: Settings) -> Row:
+        """Measure one estimator at the initial parameters, then train with it from each seed."""
+        row = Row(name)
+        self.say(f"{name}: measuring")
+        try:
+            row.quality, row.reference = measured(settings, self.task())
+            for seed in self.seeds:
+                self.say(f"{name}: training with seed {seed}")
+                place = self.folder / name / f"seed_{seed}"
+                changes = [
+                    *self.overrides,
+                    f"estimator={name}",
+                    f"seed={seed}",
+                    f"hydra.run.dir={place}",
+                ]
+                row.results.append(train(self.task(), overrides=changes).result)
+                row.curves.append(learning_curve(place / "metrics.jsonl"))
+        except UserError as error:
+            row.refused = str(error)
+        return row
+
+    def task(self) -> Task | None:
+        """A copy of the task object, as it was before any training.
+
+        Raises:
+            UserError: it cannot be copied.
+        """
+        try:
+            return copy.deepcopy(self.own)
+        except Exception as error:
+            kind = type(self.own).__name__
+            raise UserError(f"{kind} cannot be copied for each training: {error}") from None
+
+    def say(self, line: str) -> None:
+        if self.progress:
+            print(line, flush=True)
 
 
 def items(text: str) -> list[str]:
@@ -83,33 +198,14 @@ def items(text: str) -> list[str]:
     return [item.strip() for item in text.strip("[]").split(",") if item.strip()]
 
 
-def compare(
-    name: str, settings: Settings, overrides: list[str], seeds: list[str], folder: Path
-) -> Row:
-    """Measure one estimator at the initial parameters, then train with it from each seed."""
-    row = Row(name)
-    print(f"{name}: measuring", flush=True)
-    try:
-        row.quality, row.reference = measured(settings)
-        for seed in seeds:
-            print(f"{name}: training with seed {seed}", flush=True)
-            place = folder / name / f"seed_{seed}"
-            changes = [*overrides, f"estimator={name}", f"seed={seed}", f"hydra.run.dir={place}"]
-            row.results.append(train(overrides=changes).result)
-            row.curves.append(learning_curve(place / "metrics.jsonl"))
-    except UserError as error:
-        row.refused = str(error)
-    return row
-
-
-def measured(settings: Settings) -> tuple[dict[str, float], str]:
+def measured(settings: Settings, own: Task | None) -> tuple[dict[str, float], str]:
     """The estimator's figures at the task's initial parameters, and what it was compared with."""
     from framework.gradients.selection.comparison import measure_against, references
     from framework.randomness import key, seed_torch
     from framework.task import TrainingPlan
     from framework.training.trainer import to_device
 
-    components = make_components(settings)
+    components = make_components(settings, own)
     task, program = components.task, components.task.program(components.estimator)
     task.begin(TrainingPlan(seed=settings.seed, steps=settings.trainer.steps))
     seed_torch(key(settings.seed, "compare"))
@@ -190,15 +286,15 @@ def markdown(rows: list[Row], settings: Settings) -> str:
         "variance x s",
         "evaluations",
     ]
-    heads += ["training s", *metrics]
-    references = ", ".join(sorted({row.reference for row in rows if row.reference}))
+    heads += ["training s", *metrics, "measured against"]
     seeds = max(len(row.results) for row in rows)
+    spread_over = f"{seeds} seeds each; mean ± sd over them" if seeds > 1 else "one seed each"
     lines = [
         f"# {settings.experiment}: estimators compared",
         "",
-        f"Quality at the initial parameters against: {references}. The bias interval is along the gradient, in parts "
-        "of it, from two references neither of which is the estimator itself. "
-        f"Then {settings.trainer.steps:,} steps from {seeds} seed(s); mean ± sd over seeds.",
+        "Quality at the initial parameters, each against the references that its row names. The bias interval is along "
+        "the gradient, in parts of it, from two references neither of which is the estimator itself. "
+        f"Then {settings.trainer.steps:,} steps from {spread_over}.",
         "",
         f"| {' | '.join(heads)} |",
         f"|{'---|' * len(heads)}",
@@ -217,6 +313,7 @@ def markdown(rows: list[Row], settings: Settings) -> str:
         cells.append(f"{row.quality['evaluations']:.0f}")
         cells.append(spread([result["seconds"] for result in row.results]))
         cells += [spread([result["metrics"][name] for result in row.results]) for name in metrics]
+        cells.append(row.reference)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -3,6 +3,7 @@
     diffobj evaluate run=RUN_FOLDER [checkpoint=best|last] [seed=N] [task.KEY=VALUE ...]
 
 Prints the task's metrics as JSON. Without a seed the randomness is that of the run's own final evaluation.
+In Python: `framework.evaluate`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@
 With --data it learns from a folder of pictures with labels, with splits, transforms and workers; else it needs no data.
 In a checkout of diffobj the plugin is written to plugins/NAME and its test to tests/plugins/. Elsewhere, or with a
 folder, it is a package of its own, PATH/NAME, that is found once it is installed (pip install -e PATH/NAME).
+In Python: `framework.new_plugin`.
 """
 
 from __future__ import annotations
@@ -59,17 +60,35 @@ def run(arguments: Sequence[str]) -> int:
     if not rest or "=" in rest[0]:
         raise UserError("which name? diffobj new-plugin my_task")
     name, options = rest[0], keyed(rest[1:], ("folder",))
-    check_name(name)
-    if "folder" in options or not (ROOT / "pyproject.toml").is_file():
-        home = Path(options.get("folder", ".")) / name
-        write(package_files(home, name, data), data, name=name, package=name)
+    home = new_plugin(name, folder=options.get("folder"), data=data)
+    if (home / "pyproject.toml").is_file():
         print(f"wrote {home}: a package of its own. Next:\n  pip install -e {home}")
     else:
-        home = ROOT / "plugins" / name
-        write(checkout_files(name, data), data, name=name, package=f"plugins.{name}")
         print(f"wrote {home} and tests/plugins/test_{name}.py. Next:")
     print(f"  diffobj train experiment={name}\n  diffobj check task={name}")
     return 0
+
+
+def new_plugin(name: str, *, folder: str | Path | None = None, data: bool = False) -> Path:
+    """Write a working plugin to start from; returns its folder.
+
+    Args:
+        name: a lower-case Python name that nothing else has.
+        folder: where to write it as a package of its own, `folder/name`; None: inside the checkout, or here where
+            there is none.
+        data: it learns from a folder of pictures with labels.
+
+    Raises:
+        UserError: a name that would not work, or a file that is there already; nothing has been written then.
+    """
+    check_name(name)
+    if folder is None and (ROOT / "pyproject.toml").is_file():
+        home = ROOT / "plugins" / name
+        write(checkout_files(name, data), data, name=name, package=f"plugins.{name}")
+    else:
+        home = Path(folder or ".").expanduser() / name
+        write(package_files(home, name, data), data, name=name, package=name)
+    return home
 
 
 def check_name(name: str) -> None:

@@ -5,7 +5,7 @@
 
 What the input may be is the task's to say: a detector takes images, a game agent plays and takes none.
 The files are written to RUN_FOLDER/predictions, or to output=FOLDER, each as soon as it is made; the folder's path
-is the last line printed.
+is the last line printed. In Python: `framework.Run.predict`, of what `framework.load` returns.
 """
 
 from __future__ import annotations

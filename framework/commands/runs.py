@@ -3,7 +3,8 @@
     diffobj runs [in=FOLDER] [format=table|json]
 
 Each with its age, state, steps, primary metric and folder; FOLDER is outputs where none is given. Commands that take
-run=RUN_FOLDER also take run=latest, the first of this list, and run=FOLDER, the newest run inside a folder.
+run=RUN_FOLDER also take run=latest, the first of this list, and run=FOLDER, the newest run inside a folder. In Python:
+`framework.runs`.
 """
 
 from __future__ import annotations

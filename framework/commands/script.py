@@ -4,7 +4,7 @@
 
 The file needs torch, NumPy and gymnasium at most, shows the mathematics in plain sight, and its optimiser steps leave
 the same bits in the parameters as those of `diffobj train` with the same settings on a CPU. A setting that the file
-does not have is refused.
+does not have is refused. In Python: `framework.script`.
 
 A plugin brings scripts as templates, `scripts/EXPERIMENT/ESTIMATOR.py.txt` in its folder. A template is the file to be
 printed, with `${trainer.steps}` where a setting's value belongs and `$$` for a dollar sign. It honours the settings
@@ -23,7 +23,7 @@ from framework.config.schema import Settings
 from framework.config.validation import COMPONENT_GROUPS, check_options
 from framework.errors import UserError
 from framework.plugin import registry
-from framework.run import compose
+from framework.run import check_arguments, compose
 
 # A script is read and run anywhere, so it is written for a CPU.
 DEVICE = "trainer.device=cpu"
@@ -37,16 +37,29 @@ class Script(Template):
 
 def run(arguments: Sequence[str]) -> int:
     """Print the script."""
-    print(script(arguments), end="")
+    print(script(overrides=arguments), end="")
     return 0
 
 
-def script(overrides: Sequence[str]) -> str:
-    """The source of a script that trains with the settings that `overrides` compose.
+def script(
+    experiment: str | None = None, *, estimator: str | None = None, overrides: Sequence[str] = ()
+) -> str:
+    """The source of a script of torch that trains as the settings say.
+
+    Args:
+        experiment: an experiment's name; None: the default.
+        estimator: by registered name; None: the experiment's.
+        overrides: "key=value", as on the command line.
 
     Raises:
         UserError: there is no script of the experiment with the estimator, or it does not honour a setting.
     """
+    check_arguments(overrides)
+    chosen = {"experiment": experiment, "estimator": estimator}
+    overrides = [
+        *(f"{key}={value}" for key, value in chosen.items() if value is not None),
+        *overrides,
+    ]
     for override in overrides:
         if override.startswith(("-", "hydra.", "resume=")):
             raise UserError(

@@ -10,6 +10,7 @@
 
 The run folder is outputs/<experiment>/<time>, or what hydra.run.dir=PATH says; its path is the last line printed. A
 sweep's is outputs/<experiment>/sweep_<time>: sweep.json says what was swept, and the table of its jobs is printed last.
+In Python: `framework.train`, `framework.sweep`, `framework.compose`.
 """
 
 from __future__ import annotations

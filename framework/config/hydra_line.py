@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from framework.config.composition import (
@@ -82,10 +83,21 @@ class HydraLine:
         return cls(flags, overrides)
 
     @property
+    def own_folders(self) -> list[Path]:
+        """The folders of options that `--config-dir` names."""
+        pairs = zip(self.flags, [*self.flags[1:], ""], strict=True)
+        named = [flag.partition("=")[2] or value for flag, value in pairs if is_config_dir(flag)]
+        return [Path(name) for name in named]
+
+    @property
     def sweeps(self) -> bool:
         """Whether it runs a sweep; it may also only show what one would be."""
         shown = [flag for flag in self.flags if flag.partition("=")[0] in SHOWING]
         return bool(SWEEPING.intersection(self.flags)) and not shown
+
+
+def is_config_dir(flag: str) -> bool:
+    return flag.partition("=")[0] in {"--config-dir", "-cd"}
 
 
 def unknown_flag(argument: str, known: Any) -> str:

@@ -14,6 +14,7 @@ from framework.errors import ProgramError
 from framework.parameters import Parameters
 from framework.plugin import registry
 from framework.program import Program, RolloutPlan
+from framework.replay import ReplayPlan
 
 
 @dataclass(kw_only=True)
@@ -55,6 +56,8 @@ class Estimator(ABC):
     supports_recorded_actions: bool = False
     # Reads recorded steps with value predictions, used this often.
     rollouts: RolloutPlan | None = None
+    # Learns a critic from replayed steps, collected like this.
+    replay: ReplayPlan | None = None
 
     @abstractmethod
     def backward(
@@ -108,23 +111,32 @@ class SurrogateEstimator(Estimator):
         scale: float | Tensor = 1.0,
     ) -> Estimate:
         loss, estimate = self.surrogate(program, parameters, batch)
-        if not loss.requires_grad:
-            raise ProgramError(
-                "the objective depends on no parameter in a way this estimator can see; "
-                f"{alternatives(what='need only its values', values_only=True)}"
-            )
-        if not (isinstance(scale, float) and scale == 1.0):
-            loss = loss * scale
-        try:
-            loss.backward()
-        except RuntimeError as error:
-            if "modified by an inplace operation" not in str(error):
-                raise
-            raise ProgramError(
-                "the program changes a tensor in place whose value the gradient needs: write x = x + y in place of "
-                "x += y, x.clamp(...) in place of x.clamp_(...), or change x.clone()"
-            ) from error
+        differentiate(loss, scale)
         return estimate
+
+
+def differentiate(loss: Tensor, scale: float | Tensor = 1.0) -> None:
+    """Add `scale` times the derivatives of a surrogate to each parameter's `.grad`.
+
+    Raises:
+        ProgramError: it depends on no parameter, or on a tensor that was changed in place.
+    """
+    if not loss.requires_grad:
+        raise ProgramError(
+            "the objective depends on no parameter in a way this estimator can see; "
+            f"{alternatives(what='need only its values', values_only=True)}"
+        )
+    if not (isinstance(scale, float) and scale == 1.0):
+        loss = loss * scale
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise ProgramError(
+            "the program changes a tensor in place whose value the gradient needs: write x = x + y in place of "
+            "x += y, x.clamp(...) in place of x.clamp_(...), or change x.clone()"
+        ) from error
 
 
 def name_of(estimator: Estimator) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -25,10 +25,18 @@ def make_estimator(
     if options:
         refuse_renamed(component, options, "estimator")
     factory = component.load()
-    given = dict(options)
-    if samples is not None and takes_samples(factory):
-        given["samples"] = samples
+    if samples is None or not takes_samples(factory):
+        return cast(Estimator, factory(**check_options(factory, options, "estimator")))
+    if not options:
+        return cast(Estimator, factory(**checked_samples(factory, samples)))
+    given = {**options, "samples": samples}
     return cast(Estimator, factory(**check_options(factory, given, "estimator")))
+
+
+@lru_cache(typed=True)
+def checked_samples(factory: Callable[..., Estimator], samples: int) -> dict[str, Any]:
+    """The options of an estimator that is given n only, as most calls of `framework.estimate` do."""
+    return cast(dict[str, Any], check_options(factory, {"samples": samples}, "estimator"))
 
 
 @cache

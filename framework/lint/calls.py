@@ -31,14 +31,15 @@ SAWTEETH = frozenset(
 SAMPLERS = frozenset(["bernoulli", "binomial", "multinomial", "normal", "poisson"])
 DECISIONS = frozenset(["__bool__", "__int__", "__index__", "is_nonzero", "equal", "allclose"])
 ESCAPES = frozenset(["item", "tolist", "numpy", "__array__", "__float__", "__complex__"])
-# They take a tensor's shape alone, or are not finite where it is not.
+# They take a tensor's shape and none of its values.
 SHAPES = frozenset(
     [
-        *("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like"),
-        *("randint_like", "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"),
-        *("isnan", "isfinite", "isinf"),
+        *("zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "randint_like"),
+        *("new_zeros", "new_ones", "new_empty"),
     ]
 )
+# Nor do these, but for the values to fill with; or they are not finite where the tensor is not.
+HARMLESS = SHAPES | {"full_like", "new_full", "new_tensor", "isnan", "isfinite", "isinf"}
 # Between the user's line and the function mode.
 DISPATCH = frozenset(
     ["torch._tensor", "torch.overrides", "torch.functional", "torch.utils._contextlib"]
@@ -74,7 +75,7 @@ def effect_of(
     name: str, kwargs: dict[str, Any], outputs: list[Tensor], lost: bool
 ) -> Effect | None:
     """What a call does to floating-point inputs; `lost`: they had a gradient and no output has one."""
-    if name in SHAPES:
+    if name in HARMLESS:
         return None
     plain = name.strip("_")
     if name in DECISIONS or plain in STEPS or kwargs.get("rounding_mode"):

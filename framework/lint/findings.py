@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from framework.recording.axes import SiteAxes
 from framework.recording.rule import Rules
 
 
@@ -38,17 +39,22 @@ class Findings:
         return read
 
 
-# A function that is passed to `framework.estimate` again and again is watched in the first call only.
-_OF_FUNCTIONS: WeakKeyDictionary[Callable[..., Any], Findings] = WeakKeyDictionary()
+# A function that is passed to `framework.estimate` again and again is watched and probed in the first call only.
+_OF_FUNCTIONS: WeakKeyDictionary[Callable[..., Any], tuple[Findings, SiteAxes]] = (
+    WeakKeyDictionary()
+)
 
 
-def findings_of(function: Callable[..., Any]) -> Findings:
-    """The findings of a plain function, kept as long as it."""
+def known_of(function: Callable[..., Any]) -> tuple[Findings, SiteAxes]:
+    """What is known of a plain function, kept as long as it."""
     try:
-        return _OF_FUNCTIONS.setdefault(function, Findings())
+        known = _OF_FUNCTIONS.get(function)
+        if known is None:
+            known = _OF_FUNCTIONS[function] = Findings(), SiteAxes()
     except TypeError:
         # It can be neither hashed nor referred to weakly.
-        return Findings()
+        return Findings(), SiteAxes()
+    return known
 
 
 def kind_of(rules: Rules, samples: int) -> Hashable:

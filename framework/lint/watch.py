@@ -16,6 +16,7 @@ from framework.errors import ProgramError
 from framework.lint.calls import (
     ESCAPES,
     SAMPLERS,
+    SHAPES,
     Call,
     effect_of,
     name_of,
@@ -131,7 +132,7 @@ class Watch(Pausable, TorchFunctionMode):
         """Take in one call: what its outputs depend on, and whether it matters."""
         in_place = changes_in_place(name, kwargs)
         reached = [*outputs, *inputs[:1]] if in_place else outputs
-        names = self.draws.of(inputs)
+        names = frozenset() if name in SHAPES else self.draws.of(inputs)
         if names:
             self.draws.put(reached, names)
             self.escaped |= name in ESCAPES and names != {OWN_NOISE}

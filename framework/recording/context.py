@@ -16,7 +16,7 @@ from framework.recording.axes import ALL, NONE, Axes, Probe, Site, SiteAxes, can
 from framework.recording.derivatives import carries_gradient
 from framework.recording.moving_support import has_constant_support, refuse_moving_support
 from framework.recording.rule import Rules
-from framework.recording.trace import Cost, Draw, Prediction, Trace
+from framework.recording.trace import Cost, Draw, LogProb, Prediction, Trace
 
 
 class Context:
@@ -133,6 +133,26 @@ class Context:
             axes = self._axes("observed draw", name, len(self.trace.draws), shape)
         self._record(Draw(name, distribution, value, rule, axes, baseline, mask, behaviour))
 
+    def log_prob(self, name: str) -> Tensor:
+        """The log-probability of a draw made before, `[n, *batch, *rest]`, for a cost that holds it.
+
+        It is what the draw's distribution gives, as in an evidence lower bound. Its derivative has the mean 0 where
+        the draw follows the score function, and estimators that compare samples then leave out its variance: they
+        compare its coefficients as well, provided that no scored draw follows.
+
+        Raises:
+            ProgramError: no draw of this name was made.
+        """
+        draw = next((d for d in reversed(self.trace.draws) if d.name == name), None)
+        if draw is None:
+            known = suggestion(name, [d.name for d in self.trace.draws])
+            raise ProgramError(f"context.log_prob: no draw '{name}' was made before; {known}")
+        value = draw.distribution.log_prob(draw.value)
+        if draw.mask is not None:
+            value = torch.where(draw.mask, value, 0.0)
+        self.trace.log_probs.append(LogProb(draw, value, len(self.trace.scored)))
+        return value
+
     def cost(
         self,
         value: Tensor | float,
@@ -232,6 +252,31 @@ class Context:
         self.trace.prediction = Prediction(
             values, next_values.detach(), terminated, truncated, behaviour
         )
+
+    def action_values(self, values: Tensor) -> None:
+        """Report a critic's predicted returns of an action and all that follows it.
+
+        Estimators that learn a critic read them; the others do not.
+
+        Args:
+            values: by K critics, `[K, n, *batch]` (n may be 1) of the action recorded or drawn for each datum; or
+                `[K, n, *batch, A]` of each of A actions.
+
+        Raises:
+            ProgramError: another shape, or a second call.
+        """
+        if self.trace.action_values is not None:
+            raise ProgramError(
+                "context.action_values was called twice; K critics report in one tensor"
+            )
+        lead = self.trace.shape
+        given = tuple(values.shape[1 : 1 + len(lead)])
+        if given[1:] != lead[1:] or values.dim() not in (len(lead) + 1, len(lead) + 2):
+            raise ProgramError(
+                f"context.action_values: values have shape {list(values.shape)}; expected [critics, ...] or "
+                f"[critics, ..., actions] with {list(lead)} in the middle"
+            )
+        self.trace.action_values = values
 
     def black_box(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Call a function through which no gradient passes.
@@ -353,7 +398,7 @@ def as_number(value: Tensor | float, what: str) -> Tensor:
         ProgramError: it is no number and no array of numbers; names `what`.
     """
     try:
-        tensor = torch.as_tensor(value)
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError):
         raise ProgramError(
             f"{what} is a {type(value).__name__}; expected a tensor or a number"

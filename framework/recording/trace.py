@@ -45,6 +45,18 @@ class Cost:
 
 
 @dataclass(eq=False, slots=True)
+class LogProb:
+    """The log-probability of a draw that the program took for its costs, `[n, *batch, *rest]`.
+
+    `position` is how many scored draws had been made when it was taken.
+    """
+
+    draw: Draw
+    value: Tensor
+    position: int
+
+
+@dataclass(eq=False, slots=True)
 class Prediction:
     """What a program predicts of recorded steps, `[T, N]` each; see `Context.value`."""
 
@@ -68,7 +80,10 @@ class Trace:
     scored: list[Draw] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     penalties: list[Cost] = field(default_factory=list)
+    log_probs: list[LogProb] = field(default_factory=list)
     prediction: Prediction | None = None
+    # `[K, n, *batch]`, or of all of A actions `[K, n, *batch, A]`; see `Context.action_values`.
+    action_values: Tensor | None = None
     # Their values are log weights.
     bounds: list[Cost] = field(default_factory=list)
 

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from framework.config.schema import Settings
-from framework.config.validation import build
+from framework.config.validation import COMPONENT_GROUPS, build
 from framework.errors import ProgramError, UserError
+from framework.extras import require
+from framework.plugin import registry
+from framework.training.loggers import require_loggers
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +30,22 @@ class Components:
     estimator: Estimator
     optimizer: Optimizer
     schedule: Schedule
+
+
+def require_extras(settings: Settings) -> None:
+    """Refuse settings that need a package which is not installed, before anything heavy is imported.
+
+    Raises:
+        UserError: names the package's extra and the command that installs it.
+    """
+    require_loggers(settings.monitor.loggers)
+    for key, group in COMPONENT_GROUPS.items():
+        choice = getattr(settings, key)
+        # A task object of the caller's is not registered.
+        if choice.name not in registry().names(group):
+            continue
+        if needs := registry().needs(registry().component(group, choice.name)):
+            require(needs.load()(choice.options))
 
 
 def make_components(settings: Settings, task: Task | None = None) -> Components:

@@ -10,26 +10,25 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from framework.atomic import LineFile
 from framework.config.explanation import first_line
 from framework.config.schema import MonitorSettings
 from framework.errors import UserError
-from framework.media import Image, Media, Projection, Text, Video
+from framework.media import Media
+from framework.training.event_file import EventFile
 from framework.training.folders.records import drop_records
 from framework.training.loggers import make_loggers
 from framework.training.progress_line import ProgressLine
 
-# The name of a file of events: a time in seconds stands first in the rest.
-EVENTS = "events.out.tfevents.{}"
 # Seconds between two plain lines, at least, and the columns of one that no terminal limits.
 LINE_SECONDS = 2.0
 PIPE_COLUMNS = 120
@@ -73,7 +72,6 @@ class Monitor:
         self.metrics = LineFile(folder / "metrics.jsonl")
         self.log_file = LineFile(folder / "log.txt")
         shown = settings.tensorboard or "tensorboard" in settings.loggers
-        self.writer = make_writer(folder, start) if shown else None
         self.loggers = make_loggers(
             settings.loggers,
             folder,
@@ -85,13 +83,24 @@ class Monitor:
         self.line = ProgressLine(
             experiment, steps=steps, start=start, end=end, metric=metric, numbers=numbers
         )
-        bar = not self.quiet and shows_bar(settings.progress)
-        self.bar = make_bar(self.line) if bar else None
+        self.events: EventFile | None = None
+        self.bar: Any = None
+        if shown:
+            self.open_events(start)
+        if not self.quiet and shows_bar(settings.progress):
+            self.bar = make_bar(self.line)
         self.last_line = -math.inf
         # They go on where the session before has stopped.
         self.started = time.monotonic() - seconds
         if damage:
             self.log(damage)
+
+    def open_events(self, start: int) -> None:
+        """Begin a file of events for TensorBoard."""
+        try:
+            self.events = EventFile(self.folder, start)
+        except OSError as error:
+            self.log(f"monitor.tensorboard: it gets nothing: {error.strerror or error}")
 
     def log(self, text: str) -> None:
         """A sentence for the console and `log.txt`."""
@@ -109,9 +118,7 @@ class Monitor:
         }
         record |= {tag: value if math.isfinite(value) else None for tag, value in values.items()}
         self.metrics.append(json.dumps(record))
-        if self.writer is not None:
-            for tag, value in values.items():
-                self.writer.add_scalar(tag, value, step)
+        self.to_tensorboard(step, lambda events: events.scalars(step, values))
         for name, logger in list(self.loggers.items()):
             try:
                 logger.scalars(step, values)
@@ -139,65 +146,32 @@ class Monitor:
         """Pictures, videos and texts: into `media/` and TensorBoard."""
         for media in shown:
             media.save(self.folder / "media")
-            if self.writer is None:
-                continue
-            tag = f"media/{media.name}"
-            if isinstance(media, Image):
-                self.writer.add_image(tag, media.pixels, step, dataformats="HWC")
-            elif isinstance(media, Video):
-                add_animation(self.writer, tag, media, step)
-            elif isinstance(media, Text):
-                self.writer.add_text(tag, media.text, step)
-            elif isinstance(media, Projection):
-                sprites = media.pictures.float() / 255
-                self.writer.add_embedding(media.vectors, media.labels, sprites, step, media.name)
+            self.to_tensorboard(step, partial(EventFile.media, step=step, media=media))
 
     def histograms(self, step: int, parameters: Mapping[str, Tensor]) -> None:
         """Distributions of parameters and gradients; what is not finite is counted instead."""
-        if self.writer is None:
-            return
-        for name, parameter in parameters.items():
-            for kind, values in (("parameters", parameter), ("gradients", parameter.grad)):
-                if values is None:
-                    continue
-                finite = values.detach()[torch.isfinite(values)]
-                missing = values.numel() - finite.numel()
-                if missing:
-                    self.writer.add_scalar(f"{kind}/{name}/not_finite", missing, step)
-                if finite.numel():
-                    self.writer.add_histogram(f"{kind}/{name}", finite, step)
+        self.to_tensorboard(step, lambda events: events.histograms(step, parameters))
 
     def texts(self, texts: Mapping[str, str]) -> None:
         """Long texts such as the configuration, shown as written."""
-        if self.writer is not None:
-            for tag, text in texts.items():
-                self.writer.add_text(tag, "    " + text.replace("\n", "\n    "), 0)
+        self.to_tensorboard(0, lambda events: events.texts(texts))
 
     def hyperparameters(
         self, options: Mapping[str, Any], metrics: Mapping[str, float], first: Sequence[str] = ()
     ) -> None:
-        """The configuration with the final metrics, for TensorBoard's HPARAMS page.
+        """The configuration with the final metrics, for TensorBoard's HPARAMS page; `first` are its first columns."""
+        self.to_tensorboard(None, lambda events: events.hyperparameters(options, metrics, first))
 
-        `add_hparams` would make a second, time-stamped run; the same three summaries go to this run's own writer.
-
-        Args:
-            first: groups and keys whose columns come first.
-        """
-        if self.writer is None:
+    def to_tensorboard(self, step: int | None, write: Callable[[EventFile], None]) -> None:
+        """Let TensorBoard have something, where there is one; what it could not write ends it, but no training."""
+        if self.events is None:
             return
-        from torch.utils.tensorboard.summary import hparams
-
-        plain = {
-            k: v if isinstance(v, bool | int | float | str) else str(v)
-            for k, v in options.items()
-            if not k.startswith("monitor.")
-        }
-        finals = {f"final/{name}": value for name, value in metrics.items()}
-        experiment, *session = hparams(plain, finals)
-        put_first(experiment, {*first, *(f"{group}.name" for group in first)})
-        file_writer = self.writer._get_file_writer()
-        for summary in (experiment, *session):
-            file_writer.add_summary(summary)
+        try:
+            write(self.events)
+        except OSError as error:
+            self.events = None
+            since = "at the end of the run" if step is None else f"from step {step}"
+            self.log(f"monitor.tensorboard: it gets nothing {since}: {error.strerror or error}")
 
     def close(self) -> None:
         if self.bar is not None:
@@ -207,61 +181,11 @@ class Monitor:
                 logger.close()
             except Exception as error:
                 self.log(f"monitor.loggers: {name} was not closed: {first_line(error)}")
-        for record in (self.writer, self.metrics, self.log_file):
-            if record is not None:
-                # The disk may be full, which the last write has reported.
-                with suppress(OSError):
-                    record.close()
-
-
-def make_writer(folder: Path, start: int) -> Any:
-    """TensorBoard's writer; steps that a stopped run had written beyond `start` are purged."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    before = sorted(folder.glob(EVENTS.format("*")))
-    put_before_now(before)
-    return SummaryWriter(str(folder), purge_step=start + 1 if before else None)
-
-
-def put_before_now(files: Sequence[Path]) -> None:
-    """Rename earlier event files where the clock was put back, or no second has passed since.
-
-    TensorBoard reads them in the order of the seconds in their names.
-    """
-    latest, moves = int(time.time()) - 1, []
-    for file in reversed(files):
-        second, _, rest = file.name.removeprefix(EVENTS.format("")).partition(".")
-        if second.isdigit():
-            if int(second) > latest:
-                moves.append((file, file.with_name(EVENTS.format(f"{latest:010d}.{rest}"))))
-            latest = min(int(second), latest) - 1
-    # The earliest first: none comes where another still is.
-    for file, earlier in reversed(moves):
-        file.rename(earlier)
-
-
-def add_animation(writer: Any, tag: str, video: Video, step: int) -> None:
-    """An animated GIF as an image summary: TensorBoard's pages play it."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
-    _, height, width, _ = video.frames.shape
-    image = Summary.Image(
-        height=height, width=width, colorspace=3, encoded_image_string=video.encoded()
-    )
-    writer._get_file_writer().add_summary(
-        Summary(value=[Summary.Value(tag=tag, image=image)]), step
-    )
-
-
-def put_first(experiment: Any, names: Set[str]) -> None:
-    """Mark hyper-parameters as different between runs: TensorBoard shows these first, then the others by name."""
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
-    metadata = experiment.value[0].metadata.plugin_data
-    data = HParamsPluginData.FromString(metadata.content)
-    for info in data.experiment.hparam_infos:
-        info.differs = info.name in names
-    metadata.content = data.SerializeToString()
+        # The disk may be full, which is no news where it has ended the training.
+        with suppress(UserError):
+            self.to_tensorboard(None, EventFile.close)
+        for record in (self.metrics, self.log_file):
+            record.close()
 
 
 def shows_bar(progress: str) -> bool:

@@ -20,10 +20,9 @@ from torch import Tensor
 from framework import Image, Text, UserError, Video
 from framework.extras import import_extra
 from framework.media import Media, Pixels
+from framework.photographs import SUFFIXES, Unreadable, files_in, read_frames, read_photograph
 from plugins.detection.boxes import area, to_corner_and_size
 from plugins.detection.data.coco_json import category_list
-from plugins.detection.data.images import Unreadable, read_frames, read_image
-from plugins.detection.data.readers.entry import IMAGES
 from plugins.detection.evaluation.boxes_on_images import draw_boxes
 from plugins.detection.sample import Detections
 
@@ -39,9 +38,10 @@ Detect = Callable[[Sequence[Tensor]], list[Detections]]
 
 @dataclass
 class Record:
-    """The detections so far, as COCO's json and as lines of a CSV."""
+    """The detections so far, as COCO's json, with the data set's own category ids, and as lines of a CSV."""
 
     categories: Sequence[str]
+    category_ids: Sequence[int]
     images: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Record:
                 {
                     "id": len(self.annotations) + 1,
                     "image_id": number,
-                    "category_id": label + 1,
+                    "category_id": self.category_ids[label],
                     "bbox": boxes[place],
                     "area": sizes[place],
                     "iscrowd": 0,
@@ -76,7 +76,7 @@ class Record:
         whole = {
             "images": self.images,
             "annotations": self.annotations,
-            "categories": category_list(self.categories),
+            "categories": category_list(self.categories, self.category_ids),
         }
         yield Text("detections", json.dumps(whole), ".json")
         buffer = io.StringIO()
@@ -86,7 +86,9 @@ class Record:
         yield Text("detections", buffer.getvalue(), ".csv")
 
 
-def predict(source: Path | None, detect: Detect, categories: Sequence[str]) -> Iterator[Media]:
+def predict(
+    source: Path | None, detect: Detect, categories: Sequence[str], category_ids: Sequence[int]
+) -> Iterator[Media]:
     """Each image or video with its boxes as soon as it is done, then the json and the CSV.
 
     Raises:
@@ -94,7 +96,7 @@ def predict(source: Path | None, detect: Detect, categories: Sequence[str]) -> I
     """
     if source is None:
         raise UserError("which images? diffobj predict run=RUN_FOLDER input=IMAGE|FOLDER|VIDEO")
-    record = Record(categories)
+    record = Record(categories, category_ids)
     folder = source.parent if source.is_file() else source
     for path, name in files(source):
         try:
@@ -115,7 +117,7 @@ def files(source: Path) -> list[tuple[Path, str]]:
     """Image and video files and the names of their pictures, without a suffix where that is unambiguous."""
     if source.is_file():
         return [(source, source.stem)]
-    found = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGES | VIDEOS]
+    found = [p for p in files_in(source) if p.suffix.lower() in SUFFIXES | VIDEOS]
     if not found:
         raise UserError(f"input = '{source}': it contains no image")
     names = [p.relative_to(source).with_suffix("").as_posix() for p in found]
@@ -135,7 +137,7 @@ def read(path: Path) -> tuple[Iterable[Tensor], float]:
         return read_video(path)
     if path.suffix.lower() in {".gif", ".webp"}:
         return read_frames(path), FRAMES_PER_SECOND
-    return [read_image(path)], FRAMES_PER_SECOND
+    return [read_photograph(path)], FRAMES_PER_SECOND
 
 
 def read_video(path: Path) -> tuple[Iterator[Tensor], float]:

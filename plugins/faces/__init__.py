@@ -40,12 +40,18 @@ plugin = Plugin(
         "faces": "plugins.faces.tasks.faces:Faces",
         "face_detection": "plugins.faces.tasks.face_detection:FaceDetection",
     },
+    needs={
+        "tasks.faces": "plugins.faces.needs:needs",
+        "tasks.face_detection": "plugins.faces.needs:needs",
+    },
     commands={
         "calibrate": "plugins.faces.commands.calibrate:run",
         "verify": "plugins.faces.commands.verify:run",
         "enrol": "plugins.faces.commands.enrol:run",
         "identify": "plugins.faces.commands.identify:run",
         "forget": "plugins.faces.commands.forget:run",
+        "list": "plugins.faces.commands.list:run",
+        "purge": "plugins.faces.commands.purge:run",
         "cluster": "plugins.faces.commands.cluster:run",
     },
     losses={

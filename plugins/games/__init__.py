@@ -20,6 +20,7 @@ plugin = Plugin(
     **{
         "check.subjects": {"environment": "plugins.games.commands.check_environment:run"},
     },
+    needs={"tasks.game": "plugins.games.needs:needs"},
     renamed={
         "tasks.game": {
             "see": "observation_indices",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -18,6 +19,15 @@ from plugins.games.rollouts import EpisodeStatistics
 RECENT = 100
 
 
+@dataclass(frozen=True)
+class Timing:
+    """When steps were played, and for how long: in all, and in the environments alone, in seconds."""
+
+    started: float
+    seconds: float
+    environment: float
+
+
 class Stopwatch:
     """How long it takes to collect a rollout, and how much of that the environments take."""
 
@@ -26,9 +36,12 @@ class Stopwatch:
         self.environment_before = games.seconds
         self.started = time.monotonic()
 
-    def stop(self) -> tuple[float, float]:
-        """Seconds in all, and those of the environments."""
-        return time.monotonic() - self.started, self.games.seconds - self.environment_before
+    def stop(self) -> Timing:
+        return Timing(
+            self.started,
+            time.monotonic() - self.started,
+            self.games.seconds - self.environment_before,
+        )
 
 
 class EpisodeLog:
@@ -39,6 +52,7 @@ class EpisodeLog:
         recent: return and length of the latest `RECENT` episodes.
         scalars: what to log now, by tag.
         steps: environment steps of this training so far.
+        unread: whole episodes whose numbers have not been looked at yet.
     """
 
     def __init__(self) -> None:
@@ -46,17 +60,28 @@ class EpisodeLog:
         self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self.scalars: dict[str, float] = {}
         self.steps = 0
+        self.unread: list[tuple[EpisodeStatistics, Timing]] = []
         # When the latest rollout was complete, and the seconds of evaluation since then.
         self.learning_since: float | None = None
         self.evaluation_seconds = 0.0
 
-    def add(self, episodes: EpisodeStatistics, steps: int, stopwatch: Stopwatch) -> None:
+    def add_later(self, episodes: EpisodeStatistics, timing: Timing) -> None:
+        """Note whole episodes without looking at a number of theirs; `settle` counts them."""
+        self.unread.append((episodes, timing))
+
+    def settle(self) -> None:
+        """Count the episodes that were noted."""
+        unread, self.unread = self.unread, []
+        for episodes, timing in unread:
+            self.add(episodes, int(episodes.lengths.sum()), timing)
+
+    def add(self, episodes: EpisodeStatistics, steps: int, timing: Timing) -> None:
         """Count the finished episodes and all `steps` of what was just collected.
 
         Learning is all that happens between two rollouts, evaluation left out. On an accelerator the parts count how
         long it takes to launch them.
         """
-        seconds, environment = stopwatch.stop()
+        seconds, environment = timing.seconds, timing.environment
         pairs = list(zip(episodes.returns.tolist(), episodes.lengths.tolist(), strict=True))
         self.recent.extend(pairs)
         self.steps += steps
@@ -69,15 +94,16 @@ class EpisodeLog:
             "train/game_steps": float(self.steps),
         }
         if self.learning_since is not None:
-            learning = stopwatch.started - self.learning_since - self.evaluation_seconds
+            learning = timing.started - self.learning_since - self.evaluation_seconds
             self.scalars["time/learning_steps_per_second"] = steps / max(learning, 1e-9)
-        self.learning_since, self.evaluation_seconds = time.monotonic(), 0.0
+        self.learning_since, self.evaluation_seconds = timing.started + seconds, 0.0
         if self.recent:
             count = len(self.recent)
             self.scalars["train/return"] = sum(r for r, _ in self.recent) / count
             self.scalars["train/episode_length"] = sum(n for _, n in self.recent) / count
 
     def state_dict(self) -> dict[str, Any]:
+        self.settle()
         return {
             "history": self.curve.state_dict(),
             "recent": [list(pair) for pair in self.recent],

@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy
-import torch
+from gymnasium.spaces import Discrete
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video
 from framework.capabilities import able
 from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
-from framework.data import interruptible
 from framework.media import Media
-from framework.randomness import fresh_key, key, seeded
+from framework.randomness import key
+from framework.replay import ReplayPlan
+from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
-from plugins.games.environments.games import Observation
+from plugins.games.doctor import Doctor
 from plugins.games.environments.making import make_games
 from plugins.games.environments.options import EnvironmentOptions
-from plugins.games.episode_log import EpisodeLog, Stopwatch
+from plugins.games.episode_log import EpisodeLog
+from plugins.games.evaluation import greedy_and_sampled, metrics_of, table_of
 from plugins.games.experience import Experience
 from plugins.games.exporting import export_agent
 from plugins.games.film import film
+from plugins.games.objectives import decide, play_out, rollouts, whole_episodes
 from plugins.games.pieces import piece_length
 from plugins.games.player import Player
 from plugins.games.plot import returns_over_training
 from plugins.games.policies.actions import Continuous
 from plugins.games.policies.agent import Agent
-from plugins.games.policies.bodies import BodyKind
+from plugins.games.policies.bodies import Activation, BodyKind
+from plugins.games.policies.critics import CriticKind
 from plugins.games.policies.layout import decisions
 from plugins.games.policies.memory import MemoryKind
+from plugins.games.replaying import Replaying
 from plugins.games.rewards import RewardOptions
-from plugins.games.rollouts import EpisodeStatistics, Rollout, play, play_episodes
+from plugins.games.rollouts import EpisodeStatistics, Rollout
 
 
 class Game(Task):
@@ -76,6 +82,8 @@ class Game(Task):
         "time/environment_steps_per_second": "the same, of the time in the environment alone",
         "time/acting_steps_per_second": "the same, of the time in the policy alone",
         "time/learning_steps_per_second": "environment steps learned from a second",
+        "doctor/cosine": "cosine of the policy's mean gradient with rloo's over whole episodes, noise taken out",
+        "doctor/measured_cosine": "the same with the noise of both",
     }
 
     def __init__(
@@ -97,6 +105,10 @@ class Game(Task):
         memory_width: Count = 64,
         continuous: Continuous = "clipped",
         log_std_init: float = 0.0,
+        state_dependent_std: bool = False,
+        activation: Activation = "tanh",
+        critic: CriticKind = "value",
+        dueling: bool = False,
         normalise_observations: bool = False,
         normalise_returns: bool = False,
         reward_scale: Positive = 1.0,
@@ -105,12 +117,15 @@ class Game(Task):
         repeat_action_probability: FractionBelowOne = 0.0,
         processes: bool = False,
         window: bool = False,
+        doctor_every: CountOrZero = 0,
+        doctor_episodes: Count = 256,
         evaluation_episodes: Count = 100,
         video_frames: Count = 500,
     ) -> None:
         self.games = games
-        self.terminal_on_life_loss = terminal_on_life_loss
+        self.critic = critic
         self.evaluation_episodes = evaluation_episodes
+        self.doctor_every, self.doctor_episodes = doctor_every, doctor_episodes
         self.video_frames = video_frames
         self.environment = EnvironmentOptions(
             environment=environment,
@@ -123,7 +138,9 @@ class Game(Task):
             processes=processes,
             window=window,
         )
-        self.rewards = RewardOptions(scale=reward_scale, clip=clip_rewards)
+        self.rewards = RewardOptions(
+            scale=reward_scale, clip=clip_rewards, terminal_on_life_loss=terminal_on_life_loss
+        )
         game = make_games(self.environment, 1)
         if terminal_on_life_loss and not game.has_lives:
             raise UserError(
@@ -141,6 +158,10 @@ class Game(Task):
             memory_width=memory_width,
             continuous=continuous,
             log_std_init=log_std_init,
+            state_dependent_std=state_dependent_std,
+            activation=activation,
+            critic=critic,
+            dueling=dueling,
             normalise=normalise_observations,
             normalise_returns=normalise_returns,
         )
@@ -160,6 +181,9 @@ class Game(Task):
             count=games,
             rollout_steps=rollout_steps,
         )
+        # What learns from a replay buffer; None: nothing does.
+        self.replaying: Replaying | None = None
+        self.doctor: Doctor | None = None
 
     # --- using the agent ----------------------------------------------------------------------------------------------
 
@@ -227,13 +251,24 @@ class Game(Task):
     def program(self, estimator: Estimator) -> Program:
         """What the estimator differentiates.
 
-        Rollouts with predictions where it asks for them; whole recorded episodes where it can use recorded actions;
-        else episodes played under its own parameters, each action sampled by the estimator.
+        Decisions on replayed observations where it learns a critic of actions; rollouts with predictions where it asks
+        for them; whole recorded episodes where it can use recorded actions; else episodes played under its own
+        parameters, each action sampled by the estimator.
 
         Raises:
             UserError: more minibatches than a rollout can be divided into, or an option that the estimator has no use
                 for.
         """
+        if estimator.replay is not None:
+            self.check_critic(estimator.replay)
+            self.replaying = Replaying(self.experience, estimator.replay)
+            program = self.as_program(partial(decide, self.experience))
+            return replace(program, batch_axes=1)
+        if self.critic == "action_value":
+            raise UserError(
+                "task.critic = 'action_value': served are estimators that learn a critic from replayed steps "
+                f"({', '.join(critic_learners())}); others need task.critic=value"
+            )
         if estimator.rollouts is not None:
             self.experience.pieces = piece_length(
                 estimator.rollouts.minibatches,
@@ -243,8 +278,17 @@ class Game(Task):
             )
             self.experience.discount = getattr(estimator, "discount", 1.0)
             self.experience.trace_decay = getattr(estimator, "gae_lambda", 1.0)
-            return self.as_program(
-                self.replay, recorded_trajectories=True, rollouts=estimator.rollouts
+            program = self.as_program(
+                partial(rollouts, self.experience),
+                recorded_trajectories=True,
+                rollouts=estimator.rollouts,
+            )
+            self.experience.examine = self.doctor = self.make_doctor(estimator, program)
+            return program
+        if self.doctor_every:
+            raise UserError(
+                f"task.doctor_every = {self.doctor_every}: compared with rloo are estimators that read predictions "
+                f"({', '.join(able(value_predictions=True))}); others by trainer.quality"
             )
         if self.model.return_scale is not None:
             raise UserError(
@@ -253,16 +297,60 @@ class Game(Task):
             )
         if estimator.supports_recorded_actions:
             return self.as_program(self.objective, recorded_trajectories=True)
-        return self.as_program(self.play_out)
+        return self.as_program(partial(play_out, self.experience))
+
+    def make_doctor(self, estimator: Estimator, program: Program) -> Doctor | None:
+        """What compares the estimator with `rloo`, where that is wanted."""
+        if not self.doctor_every:
+            return None
+        return Doctor(
+            self.experience,
+            estimator,
+            program,
+            self.as_program(self.objective, recorded_trajectories=True),
+            every=self.doctor_every,
+            episodes=self.doctor_episodes,
+        )
+
+    def check_critic(self, plan: ReplayPlan) -> None:
+        """Refuse an agent that the estimator cannot teach.
+
+        Raises:
+            UserError: names the option.
+        """
+        finite = isinstance(self.player.action_space, Discrete)
+        fitting = ", ".join(critic_learners(finite))
+        if finite != plan.finite_actions:
+            kind = "one of finitely many" if finite else "numbers"
+            raise UserError(
+                f"environment '{self.environment.name}': its actions are {kind}; estimators that learn a critic of "
+                f"such: {fitting}"
+            )
+        if self.critic != "action_value":
+            raise UserError(
+                f"task.critic = '{self.critic}': estimators that learn from replayed steps ({fitting}) need "
+                "task.critic=action_value"
+            )
+        if self.model.return_scale is not None:
+            raise UserError(
+                "task.normalise_returns = true: replayed rewards keep their size; use task.reward_scale"
+            )
 
     def begin(self, plan: TrainingPlan) -> None:
+        if self.replaying is not None and plan.accumulate > 1:
+            raise UserError(
+                f"trainer.accumulate = {plan.accumulate}: with a replay buffer expected 1; estimator.batch_size makes "
+                "batches larger"
+            )
         for decision in self.decisions:
             print(f"environment '{self.environment.name}': {decision}", file=sys.stderr, flush=True)
         if plan.resumed:
             self.experience.resume()
 
-    def batches(self, program: Program, seed: int, start: int) -> Iterator[Rollout | None]:
+    def batches(self, program: Program, seed: int, start: int) -> Iterator[Any]:
         """Experience of the current policy; what is random in batch number k is keyed by it."""
+        if self.replaying is not None:
+            yield from self.replaying.batches(seed, start)
         if program.rollouts is not None:
             yield from self.experience.rollouts(program.rollouts, seed, start)
         number = start
@@ -270,91 +358,29 @@ class Game(Task):
             if program.recorded_trajectories:
                 yield self.experience.episodes(key(seed, "episodes", number))
             else:
+                self.log.settle()
                 self.experience.commit_statistics()
                 yield None
             number += 1
 
     def objective(self, context: Context, batch: Rollout) -> None:
-        """Minus the return of whole episodes, charged step by step to the recorded actions."""
-        policy = self.model.policy(batch.observations, batch.memory, batch.episode_start)
-        context.observe("action", policy, batch.actions, mask=batch.valid)
-        context.cost(-self.experience.learning_rewards(batch.rewards), "return")
-
-    def replay(self, context: Context, batch: Rollout) -> None:
-        """The same for rollouts, with the predicted returns besides."""
-        recorded = batch.observations, batch.memory, batch.episode_start
-        if batch.looked_ahead is None:
-            policy, all_values = self.model.policy_and_values(*recorded)
-            values, next_values = all_values[:-1], batch.next_values(all_values)
-        else:
-            policy, values = self.model.evaluate_steps(*recorded)
-            next_values = batch.looked_ahead
-        terminated = batch.terminated
-        if self.terminal_on_life_loss and batch.life_lost is not None:
-            terminated = terminated | batch.life_lost
-        context.observe("action", policy, batch.actions, mask=batch.valid, behaviour=batch.log_prob)
-        context.value(
-            values,
-            next_values,
-            terminated=terminated,
-            truncated=batch.truncated,
-            behaviour=batch.values,
-        )
-        context.cost(-self.experience.learning_rewards(batch.rewards), "return")
-
-    def play_out(self, context: Context, batch: None) -> None:
-        """Minus the return of episodes played now: `context.samples` games, each action sampled in the context."""
-        games = self.experience.vector(context.samples)
-        stopwatch = Stopwatch(games)
-        earned, returns, lengths = torch.zeros(3, context.samples, device=self.device)
-        number = 0
-
-        def sample(
-            observation: Observation, memory: Tensor | None, episode_start: Tensor
-        ) -> tuple[Tensor, Tensor | None]:
-            nonlocal number
-            number += 1
-            policy, memory = self.model.act(observation, memory, episode_start)
-            return context.sample(f"action/{number}", policy, per_sample=True), memory
-
-        for step in play(games, self.model, sample, fresh_key() % 2**31, self.device):
-            earned = torch.where(
-                step.failed, 0.0, earned + self.experience.learning_rewards(step.rewards)
-            )
-            returns = torch.where(step.failed, 0.0, returns + step.rewards.detach())
-            lengths = torch.where(step.failed, 0.0, lengths + step.valid)
-            self.experience.update_statistics(step.observation, step.valid)
-        self.log.add(EpisodeStatistics(returns, lengths), int(lengths.sum()), stopwatch)
-        context.cost(-earned, "return", per_sample=True)
+        """Minus the return of whole episodes; what other estimators get stands in `objectives`."""
+        whole_episodes(self.experience, context, batch)
 
     # --- measuring and showing ----------------------------------------------------------------------------------------
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Greedy episodes, each from its own seeded start, and as many with actions sampled from the policy."""
+        self.settle()
         started = time.monotonic()
-        metrics = self.metrics(*self.evaluation_runs(seed))
+        metrics = metrics_of(*self.evaluation_runs(seed))
         self.log.evaluation_seconds += time.monotonic() - started
         return metrics
-
-    def metrics(self, greedy: EpisodeStatistics, sampled: EpisodeStatistics) -> dict[str, float]:
-        several = len(greedy.returns) > 1
-        return {
-            "return_mean": greedy.returns.mean().item(),
-            **({"return_mean_standard_error": standard_error(greedy.returns)} if several else {}),
-            "return_std": greedy.returns.std(correction=0).item(),
-            "return_min": greedy.returns.min().item(),
-            "length_mean": greedy.lengths.float().mean().item(),
-            "return_stochastic": sampled.returns.mean().item(),
-        }
 
     def evaluation_runs(self, seed: int) -> tuple[EpisodeStatistics, EpisodeStatistics]:
         """`evaluation_episodes` greedy episodes and as many with sampled actions, from the same starts."""
         games = self.experience.vector(self.evaluation_episodes, "evaluation")
-        agent = self.model
-        with interruptible(), seeded(seed):
-            greedy = play_episodes(games, agent, agent.greedy_actions, seed, self.device)
-            sampled = play_episodes(games, agent, agent.sample_actions, seed, self.device)
-        return greedy, sampled
+        return greedy_and_sampled(games, self.model, seed, self.device)
 
     def show(self, seed: int) -> Iterator[Media]:
         """The agent playing, and its returns over the training."""
@@ -373,12 +399,8 @@ class Game(Task):
             raise UserError(f"input = '{source}': an agent plays its game and takes no input")
         yield from self.video(seed)
         greedy, sampled = self.evaluation_runs(seed)
-        rows = ["policy,episode,return,length"]
-        for policy, episodes in (("greedy", greedy), ("stochastic", sampled)):
-            pairs = zip(episodes.returns.tolist(), episodes.lengths.tolist(), strict=True)
-            rows += [f"{policy},{i},{earned:g},{n:g}" for i, (earned, n) in enumerate(pairs)]
-        yield Text("returns", "\n".join(rows) + "\n", suffix=".csv")
-        summary = {"environment": self.environment.name, **self.metrics(greedy, sampled)}
+        yield Text("returns", table_of(greedy, sampled), suffix=".csv")
+        summary = {"environment": self.environment.name, **metrics_of(greedy, sampled)}
         yield Text("summary", json.dumps(summary, indent=2) + "\n", suffix=".json")
 
     def video(self, seed: int) -> Iterator[Video]:
@@ -388,23 +410,40 @@ class Game(Task):
             yield Video("agent", numpy.stack(frames), rate)
 
     def scalars(self) -> dict[str, float]:
-        return self.log.scalars
+        self.settle()
+        return {**self.log.scalars, **({} if self.doctor is None else self.doctor.figures)}
+
+    def settle(self) -> None:
+        """Let the log count what was played and not yet looked at."""
+        self.log.settle()
+        if self.replaying is not None:
+            self.replaying.settle()
 
     # --- state --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The learning curve; for rollouts also the games as they stand and, within a rollout, the rollout itself."""
-        return {**self.log.state_dict(), **self.experience.state_dict()}
+        """The learning curve; for rollouts and replayed steps also the games as they stand.
+
+        Within a rollout there is the rollout itself, and with a replay buffer all that it holds.
+        """
+        replay = {} if self.replaying is None else {"replay": self.replaying.state_dict()}
+        return {**self.log.state_dict(), **self.experience.state_dict(), **replay}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.log.load_state_dict(state)
         self.experience.load_state_dict(state)
+        # An agent that is only used needs no buffer.
+        if self.replaying is not None:
+            check_saved("the task", state, replay=dict[str, Any])
+            self.replaying.load_state_dict(state["replay"])
 
     def replace_model(self, model: nn.Module) -> None:
         super().replace_model(model)
         self.experience.agent = self.model
 
 
-def standard_error(values: Tensor) -> float:
-    """Of the mean of independent values, `[n]` with n > 1."""
-    return float(values.std()) / math.sqrt(len(values))
+def critic_learners(finite: bool | None = None) -> list[str]:
+    """The estimators that learn a critic of actions: of finitely many, of numbers, or all of them."""
+    kinds = {True: ("finite",), False: ("path",), None: ("path", "finite")}[finite]
+    found = [name for kind in kinds for name in able([{kind}], action_values=True)]
+    return list(dict.fromkeys(found))

@@ -21,6 +21,7 @@ plugin = Plugin(
         "stochastic_sketch": "plugins.sketching.stochastic:StochasticSketch",
         "sketch_autoencoder": "plugins.sketching.autoencoder:SketchAutoencoder",
     },
+    needs={"tasks.sketch_autoencoder": "plugins.sketching.needs:autoencoder"},
     renamed={
         "tasks.sketch": SKETCH,
         "tasks.stochastic_sketch": {

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from framework.config.types import NonNegative
 from framework.errors import UserError
 from plugins.sketching.images.photo import blurred, slopes
 
@@ -42,12 +43,17 @@ def blurred_squared(target: Tensor, *, sigma: float = 2.0) -> Loss:
     return lambda picture: average((blurred(picture, sigma) - far) ** 2)
 
 
-def pyramid(target: Tensor) -> Loss:
-    """Squared error at every scale, each half the size of the previous one, all with the same weight."""
-    targets = levels(target)
+def pyramid(target: Tensor, *, finest: NonNegative = 0.0) -> Loss:
+    """Squared error at every scale, each half the size of the previous one, all with the same weight.
+
+    Args:
+        finest: standard deviation, in pixels, of the blur before the first scale. Where pens are thinner than the
+            tones that they should render, it must be coarser than the pens: black lines are no grey pixels.
+    """
+    targets = levels(softened(target, finest))
 
     def loss(picture: Tensor) -> Tensor:
-        pairs = zip(levels(picture), targets, strict=True)
+        pairs = zip(levels(softened(picture, finest)), targets, strict=True)
         return total(average((one - other) ** 2) for one, other in pairs)
 
     return loss
@@ -164,13 +170,26 @@ def perceptual(target: Tensor, *, weights: str) -> Loss:
     return loss
 
 
-def levels(image: Tensor) -> list[Tensor]:
-    """The image, halved repeatedly down to about 8 pixels; an odd last row or column is averaged by itself."""
+def softened(image: Tensor, sigma: float) -> Tensor:
+    """`image [..., H, W]` blurred by `sigma` pixels and as small as that allows: halved while sigma is 2 or more."""
+    while sigma >= 2 and min(image.shape[-2:]) >= 16:
+        image, sigma = halved(image), (sigma**2 - 0.25) ** 0.5 / 2
+    return blurred(image, sigma)
+
+
+def halved(image: Tensor) -> Tensor:
+    """Means of 2 x 2 pixels; an odd last row or column is averaged by itself."""
     planes = image.reshape(-1, 1, *image.shape[-2:])
-    scales = [planes]
+    planes = functional.avg_pool2d(planes, 2, ceil_mode=True, count_include_pad=False)
+    return planes.reshape(*image.shape[:-2], *planes.shape[-2:])
+
+
+def levels(image: Tensor) -> list[Tensor]:
+    """The image, halved repeatedly down to about 8 pixels."""
+    scales = [image]
     while min(scales[-1].shape[-2:]) >= 16:
-        scales.append(functional.avg_pool2d(scales[-1], 2, ceil_mode=True, count_include_pad=False))
-    return [level.reshape(*image.shape[:-2], *level.shape[-2:]) for level in scales]
+        scales.append(halved(scales[-1]))
+    return scales
 
 
 def details(scales: list[Tensor]) -> list[Tensor]:

@@ -35,7 +35,6 @@ from plugins.sketching.images.photo import (
     default_photo,
     grey,
     line_drawing,
-    load_photo,
     photo_of,
     pictures_in,
     readable,
@@ -137,7 +136,7 @@ class Sketch(Task):
         self.respawn_every, self.respawn_until = respawn_every, respawn_until
         self.prune_below, self.output_size = prune_below, output_size
         self.plan = DEFAULT_PLAN
-        self.study(load_photo(Path(input) if input else default_photo(), size))
+        self.study(photo_of(default_photo() if input is None else input, size))
         self.model = self.first_drawing(torch.Generator().manual_seed(fresh_key()))
         self.reset()
 
@@ -152,7 +151,10 @@ class Sketch(Task):
         """First strokes on a blank canvas of the photograph's size."""
         canvas = int(self.photo.shape[1]), int(self.photo.shape[2])
         if self.start_svg:
-            strokes = as_strokes(reading.read(Path(self.start_svg)), canvas)
+            picture = reading.read(Path(self.start_svg))
+            for line in picture.left_out:
+                sys.stderr.write(f"diffobj: {self.start_svg}: {line}\n")
+            strokes = as_strokes(picture, canvas)
         else:
             strokes = self.first_strokes(self.count, draw)
         drawing = Drawing(self.placing.primitive, canvas, strokes, self.style, self.learned)
@@ -274,7 +276,7 @@ class Sketch(Task):
 
     def draw(
         self,
-        image: str | Path | PillowImage | NDArray[Any],
+        image: str | Path | PillowImage | NDArray[Any] | Tensor,
         *,
         steps: int | None = None,
         learning_rate: float | None = None,
@@ -283,7 +285,8 @@ class Sketch(Task):
         """Sketch a picture with this task's options, starting from new strokes; this sketch stays as it is.
 
         Args:
-            image: a file, a PIL image, or pixels `[H, W, 3]` or `[H, W]` of uint8.
+            image: a file, a PIL image, pixels `[H, W, 3]` or `[H, W]`, or a tensor `[3, H, W]`; integers from 0 to
+                255 or floats from 0 to 1.
             steps, learning_rate: of the fit; None: those of the training that the task had, else 500 and 0.004.
             seed: of the first strokes and the respawns.
 
@@ -338,7 +341,7 @@ class Sketch(Task):
             yield from self.show(seed)
             return
         files = pictures_in(source)
-        photos = readable(files, lambda file: load_photo(file, self.size))
+        photos = readable(files, lambda file: photo_of(file, self.size))
         for number, (name, photo) in enumerate(photos):
             label = f"{name} ({number + 1} of {len(files)})" if len(files) > 1 else name
             other = self.clone(photo, generator(seed, "strokes", number))

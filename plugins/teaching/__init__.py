@@ -5,6 +5,7 @@ from framework.plugin import Plugin
 plugin = Plugin(
     name="teaching",
     summary="Small programs to learn the estimators on: a coin, digits in bits, a loop, a learnt learning rate.",
+    needs={"tasks.digits": "plugins.teaching.needs:digits"},
     tasks={
         "rebar_toy": "plugins.teaching.rebar_toy:RebarToy",
         "digits": "plugins.teaching.autoencoder:DigitsAutoencoder",

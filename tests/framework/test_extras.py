@@ -8,8 +8,10 @@ import tomllib
 
 import pytest
 
+import framework
 from framework import extras
 from framework.errors import UserError
+from tests.runs import python
 
 PROJECT = tomllib.loads((extras.CHECKOUT / "pyproject.toml").read_text())["project"]
 
@@ -68,3 +70,55 @@ def test_all_holds_every_extra_that_a_plugin_can_use():
         "wandb",
         "mlflow",
     }
+
+
+# What each training needs, and the extra that it comes with.
+NEEDED = [
+    (["experiment=detection"], "faster_coco_eval", "detection"),
+    (["experiment=detection_set"], "scipy", "detection"),
+    (["experiment=faces"], "faster_coco_eval", "faces"),
+    (["experiment=digits_bernoulli"], "sklearn", "teaching"),
+    (["experiment=sketch_digits"], "sklearn", "sketching"),
+    (["experiment=lunar_lander"], "Box2D", "box2d"),
+    (["task=game", "task.environment=HalfCheetah-v5", "estimator=ppo"], "mujoco", "mujoco"),
+    (["task=game", "task.environment=ALE/Pong-v5", "estimator=ppo"], "ale_py", "atari"),
+    (["experiment=javelin", "monitor.loggers=[wandb]"], "wandb", "wandb"),
+    (["experiment=javelin", "monitor.loggers=[mlflow]"], "mlflow", "mlflow"),
+]
+
+
+@pytest.mark.parametrize(("told", "package", "extra"), NEEDED, ids=lambda value: str(value))
+def test_a_missing_extra_is_named_in_one_line(told, package, extra, diffobj, tmp_path, monkeypatch):
+    """And nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
+    for place in ("framework.extras.find_spec", "framework.training.loggers.find_spec"):
+        monkeypatch.setattr(place, lambda name: None if name == package else name)
+    outcome = diffobj("train", *told)
+    assert outcome.status == 2
+    assert outcome.err.count("\n") == 1
+    assert outcome.err.endswith(f": make install EXTRAS={extra}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_extra_is_named_without_torch(tmp_path):
+    code = (
+        "import sys, framework.extras, framework.commands.main as command\n"
+        "framework.extras.find_spec = lambda name: None\n"
+        "for told in (['experiment=detection'], ['experiment=lunar_lander'], ['experiment=faces']):\n"
+        "    try:\n"
+        "        command.main(['train', *told])\n"
+        "    except SystemExit as end:\n"
+        "        print(end.code)\n"
+        "print('torch' in sys.modules)\n"
+    )
+    out, err = python("-c", code, cwd=tmp_path).communicate()
+    assert [line for line in out.splitlines() if len(line) < 6] == ["2", "2", "2", "False"]
+    assert [line.rpartition("=")[2] for line in err.splitlines()] == ["detection", "box2d", "faces"]
+
+
+def test_the_same_needs_are_met_before_a_run_is_loaded(tmp_path, monkeypatch):
+    options = ["monitor.tensorboard=false", "trainer.steps=1", "task.latents=2"]
+    run = framework.train("digits_bernoulli", overrides=options, folder=tmp_path / "run")
+    monkeypatch.setattr("framework.extras.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="make install EXTRAS=teaching"):
+        framework.load(run.folder)

@@ -121,8 +121,11 @@ class ControlVariate(Estimator):
         extras: dict[str, Tensor | float] = {"temperature": temperature.detach()}
         if self.relaxed:
             extras["eta"] = self.scalars.tensors["eta"].detach().clone()
-        with explain_off_support(self):
+        try:
             runs = self.runs(program, parameters, batch, coupling)
+        except ValueError as error:
+            explain_off_support(error, self)
+            raise
         groups = [RelaxedGroup(group, temperature) for group in group_draws(runs)]
         terms = self.terms(runs, groups) if groups else []
         gradients = [gradient(group, own) for group, own in zip(groups, terms, strict=True)]

@@ -46,7 +46,9 @@ def compare(
     independent, and the variance of the whole batch's estimate is a group's divided by their number.
     """
     if not program.recorded_trajectories:
-        against = references(program, parameters, batch, seed)
+        learns_critic = any(e.replay is not None for e in estimators.values())
+        # Of a learned critic's losses no other estimator knows the gradient.
+        against = no_references if learns_critic else references(program, parameters, batch, seed)
         return {
             name: measure_against(
                 estimator,
@@ -78,6 +80,10 @@ def compare(
         signal = assess(found, None).signal_to_noise * groups
         figures[name] = replace(assess(whole, None), signal_to_noise=signal)
     return figures
+
+
+def no_references(name: str, estimator: Estimator) -> Against:
+    return None, None
 
 
 def references(

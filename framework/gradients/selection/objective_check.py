@@ -30,6 +30,7 @@ from framework.gradients.selection.comparison import (
     references,
 )
 from framework.gradients.selection.quality import Quality, sample_gradients
+from framework.gradients.selection.zero_gradient import cause
 from framework.parameters import Given, Parameters
 from framework.plugin import registry
 from framework.program import Function, Program, as_program
@@ -75,17 +76,19 @@ class ObjectiveCheck:
     Attributes:
         value: the objective, by the best reference or the first estimator that serves it.
         reference: what the bias is measured against.
+        no_gradient: why no gradient reaches a parameter; empty where one does, or one run does not tell why.
     """
 
     value: float
     reference: str
     rows: list[EstimatorCheck] = field(default_factory=list)
+    no_gradient: str = ""
 
     @cached_property
     def ok(self) -> bool:
-        """Whether an estimator serves it, and none is wrong without saying so."""
+        """Whether it has a gradient, an estimator serves it, and none is wrong without saying so."""
         served = any(row.quality is not None and not row.wrong for row in self.rows)
-        return served and not any(row.wrong for row in self.rows)
+        return served and not self.no_gradient and not any(row.wrong for row in self.rows)
 
     def __str__(self) -> str:
         heads = ["estimator", "bias z", "bias (99 %)", "variance", "CPU-ms", "differences z", ""]
@@ -98,7 +101,8 @@ class ObjectiveCheck:
         ]
         rest = [f"{row.estimator}: {row.verdict}" for row in self.rows if row.quality is None]
         head = f"objective {self.value:.4g}; bias against: {self.reference or 'no reference serves it'}"
-        return "\n".join([head, "", *lines, "", *rest]).rstrip()
+        last = f"\n\nno gradient: {self.no_gradient}" if self.no_gradient else ""
+        return "\n".join([head, "", *lines, "", *rest]).rstrip() + last
 
 
 def cells(row: EstimatorCheck) -> list[str]:
@@ -142,7 +146,8 @@ def check(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rows = [measured.row(name, estimator) for name, estimator in made.items()]
-    return ObjectiveCheck(measured.value, measured.source, rows)
+    why = cause(measured.program, leaves, batch)
+    return ObjectiveCheck(measured.value, measured.source, rows, why)
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,12 @@ def surrogate(
         weights: `[n, *batch]`, replacing the mean over samples by a weighted sum (enumeration, quadrature). A sample
             of weight 0 is impossible: neither its cost nor its log-probability, which may be infinite, is read.
     """
-    if len(traces) == 1 and weights is None and is_one_segment(traces[0]):
-        return surrogate_of_one_segment(traces[0], baseline)
+    if len(traces) == 1 and weights is None:
+        trace = traces[0]
+        if is_one_segment(trace):
+            return surrogate_of_one_segment(trace, baseline)
+        if not trace.scored and not trace.bounds:
+            return add([trace.mean(charge) for charge in trace.charges()])
     parts = [segments(trace, weights) for trace in traces]
     compared = baselines(parts, baseline, axis=1 if traces[0].recorded_trajectories else 0)
     losses = []
@@ -150,6 +154,29 @@ def surrogate_of_one_segment(trace: Trace, baseline: Baseline | None) -> Tensor:
         term = box(log_prob) * (cost - found) + found
     means = [trace.mean(penalty) for penalty in trace.penalties]
     return add([*means, term.mean() if term.dim() else term])
+
+
+def first_order_surrogate(trace: Trace, baseline: Baseline | None) -> tuple[Tensor, Tensor]:
+    """What has the first derivatives of `surrogate_of_one_segment`, at less effort, and the objective's value.
+
+    log p (c - b) + c: the box is 1 and its first derivative that of log p.
+    """
+    log_prob = add([trace.log_prob(draw, of_draw(draw)) for draw in trace.scored])
+    cost = add([trace.leading(cost.value, cost.axes) for cost in trace.costs])
+    first, fixed = trace.scored[0], cost.detach()
+    compared = fixed
+    if baseline is not None:
+        returns = fixed if fixed.shape == trace.shape else fixed.expand(trace.shape)
+        known = partial(known_before, trace, first)
+        compared = fixed - baseline(f"0/{first.name}", returns, 0, known)
+    term = log_prob * compared
+    if cost.requires_grad:
+        term = term + cost
+    loss, objective = term.mean(), fixed.mean()
+    if not trace.penalties:
+        return loss, objective
+    means = [trace.mean(penalty) for penalty in trace.penalties]
+    return add([*means, loss]), add([*(mean.detach() for mean in means), objective])
 
 
 def bound_terms(trace: Trace, bound: Cost, baseline: Baseline | None) -> list[Tensor]:

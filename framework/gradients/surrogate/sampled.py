@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -14,10 +12,21 @@ from framework.capabilities import alternatives
 from framework.config.types import CountOrZero
 from framework.errors import ProgramError
 from framework.gradients.distributions.refusal import RELAXED
-from framework.gradients.estimator import Estimate, SurrogateEstimator, mean_objective
+from framework.gradients.estimator import (
+    Estimate,
+    SurrogateEstimator,
+    differentiate,
+    mean_objective,
+)
 from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
+from framework.gradients.surrogate.coefficients import compare_coefficients
 from framework.gradients.surrogate.credit import relations_of
-from framework.gradients.surrogate.dice import Baseline, surrogate
+from framework.gradients.surrogate.dice import (
+    Baseline,
+    first_order_surrogate,
+    is_one_segment,
+    surrogate,
+)
 from framework.gradients.surrogate.elementwise import elementwise_surrogate
 from framework.gradients.surrogate.learned_baseline import LearnedBaseline
 from framework.gradients.surrogate.site_rules import SiteRules, Sites
@@ -53,22 +62,48 @@ class SampledSurrogate(SurrogateEstimator):
         self.samples = samples
         self.baseline: Baseline | None = baseline
 
+    def backward(
+        self,
+        program: Program,
+        parameters: Parameters,
+        batch: Any = None,
+        *,
+        scale: float | Tensor = 1.0,
+    ) -> Estimate:
+        loss, estimate = self.sampled(program, parameters, batch, first_order=True)
+        differentiate(loss, scale)
+        return estimate
+
     def surrogate(
         self, program: Program, parameters: Parameters, batch: Any = None
     ) -> tuple[Tensor, Estimate]:
+        return self.sampled(program, parameters, batch, first_order=False)
+
+    def sampled(
+        self, program: Program, parameters: Parameters, batch: Any, *, first_order: bool
+    ) -> tuple[Tensor, Estimate]:
+        """A surrogate whose first derivatives are right, or those of any order."""
         temperatures = self.rules.begin(self.calls)
         self.calls += 1
-        with smoothing() as smooth, explain_off_support(self.rules):
-            traces = program.run(self.rules, parameters, batch, samples=self.samples)
+        with smoothing() as smooth:
+            try:
+                traces = program.run(self.rules, parameters, batch, samples=self.samples)
+            except ValueError as error:
+                explain_off_support(error, self.rules)
+                raise
         scored = any(trace.scored for trace in traces)
         samples = traces[0].shape[1] if program.recorded_trajectories else self.samples
         if isinstance(self.baseline, LeaveOneOut) and scored and samples < 2:
             raise ProgramError(
                 f"a leave-one-out baseline compares samples and there is {samples}: set estimator.samples to 2 or more"
             )
-        loss = self.charged(program, traces, parameters, batch)
-        # The surrogate's value is the objective's, unless a relaxed program was run instead of the hard one.
-        objective, evaluations = loss.detach(), samples
+        if scored:
+            loss, objective = self.charged(program, traces, parameters, batch, first_order)
+        else:
+            loss = surrogate(traces)
+            objective = loss.detach()
+        evaluations = samples
+        # Its value is the objective's, unless a relaxed program was run instead of the hard one.
         if smooth.used or self.rules.relaxed:
             with torch.no_grad():
                 traces = program.run(self.rules.hard, parameters, batch, samples=self.samples)
@@ -82,15 +117,25 @@ class SampledSurrogate(SurrogateEstimator):
         )
 
     def charged(
-        self, program: Program, traces: list[Trace], parameters: Parameters, batch: Any
-    ) -> Tensor:
-        """The surrogate of the runs, each cost charged to the draws that it was made from."""
-        if not any(trace.scored for trace in traces):
-            return surrogate(traces)
-        relations = relations_of(program, traces[0], self.rules, parameters, batch)
-        if relations is None:
-            return surrogate(traces, self.baseline)
-        return elementwise_surrogate(traces[0], relations, self.baseline)
+        self,
+        program: Program,
+        traces: list[Trace],
+        parameters: Parameters,
+        batch: Any,
+        first_order: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """The surrogate of the runs, each cost charged to the draws that it was made from, and its objective."""
+        first, baseline = traces[0], self.baseline
+        if first_order and baseline is not None:
+            compare_coefficients(first)
+        relations = relations_of(program, first, self.rules, parameters, batch)
+        if relations is not None:
+            loss = elementwise_surrogate(first, relations, baseline)
+        elif first_order and len(traces) == 1 and is_one_segment(first):
+            return first_order_surrogate(first, baseline)
+        else:
+            loss = surrogate(traces, baseline)
+        return loss, loss.detach()
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"calls": self.calls} if self.rules.scheduled else {}
@@ -113,16 +158,11 @@ class MayRelax(Protocol):
         """Whether it has done so."""
 
 
-@contextmanager
-def explain_off_support(source: MayRelax) -> Iterator[None]:
-    """Explain the error of a program that takes the log-probability of a relaxed value."""
-    try:
-        yield
-    except ValueError as error:
-        if source.relaxed and "within the support" in str(error):
-            raise ProgramError(
-                "the program takes the log-probability of a relaxed value, which is off the distribution's support: "
-                "give that distribution validate_args=False; or "
-                f"{alternatives(RELAXED, what='keep draws hard', hard=True)}"
-            ) from error
-        raise
+def explain_off_support(error: ValueError, source: MayRelax) -> None:
+    """Explain the error of a program that takes the log-probability of a relaxed value; another is left alone."""
+    if source.relaxed and "within the support" in str(error):
+        raise ProgramError(
+            "the program takes the log-probability of a relaxed value, which is off the distribution's support: "
+            "give that distribution validate_args=False; or "
+            f"{alternatives(RELAXED, what='keep draws hard', hard=True)}"
+        ) from error

@@ -4,6 +4,7 @@
 
 Prints an address of this machine; open it in a browser. Nobody else can reach the page, nothing is fetched from
 elsewhere and no picture leaves the machine. Ctrl-C ends it. port=0 takes any free port.
+In Python: `plugins.demo.server.Demo`.
 """
 
 from __future__ import annotations

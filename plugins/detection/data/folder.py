@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sys
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
+from typing import Literal
 
 import torch
 
 from framework import UserError
-from framework.randomness import key
-from plugins.detection.data.images import Unreadable, read_image, size_of
-from plugins.detection.data.readers import coco, table, voc, yolo
-from plugins.detection.data.readers.entry import Annotation, Entry, Report
+from framework.photographs import Unreadable, read_photograph
+from plugins.detection.data.checking import Checker
+from plugins.detection.data.dividing import assign_splits
+from plugins.detection.data.formats import Format, read_folder
+from plugins.detection.data.readers.entry import Entry, Report
+from plugins.detection.data.readers.files import Files
 from plugins.detection.sample import PADDING, Sample
 
-FORMATS: Mapping[str, ModuleType] = {"coco": coco, "voc": voc, "yolo": yolo, "csv": table}
-# Fractions of a data set without splits.
-VALIDATION, TEST = 0.1, 0.2
 # A higher fraction of damaged images means that something else is wrong.
 MAX_DAMAGED = 0.5
 # Images to read before that fraction is judged.
@@ -50,24 +48,37 @@ class Damage:
 
 
 class Folder:
-    """Some entries of a folder as samples; images are read on demand."""
+    """Some entries of a folder as samples; images are read on demand.
 
-    def __init__(self, entries: Sequence[Entry], categories: Sequence[str], damage: Damage) -> None:
+    Attributes:
+        entries: the images and their objects.
+        categories: the names of labels 0, 1, ...
+        category_ids: the labels' numbers in the data set; label + 1 where it has none.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        categories: Sequence[str],
+        damage: Damage,
+        category_ids: Sequence[int] = (),
+    ) -> None:
         self.entries = list(entries)
         self.categories = list(categories)
+        self.category_ids = list(category_ids) or [n + 1 for n in range(len(categories))]
         self.damage = damage
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def sample(self, index: int) -> Sample:
-        """Sample `index`; a damaged image is grey and without objects, and is reported once."""
+        """Sample `index`; a damaged image is grey and without objects, marked so, and is reported once."""
         entry = self.entries[index]
         labels = {name: label for label, name in enumerate(self.categories)}
         annotations = [a for a in entry.annotations if a.name in labels]
         self.damage.read.add(entry.path)
         try:
-            image, damaged = read_image(entry.path), False
+            image, damaged = read_photograph(entry.path), False
         except Unreadable as error:
             self.damage.note(entry.path, str(error))
             damaged = True
@@ -89,6 +100,12 @@ class Folder:
             damaged,
         )
 
+    @property
+    def most_objects(self) -> int:
+        """The largest number of objects in an image, crowds not counted."""
+        counts = (sum(not a.crowd for a in entry.annotations) for entry in self.entries)
+        return max(counts, default=0)
+
     def name(self, index: int) -> str:
         """The file's name."""
         return self.entries[index].path.name
@@ -104,46 +121,85 @@ class FolderSplits:
     report: list[str]
 
 
-def open_folder(root: Path, format: str = "auto", categories: Sequence[str] = ()) -> FolderSplits:
+def open_folder(
+    root: Path, format: Format | Literal["auto"] = "auto", categories: Sequence[str] = ()
+) -> FolderSplits:
     """Read a folder of annotated images.
 
     Args:
-        format: one of FORMS, or auto.
-        categories: the names of labels 0, 1, ..., objects of others are dropped; none: all that occur, alphabetically.
+        root: the folder, or its one annotation file: a data.yaml, json, xml or csv.
+        format: how it is annotated; auto: detected.
+        categories: the names of labels 0, 1, ..., objects of others are dropped; none: all of the data set, in its own
+            order (a yaml's, that of category ids), else in that of the alphabet.
 
     Raises:
         UserError: no such folder, no known format, no readable image, or no object at all.
     """
-    if not root.is_dir():
-        raise UserError(f"task.data.root = '{root}': no such folder")
-    format = detect_format(root) if format == "auto" else format
-    report = Report()
-    reading = FORMATS[format].read(root, report)
-    names = list(categories) or sorted(reading.categories)
+    read = read_folder(files_of(root), format)
+    reading, report = read.reading, read.report
+    names = list(categories) or reading.categories
+    checker = Checker(names, report)
     parts: dict[str | None, list[Entry]] = {}
-    checked: dict[Path, tuple[int, int] | None] = {}
     by_split = merged(reading.entries)
     for split, entries in by_split.items():
-        clean = [checked_entry(entry, names, checked, report) for entry in entries]
+        clean = [checker.checked(entry) for entry in entries]
         parts[split] = [entry for entry in clean if entry is not None]
+    checker.refuse_misread(root)
+    refuse_empty(root, parts, by_split, names, report)
     images = sum(map(len, parts.values()))
-    if images < (1 - MAX_DAMAGED) * sum(map(len, by_split.values())) or not images:
-        why = "; ".join(report.lines()) or "it contains no images"
-        raise UserError(f"task.data.root = '{root}': too few images can be read: {why}")
     annotations = sum(len(entry.annotations) for part in parts.values() for entry in part)
-    if not annotations or not names:
-        why = "; ".join(["", *report.lines()])
-        raise UserError(f"task.data.root = '{root}': no image has an object{why}")
-    train, validation, test, division = assign_splits(parts)
+    (train, validation, test), division = assign_splits(parts, report)
     lines = [
-        f"{root} ({format}): {images} images with {annotations} objects of {len(names)} categories "
+        f"{root} ({read.format}): {images} images with {annotations} objects of {len(names)} categories "
         f"({', '.join(names[:8])}{', ...' if len(names) > 8 else ''})",
         f"{len(train)} for training, {len(validation)} for validation, {len(test)} for testing{division}",
         *report.lines(),
     ]
     damage = Damage(images)
-    folders = [Folder(part, names, damage) for part in (train, validation, test)]
+    ids = [reading.ids[name] for name in names] if set(names) <= reading.ids.keys() else []
+    folders = [Folder(part, names, damage, ids) for part in (train, validation, test)]
     return FolderSplits(folders[0], folders[1], folders[2], lines)
+
+
+def files_of(root: Path) -> Files:
+    """The files of a folder, or of that of an annotation file.
+
+    Raises:
+        UserError: neither is there.
+    """
+    if root.is_file():
+        folder = root.parent
+        # annotations/instances.json, with the images in the folder above.
+        folder = folder.parent if folder.name.lower() in ("annotations", "labels") else folder
+        return Files(folder, only=root)
+    if not root.is_dir():
+        raise UserError(f"task.data.root = '{root}': no such folder")
+    return Files(root)
+
+
+def refuse_empty(
+    root: Path,
+    parts: Mapping[str | None, Sequence[Entry]],
+    before: Mapping[str | None, Sequence[Entry]],
+    names: Sequence[str],
+    report: Report,
+) -> None:
+    """Refuse a data set of which too little is left.
+
+    Raises:
+        UserError: most images were dropped, or there is no object; with what was dropped.
+    """
+    images = sum(map(len, parts.values()))
+    why = "; ".join(report.lines())
+    unreadable = report.counts["images dropped that cannot be read"]
+    if not sum(map(len, before.values())) or unreadable > MAX_DAMAGED * (images + unreadable):
+        raise UserError(
+            f"task.data.root = '{root}': too few images can be read: {why or 'it contains no images'}"
+        )
+    if not names or not any(entry.annotations for part in parts.values() for entry in part):
+        raise UserError(
+            f"task.data.root = '{root}': no image has an object{'; ' if why else ''}{why}"
+        )
 
 
 def merged(parts: Mapping[str | None, Sequence[Entry]]) -> dict[str | None, list[Entry]]:
@@ -156,102 +212,12 @@ def merged(parts: Mapping[str | None, Sequence[Entry]]) -> dict[str | None, list
         for entry in parts[split]:
             named = [mine for s, mine in found.items() if s is not None and entry.path in mine]
             for mine in named if split is None and named else [found[split]]:
-                known = mine[entry.path].annotations if entry.path in mine else ()
-                new = tuple(a for a in entry.annotations if a not in known)
-                mine[entry.path] = replace(entry, annotations=known + new)
+                known = mine.get(entry.path)
+                if known is None:
+                    mine[entry.path] = entry
+                    continue
+                new = tuple(a for a in entry.annotations if a not in known.annotations)
+                both = known.annotations + new
+                dropped = known.dropped + entry.dropped
+                mine[entry.path] = replace(entry, annotations=both, dropped=dropped)
     return {split: list(mine.values()) for split, mine in found.items()}
-
-
-def detect_format(root: Path) -> str:
-    """The format of a folder, by its files."""
-    for format, reader in FORMATS.items():
-        if reader.recognises(root):
-            return format
-    raise UserError(
-        f"task.data.root = '{root}': expected COCO's json, Pascal VOC's xml, YOLO's data.yaml or labels/, or a csv"
-    )
-
-
-def checked_entry(
-    entry: Entry,
-    names: Sequence[str],
-    checked: dict[Path, tuple[int, int] | None],
-    report: Report,
-) -> Entry | None:
-    """The entry with boxes clipped to its image; None where the image cannot be read."""
-    if entry.path not in checked:
-        checked[entry.path] = size_of(entry.path)
-    size = checked[entry.path]
-    if size is None:
-        report.drop("images dropped that cannot be read", entry.path.name)
-        return None
-    if entry.size not in (None, size):
-        turned = entry.size == size[::-1]
-        why = "turned (boxes drawn on images that were not turned as their EXIF says?)" * turned
-        why = why or "another one (boxes of another copy of the images?)"
-        report.drop(f"images kept whose size is not the written one but {why}", entry.path.name)
-    annotations = []
-    for annotation in entry.annotations:
-        if annotation.name not in names:
-            report.drop("objects of unknown categories dropped", entry.path.name)
-            continue
-        kept = clipped(annotation, size, entry.path.name, report)
-        if kept is not None:
-            annotations.append(kept)
-    return Entry(entry.path, tuple(annotations))
-
-
-def clipped(
-    annotation: Annotation, size: tuple[int, int], place: str, report: Report
-) -> Annotation | None:
-    """The object with its box clipped to the image; None where nothing remains."""
-    height, width = size
-    x0, y0, x1, y1 = annotation.box
-    if x1 <= x0 or y1 <= y0:
-        why = "boxes dropped that are empty or end before they begin (x, y, width, height as corners?)"
-        report.drop(why, place)
-        return None
-    box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
-    if box[2] <= box[0] or box[3] <= box[1]:
-        report.drop("boxes dropped that lie outside their image", place)
-        return None
-    if max(abs(a - b) for a, b in zip(box, annotation.box, strict=True)) > 1:
-        report.drop("boxes clipped to their image", place)
-    area = annotation.area if annotation.area else (box[2] - box[0]) * (box[3] - box[1])
-    return replace(annotation, box=box, area=area)
-
-
-def assign_splits(
-    parts: dict[str | None, list[Entry]],
-) -> tuple[list[Entry], list[Entry], list[Entry], str]:
-    """Train, validation and test entries by the folder's splits, else by the files' names; and a remark on that."""
-    train = parts.get("train", []) + parts.get(None, [])
-    validation, test = parts.get("validation", []), parts.get("test", [])
-    division = ""
-    if not train:
-        train, validation, test = (validation, [], test) if validation else (test, [], [])
-    if not validation and not test:
-        test, train = keyed_split(train, TEST)
-        validation, train = keyed_split(train, VALIDATION / (1 - TEST))
-        division = " (divided by the files' names: the folder has no splits)"
-    elif not validation:
-        validation, train = keyed_split(train, VALIDATION)
-        division = " (validation images taken from the training images)"
-    elif not test:
-        test, division = validation, " (there are no test images: the validation images again)"
-    return train, validation, test, division
-
-
-def keyed_split(entries: list[Entry], share: float) -> tuple[list[Entry], list[Entry]]:
-    """A fraction of the entries, at least one, and the rest; the choice depends on the files' names only."""
-
-    def draw(entry: Entry) -> int:
-        return key(0, "detection/split", 0, zlib.crc32(entry.path.name.encode()))
-
-    order = sorted(entries, key=draw)
-    count = min(len(order) - 1, max(1, round(share * len(order))))
-    chosen = {id(entry) for entry in order[:count]}
-    return (
-        [e for e in entries if id(e) in chosen],
-        [e for e in entries if id(e) not in chosen],
-    )

@@ -1,39 +1,28 @@
-"""A trained run of a face task, as the commands load it, and the face in a picture."""
+"""What a command of this plugin works with: a trained run of a face task, its options and its words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework import UserError
+from framework.commands.main import keyed
 from framework.commands.run_arguments import load_run
-from framework.run import Run
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from plugins.faces.tasks.face_task import FaceTask
+    from plugins.faces.analysis.analysis import FaceAnalysis
 
 
 @dataclass(frozen=True)
 class FaceRun:
-    """A loaded run and its task, the command's options by key, and its words (`a.jpg b.jpg`)."""
+    """What analyses faces, the command's options by key, and its words (`a.jpg b.jpg`)."""
 
-    run: Run
-    task: FaceTask
+    faces: FaceAnalysis
     options: dict[str, str]
     words: list[str]
-
-    def has_seen(self, file: Path) -> bool:
-        """Whether a picture was trained on; one that cannot be read was not."""
-        from plugins.faces.data.photographs import read_photograph
-
-        try:
-            return self.task.has_seen(read_photograph(file))
-        except UserError:
-            return False
 
     def option(self, key: str, default: str | None = None) -> str:
         """An option's value.
@@ -47,15 +36,32 @@ class FaceRun:
         return value
 
 
-def load_face_run(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> FaceRun:
-    """Load `run=RUN_FOLDER`; arguments that are not `key=value` are words.
+@contextmanager
+def face_run(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> Iterator[FaceRun]:
+    """Load `run=RUN_FOLDER` and use it inside the block; arguments that are not `key=value` are words.
+
+    With `detector=` (mtcnn, a run's folder, a network's file) the faces that it finds are cut out for the run, and with
+    `embedder=FILE` in place of `run=` for the network in that file.
 
     Raises:
         UserError: a run of another task, or of one without embeddings.
     """
     words = words_of(arguments)
-    run, _, options = load_run(verb, [a for a in arguments if a not in words], known)
+    rest = [a for a in arguments if a not in words]
+    if any(a.startswith("embedder=") for a in rest):
+        options = keyed(rest, ("embedder", "detector", *known))
+        from plugins.faces.analysis.pipeline import FacePipeline
+
+        if "detector" not in options:
+            raise UserError(
+                "embedder=FILE needs detector=: mtcnn, a run's folder or a network's file"
+            )
+        sources = {key: options.pop(key) for key in ("detector", "embedder")}
+        yield FaceRun(FacePipeline.of(**sources), options, words)
+        return
+    run, _, options = load_run(verb, rest, ("detector", *known))
     from plugins.faces.tasks.face_task import FaceTask
+    from plugins.faces.tasks.recognition import Recognition
 
     if not isinstance(run.task, FaceTask):
         raise UserError(f"run = '{run.folder}': task {run.settings.task.name} is not a face task")
@@ -65,7 +71,17 @@ def load_face_run(verb: str, arguments: Sequence[str], known: Sequence[str] = ()
             "expected a run of faces or faces_recognition"
         )
     run.task.warn()
-    return FaceRun(run, run.task, options, words)
+    detector = options.pop("detector", None)
+    faces: FaceAnalysis = run.task
+    if detector is not None:
+        if not isinstance(run.task, Recognition):
+            raise UserError(
+                f"detector = '{detector}': run = '{run.folder}' has one of its own; "
+                "expected a run of faces_recognition"
+            )
+        faces = run.task.with_detector(detector)
+    with run.in_use():
+        yield FaceRun(faces, options, words)
 
 
 def words_of(arguments: Sequence[str]) -> list[str]:
@@ -73,17 +89,19 @@ def words_of(arguments: Sequence[str]) -> list[str]:
     return [a for a in arguments if "=" not in a or Path(a).is_file()]
 
 
-def embedding_of(task: FaceTask, file: str | Path, *, only: bool = False) -> Tensor:
-    """The embedding `[D]` of the face with the highest score in a picture.
+def number(options: dict[str, str], key: str, default: float) -> float:
+    """A rate from the command line.
 
     Raises:
-        UserError: no face, or several where there must be `only` one.
+        UserError: no number between 0 and 1.
     """
-    from plugins.faces.data.photographs import read_photograph
-
-    embeddings = task.faces_in(read_photograph(Path(file)))["embeddings"]
-    if not len(embeddings):
-        raise UserError(f"{file}: no face was detected")
-    if only and len(embeddings) > 1:
-        raise UserError(f"{file}: {len(embeddings)} faces; expected a picture of one person alone")
-    return embeddings[0]
+    text = options.get(key)
+    if text is None:
+        return default
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 < rate < 1:
+        raise UserError(f"{key} = '{text}': expected a fraction between 0 and 1, such as 0.01")
+    return rate

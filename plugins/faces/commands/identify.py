@@ -1,23 +1,21 @@
 """diffobj identify: who of a gallery is in a picture: diffobj identify run=RUN gallery=FILE photo.jpg
 
-    diffobj identify run=RUN_FOLDER gallery=FILE PICTURE
+    diffobj identify run=RUN_FOLDER gallery=FILE [fpir=RATE] PICTURE
 
-Prints for each face the most similar person, or "unknown" where no cosine reaches the threshold of the run's
-calibration (diffobj calibrate); with several pictures of a person the mean cosine counts. People whose consent has
-expired are not recognised. Wrong names are more frequent than the calibration's FAR, as each face is compared with
-everyone.
+Prints for each face the most similar person, "unknown" where no cosine reaches the threshold, or "no face" where there
+is none; with several pictures of a person the mean cosine counts. People whose consent has expired are not recognised.
+The threshold is of a stated rate (fpir, by default the calibration's FAR) at which somebody who is not in the gallery
+is taken for anyone of it: each face is compared with everyone, so it is stricter than that of verify, and the more so
+the larger the gallery. A gallery that is too large for the calibration's people is refused.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from framework import UserError
-from plugins.faces.commands.enrol import refuse_other_model
-from plugins.faces.commands.face_run import load_face_run, words_of
+from plugins.faces.commands.face_run import face_run, number, words_of
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -27,33 +25,22 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError(
             f"{len(words)} pictures; expected one: diffobj identify run=RUN gallery=FILE photo.jpg"
         )
-    used = load_face_run("identify", arguments, ("gallery",))
-    import torch
+    with face_run("identify", arguments, ("gallery", "fpir")) as used:
+        from plugins.faces.gallery import Gallery
 
-    from plugins.faces.data.photographs import read_photograph
-    from plugins.faces.evaluation.calibration import need_calibration
-    from plugins.faces.evaluation.gallery import Gallery
-
-    model = used.task.fingerprint()
-    path = Path(used.option("gallery")).expanduser()
-    gallery = Gallery.load(path)
-    refuse_other_model(gallery, path, model)
-    known = gallery.known(datetime.date.today())
-    if not known:
-        raise UserError(f"gallery = '{path}': it has no people whose consent has not expired")
-    limit = need_calibration(used.run.folder, model)
-    with used.run.in_use():
-        detections = used.task.faces_in(read_photograph(Path(words[0])))
-    names, means = list(known), torch.stack(list(known.values()))
-    for box, embedding in zip(detections["boxes"], detections["embeddings"], strict=True):
-        cosine, best = (means @ embedding).max(0)
-        accepted = float(cosine) >= limit.threshold
-        answer = {
-            "person": names[int(best)] if accepted else "unknown",
-            "cosine": round(float(cosine), 4),
-            "threshold": limit.threshold,
-            "far": limit.far,
-            "box": [round(n, 1) for n in box.tolist()],
+        rate = number(used.options, "fpir", -1.0)
+        gallery = Gallery(used.option("gallery"), used.faces)
+        answers = gallery.identify(words[0], fpir=None if rate < 0 else rate)
+    if not answers:
+        print(json.dumps({"person": "no face"}))
+    for answer in answers:
+        record = {
+            "person": answer.person or "unknown",
+            "cosine": round(answer.cosine, 4),
+            "threshold": answer.threshold,
+            "fpir": answer.fpir,
+            "box": [round(n, 1) for n in answer.box.tolist()],
+            "quality": round(answer.quality, 2),
         }
-        print(json.dumps(answer, ensure_ascii=False))
+        print(json.dumps(record, ensure_ascii=False))
     return 0

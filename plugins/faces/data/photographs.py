@@ -16,19 +16,16 @@ import numpy
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps
 from torch import Tensor
 
-from framework import UserError
+from framework import UserError, photographs
 from framework.randomness import generator
-from plugins.detection.data.images import Unreadable, as_tensor, read_image, refuse_huge
 from plugins.faces.data.crops import Crops
+from plugins.faces.data.likeness import SAME, nearest_copy, signatures
 
-PICTURES = {".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+PICTURES = photographs.SUFFIXES
 # The fraction that chooses the checkpoint, where at least `ENOUGH` are not tested on.
 VALIDATION, ENOUGH = 0.1, 50
-# Pillow's modes without colours.
-GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
 AnyImage = str | Path | Pillow.Image | NDArray[numpy.uint8] | Tensor
 
 
@@ -39,53 +36,21 @@ def read_photograph(path: Path) -> Pillow.Image:
         UserError: it cannot be read, or has too many pixels.
     """
     try:
-        pixels = read_image(path)
-    except Unreadable as error:
+        pixels = photographs.read_photograph(path)
+    except photographs.Unreadable as error:
         raise UserError(f"{path}: no readable picture ({error})") from None
     return as_pillow(pixels)
 
 
 def as_photograph(image: AnyImage) -> Pillow.Image:
-    """An image in any form, as `read_photograph` reads a file: equal pixels give equal photographs.
-
-    Args:
-        image: a path, a PIL image, an array `[H, W, 3]` uint8 or a tensor `[3, H, W]` uint8.
+    """An image in any form that `framework.photographs.photograph_of` reads.
 
     Raises:
         UserError: a file that cannot be read, another shape or type.
     """
     if isinstance(image, str | Path):
         return read_photograph(Path(image).expanduser())
-    if isinstance(image, Pillow.Image):
-        try:
-            refuse_huge(image)
-            return as_pillow(as_tensor(ImageOps.exif_transpose(image)))
-        # Pillow raises all kinds of errors on damaged images, which it reads only now.
-        except Exception as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(f"image: no readable picture ({reason})") from None
-    pixels: object = image
-    if isinstance(image, numpy.ndarray) and image.dtype == numpy.uint8 and image.ndim == 3:
-        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
-    if (
-        isinstance(pixels, Tensor)
-        and pixels.dtype == torch.uint8
-        and pixels.dim() == 3
-        and pixels.numel()
-        and len(pixels) == 3
-    ):
-        return as_pillow(pixels.cpu())
-    raise UserError(
-        f"image: {description(image)}; expected a path, a PIL image, an array [H, W, 3] or a tensor [3, H, W] of uint8"
-    )
-
-
-def description(image: object) -> str:
-    """An object's type, and its shape and number type where it has them."""
-    if isinstance(image, numpy.ndarray | Tensor):
-        kind = "an array" if isinstance(image, numpy.ndarray) else "a tensor"
-        return f"{kind} {list(image.shape)} of {str(image.dtype).removeprefix('torch.')}"
-    return f"an object of type {type(image).__name__}"
+    return as_pillow(photographs.photograph_of(image))
 
 
 def as_pillow(pixels: Tensor) -> Pillow.Image:
@@ -206,14 +171,10 @@ def colourless(files: Iterable[Path]) -> bool:
 
 
 def is_grey(file: Path) -> bool:
-    """Whether a picture has no colours, by its mode where that tells; a file that cannot be read has none."""
+    """Whether a picture has no colours; a file that cannot be read has none."""
     try:
-        with Pillow.open(file) as opened:
-            if opened.mode in GREY:
-                return True
-        pixels = read_image(file)
-    # Pillow raises all kinds of errors on damaged files.
-    except Exception:
+        pixels = photographs.read_photograph(file)
+    except photographs.Unreadable:
         return True
     return bool((pixels[:1] == pixels).all())
 
@@ -231,21 +192,24 @@ def refuse_leaks(training: Crops, held_out: Crops) -> None:
     """Refuse people or pictures that are both trained on and held out.
 
     Raises:
-        UserError: a shared name, or one and the same picture on both sides.
+        UserError: a shared name, or one picture on both sides, also as a copy with other bytes.
     """
     shared = sorted(set(training.names) & set(held_out.names))
     if shared:
         raise UserError(f"'{shared[0]}' is among the people to train on and those to test on")
-    seen = {
-        digest(image): int(p) for image, p in zip(training.images, training.people, strict=True)
-    }
-    for image, person in zip(held_out.images, held_out.people, strict=True):
-        double = seen.get(digest(image))
-        if double is not None:
-            raise UserError(
-                f"one and the same picture is of '{training.names[double]}', who is trained on, and of "
-                f"'{held_out.names[int(person)]}', who is tested on"
-            )
+    # Of one colour, pictures are alike by their bytes only.
+    seen = {digest(image): number for number, image in enumerate(training.images)}
+    cosines, places = nearest_copy(held_out.images, signatures(training.images))
+    for number, image in enumerate(held_out.images):
+        alike = int(places[number]) if cosines[number] >= SAME else None
+        place = seen.get(digest(image), alike)
+        if place is None:
+            continue
+        double, person = int(training.people[place]), int(held_out.people[number])
+        raise UserError(
+            f"one and the same picture is of '{training.names[double]}', who is trained on, and of "
+            f"'{held_out.names[person]}', who is tested on"
+        )
 
 
 def digest(image: Tensor) -> int:
@@ -256,7 +220,3 @@ def digest(image: Tensor) -> int:
 def short_hash(content: bytes) -> int:
     """The first 64 bits of SHA-256, the same in every run."""
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
-
-
-def digests(crops: Crops) -> set[int]:
-    return {digest(image) for image in crops.images}

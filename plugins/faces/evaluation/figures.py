@@ -13,6 +13,7 @@ from torch import Tensor
 from framework import Image
 from framework.media import Pixels
 from plugins.detection.evaluation.boxes_on_images import draw_boxes, grid
+from plugins.faces.analysis.detected import DetectedFaces
 from plugins.faces.data.crops import Crops
 from plugins.faces.evaluation.verification import FARS, Pairs, Roc, interval
 from plugins.faces.synthetic.scenes import Scenes
@@ -110,7 +111,7 @@ def scenes_with_detections(
     """The first `count` scenes with their detections."""
     pictures = [
         draw_boxes(
-            with_landmarks(scenes.images[k], detections[k]["landmarks"]),
+            with_landmarks(scenes.images[k], detections[k]["landmarks"], detections[k]["boxes"]),
             detections[k]["boxes"],
             *box_labels(detections[k]),
         )
@@ -124,23 +125,22 @@ def box_labels(detections: Mapping[str, Tensor]) -> tuple[Tensor, list[str], Ten
     return torch.zeros(len(detections["boxes"]), dtype=torch.long), [""], detections["scores"]
 
 
-def with_landmarks(image: Tensor, landmarks: Tensor) -> Tensor:
-    """An image `[3, H, W]` with a light pixel at each landmark."""
+def with_landmarks(image: Tensor, landmarks: Tensor, boxes: Tensor) -> Tensor:
+    """An image `[3, H, W]` with a light square in a dark frame at each landmark, as large as its face's box allows."""
     image = image.clone()
-    height, width = image.shape[-2:]
-    points = landmarks.reshape(-1, 2)
-    points = points[points.isfinite().all(1)].long()
-    image[:, points[:, 1].clamp(0, height - 1), points[:, 0].clamp(0, width - 1)] = 255
+    for points, box in zip(landmarks, boxes, strict=True):
+        radius = max(0, round(float(box[3] - box[1]) / 60))
+        for x, y in points[points.isfinite().all(1)].round().long().tolist():
+            for reach, shade in ((radius + (radius > 0), 0), (radius, 255)):
+                rows = slice(max(0, y - reach), max(0, y + reach + 1))
+                columns = slice(max(0, x - reach), max(0, x + reach + 1))
+                image[:, rows, columns] = shade
     return image
 
 
-def photograph_with_detections(
-    photograph: Pillow.Image, detections: Mapping[str, Tensor]
-) -> Pixels:
+def photograph_with_detections(photograph: Pillow.Image, found: DetectedFaces) -> Pixels:
     """A photograph with its detections."""
     pixels = torch.from_numpy(numpy.array(photograph)).permute(2, 0, 1)
-    return draw_boxes(
-        with_landmarks(pixels, detections["landmarks"]),
-        detections["boxes"],
-        *box_labels(detections),
-    )
+    detections = {"boxes": found.boxes, "scores": found.scores}
+    marked = with_landmarks(pixels, found.landmarks, found.boxes)
+    return draw_boxes(marked, found.boxes, *box_labels(detections))

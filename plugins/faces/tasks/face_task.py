@@ -3,48 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 import torch
-from PIL import Image as Pillow
-from torch import Tensor
 
 from framework import Task
-from plugins.faces.evaluation.model_card import SYNTHETIC_NOTICE
+from plugins.faces.analysis.analysis import FaceAnalysis
+from plugins.faces.evaluation.calibration import FILE
 
 
-class FaceTask(Task):
+class FaceTask(FaceAnalysis, Task):
     """A task whose model detects faces or embeds them."""
 
     # Whether its embeddings distinguish people.
     has_identity_embeddings: ClassVar[bool] = True
+    # The folder of the run that it is used from.
+    _folder: Path | None = None
+
+    def loaded(self, folder: Path) -> None:
+        """Remember where the run's calibration lies."""
+        self._folder = folder
 
     @property
-    @abstractmethod
-    def synthetic(self) -> bool:
-        """Whether it was trained on synthetic faces, and so must not be used on people."""
+    def embeds_identity(self) -> bool:
+        return self.has_identity_embeddings
 
-    @abstractmethod
-    def faces_in(self, photograph: Pillow.Image) -> dict[str, Tensor]:
-        """The faces of an RGB photograph; call it in evaluation mode and without gradients.
-
-        Returns:
-            boxes `[K, 4]` xyxy in the photograph's pixels, scores `[K]` falling, landmarks `[K, 5, 2]` and embeddings
-            `[K, D]` of norm 1; always tensors, K may be 0.
-        """
-
-    def has_seen(self, photograph: Pillow.Image) -> bool:
-        """Whether this very photograph was trained on."""
-        return False
-
-    def warn(self) -> None:
-        """Print on stderr what a network that was trained on synthetic faces must not be used for."""
-        if self.synthetic:
-            print(SYNTHETIC_NOTICE, file=sys.stderr)
+    @property
+    def calibration_file(self) -> Path | None:
+        return None if self._folder is None else self._folder / FILE
 
     def fingerprint(self) -> str:
         """A hash of the parameters: embeddings of two models cannot be compared."""

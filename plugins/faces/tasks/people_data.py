@@ -8,17 +8,17 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from framework import UserError
 from framework.config.schema import Section
 from framework.config.types import CountOrZero
 from framework.task import Split
 from plugins.faces.data.crops import Crops
+from plugins.faces.data.likeness import copies, signatures
 from plugins.faces.data.photographs import (
     Partition,
     colourless,
-    digest,
-    digests,
     partition,
     people_files,
     read_people,
@@ -118,20 +118,24 @@ class PeopleData:
         return self.everyone.of(self.partition(len(self.everyone.names)).validation)
 
     @cached_property
-    def seen(self) -> set[int]:
-        """Digests of the photographs that were trained on or chose the checkpoint; a checkpoint stores them."""
-        return set() if self.root is None else digests(self.training) | digests(self.validation)
+    def seen(self) -> Tensor:
+        """Signatures of the photographs that were trained on or chose the checkpoint; a checkpoint stores them.
+
+        Only these, from which no picture can be restored: see `data/likeness.py`.
+        """
+        if self.root is None:
+            return signatures(torch.zeros(0, 3, self.data.side, self.data.side))
+        return torch.cat([signatures(self.training.images), signatures(self.validation.images)])
 
     @cached_property
     def unseen(self) -> Crops:
-        """The people of the folder of whom no picture was seen in training.
+        """The people of the folder of whom no picture, nor a copy of one, was seen in training.
 
         Raises:
             UserError: fewer than two.
         """
         everyone = self.everyone
-        pictures = zip(everyone.images, everyone.people.tolist(), strict=True)
-        known = {person for image, person in pictures if digest(image) in self.seen}
+        known = set(everyone.people[copies(everyone.images, self.seen)].tolist())
         others = [p for p in self.partition(len(everyone.names)).order if p not in known]
         if len(others) < 2:
             raise UserError(

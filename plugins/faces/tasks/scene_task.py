@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar
 
 from PIL import Image as Pillow
 from torch import Tensor
@@ -17,13 +16,8 @@ from framework import Image, Program, Text, UserError
 from framework.media import Media
 from framework.task import Split
 from plugins.detection.evaluation.metrics import require_coco_evaluation
-from plugins.faces.data.photographs import (
-    AnyImage,
-    as_photograph,
-    pictures_in,
-    read_photograph,
-    within,
-)
+from plugins.faces.analysis.detected import DetectedFaces
+from plugins.faces.data.photographs import pictures_in, read_photograph, within
 from plugins.faces.evaluation.figures import photograph_with_detections, scenes_with_detections
 from plugins.faces.evaluation.scene_evaluator import SceneEvaluator
 from plugins.faces.evaluation.scene_metrics import EvaluatedScenes, above, detection_metrics
@@ -32,28 +26,6 @@ from plugins.faces.models.face_model import DISPLAY_THRESHOLD, FaceModel
 from plugins.faces.synthetic.scenes import Scenes
 from plugins.faces.tasks.face_task import FaceTask
 from plugins.faces.tasks.scene_batches import scene_batches
-
-
-@dataclass(frozen=True)
-class DetectedFaces:
-    """The K faces of an image, in order of falling score; K may be 0. Tensors on the CPU.
-
-    Attributes:
-        boxes: `[K, 4]` xyxy (left, top, right, bottom) in the image's own pixels.
-        scores: `[K]` in 0..1.
-        landmarks: `[K, 5, 2]`, (x, y) in pixels of the eye to the left in the image, the eye to the right, the tip of
-            the nose, and the left and right corners of the mouth.
-        embeddings: `[K, D]` of norm 1, close for the same person; None where the task does not train any. The
-            similarity of two faces is their cosine, which is the dot product `a @ b`; it is not a probability.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    landmarks: Tensor
-    embeddings: Tensor | None
-
-    def __len__(self) -> int:
-        return len(self.boxes)
 
 
 class SceneTask(FaceTask):
@@ -110,26 +82,12 @@ class SceneTask(FaceTask):
         """The faces of a photograph, which is resized to a scene's side for the network."""
         return self.model.faces_in(photograph, self.side)
 
-    @overload
-    def detect(self, image: AnyImage) -> DetectedFaces: ...  # type: ignore[overload-overlap]
-    @overload
-    def detect(self, image: Sequence[AnyImage]) -> list[DetectedFaces]: ...
-    def detect(self, image: Any) -> DetectedFaces | list[DetectedFaces]:
-        """The faces of an image, or of each of several.
+    @property
+    def embedding_size(self) -> int:
+        return self.model.finder.embedding_size
 
-        Args:
-            image: a path, a PIL image, an array `[H, W, 3]` uint8 or a tensor `[3, H, W]` uint8; or a list of them, of
-                any sizes.
-
-        Raises:
-            UserError: a file that cannot be read, or an object of another kind.
-        """
-        if isinstance(image, list | tuple):
-            return [self.detect(one) for one in image]
-        with self.inference():
-            faces = self.faces_in(as_photograph(image))
-        embeddings = faces["embeddings"] if self.has_identity_embeddings else None
-        return DetectedFaces(faces["boxes"], faces["scores"], faces["landmarks"], embeddings)
+    # The detection plugin's name for it.
+    detect = FaceTask.find
 
     def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
         """For each picture its faces as JSON, and the picture with them drawn in."""
@@ -144,15 +102,19 @@ class SceneTask(FaceTask):
                     raise
                 print(f"left out: {error}", file=sys.stderr)
                 continue
-            detections = self.faces_in(photograph)
-            faces = [
-                {key: value[k].tolist() for key, value in detections.items()}
-                for k in range(len(detections["boxes"]))
-            ]
+            found = self.find(photograph)
+            faces = [face_record(found, k) for k in range(len(found))]
             content = {
                 "file": within(file, source),
                 "trained_on_synthetic_faces": self.synthetic,
                 "faces": faces,
             }
             yield Text(name, json.dumps(content), ".json")
-            yield Image(name, photograph_with_detections(photograph, detections))
+            yield Image(name, photograph_with_detections(photograph, found))
+
+
+def face_record(found: DetectedFaces, number: int) -> dict[str, Any]:
+    """One face in plain Python, without an embedding where none was trained."""
+    names = ("boxes", "scores", "landmarks", "embeddings", "qualities")
+    values = {name: getattr(found, name) for name in names}
+    return {name: value[number].tolist() for name, value in values.items() if value is not None}

@@ -26,7 +26,9 @@ from plugins.games.policies.bodies import initialised
 
 # Values of a whole number that is chosen.
 MOST = 256
-Continuous = Literal["clipped", "squashed", "beta"]
+Continuous = Literal["clipped", "squashed", "bounded", "beta"]
+# The logarithm of a deviation that depends on features, at least and at most (Haarnoja et al. 2018).
+LOG_STD = (-20.0, 2.0)
 
 
 class Head(nn.Module):
@@ -46,6 +48,18 @@ class Head(nn.Module):
     def to_environment(self, actions: Tensor) -> Tensor:
         """The environment's actions for sampled ones."""
         return actions
+
+    def to_unit(self, actions: Tensor) -> Tensor:
+        """What a critic reads of sampled actions: numbers from -1 to 1, or which one of several."""
+        return actions
+
+    def from_unit(self, unit: Tensor) -> Tensor:
+        """The environment's actions for what a critic reads."""
+        return self.to_environment(unit)
+
+    def any_action(self, policy: Distribution) -> Tensor:
+        """Actions with equal chances, as a critic reads them; `policy` says how many and which are allowed."""
+        raise NotImplementedError
 
 
 class DiscreteHead(Head):
@@ -103,42 +117,70 @@ class MultiDiscreteHead(Head):
 
 
 class GaussianHead(Head):
-    """A normal distribution for each number of a bounded or unbounded box; its deviation does not depend on features.
+    """A normal distribution for each number of a bounded or unbounded box.
 
     `clipped`: the box's ends are -1 and 1, and samples beyond are clipped to them; in a box that lacks an end
-    somewhere, samples are used as they are, clipped at the ends that there are. `squashed`: tanh of a normal sample,
-    always inside.
+    somewhere, samples are used as they are, clipped at the ends that there are. `bounded`: the same about a mean that
+    is always inside. `squashed`: tanh of a normal sample, always inside.
+
+    Args:
+        state_dependent_std: the deviation depends on the features; else it is a parameter of its own.
     """
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, features: int, space: Box, log_std_init: float, squashed: bool) -> None:
+    def __init__(
+        self,
+        features: int,
+        space: Box,
+        log_std_init: float,
+        kind: Continuous,
+        state_dependent_std: bool = False,
+    ) -> None:
         super().__init__()
         self.shape = space.shape
-        self.squashed = squashed
+        self.kind = kind
+        self.state_dependent_std = state_dependent_std
+        self.log_std_init = log_std_init
         self.bounded = bool(space.is_bounded())
-        if squashed and not self.bounded:
+        if kind != "clipped" and not self.bounded:
             raise UserError(
-                f"task.continuous = 'squashed' needs bounds, and the actions are {space}; choices: clipped"
+                f"task.continuous = '{kind}' needs bounds, and the actions are {space}; choices: clipped"
             )
-        self.linear = initialised(nn.Linear(features, math.prod(space.shape)), 0.01)
-        self.log_std = nn.Parameter(torch.full((math.prod(space.shape),), log_std_init))
+        count = math.prod(space.shape)
+        outputs = 2 * count if state_dependent_std else count
+        self.linear = initialised(nn.Linear(features, outputs), 0.01)
+        if not state_dependent_std:
+            self.log_std = nn.Parameter(torch.full((count,), log_std_init))
         register_bounds(self, space)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
         mean = self.linear(features).float()
-        kind = SquashedNormal if self.squashed else Gaussian
-        each = kind(mean, self.log_std.exp().expand_as(mean), validate_args=False)
-        return Independent(each, 1, validate_args=False)
+        if self.state_dependent_std:
+            mean, log_std = mean.chunk(2, -1)
+            deviation = (log_std + self.log_std_init).clamp(*LOG_STD).exp()
+        else:
+            deviation = self.log_std.exp().expand_as(mean)
+        if self.kind == "bounded":
+            mean = mean.tanh()
+        family = SquashedNormal if self.kind == "squashed" else Gaussian
+        return Independent(family(mean, deviation, validate_args=False), 1, validate_args=False)
+
+    def to_unit(self, actions: Tensor) -> Tensor:
+        return (actions.tanh() if self.kind == "squashed" else actions).clamp(-1, 1)
+
+    def from_unit(self, unit: Tensor) -> Tensor:
+        inside = self.low + (self.high - self.low) * (unit + 1) / 2
+        return torch.unflatten(inside, -1, self.shape)
+
+    def any_action(self, policy: Distribution) -> Tensor:
+        return 2 * torch.rand_like(policy.mean) - 1
 
     def to_environment(self, actions: Tensor) -> Tensor:
         if not self.bounded:
             return torch.unflatten(actions.clamp(self.low, self.high), -1, self.shape)
-        if self.squashed:
-            actions = actions.tanh()
-        inside = self.low + (self.high - self.low) * (actions.clamp(-1, 1) + 1) / 2
-        return torch.unflatten(inside, -1, self.shape)
+        return self.from_unit(self.to_unit(actions))
 
 
 class BetaHead(Head):
@@ -258,7 +300,11 @@ class OpenBeta(Beta):
 
 
 def make_head(
-    features: int, actions: Space[Any], continuous: Continuous, log_std_init: float
+    features: int,
+    actions: Space[Any],
+    continuous: Continuous,
+    log_std_init: float,
+    state_dependent_std: bool = False,
 ) -> Head:
     """The head that serves an action space.
 
@@ -277,7 +323,7 @@ def make_head(
     if isinstance(actions, Box) and actions.dtype is not None and actions.dtype.kind == "f":
         if continuous == "beta":
             return BetaHead(features, actions)
-        return GaussianHead(features, actions, log_std_init, continuous == "squashed")
+        return GaussianHead(features, actions, log_std_init, continuous, state_dependent_std)
     raise UserError(
         f"no policy serves the actions {actions}; served are Discrete, MultiDiscrete, MultiBinary and Box"
     )

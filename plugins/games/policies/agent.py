@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Discrete
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -16,6 +18,7 @@ from framework.errors import UserError
 from plugins.games.environments.games import Observation
 from plugins.games.policies import bodies
 from plugins.games.policies.actions import Continuous, Head, make_head
+from plugins.games.policies.critics import ActionValueHead, CriticKind, Critics, EpsilonGreedy
 from plugins.games.policies.layout import is_picture
 from plugins.games.policies.memory import MemoryKind, RecurrentMemory
 from plugins.games.policies.normalisation import NamedNormalisers, Normaliser, ReturnScale
@@ -27,6 +30,11 @@ class Agent(nn.Module):
     Args:
         shared: one body for both heads; else each has its own. A memory needs a shared one.
         observation_indices: the numbers of a flat observation that are used; None: all.
+        state_dependent_std: the deviation of continuous actions depends on the observation.
+        activation: of layers over numbers.
+        critic: what is predicted beside the policy: the return of an observation (the value head), or that of each
+            action in it (`critics`; for one of several actions the head itself).
+        dueling: of that head.
         normalise: observations by their running mean and deviation.
         normalise_returns: predict returns over their running size.
     """
@@ -44,28 +52,54 @@ class Agent(nn.Module):
         memory_width: int = 64,
         continuous: Continuous = "clipped",
         log_std_init: float = 0.0,
+        state_dependent_std: bool = False,
+        activation: bodies.Activation = "tanh",
+        critic: CriticKind = "value",
+        dueling: bool = False,
         normalise: bool = False,
         normalise_returns: bool = False,
     ) -> None:
         super().__init__()
         self.normaliser = self.make_normaliser(observations) if normalise else None
         self.return_scale = ReturnScale() if normalise_returns else None
-        self.body = bodies.make_body(observations, encoder, hidden, observation_indices)
+        make_body = partial(
+            bodies.make_body, observations, encoder, hidden, observation_indices, activation
+        )
+        self.body = make_body()
         width = self.body.width
         self.memory: RecurrentMemory | None = None
         if recurrence != "none":
             self.memory = RecurrentMemory(recurrence, width, memory_width)
             width, shared = memory_width, True
-        self.value_body = (
-            None if shared else bodies.make_body(observations, encoder, hidden, observation_indices)
-        )
-        self.head = make_head(width, actions, continuous, log_std_init)
+        self.critics: Critics | None = None
+        self.value_body: bodies.Body | None = None
+        self.value_head: nn.Linear | None = None
+        if critic == "action_value":
+            refuse_unserved(actions, continuous, recurrence)
+            if isinstance(actions, Discrete):
+                self.head: Head = ActionValueHead(
+                    width, int(actions.n), int(actions.start), dueling
+                )
+            else:
+                self.head = make_head(width, actions, continuous, log_std_init, state_dependent_std)
+                self.critics = Critics(
+                    observations,
+                    math.prod(actions.shape or ()),
+                    hidden=hidden,
+                    encoder=encoder,
+                    observation_indices=observation_indices,
+                    activation=activation,
+                )
+            check_mask(observations, self.head)
+            return
+        self.value_body = None if shared else make_body()
+        self.head = make_head(width, actions, continuous, log_std_init, state_dependent_std)
         check_mask(observations, self.head)
         self.value_head = bodies.initialised(nn.Linear(width, 1), 1.0)
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile the bodies and the memory, which do nearly all the work; an agent has no one `forward`."""
-        for part in (self.body, self.value_body, self.memory):
+        for part in (self.body, self.value_body, self.memory, self.critics):
             if part is not None:
                 part.compile(*args, **options)
 
@@ -205,6 +239,23 @@ class Agent(nn.Module):
             memory = self.memory.step(now, memory, begins)
         return torch.stack(before)
 
+    def action_values(
+        self, observation: Observation, policy: Distribution | None, actions: Tensor | None
+    ) -> Tensor:
+        """The critics' predicted returns `[K, *batch]` of actions, or `[1, *batch, A]` of each of A actions.
+
+        Args:
+            observation: `[*batch, ...]`, or with fewer leading axes than the actions.
+            policy: of the observation; None where the critics are networks of their own.
+            actions: `[*batch, ...]` as critics read them; None where the policy itself predicts each action's.
+        """
+        if isinstance(policy, EpsilonGreedy):
+            return policy.values.unsqueeze(0)
+        assert self.critics is not None
+        assert actions is not None
+        values: Tensor = self.critics(self.normalised(observation), actions)
+        return values
+
     def through_memory(
         self, features: Tensor, memory: Tensor | None, episode_start: Tensor
     ) -> Tensor:
@@ -215,6 +266,7 @@ class Agent(nn.Module):
 
     def value(self, features: Tensor) -> Tensor:
         """Predicted returns `[...]`, in single precision under autocast, too."""
+        assert self.value_head is not None
         return self.value_head(features).float().squeeze(-1)  # type: ignore[no-any-return]
 
     def normalised(self, observations: Observation) -> Observation:
@@ -225,6 +277,27 @@ class Agent(nn.Module):
     def to_environment(self, actions: Tensor) -> Tensor:
         """The environment's actions for sampled ones, such as a torque for a number between 0 and 1."""
         return self.head.to_environment(actions)
+
+
+def refuse_unserved(actions: Space[Any], continuous: Continuous, recurrence: MemoryKind) -> None:
+    """Refuse what no critic of actions is there for.
+
+    Raises:
+        UserError: names the option.
+    """
+    if recurrence != "none":
+        raise UserError(
+            f"task.memory = '{recurrence}': a critic of actions (task.critic=action_value) has none; choices: none"
+        )
+    floats = isinstance(actions, Box) and actions.dtype is not None and actions.dtype.kind == "f"
+    if not (floats or isinstance(actions, Discrete)):
+        raise UserError(
+            f"task.critic = 'action_value': served are Discrete actions and a Box of floats, not {actions}"
+        )
+    if floats and continuous not in ("squashed", "bounded"):
+        raise UserError(
+            f"task.continuous = '{continuous}': with task.critic=action_value expected squashed (sac) or bounded (td3)"
+        )
 
 
 def check_mask(observations: Space[Any], head: Head) -> None:

@@ -15,12 +15,17 @@ from torch import Tensor, nn
 
 from framework.errors import UserError
 from plugins.games.environments.games import Observation
+from plugins.games.policies.egocentric import Egocentric
 from plugins.games.policies.layout import can_be_picture, is_picture, layout_of, scale_of
 
 # The entry of a dict observation that says which actions are allowed.
 MASK = "action_mask"
 SERVED = "Box, Discrete, MultiDiscrete and MultiBinary"
-BodyKind = Literal["auto", "multilayer", "board", "nature", "impala"]
+BodyKind = Literal["auto", "multilayer", "board", "egocentric", "nature", "impala"]
+
+
+Activation = Literal["tanh", "relu"]
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 class Body(nn.Module):
@@ -30,14 +35,19 @@ class Body(nn.Module):
 
 
 class Multilayer(Body):
-    """Linear layers with tanh units over flat numbers.
+    """Linear layers over flat numbers.
 
     Args:
+        hidden: their widths; none: the numbers themselves.
         observation_indices: the numbers that are used; None: all.
     """
 
     def __init__(
-        self, space: Box, hidden: Sequence[int], observation_indices: Sequence[int] | None = None
+        self,
+        space: Box,
+        hidden: Sequence[int],
+        observation_indices: Sequence[int] | None = None,
+        activation: Activation = "tanh",
     ) -> None:
         super().__init__()
         self.axes = len(space.shape)
@@ -58,7 +68,10 @@ class Multilayer(Body):
         ]
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
-            layers += [initialised(nn.Linear(inputs, outputs), math.sqrt(2)), nn.Tanh()]
+            layers += [
+                initialised(nn.Linear(inputs, outputs), math.sqrt(2)),
+                ACTIVATIONS[activation](),
+            ]
         self.layers = nn.Sequential(*layers)
         self.width = widths[-1]
 
@@ -76,10 +89,10 @@ class Multilayer(Body):
 class OneHot(Body):
     """A whole number as a vector of zeros and a one."""
 
-    def __init__(self, space: Discrete, hidden: Sequence[int]) -> None:
+    def __init__(self, space: Discrete, hidden: Sequence[int], activation: Activation) -> None:
         super().__init__()
         self.first, self.count = int(space.start), int(space.n)
-        self.body = Multilayer(Box(0, 1, (self.count,)), hidden)
+        self.body = Multilayer(Box(0, 1, (self.count,)), hidden, None, activation)
         self.width = self.body.width
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -92,14 +105,14 @@ class OneHots(Body):
 
     first: Tensor
 
-    def __init__(self, space: MultiDiscrete, hidden: Sequence[int]) -> None:
+    def __init__(self, space: MultiDiscrete, hidden: Sequence[int], activation: Activation) -> None:
         super().__init__()
         sizes = numpy.asarray(space.nvec).flatten()
         # Where each number's vector begins, less its lowest value.
         begins = sizes.cumsum() - sizes - numpy.asarray(space.start).flatten()
         self.register_buffer("first", torch.as_tensor(begins), persistent=False)
         self.axes, self.count = space.nvec.ndim, int(sizes.sum())
-        self.body = Multilayer(Box(0, 1, (self.count,)), hidden)
+        self.body = Multilayer(Box(0, 1, (self.count,)), hidden, None, activation)
         self.width = self.body.width
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -167,6 +180,13 @@ class Board(Picture):
         )
 
 
+class CentredBoard(Picture):
+    """One layer over the board as its player sees it; see `egocentric`."""
+
+    def convolutions(self, channels: int) -> nn.Module:
+        return nn.Sequential(Egocentric(), nn.Flatten())
+
+
 class Nature(Picture):
     """The three convolutions of deep Q-learning (Mnih et al. 2015), for images of about 84 x 84."""
 
@@ -230,6 +250,7 @@ def make_body(
     kind: BodyKind,
     hidden: Sequence[int],
     observation_indices: Sequence[int] | None = None,
+    activation: Activation = "tanh",
 ) -> Body:
     """The body that serves an observation space; `auto` goes by its shape.
 
@@ -245,13 +266,18 @@ def make_body(
                 f" besides '{MASK}'"
             )
         kinds = {name: kind if has_images(part, kind) else "auto" for name, part in parts.items()}
-        return Named({name: make_body(part, kinds[name], hidden) for name, part in parts.items()})
+        return Named(
+            {
+                name: make_body(part, kinds[name], hidden, None, activation)
+                for name, part in parts.items()
+            }
+        )
     if isinstance(space, Discrete):
-        return OneHot(space, hidden)
+        return OneHot(space, hidden, activation)
     if isinstance(space, MultiDiscrete):
-        return OneHots(space, hidden)
+        return OneHots(space, hidden, activation)
     if isinstance(space, MultiBinary):
-        return Multilayer(Box(0, 1, space.shape), hidden)
+        return Multilayer(Box(0, 1, space.shape), hidden, None, activation)
     if not isinstance(space, Box):
         raise UserError(
             f"no policy reads the observations {space}; served are {SERVED}, and Dicts of these"
@@ -259,8 +285,8 @@ def make_body(
     if kind == "auto" and is_picture(space):
         kind = picture_kind(layout_of(space).shape)
     if kind in ("auto", "multilayer"):
-        return Multilayer(space, hidden, observation_indices)
-    pictures = {"board": Board, "nature": Nature, "impala": Impala}
+        return Multilayer(space, hidden, observation_indices, activation)
+    pictures = {"board": Board, "egocentric": CentredBoard, "nature": Nature, "impala": Impala}
     return pictures[kind](space, hidden[-1])
 
 

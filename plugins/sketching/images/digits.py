@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from framework.errors import UserError
 from framework.extras import import_extra
-from plugins.sketching.images.photo import SUFFIXES
+from framework.photographs import photograph_of, photographs_in
 
 MAX_BYTES = 2_000_000_000
 # Of images and labels in a .npz.
@@ -195,7 +195,7 @@ def idx(path: Path) -> NDArray[Any]:
 
 def from_folder(path: Path, side: int, max_images: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Pictures in folders, each innermost folder a label; dark on light is inverted."""
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)[:max_images]
+    files = photographs_in(path)[:max_images]
     if not files:
         raise ValueError("no pictures in this folder")
     names = {name: i for i, name in enumerate(sorted({str(file.parent) for file in files}))}
@@ -211,16 +211,16 @@ def load_ink(path: Path, side: int) -> Tensor:
     Raises:
         UserError: it cannot be read.
     """
-    try:
-        read = shades(path, side)
-    except OSError as error:
-        raise UserError(
-            f"{path}: no readable picture ({str(error).partition(chr(10))[0]})"
-        ) from None
+    read = shades(path, side)
     return resized((255 - read if numpy.median(read) > 127 else read)[None], side)[0]
 
 
 def shades(path: Path, side: int) -> NDArray[numpy.float32]:
-    """One picture file, grey, `[side, side]` in 0..255."""
-    with Pillow.open(path) as opened:
-        return numpy.asarray(opened.convert("L").resize((side, side)), dtype=numpy.float32)
+    """One picture file, grey, `[side, side]` in 0..255.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    rows = photograph_of(path).permute(1, 2, 0).numpy()
+    small = Pillow.fromarray(rows).convert("L").resize((side, side))
+    return numpy.asarray(small, dtype=numpy.float32)

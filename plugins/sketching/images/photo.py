@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,15 +19,11 @@ import numpy
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps
 from torch import Tensor
 from torch.nn import functional
 
 from framework.errors import UserError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
-# Of a photograph; more is refused as a decompression bomb.
-MAX_PIXELS = 60_000_000
+from framework.photographs import SUFFIXES, photograph_of, photographs_in
 
 
 def default_photo() -> Path:
@@ -45,68 +40,22 @@ def default_photo() -> Path:
     return Path(found.submodule_search_locations[0]) / "mpl-data/sample_data/grace_hopper.jpg"
 
 
-def load_photo(path: Path, side: int) -> Tensor:
-    """A picture file as `[3, H, W]` in 0..1, turned upright, on white, its longer side scaled to `side` pixels.
-
-    Raises:
-        UserError: missing, no picture, damaged, or larger than 60 million pixels.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such picture")
-    try:
-        with warnings.catch_warnings(action="ignore"), Pillow.open(path) as opened:
-            refuse_huge(*opened.size, str(path))
-            upright = ImageOps.exif_transpose(opened).convert("RGBA")
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path}: no readable picture ({error})") from None
-    return scaled(upright, side)
-
-
-def photo_of(image: str | Path | Pillow.Image | NDArray[Any], side: int) -> Tensor:
-    """A picture given in Python as `load_photo` returns it, `[3, H, W]` in 0..1.
+def photo_of(image: str | Path | Pillow.Image | NDArray[Any] | Tensor, side: int) -> Tensor:
+    """A photograph as `[3, H, W]` in 0..1, upright, on white, its longer side scaled to `side` pixels.
 
     Args:
-        image: a file, a PIL image, or pixels `[H, W, 3]` or `[H, W]` of uint8.
+        image: whatever `framework.photographs.photograph_of` reads: a file, a PIL image, an array or a tensor.
 
     Raises:
-        UserError: none of these, no readable picture, or one of more than 60 million pixels.
+        UserError: none of these, or no readable picture.
     """
-    if isinstance(image, str | Path):
-        return load_photo(Path(image).expanduser(), side)
-    if isinstance(image, Pillow.Image):
-        refuse_huge(*image.size, "image")
-        return scaled(ImageOps.exif_transpose(image).convert("RGBA"), side)
-    pixels = numpy.asarray(image)
-    shape = list(pixels.shape)
-    if pixels.dtype != numpy.uint8 or shape[2:] not in ([], [3]) or pixels.ndim < 2 or 0 in shape:
-        raise UserError(
-            f"image is {pixels.dtype} {shape}; expected a file, a PIL image, or uint8 [H, W, 3] or [H, W]"
-        )
-    refuse_huge(shape[1], shape[0], "image")
-    return scaled(Pillow.fromarray(pixels).convert("RGBA"), side)
-
-
-def refuse_huge(width: int, height: int, what: str) -> None:
-    """Refuse a picture that would take long and fill the memory, before it is decoded.
-
-    Raises:
-        UserError: names its size and the limit.
-    """
-    if width * height > MAX_PIXELS:
-        raise UserError(f"{what}: {width} x {height} pixels, more than {MAX_PIXELS:,}")
-
-
-def scaled(upright: Pillow.Image, side: int) -> Tensor:
-    """An RGBA image on white, its longer side scaled to `side` pixels, `[3, H, W]` in 0..1."""
-    paper = Pillow.new("RGBA", upright.size, "white")
-    paper.alpha_composite(upright)
-    scale = side / max(upright.size)
-    size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
-    small = paper.convert("RGB").resize(size, Pillow.Resampling.LANCZOS)
-    pixels = numpy.asarray(small, dtype=numpy.float32) / 255
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    pixels = photograph_of(image)
+    height, width = pixels.shape[1:]
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    upright = Pillow.fromarray(pixels.permute(1, 2, 0).numpy())
+    small = numpy.asarray(upright.resize(size, Pillow.Resampling.LANCZOS), dtype=numpy.float32)
+    return torch.from_numpy(small / 255).permute(2, 0, 1).contiguous()
 
 
 def pictures_in(source: Path) -> list[Path]:
@@ -117,7 +66,7 @@ def pictures_in(source: Path) -> list[Path]:
     """
     if not source.is_dir():
         return [source]
-    files = sorted(f for f in source.rglob("*") if f.suffix.lower() in SUFFIXES)
+    files = photographs_in(source)
     if not files:
         raise UserError(f"{source}: no pictures in this folder ({' '.join(sorted(SUFFIXES))})")
     return files

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plugins.sketching.raster.render import PEN_WIDTH, render
-from plugins.sketching.raster.request import Composition, Profile
+from plugins.sketching.raster.render import render
+from plugins.sketching.raster.request import PEN_WIDTH, Composition, Profile
+from plugins.sketching.raster.torch_kernel import INNER, OUTER, SOFT
 from plugins.sketching.strokes.plotter import Ends
 from plugins.sketching.strokes.primitives import Primitive
 
@@ -21,6 +22,8 @@ from plugins.sketching.strokes.primitives import Primitive
 PACE = 8.0
 # Flat dots are rendered this many times larger: the kernel's coverage is that of a line, not of a small disc.
 SUPERSAMPLING = 2
+# Of the integral of a dot's ink.
+DOT_STEPS = 64
 
 
 @dataclass(frozen=True)
@@ -186,8 +189,11 @@ class Drawing(nn.Module):
 def dot_share(width: Tensor) -> Tensor:
     """The factor by which a flat pen's dot leaves the ink of a disc of its radius r = 0.886 s.
 
-    The flat profile is a line's coverage; over a dot it sums to pi (r^2 + 1/12), or 2 pi r (1/4 + r^2 / 3) below
-    r = 1/2, instead of pi r^2.
+    The flat profile is a line's coverage, blurred by a density k of the pixel's extent. Over a dot it sums to
+    pi E[r^2 + x^2] where |x| < r and to 2 pi r E[|x|] elsewhere, x drawn from k, instead of pi r^2.
     """
-    r = width * (PEN_WIDTH / 2)
-    return torch.where(r > 0.5, r * r / (r * r + 1 / 12), r / (0.5 + r * r * (2 / 3)))
+    r = (width * (PEN_WIDTH / 2))[..., None]
+    x = (torch.arange(DOT_STEPS, dtype=r.dtype, device=r.device) + 0.5) * (OUTER / DOT_STEPS)
+    density = torch.where(x < INNER, 1.0, (OUTER - x) / SOFT) * (2 * OUTER / DOT_STEPS)
+    total = (torch.where(x < r, r * r + x * x, 2 * r * x) * density).sum(-1)
+    return r[..., 0] ** 2 / total

@@ -1,168 +1,442 @@
-"""Reading SVG: the shapes of a file as chains of cubics with their paint.
+"""Reading SVG: a document's shapes as marks in pixels, their styles, transforms, uses, clips and viewports resolved.
 
-A file is not trusted: no DOCTYPE or ENTITY, limits on bytes, depth, elements and curves, and nothing is fetched.
+svgelements reads paths, shapes, transforms and lengths; which elements there are, and what they take over from one
+another, is followed here. An element that cannot be read is left out with a line, and the rest is drawn.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import numpy
 
 from framework.errors import UserError
-from plugins.sketching.svg.shapes import SHAPES, local_name
-from plugins.sketching.svg.values import Cubics, Matrix, colour, compose, number, numbers, transform
+from plugins.sketching.svg.cascade import INHERITED, OWN, Cascade, Style, fraction
+from plugins.sketching.svg.document import bytes_of, local_name, tree
+from plugins.sketching.svg.geometry import (
+    IDENTITY,
+    MAX_CURVES,
+    SHAPES,
+    Matrix,
+    Measure,
+    TooMany,
+    compose,
+    contours_of,
+    fitted,
+    length,
+    numbers,
+    placed,
+    stretch,
+    transform,
+)
+from plugins.sketching.svg.paint import Gradients, href, referred, rgba
+from plugins.sketching.svg.picture import Array, Clip, Contour, Mark, Paint, Picture, Rule
 
-MAX_BYTES = 20_000_000
-MAX_ELEMENTS = 200_000
-MAX_CURVES = 500_000
-MAX_DEPTH = 64
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A shape: its cubics in pixels of the picture, and its paint; None: no stroke, or no fill.
-
-    Attributes:
-        width: of the pen, in pixels.
-    """
-
-    cubics: Cubics
-    stroke: tuple[float, float, float] | None
-    fill: tuple[float, float, float] | None
-    width: float
-    stroke_opacity: float
-    fill_opacity: float
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The shapes of an SVG; sizes in its own units."""
-
-    width: float
-    height: float
-    marks: list[Mark]
+# Elements that hold others and show nothing else.
+GROUPS = {"g", "a"}
+# What a drawing of outlines and fills has no room for.
+UNKNOWN = {"text", "image", "foreignObject", "video", "audio", "canvas", "iframe"}
+DRAWN = {*GROUPS, *SHAPES, *UNKNOWN, "use", "svg", "switch"}
+# How deeply <use> and groups lie in one another, and how many elements are drawn by <use>.
+MAX_NESTING = 128
+MAX_USED = 50_000
 
 
 def read(path: Path) -> Picture:
-    """The shapes of an SVG file; text, images, gradients and clips are ignored.
+    """The marks of an SVG or SVGZ file.
 
     Raises:
-        UserError: missing, not SVG, a document type or entity, or beyond the limits.
+        UserError: missing, not SVG, an entity, or beyond the limits.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such SVG")
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path}: {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+    data = bytes_of(path)
     try:
-        return parse(path.read_bytes())
+        return parse(data)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
 def parse(data: bytes) -> Picture:
     """`read`, from a file's bytes."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError("no UTF-8 text") from None
-    refused = re.search(r"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE)
-    if refused:
-        raise UserError(f"{refused[1].upper()} is refused")
-    root = tree(text)
+    root = tree(data)
     if local_name(root) != "svg":
         raise UserError(f"the root is <{local_name(root)}>, expected <svg>")
-    box = numbers(root.get("viewBox", ""))
-    if len(box) != 4:
-        sides = [numbers(root.get(side, "")) for side in ("width", "height")]
-        if not all(sides):
-            raise UserError("no viewBox and no width and height")
-        box = [0.0, 0.0, sides[0][0], sides[1][0]]
-    if not (box[2] > 0 and box[3] > 0):
-        raise UserError(f"its size is {box[2]:g} x {box[3]:g}")
-    begin = numpy.array([[1.0, 0, -box[0]], [0, 1, -box[1]]])
-    marks: list[Mark] = []
-    curves = 0
-    for mark in walk(root, begin, {}):
-        curves += len(mark.cubics)
-        if curves > MAX_CURVES:
-            raise UserError(f"more than {MAX_CURVES:,} curves")
-        marks.append(mark)
-    return Picture(box[2], box[3], marks)
+    return Reader(root).picture()
 
 
-def tree(text: str) -> ElementTree.Element:
-    """The parsed document, its depth and size checked during parsing."""
-    depth = elements = 0
-    root: ElementTree.Element | None = None
-    try:
-        for event, element in ElementTree.iterparse(io.StringIO(text), ("start", "end")):
-            root = element if root is None else root
-            depth += 1 if event == "start" else -1
-            elements += event == "start"
-            if depth > MAX_DEPTH:
-                raise UserError(f"elements lie more than {MAX_DEPTH} deep")
-            if elements > MAX_ELEMENTS:
-                raise UserError(f"more than {MAX_ELEMENTS:,} elements")
-    except ElementTree.ParseError as error:
-        raise UserError(f"no XML ({error})") from None
-    assert root is not None
-    return root
+@dataclass(frozen=True)
+class Surroundings:
+    """What an element takes over from those around it.
+
+    Attributes:
+        viewport: width and height in the current coordinates.
+        opacity: of all groups, multiplied.
+        uses: identifiers of the elements that are being used.
+    """
+
+    matrix: Matrix
+    viewport: tuple[float, float]
+    style: Style
+    opacity: float
+    clips: tuple[Clip, ...]
+    depth: int
+    uses: frozenset[str]
 
 
-def walk(element: ElementTree.Element, outer: Matrix, inherited: dict[str, str]) -> Iterator[Mark]:
-    """The marks of an element and its descendants."""
-    name = local_name(element)
-    if name in {"defs", "clipPath", "mask", "symbol", "pattern", "marker"}:
-        return
-    style = inherited | declared(element)
-    style["opacity"] = str(
-        number(inherited.get("opacity"), 1.0) * number(declared(element).get("opacity"), 1.0)
-    )
-    matrix = compose(outer, transform(element.get("transform", "")))
-    if style.get("display") == "none":
-        return
-    if name in SHAPES:
-        for cubics in SHAPES[name](element):
-            if len(cubics):
-                yield mark_of(cubics, matrix, style)
-    for child in element:
-        yield from walk(child, matrix, style)
+class Reader:
+    """A walk through one document."""
+
+    def __init__(self, root: Element) -> None:
+        self.root = root
+        self.cascade = Cascade(root)
+        self.elements = {e.attrib["id"]: e for e in reversed(list(root.iter())) if "id" in e.attrib}
+        self.gradients = Gradients(self.cascade, self.elements)
+        self.used_elements = self.curves = 0
+        self.left_out: list[str] = []
+
+    def picture(self) -> Picture:
+        """All marks.
+
+        Raises:
+            UserError: it has no size.
+        """
+        root = self.root
+        box = numbers(root.get("viewBox", ""))
+        if root.get("viewBox") is not None and (len(box) != 4 or not (box[2] > 0 and box[3] > 0)):
+            raise UserError(f"its viewBox is '{root.get('viewBox', '')[:40]}'")
+        given = [length(root.get(side), math.nan, math.nan, 16.0) for side in ("width", "height")]
+        width, height = sides(given, box)
+        unsized = math.isnan(width) or math.isnan(height)
+        if not unsized and not (0 < width < math.inf and 0 < height < math.inf):
+            raise UserError(f"its size is {width:g} x {height:g}")
+        viewport = (100.0, 100.0) if unsized else (width, height)
+        matrix = IDENTITY
+        if box and not unsized:
+            matrix, viewport = (
+                fitted(box, width, height, root.get("preserveAspectRatio")),
+                (box[2], box[3]),
+            )
+        outside = Surroundings(matrix, viewport, INHERITED, 1.0, (), 0, frozenset())
+        marks = list(self.children(root, self.entered(root, outside)))
+        if unsized:
+            width, height = extent_of(marks)
+        return Picture(width, height, marks, self.left_out)
+
+    def children(self, element: Element, around: Surroundings) -> Iterator[Mark]:
+        for child in element:
+            yield from self.safely(child, around)
+
+    def safely(self, element: Element, around: Surroundings) -> Iterator[Mark]:
+        """The marks of an element and its descendants; one that cannot be read is left out, with a line."""
+        self.used_elements += bool(around.uses)
+        if self.used_elements > MAX_USED:
+            raise UserError(f"<use> draws more than {MAX_USED:,} elements")
+        if around.depth > MAX_NESTING:
+            raise UserError(f"elements lie more than {MAX_NESTING} deep")
+        try:
+            yield from self.marks(element, around)
+        except LeftOut as error:
+            self.leave_out(element, str(error))
+
+    def leave_out(self, element: Element, why: str) -> None:
+        """Note that something is missing."""
+        name = f"<{local_name(element)}>" + (
+            f" '{element.get('id', '')[:40]}'" if element.get("id") else ""
+        )
+        line = f"{name} is left out: {why}"
+        if line not in self.left_out:
+            self.left_out.append(line)
+
+    def marks(self, element: Element, around: Surroundings) -> Iterator[Mark]:
+        name = local_name(element)
+        if name not in DRAWN:
+            return
+        try:
+            inside = self.entered(element, around)
+        except UserError as error:
+            raise LeftOut(str(error)) from None
+        if inside.style["display"] != "none":
+            yield from self.marks_inside(name, element, inside)
+
+    def marks_inside(self, name: str, element: Element, inside: Surroundings) -> Iterator[Mark]:
+        if name in SHAPES:
+            yield from self.shape(element, inside)
+        elif name == "use":
+            yield from self.used(element, inside)
+        elif name == "svg":
+            yield from self.children(element, self.viewport(element, element, inside))
+        elif name == "switch":
+            for child in chosen(element):
+                yield from self.safely(child, inside)
+        elif name in GROUPS:
+            yield from self.children(element, inside)
+        elif inside.style["visibility"] == "visible":
+            raise LeftOut("only shapes are drawn")
+
+    def entered(self, element: Element, around: Surroundings) -> Surroundings:
+        """The surroundings within an element: its style, transform, opacity and clip are added."""
+        style = self.cascade.style(element, around.style)
+        matrix = around.matrix
+        if local_name(element) != "svg" or element is not self.root:
+            matrix = compose(matrix, transform(style["transform"]))
+        opacity = around.opacity * fraction(style["opacity"], "opacity")
+        inside = replace(
+            around, matrix=matrix, style=style, opacity=opacity, depth=around.depth + 1
+        )
+        for effect in ("mask", "filter"):
+            if style[effect] != "none" and referred(style[effect]) in self.elements:
+                self.leave_out(element, f"its {effect} alone")
+        clip = referred(style["clip-path"])
+        if clip in self.elements and local_name(self.elements[clip]) == "clipPath":
+            box = None
+            if local_name(element) in SHAPES:
+                box = box_of(contours_of(element, self.measure(inside)))
+            inside = replace(inside, clips=(*inside.clips, *self.clipped(clip, inside, box)))
+        return inside
+
+    def clipped(self, name: str, around: Surroundings, box: Array | None) -> Iterator[Clip]:
+        """The clips that a clip path consists of: the union of its shapes, and the clip path that it has itself."""
+        element = self.elements[name]
+        if name in around.uses:
+            raise LeftOut(f"the clip path '{name[:40]}' uses itself")
+        matrix = around.matrix
+        if element.get("clipPathUnits") == "objectBoundingBox":
+            if box is None:
+                self.leave_out(element, "it is measured in a group's box")
+                return
+            extent = box[1] - box[0]
+            matrix = compose(
+                matrix, numpy.array([[extent[0], 0, box[0, 0]], [0, extent[1], box[0, 1]]])
+            )
+        style = {**INHERITED, **OWN}
+        inner = replace(
+            around, matrix=matrix, style=style, clips=(), uses=around.uses | {name}, opacity=1.0
+        )
+        inner = self.entered(element, inner)
+        shapes = [
+            (mark.contours, mark.fill_rule)
+            for child in element
+            if local_name(child) in {*SHAPES, "use"}
+            for mark in self.safely(
+                child, replace(inner, clips=(), style={**inner.style, "fill-rule": "clip"})
+            )
+        ]
+        yield Clip(shapes)
+        yield from inner.clips
+
+    def used(self, element: Element, around: Surroundings) -> Iterator[Mark]:
+        name = href(element)
+        target = self.elements.get(name)
+        if target is None:
+            raise LeftOut(
+                f"there is no '{name[:40]}' in the file" if name else "it refers to nothing"
+            )
+        if name in around.uses:
+            raise LeftOut(f"'{name[:40]}' uses itself")
+        measure = self.measure(around)
+        x, y = measure(element.get("x", ""), "x", 0.0), measure(element.get("y", ""), "y", 0.0)
+        shift = numpy.array([[1.0, 0, x], [0, 1, y]])
+        inside = replace(around, matrix=compose(around.matrix, shift), uses=around.uses | {name})
+        if local_name(target) in {"symbol", "svg"}:
+            inside = self.entered(target, inside)
+            if inside.style["display"] != "none":
+                yield from self.children(target, self.viewport(target, element, inside))
+            return
+        yield from self.safely(target, inside)
+
+    def viewport(self, element: Element, sized: Element, around: Surroundings) -> Surroundings:
+        """The surroundings within a nested <svg> or a <symbol>, of the size that `sized` states.
+
+        Raises:
+            LeftOut: its viewBox is none, or it has no size.
+        """
+        measure = self.measure(around)
+        try:
+            wide, high = (
+                measure(sized.get(side) or element.get(side) or "", axis, whole)
+                for side, axis, whole in (
+                    ("width", "x", around.viewport[0]),
+                    ("height", "y", around.viewport[1]),
+                )
+            )
+            x = y = 0.0
+            if local_name(element) == "svg":
+                x, y = (
+                    measure(element.get("x", ""), "x", 0.0),
+                    measure(element.get("y", ""), "y", 0.0),
+                )
+            box = numbers(element.get("viewBox", ""))
+            if wide <= 0 or high <= 0:
+                raise LeftOut("it has no size")
+            inner = fitted(box, wide, high, element.get("preserveAspectRatio")) if box else IDENTITY
+        except UserError as error:
+            raise LeftOut(str(error)) from None
+        matrix = compose(around.matrix, numpy.array([[1.0, 0, x], [0, 1, y]]))
+        clips = around.clips
+        if around.style["overflow"] in {"hidden", "scroll"}:
+            corners = numpy.array([[0, 0], [wide, 0], [wide, high], [0, high]])
+            clips = (*clips, Clip([([ring(placed(corners, matrix))], "nonzero")]))
+        size = (box[2], box[3]) if box else (wide, high)
+        return replace(around, matrix=compose(matrix, inner), viewport=size, clips=clips)
+
+    def shape(self, element: Element, around: Surroundings) -> Iterator[Mark]:
+        style = around.style
+        try:
+            own = contours_of(element, self.measure(around))
+            self.curves += sum(len(contour.cubics) for contour in own)
+            if self.curves > MAX_CURVES:
+                raise TooMany(f"more than {MAX_CURVES:,} curves")
+            if not own or style["visibility"] != "visible":
+                return
+            found = [Contour(placed(c.cubics, around.matrix), c.closed) for c in own]
+            if not all(numpy.isfinite(c.cubics).all() for c in found):
+                raise LeftOut("a coordinate is not finite")
+            yield self.mark(element, around, own, found)
+        except (TooMany, LeftOut):
+            raise
+        except UserError as error:
+            raise LeftOut(str(error)) from None
+
+    def mark(
+        self, element: Element, around: Surroundings, own: list[Contour], found: list[Contour]
+    ) -> Mark:
+        """A shape's contours with their paint; lengths along strokes are scaled as its transform does on average."""
+        style, measure = around.style, self.measure(around)
+        scale = 1.0 if style["vector-effect"] == "non-scaling-stroke" else stretch(around.matrix)
+        rule = style["clip-rule"] if style["fill-rule"] == "clip" else style["fill-rule"]
+        fill, fill_opacity = self.paint("fill", element, around, own)
+        stroke, stroke_opacity = self.paint("stroke", element, around, own)
+        dashes = self.dashes(style["stroke-dasharray"], measure)
+        if stroke and any(style[f"marker-{place}"] != "none" for place in ("start", "mid", "end")):
+            self.leave_out(element, "its markers alone")
+        evenodd: Rule = "evenodd" if rule == "evenodd" else "nonzero"
+        return Mark(
+            contours=found,
+            fill=fill,
+            fill_opacity=fill_opacity,
+            fill_rule=evenodd,
+            stroke=stroke,
+            stroke_opacity=stroke_opacity,
+            width=measure(style["stroke-width"], "both", 1.0) * scale,
+            cap=style["stroke-linecap"],
+            join=style["stroke-linejoin"],
+            miter_limit=measure(style["stroke-miterlimit"], "both", 4.0),
+            dashes=tuple(dash * scale for dash in dashes),
+            dash_offset=measure(style["stroke-dashoffset"], "both", 0.0) * scale,
+            clips=around.clips,
+        )
+
+    def paint(
+        self, which: str, element: Element, around: Surroundings, own: list[Contour]
+    ) -> tuple[Paint | None, float]:
+        """A fill or stroke, and its opacity."""
+        text = around.style[which]
+        opacity = around.opacity * fraction(around.style[f"{which}-opacity"], f"{which}-opacity")
+        if text == "none":
+            return None, opacity
+        if text.startswith("url("):
+            name, fallback = referred(text), text.partition(")")[2].strip()
+            box = box_of(own)
+            if name in self.elements:
+                try:
+                    found = self.gradients.gradient(name, around.matrix, box, around.viewport)
+                except UserError as error:
+                    raise LeftOut(str(error)) from None
+                if found is None and not any(self.gradients.linked(name)):
+                    self.leave_out(element, f"its {which} by <{local_name(self.elements[name])}>")
+                return found, opacity
+            if not fallback or fallback == "none":
+                return None, opacity
+            text = around.style["color"] if fallback.lower() == "currentcolor" else fallback
+        red, green, blue, share = rgba(text)
+        return (red, green, blue), opacity * share
+
+    @staticmethod
+    def dashes(text: str, measure: Measure) -> Sequence[float]:
+        """The lengths of dashes and gaps; (): none, or lengths that mean none."""
+        if text == "none":
+            return ()
+        parts = text.replace(",", " ").split()
+        found = [measure(part, "both", 0.0) for part in parts]
+        if not found or min(found) < 0 or sum(found) <= 0 or not math.isfinite(sum(found)):
+            return ()
+        return found * 2 if len(found) % 2 else found
+
+    @staticmethod
+    def measure(around: Surroundings) -> Measure:
+        """How lengths are read here: percentages are of the viewport, ems of the font."""
+        wide, high = around.viewport
+        whole = {"x": wide, "y": high, "both": math.hypot(wide, high) / math.sqrt(2)}
+        try:
+            font = length(around.style["font-size"], 16.0, 16.0, 16.0)
+        except UserError:
+            # A word, such as "small".
+            font = 16.0
+        return lambda text, of, default: length(text, default, whole[of], font)
 
 
-def mark_of(cubics: Cubics, matrix: Matrix, style: dict[str, str]) -> Mark:
-    with numpy.errstate(all="ignore"):
-        placed = cubics @ matrix[:, :2].T + matrix[:, 2]
-    if not numpy.isfinite(placed).all():
-        raise UserError("a coordinate is not finite")
-    scale = math.sqrt(abs(float(numpy.linalg.det(matrix[:, :2]))))
-    opacity = number(style.get("opacity"), 1.0)
-    return Mark(
-        placed,
-        colour(style.get("stroke", "none")),
-        colour(style.get("fill", "black")),
-        number(style.get("stroke-width"), 1.0) * scale,
-        opacity * number(style.get("stroke-opacity"), 1.0),
-        opacity * number(style.get("fill-opacity"), 1.0),
-    )
+class LeftOut(Exception):
+    """An element is not drawn, and why."""
 
 
-def declared(element: ElementTree.Element) -> dict[str, str]:
-    """An element's presentation attributes; those of its `style` take precedence."""
-    found = {key: value for key, value in element.attrib.items() if key in PRESENTATION}
-    for declaration in element.get("style", "").split(";"):
-        key, colon, value = declaration.partition(":")
-        if colon and key.strip() in PRESENTATION:
-            found[key.strip()] = value.strip()
-    return found
+def sides(given: list[float], box: list[float]) -> tuple[float, float]:
+    """A picture's width and height, of which the viewBox states what the attributes do not."""
+    width, height = given
+    if box:
+        if math.isnan(width) and math.isnan(height):
+            return box[2], box[3]
+        if math.isnan(width):
+            width = height * box[2] / box[3]
+        if math.isnan(height):
+            height = width * box[3] / box[2]
+    return width, height
 
 
-PRESENTATION = {
-    "stroke", "fill", "stroke-width", "stroke-opacity", "fill-opacity", "opacity", "display",
-}  # fmt: skip
+def extent_of(marks: list[Mark]) -> tuple[float, float]:
+    """The size of a picture that states none: as far right and down as its marks reach.
+
+    Raises:
+        UserError: they reach nowhere.
+    """
+    far = numpy.array([mark.points.max(0) + mark.width / 2 for mark in marks]).reshape(-1, 2)
+    width, height = far.max(0).tolist() if len(far) else (0.0, 0.0)
+    if not (0 < width < 1e6 and 0 < height < 1e6):
+        raise UserError(
+            "no viewBox, no width and height, and nothing drawn to the right of and below 0"
+        )
+    return width, height
+
+
+def box_of(contours: Sequence[Contour]) -> Array:
+    """The least and largest x and y of contours, `[2, 2]`, by points on their curves."""
+    t = numpy.linspace(0, 1, 17)[:, None]
+    weights = numpy.concatenate([(1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t * t, t**3], 1)
+    points = [(weights @ contour.cubics).reshape(-1, 2) for contour in contours]
+    if not points:
+        return numpy.zeros((2, 2))
+    every = numpy.concatenate(points)
+    return numpy.stack([every.min(0), every.max(0)])
+
+
+def ring(corners: Array) -> Contour:
+    """A polygon as a closed chain of straight cubics."""
+    after = numpy.roll(corners, -1, 0)
+    thirds = numpy.array([0, 1 / 3, 2 / 3, 1])[None, :, None]
+    return Contour(corners[:, None] + thirds * (after - corners)[:, None], True)
+
+
+def chosen(switch: Element) -> list[Element]:
+    """The first child of a <switch> that asks for no extension and no other language than English."""
+    for child in switch:
+        languages = child.get("systemLanguage", "en").split(",")
+        english = any(part.strip().lower().startswith("en") for part in languages)
+        if (
+            local_name(child) in DRAWN - UNKNOWN
+            and english
+            and "requiredExtensions" not in child.attrib
+        ):
+            return [child]
+    return []

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from framework.errors import UserError
-from plugins.sketching.raster.render import PEN_WIDTH
+from plugins.sketching.raster.request import PEN_WIDTH
 from plugins.sketching.strokes.drawing import Strokes
-from plugins.sketching.svg.reading import Picture
+from plugins.sketching.svg.picture import Colour, Gradient, Paint, Picture
 
 
 def as_strokes(picture: Picture, canvas: tuple[int, int]) -> Strokes:
@@ -21,20 +21,19 @@ def as_strokes(picture: Picture, canvas: tuple[int, int]) -> Strokes:
         UserError: the SVG holds no strokes.
     """
     height, width = canvas
+    paper = numpy.array([picture.width, picture.height])
     scale = min(width / picture.width, height / picture.height)
-    shift = (
-        numpy.array([width, height]) - scale * numpy.array([picture.width, picture.height])
-    ) / 2
+    shift = (numpy.array([width, height]) - scale * paper) / 2
     kept = []
     for mark in picture.marks:
-        extent = numpy.ptp(mark.cubics.reshape(-1, 2), axis=0)
-        paper = (extent >= 0.999 * numpy.array([picture.width, picture.height])).all()
-        if not (paper and mark.stroke is None) and (mark.stroke or mark.fill):
+        covers = (numpy.ptp(mark.points, axis=0) >= 0.999 * paper).all()
+        if not (covers and mark.stroke is None) and (mark.stroke or mark.fill):
             kept.append(mark)
     if not kept:
         raise UserError("the SVG holds no strokes")
-    counts = [len(mark.cubics) for mark in kept]
-    control = numpy.concatenate([mark.cubics for mark in kept]) * scale + shift
+    cubics = [numpy.concatenate([contour.cubics for contour in mark.contours]) for mark in kept]
+    counts = [len(chain) for chain in cubics]
+    control = numpy.concatenate(cubics) * scale + shift
 
     def each(values: list[object]) -> Tensor:
         return torch.tensor(numpy.repeat(numpy.array(values), counts, axis=0)).float()
@@ -43,5 +42,13 @@ def as_strokes(picture: Picture, canvas: tuple[int, int]) -> Strokes:
         torch.from_numpy(control).float(),
         each([max(mark.width if mark.stroke else 1.0, 0.01) * scale / PEN_WIDTH for mark in kept]),
         each([mark.stroke_opacity if mark.stroke else mark.fill_opacity for mark in kept]),
-        each([mark.stroke or mark.fill for mark in kept]),
+        each([plain(mark.stroke or mark.fill) for mark in kept]),
     )
+
+
+def plain(paint: Paint | None) -> Colour:
+    """One colour: a gradient's average."""
+    if isinstance(paint, Gradient):
+        return paint.mean[:3]
+    assert paint is not None
+    return paint

@@ -22,7 +22,7 @@ QUIET = ("monitor.tensorboard=false", "trainer.evaluate_every=0", "trainer.quali
 
 def written(pair, *changes):
     experiment, estimator = pair
-    return script([f"experiment={experiment}", f"estimator={estimator}", *changes])
+    return script(experiment, estimator=estimator, overrides=changes)
 
 
 def assert_same_bits(pair, tmp_path, *changes, steps):

@@ -29,12 +29,23 @@ def test_a_cost_that_is_not_finite_is_named(estimator):
 
 def test_a_draw_whose_log_probability_is_not_finite_is_named():
     def program(context, parameters, batch):
-        logits = torch.stack([parameters["theta"], torch.tensor(-math.inf)])
+        theta = parameters["theta"]
+        logits = torch.stack([theta, (theta + 1) * -math.inf])
         context.cost(context.sample("b", Bernoulli(logits=logits)).sum(-1))
 
     with pytest.warns(UserWarning, match="the log-probability of draw 'b' is not: 64 of 128"):
         found = estimate(program, ONE, estimator="rloo", seed=0)
     assert "the gradient of 'theta'" in found.not_finite
+
+
+def test_an_impossible_value_that_no_parameter_moves_does_no_harm():
+    def program(context, parameters, batch):
+        logits = torch.stack([parameters["theta"], torch.tensor(-math.inf)])
+        context.cost(context.sample("b", Bernoulli(logits=logits)).sum(-1))
+
+    found = estimate(program, ONE, estimator="rloo", samples=100_000, seed=0)
+    assert not found.not_finite
+    assert float(found.gradients["theta"]) == pytest.approx(0.25, abs=0.005)
 
 
 def test_a_derivative_that_is_not_finite_is_distinguished_from_a_cost():

@@ -3,7 +3,9 @@
 import argparse
 import io
 import math
-from collections.abc import Mapping
+import re
+import resource
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -333,3 +335,38 @@ def test_without_tensorboard_no_events_are_written(tmp_path):
     said.texts({"config": "a: 1"})
     said.close()
     assert list(tmp_path.glob("events*")) == []
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file of this process may have more than 64 KiB, as on a disk that refuses."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_refuses_tensorboards_file_ends_that_file_and_nothing_else(
+    tmp_path, small_files, capfd
+):
+    said = monitor(tmp_path)
+    said.texts({"config": "x" * 10**5})
+    for step in range(1, 200):
+        said.scalars(step, {"train/objective": 1.0})
+    said.close()
+    log = (tmp_path / "log.txt").read_text()
+    assert re.search(r"monitor.tensorboard: it gets nothing from step \d+: File too large\n", log)
+    assert log.count("monitor.tensorboard") == 1
+    assert [record["step"] for record in records(tmp_path)] == list(range(1, 200))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_disk_that_refuses_the_last_of_tensorboards_file_is_said(tmp_path, small_files, capfd):
+    said = monitor(tmp_path)
+    said.texts({"config": "x" * 10**5})
+    said.close()
+    assert (
+        "monitor.tensorboard: it gets nothing at the end of the run: File too large"
+        in (tmp_path / "log.txt").read_text()
+    )
+    assert capfd.readouterr().err == ""

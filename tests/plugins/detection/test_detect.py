@@ -11,7 +11,7 @@ from torch import nn
 import framework
 from framework import UserError
 from framework.media import Text
-from plugins.detection.data.inputs import image_of
+from framework.photographs import photograph_of
 from plugins.detection.sample import Detections
 from plugins.detection.task import Detection
 from tests.plugins.detection.test_task import QUICK, make
@@ -141,10 +141,10 @@ def test_gradients_random_numbers_and_the_models_mode_are_untouched(task):
         ("nowhere.png", "image = 'nowhere.png': there is no such file"),
         (__file__, "no image of a known kind"),
         (numpy.zeros((3, 8, 8), numpy.uint8), r"an array of shape \[3, 8, 8\]; expected \[H, W, 3"),
-        (numpy.zeros((8, 8, 4), numpy.uint8), r"an array of shape \[8, 8, 4\]"),
-        (numpy.zeros((2, 8, 8, 3), numpy.uint8), r"an array of shape \[2, 8, 8, 3\]"),
+        (numpy.zeros((8, 8, 5), numpy.uint8), r"an array of shape \[8, 8, 5\]"),
+        (numpy.zeros((2, 3, 8, 8), numpy.uint8), r"an array of shape \[3, 8, 8\].*number 0 of 2"),
         (numpy.zeros((0, 8, 3), numpy.uint8), r"shape \[0, 8, 3\] holds no pixel"),
-        (numpy.zeros((8, 8), numpy.int64), "values of type int64; expected uint8"),
+        (numpy.full((8, 8), 256), "integers from 256 to 256; expected integers from 0 to 255"),
         (numpy.zeros((8, 8), bool), "values of type bool"),
         (numpy.zeros((8, 8), numpy.uint16), "values of type uint16"),
         (numpy.zeros((8, 8), complex), "values of type complex128"),
@@ -153,7 +153,7 @@ def test_gradients_random_numbers_and_the_models_mode_are_untouched(task):
         (numpy.array([["a"]]), "values of type <U1"),
         (torch.zeros(8, 8, 3), r"a tensor of shape \[8, 8, 3\]; expected \[3, H, W\]"),
         (torch.zeros(8, 8), r"a tensor of shape \[8, 8\]"),
-        (torch.zeros(3, 8, 8, dtype=torch.int32), "values of type int32"),
+        (torch.full((3, 8, 8), -1), "integers from -1 to -1"),
         (torch.full((3, 8, 8), -0.5), "floats from -0.5 to -0.5"),
         (None, "NoneType; expected a path"),
         ([[1, 2], [3, 4]], "list; expected a path"),
@@ -169,8 +169,8 @@ def test_what_is_no_image_is_refused_in_one_line(task, wrong, expected):
 def test_floats_keep_their_bytes():
     values = torch.arange(256, dtype=torch.uint8).repeat(3, 1, 1)
     for dtype in (torch.float32, torch.float64):
-        assert torch.equal(image_of(values.to(dtype) / 255), values)
-    assert torch.equal(image_of(values[0].numpy().astype(numpy.float16) / 255), values)
+        assert torch.equal(photograph_of(values.to(dtype) / 255), values)
+    assert torch.equal(photograph_of(values[0].numpy().astype(numpy.float16) / 255), values)
 
 
 def test_a_loaded_run_and_a_run_just_trained_detect(tmp_path):

@@ -15,11 +15,11 @@ from framework import UserError
 from framework.config.composition import compose
 from framework.config.validation import check_components, validate
 from framework.gradients.enumeration.exact import Exact
+from framework.photographs import read_photograph
 from framework.plugin import ROOT
 from framework.task import TrainingPlan
 from plugins.detection.data.augmentation import Augmentation
 from plugins.detection.data.generated import Generated
-from plugins.detection.data.images import read_image
 from plugins.detection.data.splits import Data
 from plugins.detection.data.writing import write
 from plugins.detection.evaluation.boxes_on_images import draw_boxes, side_by_side
@@ -323,7 +323,7 @@ def test_an_evaluation_keeps_no_pixels_and_shows_the_images(faulty):
     assert [tuple(truth.image.shape) for truth in targets] == [(3, 64, 64)] * 3
     assert sum(truth.image.untyped_storage().nbytes() for truth in targets) == 3
     paths = [faulty / "JPEGImages" / f"val_{number:06d}.png" for number in range(3)]
-    means = torch.stack([read_image(path).float().mean((1, 2)) for path in paths])
+    means = torch.stack([read_photograph(path).float().mean((1, 2)) for path in paths])
     shown = [torch.from_numpy(media.pixels.copy()).float().mean((0, 1)) for media in pairs]
     nearest = [int((means - mean).abs().amax(1).argmin()) for mean in shown]
     assert nearest == [0, 1, 2]  # each is its own image, drawn on

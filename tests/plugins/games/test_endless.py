@@ -82,6 +82,51 @@ class Fails(Counter):
         return super().step(action)
 
 
+def test_ppo_learns_cliff_walking_which_has_no_time_limit_from_episodes_that_are_cut_off(tmp_path):
+    """Each step costs 1, a fall 100 and goes on: the random walks of a first policy never end by themselves."""
+    task = Game(environment="CliffWalking-v1", longest_episode=30, rollout_steps=40, **SMALL)
+    run = framework.train(
+        task,
+        estimator="ppo",
+        steps=16,
+        overrides=["monitor.tensorboard=false", "trainer.evaluate_every=8"],
+        folder=tmp_path / "run",
+    )
+    assert run.result["steps"] == 16
+    # One rollout of 40 x 3 steps for each 16 updates, within which every game was cut off after 30.
+    assert [length for _, length in task.log.recent] == [30.0] * 3
+    assert run.result["metrics"]["length_mean"] <= 30
+
+
+def test_cliff_walking_by_ppo_ends_at_ctrl_c_with_what_was_learned(tmp_path, monkeypatch):
+    import gymnasium
+    from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
+
+    steps = 0
+    step = CliffWalkingEnv.step
+
+    def counted(self: Any, action: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 3 * 40 * 2 + 50:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, action)
+
+    monkeypatch.setattr(CliffWalkingEnv, "step", counted)
+    assert gymnasium.spec("CliffWalking-v1").max_episode_steps is None
+    run = framework.train(
+        Game(environment="CliffWalking-v1", longest_episode=10**6, rollout_steps=40, **SMALL),
+        estimator="ppo",
+        steps=10**6,
+        overrides=["monitor.tensorboard=false", "trainer.evaluate_every=0"],
+        folder=tmp_path / "run",
+    )
+    assert run.stopped_by == signal.SIGINT
+    # The rollout under way is played to its end, then the two that were learned from are saved.
+    assert run.result["saved"] in (32, 33)
+    assert steps <= 3 * 40 * 3
+
+
 def test_an_episode_that_failed_has_the_whole_limit_again(monkeypatch, capsys):
     monkeypatch.setattr(Fails, "failed", False)
     game = Game(environment=vectors(lambda i: Fails(ENDLESS)), longest_episode=5, **SMALL)

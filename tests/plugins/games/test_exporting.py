@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from framework.errors import UserError
+from framework.plugin import ROOT
 from plugins.games.exporting import METADATA, check
 from plugins.games.task import Game
+from tests.pages import snippets
 from tests.plugins.games.counter import SPACES, Choosy, Counter, decided, game_of
 
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
@@ -105,8 +107,8 @@ def test_a_difference_is_refused():
 
 def test_the_runner_in_the_readme_plays_without_this_package(tmp_path, monkeypatch, capsys):
     """Its 20 lines, of agents with and without a memory."""
-    readme = Path(__file__).parents[3] / "plugins" / "games" / "README.md"
-    runner = readme.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    readme = ROOT / "plugins" / "games" / "README.md"
+    runner = next(code for code in snippets(readme) if "torch.export.load" in code)
     assert "framework" not in runner
     assert len(runner.splitlines()) <= 20
     monkeypatch.chdir(tmp_path)

@@ -148,6 +148,17 @@ def slopes(game: Game, estimator: str, repeats: int, **options: Any) -> torch.Te
     return torch.tensor(found)
 
 
+def test_a_smooth_game_is_played_out_without_a_word_about_jumps():
+    """What the log reads of it, and a game that never ends early, are no branch on an action."""
+    game = Game(environment="cart_pole_smooth", games=4, hidden=[4])
+    game.experience.vector(4).time_limit = 8
+    estimator = make_estimator("reparameterisation", 4)
+    program = game.program(estimator)
+    estimator.backward(program, game.parameters, next(game.batches(program, 0, 0)))
+    assert program.findings.checked
+    assert program.findings.read() == []
+
+
 def test_reparameterisation_and_the_score_function_agree_in_expectation_on_the_smooth_cart_pole():
     """Episodes of 8 steps: through the simulator's derivative and without it, the same slope."""
     torch.manual_seed(0)

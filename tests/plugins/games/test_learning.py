@@ -113,7 +113,7 @@ def test_episodes_that_are_played_for_an_estimate_are_logged_as_recorded_ones_ar
         assert (normaliser.deviation != 1).all() == (number > 0)  # what was seen before counts now
         estimate = estimator.backward(program, game.parameters, batch)
         episodes = (number + 1) * estimate.evaluations
-        assert normaliser.count == game.log.scalars["train/game_steps"] == 8 * episodes
+        assert normaliser.count == game.scalars()["train/game_steps"] == 8 * episodes
     assert game.log.scalars["train/episode_length"] == 8
     assert len(game.log.recent) == episodes
     assert game.log.scalars["train/return"] == pytest.approx(
@@ -214,7 +214,7 @@ def test_ppos_ratio_is_one_on_the_first_part_of_every_rollout(environment, norma
     optimizer = torch.optim.Adam(game.parameters.values(), lr=0.01)
     batches = game.batches(program, 0, 0)
     for number in range(6):
-        estimate = learn(game, estimator, next(batches))  # type: ignore[arg-type]
+        estimate = learn(game, estimator, next(batches))
         optimizer.step()
         first = number % 2 == 0
         assert (float(estimate.extras["clip_fraction"]) == 0) == first
@@ -237,6 +237,7 @@ def test_a_prediction_is_kept_near_that_of_the_time_of_playing(monkeypatch):
     """PPO's clipped value loss, computed by hand after a step that raised every prediction by 1."""
     game = game_of(lambda i: Counter(), 4, rollout_steps=12)
     _, rollout = first_batch(game, "ppo")
+    assert game.model.value_head is not None
     with torch.no_grad():
         game.model.value_head.bias.add_(1.0)
         values = game.model.policy_and_values(rollout.observations, None, rollout.episode_start)[1]

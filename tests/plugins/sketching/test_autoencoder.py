@@ -194,9 +194,9 @@ def test_pictures_of_a_folder_are_drawn_and_bad_ones_are_left_out(
     assert (found[0].pixels[:, : 4 * side] == 255).all()
     written = capsys.readouterr().err
     assert written.count("\n") == 1
-    assert "bad.png: no readable picture" in written
+    assert "bad.png': no image of a known kind" in written
     assert shown
-    with pytest.raises(UserError, match=r"bad\.png: no readable picture"):
+    with pytest.raises(UserError, match=r"bad\.png': no image of a known kind"):
         list(task.predict(folder / "bad.png", 0))
 
 

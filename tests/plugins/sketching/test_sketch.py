@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,17 @@ from framework.randomness import seed_torch
 from plugins.sketching.images.photo import (
     Guide,
     line_drawing,
-    load_photo,
     photo_of,
     scattered,
     stretched,
 )
-from plugins.sketching.raster.render import PEN_WIDTH
+from plugins.sketching.raster.request import PEN_WIDTH
 from plugins.sketching.sketch import Sketch
 from plugins.sketching.strokes.drawing import PACE
 from plugins.sketching.svg.reading import parse
 from tests.plugins.sketching.agg import render_with_agg
+
+needs_svg_reader = pytest.mark.skipif(find_spec("svgelements") is None, reason="needs svgelements")
 
 STYLES = ["sketch", "sketch_pencil", "sketch_brush", "sketch_stipple", "sketch_shapes", "sketch_minimal"]  # fmt: skip
 
@@ -75,6 +77,7 @@ def test_every_style_is_a_valid_configuration_and_comes_nearer_to_the_photograph
         assert float(task.loss(task.model())) < first
 
 
+@needs_svg_reader
 def test_what_is_shown_is_a_picture_an_svg_and_two_films():
     task = trained(sketch(), 12)
     with torch.no_grad():
@@ -149,6 +152,7 @@ def test_a_resumed_sketch_goes_on_exactly():
     assert whole.strokes_moved == other.strokes_moved
 
 
+@needs_svg_reader
 def test_an_svg_can_be_refined(tmp_path):
     task = trained(sketch(), 5)
     with torch.no_grad():
@@ -195,8 +199,8 @@ def bad_files(folder: Path) -> dict[str, Path]:
 def test_a_photograph_of_too_many_pixels_is_refused_with_both_numbers(tmp_path):
     Pillow.new("1", (10_000, 6_001)).save(tmp_path / "a.png")
     said = "10000 x 6001 pixels, more than 60,000,000"
-    with pytest.raises(UserError, match=f"a.png: {said}"):
-        load_photo(tmp_path / "a.png", 64)
+    with pytest.raises(UserError, match=f"a.png': {said}"):
+        photo_of(tmp_path / "a.png", 64)
     with pytest.raises(UserError, match=f"image: {said}"):
         photo_of(Pillow.new("1", (10_000, 6_001)), 64)
 
@@ -204,7 +208,7 @@ def test_a_photograph_of_too_many_pixels_is_refused_with_both_numbers(tmp_path):
 def test_bad_pictures_are_refused_in_one_line(tmp_path):
     for path in bad_files(tmp_path).values():
         with pytest.raises(UserError) as mistake:
-            load_photo(path, 64)
+            photo_of(path, 64)
         assert str(path) in str(mistake.value)
         assert "\n" not in str(mistake.value)
 
@@ -234,7 +238,7 @@ def test_the_photograph_keeps_its_proportions_and_stands_upright(tmp_path):
     # Turned: the first row is the right side.
     exif[0x0112] = 6
     photo.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    loaded = load_photo(tmp_path / "turned.jpg", 40)
+    loaded = photo_of(tmp_path / "turned.jpg", 40)
     assert loaded.shape == (3, 40, 20)
     # Red above.
     assert loaded[1, :16].mean() < 0.1
@@ -290,6 +294,7 @@ def test_dots_of_the_flat_pen_leave_the_ink_of_their_discs(radius):
     assert worst < 0.03 or worst * math.pi * radius**2 < 0.03
 
 
+@needs_svg_reader
 @pytest.mark.parametrize("primitive", ["point", "line", "catmull_rom"])
 def test_the_svg_of_any_ink_and_paper_is_the_raster(primitive):
     tones: dict[str, Any] = {"paper": [0.9, 0.8, 0.7], "ink": [0.3, 0.1, 0.2]}
@@ -327,7 +332,7 @@ def test_every_picture_of_a_folder_is_sketched_in_the_runs_style(tmp_path, capsy
     assert torch.equal(task.model.places, before)
     written = capsys.readouterr().err
     assert "left (2 of 3): step 16/16" in written or "left (1 of 3): step 16/16" in written
-    assert written.count("bad.jpg: no readable picture") == 2
+    assert written.count("bad.jpg': an empty file; skipped") == 2
 
 
 def test_a_folder_without_readable_pictures_is_refused(tmp_path):
@@ -382,10 +387,22 @@ def test_drawing_a_picture_leaves_the_callers_randomness_and_threads():
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("image", [numpy.zeros((4, 4)), numpy.zeros((4, 4, 2), numpy.uint8), None])
+@pytest.mark.parametrize(
+    "image", [numpy.full((4, 4), 300.5), numpy.zeros((4, 4, 2), numpy.uint8), None]
+)
 def test_something_else_than_a_picture_is_not_drawn(image):
-    with pytest.raises(UserError, match=r"expected a file, a PIL image, or uint8 \[H, W, 3\]"):
+    with pytest.raises(UserError, match=r"image: .* expected"):
         sketch(strokes=2, size=8).draw(image)
+
+
+def test_photographs_of_16_bits_and_of_floats_keep_their_tones(tmp_path):
+    tones = numpy.linspace(0, 1, 64 * 64).reshape(64, 64)
+    eight = photo_of((255 * tones).round().astype(numpy.uint8), 64)
+    deep, floats = tmp_path / "deep.png", tmp_path / "floats.tiff"
+    Pillow.fromarray((65535 * tones).round().astype(numpy.uint16)).save(deep)
+    Pillow.fromarray(tones.astype(numpy.float32), "F").save(floats)
+    for path in (deep, floats):
+        assert abs(photo_of(path, 64) - eight).max() < 1.5 / 255
 
 
 def test_the_plan_of_the_training_survives_in_a_checkpoint():

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from framework import UserError
-from plugins.detection.data.inside import inside
 
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 # Names of the splits in folders and files.
 SPLITS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
+EMPTY_BOX = (
+    "boxes dropped that are empty or end before they begin (x, y, width, height as corners?)"
+)
+UNKNOWN_CATEGORY = "objects of unknown categories dropped"
 
 
 @dataclass(frozen=True)
@@ -34,38 +36,68 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Entry:
-    """An image's file, its objects, and its annotated `(height, width)` where given."""
+    """An image's file, its objects, and its annotated `(height, width)` where given.
+
+    Attributes:
+        dropped: how many of its objects could not be read: it is no background, though it may have no object left.
+    """
 
     path: Path
     annotations: tuple[Annotation, ...]
     size: tuple[int, int] | None = None
+    dropped: int = 0
 
 
 @dataclass
 class Report:
-    """What was dropped and why: a count for each reason, and the first place."""
+    """What was dropped and why: a count for each reason, and the first place; and remarks."""
 
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
-    def drop(self, reason: str, place: str | Path) -> None:
-        self.counts[reason] += 1
+    def drop(self, reason: str, place: str | Path, count: int = 1) -> None:
+        self.counts[reason] += count
         self.places.setdefault(reason, str(place))
 
+    def remark(self, line: str) -> None:
+        """A line that counts nothing, once."""
+        if line not in self.remarks:
+            self.remarks.append(line)
+
     def lines(self) -> list[str]:
-        """One line for each reason."""
+        """One line for each reason, and the remarks."""
         return [
-            f"{count} {reason}, the first in {self.places[reason]}"
-            for reason, count in self.counts.items()
+            *(
+                f"{count} {reason}, the first in {self.places[reason]}"
+                for reason, count in self.counts.items()
+            ),
+            *self.remarks,
         ]
 
 
 @dataclass
 class Reading:
-    """A data set as read: entries by split (None where the folder has none), and the categories' names."""
+    """A data set as read.
+
+    Attributes:
+        entries: by split; None where the folder has none.
+        categories: the categories' names in the data set's own order, else in that of the alphabet.
+        ids: the categories' numbers in the data set, where it has some.
+    """
 
     entries: dict[str | None, list[Entry]]
     categories: list[str]
+    ids: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def annotated(self) -> dict[Path, int]:
+        """The images that have objects, and how many."""
+        found: dict[Path, int] = {}
+        for entry in (entry for part in self.entries.values() for entry in part):
+            if entry.annotations:
+                found[entry.path] = found.get(entry.path, 0) + len(entry.annotations)
+        return found
 
 
 def split_of(name: str) -> str | None:
@@ -77,63 +109,25 @@ def split_of(name: str) -> str | None:
     return None
 
 
-def split_of_folder(path: Path, root: Path) -> str | None:
-    """The split in the name of a file's folder; the root's name does not count."""
-    return split_of(path.parent.name) if path.parent != root else None
+def split_of_folders(path: Path, root: Path) -> str | None:
+    """The split in the names of a file's folders below the root; one that is nothing but a split's name wins."""
+    parts = path.relative_to(root).parts[:-1]
+    exact = [part for part in parts if "".join(c for c in part.lower() if c.isalpha()) in WORDS]
+    return next((s for part in [*exact, *parts] if (s := split_of(part))), None)
 
 
-class Files:
-    """The images of a folder by relative path and by name, in any sub-folder."""
+WORDS = {word for words in SPLITS.values() for word in words}
 
-    def __init__(self, root: Path, report: Report) -> None:
-        self.root, self.report = root, report
-        self.by_name: dict[str, list[Path]] = {}
-        self.by_stem: dict[str, list[Path]] = {}
-        for path in sorted(root.rglob("*")):
-            if path.suffix.lower() in IMAGES:
-                self.by_name.setdefault(path.name, []).append(path)
-                self.by_stem.setdefault(path.stem, []).append(path)
 
-    def find(
-        self, names: Sequence[str], near: Sequence[Path] = (), split: str | None = None
-    ) -> Path | None:
-        """The image with the first of the names that exists; where there is none, or several, that is reported.
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key by which 10 comes after 9."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]
 
-        It is looked for in the folders `near`, below the root, and anywhere by the name's last part: of several such
-        the one whose path ends with the whole name, or whose folders belong to the same split.
 
-        Nothing outside the root is taken.
-        """
-        several = False
-        for name in filter(None, names):
-            for folder in (*near, self.root):
-                path = inside(self.root, folder, name)
-                # Unlike Path.is_file: False for a name that is too long, too.
-                if path is not None and os.path.isfile(path):
-                    return path
-            found = self.anywhere(name, split)
-            if len(found) == 1:
-                return found[0]
-            several = several or len(found) > 1
-        why = "whose files are missing"
-        if several:
-            why = "whose names several files have"
-        elif any(name and inside(self.root, self.root, name) is None for name in names):
-            why = "whose names lead out of the folder"
-        self.report.drop(f"images dropped {why}", next(filter(None, names), "?"))
-        return None
-
-    def anywhere(self, name: str, split: str | None) -> list[Path]:
-        """The images that `name` may refer to."""
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        plain = parts[-1] if parts else ""
-        found = self.by_name.get(plain) or self.by_stem.get(plain) or []
-        if len(found) > 1:
-            found = [p for p in found if p.parts[-len(parts) :] == parts] or found
-        if len(found) > 1 and split is not None:
-            folders = {p: p.relative_to(self.root).parts[:-1] for p in found}
-            found = [p for p in found if split in map(split_of, folders[p])] or found
-        return found
+def in_natural_order(names: Iterable[str]) -> list[str]:
+    return sorted(set(names), key=natural)
 
 
 def read_text(path: Path) -> str:
@@ -152,12 +146,22 @@ def read_text(path: Path) -> str:
 def parse_size(height: Any, width: Any) -> tuple[int, int] | None:
     """An annotated size; None where it is invalid, such as 0 x 0."""
     try:
-        size = int(height), int(width)
-    except (TypeError, ValueError):
+        size = int(float(height)), int(float(width))
+    except (TypeError, ValueError, OverflowError):
         return None
     return size if min(size) > 0 else None
 
 
-def all_finite(values: Iterable[float]) -> bool:
-    """Whether all are finite numbers."""
-    return all(math.isfinite(v) for v in values)
+def numbers(values: Iterable[Any]) -> list[float] | None:
+    """Finite numbers, also where they are written as text; None where one is none."""
+    try:
+        found = [float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if all(map(math.isfinite, found)) else None
+
+
+def around(points: Iterable[tuple[float, float]]) -> tuple[float, float, float, float]:
+    """The box around points."""
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)

@@ -1,107 +1,190 @@
 """CSV: one line for each object; an image without objects has a line without a box.
 
-The header's columns are recognised by their usual names: image, filename, file or path; class, label, category or name;
-xmin ymin xmax ymax, x0 y0 x1 y1 or x1 y1 x2 y2, or x y w h (x y width height); split or set. Without a header the
-columns are path, x0, y0, x1, y1, class. Corners are edges: a box of the first pixel alone is 0, 0, 1, 1.
-Semicolons or tabs may replace the commas. Files named train.csv, val.csv and test.csv are these splits.
+`header.py` has the columns' names. Without a header the columns are path, x0, y0, x1, y1, class. Corners are edges: a
+box of the first pixel alone is 0, 0, 1, 1. A `bbox` column holds [x, y, width, height]. Numbers that are all from 0 to
+1 are fractions of the image (Open Images, whose names of labels are in class-descriptions*.csv). Semicolons or tabs
+may replace the commas. Files named train.csv, val.csv and test.csv are these splits; sample_submission.csv is none.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from framework import UserError
+from framework.photographs import size_of
 from plugins.detection.data.readers.entry import (
+    EMPTY_BOX,
     Annotation,
     Entry,
-    Files,
     Reading,
     Report,
-    all_finite,
+    in_natural_order,
+    numbers,
+    parse_size,
     read_text,
     split_of,
-    split_of_folder,
+    split_of_folders,
 )
+from plugins.detection.data.readers.files import Files
+from plugins.detection.data.readers.header import Columns, columns_of, is_number
 
-SPELLINGS = {
-    "image": ("image", "filename", "file", "path", "file_name", "image_path", "image_id"),
-    "name": ("class", "label", "category", "name", "class_name"),
-    "split": ("split", "set", "subset"),
-}
-BOXES = (
-    ("xmin", "ymin", "xmax", "ymax"),
-    ("x_min", "y_min", "x_max", "y_max"),
-    ("x0", "y0", "x1", "y1"),
-    ("x1", "y1", "x2", "y2"),
-    ("left", "top", "right", "bottom"),
-)
-SIZED = (("x", "y", "w", "h"), ("x", "y", "width", "height"))
-PLAIN = ["path", "x0", "y0", "x1", "y1", "class"]
+# A table without classes, such as of wheat heads, is of one.
+ONE_CLASS = "object"
+UNPARSED = "lines dropped without four numbers and a class"
 
 
-def files(root: Path) -> list[Path]:
-    return sorted([*root.glob("*.csv"), *root.glob("*/*.csv")])
+@dataclass(frozen=True)
+class Row:
+    """A line: its image, split, box as four numbers or why there is none (None: no object), and what else it says."""
+
+    image: str
+    split: str | None
+    box: list[float] | str | None
+    name: str
+    crowd: bool
+    size: tuple[int, int] | None
+    place: str
 
 
-def recognises(root: Path) -> bool:
-    return bool(files(root))
+@dataclass(frozen=True)
+class Table:
+    """A file that was understood: what its numbers are, whether they are fractions, and its lines."""
+
+    path: Path
+    columns: Columns
+    fractions: bool
+    rows: list[Row]
 
 
-def read(root: Path, report: Report) -> Reading:
+def files(folder: Files) -> list[Path]:
+    """The tables, without examples of submissions and names of classes."""
+    found = folder.annotations(".csv", ".tsv")
+    return [p for p in found if "submission" not in p.stem.lower() and not describes(p)]
+
+
+def describes(path: Path) -> bool:
+    """Whether it is Open Images' list of the labels' names."""
+    return path.stem.startswith(("class-descriptions", "class_descriptions"))
+
+
+def read(folder: Files, report: Report) -> Reading:
     """All splits of a folder.
 
     Raises:
-        UserError: a file without the required columns.
+        UserError: no file has the required columns.
     """
-    pictures = Files(root, report)
-    found: dict[tuple[str | None, Path, str], list[Annotation]] = {}
-    for path in files(root):
-        for image, split, annotation in rows(path, root, report):
-            annotations = found.setdefault((split, path.parent, image), [])
-            if annotation is not None:
-                annotations.append(annotation)
+    tables, refused = [], []
+    for path in files(folder):
+        try:
+            tables.append(read_table(path, folder.root, report))
+        except UserError as error:
+            refused.append(error)
+    if not tables:
+        raise refused[0] if refused else UserError(f"{folder.root}: no csv")
+    for why in refused:
+        report.drop("tables left out that hold no objects", str(why))
+    names = descriptions(folder)
     entries: dict[str | None, list[Entry]] = {}
-    names: set[str] = set()
-    for (split, folder, image), annotations in found.items():
-        file = pictures.find([image], [folder, folder / "images"], split)
+    for table in tables:
+        for split, entry in entries_of(table, folder, names, report):
+            entries.setdefault(split, []).append(entry)
+    used = (a.name for part in entries.values() for entry in part for a in entry.annotations)
+    return Reading(entries, in_natural_order(used))
+
+
+def read_table(path: Path, root: Path, report: Report) -> Table:
+    """A file's lines.
+
+    Raises:
+        UserError: it is empty, or has no known columns.
+    """
+    lines = numbered(path)
+    columns = columns_of(lines[0][1]) if lines else "it is empty"
+    if isinstance(columns, str):
+        raise UserError(f"{path}: {columns}")
+    if columns.name is None:
+        report.remark(f"{path.name} has no column of classes: all objects are '{ONE_CLASS}'")
+    own = split_of(path.stem) or split_of_folders(path, root)
+    body = lines[1:] if columns.header else lines
+    rows = [row_of(line, columns, own, f"{path.name}, line {n}") for n, line in body]
+    values = [v for row in rows if isinstance(row.box, list) for v in row.box]
+    fractions = bool(values) and all(0 <= v <= 1 for v in values) and any(v % 1 for v in values)
+    return Table(path, columns, fractions, rows)
+
+
+def row_of(line: Sequence[str], columns: Columns, own: str | None, place: str) -> Row:
+    """One line."""
+
+    def cell(index: int | None) -> str:
+        return line[index].strip() if index is not None and index < len(line) else ""
+
+    texts = [cell(index) for index in columns.box]
+    if columns.kind == "cell":
+        texts = texts[0].strip("[]()").replace(",", " ").split() if texts[0] else [""]
+    name = cell(columns.name) if columns.name is not None else ONE_CLASS
+    box: list[float] | str | None = None
+    if any(texts):
+        box = numbers(texts) if len(texts) == 4 else None
+        box = UNPARSED if box is None or not name else box
+    split = (split_of(cell(columns.split)) or own) if columns.split is not None else own
+    size = None
+    if columns.size is not None:
+        size = parse_size(*(cell(index) for index in columns.size))
+    crowd = is_number(cell(columns.crowd)) and float(cell(columns.crowd)) == 1
+    return Row(cell(columns.image), split, box, name, crowd, size, place)
+
+
+def entries_of(
+    table: Table, folder: Files, names: Mapping[str, str], report: Report
+) -> list[tuple[str | None, Entry]]:
+    """The images of a table with their splits."""
+    by_image: dict[tuple[str | None, str], list[Row]] = {}
+    for row in table.rows:
+        by_image.setdefault((row.split, row.image), []).append(row)
+    near = [table.path.parent, table.path.parent / "images"]
+    found = []
+    for (split, image), rows in by_image.items():
+        file = folder.find([image], report, near, split)
         if file is None:
             continue
-        names |= {annotation.name for annotation in annotations}
-        entries.setdefault(split, []).append(Entry(file, tuple(annotations)))
-    return Reading(entries, sorted(names))
+        scale = size_of(file) if table.fractions else (1, 1)
+        objects = [parse(row, table, scale or (1, 1), names) for row in rows if row.box is not None]
+        for one, row in zip(objects, (r for r in rows if r.box is not None), strict=True):
+            if isinstance(one, str):
+                report.drop(one, row.place)
+        annotations = tuple(one for one in objects if isinstance(one, Annotation))
+        dropped = len(objects) - len(annotations)
+        found.append((split, Entry(file, annotations, rows[0].size, dropped)))
+    return found
 
 
-def rows(
-    path: Path, root: Path, report: Report
-) -> Iterator[tuple[str, str | None, Annotation | None]]:
-    """Image, split and object of each line; no object where the box is empty or invalid."""
-    lines = numbered(path)
-    header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
-    if any(cell in SPELLINGS["image"] for cell in header):
-        lines = lines[1:]
-    else:
-        header = PLAIN
-    image, name, split = (column(header, SPELLINGS[key]) for key in ("image", "name", "split"))
-    box, sized = box_columns(header, path)
-    if image is None or name is None:
-        raise UserError(f"{path}: expected a column for the image and one for the class")
-    own = split_of(path.stem) or split_of_folder(path, root)
-    for number, line in lines:
-        cells = line + [""] * (len(header) - len(line))
-        part = split_of(cells[split]) if split is not None else own
-        texts = [cells[i].strip() for i in box]
-        if not any(texts):
-            yield cells[image], part, None
-            continue
-        annotation = parse_box(texts, sized, cells[name].strip())
-        if annotation is None:
-            report.drop(
-                "lines dropped without four numbers and a class", f"{path.name}, line {number}"
-            )
-        yield cells[image], part, annotation
+def parse(
+    row: Row, table: Table, scale: tuple[int, int], names: Mapping[str, str]
+) -> Annotation | str:
+    """An object, or the reason why it is dropped; `scale`: (height, width) by which fractions are multiplied."""
+    if not isinstance(row.box, list):
+        return row.box or UNPARSED
+    a, b, c, d = row.box
+    if table.columns.kind == "centred":
+        a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
+    elif table.columns.kind != "corners":
+        c, d = a + c, b + d
+    if c <= a or d <= b:
+        return EMPTY_BOX
+    height, width = scale
+    box = (a * width, b * height, c * width, d * height)
+    return Annotation(box, names.get(row.name, row.name), row.crowd)
+
+
+def descriptions(folder: Files) -> dict[str, str]:
+    """The names of Open Images' labels by their codes, where the folder has them."""
+    paths = [path for path in folder.all if path.suffix == ".csv" and describes(path)]
+    lines = [line for path in paths for _, line in numbered(path)]
+    return {line[0].strip(): line[1].strip() for line in lines if len(line) == 2}
 
 
 def numbered(path: Path) -> list[tuple[int, list[str]]]:
@@ -113,26 +196,3 @@ def numbered(path: Path) -> list[tuple[int, list[str]]]:
         return [(reader.line_num, line) for line in reader if any(cell.strip() for cell in line)]
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: {error}") from None
-
-
-def column(header: list[str], names: tuple[str, ...]) -> int | None:
-    return next((header.index(name) for name in names if name in header), None)
-
-
-def box_columns(header: list[str], path: Path) -> tuple[list[int], bool]:
-    """The columns of the box, and whether they are a corner and a size."""
-    for spellings, sized in ((BOXES, False), (SIZED, True)):
-        for names in spellings:
-            if all(name in header for name in names):
-                return [header.index(name) for name in names], sized
-    raise UserError(f"{path}: expected columns xmin, ymin, xmax, ymax (or x, y, width, height)")
-
-
-def parse_box(texts: list[str], sized: bool, name: str) -> Annotation | None:
-    try:
-        a, b, c, d = map(float, texts)
-    except ValueError:
-        return None
-    if not name or not all_finite((a, b, c, d)):
-        return None
-    return Annotation((a, b, a + c, b + d) if sized else (a, b, c, d), name)

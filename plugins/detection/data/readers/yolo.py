@@ -1,208 +1,183 @@
 """YOLO's text files: one for each image, a line `class x y width height` for each object, as fractions of the image.
 
     root/data.yaml (names; train, val and test: folders, lists of images, or several) or root/classes.txt,
-    root/images/... + root/labels/... with the same names, or both side by side.
+    root/images/... + root/labels/... with the same names, or both side by side; darknet's obj.data and obj.names.
 
-An image without a text file has no objects. A line with more numbers is a polygon, of which the bounding box is used.
+An image without a text file has no objects; a split none of whose images has one is not annotated, and left out. A line
+with more numbers is a polygon, of which the bounding box is used, or a box with keypoints (`yolo_lines.py`).
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from framework import UserError
-from plugins.detection.data.images import size_of
-from plugins.detection.data.inside import inside
+from framework.photographs import size_of
 from plugins.detection.data.readers.entry import (
-    IMAGES,
+    UNKNOWN_CATEGORY,
     Annotation,
     Entry,
     Reading,
     Report,
-    all_finite,
     read_text,
-    split_of,
+    split_of_folders,
 )
+from plugins.detection.data.readers.files import Files
+from plugins.detection.data.readers.yolo_lines import Form, Line, form_of, is_label_file, parse_line
+from plugins.detection.data.readers.yolo_lists import Description, describe, lists_of
 
-NAMES = ("classes.txt", "obj.names", "labels.txt")
-
-
-def description(root: Path) -> Path | None:
-    """The folder's yaml with class names, where there is one."""
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
-        if "names" in path.read_text(encoding="utf-8", errors="replace"):
-            return path
-    return None
+# The last folder of this name in an image's path is `labels` in that of its text file.
+PICTURES = {"images", "jpegimages", "image", "imgs", "img"}
+LABELS = {"labels", "label", "annotations", "labels_yolo", "yolo"}
 
 
-def recognises(root: Path) -> bool:
-    named = description(root) is not None or any((root / name).is_file() for name in NAMES)
-    return named or (root / "labels").is_dir()
+@dataclass(frozen=True)
+class Labelled:
+    """An image, its text file where there is one, and the lines of that."""
+
+    image: Path
+    path: Path | None
+    lines: list[Line]
 
 
-def read(root: Path, report: Report) -> Reading:
+def files(folder: Files) -> list[Path]:
+    """The folder's description, or its text files of labels."""
+    described = describe(folder)
+    if described.path is not None:
+        return [described.path]
+    return [p for p in folder.annotations(".txt") if is_label_file(p)]
+
+
+def read(folder: Files, report: Report) -> Reading:
     """All splits of a folder.
 
     Raises:
-        UserError: a yaml that cannot be read.
+        UserError: a description that cannot be understood, or lines that are two things at once.
     """
-    path = description(root)
-    declared = read_yaml(path) if path else {}
-    names = class_names(declared.get("names"), root, path)
+    described = describe(folder)
+    labels = LabelFiles(folder)
+    by_split = {
+        split: [labels.of(image) for image in images]
+        for split, images in images_by_split(folder, described, report).items()
+    }
+    labelled = [one for part in by_split.values() for one in part]
+    labels.report_unused(labelled, report)
+    lines = [line for one in labelled for line in one.lines]
+    names = described.names or numbered_names(lines)
+    refuse_counting_from_one(lines, names, folder)
+    form = form_of(lines, described.keypoints, folder.root)
+    if form is not Form.POLYGON and any(len(line.numbers) > 5 for line in lines):
+        report.remark("the text files hold keypoints: their boxes are used")
     entries: dict[str | None, list[Entry]] = {}
-    for split, images in splits(root, declared, report).items():
-        read_entries = [entry(image, names, report) for image in images]
-        entries[split] = [one for one in read_entries if one is not None]
-    return Reading(entries, names)
+    for split, part in by_split.items():
+        if part and lines and all(one.path is None for one in part):
+            why = "images left out of a split that has no text file"
+            report.drop(why, part[0].image.name, len(part))
+            continue
+        for one in part:
+            if one.path is None:
+                report.drop("images without a text file taken as without objects", one.image.name)
+        entries[split] = [entry_of(one, names, form, report) for one in part]
+    ids = {name: number for number, name in enumerate(names)}
+    return Reading(entries, names, ids if len(ids) == len(names) else {})
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping; aliases, which can expand without bound, are refused."""
-    text = read_text(path)
-    try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UserError(f"{path}: YAML aliases are refused")
-        declared = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: {str(error).partition(chr(10))[0]}") from None
-    if not isinstance(declared, dict):
-        raise UserError(f"{path}: expected a mapping of keys")
-    return declared
-
-
-def class_names(declared: Any, root: Path, path: Path | None) -> list[str]:
-    """The names of classes 0, 1, ..., from the yaml or a list of names; numbers where there is neither.
-
-    Raises:
-        UserError: keys of the yaml's names that are not numbers.
-    """
-    if isinstance(declared, dict):
-        for key in declared:
-            if not str(key).isdecimal():
-                raise UserError(
-                    f"{path}: names: '{key}': expected a class's number, as in `0: cat`"
-                )
-        names = {int(key): str(name) for key, name in declared.items()}
-        return [names.get(i, str(i)) for i in range(max(names, default=-1) + 1)]
-    if isinstance(declared, list):
-        return [str(name) for name in declared]
-    for name in NAMES:
-        if (root / name).is_file():
-            lines = read_text(root / name).splitlines()
-            return [line.strip() for line in lines if line.strip()]
-    highest = -1
-    for path in root.rglob("labels/**/*.txt"):
-        firsts = (line.split()[0] for line in read_text(path).splitlines() if line.split())
-        highest = max([highest, *(int(first) for first in firsts if first.isdecimal())])
+def numbered_names(lines: Sequence[Line]) -> list[str]:
+    """The classes' numbers as names, where nothing names them."""
+    highest = max((line.label for line in lines if line.label is not None), default=-1)
     return [str(number) for number in range(highest + 1)]
 
 
-def splits(root: Path, declared: dict[str, Any], report: Report) -> dict[str | None, list[Path]]:
-    """The images of each split: as the yaml says, else by the names of folders."""
-    base = root / str(declared.get("path", "")) if declared.get("path") else root
-    found: dict[str | None, list[Path]] = {}
-    for key in ("train", "val", "test"):
-        places = declared.get(key) or []
-        for place in places if isinstance(places, list) else [places]:
-            images = images_at(str(place), base, root, report)
-            found.setdefault(split_of(key), []).extend(images or [])
-            if images is None:
-                why = "folders and lists of the yaml left out that do not exist"
-                report.drop(why, f"{key}: {place}")
+def refuse_counting_from_one(lines: Sequence[Line], names: Sequence[str], folder: Files) -> None:
+    """Refuse numbers that begin with 1 and end one above the last class.
+
+    Raises:
+        UserError: names both.
+    """
+    labels = {line.label for line in lines if line.label is not None}
+    if labels and min(labels) == 1 and max(labels) == len(names):
+        raise UserError(
+            f"{folder.root}: the text files' classes are 1 to {len(names)}, the names' 0 to {len(names) - 1}: "
+            "they count from 1; expected numbers from 0"
+        )
+
+
+def images_by_split(
+    folder: Files, described: Description, report: Report
+) -> dict[str | None, list[Path]]:
+    """The images of each split: as the description or lists say, else by the names of folders."""
+    found = lists_of(folder, described, report)
     if any(found.values()):
         return found
-    for image in images_in(root):
-        parts = image.relative_to(root).parts[:-1]
-        split = next((s for part in parts if (s := split_of(part))), None)
+    for image in folder.images:
+        split = split_of_folders(image, folder.root)
         found.setdefault(split, []).append(image)
     return found
 
 
-def images_at(place: str, base: Path, root: Path, report: Report) -> list[Path] | None:
-    """The images of a folder, or of a text file that lists them, where it exists; nothing outside root is taken.
+class LabelFiles:
+    """The text files of a folder, by the images that they belong to."""
 
-    Roboflow's ../train/images is looked for in root.
-    """
-    tried = (inside(root, base, place), inside(root, root, place))
-    for path in (*tried, inside(root, root, place.removeprefix("../"))):
-        if path is not None and os.path.isdir(path):
-            return images_in(path)
-        if path is not None and os.path.isfile(path):
-            return listed_images(path, root, report)
-    return None
+    def __init__(self, folder: Files) -> None:
+        self.root = folder.root
+        texts = [path for path in folder.all if path.suffix.lower() == ".txt"]
+        self.all = set(texts)
+        self.by_stem: dict[str, list[Path]] = {}
+        for path in texts:
+            self.by_stem.setdefault(path.stem, []).append(path)
+        self.stems = {path.stem for path in folder.images}
+
+    def of(self, image: Path) -> Labelled:
+        """An image with its text file: .../labels/... for .../images/..., beside it, or the only one of its name."""
+        path = next((place for place in places(image) if place in self.all), None)
+        if path is None:
+            others = [p for p in self.by_stem.get(image.stem, []) if is_label_file(p)]
+            split = split_of_folders(image, self.root)
+            same = [p for p in others if split_of_folders(p, self.root) == split]
+            path = same[0] if len(same) == 1 else None
+        lines = [] if path is None else read_text(path).splitlines()
+        parsed = [parse_line(line, n) for n, line in enumerate(lines, 1) if line.strip()]
+        return Labelled(image, path, parsed)
+
+    def report_unused(self, labelled: Sequence[Labelled], report: Report) -> None:
+        """Count text files without an image."""
+        for path in sorted(self.all - {one.path for one in labelled}):
+            if path.stem not in self.stems and is_label_file(path):
+                report.drop("text files left out without an image of their name", path.name)
 
 
-def listed_images(path: Path, root: Path, report: Report) -> list[Path]:
-    """The images that a text file names, relative to its folder."""
-    found = []
-    for line in filter(None, map(str.strip, read_text(path).splitlines())):
-        image = inside(root, path.parent, line)
-        if image is None:
-            report.drop("images dropped whose names lead out of the folder", line)
-        else:
-            found.append(image)
-    return found
-
-
-def images_in(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGES]
-
-
-def labels_of(image: Path) -> Path:
-    """The text file of an image: .../labels/... for .../images/..., or beside it."""
+def places(image: Path) -> list[Path]:
+    """Where the text file of an image may be, the likeliest first."""
     parts = list(image.parts)
+    found = []
     for i in reversed(range(len(parts) - 1)):
-        if parts[i] == "images":
-            parts[i] = "labels"
+        if parts[i].lower() in PICTURES:
+            found = [Path(*parts[:i], name, *parts[i + 1 :]) for name in sorted(LABELS)]
+            found.sort(key=lambda path: "labels" not in path.parts)
             break
-    return Path(*parts).with_suffix(".txt")
+    beside = [image.parent / name / image.name for name in sorted(LABELS)]
+    return [path.with_suffix(".txt") for path in (*found, image, *beside)]
 
 
-def entry(image: Path, names: list[str], report: Report) -> Entry | None:
+def entry_of(one: Labelled, names: Sequence[str], form: Form, report: Report) -> Entry:
     """An image with the objects of its text file."""
-    if not os.path.isfile(image):
-        report.drop("images dropped whose files are missing", image.name)
-        return None
-    path = labels_of(image)
-    lines = read_text(path).splitlines() if path.is_file() else []
-    size = size_of(image) if lines else None
-    if lines and size is None:
+    size = size_of(one.image) if one.lines else None
+    if one.lines and size is None:
         # Unreadable: reported when it is opened.
-        return Entry(image, ())
+        return Entry(one.image, ())
     height, width = size or (1, 1)
-    annotations = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
+    annotations: list[Annotation] = []
+    for line in one.lines:
+        box = form.box(line)
+        label = names.index(line.word) if line.label is None and line.word in names else line.label
+        if isinstance(box, str) or label is None or not 0 <= label < len(names):
+            unknown = UNKNOWN_CATEGORY if line.numbers and not isinstance(box, str) else box
+            name = one.path.name if one.path is not None else one.image.name
+            report.drop(str(unknown), f"{name}, line {line.number}")
             continue
-        annotation = parse_line(line, width, height, names)
-        if isinstance(annotation, str):
-            report.drop(annotation, f"{path.name}, line {number}")
-        else:
-            annotations.append(annotation)
-    return Entry(image, tuple(annotations))
-
-
-def parse_line(line: str, width: int, height: int, names: list[str]) -> Annotation | str:
-    """An object, or the reason why the line is dropped."""
-    words = line.split()
-    try:
-        numbers = [float(word) for word in words[1:]]
-        label = int(words[0])
-    except ValueError:
-        return "lines dropped that are not `class x y width height`"
-    if len(numbers) < 4 or len(numbers) % 2 or not all_finite(numbers):
-        return "lines dropped that are not `class x y width height`"
-    if not 0 <= label < len(names):
-        return "objects of unknown categories dropped"
-    if len(numbers) == 4:
-        x, y, w, h = numbers
-        corners = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-    else:
-        xs, ys = numbers[::2], numbers[1::2]
-        corners = (min(xs), min(ys), max(xs), max(ys))
-    x0, y0, x1, y1 = corners
-    return Annotation((x0 * width, y0 * height, x1 * width, y1 * height), names[label])
+        x0, y0, x1, y1 = box
+        corners = (x0 * width, y0 * height, x1 * width, y1 * height)
+        annotations.append(Annotation(corners, names[label]))
+    return Entry(one.image, tuple(annotations), None, len(one.lines) - len(annotations))

@@ -14,13 +14,13 @@ from typing import Any, cast
 
 import numpy
 import torch
-from gymnasium.spaces import Dict
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from framework.capabilities import able, alternatives
 from framework.errors import ProgramError, UserError
 from framework.randomness import fresh_key
+from plugins.games.environments.foreign.checking import check_playable, overwrite_spoilt
 from plugins.games.environments.foreign.guarding import FAILED, Failures, reason
 from plugins.games.environments.foreign.masks import MASK, forbidden_everything, group_sizes
 from plugins.games.environments.foreign.reading import Reading
@@ -29,6 +29,7 @@ from plugins.games.environments.foreign.repeating import (
     games_as_they_stand,
     is_repeatable,
 )
+from plugins.games.environments.foreign.resetting import autoreset_mode, final_observations
 from plugins.games.environments.foreign.vectors import CUT_OFF
 from plugins.games.environments.games import Frame, Games, Observation, Outcome
 
@@ -192,15 +193,7 @@ class ForeignGames(Games):
         Raises:
             UserError: they have failed too often.
         """
-        spoilt = numpy.zeros(self.count, dtype=bool)
-        why = ""
-        parts = observations.values() if isinstance(observations, Mapping) else (observations,)
-        for what, values in (("reward", rewards), *(("observation", part) for part in parts)):
-            if values.dtype.kind != "f" or numpy.isfinite(values).all():
-                continue
-            rows = ~numpy.isfinite(values).reshape(self.count, -1).all(-1)
-            values[rows] = 0
-            spoilt, why = spoilt | (rows & ~failed), f"a {what} that is not finite"
+        spoilt, why = overwrite_spoilt(observations, rewards, failed)
         if spoilt.any():
             marks = [REPORTED_BEFORE if one else "" for one in spoilt]
             cast(Any, self.vector).set_attr("spoilt", marks)
@@ -241,25 +234,7 @@ class ForeignGames(Games):
         return None
 
     def check_playable(self, observations: Any, rewards: Any = ()) -> None:
-        """Refuse what no agent can learn from.
-
-        Raises:
-            ValueError: a number that is not finite, or another shape than the declared one.
-        """
-        named = isinstance(observations, Mapping)
-        parts = observations if named else {"": observations}
-        space = self.observation_space
-        spaces = space.spaces if isinstance(space, Dict) else {"": space}
-        for name, values in parts.items():
-            declared = (self.count, *(spaces[name].shape or ()))
-            if values.shape != declared:
-                raise ValueError(
-                    f"observations of shape {list(values.shape)}, declared {list(declared)}"
-                )
-        checked = [("observation", part) for part in parts.values()]
-        for what, values in (("reward", numpy.asarray(rewards)), *checked):
-            if values.dtype.kind == "f" and not numpy.isfinite(values).all():
-                raise ValueError(f"a {what} that is not finite")
+        check_playable(self.observation_space, self.count, observations, rewards)
 
     def refuse_without_action(self, observations: Any, ended: Any) -> None:
         """Refuse a mask that allows nothing, except after an episode's end, where it does not matter.
@@ -326,45 +301,9 @@ class ForeignGames(Games):
         self.vector.close()
 
 
-def final_observations(observations: Any, info: Mapping[str, Any], read: Reading) -> Any:
-    """What each step led to: the final observation of games that were reset at once."""
-    # One game's observation each; None for games that go on.
-    finals = info.get("final_obs")
-    if finals is None:
-        return observations
-    ended = numpy.flatnonzero(info["_final_obs"])
-    finals = {i: read(finals[i]) for i in ended}
-    if isinstance(observations, Mapping):
-        return {
-            name: replaced(part, {i: final[name] for i, final in finals.items()})
-            for name, part in observations.items()
-        }
-    return replaced(observations, finals)
-
-
-def replaced(values: Any, others: Mapping[Any, Any]) -> Any:
-    """A copy with some rows replaced."""
-    values = numpy.array(values)
-    for i, other in others.items():
-        values[i] = other
-    return values
-
-
 def to_float32(values: Any) -> Any:
     """Numbers in single precision; the bytes of images stay bytes."""
     return values if values.dtype == numpy.uint8 else values.astype(numpy.float32)
-
-
-def autoreset_mode(vector: VectorEnv[Any, Any, Any], environment: str) -> AutoresetMode:
-    """How the vector begins a game's next episode; gymnasium's default where it declares none.
-
-    Raises:
-        UserError: a mode that this code does not know.
-    """
-    mode = vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-    if mode not in set(AutoresetMode):
-        raise UserError(f"environment '{environment}': unknown autoreset mode {mode!r}")
-    return AutoresetMode(mode)
 
 
 def close(vector: VectorEnv[Any, Any, Any]) -> None:

@@ -14,6 +14,8 @@ from plugins.games.environments.native.games import BoardGames, State
 SIZE = 10
 # Rows of bricks.
 BRICKS = slice(1, 4)
+# Steps from the first row below the bricks to the last one.
+FALL = SIZE - 1 - BRICKS.stop
 
 
 class Bricks(BoardGames):
@@ -26,16 +28,22 @@ class Bricks(BoardGames):
     colours: ClassVar = ((200, 120, 60), (70, 70, 90), (240, 240, 240), (90, 160, 220))
 
     def begin(self, count: int) -> State:
-        """The ball starts below the bricks at either side and flies down towards the middle."""
-        side = self.integers(count, 2)
-        ball = torch.stack([torch.full_like(side, 4), side * (SIZE - 1)], -1)
+        """The ball flies down from below the bricks; the paddle is where it can still be caught once it has moved.
+
+        With a few fixed starts an agent learns their landings by heart, and its policy is certain before it has seen
+        another.
+        """
+        start, paddle = self.integers(count, SIZE), self.integers(count, SIZE)
+        across = 1 - 2 * self.integers(count, 2)
+        ball = torch.stack([torch.full_like(start, BRICKS.stop), start], -1)
+        landing = reflected(start + across * FALL)
         bricks = torch.zeros(count, SIZE, SIZE, dtype=torch.bool, device=self.device)
         bricks[:, BRICKS] = True
         return {
             "ball": ball,
             "before": ball,
-            "flight": torch.stack([torch.ones_like(side), 1 - 2 * side], -1),
-            "paddle": torch.full_like(side, SIZE // 2),
+            "flight": torch.stack([torch.ones_like(start), across], -1),
+            "paddle": paddle.clamp(landing - FALL + 1, landing + FALL - 1),
             "bricks": bricks,
         }
 
@@ -80,3 +88,9 @@ class Bricks(BoardGames):
         planes[n, 2, state["ball"][:, 0], state["ball"][:, 1]] = 1
         planes[n, 3, SIZE - 1, state["paddle"]] = 1
         return planes
+
+
+def reflected(column: Tensor) -> Tensor:
+    """Where the walls lead a ball that would be in `column` without them."""
+    folded = column.remainder(2 * (SIZE - 1))
+    return torch.where(folded < SIZE, folded, 2 * (SIZE - 1) - folded)

@@ -213,11 +213,17 @@ def test_people_who_were_learned_from_are_left_out_of_a_calibration(
     own_photographs, people, tmp_path, diffobj: Diffobj
 ):
     arguments = ("calibrate", f"run={own_photographs}", "far=0.1")
-    done = diffobj(*arguments, f"input={people}")
+    # Copies of the same people's pictures, and four more people.
+    more = write_stand_in(tmp_path / "more", people=12, pictures=5)
+    for file in sorted(more.rglob("*.pgm")):
+        Image.open(file).save(file.with_suffix(".jpg"), quality=80)
+        file.unlink()
+    done = diffobj(*arguments, f"input={more}")
     assert done.status == 0, done.err
     assert "left out: 5 people who were trained on" in done.err
     kept = json.loads((own_photographs / "calibration.json").read_text())
-    assert (kept["people"], kept["genuine_pairs"], kept["impostor_pairs"]) == (3, 30, 75)
+    assert (kept["people"], kept["person_pairs"]) == (7, 21)
+    assert (kept["genuine_pairs"], kept["impostor_pairs"]) == (70, 525)
     training = Recognition(data=Data(root=str(people), side=24)).people.training.names
     for name in training:
         shutil.copytree(people / name, tmp_path / "training" / name)
@@ -332,7 +338,7 @@ def test_the_commands_from_calibration_to_forgetting(
 
     refused = diffobj("calibrate", f"run={recognition}", f"input={people}", "far=0.0001")
     assert refused.status == 2
-    assert "far = 0.0001 needs at least 10,000 impostor pairs, there are 700" in refused.err
+    assert "far = 0.0001 needs 10,000 pairs of people, so 142 people; there are 8" in refused.err
 
     done = diffobj("calibrate", f"run={recognition}", f"input={people}", "far=0.1")
     assert done.status == 0, done.err
@@ -362,8 +368,19 @@ def test_the_commands_from_calibration_to_forgetting(
     nowhere = diffobj(enrol[0], enrol[1], "gallery=no/such/g.json", "consent=form", "Cy", str(a))
     assert nowhere.status == 2
     assert "gallery = 'no/such/g.json'" in nowhere.err
-    found = diffobj("identify", f"run={recognition}", f"gallery={gallery}", str(a))
-    assert json.loads(found.out)["person"] == "Ann"
+    identify = ("identify", f"run={recognition}", f"gallery={gallery}", str(a))
+    small = diffobj(*identify, "fpir=0.05")
+    assert small.status == 2
+    assert (
+        "fpir = 0.05 in a gallery of 2 needs a calibration on 10 people, it was on 8" in small.err
+    )
+    found = diffobj(*identify)
+    assert json.loads(found.out)["person"] == "Ann", found.err
+    listed = diffobj("list", f"gallery={gallery}")
+    people_listed = [json.loads(line) for line in listed.out.splitlines()]
+    assert [person["person"] for person in people_listed] == ["Ann", "Bo"]
+    assert people_listed[0]["consents"][0]["consent"] == "form of May"
+    assert "0 people had expired embeddings" in diffobj("purge", f"gallery={gallery}").out
 
     assert diffobj("forget", f"gallery={gallery}", "Ann").status == 0
     assert "Ann" not in gallery.read_text()
@@ -375,19 +392,23 @@ def test_the_commands_from_calibration_to_forgetting(
 def test_calibration_by_a_list_of_pairs(recognition, tmp_path, diffobj: Diffobj):
     root = tmp_path / "lfw"
     random = numpy.random.default_rng(0)
-    for name in ("Ann_Lee", "Bo"):
+    names = ("Ann_Lee", "Bo", "Cy", "Di", "Eve", "Flo")
+    for name in names:
         (root / name).mkdir(parents=True)
         for number in (1, 2):
             pixels = random.integers(0, 255, (30, 30, 3)).astype(numpy.uint8)
             Image.fromarray(pixels).save(root / name / f"{name}_{number:04d}.png")
     pairs = tmp_path / "pairs.txt"
-    pairs.write_text("1 2\nAnn_Lee 1 2\nBo 1 2\nAnn_Lee 1 Bo 1\nAnn_Lee 2 Bo 2\n")
+    same = [f"{name} 1 2" for name in names]
+    others = [f"{name} 1 {names[k - 1]} 2" for k, name in enumerate(names)]
+    pairs.write_text("\n".join(["1 6", *same, *others]) + "\n")
     outcome = diffobj(
         "calibrate", f"run={recognition}", f"input={root}", f"pairs={pairs}", "far=0.5"
     )
     assert outcome.status == 0, outcome.err
     kept = json.loads((recognition / "calibration.json").read_text())
-    assert (kept["genuine_pairs"], kept["impostor_pairs"], kept["pictures"]) == (2, 2, 4)
+    assert (kept["genuine_pairs"], kept["impostor_pairs"], kept["pictures"]) == (6, 6, 12)
+    assert (kept["people"], kept["person_pairs"]) == (6, 6)
 
 
 def test_commands_refuse_a_run_that_is_no_face_task(tmp_path, diffobj: Diffobj):
@@ -434,6 +455,7 @@ def test_predictions_for_photographs_are_json_and_a_picture_in_the_photographs_o
             assert 0 <= face["boxes"][0] <= face["boxes"][2] <= size[0] + 1e-3
             assert 0 <= face["boxes"][1] <= face["boxes"][3] <= size[1] + 1e-3
             assert abs(sum(n * n for n in face["embeddings"]) - 1) < 1e-4
+            assert 0 <= face["qualities"] <= 1
         assert (folder / "predictions" / f"{name}.png").exists()
     alone = diffobj("predict", f"run={folder}", f"input={photographs / 'torn.png'}")
     assert alone.status == 2

@@ -15,6 +15,7 @@ from framework.randomness import seeded
 from framework.recording.context import Context
 from plugins.games.environments.atari import name_of
 from plugins.games.environments.making import make_games
+from plugins.games.objectives import rollouts
 from plugins.games.rollouts import RolloutBuffer, begin_episodes, collect_rollout
 from plugins.games.task import Game
 from tests.runs import Diffobj, result
@@ -60,7 +61,7 @@ def test_a_lost_life_ends_nothing_but_what_is_learned_from():
     assert over == len(finished.returns) >= 2
     assert 4 * over <= int(rollout.life_lost.sum()) <= 4 * over + 4 * 4
     context = Context(lambda site: game_rule(), (250, 4), recorded_trajectories=True)
-    game.replay(context, rollout)
+    rollouts(game.experience, context, rollout)
     assert context.trace.prediction is not None
     assert torch.equal(context.trace.prediction.terminated, rollout.terminated | rollout.life_lost)
 

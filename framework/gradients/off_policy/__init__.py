@@ -1,0 +1,1 @@
+"""Gradients through a learned critic, from a replay buffer: SAC, TD3, DQN."""

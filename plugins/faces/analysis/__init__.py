@@ -1,0 +1,1 @@
+"""What is done with faces in photographs: found, embedded, verified, clustered; by a trained task or other networks."""
