@@ -20,7 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from framework.config.composition import compose, config_options, hydra_errors_as_user_errors
+from framework.config.composition import (
+    compose,
+    config_options,
+    hydra_errors_as_user_errors,
+    options_beside,
+)
 from framework.config.explanation import first_line
 from framework.config.hydra_line import HydraLine, run_hydra, settings_of_job
 from framework.config.schema import Settings
@@ -163,7 +168,8 @@ def run_sweep(line: HydraLine, *, progress: bool) -> tuple[Sweep, int]:
         UserError: as of `sweep`.
     """
     listed = listed_values(line.overrides)
-    settings = check(listed)
+    with options_beside(line.folders):
+        settings = check(listed)
     experiments = {each.experiment for each in settings}
     given = [o.partition("=")[2].strip("'\"") for o in line.overrides if o.startswith(PLACE)]
     if given:

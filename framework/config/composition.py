@@ -47,6 +47,10 @@ class Composition:
     choices: Mapping[str, Any]
 
 
+# Folders of options besides the core's and the plugins', as --config-dir names one.
+BESIDE: list[Path] = []
+
+
 def compose(overrides: Sequence[str], *, task: str | None = None) -> Composition:
     """Compose `configs/train.yaml` with overrides such as `experiment=javelin estimator.samples=8`.
 
@@ -214,9 +218,26 @@ def join_search_path() -> None:
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
             for found in registry().found:
                 if found.configs:
-                    search_path.append(found.name, found.configs.as_uri())
+                    search_path.append(found.name, address(found.configs))
+            for folder in BESIDE:
+                search_path.append("command-line", address(folder))
 
     Plugins.instance().register(PluginConfigs)
+
+
+def address(folder: Path) -> str:
+    """A folder as Hydra's search path has it, which knows no escapes."""
+    return f"file://{folder.absolute()}"
+
+
+@contextmanager
+def options_beside(folders: Iterable[Path]) -> Iterator[None]:
+    """Find options in these folders, too, inside the block."""
+    BESIDE.extend(folders)
+    try:
+        yield
+    finally:
+        BESIDE.clear()
 
 
 @contextmanager

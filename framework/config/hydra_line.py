@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from framework.config.composition import (
@@ -26,6 +27,7 @@ from framework.errors import UserError, suggestion
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 SWEEPING = {"-m", "--multirun"}
+FOLDER = {"-cd", "--config-dir"}
 COMPLETION = {"-sc", "--shell-completion"}
 # Flags with which nothing is trained.
 SHOWING = {"-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", *COMPLETION}
@@ -86,6 +88,17 @@ class HydraLine:
         """Whether it runs a sweep; it may also only show what one would be."""
         shown = [flag for flag in self.flags if flag.partition("=")[0] in SHOWING]
         return bool(SWEEPING.intersection(self.flags)) and not shown
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folder of options that it names, if any."""
+        found = []
+        for flag, following in zip(self.flags, [*self.flags[1:], ""], strict=True):
+            name, equals, value = flag.partition("=")
+            if name in FOLDER:
+                found.append(Path(value if equals else following))
+        # Of several, Hydra takes the last one.
+        return found[-1:]
 
 
 def unknown_flag(argument: str, known: Any) -> str:
