@@ -7,6 +7,7 @@ import torch
 from matplotlib import pyplot
 from torch import Tensor
 
+from experiments.command import given_arguments
 from framework import relaxed
 from framework.plugin import ROOT
 
@@ -44,6 +45,7 @@ def branch() -> None:
 
 
 if __name__ == "__main__":
+    given_arguments(__doc__, most=0)
     matplotlib.use("Agg")
     FOLDER.mkdir(exist_ok=True)
     branch()

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 import framework
+from experiments.command import given_arguments
 from framework import Run
 from framework.plugin import ROOT
 from framework.training.checkpoints import checkpoint
@@ -140,4 +141,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(given_arguments(__doc__)))

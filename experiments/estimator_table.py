@@ -6,6 +6,7 @@ project's are installed.
 
 from __future__ import annotations
 
+from experiments.command import given_arguments
 from framework.capabilities import estimators
 from framework.plugin import ROOT
 
@@ -46,4 +47,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    given_arguments(__doc__, most=0)
     main()

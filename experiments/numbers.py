@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from math import inf
 
 from experiments.claims import CLAIMS, Claim, Table
+from experiments.command import given_arguments
 from framework.plugin import ROOT
 
 NUMBER = r"(-?\d*\.?\d+)"
@@ -150,4 +151,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(given_arguments(__doc__)))

@@ -17,6 +17,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import framework
+from experiments.command import given_arguments
 from framework.plugin import ROOT
 
 CODE = ("framework", "plugins")
@@ -119,4 +120,5 @@ def report(root: Path, walk: Walk) -> str:
 
 
 if __name__ == "__main__":
+    given_arguments(__doc__, most=0)
     print(report(ROOT, walk_step()))

@@ -53,6 +53,7 @@ plugin = Plugin(
         "a2c": "framework.gradients.policy_gradient.actor_critic:A2C",
         "ppo": "framework.gradients.policy_gradient.ppo:PPO",
         "vtrace": "framework.gradients.policy_gradient.actor_critic:VTrace",
+        "vtrace_upgo": "framework.gradients.policy_gradient.actor_critic:VTraceUPGO",
         "upgo": "framework.gradients.policy_gradient.actor_critic:UPGO",
         "sac": "framework.gradients.off_policy.sac:SAC",
         "td3": "framework.gradients.off_policy.td3:TD3",

@@ -24,7 +24,7 @@ from framework.config.composition import (
     compose,
     config_options,
     hydra_errors_as_user_errors,
-    options_beside,
+    with_own_folders,
 )
 from framework.config.explanation import first_line
 from framework.config.hydra_line import HydraLine, run_hydra, settings_of_job
@@ -168,7 +168,8 @@ def run_sweep(line: HydraLine, *, progress: bool) -> tuple[Sweep, int]:
         UserError: as of `sweep`.
     """
     listed = listed_values(line.overrides)
-    with options_beside(line.folders):
+    refuse_interval(listed, line.overrides)
+    with with_own_folders(line.own_folders):
         settings = check(listed)
     experiments = {each.experiment for each in settings}
     given = [o.partition("=")[2].strip("'\"") for o in line.overrides if o.startswith(PLACE)]
@@ -322,6 +323,22 @@ def values_of(text: str, override: Any) -> list[str]:
     if override.is_sweep_override():
         return [str(each) for each in override.sweep_string_iterator()]
     return [text.partition("=")[2]]
+
+
+def refuse_interval(listed: Sequence[tuple[str, list[str]]], overrides: Sequence[str]) -> None:
+    """Refuse an interval where no sweeper is chosen that samples one.
+
+    Raises:
+        UserError: names the override and a sweeper.
+    """
+    if any(o.startswith("hydra/sweeper=") and o != "hydra/sweeper=basic" for o in overrides):
+        return
+    for text, _ in listed:
+        if re.search(r"=\s*(tag\(.*)?interval\(", text):
+            raise UserError(
+                f"'{text}': an interval needs a sweeper that samples it, such as hydra/sweeper=optuna "
+                "(pip install hydra-optuna-sweeper)"
+            )
 
 
 def is_swept(text: str, values: Sequence[str]) -> bool:

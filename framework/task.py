@@ -72,6 +72,9 @@ class Task(ABC):
     # The metric by which the best checkpoint is chosen, and whether less or more of it is better.
     primary_metric: ClassVar[str] = "objective"
     metric_mode: ClassVar[Literal["min", "max"]] = "min"
+    # Whether the final evaluation and what is shown then are the best checkpoint's, which `load` takes by default, and
+    # not the last one's.
+    reports_best: ClassVar[bool] = False
     # Three numbers that the console shows while training besides the primary metric: their tags by short names.
     progress_numbers: ClassVar[Mapping[str, str]] = {
         "train": "train/objective",

@@ -2,16 +2,19 @@
 
 import ast
 import importlib
+import inspect
 import json
 import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
+from typing import cast
 
 import pytest
 
 import framework
-from framework.plugin import ROOT
+from framework.plugin import ROOT, registry
 from tests.runs import python
 
 PLUGINS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.py").is_file())
@@ -81,10 +84,11 @@ EXCEPTIONS = {
 }
 
 
-def imports(file: Path) -> Iterator[str]:
+@cache
+def imports(file: Path) -> tuple[str, ...]:
     """Every module that a file imports, wherever in it, as an absolute name."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        yield from imported(node, file)
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return tuple(name for node in ast.walk(tree) for name in imported(node, file))
 
 
 def imported(node: ast.AST, file: Path) -> Iterator[str]:
@@ -358,7 +362,7 @@ import framework
 assert not {"torch", "numpy", "hydra", "pydantic"} & set(sys.modules)
 print(time.process_time() - began)
 """
-    out, err = python("-c", code, cwd=tmp_path).communicate(timeout=60)
+    out, err = python("-c", code, cwd=tmp_path).communicate(timeout=300)
     assert err == ""
     assert float(out) < 0.2
 
@@ -372,3 +376,19 @@ def test_plugins_are_listed_within_two_seconds(tmp_path):
     ended = os.times()  # the processor's time: others may work on this machine
     before, after = (t.children_user + t.children_system for t in (began, ended))
     assert after - before < 2
+
+
+@pytest.mark.parametrize("name", registry().names("tasks"))
+def test_a_task_sets_no_attribute_that_hides_a_hook(name):
+    """Such as `self.opened = ...`, which the framework would call."""
+    task = registry().component("tasks", name).load()
+    hooks = {key for key, value in vars(framework.Task).items() if inspect.isfunction(value)}
+    sources = [cast(type, c) for c in task.__mro__ if c.__module__.startswith("plugins.")]
+    assigned = {
+        node.attr
+        for source in sources
+        for node in ast.walk(ast.parse(dedent(inspect.getsource(source))))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
+    assert sources
+    assert assigned & hooks == set()

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Gamma, Normal, OneHotCategorical, Poisson
 
+from experiments.command import given_arguments
 from framework import Context, Program, ProgramError
 from framework.gradients.estimator import Estimator
 from framework.gradients.registered import make_estimator
@@ -218,4 +219,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    given_arguments(__doc__, most=0)
     main()

@@ -9,7 +9,6 @@ ratio counts; the numbers themselves belong to the machine. Both learn all their
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from experiments.benchmarks.pairs import ratio, report
+from experiments.command import given_arguments
 from plugins.detection.models.anchor_free import nano
 from plugins.detection.sample import Batch
 
@@ -76,4 +76,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if sys.argv[1:] else 4)
+    main(int((given_arguments(__doc__, most=1) or ["4"])[0]))

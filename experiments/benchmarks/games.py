@@ -30,6 +30,7 @@ import numpy
 import torch
 
 from experiments.benchmarks.pairs import ratio, report
+from experiments.command import given_arguments
 from framework.commands import train
 from framework.training.monitor import Monitor
 from framework.training.trainer import Trainer
@@ -270,10 +271,7 @@ def main() -> None:
     torch.set_num_threads(1)
     parts: dict[str, Callable[[Sequence[int]], None]]
     parts = {"stepping": stepping, "throughput": throughput, "pong": pong, "solving": solving}
-    given = sys.argv[1:]
-    if {"-h", "--help"} & set(given):
-        print(__doc__)
-        return
+    given = given_arguments(__doc__)
     count = next((a.removeprefix("seeds=") for a in given if a.startswith("seeds=")), "3")
     unknown = [a for a in given if a not in parts and not a.startswith("seeds=")]
     if unknown or not count.isdecimal() or not int(count):

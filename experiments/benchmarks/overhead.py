@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Normal, RelaxedBernoulli
 
 from experiments.benchmarks.pairs import ratio, report
+from experiments.command import given_arguments
 from framework import Context, Program, Task, estimate
 from framework.gradients.estimator import Estimator
 from framework.gradients.registered import make_estimator
@@ -273,4 +274,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    given_arguments(__doc__, most=0)
     main()

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli
 
+from experiments.command import given_arguments
 from framework import Context, Program
 from framework.gradients.control_variates.rebar import rebar, relax
 from framework.gradients.coupled.arm import Arm
@@ -191,4 +192,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    given_arguments(__doc__, most=0)
     main()

@@ -25,6 +25,7 @@ from torch.distributions import Bernoulli, Normal
 
 from experiments.benchmarks.overhead import Call, fresh
 from experiments.benchmarks.pairs import ratio
+from experiments.command import given_arguments
 from framework import Context, Program, UserError
 from framework.gradients.registered import make_estimator
 from framework.parameters import Parameters
@@ -226,4 +227,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    given_arguments(__doc__, most=0)
     sys.exit(main())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from experiments.command import given_arguments
 from framework.config.composition import compose
 from framework.config.validation import validate
 from framework.training.assembly import make_components
@@ -66,4 +67,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    given_arguments(__doc__, most=0)
     main()

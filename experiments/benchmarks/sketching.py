@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.command import given_arguments
 from plugins.sketching.raster.render import Backend, render
 from tests.plugins.sketching.dense import dense
 
@@ -134,7 +135,8 @@ def status(name: str) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["memory"]:
-        memory(sys.argv[2], int(sys.argv[3]))  # type: ignore[arg-type]
+    given = given_arguments(__doc__, most=3)
+    if given[:1] == ["memory"]:
+        memory(given[1], int(given[2]))  # type: ignore[arg-type]
     else:
-        main(*sys.argv[1:2])
+        main(*given[:1])

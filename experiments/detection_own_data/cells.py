@@ -3,6 +3,10 @@
 A stand-in for a user's own photographs: red cells that overlap and are cut off by the edge, rare large white cells
 with a lobed nucleus, small platelets; uneven light, stains that are nothing, focus and sensor noise that change from
 image to image, JPEG.
+
+    python -m experiments.detection_own_data.cells [FOLDER]
+
+writes them into FOLDER (outputs/cells by default).
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import numpy
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+
+from experiments.command import given_arguments
 
 WIDTH, HEIGHT = 640, 480
 KINDS = ("Platelets", "RBC", "WBC")
@@ -187,6 +193,4 @@ def annotation(name: str, things: list[tuple[str, Box]]) -> str:
 
 
 if __name__ == "__main__":
-    import sys
-
-    write(Path(sys.argv[1]))
+    write(Path(*given_arguments(__doc__, most=1) or ["outputs/cells"]))

@@ -10,7 +10,6 @@ schedule ends when the time does. Runs are kept in FOLDER (outputs/detection_rew
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from experiments.command import given_arguments
 from experiments.runs import result, trained
 from framework import UserError
 from framework.config.composition import compose
@@ -126,4 +126,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(given_arguments(__doc__))

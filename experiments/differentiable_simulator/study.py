@@ -10,7 +10,6 @@ one thread, evaluation left out. Writes learning.png beside this file.
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from unittest.mock import patch
 
 from matplotlib.figure import Figure
 
+from experiments.command import given_arguments
 from experiments.runs import records, result, trained
 from framework.media import Image
 
@@ -167,4 +167,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(given_arguments(__doc__))

@@ -9,13 +9,13 @@ estimator, learning rate and seed; a run that is there already is not repeated. 
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from experiments.command import given_arguments
 from experiments.runs import records, result, trained
 from framework.media import Image
 
@@ -106,4 +106,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(given_arguments(__doc__))

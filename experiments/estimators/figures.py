@@ -6,7 +6,6 @@ Each is drawn from small programs whose gradient is known, with fixed seeds, int
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from matplotlib.ticker import NullFormatter
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal
 
+from experiments.command import given_arguments
 from framework import Context, Program, estimate
 from framework.errors import UserError, suggestion
 from framework.gradients.registered import make_estimator
@@ -413,4 +413,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(given_arguments(__doc__))

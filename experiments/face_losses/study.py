@@ -10,13 +10,13 @@ others to test on, the same for every loss. Writes the picture losses.png beside
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from experiments.command import given_arguments
 from experiments.runs import result, trained
 from framework.media import Image
 
@@ -132,4 +132,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/face_losses"))
+    main(Path(*given_arguments(__doc__, most=1) or ["outputs/face_losses"]))

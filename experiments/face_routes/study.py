@@ -8,12 +8,12 @@ with the same seed; a run that is there already is not repeated. Writes learning
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from experiments.command import given_arguments
 from experiments.runs import records, result, trained
 from framework.media import Image
 
@@ -97,7 +97,5 @@ def main(folder: Path, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(
-        Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/face_routes"),
-        int(sys.argv[2] if len(sys.argv) > 2 else 200),
-    )
+    folder, people, *_ = [*given_arguments(__doc__, most=2), "", ""]
+    main(Path(folder or "outputs/face_routes"), int(people or 200))

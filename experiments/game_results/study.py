@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from experiments.command import given_arguments
 from experiments.runs import finished, records, result, trained
 from framework.media import Image
 
@@ -126,4 +126,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(given_arguments(__doc__))

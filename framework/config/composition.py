@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,7 +27,20 @@ CORE_CONFIGS = next(
 GLOBAL_PACKAGE = "# @package _global_"
 
 
+# Hydra's own plugins that are not installed with it, by the option that chooses one.
+SWEEPERS = {
+    "optuna": "hydra-optuna-sweeper",
+    "ax": "hydra-ax-sweeper",
+    "nevergrad": "hydra-nevergrad-sweeper",
+    "joblib": "hydra-joblib-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+}
+
 PATHS = ("hydra.run.dir", "hydra.sweep.dir", "input")
+
+# What --config-dir names, where a sweep's choices are composed before Hydra itself sees the command line.
+OWN_FOLDERS: ContextVar[tuple[Path, ...]] = ContextVar("OWN_FOLDERS", default=())
 
 # Hydra composes in global state: one thread at a time.
 COMPOSING = threading.Lock()
@@ -45,10 +59,6 @@ class Composition:
     config: Any
     run_folder: Path
     choices: Mapping[str, Any]
-
-
-# Folders of options besides the core's and the plugins', as --config-dir names one.
-BESIDE: list[Path] = []
 
 
 def compose(overrides: Sequence[str], *, task: str | None = None) -> Composition:
@@ -219,7 +229,7 @@ def join_search_path() -> None:
             for found in registry().found:
                 if found.configs:
                     search_path.append(found.name, address(found.configs))
-            for folder in BESIDE:
+            for folder in OWN_FOLDERS.get():
                 search_path.append("command-line", address(folder))
 
     Plugins.instance().register(PluginConfigs)
@@ -227,17 +237,17 @@ def join_search_path() -> None:
 
 def address(folder: Path) -> str:
     """A folder as Hydra's search path has it, which knows no escapes."""
-    return f"file://{folder.absolute()}"
+    return f"file://{folder.resolve()}"
 
 
 @contextmanager
-def options_beside(folders: Iterable[Path]) -> Iterator[None]:
-    """Find options in these folders, too, inside the block."""
-    BESIDE.extend(folders)
+def with_own_folders(folders: Sequence[Path]) -> Iterator[None]:
+    """Inside the block options are looked for in these folders, too."""
+    token = OWN_FOLDERS.set(tuple(folders))
     try:
         yield
     finally:
-        BESIDE.clear()
+        OWN_FOLDERS.reset(token)
 
 
 @contextmanager
@@ -252,6 +262,10 @@ def hydra_errors_as_user_errors() -> Iterator[None]:
         if not error.missing_cfg_file:
             raise UserError(first_line(error)) from None
         group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if option in SWEEPERS and group in {"hydra/sweeper", "hydra/launcher"}:
+            raise UserError(
+                f"{group}={option} is not installed: pip install {SWEEPERS[option]}"
+            ) from None
         near = suggestion(option, config_options().get(group, {}))
         raise UserError(f"unknown {group or 'configuration'} '{option}'; {near}") from None
     except OverrideParseException as error:

@@ -27,7 +27,6 @@ from framework.errors import UserError, suggestion
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 SWEEPING = {"-m", "--multirun"}
-FOLDER = {"-cd", "--config-dir"}
 COMPLETION = {"-sc", "--shell-completion"}
 # Flags with which nothing is trained.
 SHOWING = {"-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", *COMPLETION}
@@ -84,21 +83,21 @@ class HydraLine:
         return cls(flags, overrides)
 
     @property
+    def own_folders(self) -> list[Path]:
+        """The folders of options that `--config-dir` names."""
+        pairs = zip(self.flags, [*self.flags[1:], ""], strict=True)
+        named = [flag.partition("=")[2] or value for flag, value in pairs if is_config_dir(flag)]
+        return [Path(name) for name in named]
+
+    @property
     def sweeps(self) -> bool:
         """Whether it runs a sweep; it may also only show what one would be."""
         shown = [flag for flag in self.flags if flag.partition("=")[0] in SHOWING]
         return bool(SWEEPING.intersection(self.flags)) and not shown
 
-    @property
-    def folders(self) -> list[Path]:
-        """The folder of options that it names, if any."""
-        found = []
-        for flag, following in zip(self.flags, [*self.flags[1:], ""], strict=True):
-            name, equals, value = flag.partition("=")
-            if name in FOLDER:
-                found.append(Path(value if equals else following))
-        # Of several, Hydra takes the last one.
-        return found[-1:]
+
+def is_config_dir(flag: str) -> bool:
+    return flag.partition("=")[0] in {"--config-dir", "-cd"}
 
 
 def unknown_flag(argument: str, known: Any) -> str:

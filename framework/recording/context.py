@@ -398,7 +398,7 @@ def as_number(value: Tensor | float, what: str) -> Tensor:
         ProgramError: it is no number and no array of numbers; names `what`.
     """
     try:
-        tensor = torch.as_tensor(value)
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError):
         raise ProgramError(
             f"{what} is a {type(value).__name__}; expected a tensor or a number"

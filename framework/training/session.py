@@ -259,6 +259,9 @@ def differences(changes: Changes, environment: list[str], settings: Settings) ->
 def end_summary(result: dict[str, Any]) -> str:
     """What happened and where to look."""
     metrics = "  ".join(f"{name} {value:.4g}" for name, value in result["metrics"].items())
+    seen = result["evaluated"]
+    if metrics and seen["checkpoint"] == "best":
+        metrics = f"{seen['split']} of the best checkpoint, step {seen['step']:,}: {metrics}"
     count = result["skipped"]
     skipped = f"; {count:,} steps skipped (gradient not finite)" if count else ""
     return (

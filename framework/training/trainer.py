@@ -35,10 +35,12 @@ from framework.training.checkpoints.restoring import (
     load_model,
     load_task,
 )
+from framework.training.checkpoints.resume import warn
 from framework.training.checkpoints.saving import Saving
 from framework.training.clock import TrainingClock
 from framework.training.folders.run_folder import RunFolder
 from framework.training.monitor import Monitor
+from framework.training.reporting import Reported
 from framework.training.signals import Interrupted, StopSignals
 from framework.training.stopping import Progress, early_stop, improves, is_best, spent
 from framework.training.updates.averages import AveragedParameters, RunningMeans, mean_estimate
@@ -109,6 +111,7 @@ class Trainer:
         # The configuration as `config.yaml` holds it: a checkpoint carries it, too.
         self.config = ""
         self.saving = Saving(folder.checkpoints, self.options.keep_checkpoints)
+        self.reported = Reported(self.task, self.average, folder.path, warn)
 
     def train(self, monitor: Monitor) -> dict[str, Any]:
         """Train to the end of the budget; returns what `result.json` holds. What was made is saved whatever ends it."""
@@ -158,6 +161,8 @@ class Trainer:
         window = RunningMeans()
         self.task.model.train()
         start = progress.step
+        if start > 0:
+            self.report_jump(monitor.log)
         if due(start, options.evaluate_every) and progress.evaluated < start:
             # It raised in the session before.
             self.validate(monitor)
@@ -195,6 +200,16 @@ class Trainer:
         except Exception as error:
             return without_estimate(self, error, log), torch.tensor(math.nan)
         return estimate, self.clip_and_step(log)
+
+    def report_jump(self, log: Callable[[str], None]) -> None:
+        """Say where a resumed run's learning rate does not go on from the one that it was stopped at."""
+        step, full = self.progress.step, float(self.rates[0])
+        before, after = float(self.optimizer.param_groups[0]["lr"]), full * self.schedule(step)
+        if not math.isclose(before, full * self.schedule(step - 1), rel_tol=1e-6, abs_tol=1e-12):
+            log(
+                f"the learning rate jumps from {before:.3g} to {after:.3g}: its schedule and optimizer.learning_rate "
+                f"are now those of a run of {self.options.steps:,} steps"
+            )
 
     def accumulate(self, batches: Iterator[Any]) -> Estimate:
         """The gradient of one optimiser step, averaged over `accumulate` batches, into `.grad`."""
@@ -354,7 +369,9 @@ class Trainer:
         """The task's pictures and videos, reproducible and without effect on training."""
         model, seed = self.task.model, key(self.settings.seed, "show") % 2**31
         model.eval()
-        with torch.no_grad(), seeded(seed), placed(model, self.averages):
+        over = self.progress.step >= self.options.steps or bool(self.stop_reason)
+        reported = self.reported.in_use(self.progress) if over else nullcontext()
+        with reported, torch.no_grad(), seeded(seed), placed(model, self.averages):
             monitor.media(self.progress.step, self.task.show(seed))
         model.train()
 
@@ -381,7 +398,8 @@ class Trainer:
                 raise UserError(
                     f"nothing was learned: the gradient was not finite in any of {progress.step} steps"
                 )
-            metrics = self.evaluate("test")
+            with self.reported.in_use(progress):
+                metrics = self.evaluate("test")
             tags = {f"final/{name}": value for name, value in metrics.items()}
             monitor.scalars(progress.step, tags, announce=True)
             self.called(self.callbacks.on_evaluation, metrics)
@@ -399,6 +417,7 @@ class Trainer:
             "steps": self.progress.step,
             "seconds": round(self.progress.seconds, 3),
             "metrics": dict(metrics),
+            "evaluated": self.reported.described(self.progress),
             "best": self.progress.best,
             "skipped": self.progress.skipped,
             "saved": self.saving.step,

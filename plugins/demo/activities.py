@@ -17,7 +17,7 @@ from pydantic import Field
 
 import framework
 from framework import Image, Text, UserError, Video
-from plugins.demo.pictures import data_url
+from plugins.demo.pictures import boxed, data_url
 from plugins.demo.runs import Runs, new_task
 
 Send = Callable[[dict[str, Any]], bool]
@@ -26,6 +26,8 @@ Estimator = Literal["exact", "reparameterisation", "rloo", "reinforce", "spsa"]
 Style = Literal["sketch", "sketch_minimal", "sketch_pencil", "sketch_brush", "sketch_shapes"]
 # Pixels of the longer side of a film's frames.
 FRAME = 480
+# Boxes whose IoU is above it surround one object.
+SAME_PLACE = 0.5
 
 
 def hill(runs: Runs, send: Send, picture: Path | None) -> None:
@@ -100,14 +102,16 @@ def play(
 
 
 def detect(runs: Runs, send: Send, picture: Path | None) -> None:
-    """Objects: the `picture` with their boxes, and `found`, the label and score of each."""
-    shown, content = predicted(runs, "detection", picture)
-    labels = {category["id"]: category["name"] for category in content["categories"]}
-    found = [
-        {"label": labels[one["category_id"]], "score": one["score"]}
-        for one in content["annotations"]
-    ]
-    send({"picture": shown, "found": found})
+    """Objects: the `picture` with their boxes, and `found`, the label and score of each, the best of each place."""
+    from torchvision.ops import nms
+
+    picture = chosen(picture)
+    there = runs.trained("detection").task.detect(picture)  # type: ignore[attr-defined]
+    # The network's own suppression is by label, so that an object that it is unsure of has several.
+    best = nms(there.boxes, there.scores, SAME_PLACE).tolist()
+    found = [{"label": there.names[i], "score": float(there.scores[i])} for i in best]
+    words = [f"{one['label']} {100 * one['score']:.0f} %" for one in found]
+    send({"picture": data_url(boxed(picture, there.boxes[best].tolist(), words)), "found": found})
 
 
 def faces(runs: Runs, send: Send, picture: Path | None) -> None:
@@ -117,11 +121,20 @@ def faces(runs: Runs, send: Send, picture: Path | None) -> None:
     send({"picture": shown, "found": found})
 
 
-def predicted(runs: Runs, name: str, picture: Path | None) -> tuple[str, Any]:
-    """A run's picture of a picture, and its JSON."""
+def chosen(picture: Path | None) -> Path:
+    """The picture.
+
+    Raises:
+        UserError: there is none.
+    """
     if picture is None:
         raise UserError("which picture? drop one, or take an example")
-    media = list(runs.trained(name).predict(picture))
+    return picture
+
+
+def predicted(runs: Runs, name: str, picture: Path | None) -> tuple[str, Any]:
+    """A run's picture of a picture, and its JSON."""
+    media = list(runs.trained(name).predict(chosen(picture)))
     (shown,) = (one for one in media if isinstance(one, Image))
     (text,) = (one for one in media if isinstance(one, Text) and one.suffix == ".json")
     return data_url(shown.pixels), json.loads(text.text)

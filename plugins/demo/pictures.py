@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 
 from framework import UserError
 from framework.media import Pixels
@@ -16,6 +18,8 @@ MAX_BYTES = 10_000_000
 MAX_PIXELS = 30_000_000
 # Of the longer side; what the plugins then see.
 SIDE = 1024
+# Of the longer side, for words to be read; and the height of a letter.
+LEGIBLE, LETTER = 640, 20
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 
@@ -50,6 +54,23 @@ def accept(data: bytes, folder: Path) -> Path:
     path = folder / "picture.png"
     Image.alpha_composite(white, upright).convert("RGB").save(path)
     return path
+
+
+def boxed(path: Path, boxes: Sequence[Sequence[float]], words: Sequence[str]) -> Pixels:
+    """A picture with boxes (x0, y0, x1, y1 in its pixels) and words at each, small pictures enlarged to be read."""
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    scale = max(1, round(LEGIBLE / max(picture.size)))
+    picture = picture.resize((picture.width * scale, picture.height * scale))
+    draw = ImageDraw.Draw(picture)
+    for box, text in zip(boxes, words, strict=True):
+        x0, y0, x1, y1 = (scale * edge for edge in box)
+        draw.rectangle((x0, y0, x1, y1), outline="white", width=5)
+        draw.rectangle((x0, y0, x1, y1), outline="black", width=2)
+        place = draw.textbbox((x0, max(0, y0 - LETTER)), text, font_size=LETTER)
+        draw.rectangle(place, fill="black")
+        draw.text((x0, max(0, y0 - LETTER)), text, fill="white", font_size=LETTER)
+    return numpy.asarray(picture)
 
 
 def data_url(pixels: Pixels, longest: int = SIDE) -> str:

@@ -27,7 +27,11 @@ plugin = Plugin(
     },
     tasks={"detection": "plugins.detection.task:Detection"},
     needs={"tasks.detection": "plugins.detection.needs:needs"},
-    commands={"export": "plugins.detection.commands.export:run"},
+    commands={
+        "export": "plugins.detection.commands.export:run",
+        "inspect": "plugins.detection.commands.inspect:run",
+        "doctor": "plugins.detection.commands.doctor:run",
+    },
     models={
         "nano": "plugins.detection.models.anchor_free:nano",
         "tiny": "plugins.detection.models.anchor_free:tiny",
@@ -36,6 +40,7 @@ plugin = Plugin(
         "aligned_tiny": "plugins.detection.models.aligned:aligned_tiny",
         "set_nano": "plugins.detection.models.set_prediction:set_nano",
         "set_tiny": "plugins.detection.models.set_prediction:set_tiny",
+        "timm": "plugins.detection.models.timm_pyramid:timm",
         "fcos": "plugins.detection.models.zoo:fcos",
         "retinanet": "plugins.detection.models.zoo:retinanet",
         "faster_rcnn": "plugins.detection.models.zoo:faster_rcnn",

@@ -1,59 +1,67 @@
 """A trained detector as a file that runs without this framework: ONNX or torch.export, compared with the model.
 
-The file takes images `[batch, 3, height, width]` of float32 from 0 to 255 (any batch, this height and width) and
-returns boxes `[batch, k, 4]` in pixels, scores `[batch, k]` and labels `[batch, k]`, best first. Models with several
-pyramid levels and the aligned family need non-maximum suppression (per class, IoU 0.65), which is left to the user.
+The file takes images `[batch, 3, height, width]` of float32, RGB from 0 to 255, of any batch and of any sides that are
+multiples of the model's size divisor, and returns boxes `[batch, k, 4]` in these images' pixels, scores and labels
+`[batch, k]`, best first. Suppression is inside; what it removes, and what is missing to k, has the score 0.
 
-The file is run on test images and compared with the model: a box that is off by 0.01 pixels or more is an error. So
-is a detection that only one of them has, unless scores decide on it that differ by less than 0.0001 of themselves:
-which of these is the higher one depends on the order in which a processor adds.
+How a photograph becomes such an image, the labels' names, the thresholds and the version are in the file: under the key
+`diffobj` of ONNX's metadata, and as the extra file `diffobj.json` of torch.export. `plugins/detection/README.md` has a
+runner of numpy and onnxruntime. No image of the user's is in the file.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib.util
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
+import framework
 from framework.config.types import Count
 from framework.errors import UserError
-from framework.extras import missing
 from plugins.detection.data.splits import Splits
-from plugins.detection.models.anchor_free import AnchorFree, Maps, clip_boxes, decode_boxes
+from plugins.detection.deployed import deployed
+from plugins.detection.export_check import TOLERANCE, difference
+from plugins.detection.export_formats import (
+    SUFFIXES,
+    Format,
+    Sides,
+    format_of,
+    write_exported,
+    write_onnx,
+)
 from plugins.detection.models.detector import Detector
-from plugins.detection.sample import PADDING, Detections
+from plugins.detection.sample import PADDING, pad_and_stack
 
-Format = Literal["onnx", "torch_export"]
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
-# The largest permitted distance of two boxes, in pixels.
-TOLERANCE = 0.01
-# Scores whose relative difference is smaller may change places.
-ROUNDING = 1e-4
-# Detections with lower scores are not compared, unless an image has none with higher ones.
-MIN_SCORE = 0.001
-Outputs = tuple[Tensor, Tensor, Tensor]
+__all__ = ["SUFFIXES", "Exported", "export_detector"]
+
+REFUSED = "torchvision's detectors cannot be exported; nano, tiny, small, aligned_* and set_* can"
+# Shapes of the noise that is compared where there are no test images: height and width over the longer side.
+SHAPES = ((1.0, 1.0), (0.75, 1.0), (0.5625, 1.0), (1.0, 0.5625))
 
 
 class Exportable(Protocol):
-    """What an export needs of a task: its model, the size of its images, and test images where they are there."""
+    """What an export needs of a task."""
 
     model: Detector
     size: int
     max_detections: int
+    score_threshold: float
+    categories: list[str]
+    category_ids: list[int]
 
     @property
     def has_data(self) -> bool: ...
 
     @property
     def splits(self) -> Splits: ...
+
+    @property
+    def thresholds(self) -> list[float]: ...
 
 
 @dataclass(frozen=True)
@@ -62,15 +70,15 @@ class Exported:
 
     Attributes:
         path, format: the file.
-        height, width: of the images that it takes.
+        height, width: of the images that it takes; None: any multiple of the size divisor.
         images: how many images it was compared on.
         difference: the largest difference of a box from the model's, in pixels.
     """
 
     path: Path
     format: Format
-    height: int
-    width: int
+    height: int | None
+    width: int | None
     images: int
     difference: float
 
@@ -88,24 +96,29 @@ def export_detector(
 
     Args:
         format: None: by the suffix of `path`, `.onnx` or `.pt2`.
-        height, width: of the images, rounded up to the model's `size_divisor`; None: the task's image size.
-        images: test images to compare on; noise where the data set is not there.
+        height, width: fixed sides of the images, rounded up to the model's `size_divisor`; None: any.
+        images: test images to compare on, in their own shapes; noise of several shapes where the data is not there.
 
     Raises:
-        UserError: a model of another family, an unknown suffix, a missing package, or a file that computes something
+        UserError: a model of torchvision's, an unknown suffix, a missing package, or a file that computes something
             else, which is deleted.
     """
-    if not isinstance(task.model, AnchorFree):
-        raise UserError("only detectors of the anchor-free family can be exported")
     format = format or format_of(path)
-    model = copy.deepcopy(task.model).cpu().eval()
-    tall, wide = (rounded(side or task.size, model) for side in (height, width))
+    # An exporter would fix sides of one cell by the order of the memory.
+    model = copy.deepcopy(task.model).cpu().float().to(memory_format=torch.contiguous_format).eval()
+    module = deployed(model, task.max_detections)
+    if module is None:
+        raise UserError(REFUSED)
+    divisor = model.size_divisor
+    tall, wide = (
+        None if side is None else -(-side // divisor) * divisor for side in (height, width)
+    )
     write = {"onnx": write_onnx, "torch_export": write_exported}[format]
-    examples = images_to_compare(task, images, tall, wide)
+    examples = images_to_compare(task, images, divisor, tall, wide)
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        again = write(model, examples[:2], path, task.max_detections)
+        again = write(module, path, Sides(divisor, tall, wide), metadata(task))
         apart = difference(model, again, examples, task.max_detections)
-    if apart >= TOLERANCE:
+    if not apart < TOLERANCE:
         path.unlink()
         wrong = f"a box is off by {apart:.3g} pixels"
         if apart == float("inf"):
@@ -114,173 +127,60 @@ def export_detector(
     return Exported(path, format, tall, wide, len(examples), apart)
 
 
-def format_of(path: Path) -> Format:
-    """The format of a file name."""
-    for format, suffix in SUFFIXES.items():
-        if path.suffix == suffix:
-            return format
-    raise UserError(
-        f"export: '{path}': expected a name that ends in {' or '.join(SUFFIXES.values())}"
-    )
+def metadata(task: Exportable) -> dict[str, Any]:
+    """What a user of the file needs to know: what goes in, what comes out, and what it means."""
+    return {
+        "version": framework.__version__,
+        "model": type(task.model).__name__,
+        "categories": list(task.categories),
+        "category_ids": list(task.category_ids),
+        "thresholds": list(task.thresholds),
+        "score_threshold": task.score_threshold,
+        "max_detections": task.max_detections,
+        "size": task.size,
+        "size_divisor": task.model.size_divisor,
+        "padding": PADDING,
+        "input": "images: float32 [batch, 3, height, width], RGB, 0 to 255; sides are multiples of size_divisor",
+        "preparation": "upright by EXIF; resized so that the longer side is `size`, the other one rounded, by bilinear "
+        "interpolation with antialiasing; rounded to whole numbers; at the top left of a canvas of `padding` whose "
+        "sides are the next multiples of size_divisor",
+        "output": "boxes [batch, k, 4] as x0, y0, x1, y1 in the canvas's pixels; scores [batch, k], 0 where there is "
+        "none; labels [batch, k], indices into categories; a detection counts from thresholds[label] on",
+    }
 
 
-def rounded(side: int, model: AnchorFree) -> int:
-    """The side rounded up to a multiple of the model's `size_divisor`."""
-    return -(-side // model.size_divisor) * model.size_divisor
+def images_to_compare(
+    task: Exportable, count: int, divisor: int, height: int | None, width: int | None
+) -> list[Tensor]:
+    """Test images as `predict` gives them to the model, `[1, 3, H, W]` float32 each; noise where there are none."""
+    found: Sequence[Tensor]
+    if task.has_data:
+        source = task.splits.test
+        found = [source.sample(number).image for number in range(min(count, len(source)))]
+    else:
+        found = noise(task.size, count)
+    if height is None and width is None:
+        return [pad_and_stack([image], divisor).float() for image in found]
+    return [on_canvas(image, height, width, divisor) for image in found]
 
 
-def images_to_compare(task: Exportable, count: int, height: int, width: int) -> Tensor:
-    """Test images on canvases of one size, `[n, 3, height, width]` float32; noise where the data is not there."""
-    if not task.has_data:
-        draw = torch.Generator().manual_seed(0)
-        return torch.randint(0, 256, (count, 3, height, width), generator=draw).float()
-    source = task.splits.test
-    images = torch.full((min(count, len(source)), 3, height, width), float(PADDING))
-    for number in range(len(images)):
-        image = source.sample(number).image[:, :height, :width]
-        images[number, :, : image.shape[1], : image.shape[2]] = image
-    return images
+def noise(size: int, count: int) -> Sequence[Tensor]:
+    """Images `[3, H, W]` of noise in several shapes, the longer side `size`."""
+    draw = torch.Generator().manual_seed(0)
+    shapes = [SHAPES[number % len(SHAPES)] for number in range(count)]
+    return [
+        torch.randint(0, 256, (3, *(max(1, round(part * size)) for part in shape)), generator=draw)
+        for shape in shapes
+    ]
 
 
-class Deployed(nn.Module):
-    """The module that is exported: images to boxes, scores and labels."""
-
-    def __init__(self, model: AnchorFree, max_detections: int) -> None:
-        super().__init__()
-        self.model, self.max_detections = model, max_detections
-        self.eval()
-
-    def forward(self, images: Tensor) -> Outputs:
-        boxes, scores, labels = self.model.peaks(self.model(images), self.max_detections)
-        return clip_boxes(boxes, images), scores, labels
-
-
-def write_onnx(
-    model: AnchorFree, example: Tensor, path: Path, max_detections: int
-) -> Callable[[Tensor], Outputs]:
-    """Write ONNX; returns the file as a function, run by onnxruntime.
-
-    Raises:
-        UserError: onnx, onnxruntime or onnxscript is not installed.
-    """
-    for package in ("onnx", "onnxruntime", "onnxscript"):
-        if importlib.util.find_spec(package) is None:
-            raise missing("export", f"ONNX needs '{package}'")
-    import onnxruntime
-
-    names = ["boxes", "scores", "labels"]
-    program = torch.onnx.export(
-        Deployed(model, max_detections),
-        (example,),
-        input_names=["images"],
-        output_names=names,
-        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=1024)}},
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    program.save(str(path))
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-    def again(images: Tensor) -> Outputs:
-        boxes, scores, labels = session.run(names, {"images": images.numpy()})
-        return torch.from_numpy(boxes), torch.from_numpy(scores), torch.from_numpy(labels)
-
-    return again
-
-
-def write_exported(
-    model: AnchorFree, example: Tensor, path: Path, max_detections: int
-) -> Callable[[Tensor], Outputs]:
-    """Write torch.export's file; returns the file as a function."""
-    batch = {0: torch.export.Dim("batch", min=1, max=1024)}
-    program = torch.export.export(
-        Deployed(model, max_detections), (example,), dynamic_shapes=(batch,)
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # It warns of tied weights, though there are none.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.export.save(program, path)
-    loaded = torch.export.load(path).module()
-
-    def again(images: Tensor) -> Outputs:
-        boxes, scores, labels = loaded(images)
-        return boxes, scores, labels
-
-    return again
-
-
-def difference(
-    model: AnchorFree, again: Callable[[Tensor], Outputs], images: Tensor, max_detections: int
-) -> float:
-    """The largest distance in pixels between a side of the file's box and of the model's; infinite where one lacks.
-
-    The file's detections must be among the peaks that rounding allows the model, and the model's certain peaks among
-    the file's detections.
-    """
-    largest = 0.0
-    for image in images.split(1):
-        maps = model(image)
-        best = max(float(logits.sigmoid().max()) for logits, _, _ in maps)
-        min_score = min(MIN_SCORE, best / 2)
-        boxes, scores, labels = again(image)
-        theirs = Detections(boxes[0], scores[0], labels[0]).above(min_score)
-        possible, certain = peaks_up_to_rounding(maps, image, max_detections, min_score)
-        largest = max(largest, farthest(theirs, possible), farthest(certain, theirs))
-    return largest
-
-
-def peaks_up_to_rounding(
-    maps: Sequence[Maps], image: Tensor, max_detections: int, min_score: float
-) -> tuple[Detections, Detections]:
-    """The cells of an image `[1, 3, H, W]` that may be peaks up to rounding, and those that are peaks in spite of it.
-
-    The latter are higher by the margin than their eight neighbours, the best peak left out, and `min_score`.
-    """
-    possible: list[Detections] = []
-    certain: list[Detections] = []
-    for logits, distances, stride in maps:
-        # [C, H, W], and the 3x3 neighbours [C, 9, H W] without the cell itself.
-        scores = logits[0].sigmoid()
-        around = functional.unfold(functional.pad(scores.unsqueeze(1), [1] * 4), 3)
-        around[:, 4] = 0.0
-        scores = scores.flatten(1)
-        lead, margin = scores - around.amax(1), ROUNDING * scores
-        peak = lead >= -margin
-        left_out = float(
-            functional.pad(scores[peak], [0, max_detections + 1])
-            .topk(max_detections + 1)
-            .values[-1]
-        )
-        safe = scores - margin > max(min_score, left_out)
-        boxes = clip_boxes(decode_boxes(distances, stride)[0], image)
-        for kept, chosen in ((possible, peak), (certain, (lead > margin) & safe)):
-            label, cell = chosen.nonzero(as_tuple=True)
-            kept.append(Detections(boxes[cell], scores[chosen], label))
-    return concatenated(possible), concatenated(certain)
-
-
-def concatenated(levels: Sequence[Detections]) -> Detections:
-    """The detections of several levels as one."""
-    return Detections(
-        torch.cat([level.boxes for level in levels]),
-        torch.cat([level.scores for level in levels]),
-        torch.cat([level.labels for level in levels]),
-    )
-
-
-def farthest(expected: Detections, among: Detections) -> float:
-    """The largest distance in pixels of an expected box to the nearest one of its label and, up to rounding, score."""
-    if not len(expected.boxes):
-        return 0.0
-    if not len(among.boxes):
-        return float("inf")
-    score = expected.scores.unsqueeze(1)
-    same = (expected.labels.unsqueeze(1) == among.labels) & (
-        (score - among.scores).abs() <= ROUNDING * score
-    )
-    apart = (expected.boxes.unsqueeze(1) - among.boxes).abs().amax(-1)
-    near = apart.where(same & ~apart.isnan(), float("inf")).amin(1)
-    return float(near.max())
+def on_canvas(image: Tensor, height: int | None, width: int | None, divisor: int) -> Tensor:
+    """An image, cut where it is larger, on a canvas of fixed sides, `[1, 3, H, W]`."""
+    sides = [
+        fixed or -(-side // divisor) * divisor
+        for fixed, side in zip((height, width), image.shape[1:], strict=True)
+    ]
+    canvas = torch.full((1, 3, *sides), float(PADDING))
+    cut = image[:, : sides[0], : sides[1]]
+    canvas[0, :, : cut.shape[1], : cut.shape[2]] = cut
+    return canvas

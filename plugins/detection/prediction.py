@@ -38,9 +38,10 @@ Detect = Callable[[Sequence[Tensor]], list[Detections]]
 
 @dataclass
 class Record:
-    """The detections so far, as COCO's json and as lines of a CSV."""
+    """The detections so far, as COCO's json, with the data set's own category ids, and as lines of a CSV."""
 
     categories: Sequence[str]
+    category_ids: Sequence[int]
     images: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
@@ -58,7 +59,7 @@ class Record:
                 {
                     "id": len(self.annotations) + 1,
                     "image_id": number,
-                    "category_id": label + 1,
+                    "category_id": self.category_ids[label],
                     "bbox": boxes[place],
                     "area": sizes[place],
                     "iscrowd": 0,
@@ -75,7 +76,7 @@ class Record:
         whole = {
             "images": self.images,
             "annotations": self.annotations,
-            "categories": category_list(self.categories),
+            "categories": category_list(self.categories, self.category_ids),
         }
         yield Text("detections", json.dumps(whole), ".json")
         buffer = io.StringIO()
@@ -85,7 +86,9 @@ class Record:
         yield Text("detections", buffer.getvalue(), ".csv")
 
 
-def predict(source: Path | None, detect: Detect, categories: Sequence[str]) -> Iterator[Media]:
+def predict(
+    source: Path | None, detect: Detect, categories: Sequence[str], category_ids: Sequence[int]
+) -> Iterator[Media]:
     """Each image or video with its boxes as soon as it is done, then the json and the CSV.
 
     Raises:
@@ -93,7 +96,7 @@ def predict(source: Path | None, detect: Detect, categories: Sequence[str]) -> I
     """
     if source is None:
         raise UserError("which images? diffobj predict run=RUN_FOLDER input=IMAGE|FOLDER|VIDEO")
-    record = Record(categories)
+    record = Record(categories, category_ids)
     folder = source.parent if source.is_file() else source
     for path, name in files(source):
         try:

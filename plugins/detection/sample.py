@@ -88,9 +88,12 @@ class Detections:
         names = tuple(self.names[place] for place in places)
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], names)
 
-    def above(self, score: float) -> Detections:
-        """Those with at least this score."""
-        return self.chosen(self.scores >= score)
+    def above(self, score: float | Sequence[float]) -> Detections:
+        """Those with at least this score, or with at least that of their label."""
+        if isinstance(score, float | int):
+            return self.chosen(self.scores >= score)
+        least = torch.tensor(score, dtype=self.scores.dtype, device=self.scores.device)
+        return self.chosen(self.scores >= least[self.labels])
 
     def scaled(self, scale: tuple[float, float], size: tuple[int, int]) -> Detections:
         """With boxes multiplied by `scale` (x, y) and clipped to an image of `(height, width)`."""

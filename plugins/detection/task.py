@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, overload
 
@@ -38,7 +38,9 @@ from plugins.detection.evaluation import figures
 from plugins.detection.evaluation.boxes_on_images import draw_boxes, side_by_side
 from plugins.detection.evaluation.metrics import require_coco_evaluation
 from plugins.detection.evaluation.report import evaluate
+from plugins.detection.evaluation.thresholds import DEFAULT, tuned_thresholds
 from plugins.detection.export import export_detector
+from plugins.detection.limits import binding_limits, refuse_one_cell
 from plugins.detection.models.detector import Detector
 from plugins.detection.objectives.relaxed_precision import RelaxedPrecision
 from plugins.detection.objectives.reward import Reward
@@ -69,6 +71,7 @@ class Detection(Task):
     batch_axes: ClassVar[int] = 1
     primary_metric: ClassVar[str] = "AP"
     metric_mode: ClassVar[Literal["min", "max"]] = "max"
+    reports_best: ClassVar[bool] = True
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "AP": "average precision as in COCO, mean over IoU 0.50 to 0.95",
         "AP50": "average precision at IoU 0.50",
@@ -103,17 +106,20 @@ class Detection(Task):
         relaxed: RelaxedPrecision = RelaxedPrecision(),  # noqa: B008
         max_detections: Count = 100,
         score_threshold: FractionBelowOne = 0.001,
-        display_threshold: FractionBelowOne = 0.3,
+        display_threshold: FractionBelowOne | None = None,
+        miss_cost: Positive | None = None,
     ) -> None:
         require_coco_evaluation()
         self.data = data
         self.size = image_size(data)
         self.factory = registry().component("detection.models", model).load()
         self.options = check_options(self.factory, model_options, "task.model_options")
-        self.opened: Splits | None = None
+        self.splits_read: Splits | None = None
         self.categories = list(data.categories)
+        self.category_ids: list[int] = [n + 1 for n in range(len(self.categories))]
         if self.has_data:
             self.categories = list(self.splits.train.categories)
+            self.category_ids = self.splits.category_ids
         self.model = self.make_model()
         if self.has_data:
             self.model.mean_objects_per_image = mean_objects_per_image(self.splits.train)
@@ -122,7 +128,11 @@ class Detection(Task):
         self.workers, self.worker_timeout, self.multi_scale = workers, worker_timeout, multi_scale
         self.batch_size = batch_size or (16 if data.root is None else 8)
         self.max_detections = max_detections
-        self.score_threshold, self.display_threshold = score_threshold, display_threshold
+        self.score_threshold = score_threshold
+        self.display_threshold, self.miss_cost = display_threshold, miss_cost
+        # Chosen by each evaluation on validation images while training, and kept in checkpoints.
+        self.tuned: list[float] = []
+        self.learning = False
         self.init_from, self.criterion = init_from, criterion
         self.reward, self.relaxed = reward, relaxed
         # The number of the first batch without mosaic and mixup; `begin` knows it.
@@ -136,15 +146,23 @@ class Detection(Task):
         return self.data.root is None or Path(self.data.root).expanduser().is_dir()
 
     @property
+    def thresholds(self) -> list[float]:
+        """The score of each label from which a detection is shown, predicted and counted: given, tuned, or 0.3."""
+        if self.display_threshold is not None or len(self.tuned) != len(self.categories):
+            given = DEFAULT if self.display_threshold is None else self.display_threshold
+            return [given] * len(self.categories)
+        return self.tuned
+
+    @property
     def splits(self) -> Splits:
         """The images, opened when they are first needed.
 
         Raises:
             UserError: they cannot be read.
         """
-        if self.opened is None:
-            self.opened = open_data(self.data, self.categories)
-        return self.opened
+        if self.splits_read is None:
+            self.splits_read = open_data(self.data, self.categories)
+        return self.splits_read
 
     def make_model(self) -> Detector:
         model: Detector = self.factory(max(1, len(self.categories)), **self.options)
@@ -158,33 +176,51 @@ class Detection(Task):
         """
         if not self.has_data:
             raise UserError(f"task.data.root = '{self.data.root}': no such folder")
+        refuse_one_cell(self.model, self.size, min(self.batch_size, len(self.splits.train)))
+        self.learning = True
         share = 1 - self.augmentation.no_mosaic_fraction
         self.plain_from = int(plan.steps * plan.accumulate * share)
         if plan.resumed:
             return
+        for line in binding_limits(self.model, self.splits.most_objects, self.max_detections):
+            print(line, file=sys.stderr)
         same_labels = False
         if self.init_from is not None:
             run = Path(self.init_from).expanduser()
             same_labels = load_initial_weights(self.model, self.categories, run)
         if not same_labels:
             refuse_random_weights(self.criterion)
-            if self.init_from is not None:
-                why = "its labels differ; the layers for single classes start from random weights"
+            if self.init_from is not None and Path(self.init_from).expanduser().is_dir():
+                why = "its labels differ; those that it lacks start from random weights"
                 print(f"task.init_from = '{self.init_from}': {why}", file=sys.stderr)
 
     def state_dict(self) -> dict[str, Any]:
-        """The names of the labels: without them a checkpoint's outputs mean nothing."""
-        return {"categories": list(self.categories)}
+        """The labels' names and numbers, without which a checkpoint's outputs mean nothing, and thresholds."""
+        return {
+            "categories": list(self.categories),
+            "category_ids": list(self.category_ids),
+            "thresholds": list(self.tuned),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the checkpoint's labels; where they differ, the images are opened again with these."""
-        check_saved("the task", state, categories=Annotated[list[str], Field(min_length=1)])
+        kinds = {"category_ids": list[int], "thresholds": list[float]}
+        check_saved(
+            "the task",
+            state,
+            categories=Annotated[list[str], Field(min_length=1)],
+            **{name: kind for name, kind in kinds.items() if name in state},
+        )
+        # Those of earlier versions hold neither.
+        self.tuned = list(state.get("thresholds", ()))
+        numbers = list(state.get("category_ids", ()))
+        self.category_ids = numbers or [n + 1 for n in range(len(state["categories"]))]
         if state["categories"] == self.categories:
             return
         self.categories = list(state["categories"])
         if len(self.categories) != self.model.classes:
             self.replace_model(self.make_model())
-        self.opened = None
+        self.splits_read = None
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
         """Augmented training images; batch number k is the same wherever a run starts."""
@@ -236,7 +272,10 @@ class Detection(Task):
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """COCO's numbers on held-out images, the AP of each class, and the kinds of errors."""
         targets, detections = self.targets_and_detections(split)
-        found = evaluate(targets, detections, self.categories, self.display_threshold)
+        if split == "validation" and self.learning:
+            classes = len(self.categories)
+            self.tuned = tuned_thresholds(targets, detections, classes, self.miss_cost)
+        found = evaluate(targets, detections, self.categories, self.thresholds)
         rewards: dict[str, float] = {}
         if self.init_from is not None:
             samples = self.held_out(split)
@@ -300,8 +339,8 @@ class Detection(Task):
             image: a path, a Pillow image, an array `[H, W, 3]` or `[H, W]`, or a tensor `[3, H, W]`; arrays and tensors
                 are uint8 from 0 to 255 or floats from 0 to 1. Several: a list or tuple of these, or a tensor
                 `[N, 3, H, W]`. EXIF orientation is applied to paths and Pillow images.
-            threshold: the lowest score of a detection, from 0 to 1; None: `display_threshold`. None is below
-                `score_threshold`.
+            threshold: the lowest score of a detection, from 0 to 1; None: that of its label, `thresholds`. None is
+                below `score_threshold`.
 
         Returns:
             for one image its detections, best first: boxes `[K, 4]` as (x0, y0, x1, y1) in the image's own pixels,
@@ -310,8 +349,7 @@ class Detection(Task):
         Raises:
             UserError: no such file, or another type, shape or range of values.
         """
-        threshold = self.display_threshold if threshold is None else threshold
-        if not 0 <= threshold <= 1:
+        if threshold is not None and not 0 <= threshold <= 1:
             raise UserError(f"threshold = {threshold}: expected a score from 0 to 1")
         several = photographs_of(image)
         images = [photograph_of(image)] if several is None else several
@@ -323,12 +361,17 @@ class Detection(Task):
                 found = list(self.detections_in(samples))
         finally:
             self.model.train(training)
-        named = [one.above(threshold).named(self.categories) for one in found]
+        least = self.thresholds if threshold is None else threshold
+        named = [one.above(least).named(self.categories) for one in found]
         return named[0] if several is None else named
 
     def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
         """Pictures with boxes, `detections.json` in COCO's form and `detections.csv`."""
-        return prediction.predict(source, lambda frames: self.detect(list(frames)), self.categories)
+
+        def detect(frames: Sequence[Tensor]) -> list[Detections]:
+            return self.detect(list(frames))
+
+        return prediction.predict(source, detect, self.categories, self.category_ids)
 
     def export(self, path: Path, **options: Any) -> Path:
         """Write the model as ONNX (`.onnx`) or torch.export (`.pt2`), compare the file with it, and return the path.
@@ -337,14 +380,14 @@ class Detection(Task):
             options: of `plugins.detection.export.export_detector`: format, height, width, images.
 
         Raises:
-            UserError: an unknown option or suffix, a model of another family, or a file that computes something else.
+            UserError: an unknown option or suffix, a model of torchvision's, or a file that computes something else.
         """
         return export_detector(self, path, **check_options(export_detector, options, "export")).path
 
     def show(self, seed: int) -> Iterator[Media]:
         """The first and the worst test images with their boxes, and the figures of the evaluation."""
         targets, detections = self.targets_and_detections("test")
-        found = evaluate(targets, detections, self.categories, self.display_threshold)
+        found = evaluate(targets, detections, self.categories, self.thresholds)
         for number in range(min(SHOWN, len(targets))):
             name = f"detections/{number}"
             yield self.comparison(name, number, targets[number], detections[number])
@@ -364,7 +407,7 @@ class Detection(Task):
         sample = next(s for s in samples if s.image_id == target.image_id)
         height, width = sample.image.shape[-2:]
         back = (1 / sample.scale[0], 1 / sample.scale[1])
-        shown = found.above(self.display_threshold).scaled(back, (height, width))
+        shown = found.above(self.thresholds).scaled(back, (height, width))
         left = draw_boxes(sample.image, sample.boxes, sample.labels, self.categories)
         right = draw_boxes(sample.image, shown.boxes, shown.labels, self.categories, shown.scores)
         return Image(name, side_by_side(left, right))

@@ -26,7 +26,8 @@ from framework.config.validation import check_options
 from framework.gradients.enumeration.exact import Exact
 from framework.gradients.estimator import Estimator
 from framework.task import Split
-from plugins.sketching.raster.render import DARKEST, render
+from plugins.sketching.raster.render import render
+from plugins.sketching.raster.request import DARKEST
 from plugins.sketching.sketch import Sketch
 from plugins.sketching.strokes.drawing import PACE, Drawing
 

@@ -18,7 +18,7 @@ def trained(estimator: str, folder: Path) -> list[str]:
     """Train on the first kind of draw that the estimator can serve; returns the run's options."""
     for kind in ("bernoulli", "normal"):
         options = ["task=toy_draws", f"estimator={estimator}", f"task.kind={kind}", *QUIET]
-        options += ["trainer.steps=30", "task.nan_at=7"]
+        options += ["trainer.steps=16", "task.nan_at=7"]
         try:
             train.run([*options, f"hydra.run.dir={folder}"])
         except ProgramError:
@@ -34,12 +34,11 @@ def test_it_resumes_exactly_and_survives_a_cost_that_is_not_a_number(toy, tmp_pa
     state = newest(whole)
     assert state["progress"]["skipped"] == 1
     assert all(bool(value.isfinite().all()) for value in state["model"].values())
-    assert result(whole)["steps"] == 30
-    for stop in (8, 20):
-        parted = tmp_path / f"parted_{stop}"
-        train.run([*options, f"hydra.run.dir={parted}", f"trainer.stop_at={stop}"])
-        train.run([f"resume={parted}"])
-        assert alike(state, newest(parted)), f"stopped at step {stop}"
+    assert result(whole)["steps"] == 16
+    parted = tmp_path / "parted"
+    train.run([*options, f"hydra.run.dir={parted}", "trainer.stop_at=9"])
+    train.run([f"resume={parted}"])
+    assert alike(state, newest(parted))
 
 
 def test_most_can_be_tried():

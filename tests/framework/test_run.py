@@ -5,7 +5,6 @@ import math
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,9 +52,11 @@ def aim(run: framework.Run) -> float:
     return run.task.parameters["weight"].item()
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> framework.Run:
-    return framework.train("javelin", seed=1, overrides=SHORT, folder=tmp_path / "run")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> framework.Run:
+    """A run that no test writes to."""
+    folder = tmp_path_factory.mktemp("javelin") / "run"
+    return framework.train("javelin", seed=1, overrides=SHORT, folder=folder)
 
 
 def command(*arguments: str) -> int:
@@ -335,7 +336,10 @@ def test_a_class_of_an_odd_name_has_a_plain_folder(tmp_path, monkeypatch):
     assert framework.train(odd(), steps=1).folder.parts[:2] == ("outputs", "_odd_name")
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    "seed",
+    [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)],
+)
 def test_the_best_checkpoint_agrees_with_the_end_of_training_within_its_stated_spread(
     tmp_path, seed
 ):

@@ -21,6 +21,7 @@ from framework.capabilities import Capabilities
 from framework.config.types import Count, Fraction, NonNegative, Positive
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.policy_gradient.advantage_scale import AdvantageScale
 from framework.gradients.policy_gradient.advantages import gae, upgo, vtrace
 from framework.gradients.policy_gradient.trajectory import EvaluatedTrajectory, evaluate, total
 from framework.gradients.score_function import ScoreFunction
@@ -64,6 +65,7 @@ class ActorCritic(Estimator):
         self.value_weight = value_weight
         self.entropy_weight = entropy_weight
         self.rule = ScoreFunction()
+        self.scale = AdvantageScale()
 
     @abstractmethod
     def losses(self, trajectory: EvaluatedTrajectory) -> ActorCriticLoss:
@@ -107,6 +109,12 @@ class ActorCritic(Estimator):
             extras=extras,
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"scale": self.scale.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.scale.load_state_dict(state["scale"])
+
 
 @Capabilities(
     draws=("any",),
@@ -144,7 +152,7 @@ class A2C(ActorCritic):
             "explained_variance": explained_variance(trajectory, targets)
         }
         if self.normalise_advantages:
-            advantages = trajectory.standardised(advantages)
+            advantages = self.scale(trajectory, advantages)
         policy_loss = -trajectory.mean(advantages * trajectory.log_prob)
         return ActorCriticLoss(policy_loss, squared_error(trajectory, targets), extras)
 
@@ -186,17 +194,21 @@ class VTrace(ActorCritic):
 
     def losses(self, trajectory: EvaluatedTrajectory) -> ActorCriticLoss:
         ratios = trajectory.ratios.detach()
-        targets, advantages = vtrace(
-            trajectory.transitions, ratios, self.discount, self.gae_lambda, self.rho_bar, self.c_bar
-        )
+        targets, advantages = self.advantages(trajectory, ratios)
         if self.normalise_advantages:
-            advantages = trajectory.standardised(advantages)
+            advantages = self.scale(trajectory, advantages)
         extras: dict[str, Tensor | float] = {
             "ratio": trajectory.mean(ratios),
             "explained_variance": explained_variance(trajectory, targets),
         }
         policy_loss = -trajectory.mean(advantages * trajectory.log_prob)
         return ActorCriticLoss(policy_loss, squared_error(trajectory, targets), extras)
+
+    def advantages(self, trajectory: EvaluatedTrajectory, ratios: Tensor) -> tuple[Tensor, Tensor]:
+        """Targets and advantages, `[T, N]` both."""
+        return vtrace(
+            trajectory.transitions, ratios, self.discount, self.gae_lambda, self.rho_bar, self.c_bar
+        )
 
 
 @Capabilities(
@@ -235,13 +247,60 @@ class UPGO(ActorCritic):
         targets, _ = vtrace(trajectory.transitions, ratios, self.discount, self.gae_lambda)
         advantages = ratios.clamp(max=1.0) * upgo(trajectory.transitions, self.discount)
         if self.normalise_advantages:
-            advantages = trajectory.standardised(advantages)
+            advantages = self.scale(trajectory, advantages)
         extras: dict[str, Tensor | float] = {
             "ratio": trajectory.mean(ratios),
             "explained_variance": explained_variance(trajectory, targets),
         }
         policy_loss = -trajectory.mean(advantages * trajectory.log_prob)
         return ActorCriticLoss(policy_loss, squared_error(trajectory, targets), extras)
+
+
+@Capabilities(
+    draws=("any",),
+    evaluations="the recorded steps",
+    recorded_actions=True,
+    value_predictions=True,
+    biased=True,
+    bias="by discounting, predictions and UPGO's optimism",
+)
+class VTraceUPGO(VTrace):
+    """V-trace's policy gradient and UPGO's beside it, weighted, with V-trace's targets (Vinyals et al. 2019)."""
+
+    def __init__(
+        self,
+        *,
+        epochs: Count = 1,
+        minibatches: Count = 1,
+        discount: Fraction = 0.99,
+        gae_lambda: Fraction = 1.0,
+        vtrace_weight: NonNegative = 1.0,
+        upgo_weight: NonNegative = 1.0,
+        value_weight: NonNegative = 0.5,
+        entropy_weight: NonNegative = 0.0,
+        rho_bar: Positive = 1.0,
+        c_bar: Positive = 1.0,
+        normalise_advantages: bool = False,
+    ) -> None:
+        super().__init__(
+            epochs=epochs,
+            minibatches=minibatches,
+            discount=discount,
+            gae_lambda=gae_lambda,
+            value_weight=value_weight,
+            entropy_weight=entropy_weight,
+            rho_bar=rho_bar,
+            c_bar=c_bar,
+            normalise_advantages=normalise_advantages,
+        )
+        self.vtrace_weight = vtrace_weight
+        self.upgo_weight = upgo_weight
+
+    def advantages(self, trajectory: EvaluatedTrajectory, ratios: Tensor) -> tuple[Tensor, Tensor]:
+        """V-trace's targets, and the weighted sum of both advantages."""
+        targets, advantages = super().advantages(trajectory, ratios)
+        upgoing = ratios.clamp(max=1.0) * upgo(trajectory.transitions, self.discount)
+        return targets, self.vtrace_weight * advantages + self.upgo_weight * upgoing
 
 
 def entropy_of(trace: Trace, trajectory: EvaluatedTrajectory) -> Tensor:

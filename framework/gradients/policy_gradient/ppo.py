@@ -115,6 +115,7 @@ class PPO(ActorCritic):
             "explained_variance": explained_variance(trajectory, targets),
         }
 
+    # Its advantages are scaled by each part alone.
     def state_dict(self) -> dict[str, Any]:
         return {"calls": self.calls}
 

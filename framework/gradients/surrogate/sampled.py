@@ -97,7 +97,11 @@ class SampledSurrogate(SurrogateEstimator):
             raise ProgramError(
                 f"a leave-one-out baseline compares samples and there is {samples}: set estimator.samples to 2 or more"
             )
-        loss, objective = self.charged(program, traces, parameters, batch, first_order)
+        if scored:
+            loss, objective = self.charged(program, traces, parameters, batch, first_order)
+        else:
+            loss = surrogate(traces)
+            objective = loss.detach()
         evaluations = samples
         # Its value is the objective's, unless a relaxed program was run instead of the hard one.
         if smooth.used or self.rules.relaxed:
@@ -122,9 +126,6 @@ class SampledSurrogate(SurrogateEstimator):
     ) -> tuple[Tensor, Tensor]:
         """The surrogate of the runs, each cost charged to the draws that it was made from, and its objective."""
         first, baseline = traces[0], self.baseline
-        if not any(trace.scored for trace in traces):
-            loss = surrogate(traces)
-            return loss, loss.detach()
         if first_order and baseline is not None:
             compare_coefficients(first)
         relations = relations_of(program, first, self.rules, parameters, batch)

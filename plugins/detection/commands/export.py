@@ -4,9 +4,10 @@
                    [images=50] [task.KEY=VALUE ...]
 
 Without a format the suffix of the output decides: .onnx or .pt2; ONNX otherwise. The file takes images
-`[batch, 3, height, width]` of float32 from 0 to 255 and returns boxes in pixels, scores and labels, best first. It is
-compared with the model on `images` test images; one that computes something else is deleted. In Python:
-`framework.Run.export`; plugins/detection/export.py has the details.
+`[batch, 3, height, width]` of float32 from 0 to 255, of any sides that are multiples of the model's size divisor unless
+`height` or `width` fixes them, and returns boxes in pixels, scores and labels, best first. It is compared with the
+model on `images` test images; one that computes something else is deleted. In Python: `framework.Run.export`;
+plugins/detection/export.py has the details, and the README a runner.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
 
     if not isinstance(loaded.task, Detection):
         raise UserError(
-            f"{loaded.folder}: only detectors of the anchor-free family can be exported"
+            f"{loaded.folder}: task '{loaded.settings.task.name}': only detectors can be exported"
         )
     suffixes = {suffix: format for format, suffix in SUFFIXES.items()}
     given = options.get("output")
@@ -44,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     report = {
         "file": str(written.path),
         "format": written.format,
-        "input": ["batch", 3, written.height, written.width],
+        "input": ["batch", 3, written.height or "height", written.width or "width"],
         "categories": loaded.task.categories,
         "images compared": written.images,
         "largest difference in pixels": written.difference,

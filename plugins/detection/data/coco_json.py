@@ -47,8 +47,10 @@ def ground_truth(
     return {"images": images, "annotations": annotations, "categories": category_list(categories)}
 
 
-def category_list(categories: Sequence[str]) -> list[dict[str, Any]]:
-    return [{"id": label + 1, "name": name} for label, name in enumerate(categories)]
+def category_list(categories: Sequence[str], ids: Sequence[int] = ()) -> list[dict[str, Any]]:
+    """The categories with their numbers; label + 1 where none are given."""
+    numbers = ids or [label + 1 for label in range(len(categories))]
+    return [{"id": n, "name": name} for n, name in zip(numbers, categories, strict=True)]
 
 
 def results(found: Iterable[tuple[int, Detections]]) -> list[dict[str, Any]]:

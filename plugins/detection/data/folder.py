@@ -100,6 +100,12 @@ class Folder:
             damaged,
         )
 
+    @property
+    def most_objects(self) -> int:
+        """The largest number of objects in an image, crowds not counted."""
+        counts = (sum(not a.crowd for a in entry.annotations) for entry in self.entries)
+        return max(counts, default=0)
+
     def name(self, index: int) -> str:
         """The file's name."""
         return self.entries[index].path.name

@@ -46,11 +46,18 @@ class Data(Section):
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set, resized."""
+    """The three parts of a data set, resized.
+
+    Attributes:
+        category_ids: the labels' numbers in the data set; label + 1 where it has none.
+        most_objects: the largest number of objects in an image of each split, where it is known without reading images.
+    """
 
     train: Source
     validation: Source
     test: Source
+    category_ids: list[int]
+    most_objects: Mapping[str, int]
 
     def held_out(self, split: Split) -> Source:
         """The images of an evaluation."""
@@ -68,6 +75,8 @@ def open_data(data: Data, categories: Sequence[str] = ()) -> Splits:
     """
     size = image_size(data)
     parts: dict[str, Source]
+    ids: list[int] = []
+    most: dict[str, int] = {}
     if data.root is None:
         counts = {"train": data.train, "validation": data.validation, "test": data.test}
         parts = {name: Generated(name, count, size) for name, count in counts.items()}
@@ -77,8 +86,12 @@ def open_data(data: Data, categories: Sequence[str] = ()) -> Splits:
         print("\n".join(opened.report), file=sys.stderr)
         parts = {"train": opened.train, "validation": opened.validation, "test": opened.test}
         refuse_few(root, parts)
+        ids = opened.train.category_ids
+        folders = {"train": opened.train, "validation": opened.validation, "test": opened.test}
+        most = {name: folder.most_objects for name, folder in folders.items()}
     prepared = {name: Resized(part, size, data.cache_megabytes) for name, part in parts.items()}
-    return Splits(Whole(prepared["train"]), prepared["validation"], prepared["test"])
+    ids = ids or [n + 1 for n in range(len(parts["train"].categories))]
+    return Splits(Whole(prepared["train"]), prepared["validation"], prepared["test"], ids, most)
 
 
 def refuse_few(root: Path, parts: Mapping[str, Source]) -> None:

@@ -67,9 +67,13 @@ def analyse(
     targets: Sequence[Sample],
     detections: Sequence[Detections],
     classes: int,
-    score_threshold: float,
+    score_threshold: float | Sequence[float],
 ) -> Analysis:
-    """Compare detections with a score of at least `score_threshold`, in the originals' pixels, with the targets."""
+    """Compare detections with a score of at least `score_threshold`, in the originals' pixels, with the targets.
+
+    Args:
+        score_threshold: for all labels, or for each.
+    """
     confusion = numpy.zeros((classes + 1, classes + 1), numpy.int64)
     errors: Counter[str] = Counter()
     correct = objects = 0
@@ -85,6 +89,21 @@ def analyse(
         errors += mine
     counts = {kind: errors[kind] for kind in ERRORS}
     return Analysis(correct, objects, counts, confusion, error_rates)
+
+
+def judged(
+    sample: Sample, detections: Detections, classes: int
+) -> tuple[NDArray[numpy.int64], NDArray[numpy.float64], NDArray[numpy.bool_]]:
+    """The detections outside crowds, best first: their labels, scores, and whether each is correct, `[k]` each.
+
+    Whether one is depends on those with higher scores only: it stays so wherever a threshold is put.
+    """
+    crowds = scaled(sample.boxes, sample.scale)[sample.crowd]
+    kept = outside_crowds(detections, crowds)
+    kept = kept.chosen(kept.scores.argsort(descending=True, stable=True))
+    kinds, _ = errors_of_image(sample, kept, classes)
+    right = numpy.array([kind == "correct" for kind in kinds[: len(kept)]], bool)
+    return kept.labels.numpy(), kept.scores.double().numpy(), right
 
 
 def errors_of_image(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,11 +31,12 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """COCO's numbers, the AP of each class, errors per object, and precision and recall.
 
-        A class or a size without objects has no precision, COCO's -1: it is left out. AP and AP50 are always there.
+        A class or a size without objects has no precision, COCO's -1: it is left out. AP and AP50 are always there, and
+        not a number where no image has an object.
         """
         classes = {f"AP/{name}": both[0] for name, both in self.precision.classes.items()}
         coco = {
-            name: value
+            name: value if value != -1 else math.nan
             for name, value in (self.precision.numbers | classes).items()
             if value != -1 or name in {"AP", "AP50"}
         }
@@ -51,8 +53,10 @@ class Evaluation:
             for label, name in enumerate(self.categories)
         }
         return {
-            "numbers": self.precision.numbers,
-            "classes": {name: {"AP": ap, "AP50": ap50} for name, (ap, ap50) in classes.items()},
+            "numbers": {name: known(value) for name, value in self.precision.numbers.items()},
+            "classes": {
+                name: {"AP": known(ap), "AP50": known(ap50)} for name, (ap, ap50) in classes.items()
+            },
             "precision at recall 0, .01, ..., 1 and IoU .50": curves,
             "errors": analysis.errors | {"correct": analysis.correct, "objects": analysis.objects},
             "confusion (rows: ground truth; last: background)": analysis.confusion.tolist(),
@@ -60,11 +64,16 @@ class Evaluation:
         }
 
 
+def known(value: float) -> float | None:
+    """A number of COCO's; None for its -1, which means that there are no objects."""
+    return None if value == -1 else value
+
+
 def evaluate(
     targets: Sequence[Sample],
     detections: Sequence[Detections],
     categories: Sequence[str],
-    display_threshold: float,
+    display_threshold: float | Sequence[float],
 ) -> Evaluation:
     """Evaluate detections, in the original images' pixels, against the targets of the same images."""
     return Evaluation(

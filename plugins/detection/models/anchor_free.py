@@ -74,7 +74,8 @@ class Pyramid(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps `[B, neck, H / s, W / s]` of images `[B, 3, H, W]` with values from 0 to 255, the finest first."""
         x = (images.float() - 127.5) / 64
-        x = x.contiguous(memory_format=torch.channels_last)
+        if not torch.compiler.is_exporting():
+            x = x.contiguous(memory_format=torch.channels_last)
         maps = []
         for number, stage in enumerate(self.stages):
             x = stage(x)
@@ -115,7 +116,7 @@ class AnchorFree(Detector):
         # An object may be a peak on two levels.
         self.needs_nms = levels > 1
         self.iou_type, self.box_weight = iou_type, box_weight
-        self.pyramid = Pyramid(widths, blocks, neck)
+        self.pyramid: nn.Module = Pyramid(widths, blocks, neck)
         self.head = convolution(neck, head)
         self.score = nn.Conv2d(head, classes, 1)
         self.distance = nn.Conv2d(head, 4, 1)

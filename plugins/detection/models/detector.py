@@ -27,11 +27,13 @@ class Detector(nn.Module, ABC):
         classes: the number of labels.
         size_divisor: the sides of its images are multiples of this.
         class_head_prefixes: prefixes of the names of the parameters that belong to single classes.
+        max_objects: the largest number of objects that it can detect in an image; None: any.
         mean_objects_per_image: of the training data. Losses are divided by it and not by the batch's count, so that an
             image's loss does not depend on its batch: 4 batches of 8 equal one of 32.
     """
 
     size_divisor: int = 32
+    max_objects: int | None = None
     class_head_prefixes: tuple[str, ...] = ("score.",)
 
     def __init__(self, classes: int) -> None:
@@ -60,6 +62,12 @@ class Detector(nn.Module, ABC):
             f"{type(self).__name__} is trained by its own losses only (task.criterion=losses); "
             "models that a reward can tune: nano, tiny, small, aligned_*, set_*"
         )
+
+    @property
+    def normalises_batches(self) -> bool:
+        """Whether a layer of batch normalisation is trained."""
+        norms = (m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+        return any(norm not in self.frozen for norm in norms)
 
     def freeze_batch_norm(self) -> None:
         """Batch normalisation uses its running statistics in training, too: an image does not depend on its batch."""

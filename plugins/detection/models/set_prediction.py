@@ -125,6 +125,7 @@ class SetPrediction(Detector):
         super().__init__(classes)
         require_matching()
         self.size_divisor = 2 ** len(widths)
+        self.max_objects = queries
         self.no_object_weight, self.class_cost = no_object_weight, class_cost
         self.l1_weight, self.giou_weight = l1_weight, giou_weight
         self.pyramid = Pyramid(widths, blocks, width)

@@ -1,41 +1,39 @@
-"""How well crops are verified by a network's embeddings, beside baselines that were not trained."""
+"""How well crops are verified by a model's embeddings, beside its parts and baselines without a network."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from plugins.faces.data.crops import Crops
 from plugins.faces.evaluation.verification import verification
 from plugins.faces.models.networks import Embedder, unit
+from plugins.faces.models.recogniser import Recogniser, embed
+from plugins.faces.models.whitened import DESCRIPTORS, Whitened
 
-# Crops that are embedded at once.
-BATCH = 256
 # The metrics that are reported of baselines.
-BASELINE_METRICS = ("eer", "tar_at_far_0.01")
-
-
-def embed(embedder: Embedder, images: Tensor) -> Tensor:
-    """Unit-norm embeddings `[N, D]` of crops `[N, 3, S, S]` uint8, averaged with those of their mirror images."""
-    device = next(embedder.parameters()).device
-    parts = []
-    for part in images.split(BATCH):
-        part = part.to(device)
-        parts.append((unit(embedder(part)) + unit(embedder(part.flip(3)))).cpu())
-    return unit(torch.cat(parts)) if parts else torch.zeros(0, embedder.embedding_size)
+BASELINE_METRICS = ("eer", "tar_at_far_0.01", "tar_at_far_0.001")
 
 
 def embeddings_with_baselines(
-    crops: Crops, embedder: Embedder, untrained: Embedder
+    crops: Crops, model: Recogniser, untrained: Embedder, whitened: Whitened
 ) -> dict[str, Tensor]:
-    """Embeddings `[N, D]` by the prefix of their metrics: "" for the network's, others for the baselines'."""
+    """Embeddings `[N, D]` by the prefix of their metrics: "" for the model's, others for its parts and the baselines.
+
+    Args:
+        untrained: the same network with random weights.
+        whitened: components computed from the people who were trained on.
+    """
     pixels = crops.images.float().flatten(1) / 255
     grey = crops.images.float().mean(1).flatten(1)
     even = (grey - grey.mean(1, keepdim=True)) / (grey.std(1, keepdim=True) + 1)
+    parts = {"network_alone_": embed(model.embedder, crops.images)} if model.beside else {}
+    components = {f"whitened_{name}_": whitened(crops.images, name).cpu() for name in DESCRIPTORS}
     return {
-        "": embed(embedder, crops.images),
+        "": model.embed(crops.images),
+        **parts,
         "raw_pixels_": unit(pixels - pixels.mean(0)),
         "even_pixels_": unit(even - even.mean(0)),
+        **components,
         "random_network_": embed(untrained, crops.images),
     }
 
@@ -54,4 +52,4 @@ def verification_metrics(
 
 def label(prefix: str) -> str:
     """A method's name in tables and pictures."""
-    return prefix.strip("_").replace("_", " ") or "this network"
+    return prefix.strip("_").replace("_", " ") or "this model"

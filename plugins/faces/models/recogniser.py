@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from framework.config.schema import Section
 from framework.config.types import FractionBelowOne
 from plugins.faces.losses.identity_loss import IdentityLoss
-from plugins.faces.models.networks import Embedder
+from plugins.faces.models.networks import Embedder, unit
+from plugins.faces.models.whitened import COMPONENTS, Descriptor, Whitened
+
+# Crops that are embedded at once.
+BATCH = 256
 
 
 class Network(Section):
@@ -23,6 +29,8 @@ class Network(Section):
         blocks: residual blocks in each stage.
         dropout: None: 0.3 for photographs, else 0.
         grey, standardise: see `Embedder`; None: where the pictures have no colours, and True for photographs.
+        whitened: descriptors whose whitened components stand beside the network's features, with the same weight (see
+            `whitened.py`); None: gradients for photographs, which are of few people, else none.
     """
 
     embedding_size: Annotated[int, Field(ge=2, le=1024)] = 128
@@ -31,6 +39,7 @@ class Network(Section):
     dropout: FractionBelowOne | None = None
     grey: bool | None = None
     standardise: bool | None = None
+    whitened: tuple[Descriptor, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +58,48 @@ class TrainingData:
 
 
 class Recogniser(nn.Module):
-    """The embedder, and the identity loss with its prototypes."""
+    """The embedder, the identity loss with its prototypes, and the whitened components beside it.
 
-    def __init__(self, embedder: Embedder, identity: IdentityLoss) -> None:
+    Args:
+        beside: the descriptors that are part of an embedding.
+        whitened: their components, and those of the other descriptors as baselines; None: there are none.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        identity: IdentityLoss,
+        beside: Sequence[Descriptor] = (),
+        whitened: Whitened | None = None,
+    ) -> None:
         super().__init__()
-        self.embedder, self.identity = embedder, identity
+        self.embedder, self.identity, self.whitened = embedder, identity, whitened
+        self.beside = tuple(beside)
+
+    @property
+    def embedding_size(self) -> int:
+        return self.embedder.embedding_size + COMPONENTS * len(self.beside)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings `[N, D]` of norm 1 of crops `[N, 3, S, S]` uint8: the cosine of two is the mean of the parts'."""
+        own = embed(self.embedder, images)
+        if self.whitened is None or not self.beside:
+            return own
+        whitened, parts = self.whitened, [own]
+        for name in self.beside:
+            batches = [whitened(part, name).cpu() for part in images.split(BATCH)]
+            parts.append(torch.cat(batches) if batches else torch.zeros(0, COMPONENTS))
+        return unit(torch.cat(parts, 1))
+
+
+def embed(embedder: Embedder, images: Tensor) -> Tensor:
+    """Unit-norm embeddings `[N, D]` of crops `[N, 3, S, S]` uint8, averaged with those of their mirror images."""
+    device = next(embedder.parameters()).device
+    parts = []
+    for part in images.split(BATCH):
+        part = part.to(device)
+        parts.append((unit(embedder(part)) + unit(embedder(part.flip(3)))).cpu())
+    return unit(torch.cat(parts)) if len(images) else torch.zeros(0, embedder.embedding_size)
 
 
 def make_embedder(network: Network, side: int, data: TrainingData) -> Embedder:
@@ -68,3 +114,10 @@ def make_embedder(network: Network, side: int, data: TrainingData) -> Embedder:
         grey=data.grey,
         standardise=data.photographs if network.standardise is None else network.standardise,
     )
+
+
+def descriptors_beside(network: Network, data: TrainingData) -> tuple[Descriptor, ...]:
+    """The descriptors that are part of an embedding."""
+    if network.whitened is not None:
+        return network.whitened
+    return ("gradients",) if data.photographs else ()

@@ -4,8 +4,9 @@ minimise  identity loss of f(picture), person        (`task.loss`, see losses/)
 
 The people of a test are never trained on: synthetic people differ by their numbers, and of a user's folder some people
 are held out. A checkpoint stores which photographs were trained on, so that it can be used without them and evaluated
-on the people of any folder of whom it has seen no picture. The network is compared with baselines that were not
-trained: the pixels themselves, and the same network with random weights.
+on the people of any folder of whom it has seen no picture. The network is compared with baselines: the pixels
+themselves, whitened principal components, and the same network with random weights. Few people are learned by heart by
+a network, so that of photographs the whitened components stand beside its features.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -28,6 +30,9 @@ from framework.media import Media, Projection
 from framework.randomness import generator, seeded
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
+from plugins.faces.analysis.detectors import make_detector
+from plugins.faces.analysis.embedders import RunEmbedder
+from plugins.faces.analysis.pipeline import FacePipeline
 from plugins.faces.data.augmentation import STRONG, Augmentation, augmented
 from plugins.faces.data.crops import Crops
 from plugins.faces.data.likeness import copies
@@ -38,7 +43,6 @@ from plugins.faces.data.photographs import (
     within,
 )
 from plugins.faces.evaluation.crop_evaluation import (
-    embed,
     embeddings_with_baselines,
     label,
     verification_metrics,
@@ -49,7 +53,14 @@ from plugins.faces.evaluation.verification import all_pairs
 from plugins.faces.losses.identity_loss import make_loss
 from plugins.faces.losses.margins import margin_scale_at
 from plugins.faces.models.networks import Embedder
-from plugins.faces.models.recogniser import Network, Recogniser, TrainingData, make_embedder
+from plugins.faces.models.recogniser import (
+    Network,
+    Recogniser,
+    TrainingData,
+    descriptors_beside,
+    make_embedder,
+)
+from plugins.faces.models.whitened import Whitened
 from plugins.faces.tasks.face_task import FaceTask
 from plugins.faces.tasks.people_data import Data, PeopleData
 
@@ -87,6 +98,9 @@ class Recognition(FaceTask):
         "genuine_pairs": "pairs of one person",
         "raw_pixels_<metric>": "the same metric of the pixels themselves",
         "even_pixels_<metric>": "the same of grey pixels with mean 0 and deviation 1",
+        "network_alone_<metric>": "the same of the network without the whitened components beside it",
+        "whitened_pixels_<metric>": "the same of pixels' principal components, whitened within people",
+        "whitened_gradients_<metric>": "the same of histograms of gradient directions",
         "random_network_<metric>": "the same of an untrained network",
         "seen_eer": "equal error rate of new pictures of people trained on",
         "train/identity_over_chance": "identity loss over that of embeddings without information",
@@ -126,7 +140,9 @@ class Recognition(FaceTask):
         """A model with random weights."""
         size, people = self.network.embedding_size, self.training_data.people
         identity = make_loss(self.loss, size, people, "task.loss")
-        return Recogniser(self.make_embedder(), identity)
+        beside = descriptors_beside(self.network, self.training_data)
+        whitened = Whitened() if beside or self.training_data.photographs else None
+        return Recogniser(self.make_embedder(), identity, beside, whitened)
 
     def make_embedder(self) -> Embedder:
         """An embedder with random weights."""
@@ -152,9 +168,34 @@ class Recognition(FaceTask):
             UserError: too few people, or some both to train on and to evaluate on.
         """
         self.people.check()
+        if self.model.whitened is not None:
+            training = self.people.training
+            self.model.whitened.fit(training.images, training.people)
+
+    @cached_property
+    def baseline(self) -> Whitened:
+        """Whitened components of the people who were trained on."""
+        if self.model.whitened is not None:
+            return self.model.whitened
+        whitened, training = Whitened(), self.people.training
+        whitened.fit(training.images, training.people)
+        return whitened
 
     def has_seen(self, photograph: Pillow.Image) -> bool:
-        return bool(copies(square(photograph, self.side)[None], self.people.seen))
+        return self.have_seen(square(photograph, self.side)[None])
+
+    def have_seen(self, crops: Tensor) -> bool:
+        """Whether any of some crops `[N, 3, side, side]`, or a copy of it, was trained on."""
+        return bool(copies(crops, self.people.seen).any())
+
+    def with_detector(self, detector: str | Path) -> FacePipeline:
+        """These embeddings of the faces that a detector finds in whole photographs.
+
+        Args:
+            detector: "mtcnn" (where facenet-pytorch is installed), the folder of a run of faces or face_detection, or
+                a network's file; see `analysis/network_files.py`.
+        """
+        return FacePipeline(make_detector(detector), RunEmbedder(self, self._folder))
 
     @property
     def synthetic(self) -> bool:
@@ -201,7 +242,7 @@ class Recognition(FaceTask):
         """The crops' embeddings by this network and by baselines; see `embeddings_with_baselines`."""
         with seeded(seed):
             untrained = self.make_embedder().to(self.device).eval()
-        return embeddings_with_baselines(crops, self.model.embedder, untrained)
+        return embeddings_with_baselines(crops, self.model, untrained, self.baseline)
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Verification of people who were not trained on, of synthetic ones who were, and by baselines."""
@@ -209,7 +250,7 @@ class Recognition(FaceTask):
         metrics = verification_metrics(self.embeddings(crops, seed), crops.people, seed)
         if self.synthetic:
             seen = self.people.new_pictures()
-            pairs = all_pairs(embed(self.model.embedder, seen.images), seen.people)
+            pairs = all_pairs(self.model.embed(seen.images), seen.people)
             metrics["seen_eer"] = pairs.roc().eer()
         return metrics
 
@@ -238,18 +279,19 @@ class Recognition(FaceTask):
         people, pictures = self.training_data.people, len(self.people.training)
         embedder = self.model.embedder
         count = sum(p.numel() for p in embedder.parameters())
+        beside = "".join(f", beside whitened {name}" for name in self.model.beside)
         return {
             "Function": "an embedding of each cropped face, close (by its cosine) for the same person",
             "Trained on": f"{source}: {people} people, {pictures:,} pictures",
             "Loss": str(self.loss["name"]),
-            "Network": f"{count:,} parameters, {embedder.embedding_size} numbers per face",
+            "Network": f"{count:,} parameters{beside}; {self.embedding_size} numbers per face",
             "Input": f"RGB, {self.side} x {self.side} pixels, the face alone, upright",
             "Notice": SYNTHETIC_NOTICE if self.synthetic else "",
         }
 
     @property
     def embedding_size(self) -> int:
-        return self.model.embedder.embedding_size
+        return self.model.embedding_size
 
     def faces_in(self, photograph: Pillow.Image) -> dict[str, Tensor]:
         """The whole picture as one face, whose landmarks `[1, 5, 2]` are NaN."""
@@ -258,7 +300,7 @@ class Recognition(FaceTask):
             "boxes": torch.tensor([[0.0, 0.0, width, height]]),
             "scores": torch.ones(1),
             "landmarks": torch.full((1, 5, 2), torch.nan),
-            "embeddings": embed(self.model.embedder, square(photograph, self.side)[None]),
+            "embeddings": self.model.embed(square(photograph, self.side)[None]),
         }
 
     def predict(self, source: Path | None, seed: int) -> Iterator[Media]:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plugins.sketching.raster.render import PEN_WIDTH, render
-from plugins.sketching.raster.request import Composition, Profile
+from plugins.sketching.raster.render import render
+from plugins.sketching.raster.request import PEN_WIDTH, Composition, Profile
 from plugins.sketching.raster.torch_kernel import INNER, OUTER, SOFT
 from plugins.sketching.strokes.plotter import Ends
 from plugins.sketching.strokes.primitives import Primitive

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from framework.errors import UserError
-from plugins.sketching.raster.render import PEN_WIDTH
+from plugins.sketching.raster.request import PEN_WIDTH
 from plugins.sketching.strokes.drawing import Strokes
 from plugins.sketching.svg.picture import Colour, Gradient, Paint, Picture
 

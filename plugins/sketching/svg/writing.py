@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from plugins.sketching.raster.render import PEN_WIDTH
+from plugins.sketching.raster.request import PEN_WIDTH
 from plugins.sketching.strokes.drawing import Strokes, Style
 from plugins.sketching.strokes.plotter import Route
 from plugins.sketching.strokes.primitives import Primitive

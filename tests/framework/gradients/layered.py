@@ -118,7 +118,7 @@ def variance(estimator: Estimator, problem: Problem, repeats: int, seed: int = 0
 
 
 def check_unbiased(
-    estimator: Estimator, problem: Problem, truth: Tensor, repeats: int = 60
+    estimator: Estimator, problem: Problem, truth: Tensor, repeats: int = 20
 ) -> None:
     """The mean of the estimates is the truth within 4 standard errors in every element."""
     found = gradients(estimator, problem, repeats)

@@ -21,8 +21,8 @@ def gradients(
     problem: Problem,
     estimator: str,
     *,
-    repeats: int = 200,
-    samples: int = 64,
+    repeats: int = 50,
+    samples: int = 256,
     seed: int = 0,
     **options,
 ) -> dict[str, Tensor]:

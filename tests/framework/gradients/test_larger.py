@@ -55,21 +55,21 @@ UNBIASED = ["reinforce", "rloo", "arm", "disarm", "measure_valued", "rebar", "re
 
 @pytest.mark.parametrize("estimator", UNBIASED)
 def test_a_sketch_is_estimated_without_bias(estimator):
-    found = gradients(SKETCH, estimator, repeats=120, samples=32)
+    found = gradients(SKETCH, estimator, repeats=40, samples=96)
     assert_unbiased(found, SKETCH.gradients(), tolerance=1e-6)
 
 
 @pytest.mark.parametrize("estimator", ["rloo", "disarm", "rebar", "automatic"])
 def test_a_sketch_of_more_strokes_than_can_be_enumerated_is_too(estimator):
     problem = sketch(60)
-    found = gradients(problem, estimator, repeats=120, samples=32)
+    found = gradients(problem, estimator, repeats=40, samples=96)
     assert_unbiased(found, problem.gradients(), tolerance=1e-7)
 
 
 def test_straight_through_is_off_at_uneven_probabilities():
-    found = gradients(SKETCH, "straight_through", repeats=100, samples=64)["logits"]
+    found = gradients(SKETCH, "straight_through", repeats=36, samples=178)["logits"]
     true = SKETCH.gradients()["logits"]
-    error = found.std(0) / 10
+    error = found.std(0) / 6
     assert ((found.mean(0) - true).abs() / error).max() > 10
 
 
@@ -221,10 +221,11 @@ def test_enumeration_gives_the_tree_sum_s_gradient(problem, states):
     ids=lambda value: value if isinstance(value, str) else value.program.function.__name__,
 )
 def test_kuhn_poker_is_estimated_without_bias(problem, estimator):
-    found = gradients(problem, estimator, repeats=120, samples=32)
+    found = gradients(problem, estimator, repeats=40, samples=96)
     assert_unbiased(found, problem.gradients(), tolerance=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["reinforce", "rloo"])
 def test_kuhn_poker_in_turns_is_estimated_without_bias(estimator):
     found = gradients(IN_TURNS, estimator, repeats=40, samples=32)

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from experiments import demo_runs
 from framework import UserError
@@ -102,3 +104,20 @@ def test_rounding_keeps_eight_bits_to_nearest():
 
 def test_the_runs_lie_beside_the_plugin(runs):
     assert Path(PACKED).parent.name == "demo"
+
+
+def test_an_object_that_has_several_labels_is_shown_with_the_likeliest(runs, monkeypatch):
+    boxes = torch.tensor([[10.0, 10, 60, 60], [11.0, 10, 60, 61], [100.0, 100, 140, 140]])
+    there = SimpleNamespace(
+        boxes=boxes, scores=torch.tensor([0.5, 0.7, 0.6]), names=("star", "cross", "ring")
+    )
+    task = SimpleNamespace(detect=lambda picture: there)
+    monkeypatch.setattr(runs, "trained", lambda name: SimpleNamespace(task=task))
+    listener = Listener()
+    detect(runs, listener, EXAMPLES / "objects_1.png")
+    assert [one["label"] for one in listener.told[0]["found"]] == ["cross", "ring"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in PACKED.glob("*.zip")))
+def test_a_run_that_comes_along_is_loaded(runs, name):
+    assert runs.trained(name).step > 0

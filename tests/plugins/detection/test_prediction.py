@@ -56,7 +56,7 @@ def find_white(frames) -> list[Detections]:
 
 def predicted(path, find=find_white):
     """The animation and the json that prediction makes of a file."""
-    shown, text, _ = prediction.predict(path, find, ["square"])
+    shown, text, _ = prediction.predict(path, find, ["square"], [1])
     assert isinstance(shown, Video)
     assert isinstance(text, Text)
     return shown, json.loads(text.text)
@@ -139,7 +139,7 @@ def test_a_video_that_cannot_be_read_is_refused_in_one_line(tmp_path):
         ("empty.avi", "it has no frame"),
     ):
         with pytest.raises(UserError, match=f"{name}.*{expected}"):
-            list(prediction.predict(tmp_path / name, find_white, ["square"]))
+            list(prediction.predict(tmp_path / name, find_white, ["square"], [1]))
 
 
 def test_predict_writes_an_animation_and_boxes_for_each_frame_of_a_video(diffobj, tmp_path):

@@ -27,7 +27,7 @@ from plugins.sketching.images.photo import (
     scattered,
     stretched,
 )
-from plugins.sketching.raster.render import PEN_WIDTH
+from plugins.sketching.raster.request import PEN_WIDTH
 from plugins.sketching.sketch import Sketch
 from plugins.sketching.strokes.drawing import PACE
 from plugins.sketching.svg.reading import parse

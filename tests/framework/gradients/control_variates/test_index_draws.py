@@ -65,8 +65,8 @@ def test_every_use_of_an_index_is_unbiased(name: str):
         context.cost(COSTS[name](z, p["table"]))
 
     problem: Problem = (Program(program), {"logits": LOGITS, "table": TABLE}, None)
-    estimator = rebar(samples=250, learning_rate=0.02)
-    check_unbiased(estimator, problem, exact_gradient(problem), repeats=40)
+    estimator = rebar(samples=500, learning_rate=0.02)
+    check_unbiased(estimator, problem, exact_gradient(problem))
     found = framework.estimate(*problem, estimator="rebar", samples=250)
     assert not found.biased
     assert found.evaluations == 500
@@ -110,8 +110,8 @@ def test_layers_and_batches_agree_with_enumeration(
     axes = 0 if batch is None else 1
     problem: Problem = (Program(program, batch_axes=axes), parameters, batch)
     more = {"relaxed_cost": True} if factory is relax else {}
-    estimator = factory(samples=250, learning_rate=0.02, **more)
-    check_unbiased(estimator, problem, exact_gradient(problem), repeats=40)
+    estimator = factory(samples=500, learning_rate=0.02, **more)
+    check_unbiased(estimator, problem, exact_gradient(problem))
 
 
 def look_up(context: Context, p: Any, batch: None) -> None:

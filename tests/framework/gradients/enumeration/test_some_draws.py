@@ -53,7 +53,7 @@ def problem(*, loop: bool = False) -> Problem:
     ],
 )
 def test_some_draws_are_summed_over_without_bias(sites, loop):
-    size = {"repeats": 60, "samples": 4} if loop else {"repeats": 300, "samples": 16}
+    size = {"repeats": 30, "samples": 2} if loop else {"repeats": 60, "samples": 80}
     found = gradients(problem(loop=loop), "rloo", sites=sites, **size)
     assert_unbiased(found, problem().gradients())
 
@@ -68,8 +68,8 @@ def test_all_draws_summed_over_leave_nothing_to_chance():
 
 
 def test_the_gradient_varies_less_than_that_of_samples():
-    summed = gradients(problem(), "rloo", sites={"die": "exact"}, samples=16, repeats=300)
-    sampled = gradients(problem(), "rloo", samples=16, repeats=300)
+    summed = gradients(problem(), "rloo", sites={"die": "exact"}, samples=64, repeats=75)
+    sampled = gradients(problem(), "rloo", samples=64, repeats=75)
     assert summed["die"].var(0).sum() < 0.5 * sampled["die"].var(0).sum()
 
 
@@ -86,7 +86,7 @@ def test_a_gaussian_beside_a_draw_that_is_summed_over_keeps_its_path():
     known = Problem("mixture", Program(program), values, objective, "mixed")
     sites = {"which": "exact", "x": "reparameterisation"}
     assert_unbiased(
-        gradients(known, "rloo", sites=sites, samples=16, repeats=300), known.gradients()
+        gradients(known, "rloo", sites=sites, samples=64, repeats=75), known.gradients()
     )
 
 

@@ -56,7 +56,7 @@ def test_the_gradient_is_that_of_the_relaxed_expectation(temperature):
         lambda p: relaxed_cubes(p["logits"].double(), temperature).float(),
         "finite",
     )
-    found = gradients(problem, "gumbel", repeats=400, samples=256, temperature=temperature)
+    found = gradients(problem, "gumbel", repeats=100, samples=1024, temperature=temperature)
     assert_unbiased(found, problem.gradients())
 
 
@@ -75,7 +75,7 @@ def test_two_choices_relax_like_one_bernoulli_draw():
         lambda p: relaxed_cubes(p["logits"].double(), 0.7).float(),
         "finite",
     )
-    found = gradients(problem, "gumbel", repeats=400, samples=256, temperature=0.7)
+    found = gradients(problem, "gumbel", repeats=100, samples=1024, temperature=0.7)
     assert_unbiased(found, problem.gradients())
 
 

@@ -38,13 +38,13 @@ def test_the_figures_of_one_coin_are_those_of_its_distribution():
         problem.program,
         parameters,
         lambda number: None,
-        repeats=4000,
+        repeats=1000,
         seed=0,
         against=against,
     )
     assert found.variance == pytest.approx(variance, rel=0.05)
     assert found.bias_z < 4
-    noise = math.sqrt(variance / 4000) / abs(mean)  # of the mean, relative
+    noise = math.sqrt(variance / 1000) / abs(mean)  # of the mean, relative
     assert abs(found.norm_ratio * found.cosine - 1) < 4 * noise
     assert found.evaluations == 1
     assert not found.biased

@@ -19,12 +19,12 @@ def test_a_moving_average_serves_costs_that_depend_on_a_parameter_in_every_call(
         x = context.sample("x", Normal(parameters["mean"], 1.0))
         context.cost(x**2 + parameters["mean"])
 
-    reinforce = make_estimator("reinforce", 16)
+    reinforce = make_estimator("reinforce", 16 if one_sample_at_a_time else 64)
     program = Program(function, one_sample_at_a_time=one_sample_at_a_time)
     leaf = torch.tensor(0.3, requires_grad=True)
     found: list[torch.Tensor] = []
     with seeded(0):
-        for _ in range(400):
+        for _ in range(100):
             leaf.grad = None
             reinforce.backward(program, {"mean": leaf})
             found.append(torch.as_tensor(leaf.grad))

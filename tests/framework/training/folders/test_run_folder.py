@@ -4,6 +4,7 @@ import fcntl
 import importlib.metadata
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,18 @@ def sessions(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture
-def run_folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of three steps."""
-    folder = tmp_path / "run"
+    folder = tmp_path_factory.mktemp("trained") / "run"
     train.run([*SHORT, f"hydra.run.dir={folder}"])
     return folder
+
+
+@pytest.fixture
+def run_folder(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 def test_a_run_folder_holds_what_the_readme_says(run_folder):

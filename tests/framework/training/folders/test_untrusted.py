@@ -1,6 +1,7 @@
 """A stranger's run folder: links and pipes in it are not followed, files without bounds are not read."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,11 +26,17 @@ NAMES = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def run_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "run"
     train.run([*SHORT, f"hydra.run.dir={folder}"])
     return folder
+
+
+@pytest.fixture
+def run_folder(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained run, to be changed."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from plugins.detection import export
-from plugins.detection.export import Deployed
 from tests.plugins.detection.test_task import QUICK
 
 
@@ -16,10 +15,10 @@ def written(monkeypatch):
     formats: list[str] = []
 
     def writer(name):
-        def write(model, example, path, max_detections):
+        def write(module, path, sides, metadata):
             formats.append(name)
             path.write_bytes(b"weights")
-            return Deployed(model, max_detections)
+            return module
 
         return write
 
@@ -44,7 +43,8 @@ def test_the_format_is_the_one_given_else_the_suffix_else_onnx(diffobj, tmp_path
         assert written.pop() == report["format"] == expected
         assert report["file"] == str(tmp_path / name)
         assert (tmp_path / name).is_file()
-        assert report["input"] == ["batch", 3, 64, 64]
+        height = 64 if "height=50" in options else "height"
+        assert report["input"] == ["batch", 3, height, "width"]
         assert (report["images compared"], report["largest difference in pixels"]) == (3, 0)
         assert "circle" in report["categories"]
 
@@ -52,11 +52,10 @@ def test_the_format_is_the_one_given_else_the_suffix_else_onnx(diffobj, tmp_path
 def test_a_refused_file_does_not_stay(diffobj, tmp_path, monkeypatch):
     """The boxes of this file are a fiftieth of a pixel too low."""
 
-    def tampered(model, example, path, max_detections):
+    def tampered(module, path, sides, metadata):
         path.write_bytes(b"weights")
         down = torch.tensor([0.0, 0.02, 0.0, 0.0])
-        ours = Deployed(model, max_detections)
-        return lambda images: (lambda boxes, *rest: (boxes + down, *rest))(*ours(images))
+        return lambda images: (lambda boxes, *rest: (boxes + down, *rest))(*module(images))
 
     monkeypatch.setattr(export, "write_exported", tampered)
     run, file = tmp_path / "run", tmp_path / "model.pt2"

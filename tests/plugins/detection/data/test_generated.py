@@ -126,12 +126,12 @@ def test_a_source_without_images_is_refused(tmp_path):
         ]
 
     with pytest.raises(UserError, match="which images"):
-        next(prediction.predict(None, find, ["a"]))
+        next(prediction.predict(None, find, ["a"], [1]))
     with pytest.raises(UserError, match="contains no image"):
-        list(prediction.predict(tmp_path, find, ["a"]))
+        list(prediction.predict(tmp_path, find, ["a"], [1]))
     (tmp_path / "a.png").write_bytes(b"no")
     with pytest.raises(UserError, match="no image in it can be read"):
-        list(prediction.predict(tmp_path, find, ["a"]))
+        list(prediction.predict(tmp_path, find, ["a"], [1]))
 
 
 def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):

@@ -13,6 +13,7 @@ from torch import Tensor
 from framework.plugin import registry
 from plugins.games.environments.games import Games
 from plugins.games.environments.making import make_games
+from plugins.games.environments.native.bricks import reflected
 
 PEERS = {
     "cart_pole": ("CartPole-v1", ("seen",)),
@@ -222,7 +223,7 @@ def test_a_snake_grows_by_eating_and_dies_at_a_wall():
     assert not outcome.terminated.any()
     outcome = games.step(torch.tensor([0]))
     assert bool(outcome.terminated[0])
-    assert float(outcome.rewards[0]) == -1
+    assert float(outcome.rewards[0]) == 0
 
 
 def test_a_snake_dies_by_biting_itself_and_food_is_never_under_it():
@@ -234,6 +235,42 @@ def test_a_snake_dies_by_biting_itself_and_food_is_never_under_it():
     n = torch.arange(500)
     food = games.state["food"]
     assert not (games.state["body"][n, food[:, 0], food[:, 1]] > 0).any()
+
+
+def test_a_snake_starves_after_a_hundred_steps_without_a_bite_and_sees_its_hunger():
+    games: Any = make_games("snake", 1)
+    games.reset(0)
+    body = torch.zeros(1, 10, 10, dtype=torch.int32)
+    body[0, 5, 5], body[0, 6, 5], body[0, 7, 5] = 3, 2, 1
+    games.state |= {
+        "body": body,
+        "head": torch.tensor([[5, 5]]),
+        "food": torch.tensor([[0, 0]]),
+    }
+    # Round and round: left, down, right, up.
+    for number in range(1, 101):
+        outcome = games.step(torch.tensor([(2, 1, 3, 0)[(number - 1) % 4]]))
+        assert bool(outcome.terminated[0]) == (number == 100), number
+        seen = float(outcome.observations[0, 1, 0, 0])
+        assert seen == pytest.approx(1 - number / 100, abs=1e-6)
+        assert float(outcome.rewards[0]) == 0
+
+
+def test_a_ball_starts_in_any_column_either_way_and_can_be_caught_after_one_step():
+    """By the best that can be done: wait a step for the ball to show its way, then go where it lands."""
+    games: Any = make_games("bricks", 500)
+    games.reset(0)
+    start = games.state["ball"][:, 1]
+    assert set(start.tolist()) == set(range(10))
+    assert set(games.state["flight"][:, 1].tolist()) == {-1, 1}
+    assert set(games.state["paddle"].tolist()) == set(range(10))
+    games.step(torch.ones(500, dtype=torch.long))
+    ball, flight = games.state["ball"][:, 1], games.state["flight"][:, 1]
+    landing = reflected(ball + 4 * flight)
+    for _ in range(4):
+        outcome = games.step((landing - games.state["paddle"]).sign() + 1)
+    assert not outcome.terminated.any()
+    assert torch.equal(games.state["ball"][:, 1], landing)
 
 
 def test_a_ball_breaks_a_brick_turns_back_and_is_lost_without_the_paddle():

@@ -261,9 +261,20 @@ def small_program(plan, costs, penalised):
     return program
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(small_programs())
 def test_elimination_is_enumeration_on_any_small_program(drawn):
+    elimination_is_enumeration(drawn)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(small_programs())
+def test_elimination_is_enumeration_on_many_small_programs(drawn):
+    elimination_is_enumeration(drawn)
+
+
+def elimination_is_enumeration(drawn):
     plan, costs, penalised = drawn
     parameters = {"theta": normal(len(plan), 3, seed=len(costs))}
     assert_same(small_program(plan, costs, penalised), parameters, tolerance=1e-4)
