@@ -468,9 +468,7 @@ def test_the_kernel_of_plain_lines_is_the_kernel_of_all(monkeypatch):
     weights = torch.rand(80, 90, generator=draw)
     found = []
     for plain in (True, False):
-        monkeypatch.setattr(
-            "plugins.sketching.raster.numba_kernel.is_soft_line", lambda request, plain=plain: plain
-        )
+        monkeypatch.setattr("plugins.sketching.raster.render.Lines.uniform", plain)
         given = [part.clone().requires_grad_() for part in (points, width, opacity)]
         picture = render(given[0], given[1], (80, 90), opacity=given[2], backend="numba")
         (picture * weights).sum().backward()
