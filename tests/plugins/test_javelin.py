@@ -185,3 +185,22 @@ def test_the_angle_before_each_step_is_recorded_and_outlives_a_resume():
     again = javelin()
     again.load_state_dict(task.state_dict())
     assert again.path.values == pytest.approx([30.0])
+
+
+def test_an_angle_that_is_not_finite_is_left_out_of_the_picture():
+    task = javelin()
+    for angle in (0.3, math.inf, math.nan, 0.4):
+        with torch.no_grad():
+            task.model.angle.fill_(angle)
+        task.before_step(0)
+    assert len(list(task.show(0))) == 1
+    with torch.no_grad():
+        task.model.angle.fill_(math.nan)
+    assert len(list(task.show(0))) == 1
+
+
+@pytest.mark.parametrize("angle", [math.nan, math.inf])
+def test_with_drag_an_angle_that_is_not_finite_has_no_range_and_no_flight_without_end(angle):
+    metres = javelin(drag=0.01).fly(torch.tensor([0.5, angle]), torch.zeros(()))
+    assert metres[1].isnan()
+    assert torch.equal(metres[:1], javelin(drag=0.01).fly(torch.tensor([0.5]), torch.zeros(())))
