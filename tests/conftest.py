@@ -29,6 +29,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """At the interpreter's end all of it is garbage."""
+    gc.unfreeze()
+
+
 @pytest.fixture
 def diffobj(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Diffobj:
     """Run `diffobj ...` in this process: `diffobj("train", "experiment=javelin")`."""
