@@ -1,5 +1,6 @@
 """What all tests share: one thread, so that workers side by side do not get in each other's way, and two fixtures."""
 
+import gc
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,17 @@ if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # a shell's background jobs and their children ignore Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was imported and collected stays: no search for garbage looks through it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """At the interpreter's end all of it is garbage."""
+    gc.unfreeze()
 
 
 @pytest.fixture
