@@ -27,5 +27,6 @@ def needs(options: Mapping[str, Any]) -> Iterator[Need]:
         yield Need("ale_py", "atari", f"environment '{name}' needs ale-py")
     if kind in BOX2D:
         yield Need("Box2D", "box2d", f"environment '{name}' needs Box2D")
-    if kind in MUJOCO:
+    # Earlier versions are refused whatever is installed.
+    if kind in MUJOCO and not name.endswith(("-v2", "-v3")):
         yield Need("mujoco", "mujoco", f"environment '{name}' needs MuJoCo")

@@ -88,5 +88,10 @@ def timm(
     iou_type: IouType = "giou",
     box_weight: Positive = 5.0,
 ) -> TimmDetector:
-    """timm's backbone `backbone` with maps of stride 8, 16 and 32; `weights`: a file with its parameters."""
+    """The anchor-free head on a feature pyramid of a backbone of timm's.
+
+    Args:
+        backbone: timm's name of it; it must give maps of strides 8, 16 and 32.
+        weights: a file with its parameters; None: random ones. Nothing is downloaded.
+    """
     return TimmDetector(classes, backbone, weights, iou_type, box_weight)

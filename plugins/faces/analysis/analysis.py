@@ -5,7 +5,8 @@
     faces.verify("a.jpg", "b.jpg").same_person
     faces.calibrate("people/", far=0.01)
 
-An image is a path, a PIL image of any mode, an array `[H, W, 3]` or a tensor `[3, H, W]` of uint8.
+An image is a path, a PIL image of any mode, an array `[H, W, 3]` or `[H, W]`, or a tensor `[3, H, W]`, of integers from
+0 to 255 or floats from 0 to 1. Lists and batches of them are taken, too.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class FaceAnalysis(ABC):
         Raises:
             UserError: a file that cannot be read, or an object of another kind.
         """
-        if isinstance(image, list | tuple):
+        if isinstance(image, list | tuple) or getattr(image, "ndim", 0) == 4:
             return [self.find(one) for one in image]
         photograph = as_photograph(image)
         with self.inference():
@@ -166,9 +167,10 @@ class FaceAnalysis(ABC):
         Raises:
             UserError: no face in a picture, a file that cannot be read, or an object of another kind.
         """
-        if isinstance(image, list | tuple):
+        if isinstance(image, list | tuple) or getattr(image, "ndim", 0) == 4:
             self.need_embeddings()
-            several = [self.best_face(one).embedding for one in image]
+            images: Any = image
+            several = [self.best_face(one).embedding for one in images]
             return torch.stack(several) if several else torch.zeros(0, self.embedding_size)
         one: Any = image
         return self.best_face(one).embedding

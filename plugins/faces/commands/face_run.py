@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework import UserError
+from framework.commands.main import keyed
 from framework.commands.run_arguments import load_run
 
 if TYPE_CHECKING:
@@ -39,12 +40,28 @@ class FaceRun:
 def face_run(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> Iterator[FaceRun]:
     """Load `run=RUN_FOLDER` and use it inside the block; arguments that are not `key=value` are words.
 
+    With `detector=` (mtcnn, a run's folder, a network's file) the faces that it finds are cut out for the run, and with
+    `embedder=FILE` in place of `run=` for the network in that file.
+
     Raises:
         UserError: a run of another task, or of one without embeddings.
     """
     words = words_of(arguments)
-    run, _, options = load_run(verb, [a for a in arguments if a not in words], known)
+    rest = [a for a in arguments if a not in words]
+    if any(a.startswith("embedder=") for a in rest):
+        options = keyed(rest, ("embedder", "detector", *known))
+        from plugins.faces.analysis.pipeline import FacePipeline
+
+        if "detector" not in options:
+            raise UserError(
+                "embedder=FILE needs detector=: mtcnn, a run's folder or a network's file"
+            )
+        sources = {key: options.pop(key) for key in ("detector", "embedder")}
+        yield FaceRun(FacePipeline.of(**sources), options, words)
+        return
+    run, _, options = load_run(verb, rest, ("detector", *known))
     from plugins.faces.tasks.face_task import FaceTask
+    from plugins.faces.tasks.recognition import Recognition
 
     if not isinstance(run.task, FaceTask):
         raise UserError(f"run = '{run.folder}': task {run.settings.task.name} is not a face task")
@@ -54,8 +71,17 @@ def face_run(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> 
             "expected a run of faces or faces_recognition"
         )
     run.task.warn()
+    detector = options.pop("detector", None)
+    faces: FaceAnalysis = run.task
+    if detector is not None:
+        if not isinstance(run.task, Recognition):
+            raise UserError(
+                f"detector = '{detector}': run = '{run.folder}' has one of its own; "
+                "expected a run of faces_recognition"
+            )
+        faces = run.task.with_detector(detector)
     with run.in_use():
-        yield FaceRun(run.task, options, words)
+        yield FaceRun(faces, options, words)
 
 
 def words_of(arguments: Sequence[str]) -> list[str]:

@@ -16,20 +16,16 @@ import numpy
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps
 from torch import Tensor
 
-from framework import UserError
+from framework import UserError, photographs
 from framework.randomness import generator
-from plugins.detection.data.images import Unreadable, as_tensor, read_image, refuse_huge
 from plugins.faces.data.crops import Crops
 from plugins.faces.data.likeness import SAME, nearest_copy, signatures
 
-PICTURES = {".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+PICTURES = photographs.SUFFIXES
 # The fraction that chooses the checkpoint, where at least `ENOUGH` are not tested on.
 VALIDATION, ENOUGH = 0.1, 50
-# Pillow's modes without colours.
-GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
 AnyImage = str | Path | Pillow.Image | NDArray[numpy.uint8] | Tensor
 
 
@@ -40,53 +36,21 @@ def read_photograph(path: Path) -> Pillow.Image:
         UserError: it cannot be read, or has too many pixels.
     """
     try:
-        pixels = read_image(path)
-    except Unreadable as error:
+        pixels = photographs.read_photograph(path)
+    except photographs.Unreadable as error:
         raise UserError(f"{path}: no readable picture ({error})") from None
     return as_pillow(pixels)
 
 
 def as_photograph(image: AnyImage) -> Pillow.Image:
-    """An image in any form, as `read_photograph` reads a file: equal pixels give equal photographs.
-
-    Args:
-        image: a path, a PIL image, an array `[H, W, 3]` uint8 or a tensor `[3, H, W]` uint8.
+    """An image in any form that `framework.photographs.photograph_of` reads.
 
     Raises:
         UserError: a file that cannot be read, another shape or type.
     """
     if isinstance(image, str | Path):
         return read_photograph(Path(image).expanduser())
-    if isinstance(image, Pillow.Image):
-        try:
-            refuse_huge(image)
-            return as_pillow(as_tensor(ImageOps.exif_transpose(image)))
-        # Pillow raises all kinds of errors on damaged images, which it reads only now.
-        except Exception as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(f"image: no readable picture ({reason})") from None
-    pixels: object = image
-    if isinstance(image, numpy.ndarray) and image.dtype == numpy.uint8 and image.ndim == 3:
-        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
-    if (
-        isinstance(pixels, Tensor)
-        and pixels.dtype == torch.uint8
-        and pixels.dim() == 3
-        and pixels.numel()
-        and len(pixels) == 3
-    ):
-        return as_pillow(pixels.cpu())
-    raise UserError(
-        f"image: {description(image)}; expected a path, a PIL image, an array [H, W, 3] or a tensor [3, H, W] of uint8"
-    )
-
-
-def description(image: object) -> str:
-    """An object's type, and its shape and number type where it has them."""
-    if isinstance(image, numpy.ndarray | Tensor):
-        kind = "an array" if isinstance(image, numpy.ndarray) else "a tensor"
-        return f"{kind} {list(image.shape)} of {str(image.dtype).removeprefix('torch.')}"
-    return f"an object of type {type(image).__name__}"
+    return as_pillow(photographs.photograph_of(image))
 
 
 def as_pillow(pixels: Tensor) -> Pillow.Image:
@@ -207,14 +171,10 @@ def colourless(files: Iterable[Path]) -> bool:
 
 
 def is_grey(file: Path) -> bool:
-    """Whether a picture has no colours, by its mode where that tells; a file that cannot be read has none."""
+    """Whether a picture has no colours; a file that cannot be read has none."""
     try:
-        with Pillow.open(file) as opened:
-            if opened.mode in GREY:
-                return True
-        pixels = read_image(file)
-    # Pillow raises all kinds of errors on damaged files.
-    except Exception:
+        pixels = photographs.read_photograph(file)
+    except photographs.Unreadable:
         return True
     return bool((pixels[:1] == pixels).all())
 

@@ -23,9 +23,13 @@ def template(like: Tensor) -> Tensor:
     return torch.tensor(TEMPLATE, dtype=like.dtype, device=like.device)
 
 
-def similarity(landmarks: Tensor) -> Tensor:
-    """Matrices `[M, 2, 3]` that map points of the patch to the image in which the landmarks `[M, 5, 2]` lie."""
-    points = template(landmarks)
+def similarity(landmarks: Tensor, points: Tensor | None = None) -> Tensor:
+    """Matrices `[M, 2, 3]` that map points of the patch to the image in which the landmarks `[M, 5, 2]` lie.
+
+    Args:
+        points: `[5, 2]`, where the landmarks lie in the patch; None: as in the template.
+    """
+    points = template(landmarks) if points is None else points
     middle, centre = points.mean(0), landmarks.mean(1)
     t, p = points - middle, landmarks - centre[:, None]
     total = t.square().sum()

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import torch
 from PIL import Image as Pillow
 from torch import Tensor, nn
+from torchvision.ops import nms
 
 from plugins.faces.data.photographs import as_pixels
 from plugins.faces.losses.identity_loss import IdentityLoss
 from plugins.faces.models.face_finder import FaceFinder
 
 DISPLAY_THRESHOLD = 0.3
+# Pixels of the longer side in which a photograph is looked at, at most.
+LARGEST_SIDE = 1600
+# Pixels of a face's height up to which it counts at sizes beyond that of the training.
+LARGEST_FACE = 80.0
+# The IoU from which on two detections are one face.
+SAME_FACE = 0.4
 
 
 class FaceModel(nn.Module):
@@ -27,14 +35,39 @@ class FaceModel(nn.Module):
         return faces
 
     def faces_in(self, photograph: Pillow.Image, side: int) -> dict[str, Tensor]:
-        """The faces of an RGB photograph, whose longer side is resized to `side` pixels for the network.
+        """The faces of an RGB photograph, looked at in several sizes.
+
+        The network knows faces of some sizes only. So the photograph is resized until its longer side has `side`
+        pixels, as in training, and twice, four times ... as many, up to its own size; of each size the faces count that
+        are neither too small nor too large there, and of several detections of one face that with the highest score.
+        Embeddings are read where it is detected, from the photograph's own pixels as far as the network sees them.
 
         Returns:
             as `FaceFinder.forward`, for one image and on the CPU; boxes and landmarks in the photograph's own pixels.
         """
-        factor = side / max(photograph.size)
+        longest = max(photograph.size)
+        sides = [side]
+        while sides[-1] < min(longest, LARGEST_SIDE):
+            sides.append(min(2 * sides[-1], longest, LARGEST_SIDE))
+        found = [
+            within(self.faces_at(photograph, at / longest), at / longest, number > 0)
+            for number, at in enumerate(sides)
+        ]
+        faces = {name: torch.cat([one[name] for one in found]) for name in found[0]}
+        order = nms(faces["boxes"], faces["scores"], SAME_FACE)
+        return {name: value[order] for name, value in faces.items()}
+
+    def faces_at(self, photograph: Pillow.Image, factor: float) -> dict[str, Tensor]:
+        """The faces at one size, in the photograph's own pixels."""
         width, height = (max(1, round(n * factor)) for n in photograph.size)
         small = as_pixels(photograph.resize((width, height), Pillow.Resampling.BILINEAR))
         device = next(self.parameters()).device
         faces = {name: value.cpu() for name, value in self(small[None].to(device))[0].items()}
         return faces | {name: faces[name] / factor for name in ("boxes", "landmarks")}
+
+
+def within(faces: dict[str, Tensor], factor: float, closer: bool) -> dict[str, Tensor]:
+    """Those faces that are small enough to be judged at a size beyond the training's; at that all are."""
+    heights = (faces["boxes"][:, 3] - faces["boxes"][:, 1]) * factor
+    kept = heights <= LARGEST_FACE if closer else torch.ones_like(heights, dtype=torch.bool)
+    return {name: value[kept] for name, value in faces.items()}

@@ -30,6 +30,9 @@ from framework.media import Media, Projection
 from framework.randomness import generator, seeded
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
+from plugins.faces.analysis.detectors import make_detector
+from plugins.faces.analysis.embedders import RunEmbedder
+from plugins.faces.analysis.pipeline import FacePipeline
 from plugins.faces.data.augmentation import STRONG, Augmentation, augmented
 from plugins.faces.data.crops import Crops
 from plugins.faces.data.likeness import copies
@@ -45,7 +48,7 @@ from plugins.faces.evaluation.crop_evaluation import (
     verification_metrics,
 )
 from plugins.faces.evaluation.figures import contact_sheet, pairs_sheet, roc_picture, table_of
-from plugins.faces.evaluation.model_card import SYNTHETIC_NOTICE, model_card
+from plugins.faces.evaluation.model_card import PRIVACY_NOTICE, SYNTHETIC_NOTICE, model_card
 from plugins.faces.evaluation.verification import all_pairs
 from plugins.faces.losses.identity_loss import make_loss
 from plugins.faces.losses.margins import margin_scale_at
@@ -179,7 +182,20 @@ class Recognition(FaceTask):
         return whitened
 
     def has_seen(self, photograph: Pillow.Image) -> bool:
-        return bool(copies(square(photograph, self.side)[None], self.people.seen))
+        return self.have_seen(square(photograph, self.side)[None])
+
+    def have_seen(self, crops: Tensor) -> bool:
+        """Whether any of some crops `[N, 3, side, side]`, or a copy of it, was trained on."""
+        return bool(copies(crops, self.people.seen).any())
+
+    def with_detector(self, detector: str | Path) -> FacePipeline:
+        """These embeddings of the faces that a detector finds in whole photographs.
+
+        Args:
+            detector: "mtcnn" (where facenet-pytorch is installed), the folder of a run of faces or face_detection, or
+                a network's file; see `analysis/network_files.py`.
+        """
+        return FacePipeline(make_detector(detector), RunEmbedder(self, self._folder))
 
     @property
     def synthetic(self) -> bool:
@@ -241,6 +257,8 @@ class Recognition(FaceTask):
     def show(self, seed: int) -> Iterator[Media]:
         """People of the training and of the test, ROC curves, extreme pairs, the table and the model card."""
         crops = self.people.evaluated(seed, "test")
+        if not self.synthetic:
+            yield Text("PRIVACY", f"{PRIVACY_NOTICE[0].upper()}{PRIVACY_NOTICE[1:]}.\n")
         yield Image("learned", contact_sheet(self.people.training))
         yield Image("tested", contact_sheet(crops))
         embeddings = self.embeddings(crops, seed)
@@ -271,6 +289,7 @@ class Recognition(FaceTask):
             "Network": f"{count:,} parameters{beside}; {self.embedding_size} numbers per face",
             "Input": f"RGB, {self.side} x {self.side} pixels, the face alone, upright",
             "Notice": SYNTHETIC_NOTICE if self.synthetic else "",
+            **({} if self.synthetic else {"Privacy": PRIVACY_NOTICE}),
         }
 
     @property

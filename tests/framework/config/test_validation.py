@@ -33,7 +33,9 @@ def test_every_option_composes_and_its_components_take_it(group, option):
     chosen = [f"{group}={option}"]
     # Named after the experiment and the estimator that it suits.
     if group == "experiment_estimator":
-        experiment, _, estimator = option.rpartition("_")
+        estimators = registry().names("estimators")
+        estimator = max((e for e in estimators if option.endswith(f"_{e}")), key=len)
+        experiment = option.removesuffix(f"_{estimator}")
         chosen = [f"experiment={experiment}", f"estimator={estimator}"]
     settings = validate(compose(chosen).config)
     check_components(settings)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from framework import UserError
-from plugins.detection.data.images import MAX_PIXELS
+from framework.photographs import MAX_PIXELS
 from plugins.faces.data.crops import Crops
 from plugins.faces.data.lists import lfw_picture, read_pairs, read_retinaface, read_wider
 from plugins.faces.data.photographs import (

@@ -1,0 +1,67 @@
+"""Photographs are looked at in several sizes, so that small faces of large photographs are found."""
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from plugins.faces.losses.identity_loss import make_loss
+from plugins.faces.models.face_finder import FaceFinder
+from plugins.faces.models.face_model import LARGEST_FACE, LARGEST_SIDE, FaceModel
+
+
+class Squares(FaceModel):
+    """A model that detects each white square of 10 to 200 pixels, best at 30, and notes the sizes that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            FaceFinder("joint", embedding_size=4), make_loss({"name": "softmax"}, 4, 2, "loss")
+        )
+        self.sizes: list[tuple[int, int]] = []
+
+    def forward(
+        self, images: Tensor, max_detections: int = 50, score_threshold: float = 0.3
+    ) -> list[dict[str, Tensor]]:
+        self.sizes.append((images.shape[-1], images.shape[-2]))
+        lit = images[0].float().mean(0) > 127
+        boxes, middle = [], lit.shape[1] // 2
+        for first, half in ((0, lit[:, :middle]), (middle, lit[:, middle:])):
+            rows, columns = half.any(1).nonzero()[:, 0], half.any(0).nonzero()[:, 0] + first
+            if len(rows) >= 10:
+                boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+        found = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+        height = found[:, 3] - found[:, 1]
+        scores = (1 - (height / 30).clamp(min=0.01).log().abs() / 4).clamp(0.3, 1)
+        count = len(found)
+        return [
+            {
+                "boxes": found,
+                "scores": scores,
+                "landmarks": torch.zeros(count, 5, 2),
+                "embeddings": torch.eye(4)[:1].repeat(count, 1),
+            }
+        ]
+
+
+def test_a_small_face_of_a_large_photograph_is_found_and_a_large_one_once():
+    photograph = Image.new("RGB", (1000, 700))
+    photograph.paste("white", (100, 100, 120, 120))
+    photograph.paste("white", (600, 200, 1000, 600))
+    model = Squares()
+    faces = model.faces_in(photograph, 160)
+    assert [width for width, _ in model.sizes] == [160, 320, 640, 1000]
+    assert len(faces["boxes"]) == 2
+    small = faces["boxes"][(faces["boxes"][:, 3] - faces["boxes"][:, 1]) < 50]
+    assert (small[0] - torch.tensor([100.0, 100, 120, 120])).abs().max() < 3
+    large = faces["boxes"][(faces["boxes"][:, 3] - faces["boxes"][:, 1]) > 50]
+    assert (large[0] - torch.tensor([600.0, 200, 1000, 600])).abs().max() < 10
+    assert (faces["scores"].diff() <= 0).all()
+    assert LARGEST_FACE < 400
+
+
+def test_a_photograph_is_never_enlarged_beyond_the_training_nor_looked_at_without_end():
+    model = Squares()
+    model.faces_in(Image.new("RGB", (80, 40)), 160)
+    assert model.sizes == [(160, 80)]
+    model.sizes.clear()
+    model.faces_in(Image.new("RGB", (9000, 30)), 320)
+    assert [width for width, _ in model.sizes] == [320, 640, 1280, LARGEST_SIDE]
