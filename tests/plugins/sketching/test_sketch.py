@@ -35,7 +35,9 @@ from tests.plugins.sketching.agg import render_with_agg
 
 needs_svg_reader = pytest.mark.skipif(find_spec("svgelements") is None, reason="needs svgelements")
 
-STYLES = ["sketch", "sketch_pencil", "sketch_brush", "sketch_stipple", "sketch_shapes", "sketch_minimal"]  # fmt: skip
+STYLES = [
+    "sketch", "sketch_etching", "sketch_pencil", "sketch_brush", "sketch_stipple", "sketch_shapes", "sketch_minimal",
+]  # fmt: skip
 
 
 def sketch(*, steps: int = 40, **options: Any) -> Sketch:
