@@ -59,12 +59,15 @@ class Video:
 
     def encoded(self) -> bytes:
         """The frames as an animated GIF; all frames share their 256 colours, so that nothing flickers."""
-        frames = [Pillow.fromarray(frame) for frame in self.frames]
         stride = math.ceil(math.sqrt(self.frames.size / 3 / PALETTE_PIXELS))
         # Some of every frame.
         pixels = self.frames[:, ::stride, ::stride].reshape(1, -1, 3)
         palette = Pillow.fromarray(pixels).quantize(256)
-        drawn = [f.quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
+        # One after the other: all frames in four bytes a pixel would outweigh the training.
+        drawn = [
+            Pillow.fromarray(frame).quantize(palette=palette, dither=Pillow.Dither.NONE)
+            for frame in self.frames
+        ]
         # GIF counts centiseconds.
         duration = max(20, 10 * math.ceil(100 / self.frames_per_second))
         buffer = io.BytesIO()

@@ -407,7 +407,10 @@ class Game(Task):
         """One greedy episode, where the game can be rendered."""
         frames, rate = film(self.environment, self.model, seed, self.device, self.video_frames)
         if frames:
-            yield Video("agent", numpy.stack(frames), rate)
+            pixels = numpy.stack(frames)
+            # They would be held until the video is written.
+            frames.clear()
+            yield Video("agent", pixels, rate)
 
     def scalars(self) -> dict[str, float]:
         self.settle()
