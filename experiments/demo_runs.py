@@ -36,7 +36,7 @@ EXAMPLES = PACKED.with_name("examples")
 TRAININGS: Mapping[str, tuple[str, ...]] = {
     "cartpole": ("experiment=cartpole",),
     "acrobot": ("experiment=acrobot",),
-    "detection": ("experiment=detection", "task.workers=0"),
+    "detection": ("experiment=detection", "task.workers=0", "trainer.steps=1200"),
     "faces": (
         "experiment=faces",
         "trainer.steps=600",

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 import framework
+from experiments.command import given_arguments
 from plugins.detection.boxes import pairwise_iou
 from plugins.detection.data.generated import Generated
 from plugins.detection.data.writing import write
@@ -83,7 +84,8 @@ def main(
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:]:
+    given = given_arguments(__doc__)
+    if not given:
         sys.exit(__doc__)
-    numbers = {key: int(value) for key, _, value in (a.partition("=") for a in sys.argv[2:])}
-    main(Path(sys.argv[1]), **numbers)
+    numbers = {key: int(value) for key, _, value in (a.partition("=") for a in given[1:])}
+    main(Path(given[0]), **numbers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -74,6 +75,14 @@ def delete_partials(folder: Path) -> None:
                 Path(place, name).unlink(missing_ok=True)
 
 
+def unshare(path: Path) -> None:
+    """Give a file that has another name, such as in a copy made of hard links, an existence of its own."""
+    with suppress(FileNotFoundError):
+        found = os.stat(path, follow_symlinks=False)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            write_atomically(path, path.read_bytes())
+
+
 class LineFile:
     """A text file that only grows, by whole lines: each is one write at its end, so a kill cuts at most one."""
 
@@ -81,6 +90,7 @@ class LineFile:
         self.path = path
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
+            unshare(path)
             self.descriptor = os.open(path, flags, 0o666)
             size = os.fstat(self.descriptor).st_size
             # A cut line stays alone: the next one must not be glued to it.

@@ -48,6 +48,8 @@ def run(arguments: Sequence[str]) -> int:
     batch = (
         attribute(module, given["batch"]) if "batch" in given else getattr(module, "batch", None)
     )
+    # The first figures are seconds away.
+    print(f"{arguments[0]}: trying {named or 'every estimator'}", flush=True)
     found = check(
         function,
         parameters,
@@ -115,10 +117,17 @@ def attribute(module: ModuleType, name: str, example: str = "") -> Any:
     """
     if hasattr(module, name):
         return getattr(module, name)
-    names = [n for n in vars(module) if not n.startswith("_")]
+    names = [n for n, value in vars(module).items() if is_own(module, n, value)]
     raise UserError(
         f"{module.__file__}: there is no '{name}'; {example or suggestion(name, names)}"
     )
+
+
+def is_own(module: ModuleType, name: str, value: Any) -> bool:
+    """Whether the file made something, rather than imported it."""
+    if name.startswith("_") or isinstance(value, ModuleType):
+        return False
+    return getattr(value, "__module__", None) in {None, module.__name__} or not callable(value)
 
 
 def whole(key: str, text: str) -> int:

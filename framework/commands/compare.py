@@ -286,15 +286,15 @@ def markdown(rows: list[Row], settings: Settings) -> str:
         "variance x s",
         "evaluations",
     ]
-    heads += ["training s", *metrics]
-    references = ", ".join(sorted({row.reference for row in rows if row.reference}))
+    heads += ["training s", *metrics, "measured against"]
     seeds = max(len(row.results) for row in rows)
+    spread_over = f"{seeds} seeds each; mean ± sd over them" if seeds > 1 else "one seed each"
     lines = [
         f"# {settings.experiment}: estimators compared",
         "",
-        f"Quality at the initial parameters against: {references}. The bias interval is along the gradient, in parts "
-        "of it, from two references neither of which is the estimator itself. "
-        f"Then {settings.trainer.steps:,} steps from {seeds} seed(s); mean ± sd over seeds.",
+        "Quality at the initial parameters, each against the references that its row names. The bias interval is along "
+        "the gradient, in parts of it, from two references neither of which is the estimator itself. "
+        f"Then {settings.trainer.steps:,} steps from {spread_over}.",
         "",
         f"| {' | '.join(heads)} |",
         f"|{'---|' * len(heads)}",
@@ -313,6 +313,7 @@ def markdown(rows: list[Row], settings: Settings) -> str:
         cells.append(f"{row.quality['evaluations']:.0f}")
         cells.append(spread([result["seconds"] for result in row.results]))
         cells += [spread([result["metrics"][name] for result in row.results]) for name in metrics]
+        cells.append(row.reference)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

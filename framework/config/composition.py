@@ -228,11 +228,16 @@ def join_search_path() -> None:
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
             for found in registry().found:
                 if found.configs:
-                    search_path.append(found.name, found.configs.as_uri())
+                    search_path.append(found.name, address(found.configs))
             for folder in OWN_FOLDERS.get():
-                search_path.append("command-line", folder.resolve().as_uri())
+                search_path.append("command-line", address(folder))
 
     Plugins.instance().register(PluginConfigs)
+
+
+def address(folder: Path) -> str:
+    """A folder as Hydra's search path has it, which knows no escapes."""
+    return f"file://{folder.resolve()}"
 
 
 @contextmanager

@@ -39,6 +39,7 @@ from framework.training.folders.run_folder import RunFolder, config_text
 from framework.training.folders.sweep_folder import swept_keys
 from framework.training.monitor import Monitor
 from framework.training.trainer import Callbacks, Trainer
+from framework.training.updates.nonfinite import diverged
 
 # The columns that TensorBoard's page of hyper-parameters begins with where no sweep says what differs.
 FIRST = ("seed", "estimator", "optimizer.learning_rate")
@@ -202,6 +203,13 @@ def run(
         # TensorBoard's, for example.
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise UserError(f"{error.filename or folder.path}: {error.strerror}") from None
+        own = isinstance(error, UserError | KeyboardInterrupt)
+        if not own and diverged(trainer.parameters.values()):
+            why = f"{type(error).__name__}: {first_line(error)}"
+            raise UserError(
+                f"step {trainer.progress.step}: the parameters have diverged ({why}); "
+                "a smaller optimizer.learning_rate or trainer.clip_norm may help"
+            ) from error
         raise
     finally:
         monitor.close()

@@ -12,6 +12,9 @@ from framework.config.schema import EarlyStopping, TrainerSettings
 from framework.errors import UserError
 from framework.task import STANDARD_ERROR, Task
 
+# What is no more than the steps that are done.
+LATER = ("evaluated", "skipped", "skipped_in_a_row", "finite", "rolled_back")
+
 
 @dataclass
 class Progress:
@@ -63,14 +66,30 @@ class Progress:
             right = isinstance(value, expected) and not isinstance(value, bool)  # type: ignore[arg-type]
             if not right or (expected is not dict and not lowest <= value < math.inf):
                 raise UserError(f"checkpoint: progress.{name} = {value!r} cannot be")
-        best = given.get("best", {})
-        for name, value in best.items():
-            kind = int if name == "step" else (int, float)
-            if not (isinstance(name, str) and isinstance(value, kind)) or isinstance(value, bool):
-                raise UserError(f"checkpoint: progress.best.{name} = {value!r} cannot be")
-        if best and "step" not in best:
-            raise UserError("checkpoint: progress.best has no step")
+        check_metrics(given.get("best", {}), given.get("record", {}))
+        counted = {name: given[name] for name in LATER if name in given}
+        for name, value in {**counted, "best.step": given.get("best", {}).get("step", 0)}.items():
+            if value > step:
+                raise UserError(
+                    f"checkpoint: progress.{name} = {value} cannot be after {step} steps"
+                )
         return cls(**given)
+
+
+def check_metrics(best: Mapping[Any, Any], record: Mapping[Any, Any]) -> None:
+    """Check the metrics that a checkpoint holds.
+
+    Raises:
+        UserError: names what cannot be.
+    """
+    for part, metrics in (("best", best), ("record", record)):
+        for name, value in metrics.items():
+            kind = int if name == "step" else (int, float)
+            right = isinstance(name, str) and isinstance(value, kind)
+            if not right or isinstance(value, bool):
+                raise UserError(f"checkpoint: progress.{part}.{name} = {value!r} cannot be")
+    if best and "step" not in best:
+        raise UserError("checkpoint: progress.best has no step")
 
 
 def improves(progress: Progress, task: Task, metrics: Mapping[str, float]) -> bool:

@@ -44,7 +44,12 @@ from framework.training.reporting import Reported
 from framework.training.signals import Interrupted, StopSignals
 from framework.training.stopping import Progress, early_stop, improves, is_best, spent
 from framework.training.updates.averages import AveragedParameters, RunningMeans, mean_estimate
-from framework.training.updates.nonfinite import skip_step
+from framework.training.updates.nonfinite import (
+    described,
+    diverged,
+    skip_step,
+    without_estimate,
+)
 from framework.training.updates.precision import autocast
 from framework.training.updates.rollback import Rollback
 
@@ -98,6 +103,8 @@ class Trainer:
         self.progress = Progress()
         # Of the step under way, kept in case its gradient is not finite.
         self.batch: Any = None
+        # Whether the optimiser has begun to change the parameters in a step that is not counted yet.
+        self.moving = False
         self.stop_reason = ""
         self.clock = TrainingClock()
         self.signals = StopSignals(self.clock.restart)
@@ -121,7 +128,7 @@ class Trainer:
                     raise
                 self.check_budget(start)
             except Exception as error:
-                if self.progress.step > start:
+                if self.progress.step > start and not self.moving:
                     # What the step under way has changed in the model goes.
                     self.rollback.restore()
                     self.save()
@@ -154,6 +161,8 @@ class Trainer:
         window = RunningMeans()
         self.task.model.train()
         start = progress.step
+        if start > 0:
+            self.report_jump(monitor.log)
         if due(start, options.evaluate_every) and progress.evaluated < start:
             # It raised in the session before.
             self.validate(monitor)
@@ -167,12 +176,12 @@ class Trainer:
             seed_torch(key(seed, "training", progress.step))
             self.set_rate(self.schedule(progress.step))
             self.task.before_step(progress.step)
-            estimate = self.accumulate(batches)
-            norm = self.clip_and_step(monitor.log)
+            estimate, norm = self.step(batches, monitor.log)
+            progress.step += 1
+            self.moving = False
+            self.signals.phase = "between"
             for message in (*self.estimator.messages(), *self.program.findings.read()):
                 monitor.log(message)
-            progress.step += 1
-            self.signals.phase = "between"
             window.add(estimate)
             progress.seconds = self.clock.lap()
             if progress.step % options.log_every == 0 or progress.step == options.steps:
@@ -183,6 +192,24 @@ class Trainer:
             # Evaluation is no training time.
             self.clock.restart()
             self.check_budget(start)
+
+    def step(self, batches: Iterator[Any], log: Callable[[str], None]) -> tuple[Estimate, Tensor]:
+        """One optimiser step: the estimate, and the norm of its gradient; NaN where there was none."""
+        try:
+            estimate = self.accumulate(batches)
+        except Exception as error:
+            return without_estimate(self, error, log), torch.tensor(math.nan)
+        return estimate, self.clip_and_step(log)
+
+    def report_jump(self, log: Callable[[str], None]) -> None:
+        """Say where a resumed run's learning rate does not go on from the one that it was stopped at."""
+        step, full = self.progress.step, float(self.rates[0])
+        before, after = float(self.optimizer.param_groups[0]["lr"]), full * self.schedule(step)
+        if not math.isclose(before, full * self.schedule(step - 1), rel_tol=1e-6, abs_tol=1e-12):
+            log(
+                f"the learning rate jumps from {before:.3g} to {after:.3g}: its schedule and optimizer.learning_rate "
+                f"are now those of a run of {self.options.steps:,} steps"
+            )
 
     def accumulate(self, batches: Iterator[Any]) -> Estimate:
         """The gradient of one optimiser step, averaged over `accumulate` batches, into `.grad`."""
@@ -235,6 +262,7 @@ class Trainer:
         longest = self.options.clip_norm or math.inf
         if length > longest:
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), longest, norm)
+        self.moving = True
         self.scaler.step(self.optimizer)
         if self.average is not None:
             self.average.update(self.progress.step)
@@ -274,7 +302,16 @@ class Trainer:
 
     def validate(self, monitor: Monitor) -> None:
         """Evaluate on the validation split: the best checkpoint, early stopping, what is logged."""
-        progress, metrics = self.progress, self.evaluate("validation")
+        progress = self.progress
+        try:
+            metrics = self.evaluate("validation")
+        except Exception as error:
+            if isinstance(error, UserError) or not diverged(self.task.model.parameters()):
+                raise
+            monitor.log(
+                f"step {progress.step}: not evaluated, as the parameters have diverged ({described(error)})"
+            )
+            return
         tags = {f"evaluation/{name}": value for name, value in metrics.items()}
         monitor.scalars(progress.step, tags, announce=True)
         improved = improves(progress, self.task, metrics)

@@ -40,6 +40,7 @@ plugin = Plugin(
         "aligned_tiny": "plugins.detection.models.aligned:aligned_tiny",
         "set_nano": "plugins.detection.models.set_prediction:set_nano",
         "set_tiny": "plugins.detection.models.set_prediction:set_tiny",
+        "timm": "plugins.detection.models.timm_pyramid:timm",
         "fcos": "plugins.detection.models.zoo:fcos",
         "retinanet": "plugins.detection.models.zoo:retinanet",
         "faster_rcnn": "plugins.detection.models.zoo:faster_rcnn",

@@ -190,8 +190,8 @@ class Detection(Task):
             same_labels = load_initial_weights(self.model, self.categories, run)
         if not same_labels:
             refuse_random_weights(self.criterion)
-            if self.init_from is not None:
-                why = "its labels differ; the layers for single classes start from random weights"
+            if self.init_from is not None and Path(self.init_from).expanduser().is_dir():
+                why = "its labels differ; those that it lacks start from random weights"
                 print(f"task.init_from = '{self.init_from}': {why}", file=sys.stderr)
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -53,6 +53,7 @@ class Experience:
 
     Attributes:
         discount, trace_decay: the estimator's gamma and lambda.
+        examine: called with each rollout that has been played, its number and a seed.
         pieces: steps of the pieces into which a rollout is cut for minibatches; None: they are whole games.
         state: where the games stand between two rollouts; None: no rollout was collected.
         current: the rollout whose minibatches are being handed out.
@@ -76,6 +77,7 @@ class Experience:
         self.rollout_steps = rollout_steps
         self.discount = self.trace_decay = 1.0
         self.pieces: int | None = None
+        self.examine: Callable[[Rollout, int, int], None] | None = None
         self.state: RolloutState | None = None
         self.current: Rollout | None = None
         self.vectors: dict[tuple[str, int], Games] = {}
@@ -124,7 +126,10 @@ class Experience:
         self.begin(seed, start)
         while True:
             if done == 0 or self.current is None:
-                self.current = self.cut(self.rollout(buffer, key(seed, "rollout", number)))
+                played = self.rollout(buffer, key(seed, "rollout", number))
+                if self.examine is not None:
+                    self.examine(played, number, key(seed, "doctor", number))
+                self.current = self.cut(played)
             rollout = self.current
             for part in range(done, uses):
                 epoch, which = divmod(part, plan.minibatches)

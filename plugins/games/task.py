@@ -24,6 +24,7 @@ from framework.randomness import key
 from framework.replay import ReplayPlan
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
+from plugins.games.doctor import Doctor
 from plugins.games.environments.making import make_games
 from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog
@@ -81,6 +82,8 @@ class Game(Task):
         "time/environment_steps_per_second": "the same, of the time in the environment alone",
         "time/acting_steps_per_second": "the same, of the time in the policy alone",
         "time/learning_steps_per_second": "environment steps learned from a second",
+        "doctor/cosine": "cosine of the policy's mean gradient with rloo's over whole episodes, noise taken out",
+        "doctor/measured_cosine": "the same with the noise of both",
     }
 
     def __init__(
@@ -114,12 +117,15 @@ class Game(Task):
         repeat_action_probability: FractionBelowOne = 0.0,
         processes: bool = False,
         window: bool = False,
+        doctor_every: CountOrZero = 0,
+        doctor_episodes: Count = 256,
         evaluation_episodes: Count = 100,
         video_frames: Count = 500,
     ) -> None:
         self.games = games
         self.critic = critic
         self.evaluation_episodes = evaluation_episodes
+        self.doctor_every, self.doctor_episodes = doctor_every, doctor_episodes
         self.video_frames = video_frames
         self.environment = EnvironmentOptions(
             environment=environment,
@@ -177,6 +183,7 @@ class Game(Task):
         )
         # What learns from a replay buffer; None: nothing does.
         self.replaying: Replaying | None = None
+        self.doctor: Doctor | None = None
 
     # --- using the agent ----------------------------------------------------------------------------------------------
 
@@ -271,10 +278,17 @@ class Game(Task):
             )
             self.experience.discount = getattr(estimator, "discount", 1.0)
             self.experience.trace_decay = getattr(estimator, "gae_lambda", 1.0)
-            return self.as_program(
+            program = self.as_program(
                 partial(rollouts, self.experience),
                 recorded_trajectories=True,
                 rollouts=estimator.rollouts,
+            )
+            self.experience.examine = self.doctor = self.make_doctor(estimator, program)
+            return program
+        if self.doctor_every:
+            raise UserError(
+                f"task.doctor_every = {self.doctor_every}: compared with rloo are estimators that read predictions "
+                f"({', '.join(able(value_predictions=True))}); others by trainer.quality"
             )
         if self.model.return_scale is not None:
             raise UserError(
@@ -284,6 +298,19 @@ class Game(Task):
         if estimator.supports_recorded_actions:
             return self.as_program(self.objective, recorded_trajectories=True)
         return self.as_program(partial(play_out, self.experience))
+
+    def make_doctor(self, estimator: Estimator, program: Program) -> Doctor | None:
+        """What compares the estimator with `rloo`, where that is wanted."""
+        if not self.doctor_every:
+            return None
+        return Doctor(
+            self.experience,
+            estimator,
+            program,
+            self.as_program(self.objective, recorded_trajectories=True),
+            every=self.doctor_every,
+            episodes=self.doctor_episodes,
+        )
 
     def check_critic(self, plan: ReplayPlan) -> None:
         """Refuse an agent that the estimator cannot teach.
@@ -384,7 +411,7 @@ class Game(Task):
 
     def scalars(self) -> dict[str, float]:
         self.settle()
-        return self.log.scalars
+        return {**self.log.scalars, **({} if self.doctor is None else self.doctor.figures)}
 
     def settle(self) -> None:
         """Let the log count what was played and not yet looked at."""

@@ -97,7 +97,8 @@ class Javelin(Task):
             across = across - TIME_STEP * braking * (across - wind)
             up = up - TIME_STEP * (braking * up + GRAVITY)
             next_x, next_y = x + TIME_STEP * across, y + TIME_STEP * up
-            landing = flying & (next_y <= 0)
+            # Of an angle that is not finite, neither is the height: it lands at once, and its range says so.
+            landing = flying & ~(next_y > 0)
             # 1 keeps the derivative of the branch that is not taken finite.
             drop = torch.where(landing, y - next_y, 1.0)
             landed_at = torch.where(landing, x + (next_x - x) * y / drop, landed_at)
@@ -126,7 +127,15 @@ class Javelin(Task):
         degrees = torch.linspace(1, 89, 177)
         metres = self.fly(torch.deg2rad(degrees), torch.zeros(()))
         now = math.degrees(self.model.angle.item())
-        steps, path = [*self.path.steps, self.path.count], [*self.path.values, now]
+        # A training that went back to a checkpoint may have been at an angle that nobody can draw.
+        drawn = [
+            (step, angle)
+            for step, angle in zip(
+                (*self.path.steps, self.path.count), (*self.path.values, now), strict=True
+            )
+            if math.isfinite(angle)
+        ]
+        steps, path = [step for step, _ in drawn], [angle for _, angle in drawn]
         reached = self.fly(torch.deg2rad(torch.tensor(path)), torch.zeros(()))
         figure = throws_and_path(steps, path, reached.tolist(), degrees.numpy(), metres.numpy())
         yield Image.from_figure("throws", figure)

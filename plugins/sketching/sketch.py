@@ -136,7 +136,7 @@ class Sketch(Task):
         self.respawn_every, self.respawn_until = respawn_every, respawn_until
         self.prune_below, self.output_size = prune_below, output_size
         self.plan = DEFAULT_PLAN
-        self.study(photo_of(input or default_photo(), size))
+        self.study(photo_of(default_photo() if input is None else input, size))
         self.model = self.first_drawing(torch.Generator().manual_seed(fresh_key()))
         self.reset()
 

@@ -22,13 +22,14 @@ from framework.recording.rule import Plain
 
 # One of each kind that has no trap.
 SOUND = (
-    "rebar_toy",
-    "two_layers",
     "coin_for_each_datum",
     "gaussian_quadratic",
     "masked_choice",
-    "bernoulli_elbo",
     "recorded_coins_with_predictions",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("rebar_toy", "two_layers", "bernoulli_elbo")
+    ),
 )
 
 

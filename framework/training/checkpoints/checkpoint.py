@@ -110,6 +110,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except Exception as error:
         # Its checksum is right, so it was written by something else.
         raise UserError(f"{path}: refused, no plain checkpoint ({type(error).__name__})") from None
+    refuse_empty_tensors(path, state)
     step = state.get("step") if isinstance(state, dict) else record["step"]
     if type(step) is not type(record["step"]) or step != record["step"]:
         raise UserError(f"{path}: damaged (its record is that of step {record['step']})")
@@ -130,6 +131,23 @@ def refuse_compressed(path: Path, data: bytes) -> None:
     with suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(data)) as archive:
         if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
             raise UserError(f"{path}: refused, no plain checkpoint (it is compressed)")
+
+
+def refuse_empty_tensors(path: Path, value: Any) -> None:
+    """Refuse tensors that have a shape but no numbers, which nothing could be put back from.
+
+    Raises:
+        UserError: names the file.
+    """
+    if isinstance(value, Tensor):
+        if value.is_meta:
+            raise UserError(f"{path}: refused, no plain checkpoint (a tensor without numbers)")
+    elif isinstance(value, dict):
+        for item in value.values():
+            refuse_empty_tensors(path, item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            refuse_empty_tensors(path, item)
 
 
 def check_format(state: dict[str, Any]) -> None:

@@ -147,10 +147,13 @@ class RunFolder:
                 os.close(lock)
                 raise
             if is_file_at(lock, place):
-                os.ftruncate(lock, 0)
-                write_all(lock, holder_text().encode())
-                HELD.add(lock)
-                return lock
+                if os.fstat(lock).st_nlink == 1:
+                    os.ftruncate(lock, 0)
+                    write_all(lock, holder_text().encode())
+                    HELD.add(lock)
+                    return lock
+                # Of a copy made of hard links: what is written into it would be in the other, too.
+                place.unlink()
             # Its last holder has deleted this file: whoever comes next would make, and hold, another.
             os.close(lock)
         raise UserError(

@@ -1,16 +1,24 @@
-"""Steps whose gradient is not finite: skipped, gone back before, or the end (`trainer.on_nonfinite`)."""
+"""Steps whose gradient is not finite: skipped, gone back before, or the end (`trainer.on_nonfinite`).
+
+Where the parameters themselves have grown beyond all bounds, a program may raise whatever it likes: there is no
+gradient then, and no later step will have one.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NoReturn
 
 import torch
+from torch import Tensor
 
 from framework.atomic import write_atomically
 from framework.batch import leaves
+from framework.config.explanation import first_line
 from framework.errors import UserError
+from framework.gradients.estimator import Estimate
 from framework.training.checkpoints import checkpoint
 
 if TYPE_CHECKING:
@@ -38,6 +46,35 @@ def skip_step(trainer: Trainer, log: Callable[[str], None]) -> None:
         roll_back(trainer, log)
     else:
         give_up(trainer)
+
+
+def diverged(parameters: Iterable[Tensor]) -> bool:
+    """Whether the parameters' norm is not finite."""
+    norm = torch.nn.utils.get_total_norm([values.detach() for values in parameters])
+    return not math.isfinite(norm.item())
+
+
+def without_estimate(trainer: Trainer, error: Exception, log: Callable[[str], None]) -> Estimate:
+    """The estimate of a step at which the program has raised an error since the parameters have diverged: NaN.
+
+    Raises:
+        UserError: there is nothing to go back to.
+        Exception: the error itself, where the parameters are sound.
+    """
+    if isinstance(error, UserError) or not diverged(trainer.parameters.values()):
+        raise error
+    trainer.rollback.restore()
+    progress = trainer.progress
+    progress.skipped += 1
+    progress.skipped_in_a_row += 1
+    if trainer.options.on_nonfinite != "roll_back" or progress.rolled_back == progress.finite:
+        give_up(trainer, f", as the parameters have diverged ({described(error)})")
+    roll_back(trainer, log)
+    return Estimate(objective=torch.tensor(math.nan), evaluations=0, biased=False)
+
+
+def described(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def roll_back(trainer: Trainer, log: Callable[[str], None]) -> None:
@@ -76,8 +113,18 @@ def give_up(trainer: Trainer, why: str = "") -> NoReturn:
     kept = "; nonfinite_batch.pt holds the batch" if tensors else ""
     raise UserError(
         f"step {trainer.progress.step + 1}: {in_a_row(trainer)}{why}; "
-        f"a smaller optimizer.learning_rate or trainer.clip_norm may help{kept}"
+        f"a smaller optimizer.learning_rate or trainer.clip_norm may help{way_back(trainer)}{kept}"
     )
+
+
+def way_back(trainer: Trainer) -> str:
+    """How a resume comes to sound parameters, where it would begin with others."""
+    progress, saved = trainer.progress, checkpoint.list_checkpoints(trainer.folder.checkpoints)
+    sound = [path for path in saved if path.stem <= checkpoint.name("step", progress.finite)]
+    if trainer.options.on_nonfinite == "roll_back" or not sound:
+        return ""
+    step = int(sound[-1].stem.rpartition("_")[2])
+    return f", with trainer.on_nonfinite=roll_back a resume goes back to step {step}"
 
 
 def in_a_row(trainer: Trainer) -> str:

@@ -20,6 +20,7 @@ from framework.config.schema import Section
 from framework.config.types import Fraction
 from framework.randomness import seeded
 from plugins.detection.boxes import area
+from plugins.detection.data.copy_paste import pasted
 from plugins.detection.data.resizing import resized, stretched
 from plugins.detection.sample import PADDING, Sample, Source
 
@@ -33,6 +34,11 @@ class Augmentation(Section):
 
     Args:
         flip: horizontal flip.
+        vertical_flip: vertical flip, for images without an up, such as a microscope's.
+        rotate: a turn by up to `degrees` to either side; a box becomes that around its turned corners.
+        degrees: the largest turn of `rotate`.
+        blur: Gaussian blur.
+        copy_paste: objects of another image, cut out with their boxes, at other places (Dwibedi et al. 2017).
         photometric: brightness, contrast, saturation and hue; None: 0 for the generated shapes, 0.3 for a folder.
         zoom_out: the image on a larger grey canvas, objects up to `zoom` times smaller.
         crop: a crop with a minimal IoU with some object (Liu et al. 2016).
@@ -45,6 +51,11 @@ class Augmentation(Section):
     """
 
     flip: Fraction = 0.5
+    vertical_flip: Fraction = 0.0
+    rotate: Fraction = 0.0
+    degrees: Annotated[float, Field(gt=0, le=180)] = 15.0
+    blur: Fraction = 0.0
+    copy_paste: Fraction = 0.0
     photometric: Fraction | None = None
     zoom_out: Fraction = 0.0
     crop: Fraction = 0.0
@@ -78,6 +89,10 @@ class Augmented:
 
     def item(self, index: int, generator: torch.Generator) -> Sample:
         sample = self.augment(index, generator)
+        # Off, it draws nothing: the other augmentations are the same as without it.
+        if self.options.copy_paste and self.uniform(generator) < self.options.copy_paste:
+            (other,) = self.others(1, generator)
+            sample = pasted(sample, self.augment(other, generator), generator)
         if not self.plain and self.uniform(generator) < self.options.mosaic:
             others = [self.augment(i, generator) for i in self.others(3, generator)]
             sample = mosaic([sample, *others], self.size, generator)
@@ -108,6 +123,14 @@ def transforms(options: Augmentation, size: int) -> list[tuple[float, Any]]:
         (options.crop, v2.RandomIoUCrop()),
         (options.scale_jitter or 0.0, Jitter(options.zoom)),
         (options.flip, v2.RandomHorizontalFlip(p=1.0)),
+        (options.vertical_flip, v2.RandomVerticalFlip(p=1.0)),
+        (
+            options.rotate,
+            v2.RandomRotation(
+                options.degrees, v2.InterpolationMode.BILINEAR, expand=True, fill=PADDING
+            ),
+        ),
+        (options.blur, v2.GaussianBlur(5, (0.3, 2.0))),
     ]
     return [(p, step) for p, step in steps if p > 0]
 

@@ -116,7 +116,7 @@ class AnchorFree(Detector):
         # An object may be a peak on two levels.
         self.needs_nms = levels > 1
         self.iou_type, self.box_weight = iou_type, box_weight
-        self.pyramid = Pyramid(widths, blocks, neck)
+        self.pyramid: nn.Module = Pyramid(widths, blocks, neck)
         self.head = convolution(neck, head)
         self.score = nn.Conv2d(head, classes, 1)
         self.distance = nn.Conv2d(head, 4, 1)

@@ -7,6 +7,7 @@ file or from torch's folder of downloads; nothing is ever downloaded.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,13 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from framework import UserError
 from plugins.detection.models.detector import Detector
+from plugins.detection.models.weights import BEFORE, fitting, read_tensors, stripped, take
 from plugins.detection.sample import Batch, Detections
 
 # The name of the published weights, where torch has downloaded them before.
 CACHED = "coco"
+# Where torchvision's detectors keep a classifier's layers.
+BACKBONES = ("backbone.body.", "backbone.", "backbone.features.")
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,9 @@ class TorchvisionDetector(Detector):
 
     Args:
         architecture: which.
-        weights: a file with its parameters; "coco": the published ones, where torch has downloaded them; None: random.
-            The class heads are loaded only where the number of classes is the same. Batch normalisation is then frozen.
+        weights: a file with its parameters, or with those of its backbone alone; "coco": the published ones, where
+            torch has downloaded them; None: random. The class heads are loaded only where the number of classes is the
+            same. Batch normalisation is then frozen.
 
     Raises:
         UserError: no such file, or one for another network.
@@ -78,9 +83,12 @@ class TorchvisionDetector(Detector):
         built: Any = self.network.transform
         self.network.transform = Unresized(built.image_mean, built.image_std)
         if weights is not None:
-            load_weights(
-                self.network, read_weights(weights, architecture), architecture.class_head_prefixes
-            )
+            given = read_weights(weights, architecture)
+            if is_backbone(given, self.network):
+                taken = take(self.network, given, places=BACKBONES)
+                print(f"task.model_options.weights: {taken.line(Path(weights))}", file=sys.stderr)
+            else:
+                load_weights(self.network, given, architecture.class_head_prefixes)
             self.freeze_batch_norm()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -121,15 +129,25 @@ def read_weights(weights: str, architecture: Architecture) -> Mapping[str, Tenso
     if not path.is_file():
         fetch = f"; download {url} to there" if weights == CACHED else ""
         raise UserError(f"task.model_options.weights = '{weights}': no file {path}{fetch}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"task.model_options.weights: {path} holds no plain parameters ({type(error).__name__})"
-        ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f"task.model_options.weights: {path} holds no plain parameters")
-    return state
+    return read_tensors(path, "task.model_options.weights")
+
+
+def is_backbone(given: Mapping[str, Tensor], network: nn.Module) -> bool:
+    """Whether a file holds a classifier's parameters, whose layers are this network's backbone, by other names."""
+    own = network.state_dict()
+    backbone = sum(name.startswith("backbone.") for name in own)
+    direct = sum(name in own for name in given)
+    return direct == 0 and fit_count(network, given) >= backbone / 4
+
+
+def fit_count(network: nn.Module, given: Mapping[str, Tensor]) -> int:
+    """How many of a file's tensors fit the backbone."""
+    own = network.state_dict()
+    return max(
+        fitting(own, given, {f"{place}{stripped(name, before)}": name for name in given})
+        for place in BACKBONES
+        for before in ("", *BEFORE)
+    )
 
 
 def load_weights(

@@ -1,4 +1,9 @@
-"""`tiles.bin_pieces` compiled by numba: a counting sort instead of comparisons."""
+"""Which pieces reach which tiles, compiled by numba: a counting sort, and windings by scan lines.
+
+What is inside a fill depends on all of its pieces, but a tile need not visit them all: it is told the winding number at
+the left end of each of its rows, and counts on with the pieces near it. A tile that no piece is near is inside or
+outside as a whole. So a fill costs its outline, and one number for each row of a tile, not all pieces in every tile.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +11,45 @@ import math
 from typing import Any
 
 import numpy
-import torch
-from torch import Tensor
+from numba import njit
 
 from plugins.sketching.raster.compiled import compiled, grid_array
-from plugins.sketching.raster.tiles import Layout, Work, grouped
+from plugins.sketching.raster.tiles import Layout
+
+# Pieces, first, stroke and tile_first, as in `tiles.Work`.
+Lists = tuple[Any, Any, Any, Any]
+# For each stroke the first and last column and row of tiles, `[N, 4]`, and where its numbers begin, `[N]`; and the
+# winding numbers at the left end of each row of pixels in each of these tiles, row by row.
+Windings = tuple[Any, Any, Any]
 
 
-def bin_pieces(ends: Tensor, reach: Tensor, layout: Layout, *, whole: bool) -> Work:
-    """`tiles.bin_pieces` by a counting sort: strokes are visited in order, so no comparison is needed."""
-    things, tiles, counts = sorted_touches(ends.numpy(), reach.detach().numpy(), layout, whole)
-    if whole:
-        thing, tile = (torch.from_numpy(part) for part in (things, tiles))
-        return grouped(thing, tile, layout, ends.shape[0], ends.shape[1], whole=True)
-    return Work(*(torch.from_numpy(part) for part in _group(things, counts, ends.shape[1])))
+def bin_pieces(
+    ends: Any, first_piece: Any, kind: Any, reach: Any, layout: Layout
+) -> tuple[Lists, Windings]:
+    """`tiles.bin_pieces` of arrays, with the winding numbers of fills."""
+    grid = grid_array(layout)
+    boxes, offsets = _boxes(ends, first_piece, kind, reach, grid)
+    windings = numpy.zeros(offsets[-1], numpy.int32)
+    _wind(ends, first_piece, kind, boxes, offsets, grid, windings)
+    shapes = boxes, offsets, windings
+    given = ends, first_piece, kind, reach, grid, *shapes
+    nowhere = numpy.empty(0, numpy.int64)
+    found = _touches(*given, nowhere, nowhere, nowhere)
+    pieces, strokes, tiles = (numpy.empty(found, numpy.int64) for _ in range(3))
+    _touches(*given, pieces, strokes, tiles)
+    return _sorted(pieces, strokes, tiles, layout.tiles), shapes
 
 
-def bin_lines(ends: Any, reach: Any, layout: Layout, strokes: int) -> tuple[Any, Any, Any, Any]:
-    """The lists pieces, first, stroke and tile_first of the work of strokes `[N, P, 4]`, `strokes` on each canvas."""
-    count, pieces = len(ends), ends.shape[1]
+def bin_lines(ends: Any, reach: Any, layout: Layout, strokes: int) -> Lists:
+    """`bin_pieces` of lines `[N, P, 4]`, `strokes` on each canvas."""
+    count, each = len(ends), ends.shape[1]
+    first_piece = numpy.arange(count + 1) * each
     if layout.rows == layout.columns == 1:
         # Every stroke in its canvas's only tile.
-        first, tile_first = (
-            numpy.arange(count + 1) * pieces,
-            numpy.arange(layout.count + 1) * strokes,
-        )
-        return numpy.arange(count * pieces), first, numpy.arange(count), tile_first
-    things, _, counts = sorted_touches(ends, reach, layout, False)
-    found, first, stroke, _, tile_first = _group(things, counts, pieces)
-    return found, first, stroke, tile_first
-
-
-def sorted_touches(ends: Any, reach: Any, layout: Layout, whole: bool) -> tuple[Any, Any, Any]:
-    """`tiles.touches` sorted by tile, and where each tile's begin."""
-    given = ends, reach, grid_array(layout), whole
-    nowhere = numpy.empty(0, numpy.int64)
-    found = _touches(*given, nowhere, nowhere)
-    things, tiles = numpy.empty(found, numpy.int64), numpy.empty(found, numpy.int64)
-    _touches(*given, things, tiles)
-    return things, tiles, _sort(things, tiles, layout.tiles)
+        tile_first = numpy.arange(layout.count + 1) * strokes
+        return numpy.arange(count * each), first_piece, numpy.arange(count), tile_first
+    kind = numpy.zeros(count, numpy.int64)
+    return bin_pieces(ends.reshape(-1, 4), first_piece, kind, reach, layout)[0]
 
 
 @compiled
@@ -75,56 +80,161 @@ def _box(pieces: Any, reach: Any, grid: Any, box: Any) -> None:
 
 
 @compiled
-def _touches(ends: Any, reach: Any, grid: Any, whole: bool, things: Any, tiles: Any) -> int:
-    """`tiles.touches`: the number of touches; written to `things` and `tiles` as far as they have room."""
-    each = ends.shape[0] // grid[0]
-    pieces = 1 if whole else ends.shape[1]
+def _boxes(ends: Any, first_piece: Any, kind: Any, reach: Any, grid: Any) -> Any:
+    """The tiles of each fill, and where its winding numbers begin; lines have none."""
+    count = len(kind)
+    boxes, offsets = numpy.zeros((count, 4), numpy.int64), numpy.zeros(count + 1, numpy.int64)
+    for i in range(count):
+        offsets[i + 1] = offsets[i]
+        if kind[i] and first_piece[i] < first_piece[i + 1]:
+            _box(ends[first_piece[i] : first_piece[i + 1]], reach[i], grid, boxes[i])
+            across = max(boxes[i, 1] - boxes[i, 0] + 1, 0)
+            offsets[i + 1] += across * max(boxes[i, 3] - boxes[i, 2] + 1, 0) * grid[3]
+    return boxes, offsets
+
+
+# Without liberties: a crossing is computed twice, and must come out in the same column of pixels.
+@njit(cache=True, nogil=True, error_model="numpy")
+def first_row(piece: Any) -> Any:
+    """The first row of pixels whose centres a piece crosses; a huge one is cut off."""
+    return math.ceil(min(max(min(piece[1], piece[3]), -1e9), 1e9) - 0.5)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def last_row(piece: Any) -> Any:
+    return math.ceil(min(max(max(piece[1], piece[3]), -1e9), 1e9) - 0.5) - 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def crossing(piece: Any, row: int) -> Any:
+    """The first column of pixels whose centres lie to the right of where a piece crosses the centres of a row."""
+    share = (row + 0.5 - piece[1]) / (piece[3] - piece[1])
+    x = piece[0] + share * (piece[2] - piece[0])
+    return math.ceil(min(max(x, -1e9), 1e9) - 0.5)
+
+
+@compiled
+def _wind(
+    ends: Any, first_piece: Any, kind: Any, boxes: Any, offsets: Any, grid: Any, windings: Any
+) -> None:
+    """Write the winding numbers at the left end of each row of pixels, in each tile of each fill."""
+    for i in range(len(kind)):
+        across = boxes[i, 1] - boxes[i, 0] + 1
+        if offsets[i + 1] == offsets[i]:
+            continue
+        block = windings[offsets[i] : offsets[i + 1]].reshape(-1, across)
+        top, left = boxes[i, 2] * grid[3], boxes[i, 0] * grid[4]
+        for k in range(first_piece[i], first_piece[i + 1]):
+            turn = 1 if ends[k, 3] > ends[k, 1] else -1
+            for row in range(
+                max(first_row(ends[k]), top), min(last_row(ends[k]), top + len(block) - 1) + 1
+            ):
+                column = max(-(-(crossing(ends[k], row) - left) // grid[4]), 0)
+                if column < across:
+                    block[row - top, column] += turn
+        for row in range(len(block)):
+            for column in range(1, across):
+                block[row, column] += block[row, column - 1]
+
+
+@compiled
+def _touches(
+    ends: Any,
+    first_piece: Any,
+    kind: Any,
+    reach: Any,
+    grid: Any,
+    boxes: Any,
+    offsets: Any,
+    windings: Any,
+    pieces: Any,
+    strokes: Any,
+    tiles: Any,
+) -> int:
+    """The number of touches, each a piece of a stroke in a tile; written as far as there is room.
+
+    Of a fill, tiles that lie inside it as a whole are listed with the piece -1.
+    """
+    each = max(len(kind) // grid[0], 1)
     box = numpy.zeros(4, numpy.int64)
     found = 0
-    for i in range(len(ends)):
+    for i in range(len(kind)):
         base = i // each * grid[1] * grid[2]
-        for j in range(pieces):
-            _box(ends[i] if whole else ends[i, j : j + 1], reach[i], grid, box)
+        # Of a fill, the tiles that a piece is near.
+        edge = numpy.zeros(grid[1] * grid[2] if kind[i] else 0, numpy.bool_)
+        for j in range(first_piece[i], first_piece[i + 1]):
+            _box(ends[j : j + 1], reach[i], grid, box)
             for row in range(box[2], box[3] + 1):
                 for column in range(box[0], box[1] + 1):
-                    if whole or _near_tile(ends[i, j], reach[i], column, row, grid):
-                        if found < len(things):
-                            things[found] = i * pieces + j
-                            tiles[found] = base + row * grid[2] + column
-                        found += 1
+                    if not _near_tile(ends[j], reach[i], column, row, grid):
+                        continue
+                    tile = row * grid[2] + column
+                    if found < len(pieces):
+                        pieces[found], strokes[found], tiles[found] = j, i, base + tile
+                    found += 1
+                    if kind[i]:
+                        edge[tile] = True
+        if kind[i]:
+            block = windings[offsets[i] : offsets[i + 1]]
+            found = _inner(
+                i, kind[i], boxes[i], block, edge, base, grid, found, pieces, strokes, tiles
+            )
     return found
 
 
 @compiled
-def _sort(things: Any, tiles: Any, count: int) -> Any:
-    """Counting sort of both lists by tile, stable within a tile; returns where each tile begins, `[count + 1]`."""
+def _inner(
+    i: int,
+    kind: int,
+    box: Any,
+    block: Any,
+    edge: Any,
+    base: int,
+    grid: Any,
+    found: int,
+    pieces: Any,
+    strokes: Any,
+    tiles: Any,
+) -> int:
+    """Add the tiles that lie inside a fill as a whole to the touches found so far."""
+    across = box[1] - box[0] + 1
+    for row in range(box[2], box[3] + 1):
+        for column in range(box[0], box[1] + 1):
+            tile = row * grid[2] + column
+            wound = block[(row - box[2]) * grid[3] * across + column - box[0]]
+            if edge[tile] or (wound & 1 if kind == 2 else wound) == 0:
+                continue
+            if found < len(pieces):
+                pieces[found], strokes[found], tiles[found] = -1, i, base + tile
+            found += 1
+    return found
+
+
+@compiled
+def _sorted(pieces: Any, strokes: Any, tiles: Any, count: int) -> Any:
+    """The lists of a `Work`, by a counting sort of touches by tile: within a tile they keep their order."""
     places = numpy.zeros(count + 1, numpy.int64)
     for tile in tiles:
         places[tile + 1] += 1
     places = numpy.cumsum(places)
     begins = places.copy()
-    given_things, given_tiles = things.copy(), tiles.copy()
+    order = numpy.empty(len(tiles), numpy.int64)
     for k in range(len(tiles)):
-        place = places[given_tiles[k]]
-        things[place], tiles[place] = given_things[k], given_tiles[k]
-        places[given_tiles[k]] += 1
-    return begins
-
-
-@compiled
-def _group(things: Any, begins: Any, pieces: int) -> Any:
-    """The fields of a `Work`, from pieces sorted by tile and where each tile begins."""
-    first = numpy.empty(len(things) + 1, numpy.int64)
-    stroke, tile = numpy.empty_like(things), numpy.empty_like(things)
-    tile_first = numpy.empty_like(begins)
-    groups = 0
-    for t in range(len(begins) - 1):
+        order[places[tiles[k]]] = k
+        places[tiles[k]] += 1
+    kept, first = numpy.empty_like(pieces), numpy.empty(len(pieces) + 1, numpy.int64)
+    stroke, tile_first = numpy.empty_like(pieces), numpy.empty_like(begins)
+    groups = listed = 0
+    for t in range(count):
         tile_first[t] = groups
         for k in range(begins[t], begins[t + 1]):
-            i = things[k] // pieces
+            i = strokes[order[k]]
             if k == begins[t] or i != stroke[groups - 1]:
-                first[groups], stroke[groups], tile[groups] = k, i, t
+                first[groups], stroke[groups] = listed, i
                 groups += 1
+            if pieces[order[k]] >= 0:
+                kept[listed] = pieces[order[k]]
+                listed += 1
     tile_first[-1] = groups
-    first[groups] = len(things)
-    return things, first[: groups + 1], stroke[:groups], tile[:groups], tile_first
+    first[groups] = listed
+    return kept[:listed], first[: groups + 1], stroke[:groups], tile_first

@@ -56,11 +56,10 @@ def add_rows(rows: Any, places: Any, sums: Any) -> None:
 
 @compiled
 def nearest_pieces(
-    ends: Any, pieces: Any, begin: int, end: int, corner: Any, workspace: Any, filled: bool
+    ends: Any, pieces: Any, begin: int, end: int, corner: Any, workspace: Any
 ) -> None:
-    """Write each pixel's squared distance, nearest piece (index into `pieces`) and winding number to the workspace."""
-    xs, ys, square, nearest, side, found = workspace
-    zero = ends.dtype.type(0)
+    """Write each pixel's squared distance and nearest piece (an index into `pieces`) to the workspace."""
+    xs, ys, square, nearest, _, found = workspace
     measure(segment_of(ends, pieces[begin], corner), xs, ys, square)
     if end > begin + 1:
         nearest[:] = begin
@@ -70,16 +69,6 @@ def nearest_pieces(
             nearer = found[p] < square[p]
             square[p] = found[p] if nearer else square[p]
             nearest[p] = numpy.int32(k) if nearer else nearest[p]
-    if not filled:
-        return
-    side[:] = 0
-    for k in range(begin, end):
-        ax, ay, dx, dy, _, _ = segment_of(ends, pieces[k], corner)
-        for p in range(len(square)):
-            u, v = xs[p] - ax, ys[p] - ay
-            turn = dx * v - dy * u
-            rises, falls = (v >= zero) & (v < dy), (v < zero) & (v >= dy)
-            side[p] += numpy.int32(rises & (turn < zero)) - numpy.int32(falls & (turn > zero))
 
 
 @compiled
@@ -109,7 +98,7 @@ def measure(segment: Any, xs: Any, ys: Any, square: Any) -> None:
 
 @compiled
 def make_workspace(grid: Any, ends: Any) -> Any:
-    """The x and y of pixel centres in a tile, and buffers for what `_nearest` computes (`found` is scratch space)."""
+    """The x and y of pixel centres in a tile, and buffers for `nearest_pieces` (`found` is scratch space)."""
     pixels = grid[3] * grid[4]
     xs, ys = numpy.empty(pixels, ends.dtype), numpy.empty(pixels, ends.dtype)
     for p in range(pixels):

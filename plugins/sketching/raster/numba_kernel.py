@@ -7,13 +7,21 @@ do not depend on the number of threads. The formulas are those of render.py, the
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
 
-from plugins.sketching.raster.binning import bin_pieces
+from plugins.sketching.raster.binning import (
+    Lists,
+    Windings,
+    bin_pieces,
+    crossing,
+    first_row,
+    last_row,
+)
 from plugins.sketching.raster.compiled import (
     add_rows,
     compiled,
@@ -23,10 +31,10 @@ from plugins.sketching.raster.compiled import (
     in_threads,
     make_workspace,
     nearest_pieces,
+    segment_of,
 )
-from plugins.sketching.raster.request import REACH, RenderRequest
+from plugins.sketching.raster.request import PEN_WIDTH, REACH, RenderRequest
 from plugins.sketching.raster.soft_lines import SoftLines
-from plugins.sketching.raster.tiles import Work
 from plugins.sketching.raster.torch_kernel import (
     HALF_PEN,
     INNER,
@@ -36,56 +44,134 @@ from plugins.sketching.raster.torch_kernel import (
     Gradients,
 )
 
-__all__ = ["SoftLines", "backward", "bin_pieces", "forward"]
+__all__ = ["SoftLines", "backward", "forward", "plan"]
 
 SOFT_OR, MAX, SMOOTH_MAX, OVER = 0, 1, 2, 3
 CODES = {"soft_or": SOFT_OR, "max": MAX, "smooth_max": SMOOTH_MAX, "over": OVER}
 # Squared distance in squared widths beyond which ink is left out.
 NEGLIGIBLE = REACH**2
 ROOT_PI = math.sqrt(math.pi)
+# The squared distance of a pixel that sees no edge.
+FAR = 1e30
 
 
-def forward(request: RenderRequest, work: Work) -> Tensor:
+@dataclass(frozen=True)
+class Plan:
+    """What is rendered where: the lists of a `tiles.Work` as arrays, and the winding numbers of fills."""
+
+    lists: Lists
+    windings: Windings
+
+
+def plan(request: RenderRequest) -> Plan:
+    """Which strokes are rendered in which tiles."""
+    reach = request.width * (REACH if request.profile == "gaussian" else PEN_WIDTH / 2)
+    if request.profile == "flat":
+        reach = reach + OUTER
+    if request.fills:
+        # Of a flat fill only the pixels of its edge are partly covered.
+        edge = torch.full_like(reach, 1.0) if request.profile == "flat" else reach
+        reach = torch.where(request.kind > 0, edge, reach)
+    parts = (request.ends, request.first_piece, request.kind, reach)
+    ends, first_piece, kind, near = (part.numpy() for part in parts)
+    return Plan(*bin_pieces(ends, first_piece, kind, near, request.layout))
+
+
+def forward(request: RenderRequest, plan: Plan) -> Tensor:
     """Each tile's paint and remaining paper, `[tiles, channels, pixels]`."""
     tiles = request.ends.new_empty(request.layout.tiles, request.channels, request.layout.pixels)
-    in_threads(_forward, lists_of(work), *arrays(request, work), tiles.numpy())
+    in_threads(_forward, plan.lists, *arrays(request, plan), tiles.numpy())
     return tiles
 
 
-def backward(request: RenderRequest, work: Work, tiles: Tensor, gradient: Tensor) -> Gradients:
+def backward(request: RenderRequest, plan: Plan, tiles: Tensor, gradient: Tensor) -> Gradients:
     """The gradients of ends, width, amplitude and colour, given that of `tiles`."""
     inks, paints = (
         request.amplitude.shape[1],
         0 if request.colour is None else request.colour.shape[1],
     )
-    by_piece = request.ends.new_zeros(len(work.pieces), 4)
-    by_group = request.ends.new_zeros(len(work.stroke), 1 + inks + paints)
+    pieces, _, stroke, _ = plan.lists
+    by_piece = request.ends.new_zeros(len(pieces), 4)
+    by_group = request.ends.new_zeros(len(stroke), 1 + inks + paints)
     results = by_piece.numpy(), by_group.numpy()
     given = tiles.numpy(), gradient.numpy()
-    in_threads(_backward, lists_of(work), *arrays(request, work), *given, *results)
+    in_threads(_backward, plan.lists, *arrays(request, plan), *given, *results)
     ends = torch.zeros_like(request.ends)
     strokes = request.ends.new_zeros(len(request.width), by_group.shape[1])
-    add_rows(by_piece.numpy(), work.pieces.numpy(), ends.view(-1, 4).numpy())
-    add_rows(by_group.numpy(), work.stroke.numpy(), strokes.numpy())
+    add_rows(by_piece.numpy(), pieces, ends.numpy())
+    add_rows(by_group.numpy(), stroke, strokes.numpy())
     colour = None if request.colour is None else strokes[:, 1 + inks :]
     return ends, strokes[:, 0], strokes[:, 1 : 1 + inks], colour
 
 
-def lists_of(work: Work) -> tuple[Any, ...]:
-    """The lists of a `Work` as arrays."""
-    return tuple(part.numpy() for part in (work.pieces, work.first, work.stroke, work.tile_first))
-
-
-def arrays(request: RenderRequest, work: Work) -> tuple[Any, Any]:
-    """What the kernel reads: the scene's arrays, and how it is rendered."""
+def arrays(request: RenderRequest, plan: Plan) -> tuple[Any, Any, Any]:
+    """What the kernel reads: the scene's arrays, its fills, and how it is rendered."""
     colour = (
         request.amplitude.new_empty(len(request.width), 0)
         if request.colour is None
         else request.colour
     )
-    strokes = (request.ends.reshape(-1, 4), request.width, request.amplitude, colour)
-    scene = (*(part.numpy() for part in strokes), *lists_of(work), grid_array(request.layout))
-    return scene, (CODES[request.composition], request.profile == "flat", request.filled)
+    strokes = (request.ends, request.width, request.amplitude, colour)
+    scene = (*(part.numpy() for part in strokes), *plan.lists, grid_array(request.layout))
+    fills = (request.kind.numpy(), *plan.windings)
+    return scene, fills, (CODES[request.composition], request.profile == "flat")
+
+
+@compiled
+def _nearest(
+    g: int, i: int, tile: int, scene: Any, fills: Any, corner: Any, workspace: Any
+) -> None:
+    """Write what a group's pixels see of its stroke to the workspace: `side` is 0 outside a fill."""
+    ends, pieces, first, grid = scene[0], scene[4], scene[5], scene[8]
+    kind, boxes, offsets, windings = fills
+    if kind[i] == 0:
+        nearest_pieces(ends, pieces, first[g], first[g + 1], corner, workspace)
+        return
+    place = tile % (grid[1] * grid[2])
+    across = boxes[i, 1] - boxes[i, 0] + 1
+    start = offsets[i] + (place // grid[2] - boxes[i, 2]) * grid[3] * across
+    start += place % grid[2] - boxes[i, 0]
+    side = workspace[4]
+    for p in range(len(side)):
+        side[p] = windings[start + p // grid[4] * across]
+    top, left = place // grid[2] * grid[3], place % grid[2] * grid[4]
+    for k in range(first[g], first[g + 1]):
+        piece = ends[pieces[k]]
+        turn = numpy.int32(1) if piece[3] > piece[1] else numpy.int32(-1)
+        for row in range(max(first_row(piece), top), min(last_row(piece), top + grid[3] - 1) + 1):
+            column = crossing(piece, row) - left
+            if column > 0:
+                for c in range(column, grid[4]):
+                    side[(row - top) * grid[4] + c] += turn
+    _nearest_edge(ends, pieces, first[g], first[g + 1], corner, workspace, kind[i] == 2)
+
+
+@compiled
+def _nearest_edge(
+    ends: Any, pieces: Any, begin: int, end: int, corner: Any, workspace: Any, evenodd: bool
+) -> None:
+    """`nearest_pieces` of a fill: pieces that separate inside from inside are no edges (torch_kernel.is_edge)."""
+    xs, ys, square, nearest, side, _ = workspace
+    one, zero = ends.dtype.type(1), ends.dtype.type(0)
+    square[:] = FAR
+    if evenodd:
+        for p in range(len(side)):
+            side[p] &= 1
+    for k in range(begin, end):
+        ax, ay, dx, dy, ix, iy = segment_of(ends, pieces[k], corner)
+        for p in range(len(square)):
+            u, v = xs[p] - ax, ys[p] - ay
+            t = u * ix + v * iy
+            t = t if t > zero else zero
+            t = t if t < one else one
+            x, y = u - t * dx, v - t * dy
+            away = x * x + y * y
+            turn = dx * v - dy * u
+            edge = evenodd | (side[p] == 0) | ((side[p] == 1) & (turn <= zero))
+            edge |= (side[p] == -1) & (turn >= zero)
+            nearer = edge & (away < square[p])
+            square[p] = away if nearer else square[p]
+            nearest[p] = numpy.int32(k) if nearer else nearest[p]
 
 
 @compiled
@@ -96,6 +182,8 @@ def _ink(square: Any, side: Any, s: Any, flat: bool, filled: bool) -> Any:
     distance = math.sqrt(square)
     if filled:
         signed = distance if side == 0 else -distance
+        if distance > 4 * s and distance > 1:
+            return 0.0 if side == 0 else 1.0
         if flat:
             return _covered(-signed)
         return math.erfc(signed / s) / 2
@@ -138,17 +226,19 @@ def _steepness(away: Any) -> Any:
 
 
 @compiled
-def _forward(start: int, stop: int, scene: Any, style: Any, tiles: Any) -> None:
+def _forward(start: int, stop: int, scene: Any, fills: Any, style: Any, tiles: Any) -> None:
     workspace = make_workspace(scene[8], scene[0])
     for tile in range(start, stop):
-        _forward_tile(tile, scene, style, workspace, tiles)
+        _forward_tile(tile, scene, fills, style, workspace, tiles)
 
 
 @compiled
-def _forward_tile(tile: int, scene: Any, style: Any, workspace: Any, tiles: Any) -> None:
+def _forward_tile(
+    tile: int, scene: Any, fills: Any, style: Any, workspace: Any, tiles: Any
+) -> None:
     """Render a tile's groups, the last stroke first: it lies on top."""
-    ends, width, amplitude, colour, pieces, first, stroke, tile_first, grid = scene
-    composition, flat, filled = style
+    ends, width, amplitude, colour, _pieces, _first, stroke, tile_first, grid = scene
+    composition, flat = style
     low, high = tile_first[tile], tile_first[tile + 1]
     inks, paints, pixels = amplitude.shape[1], colour.shape[1], tiles.shape[2]
     kept, paint = tiles[tile, paints:], tiles[tile, :paints]
@@ -159,7 +249,8 @@ def _forward_tile(tile: int, scene: Any, style: Any, workspace: Any, tiles: Any)
     square, side, corner = workspace[2], workspace[4], corner_of(tile, grid, ends)
     for g in range(high - 1, low - 1, -1):
         i = stroke[g]
-        nearest_pieces(ends, pieces, first[g], first[g + 1], corner, workspace, filled)
+        filled = fills[0][i] != 0
+        _nearest(g, i, tile, scene, fills, corner, workspace)
         for p in range(pixels):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             if ink == 0:
@@ -189,6 +280,7 @@ def _backward(
     start: int,
     stop: int,
     scene: Any,
+    fills: Any,
     style: Any,
     tiles: Any,
     gradient: Any,
@@ -198,13 +290,16 @@ def _backward(
     workspace = make_workspace(scene[8], scene[0])
     for tile in range(start, stop):
         if scene[7][tile] < scene[7][tile + 1]:
-            _backward_tile(tile, scene, style, workspace, tiles, gradient, by_piece, by_group)
+            _backward_tile(
+                tile, scene, fills, style, workspace, tiles, gradient, by_piece, by_group
+            )
 
 
 @compiled
 def _backward_tile(
     tile: int,
     scene: Any,
+    fills: Any,
     style: Any,
     workspace: Any,
     tiles: Any,
@@ -214,18 +309,19 @@ def _backward_tile(
 ) -> None:
     """The gradients of a tile's groups and their pieces, summed over its pixels."""
     ends, width, amplitude, colour, pieces, first, stroke, tile_first, grid = scene
-    composition, flat, filled = style
+    composition, flat = style
     low, high, inks = tile_first[tile], tile_first[tile + 1], amplitude.shape[1]
     square, side, corner = workspace[2], workspace[4], corner_of(tile, grid, ends)
     by_square = numpy.empty_like(square)
     known = numpy.zeros((2, inks, len(square)))
     if composition != SOFT_OR:
-        known = _prepass(tile, scene, style)
+        known = _prepass(tile, scene, fills, style)
     # The gradient's inner product with everything below the current stroke.
     under = gradient[tile, colour.shape[1]].copy()
     for g in range(low, high):
         i = stroke[g]
-        nearest_pieces(ends, pieces, first[g], first[g + 1], corner, workspace, filled)
+        filled = fills[0][i] != 0
+        _nearest(g, i, tile, scene, fills, corner, workspace)
         for p in range(len(square)):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             by_square[p] = 0
@@ -261,14 +357,14 @@ def _backward_tile(
 
 
 @compiled
-def _prepass(tile: int, scene: Any, style: Any) -> Any:
+def _prepass(tile: int, scene: Any, fills: Any, style: Any) -> Any:
     """What a tile's backward pass needs in advance, by composition.
 
     "max": `[2, A, pixels]`, the largest ink and its group. "smooth_max": `[2, A, pixels]`, the norm in the first row.
     "over": `[groups, 1, pixels]`, the fraction of each group's paint that later strokes leave visible.
     """
-    ends, width, amplitude, _, pieces, first, stroke, tile_first, grid = scene
-    composition, flat, filled = style
+    ends, width, amplitude, _, _pieces, _first, stroke, tile_first, grid = scene
+    composition, flat = style
     low, high = tile_first[tile], tile_first[tile + 1]
     workspace = make_workspace(grid, ends)
     square, side, corner = workspace[2], workspace[4], corner_of(tile, grid, ends)
@@ -277,7 +373,8 @@ def _prepass(tile: int, scene: Any, style: Any) -> Any:
         known[0], known[1] = 0, -1
     for g in range(high - 1, low - 1, -1):
         i = stroke[g]
-        nearest_pieces(ends, pieces, first[g], first[g + 1], corner, workspace, filled)
+        filled = fills[0][i] != 0
+        _nearest(g, i, tile, scene, fills, corner, workspace)
         for p in range(len(square)):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             for c in range(amplitude.shape[1]):

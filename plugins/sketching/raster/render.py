@@ -22,7 +22,8 @@ Pixel (i, j) has its centre at x = j + 0.5, y = i + 0.5; x runs right, y down. S
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Literal
@@ -37,18 +38,16 @@ from torch.autograd.function import once_differentiable
 from framework.errors import ProgramError, suggestion
 from framework.extras import missing
 from plugins.sketching.raster import torch_kernel
+from plugins.sketching.raster.lines import FillRule, Lines, Strokes
 from plugins.sketching.raster.request import (
     DARKEST,
     MIN_WIDTH,
-    PEN_WIDTH,
     PIXEL,
-    REACH,
     Composition,
     Profile,
     RenderRequest,
     choose_layout,
 )
-from plugins.sketching.raster.tiles import Work, bin_pieces, everywhere
 
 Backend = Literal["auto", "torch", "numba"]
 
@@ -57,7 +56,7 @@ PROFILES = ("gaussian", "flat")
 
 
 def render(
-    points: Tensor,
+    points: Tensor | Strokes,
     width: Tensor | float,
     size: int | tuple[int, int],
     *,
@@ -66,13 +65,16 @@ def render(
     background: Tensor | None = None,
     composition: Composition = "soft_or",
     profile: Profile = "gaussian",
-    filled: bool = False,
+    filled: bool | Sequence[bool] = False,
+    fill_rule: FillRule | Sequence[FillRule] = "nonzero",
     backend: Backend = "auto",
 ) -> Tensor:
     """Render polylines; differentiable once in points, width, opacity, colour and background.
 
     Args:
-        points: `[*batch, strokes, vertices, 2]`, x then y in pixels; one vertex is a dot.
+        points: `[*batch, strokes, vertices, 2]`, x then y in pixels; one vertex is a dot. Or, for one canvas, a list of
+            strokes of different lengths: each a tensor `[vertices, 2]`, or a list of them for one with several
+            contours, such as a filled shape with holes.
         width: s in pixels, a number or `[*batch, strokes]`.
         size: the canvas, (height, width) in pixels, or one side of a square.
         colour: `[*batch, strokes, C]` in 0..1; None: ink without colour.
@@ -80,7 +82,9 @@ def render(
         background: the paper, `[C]` or a picture `[*batch, C, height, width]`; None: white. Needs `colour`.
         composition: how inks combine. All but "over" multiply the paper's colour as transparent inks do.
         profile: "gaussian" to train with, "flat" to see what a pen or an SVG would show.
-        filled: fill the inside of closed shapes; a last edge back to the first vertex is implied.
+        filled: fill the inside of closed shapes; a last edge back to the first vertex is implied. For a list of
+            strokes it may differ from stroke to stroke.
+        fill_rule: what is inside, as in SVG; it may differ, too.
         backend: "auto" uses numba's kernel on the CPU where numba is installed.
 
     Returns:
@@ -89,49 +93,47 @@ def render(
 
     Raises:
         ProgramError: shapes that do not fit, points that are not finite, widths that are not positive, opacities or
-            colours outside 0..1, an unknown composition or profile; a second derivative, or torch.func.vmap.
+            colours outside 0..1, an unknown composition, profile or fill rule; a second derivative, or
+            torch.func.vmap.
     """
     canvas = (size, size) if isinstance(size, int) else size
-    if any(
-        isinstance(given, Tensor) and is_batchedtensor(given)
-        for given in (points, width, opacity, colour)
-    ):
-        raise ProgramError(
-            "render cannot be mapped by torch.func.vmap; give it a batch: points [*batch, strokes, vertices, 2]"
-        )
-    check_inputs(points, canvas, composition, profile)
-    points, width, opacity, colour = broadcast_inputs(points, width, opacity, colour)
+    refuse_vmap(points, width, opacity, colour)
+    lines = Lines.of(points, filled, fill_rule)
+    check_inputs(lines, canvas, composition, profile)
+    width, opacity, colour, lines = broadcast_inputs(lines, width, opacity, colour)
     check_ranges(width, opacity, colour, background)
-    *batch, strokes, vertices, _ = points.shape
+    *batch, strokes = lines.shape
     count = math.prod(batch)
-    kernel = choose_kernel(backend, points)
+    kernel = choose_kernel(backend, lines.points)
     transparent = composition == "soft_or" or (composition == "over" and colour is None)
-    plain = colour is None and transparent and profile == "gaussian" and not filled
-    if plain and kernel is not torch_kernel and points.dtype == torch.float32 and strokes * count:
-        ink: Tensor = kernel.SoftLines.apply(points, width, opacity, canvas)
+    plain = colour is None and transparent and profile == "gaussian" and lines.uniform
+    single = lines.points.dtype == torch.float32 and strokes * count > 0
+    if plain and single and kernel is not torch_kernel and not lines.fills:
+        ink: Tensor = kernel.SoftLines.apply(lines.points, width, opacity, canvas)
         return ink
     width = width.clamp(min=MIN_WIDTH)
     if profile == "gaussian":
-        reach = (width * width + PIXEL**2).sqrt()
-        if not filled:
-            # A line spreads its ink to both sides, a dot in all directions.
-            opacity = opacity * (width / reach) ** (2 if vertices == 1 else 1)
-        width = reach
+        blurred = (width * width + PIXEL**2).sqrt()
+        # A line spreads its ink to both sides, a dot in all directions, a fill's edge none.
+        opacity = opacity * (width / blurred) ** lines.spread(width)
+        width = blurred
+    ends, first_piece = lines.pieces()
     request = RenderRequest(
-        ends=pieces_of(points, filled).flatten(0, -3),
+        ends=ends,
+        first_piece=first_piece,
+        kind=lines.kind,
         width=width.flatten(),
         amplitude=amplitude_of(opacity, colour, composition).flatten(0, -2),
         colour=colour.flatten(0, -2) if colour is not None and composition == "over" else None,
         layout=choose_layout(count, canvas),
         composition="soft_or" if composition == "over" and colour is None else composition,
         profile=profile,
-        filled=filled,
+        fills=lines.fills,
     )
     if strokes * count == 0:
         # Of no strokes, and yet a function of them: a loss of it can be differentiated.
-        nothing = (
-            points.sum() + width.sum() + opacity.sum() + (0 if colour is None else colour.sum())
-        )
+        nothing = lines.points.sum() + width.sum() + opacity.sum()
+        nothing = nothing + (0 if colour is None else colour.sum())
         drawn = nothing.expand(count, 1 if colour is None else colour.shape[-1], *canvas)
         kept = 1 - drawn
     else:
@@ -139,9 +141,16 @@ def render(
     if colour is None:
         return (1 - kept).reshape(*batch, *canvas)
     channels = colour.shape[-1]
-    paper = points.new_ones(1) if background is None else background
+    paper = ends.new_ones(1) if background is None else background
     paper = paper[:, None, None] if paper.dim() == 1 else paper
     return drawn.reshape(*batch, channels, *canvas) + kept.reshape(*batch, -1, *canvas) * paper
+
+
+def refuse_vmap(*given: Any) -> None:
+    if any(isinstance(one, Tensor) and is_batchedtensor(one) for one in given):
+        raise ProgramError(
+            "render cannot be mapped by torch.func.vmap; give it a batch: points [*batch, strokes, vertices, 2]"
+        )
 
 
 def paint(request: RenderRequest, module: ModuleType) -> tuple[Tensor, Tensor]:
@@ -190,10 +199,10 @@ class Paint(Function):
         module: ModuleType,
     ) -> Tensor:
         plain = detached(request, ends, width, amplitude, colour)
-        work = plan_work(plain, module)
-        tiles: Tensor = module.forward(plain, work)
+        plan = module.plan(plain)
+        tiles: Tensor = module.forward(plain, plan)
         ctx.save_for_backward(ends, width, amplitude, colour, tiles)
-        ctx.request, ctx.work, ctx.module = request, work, module
+        ctx.request, ctx.plan, ctx.module = request, plan, module
         return tiles
 
     @staticmethod
@@ -201,37 +210,20 @@ class Paint(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         ends, width, amplitude, colour, tiles = ctx.saved_tensors
         plain = detached(ctx.request, ends, width, amplitude, colour)
-        found = ctx.module.backward(plain, ctx.work, tiles, gradient.contiguous())
+        found = ctx.module.backward(plain, ctx.plan, tiles, gradient.contiguous())
         return *found, None, None
 
 
 def detached(
     request: RenderRequest, ends: Tensor, width: Tensor, amplitude: Tensor, colour: Tensor | None
 ) -> RenderRequest:
-    return RenderRequest(
-        ends.detach().contiguous(),
-        width.detach().contiguous(),
-        amplitude.detach().contiguous(),
-        None if colour is None else colour.detach().contiguous(),
-        request.layout,
-        request.composition,
-        request.profile,
-        request.filled,
+    return replace(
+        request,
+        ends=ends.detach().contiguous(),
+        width=width.detach().contiguous(),
+        amplitude=amplitude.detach().contiguous(),
+        colour=None if colour is None else colour.detach().contiguous(),
     )
-
-
-def plan_work(request: RenderRequest, module: ModuleType) -> Work:
-    """Which strokes are rendered in which tiles."""
-    layout, (strokes, pieces, _) = request.layout, request.ends.shape
-    if layout.rows == layout.columns == 1:
-        return everywhere(layout, strokes // layout.count, pieces, request.ends.device)
-    reach = (
-        request.width * REACH
-        if request.profile == "gaussian"
-        else request.width * PEN_WIDTH / 2 + torch_kernel.OUTER
-    )
-    bins: Callable[..., Work] = getattr(module, "bin_pieces", bin_pieces)
-    return bins(request.ends, reach, layout, whole=request.filled)
 
 
 def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
@@ -247,15 +239,6 @@ def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
     return torch_kernel
 
 
-def pieces_of(points: Tensor, filled: bool) -> Tensor:
-    """`[..., vertices, 2]` -> `[..., pieces, 4]`; a single vertex is a piece without length."""
-    if filled:
-        points = torch.cat([points, points[..., :1, :]], -2)
-    if points.shape[-2] == 1:
-        return torch.cat([points, points], -1)
-    return torch.cat([points[..., :-1, :], points[..., 1:, :]], -1)
-
-
 def amplitude_of(opacity: Tensor, colour: Tensor | None, composition: str) -> Tensor:
     """The largest ink of each stroke and channel, `[*batch, strokes, A]`."""
     ink = opacity.unsqueeze(-1) * DARKEST
@@ -263,15 +246,13 @@ def amplitude_of(opacity: Tensor, colour: Tensor | None, composition: str) -> Te
 
 
 def broadcast_inputs(
-    points: Tensor, width: Tensor | float, opacity: Tensor | float | None, colour: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """All inputs in one floating type with one batch shape."""
-    dtype = points.dtype if points.dtype in {torch.float32, torch.float64} else torch.float32
-    points = points.to(dtype)
-    device = points.device
+    lines: Lines, width: Tensor | float, opacity: Tensor | float | None, colour: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None, Lines]:
+    """All inputs in the points' floating type with one batch shape."""
+    dtype, device = lines.points.dtype, lines.points.device
     width = torch.as_tensor(width, dtype=dtype, device=device)
     opacity = torch.as_tensor(1.0 if opacity is None else opacity, dtype=dtype, device=device)
-    shapes = [points.shape[:-2], width.shape, opacity.shape]
+    shapes = [lines.shape, width.shape, opacity.shape]
     if colour is not None:
         colour = colour.to(device, dtype)
         shapes.append(colour.shape[:-1])
@@ -284,18 +265,14 @@ def broadcast_inputs(
             f"points, width, opacity, colour: leading axes {named} do not broadcast to [*batch, strokes]"
         ) from None
     return (
-        points.expand(*shape, *points.shape[-2:]),
         width.expand(shape),
         opacity.expand(shape),
         None if colour is None else colour.expand(*shape, colour.shape[-1]),
+        lines.expanded(shape),
     )
 
 
-def check_inputs(points: Tensor, canvas: tuple[int, int], composition: str, profile: str) -> None:
-    if points.dim() < 3 or points.shape[-1] != 2 or points.shape[-2] == 0:
-        raise ProgramError(
-            f"points {list(points.shape)}: expected [*batch, strokes, vertices, 2] with at least one vertex"
-        )
+def check_inputs(lines: Lines, canvas: tuple[int, int], composition: str, profile: str) -> None:
     if min(canvas) < 1:
         raise ProgramError(f"size = {canvas}: expected a height and a width of 1 pixel or more")
     for name, value, known in (
@@ -304,7 +281,6 @@ def check_inputs(points: Tensor, canvas: tuple[int, int], composition: str, prof
     ):
         if value not in known:
             raise ProgramError(f"{name} = '{value}'; {suggestion(value, known)}")
-    if points.numel() and not all(math.isfinite(end) for end in points.detach().aminmax()):
-        finite = torch.isfinite(points.detach()).flatten(-2).all(-1)
-        stroke = int((~finite.flatten()).nonzero()[0])
+    stroke = lines.not_finite()
+    if stroke is not None:
         raise ProgramError(f"stroke {stroke} has a coordinate that is not finite")

@@ -37,25 +37,34 @@ def choose_layout(count: int, canvas: tuple[int, int], side: int | None = None) 
     return Layout(count, height, width, side or SIDE, side or SIDE)
 
 
+# Of a stroke: a line along its pieces, or a fill of what they enclose by SVG's rule "nonzero" or "evenodd".
+LINE, NONZERO, EVENODD = 0, 1, 2
+
+
 @dataclass(frozen=True)
 class RenderRequest:
-    """What a kernel renders: N strokes of P pieces each on the canvases of a layout.
+    """What a kernel renders: N strokes on the canvases of a layout, of E pieces together.
 
     Attributes:
-        ends: `[N, P, 4]`, both ends of each piece.
+        ends: `[E, 4]`, both ends of each piece, one stroke after another.
+        first_piece: `[N + 1]` int64, where each stroke's pieces begin.
+        kind: `[N]` int64, LINE, NONZERO or EVENODD.
         width: `[N]`.
         amplitude: `[N, A]`, the largest ink; one per channel where inks are transparent.
         colour: `[N, C]` for opaque paint ("over"), else None.
+        fills: whether any stroke is a fill.
     """
 
     ends: Tensor
+    first_piece: Tensor
+    kind: Tensor
     width: Tensor
     amplitude: Tensor
     colour: Tensor | None
     layout: Layout
     composition: Composition
     profile: Profile
-    filled: bool
+    fills: bool
 
     @property
     def channels(self) -> int:

@@ -212,7 +212,7 @@ def _forward(
                     shade = bell(near) if scaled < CLOSE else ZERO
                     left[p] *= ONE - largest * shade
                 continue
-            nearest_pieces(ends, pieces, first[g], first[g + 1], corner, workspace, False)
+            nearest_pieces(ends, pieces, first[g], first[g + 1], corner, workspace)
             for p in range(len(xs)):
                 scaled = square[p] * inverse
                 near = scaled if scaled < CLOSE else CLOSE
@@ -293,7 +293,7 @@ def _backward(
                 )
                 by_piece[k, 2], by_piece[k, 3] = factor * tx_sum, factor * ty_sum
             else:
-                nearest_pieces(ends, pieces, first[g], first[g + 1], corner, workspace, False)
+                nearest_pieces(ends, pieces, first[g], first[g + 1], corner, workspace)
                 for p in range(len(xs)):
                     scaled = square[p] * inverse
                     near = scaled if scaled < CLOSE else CLOSE

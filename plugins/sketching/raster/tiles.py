@@ -2,7 +2,8 @@
 
 A piece (a straight segment of a stroke) with reach r touches a tile only if the tile's centre lies within
 r + half a diagonal of it. Curves are binned piece by piece, so a long curve costs its length and not its bounding box.
-A filled shape is binned whole over its bounding box, because its inside depends on all of its edges.
+A filled shape is binned whole over its bounding box, because its inside depends on all of its edges (binning.py does
+better: there each tile knows the winding number at the left end of its rows, and holds only the pieces near it).
 """
 
 from __future__ import annotations
@@ -87,64 +88,73 @@ class Work:
     tile_first: Tensor
 
 
-def everywhere(layout: Layout, strokes: int, pieces: int, device: torch.device) -> Work:
+def everywhere(layout: Layout, first_piece: Tensor) -> Work:
     """Every stroke in its canvas's only tile, for canvases too small to be worth cutting.
 
     Args:
         layout: one tile to a canvas.
-        strokes: strokes per canvas.
-        pieces: pieces per stroke.
+        first_piece: `[N + 1]`, where each stroke's pieces begin.
     """
-    groups = layout.count * strokes
+    device, groups = first_piece.device, len(first_piece) - 1
     stroke = torch.arange(groups, device=device)
+    each = groups // layout.count
     return Work(
-        pieces=torch.arange(groups * pieces, device=device),
-        first=torch.arange(groups + 1, device=device) * pieces,
+        pieces=torch.arange(int(first_piece[-1]), device=device),
+        first=first_piece,
         stroke=stroke,
-        tile=stroke // max(strokes, 1),
-        tile_first=torch.arange(layout.count + 1, device=device) * strokes,
+        tile=stroke // max(each, 1),
+        tile_first=torch.arange(layout.count + 1, device=device) * each,
     )
 
 
 @torch.no_grad()
-def bin_pieces(ends: Tensor, reach: Tensor, layout: Layout, *, whole: bool) -> Work:
+def bin_pieces(
+    ends: Tensor, first_piece: Tensor, filled: Tensor, reach: Tensor, layout: Layout
+) -> Work:
     """Find the tiles that each stroke reaches.
 
     Args:
-        ends: `[strokes, pieces, 4]`, both ends of each piece, all canvases' strokes in order.
-        reach: `[strokes]`, how far from its line a stroke is visible, in pixels.
-        whole: bin a stroke's bounding box with all of its pieces (filled shapes).
+        ends: `[E, 4]`, both ends of each piece, all canvases' strokes in order.
+        first_piece: `[N + 1]`, where each stroke's pieces begin.
+        filled: `[N]` bool, fills: all of their pieces are in all tiles of their bounding box.
+        reach: `[N]`, how far from its line a stroke is visible, in pixels.
     """
-    thing, tile = touches(ends, reach, layout, whole=whole)
-    # Stable: within a tile, strokes keep their order.
+    owner = torch.repeat_interleave(first_piece.diff())
+    low = torch.minimum(ends[:, :2], ends[:, 2:])
+    high = torch.maximum(ends[:, :2], ends[:, 2:])
+    if bool(filled.any()):
+        low, high = (
+            torch.where(filled[owner, None], of_stroke(side, owner, len(filled), name), side)
+            for side, name in ((low, "amin"), (high, "amax"))
+        )
+    pad = reach[owner, None]
+    piece, column, row = boxes_of_tiles(low - pad, high + pad, layout)
+    near = filled[owner[piece]] | reaches(ends[piece], pad[piece, 0], column, row, layout)
+    piece, column, row = piece[near], column[near], row[near]
+    canvas = owner[piece] // (len(filled) // layout.count)
+    tile = (canvas * layout.rows + row) * layout.columns + column
+    # Stable: within a tile, strokes and pieces keep their order.
     tile, order = torch.sort(tile, stable=True)
-    return grouped(thing[order], tile, layout, ends.shape[0], ends.shape[1], whole=whole)
+    return grouped(piece[order], tile, owner, layout)
 
 
-def touches(ends: Tensor, reach: Tensor, layout: Layout, *, whole: bool) -> tuple[Tensor, Tensor]:
-    """Which thing (a piece, or a whole stroke) touches which tile: two lists of equal length."""
-    strokes, pieces, _ = ends.shape
-    x, y = ends[..., 0::2], ends[..., 1::2]  # [strokes, pieces, 2]
-    over = (1, 2) if whole else (2,)
-    boxes = torch.stack([x.amin(over), y.amin(over), x.amax(over), y.amax(over)], -1)
-    boxes = boxes.reshape(-1, 4)
-    each = 1 if whole else pieces
-    pad = reach.repeat_interleave(each)
-    sides = ends.new_tensor([layout.tile_width, layout.tile_height])
-    last = torch.tensor([layout.columns - 1, layout.rows - 1], device=ends.device)
-    low = ((boxes[:, :2] - pad[:, None]) / sides).floor().clamp(0, 2**30).long()
-    high = ((boxes[:, 2:] + pad[:, None]) / sides).floor().clamp(-1, 2**30).long()
-    across, down = (torch.minimum(high, last) - low + 1).clamp(min=0).unbind(1)
+def of_stroke(side: Tensor, owner: Tensor, strokes: int, name: str) -> Tensor:
+    """The least or largest x and y `[E, 2]` of each piece's whole stroke."""
+    empty, place = side.new_zeros(strokes, 2), owner[:, None].expand_as(side)
+    return empty.scatter_reduce_(0, place, side, name, include_self=False)[owner]
+
+
+def boxes_of_tiles(low: Tensor, high: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
+    """All tiles of boxes from `low [E, 2]` to `high`: which box, column and row, three lists of equal length."""
+    sides = low.new_tensor([layout.tile_width, layout.tile_height])
+    last = torch.tensor([layout.columns - 1, layout.rows - 1], device=low.device)
+    begin = (low / sides).floor().clamp(0, 2**30).long()
+    end = (high / sides).floor().clamp(-1, 2**30).long()
+    across, down = (torch.minimum(end, last) - begin + 1).clamp(min=0).unbind(1)
     counts = across * down
-    thing = torch.repeat_interleave(counts)  # [candidates]
-    place = torch.arange(len(thing), device=ends.device) - (counts.cumsum(0) - counts)[thing]
-    column = low[thing, 0] + place % across[thing]
-    row = low[thing, 1] + place // across[thing]
-    if not whole:
-        near = reaches(ends.reshape(-1, 4)[thing], pad[thing], column, row, layout)
-        thing, column, row = thing[near], column[near], row[near]
-    canvas = thing // (strokes // layout.count * each)
-    return thing, (canvas * layout.rows + row) * layout.columns + column
+    box = torch.repeat_interleave(counts)
+    place = torch.arange(len(box), device=low.device) - (counts.cumsum(0) - counts)[box]
+    return box, begin[box, 0] + place % across[box], begin[box, 1] + place // across[box]
 
 
 def reaches(ends: Tensor, reach: Tensor, column: Tensor, row: Tensor, layout: Layout) -> Tensor:
@@ -158,18 +168,13 @@ def reaches(ends: Tensor, reach: Tensor, column: Tensor, row: Tensor, layout: La
     return (u - t * dx) ** 2 + (v - t * dy) ** 2 <= (reach + half_diagonal) ** 2
 
 
-def grouped(
-    thing: Tensor, tile: Tensor, layout: Layout, strokes: int, pieces: int, *, whole: bool
-) -> Work:
-    """The work of touches that are sorted by tile."""
-    stroke = thing if whole else thing // pieces
-    key, sizes = torch.unique_consecutive(tile * strokes + stroke, return_counts=True)
-    if whole:
-        thing = (thing[:, None] * pieces + torch.arange(pieces, device=thing.device)).flatten()
-        sizes = sizes * pieces
+def grouped(piece: Tensor, tile: Tensor, owner: Tensor, layout: Layout) -> Work:
+    """The work of pieces in tiles that are sorted by tile; `owner [E]` is each piece's stroke."""
+    strokes = int(owner[-1]) + 1 if len(owner) else 1
+    key, sizes = torch.unique_consecutive(tile * strokes + owner[piece], return_counts=True)
     tiles = key // strokes
     return Work(
-        pieces=thing,
+        pieces=piece,
         first=torch.nn.functional.pad(sizes.cumsum(0), (1, 0)),
         stroke=key % strokes,
         tile=tiles,

@@ -10,12 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from plugins.sketching.raster.request import RenderRequest
-from plugins.sketching.raster.tiles import Work
+from plugins.sketching.raster.request import (
+    EVENODD,
+    NONZERO,
+    PEN_WIDTH,
+    REACH,
+    RenderRequest,
+)
+from plugins.sketching.raster.tiles import Work, bin_pieces, everywhere
 
 # Group-pixels computed at a time.
 CHUNK = 2**17
@@ -23,10 +30,23 @@ CHUNK = 2**17
 SHARPNESS = 4
 # Half a flat pen's width, in s.
 HALF_PEN = math.sqrt(math.pi) / 2
+# The squared distance of a pixel that sees no edge.
+FAR = 1e30
 # Of a flat edge: the side of its second box, and half of the widths over which it is steepest, and seen at all.
 SOFT = math.sqrt(0.5)
 INNER, OUTER = (1 - SOFT) / 2, (1 + SOFT) / 2
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None]
+
+
+def plan(request: RenderRequest) -> Work:
+    """Which strokes are rendered in which tiles."""
+    layout = request.layout
+    if layout.rows == layout.columns == 1:
+        return everywhere(layout, request.first_piece)
+    reach = request.width * (REACH if request.profile == "gaussian" else PEN_WIDTH / 2)
+    if request.profile == "flat":
+        reach = reach + OUTER
+    return bin_pieces(request.ends, request.first_piece, request.kind > 0, reach, layout)
 
 
 def forward(request: RenderRequest, work: Work) -> Tensor:
@@ -36,7 +56,8 @@ def forward(request: RenderRequest, work: Work) -> Tensor:
     for chunk in chunks(request, work):
         near = nearest(request, work, chunk)
         width = request.width[chunk.stroke, None]
-        ink = line_ink(near, width) if soft(request, near) else profile(request, near, width)[0]
+        soft = request.profile == "gaussian" and not request.fills
+        ink = line_ink(near, width) if soft else profile(request, near, width)[0]
         alpha = request.amplitude[chunk.stroke, :, None] * ink[:, None]
         tiles[chunk.low : chunk.high] = compose(request, chunk, alpha)
     return tiles
@@ -59,7 +80,7 @@ def backward(request: RenderRequest, work: Work, tiles: Tensor, gradient: Tensor
         width.index_add_(0, chunk.stroke, (by_ink * by_width).sum(-1))
         if colour is not None and by_colour is not None:
             colour.index_add_(0, chunk.stroke, by_colour)
-        add_endpoint_gradients(ends.view(-1, 4), work, chunk, near, by_ink * by_square)
+        add_endpoint_gradients(ends, work, chunk, near, by_ink * by_square)
     return ends, width, amplitude, colour
 
 
@@ -112,8 +133,8 @@ def chunks(request: RenderRequest, work: Work) -> Iterator[Chunk]:
 class Nearest:
     """For each group and pixel, `[g, pixels]`: the vector (x, y) from the stroke's nearest point, and its square.
 
-    `t` is that point's position on its piece, `rank` the piece's index in its group; `side` is +1 outside a filled
-    shape and -1 inside.
+    `t` is that point's position on its piece, `rank` the piece's index in its group; `side` is +1 outside a fill and -1
+    inside, and `filled [g, 1]` says which groups are fills, where any stroke is one.
     """
 
     square: Tensor
@@ -121,7 +142,8 @@ class Nearest:
     y: Tensor
     t: Tensor
     rank: Tensor | None
-    side: Tensor | None
+    side: Tensor | None = None
+    filled: Tensor | None = None
 
 
 def nearest(request: RenderRequest, work: Work, chunk: Chunk) -> Nearest:
@@ -133,29 +155,62 @@ def nearest(request: RenderRequest, work: Work, chunk: Chunk) -> Nearest:
     y = torch.arange(layout.tile_height, **like) + 0.5  # type: ignore[call-overload]
     x = (place % layout.columns * layout.tile_width)[:, None] + x
     y = (place // layout.columns * layout.tile_height)[:, None] + y
-    ends = request.ends.view(-1, 4)
+    pieces = [
+        (has, request.ends[work.pieces[chunk.first[has] + rank]], rank)
+        for rank in range(chunk.max_pieces)
+        for has in [(chunk.sizes > rank).nonzero()[:, 0] if rank else slice(None)]
+    ]
+    winding = wound(request, chunk, pieces, x, y) if request.fills else None
     best: Nearest | None = None
-    winding = None
-    for rank in range(chunk.max_pieces):
-        has = (chunk.sizes > rank).nonzero()[:, 0] if rank else None
-        mine = slice(None) if has is None else has
-        piece = ends[work.pieces[chunk.first[mine] + rank]]
-        found, crossed = measure(piece, x[mine], y[mine], request.filled)
+    for mine, piece, rank in pieces:
+        found, turn = measure(piece, x[mine], y[mine])
+        if winding is not None:
+            kind = request.kind[chunk.stroke[mine], None]
+            found.square = torch.where(is_edge(winding[mine], turn, kind), found.square, FAR)
         if best is None:
-            best, winding = found, crossed
+            best = found
             continue
-        if winding is not None and crossed is not None:
-            # Filled groups all have the same number of pieces.
-            winding = winding + crossed
         keep_nearer(best, found, mine, rank)
     assert best is not None
     if winding is not None:
-        best.side = torch.where(winding == 0, 1.0, -1.0).to(best.square)
+        kind = request.kind[chunk.stroke, None]
+        inside = torch.where(kind == EVENODD, winding % 2, winding) != 0
+        best.side = torch.where(inside, -1.0, 1.0).to(best.square)
+        best.filled = kind > 0
     return best
 
 
-def measure(piece: Tensor, x: Tensor, y: Tensor, filled: bool) -> tuple[Nearest, Tensor | None]:
-    """The distance of one piece `[g, 4]` from pixels at `x [g, W]`, `y [g, H]`, and its part of the winding number."""
+def wound(
+    request: RenderRequest,
+    chunk: Chunk,
+    pieces: list[tuple[Any, Tensor, int]],
+    x: Tensor,
+    y: Tensor,
+) -> Tensor:
+    """The winding numbers of each group's pieces around its pixels, `[g, pixels]`."""
+    total = torch.zeros(
+        len(chunk.stroke), request.layout.pixels, dtype=torch.int32, device=request.ends.device
+    )
+    for mine, piece, _ in pieces:
+        ax, ay, bx, by = piece[:, :, None, None].unbind(1)
+        u, v = x[mine][:, None, :] - ax, y[mine][:, :, None] - ay
+        left = (bx - ax) * v - (by - ay) * u
+        rises, falls = (v >= 0) & (v < by - ay), (v < 0) & (v >= by - ay)
+        total[mine] += ((rises & (left < 0)).int() - (falls & (left > 0)).int()).flatten(1)
+    return total
+
+
+def is_edge(winding: Tensor, turn: Tensor, kind: Tensor) -> Tensor:
+    """Whether a fill ends at a piece, as seen from a pixel: behind it the winding number is one higher or lower.
+
+    By the rule "nonzero" a piece between inside and inside, as where a shape crosses itself, is none.
+    """
+    ends_here = ((winding == 1) & (turn <= 0)) | ((winding == -1) & (turn >= 0))
+    return (kind != NONZERO) | (winding == 0) | ends_here
+
+
+def measure(piece: Tensor, x: Tensor, y: Tensor) -> tuple[Nearest, Tensor]:
+    """The distance of one piece `[g, 4]` from pixels at `x [g, W]`, `y [g, H]`, and on which side of it they lie."""
     ax, ay, bx, by = piece[:, :, None, None].unbind(1)
     dx, dy = bx - ax, by - ay
     length = dx * dx + dy * dy
@@ -169,14 +224,8 @@ def measure(piece: Tensor, x: Tensor, y: Tensor, filled: bool) -> tuple[Nearest,
         qy.flatten(1),
         t.flatten(1),
         None,
-        None,
     )
-    if not filled:
-        return found, None
-    left = dx * v - dy * u
-    rises, falls = (v >= 0) & (v < dy), (v < 0) & (v >= dy)
-    crossed = (rises & (left < 0)).int() - (falls & (left > 0)).int()
-    return found, crossed.flatten(1)
+    return found, (dx * v - dy * u).flatten(1)
 
 
 def keep_nearer(best: Nearest, found: Nearest, mine: slice | Tensor, rank: int) -> None:
@@ -190,36 +239,52 @@ def keep_nearer(best: Nearest, found: Nearest, mine: slice | Tensor, rank: int) 
     best.rank[mine] = torch.where(nearer, rank, best.rank[mine]).to(torch.int16)
 
 
-def soft(request: RenderRequest, near: Nearest) -> bool:
-    """Whether the profile is a line's exp(-d^2 / s^2)."""
-    return request.profile == "gaussian" and near.side is None
-
-
 def line_ink(near: Nearest, width: Tensor) -> Tensor:
-    """The ink of such lines."""
+    """The ink of Gaussian lines."""
     return (near.square * (-1 / (width * width))).exp_()
 
 
 def profile(request: RenderRequest, near: Nearest, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The ink at each pixel for an amplitude of 1, and its derivatives by squared distance and by width."""
-    square = near.square
-    if soft(request, near):
-        ink = line_ink(near, width)
-        by_square = ink * (-1 / (width * width))
-        return ink, by_square, (by_square * square).mul_(-2 / width)
-    distance = square.sqrt()
-    slope = 0.5 / distance.clamp(min=1e-6)  # of the distance by its square
-    if request.profile == "gaussian":
-        assert near.side is not None
-        signed = near.side * distance / width
-        bell = torch.exp(-signed * signed) / (math.sqrt(math.pi) * width)
-        return torch.erfc(signed) / 2, -near.side * bell * slope, signed * bell
-    if near.side is not None:
-        edge, by_edge = covered(-near.side * distance)
-        return edge, -near.side * slope * by_edge, torch.zeros_like(edge)
+    line = line_profile if request.profile == "gaussian" else flat_line_profile
+    if near.side is None or near.filled is None:
+        return line(near, width)
+    fill = fill_profile if request.profile == "gaussian" else flat_fill_profile
+    both = zip(fill(near, near.side, width), line(near, width), strict=True)
+    ink, by_square, by_width = (torch.where(near.filled, a, b) for a, b in both)
+    return ink, by_square, by_width
+
+
+def line_profile(near: Nearest, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    ink = line_ink(near, width)
+    by_square = ink * (-1 / (width * width))
+    return ink, by_square, (by_square * near.square).mul_(-2 / width)
+
+
+def flat_line_profile(near: Nearest, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    distance, slope = distance_of(near)
     half = HALF_PEN * width
     (far, by_far), (close, by_close) = covered(half + distance), covered(half - distance)
     return far + close - 1, (by_far - by_close) * slope, (by_far + by_close) * HALF_PEN
+
+
+def fill_profile(near: Nearest, side: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    distance, slope = distance_of(near)
+    signed = side * distance / width
+    bell = torch.exp(-signed * signed) / (math.sqrt(math.pi) * width)
+    return torch.erfc(signed) / 2, -side * bell * slope, signed * bell
+
+
+def flat_fill_profile(near: Nearest, side: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    distance, slope = distance_of(near)
+    edge, by_edge = covered(-side * distance)
+    return edge, -side * slope * by_edge, torch.zeros_like(edge)
+
+
+def distance_of(near: Nearest) -> tuple[Tensor, Tensor]:
+    """The distance, and its derivative by its square."""
+    distance = near.square.sqrt()
+    return distance, 0.5 / distance.clamp(min=1e-6)
 
 
 def covered(inside: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,14 @@ def findings(out: str) -> dict[str, str]:
     return {what: mark for mark, what in marks}
 
 
-@pytest.mark.parametrize("estimator", ["rloo", "reparameterisation", "spsa"])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        "rloo",
+        pytest.param("reparameterisation", marks=pytest.mark.slow),
+        pytest.param("spsa", marks=pytest.mark.slow),
+    ],
+)
 def test_the_javelin_is_found_sound(diffobj: Diffobj, estimator, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outcome = diffobj("check", "experiment=javelin", f"estimator={estimator}")

@@ -40,7 +40,8 @@ def test_the_table_is_printed(file, diffobj: Diffobj):
     told = ("estimators=[exact,rloo,reparameterisation]", "samples=32", "repeats=8")
     outcome = diffobj("check", "mine.py:objective", *told)
     assert outcome.status == 0, outcome.err
-    lines = outcome.out.splitlines()
+    said, *lines = outcome.out.splitlines()
+    assert said == "mine.py:objective: trying exact,rloo,reparameterisation"
     assert lines[0] == "objective 1.149; bias against: exact"
     assert lines[2].split() == [
         "estimator",

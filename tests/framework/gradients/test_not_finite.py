@@ -13,6 +13,7 @@ from framework.gradients.estimate import estimate
 ONE = {"theta": torch.tensor(0.0)}
 
 
+@pytest.mark.filterwarnings("ignore:.*draw 'b' .* is discrete.* within a small step")
 @pytest.mark.parametrize("estimator", ["rloo", "reinforce", "exact", "measure_valued", "spsa"])
 def test_a_cost_that_is_not_finite_is_named(estimator):
     def program(context, parameters, batch):

@@ -175,6 +175,7 @@ def test_a_stateful_program_is_never_vmapped_and_one_that_does_not_say_so_is_rep
         ("evolution_strategies", {"directions": 64}),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*draw 'b' .* is discrete.* within a small step")
 def test_a_draw_that_depends_on_a_draw_is_served(estimator, options, together):
     def chain(context: Context, parameters: Parameters, batch: object) -> None:
         x = context.sample("x", Normal(parameters["mean"], 1.0))

@@ -34,7 +34,7 @@ print((faults() - before) // 4)
 def new_pages(environment: Mapping[str, str], tmp_path) -> int:
     """New pages that a step takes."""
     process = python("-c", STEPS, cwd=tmp_path, environment=environment)
-    told, problem = process.communicate(timeout=60)
+    told, problem = process.communicate(timeout=300)
     assert process.returncode == 0, problem
     return int(told)
 

@@ -122,7 +122,7 @@ def test_a_client_that_cannot_begin_is_one_line(tmp_path, monkeypatch):
         raise ConnectionError("no such service\nand more")
 
     monkeypatch.setattr("framework.training.loggers.require_loggers", lambda names: None)
-    monkeypatch.setattr("framework.run.require_loggers", lambda names: None)
+    monkeypatch.setattr("framework.training.assembly.require_loggers", lambda names: None)
     monkeypatch.setattr("framework.training.loggers.MlflowLogger", refused)
     with pytest.raises(UserError, match=r"^monitor\.loggers=\[mlflow\]: no such service$"):
         framework.train(

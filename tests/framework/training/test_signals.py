@@ -87,7 +87,11 @@ def whole(folder: Path, rows: Waits) -> list[Any]:
     return learned(folder)
 
 
-def test_a_signal_ends_the_wait_for_a_hanging_worker_and_what_was_learned_is_saved(tmp_path):
+def test_a_signal_ends_the_wait_for_a_hanging_worker_and_what_was_learned_is_saved(
+    tmp_path, monkeypatch
+):
+    # Torch looks after its workers, and waits for them at the end, in steps of five seconds.
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
     gate = tmp_path / "gate"
     seen: list[int] = []
     # The row that the fourth batch needs first.

@@ -146,10 +146,14 @@ def test_loading_copies_the_optimisers_state(toy, tmp_path):
 
 
 class SilentMonitor(Monitor):
-    """Takes what a monitor takes and keeps the scalars."""
+    """Takes what a monitor takes and keeps the scalars and the sentences."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, dict[str, float]]] = []
+        self.said: list[str] = []
+
+    def log(self, text: str) -> None:
+        self.said.append(text)
 
     def scalars(self, step: int, values: Mapping[str, float], *, announce: bool = False) -> None:
         self.seen.append((step, dict(values)))

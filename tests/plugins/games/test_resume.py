@@ -112,7 +112,7 @@ NORMALISED = ("task.normalise_observations=true",)
 @pytest.mark.parametrize(
     ("environment", "stop", "options"),
     [
-        ("CartPole-v1", 4, PPO),
+        pytest.param("CartPole-v1", 4, PPO, marks=pytest.mark.slow),
         ("CartPole-v1", 5, (*PPO, *MEMORY, *NORMALISED)),
         pytest.param("CartPole-v1", 5, (*A2C, *NORMALISED), marks=pytest.mark.slow),
         ("Pendulum-v1", 5, (*PPO, *NORMALISED)),

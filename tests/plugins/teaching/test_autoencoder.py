@@ -90,11 +90,11 @@ def test_unbiased_estimators_agree_with_enumeration(make, latent, estimator):
     assert against is not None
     assert against.source == "exact"
     found = measure(
-        make_estimator(estimator, 8),
+        make_estimator(estimator, 32),
         program,
         task.parameters,
         lambda number: digits,
-        repeats=150,
+        repeats=40,
         seed=1,
         against=against,
     )
@@ -127,12 +127,26 @@ def independent(digits):
     return binary_cross_entropy(mean, digits.held_out, reduction="none").sum(-1).mean().item()
 
 
+# The others are run by `make test-slow`.
+QUICK = {
+    ("bernoulli", "rloo"),
+    ("bernoulli", "disarm"),
+    ("bernoulli", "vimco"),
+    ("bernoulli", "straight_through"),
+    ("categorical", "rebar"),
+    ("categorical", "gumbel"),
+}
+
+
 @pytest.mark.parametrize(
     ("latent", "estimator"),
     [
-        *((latent, name) for latent, names in UNBIASED.items() for name in [*names, *BIASED]),
-        ("bernoulli", "exact"),
-        ("bernoulli", "vimco"),
+        pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow)
+        for pair in (
+            *((latent, name) for latent, names in UNBIASED.items() for name in [*names, *BIASED]),
+            ("bernoulli", "exact"),
+            ("bernoulli", "vimco"),
+        )
     ],
 )
 def test_every_estimator_of_discrete_draws_learns_more_than_the_pixels_means(

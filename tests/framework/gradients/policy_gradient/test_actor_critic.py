@@ -296,7 +296,7 @@ def test_a_prediction_that_left_its_clip_towards_the_target_learns_no_more_and_o
     trajectory = EvaluatedTrajectory(nothing, nothing + 1, prediction, steps, nothing)
     loss = PPO(clip_value=0.2).value_loss(trajectory, torch.tensor([[2.0, -1.0]]))
     loss.backward()
-    assert float(loss) == pytest.approx(0.5 * (1.8**2 + 2**2) / 2)
+    assert loss.item() == pytest.approx(0.5 * (1.8**2 + 2**2) / 2)
     assert prediction.grad is not None
     assert prediction.grad.tolist() == [[0.0, 1.0]]
 

@@ -339,6 +339,17 @@ class Small:
         self.model = nn.Linear(inputs, outputs)
 
 
+def test_a_tensor_without_numbers_is_refused(tmp_path):
+    """A few bytes can claim one of any size."""
+    path = save(
+        tmp_path, "step_000000003", {"step": 3, "a": [{"b": torch.empty(2, device="meta")}]}
+    )
+    with pytest.raises(
+        UserError, match=r"refused, no plain checkpoint \(a tensor without numbers\)$"
+    ):
+        load(path)
+
+
 def test_other_shapes_are_refused_and_named():
     state = nn.Linear(3, 4).state_dict()
     with pytest.raises(UserError, match=r"'weight' is \[4, 3\], the task's model expects \[4, 5\]"):

@@ -78,6 +78,24 @@ def test_a_link_is_followed_by_no_start_either(tmp_path, diffobj: Diffobj):
     assert victim.read_text() == "kept"
 
 
+def test_a_file_with_another_name_elsewhere_is_left_as_it_is(
+    run_folder, tmp_path, diffobj: Diffobj
+):
+    """As of a copy by `cp -al`: each goes on by itself."""
+    names = (".lock", "config.yaml", "manifest.jsonl", "metrics.jsonl", "log.txt", "result.json")
+    before = {name: (run_folder / name).read_bytes() for name in names}
+    (tmp_path / "copy").mkdir()
+    for name in names:
+        (tmp_path / "copy" / name).hardlink_to(run_folder / name)
+    outcome = diffobj("train", f"resume={run_folder}", "trainer.steps=4")
+    assert outcome.status == 0, outcome.err
+    assert {name: (tmp_path / "copy" / name).read_bytes() for name in names} == before
+    for name in ("manifest.jsonl", "log.txt"):
+        now = (run_folder / name).read_bytes()
+        assert now.startswith(before[name])
+        assert len(now) > len(before[name])
+
+
 @pytest.mark.parametrize("name", ["config.yaml", ".lock", "metrics.jsonl", "log.txt"])
 def test_a_pipe_does_not_block(run_folder, diffobj: Diffobj, name):
     (run_folder / name).unlink()

@@ -13,6 +13,9 @@ OFF = 2.5  # pixels: half a pixel and the blur of resizing on either side
 ALONE = {"flip": 0.0}
 EACH = {
     "flip": {"flip": 1.0},
+    "vertical_flip": ALONE | {"vertical_flip": 1.0},
+    "rotate": ALONE | {"rotate": 1.0, "degrees": 10.0},
+    "blur": ALONE | {"blur": 1.0},
     "zoom_out": ALONE | {"zoom_out": 1.0},
     "crop": ALONE | {"crop": 1.0},
     "scale_jitter": ALONE | {"scale_jitter": 1.0, "zoom": 2.0},
@@ -137,6 +140,33 @@ def test_a_mixture_has_the_objects_of_both():
             x0, y0, x1, y1 = box.int().tolist()
             strongest = made.image[:, y0:y1, x0:x1].float().mean((1, 2)).argmax()
             assert strongest == label  # half as strong, the colour is still seen in every box
+
+
+def test_pasted_objects_are_where_their_boxes_are_and_hide_none():
+    source = Coloured()
+    augmented = Augmented(source, Augmentation(flip=0.0, copy_paste=1.0), 120, plain=True)
+    counts = []
+    for index in range(8):
+        made = augmented.item(index, generator(0, "test", index))
+        before = source.sample(index)
+        assert torch.equal(made.boxes[:3], before.boxes)
+        assert len(made.boxes) == len(made.labels) == len(made.crowd) == len(made.area)
+        counts.append(len(made.boxes) - 3)
+        for box, label in zip(made.boxes.int().tolist(), made.labels.tolist(), strict=True):
+            cut = seen(made.image, label)[box[1] : box[3], box[0] : box[2]]
+            assert cut.float().mean() > 0.85
+    assert 0 < sum(counts) <= 32
+    assert max(counts) <= 4
+
+
+def test_an_option_that_is_off_draws_nothing():
+    """The items are those without the option, bit for bit."""
+    plain = Augmented(Coloured(), Augmentation(scale_jitter=0.5), 120, plain=True)
+    items = [plain.item(n, generator(0, "test", n)).image for n in range(4)]
+    off = Augmentation(scale_jitter=0.5, copy_paste=0.0, blur=0.0, rotate=0.0, vertical_flip=0.0)
+    again = Augmented(Coloured(), off, 120, plain=True)
+    for n, image in enumerate(items):
+        assert torch.equal(again.item(n, generator(0, "test", n)).image, image)
 
 
 def test_plain_items_have_no_mosaic():

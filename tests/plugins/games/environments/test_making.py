@@ -110,6 +110,7 @@ def test_a_run_folder_cannot_grant_itself_trust(bandits, diffobj: Diffobj):
     given = ["task=game", "estimator=rloo", "task.environment=bandits:make", "task.trust=true"]
     assert diffobj("train", *given, *small, *quiet).status == 0
     sys.modules.pop("bandits")
+    gymnasium.registry.pop("Bandit-v0")
     for command in (["evaluate", "run=run"], ["train", "resume=run", "trainer.steps=3"]):
         outcome = diffobj(*command)
         assert outcome.status == 2

@@ -226,19 +226,22 @@ def test_what_is_cut_off_is_below_the_stated_bound():
     vertices=st.integers(1, 5),
     canvases=st.integers(1, 3),
     height=st.integers(33, 70),
-    whole=st.booleans(),
 )
-def test_counting_and_sorting_bin_alike(seed, count, vertices, canvases, height, whole):
+def test_counting_and_sorting_bin_alike(seed, count, vertices, canvases, height):
     from plugins.sketching.raster import binning
 
     draw = torch.Generator().manual_seed(seed)
-    ends = torch.rand(canvases * count, vertices, 4, generator=draw) * 90 - 10
-    reach = torch.rand(canvases * count, generator=draw) * 9
+    strokes = canvases * count
+    ends = torch.rand(strokes * vertices, 4, generator=draw) * 90 - 10
+    reach = torch.rand(strokes, generator=draw) * 9
+    first, kind = torch.arange(strokes + 1) * vertices, torch.zeros(strokes, dtype=torch.int64)
     layout = tiles.Layout(canvases, height, 50)
-    sorted_ = tiles.bin_pieces(ends, reach, layout, whole=whole)
-    counted = binning.bin_pieces(ends, reach, layout, whole=whole)
-    for name in ("pieces", "first", "stroke", "tile", "tile_first"):
-        assert torch.equal(getattr(sorted_, name), getattr(counted, name)), name
+    sorted_ = tiles.bin_pieces(ends, first, kind > 0, reach, layout)
+    counted, _ = binning.bin_pieces(
+        ends.numpy(), first.numpy(), kind.numpy(), reach.numpy(), layout
+    )
+    for name, other in zip(("pieces", "first", "stroke", "tile_first"), counted, strict=True):
+        assert torch.equal(getattr(sorted_, name), torch.from_numpy(other)), name
 
 
 @pytest.mark.skipif("numba" not in BACKENDS, reason="needs numba")
@@ -260,6 +263,109 @@ def test_no_strokes_leave_the_paper_white():
         picture = render(torch.empty(0, 4, 2), 1.0, (5, 7), colour=empty, composition=composition)
         assert picture.shape == (3, 5, 7)
         assert picture.eq(1).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("profile", ["flat", "gaussian"])
+def test_a_fill_that_crosses_itself_has_no_seam(backend, profile):
+    star = torch.tensor([[[50.5, 5.5], [80.5, 95.5], [3.5, 40.5], [97.5, 40.5], [20.5, 95.5]]])
+    ink = {
+        rule: render(star, 1.5, 100, filled=True, fill_rule=rule, profile=profile, backend=backend)
+        for rule in ("nonzero", "evenodd")
+    }
+    # On the inner edge, a pixel away from it, and in the middle, around which the star turns twice.
+    for row in (40, 41, 55):
+        assert ink["nonzero"][row, 50] > 0.999
+    assert ink["evenodd"][40, 50] == pytest.approx(0.5, abs=1e-3)
+    assert ink["evenodd"][55, 50] == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_list_of_strokes_of_any_length_is_what_each_alone_is(backend):
+    square = torch.tensor([[10.0, 10.0], [90.0, 12.0], [88.0, 90.0], [9.0, 88.0]])
+    hole = torch.tensor([[30.0, 30.0], [32.0, 70.0], [70.0, 70.0]])
+    line = torch.tensor([[0.0, 50.0], [60.0, 40.0], [100.0, 50.0]])
+    dot = torch.tensor([[50.0, 80.0]])
+    colour = torch.rand(3, 3, generator=torch.Generator().manual_seed(0))
+    width = torch.tensor([1.0, 2.0, 3.0])
+    given: list[Any] = [square, [hole, hole + 10], line, dot]
+    for kept in (given[:3], given[1:]):
+        kinds = [len(stroke) in {2, 4} for stroke in kept]
+        together = render(
+            kept, width, 100, colour=colour, filled=kinds, composition="over", backend=backend
+        )
+        paper = torch.ones(3, 100, 100)
+        for i, stroke in enumerate(kept):
+            paper = render(
+                [stroke],
+                width[i : i + 1],
+                100,
+                colour=colour[i : i + 1],
+                filled=kinds[i],
+                composition="over",
+                background=paper,
+                backend=backend,
+            )
+        torch.testing.assert_close(together, paper, atol=2e-5, rtol=0)
+    # A tensor and a list of the same strokes.
+    alike = torch.stack([line, line + 9])
+    torch.testing.assert_close(
+        render(alike, 1.3, 100, backend=backend),
+        render(list(alike), 1.3, 100, backend=backend),
+        atol=1e-5,
+        rtol=0,
+    )
+
+
+@pytest.mark.parametrize("rule", ["nonzero", "evenodd"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_holes_are_left_out_and_their_gradients_are_difference_quotients(backend, rule):
+    draw = torch.Generator().manual_seed(2)
+    outer = torch.tensor([[6.0, 5.0], [44.0, 8.0], [40.0, 44.0], [7.0, 40.0]], dtype=torch.float64)
+    hole = torch.tensor([[16.0, 15.0], [18.0, 33.0], [34.0, 30.0]], dtype=torch.float64)
+    # No pixel is equally far from two edges.
+    outer, hole = (part + 0.3 * torch.rand(part.shape, generator=draw) for part in (outer, hole))
+    weights = torch.rand(50, 50, generator=draw, dtype=torch.float64)
+
+    def ink(outer: Tensor, hole: Tensor, width: Tensor) -> Tensor:
+        picture = render([[outer, hole]], width, 50, filled=True, fill_rule=rule, backend=backend)
+        return (picture * weights).sum()
+
+    inputs = [
+        part.requires_grad_() for part in (outer, hole, torch.tensor([1.4], dtype=torch.float64))
+    ]
+    found = torch.autograd.grad(ink(*inputs), inputs)
+    alone = render([[outer.detach(), hole.detach()]], 1.0, 50, filled=True, backend=backend)
+    assert alone[24, 22] < 1e-3
+    assert alone[11, 11] > 0.999
+    for number, gradient in enumerate(found):
+        for place in range(gradient.numel()):
+            ends = []
+            for step in (1e-5, -1e-5):
+                moved = [part.detach().clone() for part in inputs]
+                moved[number].view(-1)[place] += step
+                ends.append(float(ink(*moved)))
+            quotient = (ends[0] - ends[1]) / 2e-5
+            assert abs(float(gradient.view(-1)[place]) - quotient) < 1e-5 * max(1, abs(quotient))
+
+
+@pytest.mark.skipif("numba" not in BACKENDS, reason="needs numba")
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), vertices=st.integers(3, 12), evenodd=st.booleans())
+def test_fills_by_windings_are_fills_by_all_pieces(seed, vertices, evenodd):
+    draw = torch.Generator().manual_seed(seed)
+    points = torch.rand(3, vertices, 2, generator=draw, dtype=torch.float64) * 110 - 20
+    rule: Any = "evenodd" if evenodd else "nonzero"
+    pictures = []
+    backends: list[Any] = BACKENDS
+    for backend in backends:
+        given = points.clone().requires_grad_()
+        picture = render(given, 0.8, (61, 75), filled=True, fill_rule=rule, backend=backend)
+        picture.square().sum().backward()
+        assert given.grad is not None
+        pictures.append((picture.detach(), given.grad))
+    assert (pictures[0][0] - pictures[1][0]).abs().max() < 1e-4
+    assert (pictures[0][1] - pictures[1][1]).norm() < 1e-3 * (1 + pictures[0][1].norm())
 
 
 def test_no_strokes_can_be_differentiated():
@@ -307,6 +413,15 @@ def test_the_background_shows_where_there_is_no_ink():
         ({"points": torch.full((2, 2, 2), math.nan)}, "stroke 0 has a coordinate that is not"),
         ({"size": (0, 4)}, "size = (0, 4): expected"),
         ({"composition": "sofd_or"}, "composition = 'sofd_or'; did you mean 'soft_or'?"),
+        ({"filled": True, "fill_rule": "even"}, "fill_rule = 'even'; did you mean 'evenodd'?"),
+        ({"filled": [True]}, "filled has 1 values, expected one for each of 2 strokes"),
+        ({"filled": [True, False]}, "filled differs from stroke to stroke; give points as a list"),
+        ({"points": [torch.zeros(2, 3)]}, "stroke 0 [2, 3]: expected [vertices, 2]"),
+        ({"points": [[]]}, "stroke 0 has no contour"),
+        (
+            {"points": [torch.zeros(2, 2), torch.full((1, 2), math.inf)]},
+            "stroke 1 has a coordinate",
+        ),
         ({"profile": "gaussain"}, "profile = 'gaussain'; did you mean 'gaussian'?"),
         ({"width": torch.ones(5)}, "do not broadcast to [*batch, strokes]"),
         ({"width": -1.0}, "width has the value -1; expected finite numbers above 0"),

@@ -1,0 +1,61 @@
+"""A picture becomes a drawing by one call: as SVG, as PNG of any size, for a plotter; the same again from one seed."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from framework.errors import UserError
+from plugins.sketching.drawn import STYLES, sketch
+
+PHOTO = Pillow.fromarray(numpy.linspace(0, 255, 48 * 32).reshape(32, 48).astype(numpy.uint8))
+SMALL: dict[str, Any] = {"strokes": 20, "size": 48, "steps": 4}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_draws(style):
+    drawing = sketch(PHOTO, style=style, **SMALL)
+    assert drawing.svg().startswith("<svg")
+    with Pillow.open(io.BytesIO(drawing.png(96))) as picture:
+        assert picture.size == (96, 64)
+    assert drawing.pixels().shape == (32, 48, 3)
+
+
+def test_a_seed_draws_the_same_again_and_leaves_torchs_generator():
+    state = torch.get_rng_state()
+    first, second = (sketch(PHOTO, seed=7, **SMALL).svg() for _ in range(2))
+    assert first == second
+    assert first != sketch(PHOTO, seed=8, **SMALL).svg()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_drawings_are_saved_by_their_suffix(tmp_path):
+    drawing = sketch(numpy.asarray(PHOTO), **SMALL)
+    assert drawing.save(tmp_path / "a.svg").read_text() == drawing.svg()
+    with Pillow.open(drawing.save(tmp_path / "a.png", 30)) as picture:
+        assert picture.size == (30, 20)
+    with pytest.raises(UserError, match=r"expected a name that ends in .svg or .png"):
+        drawing.save(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"style": "etchin"}, "style = 'etchin'; did you mean 'etching'?"),
+        ({"strokes": -1}, "strokes = -1"),
+        ({"steps": 0}, "steps = 0: expected 1 or more"),
+        ({"gama": 1.0}, "did you mean 'gamma'?"),
+    ],
+)
+def test_mistakes_are_refused_in_one_line(options, message):
+    with pytest.raises(UserError) as mistake:
+        sketch(PHOTO, **SMALL | options)
+    assert message in str(mistake.value)
+    assert "\n" not in str(mistake.value)
+    with pytest.raises(UserError, match="image: NoneType"):
+        sketch(None, **SMALL)  # type: ignore[arg-type]
