@@ -102,7 +102,7 @@ def load_network(path: Path) -> Network:
         UserError: it cannot be read, or ONNX's runtime is not installed.
     """
     if not path.is_file():
-        raise UserError(f"{path}: expected a file of a network, .onnx or .pt")
+        raise UserError(f"{path}: there is no such file; expected a network, .onnx or .pt")
     return onnx_network(path) if path.suffix.lower() in ONNX else torchscript_network(path)
 
 

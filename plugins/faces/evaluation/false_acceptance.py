@@ -5,13 +5,13 @@ have met ten pairs of people. So the units are people. The FAR is the mean over 
 their pictures' cosines that reach the threshold, a U-statistic of order two, whose variance the jackknife over people
 estimates (Arvesen 1969): leave each person out, with all pairs.
 
-Two estimates of the threshold with this FAR are made, as Fisher's z = artanh(cosine), which has no end at 1:
+Estimates of the threshold with this FAR are made, of cosines and of Fisher's z = artanh(cosine):
 
     quantile   the lowest threshold that this fraction of the cosines reach
-    normal     mean + q standard deviations of z, q the normal distribution's quantile
+    normal     mean + q standard deviations, q the normal distribution's quantile
 
 Each is raised by t standard errors, t the quantile of Student's distribution with (people - 1) degrees of freedom, and
-the larger one counts: the quantile is blind beyond the largest cosine that was met, and the normal tail to cosines
+the largest counts: the quantile is blind beyond the largest cosine that was met, and the normal tail to cosines
 whose tail is heavier. Neither says anything of a FAR below 1 / (pairs of people), which is refused.
 """
 
@@ -44,7 +44,8 @@ class Impostors:
 
     Attributes:
         histogram: `[BINS]`, weights by cosine; by_person: `[P, BINS]`, of the pairs that a person is in.
-        moments: `[3]`, the sums of the weights, of the cosines' z and of its squares; moments_by_person: `[P, 3]`.
+        moments: `[5]`, the sums of the weights, of the cosines and their squares, of their z and its squares;
+            moments_by_person: `[P, 5]`.
         cosines, person_pairs: how many there are.
     """
 
@@ -115,10 +116,13 @@ class Impostors:
 
     def bound(self, far: float, confidence: float) -> float:
         """The upper confidence limit of the threshold, 1 where none below suffices."""
-        t = student(confidence, self.people)
-        estimates = fisher(self.quantiles(far)), self.normal_quantiles(far)
-        limit = max(float(z[0]) + t * standard_error(z[1:]) for z in estimates)
-        return 1.0 if limit >= HIGHEST else math.tanh(limit)
+        t, quantiles = student(confidence, self.people), self.quantiles(far)
+        cosines, z = self.normal_quantiles(far)
+        limit = max(float(c[0]) + t * standard_error(c[1:]) for c in (quantiles, cosines))
+        limit_z = max(float(v[0]) + t * standard_error(v[1:]) for v in (fisher(quantiles), z))
+        if limit >= 1 or limit_z >= HIGHEST:
+            return 1.0
+        return max(limit, math.tanh(limit_z))
 
     @cached_property
     def accepted(self) -> Tensor:
@@ -133,12 +137,15 @@ class Impostors:
         first = (self.accepted > far + 1e-12).sum(1)
         return -1 + 2 * first.double() / BINS
 
-    def normal_quantiles(self, far: float) -> Tensor:
-        """The same as Fisher's z, of a normal distribution with the mean and the deviation of these."""
+    def normal_quantiles(self, far: float) -> tuple[Tensor, Tensor]:
+        """The same of normal distributions with the mean and the deviation of the cosines, and of their z."""
         sums = torch.cat([self.moments[None], self.moments - self.moments_by_person])
-        mean, square = sums[:, 1] / sums[:, 0], sums[:, 2] / sums[:, 0]
         q = math.sqrt(2) * float(torch.erfinv(torch.tensor(1 - 2 * far, dtype=torch.float64)))
-        return mean + q * (square - mean**2).clamp(min=0).sqrt()
+        found = []
+        for first in (1, 3):
+            mean, square = sums[:, first] / sums[:, 0], sums[:, first + 1] / sums[:, 0]
+            found.append(mean + q * (square - mean**2).clamp(min=0).sqrt())
+        return found[0], found[1]
 
     def curve(self, lowest: float, confidence: float = CONFIDENCE) -> list[tuple[float, float]]:
         """(FAR, threshold) from the lowest FAR that can be bounded up to 0.5, thresholds falling."""
@@ -160,6 +167,12 @@ def people_for(far: float) -> int:
 def fisher(cosines: Tensor) -> Tensor:
     """Fisher's z of cosines, as high as a bin's width below 1 at most."""
     return cosines.clamp(-1 + 2 / BINS, 1 - 2 / BINS).atanh()
+
+
+def powers(cosines: Tensor) -> tuple[Tensor, ...]:
+    """What moments are sums of."""
+    z = fisher(cosines)
+    return torch.ones_like(cosines), cosines, cosines**2, z, z**2
 
 
 def student(confidence: float, people: int) -> float:
@@ -185,15 +198,14 @@ def impostors(embeddings: Tensor, people: Tensor) -> Impostors:
     if len(count) < 2:
         raise UserError(f"{len(count)} people: expected two or more")
     histogram = torch.zeros(len(count), BINS, dtype=torch.float64)
-    moments = torch.zeros(len(count), 3, dtype=torch.float64)
+    moments = torch.zeros(len(count), 5, dtype=torch.float64)
     pictures = 1 / count[number].double()
     for person in range(len(count)):
         mine = number == person
         cosines = (embeddings[mine].float() @ embeddings[~mine].float().T).double()
         weights = (pictures[~mine] / count[person]).expand(cosines.shape)
         histogram[person] = torch.bincount(bin_of(cosines).flatten(), weights.flatten(), BINS)
-        z = fisher(cosines)
-        moments[person] = torch.stack([(weights * z**power).sum() for power in range(3)])
+        moments[person] = torch.stack([(weights * power).sum() for power in powers(cosines)])
     pairs = int((count.sum() ** 2 - (count**2).sum()) // 2)
     whole = (histogram.sum(0) / 2, histogram, moments.sum(0) / 2, moments)
     return Impostors(*whole, cosines=pairs, person_pairs=len(count) * (len(count) - 1) // 2)
@@ -214,11 +226,11 @@ def listed_impostors(
     index = torch.tensor([sorted(names[str(n)] for n in pair) for pair in pairs])
     _, which, together = index.unique(dim=0, return_inverse=True, return_counts=True)
     weights, cosines = 1 / together[which].double(), cosines.double()
-    powers = torch.stack([weights * fisher(cosines) ** power for power in range(3)], 1)
+    sums = torch.stack([weights * power for power in powers(cosines)], 1)
     histogram = torch.zeros(len(names), BINS, dtype=torch.float64)
-    moments = torch.zeros(len(names), 3, dtype=torch.float64)
+    moments = torch.zeros(len(names), 5, dtype=torch.float64)
     for person in index.T:
         histogram.index_put_((person, bin_of(cosines)), weights, accumulate=True)
-        moments.index_add_(0, person, powers)
+        moments.index_add_(0, person, sums)
     whole = (histogram.sum(0) / 2, histogram, moments.sum(0) / 2, moments)
     return Impostors(*whole, cosines=len(pairs), person_pairs=len(together))

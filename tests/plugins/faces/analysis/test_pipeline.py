@@ -140,7 +140,7 @@ def test_a_detector_sees_a_large_photograph_smaller_and_answers_in_its_own_pixel
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("no/such.onnx", "no/such.onnx: expected a file of a network"),
+        ("no/such.onnx", "no/such.onnx: there is no such file; expected a network"),
         ("retina", "detector = 'retina': expected mtcnn, the folder of a run"),
         ("torn.pt", "torn.pt: "),
         ("embedder.pt", "kind: Input should be 'detector'"),
