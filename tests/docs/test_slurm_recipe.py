@@ -60,7 +60,7 @@ def test_a_job_near_its_end_is_saved_requeued_and_goes_on(tmp_path, job):
         time.sleep(0.02)
     # By `--signal=B:USR1@120` the script alone gets it.
     running.send_signal(signal.SIGUSR1)
-    assert running.wait(120) == 128 + signal.SIGUSR1
+    assert running.wait(300) == 128 + signal.SIGUSR1
     assert (tmp_path / "requeued").read_text() == "requeue 77\n"
     result = json.loads((records.parent / "result.json").read_text())
     assert result["stopped"] == "stopped by SIGUSR1"

@@ -8,6 +8,7 @@ identify and cluster use it. On other people the FAR is at most the stated one, 
 pictures of a few people say little, however many pairs they make, so a FAR below 1 / (pairs of people) is refused (0.01
 needs 15 people, 0.001 needs 46). People of whom a picture was trained on, or a copy of one (another format, size, cut
 or light), are left out and reported: on them the threshold would be too loose.
+In Python: `plugins.faces.analysis.analysis.FaceAnalysis.calibrate`, a method of the task that `framework.load` returns.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 
 The closest groups are joined first, as long as the mean cosine between two groups is at least the threshold of the
 run's calibration (diffobj calibrate). Prints the groups as JSON, the largest first; nothing is moved or copied.
+In Python: `plugins.faces.analysis.analysis.FaceAnalysis.cluster`, a method of the task that `framework.load` returns.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ The gallery is a JSON file that only its owner may read: embeddings, the note of
 and the last day on which the person is recognised by them, by default a year from now. The pictures themselves are not
 stored. Under another note than before, embeddings stand beside the earlier ones, which expire when they would have.
 Pictures without a face, with several, or with one of which too little can be seen are refused.
+In Python: `plugins.faces.gallery.Gallery.enrol`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 The file is rewritten without the person's embeddings, notes and days, under every name that it has (links). It needs no
 run.
+In Python: `plugins.faces.gallery.Gallery.forget`.
 """
 
 from __future__ import annotations

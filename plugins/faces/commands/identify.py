@@ -7,6 +7,7 @@ is none; with several pictures of a person the mean cosine counts. People whose 
 The threshold is of a stated rate (fpir, by default the calibration's FAR) at which somebody who is not in the gallery
 is taken for anyone of it: each face is compared with everyone, so it is stricter than that of verify, and the more so
 the larger the gallery. A gallery that is too large for the calibration's people is refused.
+In Python: `plugins.faces.gallery.Gallery.identify`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Prints for each person, as JSON, how many embeddings are kept under which note, since when, and until which day they
 count. Those that have expired are marked: diffobj purge deletes them. It needs no run.
+In Python: `plugins.faces.gallery.Gallery.people`.
 """
 
 from __future__ import annotations

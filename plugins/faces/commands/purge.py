@@ -1,6 +1,7 @@
 """diffobj purge: delete all embeddings of a gallery whose consent has expired: diffobj purge gallery=FILE
 
 It needs no run. Every enrolment and every forgetting does it, too.
+In Python: `plugins.faces.gallery.Gallery.purge`.
 """
 
 from __future__ import annotations

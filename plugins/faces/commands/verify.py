@@ -6,6 +6,7 @@ Prints the cosine of the two faces' embeddings, from -1 to 1, which is not a pro
 are: of several in a picture the one with the highest score. Whether they count as one person is reported only where the
 run was calibrated (diffobj calibrate), with the FAR of that threshold. Exits with 0 for one person or without a
 calibration, with 1 for two people.
+In Python: `plugins.faces.analysis.analysis.FaceAnalysis.verify`, a method of the task that `framework.load` returns.
 """
 
 from __future__ import annotations

@@ -12,11 +12,16 @@ def clusters(embeddings: Tensor, threshold: float) -> list[list[int]]:
     """
     if len(embeddings) < 2:
         return [[k] for k in range(len(embeddings))]
+    import numpy
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    cosines = (embeddings @ embeddings.T).double()
-    upper = (1 - cosines).clamp(min=0).numpy()
-    condensed = [upper[i, j] for i in range(len(upper)) for j in range(i + 1, len(upper))]
+    count, place = len(embeddings), 0
+    # A row of the upper triangle at a time: the square would not fit where the triangle does.
+    condensed = numpy.empty(count * (count - 1) // 2)
+    for number in range(count - 1):
+        row = (1 - embeddings[number + 1 :] @ embeddings[number]).clamp(min=0)
+        condensed[place : place + len(row)] = row.numpy()
+        place += len(row)
     labels = fcluster(linkage(condensed, "average"), 1 - threshold + 1e-9, "distance").tolist()
     members: dict[int, list[int]] = {}
     for index, label in enumerate(labels):

@@ -21,6 +21,8 @@ BINS = 4000
 # Impostor pairs in each bootstrap sample, at most.
 RESAMPLED = 50_000
 FARS = (1e-1, 1e-2, 1e-3)
+# Rows of a square of cosines, and impostor pairs, that are looked at at once.
+ROWS, AT_ONCE = 256, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Pairs:
 
     Attributes:
         genuine: `[P, BINS]`, the histogram of each person's genuine pairs.
-        bins, first, second: `[Q]` each, the bin of each impostor pair and its two people.
+        bins, first, second: `[Q]` each, the bin of each impostor pair (int16) and its two people (int32).
     """
 
     genuine: Tensor
@@ -110,8 +112,12 @@ class Pairs:
         """The curve with each person counted `weights[p]` times, once by default."""
         if weights is None:
             weights = torch.ones(len(self.genuine), dtype=torch.float64)
-        both = weights[self.first] * weights[self.second]
-        impostor = torch.bincount(self.bins, weights=both, minlength=BINS)
+        impostor = torch.zeros(BINS, dtype=torch.float64)
+        for bins, first, second in zip(
+            *(pairs.split(AT_ONCE) for pairs in (self.bins, self.first, self.second)), strict=True
+        ):
+            both = weights[first.int()] * weights[second.int()]
+            impostor += torch.bincount(bins.int(), weights=both, minlength=BINS)
         return roc(weights @ self.genuine, impostor)
 
     def subsampled(self, count: int, generator: torch.Generator) -> Pairs:
@@ -133,16 +139,31 @@ def all_pairs(embeddings: Tensor, people: Tensor) -> Pairs:
     """
     _, number = people.unique(return_inverse=True)
     count = int(number.max()) + 1 if len(number) else 0
-    upper, lower = torch.triu_indices(len(number), len(number), 1)
-    cosines = embeddings.float() @ embeddings.float().T
-    bins, same = bin_of(cosines[upper, lower]), number[upper] == number[lower]
-    if count < 2 or not same.any():
+    if count < 2 or count == len(number):
         raise UserError(
             f"verification needs two people and two pictures of one; got {len(number)} pictures of {count} people"
         )
-    place = number[upper[same]] * BINS + bins[same]
-    genuine = torch.bincount(place, minlength=count * BINS).reshape(count, BINS).double()
-    return Pairs(genuine, bins[~same], number[upper[~same]], number[lower[~same]])
+    genuine = torch.zeros(count * BINS, dtype=torch.float64)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    # Rows of the square of cosines at a time, and small integers: all pairs of 10,000 pictures are 50 million.
+    for rows in torch.arange(len(number)).split(ROWS):
+        bins = bin_of(embeddings[rows].float() @ embeddings.float().T)
+        upper = torch.arange(len(number)) > rows[:, None]
+        same = number[rows][:, None] == number
+        own = (upper & same).nonzero()
+        genuine += torch.bincount(
+            number[rows[own[:, 0]]] * BINS + bins[upper & same], minlength=count * BINS
+        )
+        first, second = (upper & ~same).nonzero(as_tuple=True)
+        parts.append(
+            (
+                bins[first, second].short(),
+                number[rows[first]].int(),
+                number[second].int(),
+            )
+        )
+    impostor = [torch.cat(column) for column in zip(*parts, strict=True)]
+    return Pairs(genuine.reshape(count, BINS), *impostor)
 
 
 def verification(embeddings: Tensor, people: Tensor, seed: int | None = None) -> dict[str, float]:

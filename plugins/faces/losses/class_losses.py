@@ -25,6 +25,8 @@ from plugins.faces.losses.identity_loss import IdentityLoss, NoWeightDecay
 from plugins.faces.losses.margins import Gradient, margin_for, scale_for, with_angle
 from plugins.faces.models.networks import unit
 
+# Of AdaFace's angle with its margin, from 0 and from pi.
+SMALLEST_ANGLE = 1e-3
 Scale = Positive | None
 Margin = Annotated[float, Field(ge=0, lt=1.5)] | None
 
@@ -195,7 +197,10 @@ class AdaFace(ArcFace):
             self.deviation.lerp_(lengths.std(), self.momentum)
         standard = (lengths - self.mean_length) / (self.deviation + 1e-3)
         z = (standard * self.concentration).clamp(-1, 1)
-        return with_angle(target, -margin * z, self.gradient) - margin * (z + 1)
+        # As in the paper, the angle stays between 0 and pi: beyond, a smaller one would be worse.
+        angle = target.detach().clamp(-1, 1).acos()
+        turn = (-margin * z).clamp(SMALLEST_ANGLE - angle, math.pi - SMALLEST_ANGLE - angle)
+        return with_angle(target, turn, self.gradient) - margin * (z + 1)
 
 
 class MagFace(ArcFace):

@@ -21,7 +21,7 @@ from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.faces.data.lists import AnnotatedPhotograph, read_annotations
 from plugins.faces.data.photographs import Partition, digest, partition
-from plugins.faces.evaluation.model_card import model_card
+from plugins.faces.evaluation.model_card import PRIVACY_NOTICE, model_card
 from plugins.faces.evaluation.scene_metrics import detection_metrics
 from plugins.faces.losses.identity_loss import make_loss
 from plugins.faces.models.face_finder import FaceFinder, SceneBatch
@@ -178,5 +178,7 @@ class FaceDetection(SceneTask):
             "Function": "boxes, scores and five landmarks of each face in an image; its embeddings are not trained",
             "Trained on": f"{len(self.parts.training):,} photographs of {self.annotations}",
             "Input": f"RGB images with the longer side resized to {self.side} pixels",
+            "Privacy": PRIVACY_NOTICE,
         }
+        yield Text("PRIVACY", f"{PRIVACY_NOTICE[0].upper()}{PRIVACY_NOTICE[1:]}.\n")
         yield Text("model_card", model_card(about, f"Detection at {self.side} pixels: {words}."))

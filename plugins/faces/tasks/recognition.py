@@ -48,7 +48,7 @@ from plugins.faces.evaluation.crop_evaluation import (
     verification_metrics,
 )
 from plugins.faces.evaluation.figures import contact_sheet, pairs_sheet, roc_picture, table_of
-from plugins.faces.evaluation.model_card import SYNTHETIC_NOTICE, model_card
+from plugins.faces.evaluation.model_card import PRIVACY_NOTICE, SYNTHETIC_NOTICE, model_card
 from plugins.faces.evaluation.verification import all_pairs
 from plugins.faces.losses.identity_loss import make_loss
 from plugins.faces.losses.margins import margin_scale_at
@@ -257,6 +257,8 @@ class Recognition(FaceTask):
     def show(self, seed: int) -> Iterator[Media]:
         """People of the training and of the test, ROC curves, extreme pairs, the table and the model card."""
         crops = self.people.evaluated(seed, "test")
+        if not self.synthetic:
+            yield Text("PRIVACY", f"{PRIVACY_NOTICE[0].upper()}{PRIVACY_NOTICE[1:]}.\n")
         yield Image("learned", contact_sheet(self.people.training))
         yield Image("tested", contact_sheet(crops))
         embeddings = self.embeddings(crops, seed)
@@ -287,6 +289,7 @@ class Recognition(FaceTask):
             "Network": f"{count:,} parameters{beside}; {self.embedding_size} numbers per face",
             "Input": f"RGB, {self.side} x {self.side} pixels, the face alone, upright",
             "Notice": SYNTHETIC_NOTICE if self.synthetic else "",
+            **({} if self.synthetic else {"Privacy": PRIVACY_NOTICE}),
         }
 
     @property

@@ -291,10 +291,6 @@ def test_shell_completion_and_packages_are_shown(diffobj: Diffobj):
     ("words", "message"),
     [
         (
-            ["-m", "experiment=javelin", "task.start_degrees=interval(10,20)"],
-            "diffobj: BasicSweeper does not support sweep type : INTERVAL_SWEEP\n",
-        ),
-        (
             ["--cfg", "job", "hydra.foo=3"],
             "diffobj: Could not override 'hydra.foo'. To append to your config use +hydra.foo=3\n",
         ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -133,9 +132,12 @@ def test_nothing_seen_leaves_the_statistics_as_they_are():
 def test_the_speed_of_playing_is_split_into_acting_environment_and_learning(monkeypatch):
     """A game that takes 20 ms of 2 steps, learning that takes 50 ms, and an evaluation that is neither."""
 
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
     class Slow(Counter):
         def step(self, action: Any) -> Any:
-            time.sleep(0.01)
+            now[0] += 0.01
             return super().step(action)
 
     game = game_of(lambda i: Slow(), 1, rollout_steps=2, evaluation_episodes=5)
@@ -143,11 +145,12 @@ def test_the_speed_of_playing_is_split_into_acting_environment_and_learning(monk
     next(batches)
     assert "time/learning_steps_per_second" not in game.scalars()
     game.evaluate(0)
-    time.sleep(0.05)
+    now[0] += 0.05
     next(batches)
     seconds = {name: 2 / game.scalars()[f"time/{name}_steps_per_second"] for name in PARTS}
-    assert 0.02 <= seconds["environment"] < 0.05
-    assert 0.05 <= seconds["learning"] < 0.15  # an evaluation takes 0.5
+    assert seconds["environment"] == pytest.approx(0.02)
+    # An evaluation takes 0.5.
+    assert seconds["learning"] == pytest.approx(0.05)
     assert seconds["game"] == pytest.approx(seconds["environment"] + seconds["acting"])
 
 

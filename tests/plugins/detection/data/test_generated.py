@@ -93,6 +93,7 @@ def test_digits_and_shapes_have_ink():
         assert 0.15 < (ink > 128).mean() < 0.95, shape
 
 
+@pytest.mark.slow
 def test_an_image_is_drawn_within_ten_milliseconds():
     source = Generated("test", 60, 128)
     source.sample(0)

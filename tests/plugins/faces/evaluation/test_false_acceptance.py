@@ -67,15 +67,15 @@ def test_fifteen_people_bound_a_rate_of_one_in_a_hundred():
     generator = torch.Generator().manual_seed(1)
     cosines = true_cosines("even", generator)
     held, plain = 0, 0
-    for _ in range(30):
+    for _ in range(20):
         measured = impostors(*features(15, 4, generator))
         bound = torch.tensor(measured.threshold_at(0.01))
         held += 1 - int(torch.searchsorted(cosines, bound)) / len(cosines) <= 0.01
         quantile = measured.quantiles(0.01)[0].float()
         plain += 1 - int(torch.searchsorted(cosines, quantile)) / len(cosines) <= 0.01
-    assert held >= 28
+    assert held >= 19
     # What counting pairs as independent does.
-    assert plain < 23
+    assert plain < 15
 
 
 def test_pairs_of_people_count_and_not_pictures():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework import UserError
+from plugins.faces.evaluation import verification as verification_module
 from plugins.faces.evaluation.verification import (
     RESAMPLED,
     Roc,
@@ -169,3 +170,22 @@ def test_one_person_or_nobody_twice_is_refused():
         all_pairs(torch.eye(3), torch.zeros(3, dtype=torch.long))
     with pytest.raises(UserError, match="two pictures of one"):
         all_pairs(torch.eye(3), torch.arange(3))
+
+
+def test_many_pictures_are_compared_in_the_same_order_as_few(monkeypatch):
+    """Row blocks: bins and people of every pair as in the upper triangle, row by row."""
+    embeddings, people = noise(7, 5, 2)
+    whole = all_pairs(embeddings, people)
+    monkeypatch.setattr(verification_module, "ROWS", 4)
+    monkeypatch.setattr(verification_module, "AT_ONCE", 10)
+    blocks = all_pairs(embeddings, people)
+    upper, lower = torch.triu_indices(35, 35, 1)
+    different = people[upper] != people[lower]
+    for pairs in (whole, blocks):
+        assert torch.equal(pairs.first.long(), people[upper][different])
+        assert torch.equal(pairs.second.long(), people[lower][different])
+        cosines = (embeddings @ embeddings.T)[upper, lower]
+        assert torch.equal(pairs.bins.long(), verification_module.bin_of(cosines)[different])
+        assert pairs.genuine.sum() == 7 * 10
+    assert torch.equal(whole.roc().far, blocks.roc().far)
+    assert torch.equal(whole.roc().tar, blocks.roc().tar)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plugins.faces.losses.class_losses import AdaFace
 from plugins.faces.losses.margins import (
     STEEPEST,
     Gradient,
@@ -97,3 +98,22 @@ def test_the_margin_rises_over_its_ramp_and_stays():
     assert [margin_scale_at(step, 4) for step in (0, 1, 4, 9)] == [0.0, 0.25, 1.0, 1.0]
     assert [margin_scale_at(step, 0) for step in (-1, 0, 1)] == [0.0, 1.0, 1.0]
     assert margin_scale_at(-1, 4) == 0.0
+
+
+@pytest.mark.parametrize("z", [-1.0, 1.0])
+def test_adafaces_angle_stays_between_0_and_pi(z):
+    """Of a long feature nearer than its margin the cosine is 1, not that of the angle beyond, whose slope is wrong."""
+    loss = AdaFace(8, 4, margin=0.4, gradient="exact").double().eval()
+    length = loss.mean_length + z / loss.concentration * (loss.deviation + 1e-3)
+    angles = torch.linspace(0.02, 3.12, 200, dtype=torch.float64)
+    cosines = angles.cos().requires_grad_()
+    found = loss.margin_cosine(cosines, length.expand(200).double(), 0.4)
+    expected = (angles - 0.4 * z).clamp(1e-3, math.pi - 1e-3).cos() - 0.4 * (z + 1)
+    assert torch.allclose(found, expected, atol=1e-6)
+    (slope,) = torch.autograd.grad(found.sum(), cosines)
+    assert (slope >= 0).all()
+    within = (angles - 0.4 * z > 1e-3) & (angles - 0.4 * z < math.pi - 1e-3)
+    exact = (angles - 0.4 * z).sin() / angles.sin()
+    assert torch.allclose(slope[within], exact[within], rtol=1e-4)
+    beyond = ~within & (angles.sin() > 0.1)
+    assert slope[beyond].max() < 0.02

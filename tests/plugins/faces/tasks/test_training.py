@@ -110,6 +110,7 @@ def test_pictures_table_and_model_card_are_written(recognition):
     } <= names
     text = (recognition / "media" / "model_card.md").read_text()
     assert SYNTHETIC_NOTICE.upper() in text
+    assert "PRIVACY.md" not in names
     for phrase in (
         "12 people, 48 pictures",
         "RGB, 24 x 24",
@@ -147,6 +148,10 @@ def test_a_folder_of_people_is_learned_from_with_nothing_but_its_name(people, tm
     text = (folder / "media" / "model_card.md").read_text()
     assert SYNTHETIC_NOTICE.upper() not in text
     assert "5 people, 25 pictures" in text
+    assert "this folder holds photographs of people" in text
+    assert "folder holds photographs" in (folder / "media" / "PRIVACY.md").read_text()
+    for name in ("network_alone", "whitened_pixels", "whitened_gradients"):
+        assert 0 <= metrics[f"{name}_eer"] <= 1
 
 
 @pytest.fixture(scope="module")
