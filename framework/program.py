@@ -14,12 +14,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from framework.batch import first_tensor
 from framework.errors import ProgramError
 from framework.lint.findings import Findings, kind_of, known_of
 from framework.lint.first_run import FirstRun
+from framework.outside_state import OutsideState
 from framework.parameters import Parameters
 from framework.randomness import key as stream
 from framework.randomness import seeded
@@ -163,16 +165,19 @@ class Program:
             context = Context(
                 lambda site: rule, shape, single_sample=self.one_sample_at_a_time, dry_run=True
             )
-            self.function(context, parameters, batch)
+            with outside.kept(torch.initial_seed()):
+                self.function(context, parameters, batch)
             return context.trace
 
-        return FirstRun(self.findings, kind, again, repeatable=not self.stateful)
+        outside = OutsideState(self.function)
+        return FirstRun(self.findings, kind, again, outside, repeatable=not self.stateful)
 
     def _dry_run(self, shape: Shape, parameters: Parameters, batch: Any) -> dict[Site, Axes]:
         """The axes of each draw and cost in a run with another leading shape."""
         plain = Plain()
         context = Context(lambda site: plain, shape, dry_run=True)
-        self.function(context, parameters, batch)
+        with OutsideState(self.function).kept():
+            self.function(context, parameters, batch)
         return context.shown
 
     def _leading_shape(self, batch: Any, samples: int) -> Shape:

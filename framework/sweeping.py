@@ -114,6 +114,8 @@ def choices(key: str, values: Any) -> str:
     """
     if isinstance(values, str):
         return values
+    if hasattr(values, "tolist"):
+        values = values.tolist()
     if not isinstance(values, Sequence) or not values:
         raise UserError(f"over['{key}'] = {values!r}: expected a list of choices such as [0, 1]")
     return ",".join(written(value, key) for value in values)
@@ -121,6 +123,9 @@ def choices(key: str, values: Any) -> str:
 
 def written(value: Any, key: str) -> str:
     """Plain data in Hydra's grammar."""
+    # NumPy's numbers, such as those of `np.logspace(-3, -1, 3)`, as Python's.
+    if type(value).__module__ == "numpy" and not getattr(value, "shape", None):
+        value = value.item()
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):

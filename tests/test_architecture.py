@@ -42,6 +42,7 @@ LAYERS = (
         "media",
         "eager_optimizer",
         "optimizer_state",
+        "outside_state",
         "batch",
         "parameters",
         "photographs",

@@ -7,11 +7,18 @@ Refused, with the user's line:
 - a draw under `torch.no_grad()` that depends on a parameter;
 - a cost that depends on a draw, but by no gradient: `.detach()`, `.numpy()`, `.item()`, `torch.tensor(x.tolist())`.
 
-Reported, and the estimate calls itself biased: a cost that jumps in a draw whose path is differentiated, and one that
-only a part of the gradient reaches. A comparison, a rounding or a branch does not make a jump by itself: `watch` notes
-where they are, and `replay` runs the program again with the draws on both sides of each to see whether a cost jumps.
+Reported, and the estimate calls itself biased: a cost that jumps in a draw whose path is differentiated, or in a
+parameter at a random place; one that only a part of the gradient reaches; one that depends on a parameter's value taken
+out of torch (`.item()`); and `gumbel_softmax(hard=True)`. A warning says where a parameter is compared with noise that
+torch did not draw. A comparison, a rounding or a branch does not make a jump by itself: `watch` notes where they are,
+and `replay` runs the program again with the draws on both sides of each to see whether a cost jumps.
 
 The first run by each kind of rule is watched. Only where such a line is found is the program run again, without record
-(`context.dry_run` is true) and from random streams of its own; whatever else it does outside happens once more.
+(`context.dry_run` is true) and from random streams of its own; the generators and running statistics that its function
+holds are as before afterwards (`framework.outside_state`), and whatever else it does outside happens once more.
+
+Not seen: what a function compiled by `torch.jit.script` does inside, a jump by division (`y / y.abs()`), and detached
+parameters, which are taken to be meant.
+
 `Program(..., checked=False)`, `framework.estimate(..., checked=False)` and a task's `checked = False` do without.
 """

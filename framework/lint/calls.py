@@ -19,12 +19,15 @@ STEPS = frozenset(
     [
         *("sign", "sgn", "floor", "ceil", "round", "trunc", "fix", "heaviside", "floor_divide"),
         *("floordiv", "rfloordiv", "ifloordiv", "bernoulli", "poisson", "binomial"),
+        *("fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"),
     ]
 )
 SAWTEETH = frozenset(
     [
         *("frac", "fmod", "remainder", "mod", "rmod", "imod", "copysign"),
-        *("hardshrink", "threshold", "nextafter"),
+        *("hardshrink", "threshold", "nextafter", "angle", "atan2", "arctan2"),
+        # With mode="nearest".
+        *("grid_sample", "grid_sampler"),
     ]
 )
 # They draw by themselves from what they are given, and torch's derivative of that is zero or none.
@@ -41,11 +44,11 @@ SHAPES = frozenset(
 # Nor do these, but for the values to fill with; or they are not finite where the tensor is not.
 HARMLESS = SHAPES | {"full_like", "new_full", "new_tensor", "isnan", "isfinite", "isinf"}
 # Between the user's line and the function mode.
-DISPATCH = frozenset(
-    ["torch._tensor", "torch.overrides", "torch.functional", "torch.utils._contextlib"]
-)
+DISPATCH = ("torch._tensor", "torch.overrides", "torch.functional", "torch.utils._contextlib")
+# Functions and modules of the user's choice, such as `nn.Hardshrink`.
+NETWORKS = ("torch.nn.functional", "torch.nn.modules.")
 # And between it and a sampler: `Normal(mean, 1).sample()` calls `torch.normal`.
-LAWS = "torch.distributions."
+LAWS = ("torch.distributions.", "torch.nn.init")
 
 
 @dataclass(frozen=True)
@@ -84,16 +87,21 @@ def effect_of(
         return "sawtooth"
     if name in ESCAPES:
         return "escape"
-    if name == "gumbel_softmax":
+    if is_straight_through(name, kwargs):
         return "cut"
     if any(not output.is_floating_point() and not output.is_complex() for output in outputs):
         return "jump"
     return "cut" if lost and outputs else None
 
 
+def is_straight_through(name: str, kwargs: dict[str, Any]) -> bool:
+    """Whether a call returns one value and has the gradient of another."""
+    return name == "gumbel_softmax" and bool(kwargs.get("hard"))
+
+
 def users_line() -> str | None:
     """The file and line that called torch; None where torch or the framework did."""
-    return line_of(behind(lambda module, _: module in DISPATCH))
+    return line_of(behind(lambda module, _: module in DISPATCH or module.startswith(NETWORKS)))
 
 
 def own_draw(name: str) -> Call | None:

@@ -13,9 +13,11 @@ from framework.errors import ProgramError
 from framework.lint.calls import Call
 from framework.lint.context import WatchedContext, lacks_samples
 from framework.lint.findings import Findings
-from framework.lint.measure import Cuts, cuts, jumps, pairs, refuse_unsteady
+from framework.lint.measure import Cuts, cuts, differs, jumps, pairs, refuse_unsteady
 from framework.lint.replay import GivenDraws, Segments, UndecidedError, is_continuous
+from framework.lint.shifted import ShiftedNumbers
 from framework.lint.watch import Watch, has_memory
+from framework.outside_state import OutsideState
 from framework.randomness import key, seeded
 from framework.recording.trace import Draw, Trace
 
@@ -25,6 +27,8 @@ RUNS = 8
 PAIRS = 16
 SAMPLES = 64
 LINES = 8
+# Runs with other noise from outside torch: as many show whether a comparison with it comes out differently.
+OTHER_NOISE = 4
 
 Again = Callable[[Any, tuple[int, ...]], Trace]
 
@@ -36,17 +40,27 @@ class FirstRun:
         findings: where to note what is found.
         kind: of the run.
         again: runs the program with a rule for its draws and a leading shape, without record.
+        outside: the program's random generators that are not torch's default ones.
         repeatable: whether it can be run again with the same result.
     """
 
     def __init__(
-        self, findings: Findings, kind: Hashable, again: Again, *, repeatable: bool
+        self,
+        findings: Findings,
+        kind: Hashable,
+        again: Again,
+        outside: OutsideState,
+        *,
+        repeatable: bool,
     ) -> None:
-        self.findings, self.kind, self.again = findings, kind, again
+        self.findings, self.kind, self.again, self.outside = findings, kind, again, outside
         self.repeatable = repeatable
+        self.before = outside.states()
         self.contexts: list[WatchedContext] = []
         self.calls: dict[Call, None] = {}
-        self.undecided = self.reported = False
+        # The first call of which another run could not tell what it does.
+        self.undecided: Call | None = None
+        self.reported = False
 
     def context(self, *args: Any, **options: Any) -> WatchedContext:
         """The context of one of the runs."""
@@ -72,6 +86,7 @@ class FirstRun:
         Raises:
             ProgramError: a cost that depends on a draw by no gradient, or that has lost the sample axis.
         """
+        noise_from_outside = self.outside.states() != self.before
         with seeded(key(0, "lint")):
             for context in self.contexts:
                 self.refuse_scalars(context)
@@ -81,12 +96,17 @@ class FirstRun:
                 if self.reported:
                     break
                 self.look_for_jump(call)
+            for context in self.contexts[:1] if not self.reported else ():
+                for call in context.watch.straight_through:
+                    self.report_straight_through(call)
+                self.look_for_lost_numbers(context)
+                if noise_from_outside:
+                    self.look_for_outside_noise(context)
         self.findings.checked.add(self.kind)
         if self.undecided and not self.reported:
-            first = next(iter(self.calls))
             self.findings.messages.append(
-                f"a cost may jump in a draw, or follow it without a gradient, by {first}, and the program cannot be "
-                "run again to see: where it does, the gradient along the draw's path is biased; "
+                f"a cost may jump in a draw, or follow it without a gradient, by {self.undecided}, and the program "
+                "cannot be run again to see: where it does, the gradient along the draw's path is biased; "
                 f"{alternatives(black_box=True)}"
             )
 
@@ -122,7 +142,8 @@ class FirstRun:
                     self.judge_cut(draw, found, calls[0])
         except UndecidedError:
             # An estimator that is biased anyway says so itself.
-            self.undecided |= not all(draw.rule.biased for draw in draws)
+            if not all(draw.rule.biased for draw in draws):
+                self.undecided = self.undecided or calls[0]
 
     def disagree(self, context: WatchedContext, moved: set[str]) -> Cuts:
         segments = self.segments(context, moved)
@@ -163,7 +184,34 @@ class FirstRun:
                         self.report_jump_in_parameter(call)
                         return
         except UndecidedError:
-            self.undecided = True
+            self.undecided = self.undecided or call
+
+    def look_for_lost_numbers(self, context: WatchedContext) -> None:
+        """Report a call that takes a parameter's value out of torch, where a cost depends on what it returns."""
+        try:
+            for call in list(context.watch.numbers)[:LINES]:
+                segments = self.segments(context, ())
+                start = refuse_unsteady(segments)
+                with ShiftedNumbers(call):
+                    end = segments.at(torch.zeros(segments.count), slopes=False)
+                if any(not torch.equal(a.value, b.value) for a, b in pairs(start, end)):
+                    self.report_lost_number(call)
+                    return
+        except UndecidedError:
+            # Most such numbers are for the user's eyes.
+            return
+
+    def look_for_outside_noise(self, context: WatchedContext) -> None:
+        """Warn where a parameter meets noise that is not torch's, which cannot be moved to see whether a cost jumps."""
+        try:
+            for call in list(context.watch.unnamed)[:LINES]:
+                runs = [self.segments(context, (), number) for number in range(OTHER_NOISE)]
+                first, *others = [run.at(torch.zeros(run.count), call).outcomes for run in runs]
+                if any(differs(first, other, runs[0].count).any() for other in others):
+                    self.warn_of_outside_noise(call)
+                    return
+        except UndecidedError:
+            self.undecided = self.undecided or call
 
     def jumps(
         self, call: Call, context: WatchedContext, draws: list[Draw], seen: int, noise: bool = False
@@ -206,6 +254,31 @@ class FirstRun:
             "derivative leaves the jump out: the gradient is biased; draw the random value from a distribution that "
             "has the parameter (context.sample), use a branch of framework.relaxed, or choose one of the "
             f"{alternatives(what='need only its values', values_only=True)}",
+        )
+
+    def report_straight_through(self, call: Call) -> None:
+        self.findings.jumps_in_a_parameter = True
+        self.report(
+            [],
+            f"{call} with hard=True returns a choice and has the gradient of its relaxation: the gradient is biased; "
+            "make the choice by context.sample from a OneHotCategorical, which every estimator of discrete draws "
+            "serves, straight_through_gumbel among them",
+        )
+
+    def report_lost_number(self, call: Call) -> None:
+        self.findings.jumps_in_a_parameter = True
+        self.report(
+            [],
+            f"a cost depends on a parameter by no gradient, which is cut by {call}: the gradient is biased; keep it a "
+            "tensor, write .detach() where it is meant as a constant, or choose one of the "
+            f"{alternatives(what='need only its values', values_only=True)}",
+        )
+
+    def warn_of_outside_noise(self, call: Call) -> None:
+        self.findings.messages.append(
+            f"a cost may jump by {call}, where a parameter meets random numbers that are not torch's and cannot be "
+            "moved to see: where it does, the program's derivative leaves the jump out and the gradient is biased; "
+            "draw them by torch (torch.rand), or from a distribution that has the parameter (context.sample)"
         )
 
     def report(self, draws: Iterable[Draw], message: str) -> None:

@@ -85,8 +85,19 @@ def disagreements(segments: Segments, start: Replayed, length: float) -> set[str
 
 def jumps(segments: Segments, call: Call) -> bool:
     """Whether a response jumps where the call's result changes along the way."""
+    if jumps_on_the_way(segments, call):
+        return True
+    # What left torch may be one number for all samples, which changes where they move together.
+    shared = call.effect == "escape" and segments.count > 1
+    return shared and jumps_on_the_way(segments, call, together=True)
+
+
+def jumps_on_the_way(segments: Segments, call: Call, *, together: bool = False) -> bool:
+    """Whether a response jumps between two near places: of each sample, or the same for all samples."""
     blind = call.effect in ("sawtooth", "escape")
-    low, high = torch.zeros(segments.count), torch.ones(segments.count)
+    # There is a radius on either side of every place between them.
+    low = torch.full((segments.count,), max(RADII))
+    high = 1 - low
     at_low = segments.at(low, call, slopes=blind)
     at_high = segments.at(high, call, slopes=blind)
     crossing = torch.ones(segments.count, dtype=torch.bool)
@@ -98,7 +109,7 @@ def jumps(segments: Segments, call: Call) -> bool:
         middle = (low + high) / 2
         at_middle = segments.at(middle, call, slopes=blind)
         if blind:
-            before = rougher(at_low, at_middle, at_high, middle - low)
+            before = rougher(at_low, at_middle, at_high, middle - low, together)
         else:
             before = differs(at_low.outcomes, at_middle.outcomes, segments.count)
         low, high = torch.where(before, low, middle), torch.where(before, middle, high)
@@ -106,9 +117,8 @@ def jumps(segments: Segments, call: Call) -> bool:
         at_high = chosen(before, at_middle, at_high)
     smooth: dict[Key, Tensor] = {}
     for radius in RADII:
-        crossing &= (low >= radius) & (high <= 1 - radius)
         for near, place in ((at_low, low - radius), (at_high, high + radius)):
-            there = segments.at(place.clamp(0, 1), slopes=False)
+            there = segments.at(place, slopes=False)
             for a, b in pairs(near, there):
                 change = (a.value - b.value).abs()
                 smooth[a.key] = torch.maximum(smooth.get(a.key, change), change)
@@ -120,15 +130,17 @@ def jumps(segments: Segments, call: Call) -> bool:
     return False
 
 
-def rougher(low: Replayed, middle: Replayed, high: Replayed, half: Tensor) -> Tensor:
-    """Whether the responses change less smoothly in the first half, `[n]`."""
+def rougher(
+    low: Replayed, middle: Replayed, high: Replayed, half: Tensor, together: bool
+) -> Tensor:
+    """Whether the responses change less smoothly in the first half, `[n]`; `together`: those of all samples."""
     parts = []
     for a, b in ((low, middle), (middle, high)):
         rest = torch.zeros(len(half))
         for one, other in pairs(a, b):
             smooth = half * (one.slope + other.slope) / 2
             rest = rest + (other.value - one.value - smooth).abs()
-        parts.append(rest)
+        parts.append(rest.sum().expand_as(rest) if together else rest)
     return parts[0] >= parts[1]
 
 

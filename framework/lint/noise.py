@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -17,6 +20,21 @@ NOISE = frozenset(
         *("normal", "uniform", "exponential", "cauchy", "log_normal"),
     ]
 )
+
+
+@contextmanager
+def other_noise(seed: int, generator: torch.Generator | None) -> Iterator[None]:
+    """Draw from the stream `seed` inside the block, by torch's default generators or the one given."""
+    if generator is None:
+        with seeded(seed):
+            yield
+        return
+    state = generator.get_state()
+    generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        generator.set_state(state)
 
 
 def is_noise(name: str) -> bool:
@@ -53,7 +71,7 @@ class MovedNoise(TorchFunctionMode):
             return value
         self.count += 1
         start = value.clone()
-        with seeded(key(self.seed, "lint", self.count)):
+        with other_noise(key(self.seed, "lint", self.count), kwargs.get("generator")):
             other = function(*args, **kwargs)
         place = self.place.to(start)
         place = place.reshape(-1, *[1] * (start.dim() - 1)) if start.dim() else place[0]

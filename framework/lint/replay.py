@@ -6,7 +6,7 @@ and the parameters of its later draws, are its *responses*.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from framework.batch import leaves
 from framework.lint.calls import DECISIONS, Call, name_of, users_line
 from framework.lint.context import tensors_of
 from framework.lint.noise import MovedNoise
+from framework.recording.derivatives import layers
 from framework.recording.trace import Draw, Trace
 
 
@@ -178,7 +179,9 @@ class Outcomes(TorchFunctionMode):
             else:
                 tensors = [tensor.detach() for tensor in leaves(result)]
                 whole = [tensor for tensor in tensors if not tensor.is_floating_point()]
-                self.found += [tensor.clone().cpu() for tensor in whole or tensors]
+                # Under vmap: all that it maps over.
+                inmost = [deque(layers(tensor), maxlen=1).pop() for tensor in whole or tensors]
+                self.found += [tensor.clone().cpu() for tensor in inmost]
         return result
 
 

@@ -19,13 +19,14 @@ from framework.lint.calls import (
     SHAPES,
     Call,
     effect_of,
+    is_straight_through,
     name_of,
     own_draw,
     own_line,
     users_line,
 )
 from framework.lint.noise import is_noise
-from framework.recording.derivatives import has_derivative, in_forward_mode
+from framework.recording.derivatives import has_derivative, in_forward_mode, layers
 from framework.recording.pausing import Pausable
 
 Names = frozenset[Any]
@@ -43,14 +44,16 @@ class Labels:
         """The names of all that these tensors depend on."""
         found: Names = frozenset()
         for value in values:
-            known = self._known.get(id(value))
-            if known is not None and known[0]() is value:
-                found |= known[1]
+            for layer in layers(value):
+                known = self._known.get(id(layer))
+                if known is not None and known[0]() is layer:
+                    found |= known[1]
         return found
 
     def put(self, values: Iterable[Tensor], names: Names) -> None:
         for value in values:
-            self._known[id(value)] = weakref.ref(value), names
+            for layer in layers(value):
+                self._known[id(layer)] = weakref.ref(layer), names
 
 
 @dataclass(eq=False)
@@ -83,6 +86,9 @@ class Watch(Pausable, TorchFunctionMode):
         paths: the draws whose path is differentiated.
         calls: what may make a gradient miss something of them, or of a parameter.
         parametric: those of them that bring a parameter together with a random value.
+        unnamed: calls that may jump in a parameter and meet no value that is known to be random.
+        straight_through: calls that return one value and have the gradient of another.
+        numbers: calls that take a value that depends on a parameter out of torch.
         cuts: the calls by which a tensor's gradient was cut on its way; `cut` are all of them.
         escaped: whether a value that depends on a draw was taken out of torch.
     """
@@ -94,6 +100,9 @@ class Watch(Pausable, TorchFunctionMode):
         self.paths: set[str] = set()
         self.calls: dict[Call, None] = {}
         self.parametric: set[Call] = set()
+        self.unnamed: dict[Call, None] = {}
+        self.straight_through: dict[Call, None] = {}
+        self.numbers: dict[Call, None] = {}
         self.cut: dict[Call, None] = {}
         self.escaped = False
         self.marks: list[Mark] = []
@@ -145,7 +154,7 @@ class Watch(Pausable, TorchFunctionMode):
         ):
             lost = [value for value in reached if not value.requires_grad]
             self.ungraded.put(lost, frozenset({"no_grad"}))
-        if ((carrying and (self.paths or names)) or not self.paths.isdisjoint(names)) and any(
+        if (carrying or not self.paths.isdisjoint(names)) and any(
             value.is_floating_point() for value in inputs
         ):
             self.consider(name, kwargs, carrying, names, outputs)
@@ -160,15 +169,24 @@ class Watch(Pausable, TorchFunctionMode):
         names: Names,
         outputs: list[Tensor],
     ) -> None:
-        """Note a call with a value that depends on a draw with a path, or on a parameter and a random value."""
+        """Note a call with a value that depends on a draw with a path, or on a parameter."""
         lost = carrying and not any(has_derivative(value) for value in outputs)
         effect = effect_of(name, kwargs, outputs, lost)
         line = None if effect is None else users_line()
         if effect is None or line is None:
             return
         call = Call(effect, name, line)
-        if carrying and not names <= self.paths and effect in ("jump", "sawtooth"):
+        jumps = effect in ("jump", "sawtooth")
+        if carrying and not names <= self.paths and jumps:
             self.parametric.add(call)
+        if carrying and not names and jumps:
+            self.unnamed[call] = None
+        if carrying and effect == "escape":
+            self.numbers[call] = None
+        if carrying and is_straight_through(name, kwargs):
+            self.straight_through[call] = None
+        if not (self.paths or names):
+            return
         if effect == "cut":
             # It matters where it reaches a cost.
             self.cut[call] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,8 +18,16 @@ def carries_gradient(value: Any) -> bool:
 
 
 def has_derivative(value: Tensor) -> bool:
-    """Whether a derivative flows into `value`, also where gradients are off just now."""
-    return value.requires_grad or has_tangent(value)
+    """Whether a derivative flows into `value`, also where gradients are off just now, or from outside a vmap."""
+    return any(layer.requires_grad or has_tangent(layer) for layer in layers(value))
+
+
+def layers(value: Tensor) -> Iterator[Tensor]:
+    """The tensor, and under `torch.func` and `torch.vmap` the tensors that it wraps."""
+    yield value
+    while torch._C._functorch.is_functorch_wrapped_tensor(value):
+        value = torch._C._functorch.get_unwrapped(value)
+        yield value
 
 
 def has_tangent(value: Tensor) -> bool:

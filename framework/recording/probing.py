@@ -1,7 +1,7 @@
 """A probing run: a program run with numbers of samples and data that occur nowhere else shows what its axes count.
 
-It draws and charges without gradient and without record, and torch's random streams and a model's buffers are as
-before afterwards. Whatever else a program does outside (a counter, a print, NumPy's random numbers) happens once more.
+It draws and charges without gradient and without record, and random streams and running statistics are as before
+afterwards (`framework.outside_state`). Whatever else a program does outside (a counter, a print) happens once more.
 
 A program with a batch of data is run so once, at its first draw or cost with several explanations, and a program
 without one where n occurs as another size as well; draws and costs that declare `per_sample` and `per_datum` need none.

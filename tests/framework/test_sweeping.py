@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -110,3 +111,10 @@ def test_hydras_own_grammar_may_be_given_as_text():
     assert [job.overrides for job in found.jobs] == [["seed=0"], ["seed=1"], ["seed=2"]]
     assert json.loads(Path("here/sweep.json").read_text())["swept"] == {"seed": ["0", "1", "2"]}
     assert result(Path("here/2"))["steps"] == 2
+
+
+def test_numpys_numbers_and_arrays_are_written_as_pythons():
+    assert choices("seed", np.arange(3)) == "0,1,2"
+    assert (
+        choices("trainer.threads", [np.int64(1), np.float64(0.5), np.bool_(True)]) == "1,0.5,true"
+    )
