@@ -86,7 +86,11 @@ def held_by(thing: Any) -> Iterator[Any]:
         yield from vars(thing.__self__).values() if hasattr(thing.__self__, "__dict__") else ()
     elif isinstance(thing, partial):
         yield from (thing.func, *thing.args, *thing.keywords.values())
-    elif isinstance(thing, FunctionType) and thing.__module__.partition(".")[0] not in LIBRARIES:
+    # Code that was run by `exec` may say no module.
+    elif (
+        isinstance(thing, FunctionType)
+        and (thing.__module__ or "").partition(".")[0] not in LIBRARIES
+    ):
         yield from (*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values())
         for name in names_in(thing.__code__):
             if name in thing.__globals__:

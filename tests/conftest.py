@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from experiments.glossary.metrics import unexplained
 from framework.commands.main import main
@@ -17,6 +18,9 @@ from framework.training.trainer import Trainer
 from tests.runs import Diffobj, Outcome, forget_plugins, install
 
 torch.set_num_threads(1)
+# One tree, one verdict; to look for more: pytest --hypothesis-profile=default
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # a shell's background jobs and their children ignore Ctrl-C

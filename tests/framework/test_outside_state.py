@@ -97,3 +97,14 @@ def test_a_variable_without_a_value_and_a_circle_are_passed_over():
     OutsideState(early).states()
     late = 1
     assert early() == late
+
+
+def test_code_that_says_no_module_is_looked_at_too():
+    written: dict[str, Any] = {"held": torch.Generator()}
+    exec("def draw():\n    return held.initial_seed()", written)
+    draw = written["draw"]
+    draw.__module__ = None
+    before = written["held"].get_state()
+    with OutsideState(draw).kept():
+        torch.rand(3, generator=written["held"])
+    assert torch.equal(written["held"].get_state(), before)

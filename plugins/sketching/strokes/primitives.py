@@ -137,7 +137,10 @@ def flatten(cubics: Tensor, pieces: int) -> Tensor:
 
 
 def pieces_needed(cubics: Tensor, tolerance: float = TOLERANCE) -> int:
-    """The number of pieces per cubic with which no polyline is farther than `tolerance` from its curve."""
+    """The number of pieces per cubic with which no polyline is farther than `tolerance` from its curve.
+
+    At most `MAX_PIECES`: a curve that bends over a canvas of thousands of pixels may be farther off.
+    """
     if cubics.numel() == 0:
         return 1
     bend = cubics.detach().diff(n=2, dim=-2).norm(dim=-1).amax()

