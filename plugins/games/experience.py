@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from framework import UserError
-from framework.batch import map_tensors
+from framework.batch import leaves, map_tensors
 from framework.data import interruptible
 from framework.program import RolloutPlan
 from framework.randomness import generator, key, seeded
@@ -41,6 +41,24 @@ def tensors_of(kind: type[RolloutState] | type[Rollout]) -> dict[str, Any]:
     observed = Tensor | dict[str, Tensor]
     kinds = {"Observation": observed, "Tensor": Tensor, "Tensor | None": Tensor | None}
     return {field.name: kinds[str(field.type)] for field in fields(kind)}
+
+
+def refuse_unlike(name: str, saved: dict[str, Any]) -> None:
+    """Refuse saved tensors that do not count the same games.
+
+    Raises:
+        UserError: names the tensor.
+    """
+    # Of a rollout axis 0 counts steps, and of a memory its parts.
+    axes = {field: int(name == "rollout" or field == "memory") for field in saved}
+    games = tuple(saved["episode_start"].shape[axes["episode_start"] :])
+    for field, axis in axes.items():
+        for tensor in leaves(saved[field]):
+            if len(games) != 1 or tuple(tensor.shape[axis : axis + 1]) != games:
+                raise UserError(
+                    f"checkpoint: the games' {name} '{field}' has shape {list(tensor.shape)}, and 'episode_start' "
+                    f"{list(saved['episode_start'].shape)}: they must count the same games on axis {axis}"
+                )
 
 
 class Experience:
@@ -254,6 +272,7 @@ class Experience:
         for name, kind in (("position", RolloutState), ("rollout", Rollout)):
             if name in saved:
                 check_saved(f"the games' {name}", saved[name], **tensors_of(kind))
+                refuse_unlike(name, saved[name])
         if "position" in saved:
             state = RolloutState(**map_tensors(self.placed, saved["position"]))
             self.restored = {"games": saved.get("games"), "state": state}

@@ -14,9 +14,11 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from framework.commands import train
+from framework.errors import UserError
 from framework.training.checkpoints.checkpoint import load_newest
 from plugins.games.environments.foreign.repeating import MAX_STEPS, NotRepeatable, Repeatable
 from plugins.games.environments.making import make_games
+from plugins.games.experience import refuse_unlike
 from tests.plugins.games.counter import vectors
 
 SMALL = [
@@ -208,3 +210,16 @@ def test_a_single_game_whose_rollouts_are_cut_into_pieces_is_resumed_with_the_sa
     assert_same(
         *both(tmp_path, stop, "task.environment=CartPole-v1", "task.rollout_steps=16", *ppo)
     )
+
+
+@pytest.mark.parametrize(("part", "field"), [("position", "returns"), ("rollout", "rewards")])
+def test_saved_tensors_that_count_other_games_are_refused_in_one_line(part, field):
+    games = torch.zeros(3, dtype=torch.bool)
+    saved = {"returns": torch.zeros(3), "episode_start": games, "memory": None}
+    if part == "rollout":
+        saved = {"rewards": torch.zeros(5, 3), "episode_start": games.expand(6, 3)}
+    refuse_unlike(part, saved)
+    for wrong in (torch.zeros(()), torch.zeros(7), torch.zeros(5, 2)):
+        with pytest.raises(UserError, match=f"the games' {part} '{field}' has shape") as refused:
+            refuse_unlike(part, {**saved, field: wrong})
+        assert "\n" not in str(refused.value)
