@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import multiprocessing
 import os
@@ -229,6 +230,9 @@ def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
         iterator = iter(loader)
     if loader.num_workers:
         Deferred.install()
+        # Once, and before multiprocessing's own end, which comes in the opposite order of registration.
+        atexit.unregister(kill_workers)
+        atexit.register(kill_workers)
     while True:
         with lost_workers_in_one_line(), waiting(loader):
             batch = next(iterator, None)
@@ -296,11 +300,14 @@ def lost_workers_in_one_line() -> Iterator[None]:
     Raises:
         LostWorker: names the remedy.
     """
+    remedy = "with workers=0 (the task's option) the training's own process loads the data"
     try:
         yield
+    except (ConnectionError, EOFError):
+        # Mistakes of the items themselves are told by the workers, and this is none.
+        raise LostWorker(f"data: a worker was lost as it handed over a batch; {remedy}") from None
     except RuntimeError as error:
         text = str(error).strip().partition("\n")[0]
-        remedy = "with workers=0 (the task's option) the training's own process loads the data"
         if text.startswith(TIMED_OUT):
             seconds = text.removeprefix(TIMED_OUT).strip()
             raise LostWorker(
@@ -317,7 +324,19 @@ def begin_worker(worker: int) -> None:
     """One thread, for workers share the machine; and Ctrl-C is for the trainer, which ends its workers itself."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, leave)
     end_with_parent()
+
+
+def leave(number: int, frame: Any) -> None:
+    """End a worker by an exception: killed where it stands, it might keep a lock that the trainer needs to end."""
+    raise SystemExit(128 + number)
+
+
+def kill_workers() -> None:
+    """Kill what is left of the workers at the end of the process, which would wait for one that hangs."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def end_with_parent() -> None:
