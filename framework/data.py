@@ -25,6 +25,8 @@ from framework.randomness import generator
 # What torch's errors about lost workers begin with.
 LOST_WORKER = "DataLoader worker"
 TIMED_OUT = "DataLoader timed out"
+# The remedy.
+NO_WORKERS = "with workers=0 (the task's option) the training's own process loads the data"
 # prctl's option PR_SET_PDEATHSIG: the signal that a process gets when its parent dies.
 PARENT_DEATH_SIGNAL = 1
 
@@ -252,6 +254,11 @@ def waiting(loader: DataLoader[Any]) -> Iterator[None]:
         if LOST:
             raise LOST.pop()
         yield
+    except (ConnectionError, EOFError):
+        # Mistakes of the items themselves are told by the workers, and this is none.
+        raise LostWorker(
+            f"data: a worker was lost as it handed over a batch; {NO_WORKERS}"
+        ) from None
     finally:
         WAITING.discard(id(loader))
 
@@ -300,24 +307,20 @@ def lost_workers_in_one_line() -> Iterator[None]:
     Raises:
         LostWorker: names the remedy.
     """
-    remedy = "with workers=0 (the task's option) the training's own process loads the data"
     try:
         yield
-    except (ConnectionError, EOFError):
-        # Mistakes of the items themselves are told by the workers, and this is none.
-        raise LostWorker(f"data: a worker was lost as it handed over a batch; {remedy}") from None
     except RuntimeError as error:
         text = str(error).strip().partition("\n")[0]
         if text.startswith(TIMED_OUT):
             seconds = text.removeprefix(TIMED_OUT).strip()
             raise LostWorker(
-                f"data: a worker has made no batch {seconds}; the task's worker_timeout allows more; {remedy}"
+                f"data: a worker has made no batch {seconds}; the task's worker_timeout allows more; {NO_WORKERS}"
             ) from None
         if not text.startswith(LOST_WORKER):
             raise
         shared = "; the shared memory, /dev/shm, may be too small" if "Bus error" in text else ""
         how = text.removeprefix(LOST_WORKER).partition(". ")[0].strip().rstrip(".")
-        raise LostWorker(f"data: a worker was lost {how}{shared}; {remedy}") from None
+        raise LostWorker(f"data: a worker was lost {how}{shared}; {NO_WORKERS}") from None
 
 
 def begin_worker(worker: int) -> None:

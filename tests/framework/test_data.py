@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from framework.data import LOST, LostWorker, batches, lost_workers_in_one_line
+from framework.data import LOST, LostWorker, batches, lost_workers_in_one_line, waiting
 from framework.errors import UserError
 from framework.training.folders.run_folder import RunFolder
 from tests.runs import python
@@ -264,3 +264,17 @@ def test_a_forked_child_does_not_hold_the_folder(tmp_path):
         os.waitpid(child, 0)
         os.close(runs)
         os.close(say_so)
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()]
+)
+def test_a_worker_that_is_lost_as_it_hands_over_a_batch_is_told_in_one_line(error):
+    loader = DataLoader(TensorDataset(torch.zeros(4)), num_workers=1)
+    with (
+        pytest.raises(LostWorker, match="as it handed over a batch; with workers=0"),
+        waiting(loader),
+    ):
+        raise error
+    with pytest.raises(type(error)), waiting(DataLoader(TensorDataset(torch.zeros(4)))):
+        raise error
