@@ -10,6 +10,7 @@ handlers outside the main thread or ends the process; a user's mistake raises `U
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -262,6 +263,19 @@ def fit(
     with own_torch_state(), torch.enable_grad():
         train_in_memory(settings, make_components(settings, task), Callbacks(on_step=on_step))
     task.model.eval()
+
+
+def copied(task: Task | None) -> Task | None:
+    """A task object as it was before any training, for one of several.
+
+    Raises:
+        UserError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(task)
+    except Exception as error:
+        kind = type(task).__name__
+        raise UserError(f"{kind} cannot be copied for each training: {error}") from None
 
 
 def task_object(experiment: Any) -> Task | None:

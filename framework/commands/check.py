@@ -18,7 +18,6 @@ mapping of tensors, a list, a module) say where, its `batch`, if it has one, on 
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import subprocess
@@ -35,7 +34,7 @@ from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import ProgramError, UserError
 from framework.plugin import registry
-from framework.run import check_arguments, composed, own_torch_state, task_object, train
+from framework.run import check_arguments, composed, copied, own_torch_state, task_object, train
 from framework.training.assembly import make_components, require_extras
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ def findings(
 
     if own is None:
         yield manifest(settings)
-    components = make_components(settings, copy.deepcopy(own))
+    components = make_components(settings, copied(own))
     program = components.task.program(components.estimator)
     components.task.begin(TrainingPlan(seed=settings.seed, steps=settings.trainer.steps))
     basics: dict[str, Check] = {
@@ -346,9 +345,9 @@ def resume(arguments: list[str], own: Task | None) -> Finding:
     with tempfile.TemporaryDirectory() as place:
         whole, parted = Path(place, "whole"), Path(place, "parted")
         common = [*arguments, *QUIET, "trainer.steps=4"]
-        train(copy.deepcopy(own), overrides=common, folder=whole)
-        train(copy.deepcopy(own), overrides=[*common, "trainer.stop_at=2"], folder=parted)
-        train(copy.deepcopy(own), resume=parted, overrides=["trainer.stop_at=null"])
+        train(copied(own), overrides=common, folder=whole)
+        train(copied(own), overrides=[*common, "trainer.stop_at=2"], folder=parted)
+        train(copied(own), resume=parted, overrides=["trainer.stop_at=null"])
         ends = [load_newest(run / "checkpoints", print)["model"] for run in (whole, parted)]
     if all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0]):
         return Finding("resume", "4 steps at once = 2 + 2 steps, bit for bit")

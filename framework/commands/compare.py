@@ -10,7 +10,6 @@ In Python: `framework.compare`, which takes a task object of your own, too.
 
 from __future__ import annotations
 
-import copy
 import json
 import statistics
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import UserError
-from framework.run import check_arguments, composed, own_torch_state, task_object, train
+from framework.run import check_arguments, composed, copied, own_torch_state, task_object, train
 from framework.training.assembly import make_components, require_extras
 from framework.training.checkpoints.resume import warn
 from framework.training.folders.records import read_records
@@ -160,7 +159,7 @@ class Job:
         row = Row(name)
         self.say(f"{name}: measuring")
         try:
-            row.quality, row.reference = measured(settings, self.task())
+            row.quality, row.reference = measured(settings, copied(self.own))
             for seed in self.seeds:
                 self.say(f"{name}: training with seed {seed}")
                 place = self.folder / name / f"seed_{seed}"
@@ -170,23 +169,11 @@ class Job:
                     f"seed={seed}",
                     f"hydra.run.dir={place}",
                 ]
-                row.results.append(train(self.task(), overrides=changes).result)
+                row.results.append(train(copied(self.own), overrides=changes).result)
                 row.curves.append(learning_curve(place / "metrics.jsonl"))
         except UserError as error:
             row.refused = str(error)
         return row
-
-    def task(self) -> Task | None:
-        """A copy of the task object, as it was before any training.
-
-        Raises:
-            UserError: it cannot be copied.
-        """
-        try:
-            return copy.deepcopy(self.own)
-        except Exception as error:
-            kind = type(self.own).__name__
-            raise UserError(f"{kind} cannot be copied for each training: {error}") from None
 
     def say(self, line: str) -> None:
         if self.progress:

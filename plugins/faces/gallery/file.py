@@ -106,7 +106,7 @@ def read_members(path: Path) -> Members:
 def read_bytes(path: Path) -> bytes:
     """The bytes of a regular file of a bearable size."""
     try:
-        # Not to wait for ever for whoever would write into a pipe.
+        # Opening a pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
             found = os.fstat(descriptor)

@@ -87,6 +87,8 @@ def test_a_task_that_cannot_be_copied_is_refused_in_one_line(tmp_path):
     aim.module = sys  # type: ignore[attr-defined]
     found = framework.compare(aim, estimators=["rloo", "spsa"], folder=tmp_path / "here")
     assert found.rows[0].refused.startswith("Aim cannot be copied for each training: ")
+    with pytest.raises(UserError, match=r"^Aim cannot be copied for each training: "):
+        framework.check_task(aim)
 
 
 def test_a_task_object_is_checked_and_stays_as_it_is():
