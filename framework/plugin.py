@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import io
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,8 @@ from framework.errors import UserError, suggestion
 
 CORE_GROUPS = ("commands", "tasks", "estimators", "rules", "optimizers", "schedulers")
 ENTRY_POINTS = "framework.plugins"
+# Seconds of importing a manifest from which on its plugin is named: each command waits for all manifests.
+SLOW = 3.0
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -337,6 +340,7 @@ def _read(name: str, module_name: str, attribute: str) -> Found:
     What it prints would be part of every command's output: its first line goes to stderr, with the plugin's name.
     """
     printed = io.StringIO()
+    began = time.perf_counter()
     try:
         if module_name.startswith("plugins."):
             _own_plugins_package()
@@ -355,6 +359,9 @@ def _read(name: str, module_name: str, attribute: str) -> Found:
         if text := printed.getvalue().strip():
             line = text.partition("\n")[0]
             print(f"plugin '{name}' prints when it is found: {line}", file=sys.stderr)
+        if (seconds := time.perf_counter() - began) > SLOW:
+            slow = f"plugin '{name}' takes {seconds:.1f} s to be found, with every command"
+            print(f"{slow}: let its manifest name targets, not import them", file=sys.stderr)
     return Found(name=plugin.name, origin=module_name, folder=_folder(module), plugin=plugin)
 
 

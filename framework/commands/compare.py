@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framework.atomic import write_atomically
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import UserError
@@ -241,9 +242,9 @@ def write(folder: Path, rows: list[Row], settings: Settings) -> None:
     """The table, the data and the picture."""
     from framework.media import Image
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comparison.md").write_text(markdown(rows, settings))
-    (folder / "comparison.json").write_text(json.dumps([vars(row) for row in rows], indent=2))
+    data = json.dumps([vars(row) for row in rows], indent=2)
+    write_atomically(folder / "comparison.json", data.encode())
+    write_atomically(folder / "comparison.md", markdown(rows, settings).encode())
     Image.from_figure("comparison", picture(rows, settings)).save(folder)
 
 

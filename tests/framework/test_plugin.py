@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,19 @@ def test_what_a_manifest_prints_is_told_with_its_name_and_is_in_no_output(
     outcome = diffobj("plugins")
     assert "hello" not in outcome.out
     assert outcome.err == "plugin 'loud' prints when it is found: hello\n"
+
+
+def test_a_manifest_that_takes_long_is_named(package, diffobj: Diffobj, monkeypatch):
+    # The manifest itself puts the clock on: no test waits for it.
+    package(
+        "late",
+        "import types, framework.plugin as p\nnow = p.time.perf_counter()\n"
+        "p.time = types.SimpleNamespace(perf_counter=lambda: now + 10)\n" + manifest("late"),
+    )
+    monkeypatch.setattr("framework.plugin.time", time)
+    outcome = diffobj("plugins")
+    assert outcome.err.startswith("plugin 'late' takes 10.")
+    assert outcome.err.endswith("let its manifest name targets, not import them\n")
     assert outcome.status == 0
 
 
