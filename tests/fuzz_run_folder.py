@@ -241,8 +241,10 @@ def fuzz(folder: Path, count: int, seed: int) -> list[str]:
         if subjects.marker.exists():
             found.append(f"seed {seed}, number {number}, {kind}: executed something")
             subjects.marker.unlink()
-    if beside(folder, subjects.case) != sound or set(os.listdir()) != here:
-        found.append(f"seed {seed}: something was written outside the case's folder")
+    now = beside(folder, subjects.case)
+    strays = {path for path in sound.keys() | now.keys() if sound.get(path) != now.get(path)}
+    if strays := strays | here.symmetric_difference(os.listdir()):
+        found.append(f"seed {seed}: written outside the case's folder: {sorted(strays)}")
     return found
 
 
