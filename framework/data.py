@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from framework import ranks
 from framework.errors import UserError
 from framework.randomness import generator
 
@@ -179,7 +180,7 @@ class Order(Sampler[list[tuple[int, int]]]):
             ).tolist()
             for place in range(first, self.batches_per_epoch):
                 chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
-                yield [(epoch, index) for index in chosen]
+                yield [(epoch, index) for index in chosen[ranks.part(len(chosen))]]
                 number += 1
 
 
@@ -195,6 +196,8 @@ def batches(
 ) -> Iterator[Any]:
     """Shuffled batches from number `start` on, without end; an epoch's incomplete last batch is dropped.
 
+    Of several processes that train together each gets its part of every batch.
+
     Batch number k is the same whatever `start` and `workers` are, so that a resumed run sees what an uninterrupted one
     would have seen.
 
@@ -209,6 +212,10 @@ def batches(
         UserError: no data set, an item that cannot be made, or a worker that was killed or hangs; one line.
     """
     keyed = keyed_dataset(dataset)
+    if min(batch_size, len(keyed)) < ranks.size():
+        raise UserError(
+            f"batch_size = {min(batch_size, len(keyed))}: fewer data in a batch than the {ranks.size()} processes"
+        )
     loader = DataLoader(
         Keyed(keyed, seed),
         batch_sampler=Order(len(keyed), batch_size, seed, start),

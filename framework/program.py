@@ -9,6 +9,7 @@ the mean over samples and batch of the sum over the remaining axes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework import ranks
 from framework.batch import first_tensor
 from framework.errors import ProgramError
 from framework.lint.findings import Findings, kind_of, known_of
@@ -101,6 +103,19 @@ class Program:
             first.finish()
         return traces
 
+    @property
+    def spreads_samples(self) -> bool:
+        """Whether several processes that train together divide samples or episodes among them, and not data."""
+        return self.recorded_trajectories or self.batch_axes == 0
+
+    def share(self, batch: Any) -> float:
+        """This process's part of the objective's mean: by its data or episodes; without any, all weigh alike."""
+        if ranks.size() == 1:
+            return 1.0
+        shape = self._leading_shape(batch, 1)
+        count = shape[1] if self.recorded_trajectories else math.prod(shape)
+        return count / ranks.total(count)[0]
+
     def probe(self, parameters: Parameters, batch: Any = None, *, samples: int = 1) -> None:
         """Make the probing run of a program with data now, for runs that could not make it themselves."""
         shape = self._leading_shape(batch, 1 if self.one_sample_at_a_time else samples)
@@ -165,7 +180,7 @@ class Program:
             context = Context(
                 lambda site: rule, shape, single_sample=self.one_sample_at_a_time, dry_run=True
             )
-            with outside.kept(torch.initial_seed()):
+            with outside.kept(torch.initial_seed()), ranks.alone():
                 self.function(context, parameters, batch)
             return context.trace
 
@@ -176,7 +191,7 @@ class Program:
         """The axes of each draw and cost in a run with another leading shape."""
         plain = Plain()
         context = Context(lambda site: plain, shape, dry_run=True)
-        with OutsideState(self.function).kept():
+        with OutsideState(self.function).kept(), ranks.alone():
             self.function(context, parameters, batch)
         return context.shown
 

@@ -22,6 +22,7 @@ from framework.config.schema import Settings
 from framework.config.tuning import untuned_notice
 from framework.config.validation import validate
 from framework.errors import UserError
+from framework.launch import check_processes, follows
 from framework.training.assembly import require_extras
 from framework.training.checkpoints.resume import change_config, load_config, reopen, warn
 from framework.training.folders.records import read_records
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from framework.gradients.estimator import Estimate
     from framework.media import Media
     from framework.task import Split, Task
+    from framework.training.trainer import Trainer
 
 Which = Literal["best", "last"]
 
@@ -199,7 +201,7 @@ def train(
         config, place = found.config, found.run_folder
         settings = validate(config, registered=own is None)
         notice = untuned_notice(settings, found.choices, composition.config_options())
-        if resume is None:
+        if resume is None and not follows():
             RunFolder(place).refuse_second_run()
         elif folder is None and not any(o.startswith("hydra.run.dir=") for o in overrides):
             raise UserError(
@@ -358,28 +360,23 @@ def train_composed(
         notice: a line to print below the start summary.
     """
     require_extras(settings)
-    held = RunFolder(folder)
-    with held.held():
-        # After that: a folder that cannot be written or is in use is refused before the seconds that torch takes.
-        try:
-            from framework.data import lost_workers_in_one_line
-            from framework.training.session import train_in
-            from framework.training.trainer import Callbacks
-        except BaseException:
-            held.discard()
-            raise
-        with own_torch_state(), lost_workers_in_one_line():
-            trainer = train_in(
-                held,
-                config,
-                settings,
-                task,
-                resume=resume,
-                force=force,
-                notice=notice,
-                callbacks=Callbacks(on_step=on_step, on_evaluation=on_evaluation),
-                quiet=not progress,
-            )
+    check_processes(settings.trainer.ranks)
+    callbacks = {"on_step": on_step, "on_evaluation": on_evaluation}
+    if follows():
+        trainer = followed(settings, task, callbacks)
+        folder = trainer.folder.path
+    else:
+        trainer = held_and_trained(
+            RunFolder(folder),
+            config,
+            settings,
+            task,
+            callbacks,
+            resume=resume,
+            force=force,
+            notice=notice,
+            quiet=not progress,
+        )
     trainer.use_averages()
     trainer.task.model.eval()
     return Run(
@@ -391,6 +388,40 @@ def train_composed(
         step=trainer.progress.step,
         stopped_by=trainer.signals.received,
     )
+
+
+def held_and_trained(
+    held: RunFolder,
+    config: Any,
+    settings: Settings,
+    task: Task | None,
+    callbacks: Mapping[str, Any],
+    **how: Any,
+) -> Trainer:
+    """Hold the folder, and train in it; alone, or as the first of several processes."""
+    with held.held():
+        # After that: a folder that cannot be written or is in use is refused before the seconds that torch takes.
+        try:
+            from framework import ranks
+            from framework.data import lost_workers_in_one_line
+            from framework.training.session import train_in
+            from framework.training.trainer import Callbacks
+        except BaseException:
+            held.discard()
+            raise
+        with own_torch_state(), lost_workers_in_one_line(), ranks.joined():
+            return train_in(held, config, settings, task, callbacks=Callbacks(**callbacks), **how)
+
+
+def followed(settings: Settings, task: Task | None, callbacks: Mapping[str, Any]) -> Trainer:
+    """Train beside the first process."""
+    from framework import ranks
+    from framework.data import lost_workers_in_one_line
+    from framework.training.session import follow
+    from framework.training.trainer import Callbacks
+
+    with own_torch_state(), lost_workers_in_one_line(), ranks.joined():
+        return follow(settings, task, Callbacks(**callbacks))
 
 
 @contextmanager

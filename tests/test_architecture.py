@@ -48,9 +48,11 @@ LAYERS = (
         "photographs",
         "plugin",
         "randomness",
+        "ranks",
         "replay",
         "saved_state",
     ),
+    ("launch",),
     ("errors",),
 )
 

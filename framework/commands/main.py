@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from framework.commands.completion import FLAGS, complete
 from framework.errors import UserError, suggestion
+from framework.launch import NeedsProcesses, launched, start
 from framework.plugin import Component, registry
 
 
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.exit(0)
         say_what_starts(verb, rest)
         sys.exit(command.load()(rest))
+    except NeedsProcesses as error:
+        start(error.count, given)
     except UserError as error:
         print(f"diffobj: {error}", file=sys.stderr)
         sys.exit(2)
@@ -49,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def say_what_starts(verb: str, rest: Sequence[str]) -> None:
     """A line at once from a training whose first one would otherwise come seconds later, with torch."""
     shows = any(a.startswith("-") and a not in {"-m", "--multirun"} for a in rest)
-    if verb != "train" or shows or "monitor.progress=none" in rest or "torch" in sys.modules:
+    silent = "monitor.progress=none" in rest or launched()
+    if verb != "train" or shows or silent or "torch" in sys.modules:
         return
     chosen = [a for a in rest if a.startswith(("experiment=", "task=", "resume="))]
     named = " ".join(["diffobj train", *chosen])

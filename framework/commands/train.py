@@ -24,6 +24,7 @@ from framework.config.composition import config_options
 from framework.config.hydra_line import HydraLine, run_hydra, settings_of_job
 from framework.config.tuning import untuned_notice
 from framework.errors import UserError
+from framework.launch import follows
 from framework.run import Run, train, train_composed
 
 
@@ -54,7 +55,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def status(run: Run) -> int:
     """Print the run's folder; 0, or 128+n where signal n stopped the run."""
-    print(run.folder.resolve(), flush=True)
+    if not follows():
+        print(run.folder.resolve(), flush=True)
     return 0 if run.stopped_by is None else 128 + run.stopped_by
 
 

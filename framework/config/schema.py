@@ -53,6 +53,7 @@ class TrainerSettings(Section):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = False
     threads: Count | None = None
+    ranks: Count | None = None
     accumulate: Count = 1
     clip_norm: Positive | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from framework import ranks
 from framework.atomic import DISK_FULL
 from framework.config.explanation import first_line
 from framework.config.schema import Settings
@@ -90,11 +91,38 @@ def train_in(
         trainer = Trainer(settings, make_components(settings, task), folder, callbacks)
         if going_on:
             restore(trainer, folder, log)
+        ranks.of_first((folder.path.absolute(), trainer.progress.step))
         run(folder, config, trainer, changes=changes, notice=notice, quiet=quiet)
     except (UserError, KeyboardInterrupt):
         if not going_on and (trainer is None or not trainer.progress.step):
             folder.discard()
         raise
+    return trainer
+
+
+def follow(settings: Settings, task: Task | None, callbacks: Callbacks) -> Trainer:
+    """Train beside the first of several processes, which writes and prints for all; returns the trainer as it ended."""
+    components = make_components(settings, task)
+    place, step = ranks.of_first(None)
+    trainer = Trainer(settings, components, RunFolder(place), callbacks)
+    if step:
+        trainer.load(load_newest(trainer.folder.checkpoints, lambda line: None, up_to=step))
+    with TemporaryDirectory() as own:
+        silent = settings.monitor.model_copy(
+            update={"tensorboard": False, "loggers": [], "histograms_every": 0}
+        )
+        monitor = Monitor(
+            Path(own),
+            silent,
+            experiment=settings.experiment,
+            steps=settings.trainer.steps,
+            start=step,
+            quiet=True,
+        )
+        try:
+            trainer.train(monitor)
+        finally:
+            monitor.close()
     return trainer
 
 

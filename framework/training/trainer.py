@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework import ranks
 from framework.batch import map_tensors
 from framework.config.schema import Settings
 from framework.config.types import Count, CountOrZero, Positive
@@ -44,6 +45,7 @@ from framework.training.reporting import Reported
 from framework.training.signals import Interrupted, StopSignals
 from framework.training.stopping import Progress, early_stop, improves, is_best, spent
 from framework.training.updates.averages import AveragedParameters, RunningMeans, mean_estimate
+from framework.training.updates.batch_norm import share_batch_norm
 from framework.training.updates.nonfinite import (
     described,
     diverged,
@@ -93,6 +95,7 @@ class Trainer:
         self.optimizer, self.schedule = components.optimizer, components.schedule
         self.device, self.folder, self.callbacks = components.device, folder, callbacks
         self.program = self.task.program(self.estimator)
+        share_batch_norm(self.task.model)
         self.parameters = self.task.parameters
         self.rollback = Rollback(self.task.model)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -110,7 +113,8 @@ class Trainer:
         self.signals = StopSignals(self.clock.restart)
         # The configuration as `config.yaml` holds it: a checkpoint carries it, too.
         self.config = ""
-        self.saving = Saving(folder.checkpoints, self.options.keep_checkpoints)
+        first = ranks.rank() == 0
+        self.saving = Saving(folder.checkpoints, self.options.keep_checkpoints, writes=first)
         self.reported = Reported(self.task, self.average, folder.path, warn)
 
     def train(self, monitor: Monitor) -> dict[str, Any]:
@@ -173,7 +177,7 @@ class Trainer:
         prepares = type(self.task).before_step is not Task.before_step
         while not self.stop_reason:
             self.signals.phase = "within" if prepares else "fetching"
-            seed_torch(key(seed, "training", progress.step))
+            seed_torch(key(seed, "training", progress.step, ranks.rank()))
             self.set_rate(self.schedule(progress.step))
             self.task.before_step(progress.step)
             estimate, norm = self.step(batches, monitor.log)
@@ -189,17 +193,35 @@ class Trainer:
                 window = RunningMeans()
             self.called(self.callbacks.on_step, estimate)
             self.run_periodic(monitor)
+            self.agree()
             # Evaluation is no training time.
             self.clock.restart()
             self.check_budget(start)
 
     def step(self, batches: Iterator[Any], log: Callable[[str], None]) -> tuple[Estimate, Tensor]:
         """One optimiser step: the estimate, and the norm of its gradient; NaN where there was none."""
+        failure: Exception | None = None
         try:
             estimate = self.accumulate(batches)
         except Exception as error:
-            return without_estimate(self, error, log), torch.tensor(math.nan)
+            failure = error
+        if any(ranks.largest(failure is not None)):
+            failure = failure or ProgramError("the program raised an error in another process")
+            return without_estimate(self, failure, log), torch.tensor(math.nan)
+        estimate.objective = ranks.add_gradients([*self.parameters.values()], estimate.objective)
         return estimate, self.clip_and_step(log)
+
+    def agree(self) -> None:
+        """Let all processes stop for what one has met: a signal, the end of its time, a callback's wish."""
+        if ranks.size() == 1:
+            return
+        signal = self.signals.received or 0
+        numbers = self.progress.seconds, signal, bool(self.stop_reason)
+        seconds, received, stopped = ranks.largest(*numbers)
+        self.progress.seconds = self.clock.seconds = seconds
+        self.signals.received = int(received) or None
+        if stopped and not self.stop_reason:
+            self.stop_reason = "stopped by a callback in another process"
 
     def report_jump(self, log: Callable[[str], None]) -> None:
         """Say where a resumed run's learning rate does not go on from the one that it was stopped at."""
@@ -222,10 +244,14 @@ class Trainer:
         for _ in range(times):
             self.batch = to_device(self.next_batch(batches), self.device)
             self.signals.phase = "within"
+            share = self.program.share(self.batch)
             with self.autocast():
-                estimates.append(
-                    self.estimator.backward(self.program, self.parameters, self.batch, scale=scale)
+                estimate = self.estimator.backward(
+                    self.program, self.parameters, self.batch, scale=scale * share
                 )
+            if share != 1.0:
+                estimate.objective = estimate.objective * share
+            estimates.append(estimate)
         return mean_estimate(estimates)
 
     def next_batch(self, batches: Iterator[Any]) -> Any:
@@ -294,7 +320,7 @@ class Trainer:
             times = step // options.evaluate_every
             if due(times, self.settings.monitor.show_every) and not last:
                 self.show(monitor)
-        if due(step, options.quality.every):
+        if due(step, options.quality.every) and ranks.size() == 1:
             monitor.scalars(step, self.quality())
         # A skipped step has nothing new to save, and would push a sound checkpoint out.
         if due(step, options.checkpoint_every) and not last and not self.progress.skipped_in_a_row:
@@ -349,6 +375,21 @@ class Trainer:
         return {t: v for name, q in found.items() for t, v in q.scalars(f"quality/{name}").items()}
 
     def evaluate(self, split: Split) -> dict[str, float]:
+        """The task's metrics; of several processes one measures them, and the others wait for it."""
+        metrics: dict[str, float] = {}
+        if ranks.rank() == 0:
+            try:
+                with ranks.alone():
+                    metrics = self.measured(split)
+            except Exception:
+                ranks.of_first(None)
+                raise
+        metrics = ranks.of_first(metrics)
+        if metrics is None:
+            raise ProgramError("the evaluation raised an error in the first process")
+        return metrics
+
+    def measured(self, split: Split) -> dict[str, float]:
         """The task's metrics, with averaged parameters where there are any; training's randomness is untouched."""
         model, states = self.task.model, save_states()
         model.eval()
@@ -366,12 +407,14 @@ class Trainer:
         return {name: float(value) for name, value in metrics.items()}
 
     def show(self, monitor: Monitor) -> None:
-        """The task's pictures and videos, reproducible and without effect on training."""
+        """The task's pictures and videos, reproducible and without effect on training; by one process."""
+        if ranks.rank():
+            return
         model, seed = self.task.model, key(self.settings.seed, "show") % 2**31
         model.eval()
         over = self.progress.step >= self.options.steps or bool(self.stop_reason)
         reported = self.reported.in_use(self.progress) if over else nullcontext()
-        with reported, torch.no_grad(), seeded(seed), placed(model, self.averages):
+        with ranks.alone(), reported, torch.no_grad(), seeded(seed), placed(model, self.averages):
             monitor.media(self.progress.step, self.task.show(seed))
         model.train()
 
@@ -398,7 +441,7 @@ class Trainer:
                 raise UserError(
                     f"nothing was learned: the gradient was not finite in any of {progress.step} steps"
                 )
-            with self.reported.in_use(progress):
+            with nullcontext() if ranks.rank() else self.reported.in_use(progress):
                 metrics = self.evaluate("test")
             tags = {f"final/{name}": value for name, value in metrics.items()}
             monitor.scalars(progress.step, tags, announce=True)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework import ranks
 from framework.capabilities import Capabilities
 from framework.config.types import Count, Fraction, NonNegative, Positive
 from framework.errors import ProgramError
@@ -93,6 +94,9 @@ class ActorCritic(Estimator):
         loss = losses.policy_loss + self.value_weight * losses.value_loss
         if self.entropy_weight > 0:
             loss = loss - self.entropy_weight * entropy
+        if ranks.size() > 1:
+            # Means are over steps, and the trainer weighs processes by their games.
+            loss = loss * (trajectory.share / program.share(batch))
         for penalty in trace.penalties:
             loss = loss + trace.mean(penalty)
         if not losses.skip_update:

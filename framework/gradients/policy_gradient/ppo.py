@@ -110,7 +110,7 @@ class PPO(ActorCritic):
         ratios = trajectory.ratios
         return {
             # Never negative, and of low variance.
-            "kl": trajectory.mean(ratios - 1 - ratios.log()),
+            "kl": trajectory.mean_of_all(ratios - 1 - ratios.log()),
             "clip_fraction": trajectory.mean(((ratios - 1).abs() > self.clip).to(ratios.dtype)),
             "explained_variance": explained_variance(trajectory, targets),
         }

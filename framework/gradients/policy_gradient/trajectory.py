@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from framework import ranks
 from framework.errors import ProgramError
 from framework.gradients.distributions.refusal import others
 from framework.gradients.policy_gradient.advantages import Transitions
@@ -40,20 +41,30 @@ class EvaluatedTrajectory:
 
     @cached_property
     def global_weights(self) -> Tensor:
-        """The same with the number of all ranks' steps: sums are then added up across ranks."""
-        if not across_ranks():
+        """The same with the number of all processes' steps: sums are then added up over them."""
+        if ranks.size() == 1:
             return self.weights
         valid = self.transitions.valid
-        return (valid / all_reduce_sum(valid.sum()).clamp(min=1)).flatten()
+        return (valid / ranks.summed(valid.sum()).clamp(min=1)).flatten()
+
+    @cached_property
+    def share(self) -> float:
+        """This process's part of the steps of all processes."""
+        return float(self.global_weights.sum())
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of `[T, N]` over the rows that are steps; all values must be finite."""
         return weighted(values, self.weights)
 
     def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of `[T, N]` over the steps of the whole batch, all ranks' parts together."""
-        mean = all_reduce_sum(weighted(values, self.global_weights))
-        return mean, all_reduce_sum(weighted((values - mean).square(), self.global_weights))
+        """Mean and variance of `[T, N]` over the steps of the whole batch, all processes' parts together."""
+        mean = self.mean_of_all(values)
+        return mean, self.mean_of_all((values - mean).square())
+
+    def mean_of_all(self, values: Tensor) -> Tensor:
+        """The mean over the steps of all processes, without its derivative between them."""
+        own = weighted(values, self.global_weights)
+        return own if ranks.size() == 1 else ranks.summed(own)
 
     @torch.no_grad()
     def standardised(self, advantages: Tensor) -> Tensor:
@@ -119,18 +130,6 @@ def log_probs(trace: Trace, draw: Draw, name: str, reused: bool) -> tuple[Tensor
 def weighted(values: Tensor, weights: Tensor) -> Tensor:
     """The sum of `[T, N]` times flat weights; `dot`, unlike `@`, stays as precise under autocast."""
     return values.float().flatten().dot(weights)
-
-
-def across_ranks() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def all_reduce_sum(number: Tensor) -> Tensor:
-    """A scalar added up across ranks."""
-    if across_ranks():
-        number = number.clone()
-        torch.distributed.all_reduce(number)
-    return number
 
 
 def total(terms: list[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework import ranks
 from framework.config.types import CountOrZero
 from framework.gradients.surrogate.dice import Known
 from framework.gradients.surrogate.multi_sample_bound import without_each
@@ -14,13 +15,16 @@ from framework.saved_state import check_saved
 
 
 class LeaveOneOut:
-    """Each sample's return is compared with the mean of the others': b_i = mean over j != i of R_j."""
+    """Each sample's return is compared with the mean of the others': b_i = mean over j != i of R_j.
+
+    Attributes:
+        spread: whether the samples are spread over several processes.
+    """
+
+    spread = False
 
     def __call__(self, site: str, returns: Tensor, axis: int, known: Known | None = None) -> Tensor:
-        samples = returns.shape[axis]
-        if samples < 2:
-            return torch.zeros_like(returns)
-        return (returns.sum(axis, keepdim=True) - returns) / (samples - 1)
+        return mean_of_others(returns, axis, spread=self.spread)
 
     def of_bound(self, site: str, log_weights: Tensor, value: Tensor) -> Tensor:
         return without_each(log_weights)
@@ -29,6 +33,20 @@ class LeaveOneOut:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def mean_of_others(values: Tensor, axis: int, *, spread: bool = False) -> Tensor:
+    """For each sample the mean of the other samples' values; 0 where there is no other.
+
+    Args:
+        axis: of the samples; before it, if anything, lie steps, of which other processes may have more.
+        spread: whether the samples are spread over several processes.
+    """
+    samples, sums = values.shape[axis], values.sum(axis, keepdim=True)
+    if spread and ranks.size() > 1:
+        samples = int(ranks.total(samples)[0])
+        sums = ranks.summed_steps(sums) if axis else ranks.summed(sums)
+    return (sums - values) / (samples - 1) if samples > 1 else torch.zeros_like(values)
 
 
 class MovingAverage:
@@ -44,7 +62,7 @@ class MovingAverage:
         self.calls: dict[str, int] = {}
 
     def __call__(self, site: str, returns: Tensor, axis: int, known: Known | None = None) -> Tensor:
-        latest = returns.mean(dim=list(range(axis, returns.dim())))  # [] or [T]
+        latest = mean_of_all(returns, axis)
         calls = self.calls.get(site, 0)
         mean, latest = pad_to_same_length(self.means.get(site, torch.zeros_like(latest)), latest)
         # As in Adam: the mean began at 0.
@@ -67,6 +85,16 @@ class MovingAverage:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_saved("the baseline", state, means=dict[str, Tensor], calls=dict[str, CountOrZero])
         self.means, self.calls = dict(state["means"]), dict(state["calls"])
+
+
+def mean_of_all(returns: Tensor, axis: int) -> Tensor:
+    """The mean over samples and data of all processes, `[]`, or `[T]` of each step."""
+    over = list(range(axis, returns.dim()))
+    if ranks.size() == 1:
+        return returns.mean(dim=over)
+    own = returns.sum(dim=over)
+    sums = ranks.summed_steps(own) if axis else ranks.summed(own)
+    return sums / ranks.total(returns[0].numel() if axis else returns.numel())[0]
 
 
 def pad_to_same_length(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,13 +11,16 @@ drop that term from paths; Pyro's TraceGraph_ELBO from score functions, where a 
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from framework.gradients.surrogate.baselines import mean_of_others
 from framework.recording.trace import Trace
 
 
-def compare_coefficients(trace: Trace) -> None:
+def compare_coefficients(trace: Trace, *, spread: bool = False) -> None:
     """Compare the coefficients of the log-probabilities that a vectorised run took for its costs, sample by sample.
 
     In first derivatives only. Where a scored draw followed, its score may be among the coefficients, which then know of
@@ -25,17 +28,16 @@ def compare_coefficients(trace: Trace) -> None:
     """
     if not trace.log_probs or trace.recorded_trajectories or trace.single_sample:
         return
-    if trace.shape[0] < 2:
+    if trace.shape[0] < 2 and not spread:
         return
     for taken in trace.log_probs:
         scored = taken.draw.rule.scored and taken.draw.axes.per_sample
         if scored and taken.position == len(trace.scored) and taken.value.requires_grad:
-            taken.value.register_hook(without_others)
+            taken.value.register_hook(partial(without_others, spread=spread))
 
 
-def without_others(coefficients: Tensor) -> Tensor:
+def without_others(coefficients: Tensor, *, spread: bool = False) -> Tensor:
     """Each sample's coefficients less the mean of the other samples', `[n, ...]`."""
     if torch.is_grad_enabled():
         return coefficients
-    n = coefficients.shape[0]
-    return coefficients - (coefficients.sum(0, keepdim=True) - coefficients) / (n - 1)
+    return coefficients - mean_of_others(coefficients, 0, spread=spread)

@@ -12,6 +12,7 @@ costs after segment j: a cost is charged to earlier draws only. (Foerster et al.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import pad
 
+from framework import ranks
 from framework.batch import leaves
 from framework.gradients.distributions.log_probability import (
     log_probability,
@@ -297,9 +299,11 @@ def baselines(
         returns = (
             torch.cat([s.returns for s in group], axis) if len(group) > 1 else group[0].returns
         )
-        found = torch.as_tensor(
-            baseline(site, returns, axis, partial(known_before_each, group, axis))
-        )
+        # Runs of one sample each may come to other sites in other processes.
+        with ranks.alone() if len(group) > 1 or group[0].trace.single_sample else nullcontext():
+            found = torch.as_tensor(
+                baseline(site, returns, axis, partial(known_before_each, group, axis))
+            )
         # Runs of one sample each, stacked.
         sharing = len(group) > 1 and found.dim() > 0
         for i, segment in enumerate(group):

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from framework import ranks
 from framework.eager_optimizer import eager
 from framework.errors import UserError
 from framework.optimizer_state import load_named_state, named_state
@@ -49,12 +50,13 @@ class Predictor:
         with torch.enable_grad():
             predicted = self.network(known).squeeze(-1)
             baseline: Tensor = mean + deviation * predicted.detach()
-            if bool(returns.isfinite().all()):
+            if not any(ranks.largest(not bool(returns.isfinite().all()))):
                 self.remember(returns)
                 mean, deviation = self.scale()
                 error = (predicted - (returns - mean) / deviation).square().mean()
                 self.optimizer.zero_grad()
-                error.backward()
+                (share_of(returns) * error).backward()
+                ranks.add_gradients(list(self.network.parameters()), error)
                 self.optimizer.step()
         return baseline
 
@@ -68,10 +70,10 @@ class Predictor:
 
     def remember(self, returns: Tensor) -> None:
         self.calls += 1
-        self.mean = RETURNS_DECAY * self.mean + (1 - RETURNS_DECAY) * float(returns.mean())
-        self.square = RETURNS_DECAY * self.square + (1 - RETURNS_DECAY) * float(
-            returns.square().mean()
-        )
+        share = share_of(returns)
+        means = ranks.total(share * float(returns.mean()), share * float(returns.square().mean()))
+        self.mean = RETURNS_DECAY * self.mean + (1 - RETURNS_DECAY) * means[0]
+        self.square = RETURNS_DECAY * self.square + (1 - RETURNS_DECAY) * means[1]
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -90,6 +92,11 @@ class Predictor:
             "the baseline", state, scale=Annotated[list[float], Field(min_length=3, max_length=3)]
         )
         self.mean, self.square, self.calls = state["scale"]
+
+
+def share_of(returns: Tensor) -> float:
+    """This process's part of the returns of all processes."""
+    return returns.numel() / ranks.total(returns.numel())[0]
 
 
 class LearnedBaseline:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from framework import ranks
 from framework.capabilities import alternatives
 from framework.config.types import CountOrZero
 from framework.errors import ProgramError
@@ -85,15 +86,16 @@ class SampledSurrogate(SurrogateEstimator):
         """A surrogate whose first derivatives are right, or those of any order."""
         temperatures = self.rules.begin(self.calls)
         self.calls += 1
+        drawn = self.share_of_samples(program)
         with smoothing() as smooth:
             try:
-                traces = program.run(self.rules, parameters, batch, samples=self.samples)
+                traces = program.run(self.rules, parameters, batch, samples=drawn)
             except ValueError as error:
                 explain_off_support(error, self.rules)
                 raise
         scored = any(trace.scored for trace in traces)
-        samples = traces[0].shape[1] if program.recorded_trajectories else self.samples
-        if isinstance(self.baseline, LeaveOneOut) and scored and samples < 2:
+        samples = traces[0].shape[1] if program.recorded_trajectories else drawn
+        if isinstance(self.baseline, LeaveOneOut) and scored and samples < 2 > ranks.size():
             raise ProgramError(
                 f"a leave-one-out baseline compares samples and there is {samples}: set estimator.samples to 2 or more"
             )
@@ -106,15 +108,37 @@ class SampledSurrogate(SurrogateEstimator):
         # Its value is the objective's, unless a relaxed program was run instead of the hard one.
         if smooth.used or self.rules.relaxed:
             with torch.no_grad():
-                traces = program.run(self.rules.hard, parameters, batch, samples=self.samples)
+                traces = program.run(self.rules.hard, parameters, batch, samples=drawn)
             objective = mean_objective([trace.objective() for trace in traces])
             evaluations += samples
+        if drawn != self.samples and not program.recorded_trajectories:
+            # The trainer weighs processes without data alike.
+            weight = drawn * ranks.size() / self.samples
+            loss, objective = weight * loss, weight * objective
         return loss, Estimate(
             objective=objective,
             evaluations=evaluations,
             biased=smooth.biased or self.rules.biased or program.findings.biases(self.rules.names),
             extras=dict(temperatures),
         )
+
+    def share_of_samples(self, program: Program) -> int:
+        """How many samples this process draws: of several that train together each has its part, or of the data.
+
+        Raises:
+            ProgramError: there are more processes than samples.
+        """
+        count = ranks.size()
+        spread = count > 1 and program.spreads_samples
+        if isinstance(self.baseline, LeaveOneOut):
+            self.baseline.spread = spread
+        if not spread or program.recorded_trajectories:
+            return self.samples
+        if self.samples < count:
+            raise ProgramError(
+                f"estimator.samples = {self.samples}: fewer than the {count} processes that draw them"
+            )
+        return len(range(self.samples)[ranks.part(self.samples)])
 
     def charged(
         self,
@@ -126,8 +150,12 @@ class SampledSurrogate(SurrogateEstimator):
     ) -> tuple[Tensor, Tensor]:
         """The surrogate of the runs, each cost charged to the draws that it was made from, and its objective."""
         first, baseline = traces[0], self.baseline
+        if first.bounds and program.spreads_samples and ranks.size() > 1:
+            raise ProgramError(
+                f"bound '{first.bounds[0].name}' is made of all samples together, and several processes draw them"
+            )
         if first_order and baseline is not None:
-            compare_coefficients(first)
+            compare_coefficients(first, spread=program.spreads_samples and ranks.size() > 1)
         relations = relations_of(program, first, self.rules, parameters, batch)
         if relations is not None:
             loss = elementwise_surrogate(first, relations, baseline)

@@ -13,13 +13,16 @@ from framework.training.stopping import Progress
 class Saving:
     """The checkpoints of one run.
 
+    Args:
+        writes: whether this process writes them; of several that train together one does, and all take note.
+
     Attributes:
         step: that of the newest checkpoint; None: there is none.
         best: that of the best one which the newest checkpoint names; 0: it names none.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, keep: int, *, writes: bool = True) -> None:
+        self.folder, self.keep, self.writes = folder, keep, writes
         self.step: int | None = None
         self.best = 0
         # Whether something but a step has changed since, such as by an evaluation.
@@ -33,13 +36,16 @@ class Saving:
         """Save this step, unless it is saved already, and delete the oldest checkpoints."""
         if self.step == progress.step and not self.changed:
             return
-        checkpoint.save(self.folder, checkpoint.name("step", progress.step), state())
+        if self.writes:
+            checkpoint.save(self.folder, checkpoint.name("step", progress.step), state())
         self.resumed(progress)
         self.changed = False
         self.delete_old(progress)
 
     def delete_old(self, progress: Progress) -> None:
         """Delete all checkpoints but those that the newest one needs beside it; a kill may have come before."""
+        if not self.writes:
+            return
         checkpoint.prune(self.folder, self.keep, progress.finite)
         # The best one of a run that was evaluated at its end only is not named.
         if self.best:
@@ -57,6 +63,8 @@ class Saving:
         """
         before = progress.best
         progress.best = {"step": progress.step, **metrics}
+        if not self.writes:
+            return
         try:
             checkpoint.save(self.folder, checkpoint.name("best", progress.step), state())
         except BaseException:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import torch
 from torch import Tensor
 
+from framework import ranks
 from framework.atomic import write_atomically
 from framework.batch import leaves
 from framework.config.explanation import first_line
@@ -90,7 +91,8 @@ def roll_back(trainer: Trainer, log: Callable[[str], None]) -> None:
         give_up(trainer, "; there is no checkpoint with a finite gradient to go back to")
     trainer.load_learned(state)
     # Those after it would pass for sound as soon as the gradient is finite again.
-    checkpoint.delete_after(folder, state["step"], "step")
+    if ranks.rank() == 0:
+        checkpoint.delete_after(folder, state["step"], "step")
     trainer.saving.step = state["step"]
     log(
         f"step {progress.step + 1}: {in_a_row(trainer)}; back to the parameters of step {state['step']}"
@@ -106,7 +108,7 @@ def give_up(trainer: Trainer, why: str = "") -> NoReturn:
         UserError: always.
     """
     tensors = list(leaves(trainer.batch))
-    if tensors:
+    if tensors and ranks.rank() == 0:
         buffer = io.BytesIO()
         torch.save(tensors, buffer)
         write_atomically(trainer.folder.path / "nonfinite_batch.pt", buffer.getvalue())
