@@ -34,6 +34,11 @@ def follows() -> bool:
     return launched() and os.environ["RANK"] != "0"
 
 
+def process_count() -> int:
+    """How many processes train together."""
+    return int(os.environ["WORLD_SIZE"]) if launched() else 1
+
+
 def check_processes(asked: int | None) -> None:
     """Refuse to train in another number of processes than `trainer.ranks`.
 
@@ -41,10 +46,10 @@ def check_processes(asked: int | None) -> None:
         UserError: torchrun has started another number.
         NeedsProcesses: there is this one only.
     """
-    if asked is None or asked == (count := int(os.environ["WORLD_SIZE"]) if launched() else 1):
+    if asked in (None, process_count()):
         return
     if launched():
-        raise UserError(f"trainer.ranks = {asked}: torchrun has started {count}")
+        raise UserError(f"trainer.ranks = {asked}: torchrun has started {process_count()}")
     raise NeedsProcesses(asked)
 
 

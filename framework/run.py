@@ -23,7 +23,7 @@ from framework.config.tuning import untuned_notice
 from framework.config.validation import validate
 from framework.errors import UserError
 from framework.launch import check_processes, follows
-from framework.training.assembly import require_extras
+from framework.training.assembly import refuse_together, require_extras
 from framework.training.checkpoints.resume import change_config, load_config, reopen, warn
 from framework.training.folders.records import read_records
 from framework.training.folders.run_folder import RunFolder
@@ -360,6 +360,7 @@ def train_composed(
         notice: a line to print below the start summary.
     """
     require_extras(settings)
+    refuse_together(settings)
     check_processes(settings.trainer.ranks)
     callbacks = {"on_step": on_step, "on_evaluation": on_evaluation}
     if follows():

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from framework.capabilities import estimators
 from framework.config.schema import Settings
 from framework.config.validation import COMPONENT_GROUPS, build
 from framework.errors import ProgramError, UserError
 from framework.extras import require
+from framework.launch import launched, process_count
 from framework.plugin import registry
 from framework.training.loggers import require_loggers
 
@@ -46,6 +48,25 @@ def require_extras(settings: Settings) -> None:
             continue
         if needs := registry().needs(registry().component(group, choice.name)):
             require(needs.load()(choice.options))
+
+
+def refuse_together(settings: Settings) -> None:
+    """Refuse to train in several processes with an estimator that one alone can train with.
+
+    Raises:
+        UserError: names the estimator and why.
+    """
+    count = process_count() if launched() else settings.trainer.ranks or 1
+    declared = dict((c.name, given) for c, given in estimators()).get(settings.estimator.name)
+    if count == 1 or declared is None:
+        return
+    why = ""
+    if declared.delegates:
+        why = "chooses by measured seconds, which differ between processes; name an estimator"
+    elif declared.action_values:
+        why = "learns from a replay buffer, which one process holds; ppo, a2c and vtrace train in several"
+    if why:
+        raise UserError(f"estimator = {settings.estimator.name} in {count} processes: it {why}")
 
 
 def make_components(settings: Settings, task: Task | None = None) -> Components:

@@ -6,6 +6,7 @@ The estimator owns the backward pass; the trainer owns time: when to log, evalua
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from framework import ranks
-from framework.batch import map_tensors
+from framework.batch import leaves, map_tensors
 from framework.config.schema import Settings
 from framework.config.types import Count, CountOrZero, Positive
 from framework.data import LostWorker
@@ -25,6 +26,7 @@ from framework.gradients.registered import make_estimator
 from framework.gradients.selection.comparison import compare
 from framework.optimizer_state import load_named_state, named_state
 from framework.parameters import placed
+from framework.program import Program
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
 from framework.saved_state import check_saved
 from framework.task import Split, Task, TrainingPlan
@@ -106,6 +108,8 @@ class Trainer:
         self.progress = Progress()
         # Of the step under way, kept in case its gradient is not finite.
         self.batch: Any = None
+        # Of several processes: whether their batches are known to differ.
+        self.parted = False
         # Whether the optimiser has begun to change the parameters in a step that is not counted yet.
         self.moving = False
         self.stop_reason = ""
@@ -245,6 +249,8 @@ class Trainer:
             self.batch = to_device(self.next_batch(batches), self.device)
             self.signals.phase = "within"
             share = self.program.share(self.batch)
+            if share != 1.0 and not self.parted:
+                self.parted = refuse_same_batch(self.program, self.batch)
             with self.autocast():
                 estimate = self.estimator.backward(
                     self.program, self.parameters, self.batch, scale=scale * share
@@ -529,6 +535,24 @@ class Trainer:
 
     def autocast(self) -> AbstractContextManager[Any]:
         return autocast(self.device, self.options.precision)
+
+
+def refuse_same_batch(program: Program, batch: Any) -> bool:
+    """Refuse to give several processes one batch: each would do the work of all.
+
+    Raises:
+        ProgramError: names what gives each its part.
+    """
+    if program.batch_axes or program.recorded_trajectories:
+        sums = [float(tensor.detach().double().sum()) for tensor in leaves(batch)]
+        own = zlib.crc32(repr(sums).encode())
+        first, last = ranks.largest(own, -own)
+        if first == -last:
+            raise ProgramError(
+                f"the task gives each of {ranks.size()} processes the same batch: `batches` has to return this "
+                "process's part, as framework.data.batches does (framework.ranks.part tells which)"
+            )
+    return True
 
 
 def due(count: int, every: int) -> bool:
