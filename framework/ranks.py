@@ -9,11 +9,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from framework.errors import UserError
 from framework.launch import launched
@@ -22,6 +25,8 @@ from framework.launch import launched
 PATIENCE = 10.0
 # As deep as blocks of `alone` are nested.
 ALONE: list[bool] = []
+# Numbers of the trainings of this process.
+JOINED = count()
 
 
 def rank() -> int:
@@ -57,8 +62,13 @@ def joined(minutes: float = PATIENCE) -> Iterator[None]:
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    # What an earlier attempt, or training, has left in torchrun's store would be taken for the others' addresses.
+    attempt = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(JOINED)}"
+    patience = timedelta(minutes=minutes)
     try:
-        dist.init_process_group(backend, timeout=timedelta(minutes=minutes))
+        store, rank, size = next(iter(rendezvous("env://", timeout=patience)))
+        store = PrefixStore(attempt, store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
     except (ValueError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0]
         raise UserError(f"torchrun: the processes do not find each other: {first}") from None
@@ -70,9 +80,9 @@ def joined(minutes: float = PATIENCE) -> Iterator[None]:
 
 def part(total: int) -> slice:
     """This process's share of `total` things in order; shares differ by one at most."""
-    count = size()
-    own = rank() if count > 1 else 0
-    return slice(own * total // count, (own + 1) * total // count)
+    parts = size()
+    own = rank() if parts > 1 else 0
+    return slice(own * total // parts, (own + 1) * total // parts)
 
 
 def summed(values: Tensor) -> Tensor:
