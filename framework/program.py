@@ -9,6 +9,7 @@ the mean over samples and batch of the sum over the remaining axes.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,14 @@ from framework.recording.rule import Plain, Rule, Rules
 from framework.recording.trace import Trace
 
 Function = Callable[[Context, Parameters, Any], None]
+
+# What torch says, in several wordings, of a tensor of many values that must be one.
+ONE_VALUE_NEEDED = (
+    "converted to Scalar",
+    "converted to Python scalars",
+    "converted to an index",
+    "more than one value is ambiguous",
+)
 
 
 @dataclass(frozen=True)
@@ -132,12 +141,18 @@ class Program:
                 self.function(context, parameters, batch)
             else:
                 first.run(self.function, context, parameters, batch)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, TypeError) as error:
             message = str(error)
-            if "converted to Scalar" in message or "more than one value is ambiguous" in message:
+            if any(words in message for words in ONE_VALUE_NEEDED):
                 raise ProgramError(
                     "the program branches on a drawn value or calls .item(): declare it with "
                     "framework.Program(function, one_sample_at_a_time=True), or `one_sample_at_a_time = True` in a task"
+                ) from error
+            if "Can't call numpy() on Tensor that requires grad" in message:
+                raise ProgramError(
+                    "the program hands a tensor to NumPy, where the gradient that its draws' paths or its parameters "
+                    "need is lost: compute it by torch, call the function by context.black_box(function, x), or choose "
+                    "an estimator that needs only values"
                 ) from error
             if "leaf Variable that requires grad is being used in an in-place" in message:
                 raise ProgramError(
@@ -160,6 +175,7 @@ class Program:
         kind = kind_of(rules, samples)
         if kind in self.findings.checked:
             return None
+        refuse_other_arguments(self.function)
 
         def again(rule: Rule, shape: Shape) -> Trace:
             context = Context(
@@ -187,6 +203,27 @@ class Program:
             tensor = batch if isinstance(batch, Tensor) else first_tensor(batch)
             return (samples, *tensor.shape[: self.batch_axes])
         return (samples,)
+
+
+def refuse_other_arguments(function: Any) -> None:
+    """Refuse what cannot be called as `function(context, parameters, batch)`.
+
+    Raises:
+        ProgramError: says how it is called.
+    """
+    expected = "expected a function (context, parameters, batch)"
+    if not callable(function):
+        raise ProgramError(f"program: {type(function).__name__} given; {expected}")
+    name = getattr(function, "__name__", type(function).__name__)
+    try:
+        signature = inspect.signature(function)
+    # Written in C, or a signature that Python cannot tell.
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        raise ProgramError(f"program: {name}{signature} given; {expected}") from None
 
 
 def as_program(function: Function | Program, checked: bool = True) -> Program:

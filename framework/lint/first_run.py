@@ -11,9 +11,9 @@ import torch
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.lint.calls import Call
-from framework.lint.context import WatchedContext, lacks_samples
+from framework.lint.context import WatchedContext, lacks_samples, tensors_of
 from framework.lint.findings import Findings
-from framework.lint.measure import Cuts, cuts, differs, jumps, pairs, refuse_unsteady
+from framework.lint.measure import ROUNDING, Cuts, cuts, differs, jumps, pairs, refuse_unsteady
 from framework.lint.replay import GivenDraws, Segments, UndecidedError, is_continuous
 from framework.lint.shifted import ShiftedNumbers
 from framework.lint.watch import Watch, has_memory
@@ -64,7 +64,11 @@ class FirstRun:
 
     def context(self, *args: Any, **options: Any) -> WatchedContext:
         """The context of one of the runs."""
-        return WatchedContext(*args, watch=Watch(), **options)
+        context = WatchedContext(*args, watch=Watch(), **options)
+        context.watch.samples = (
+            context.trace.shape[0] if not context.trace.recorded_trajectories else 1
+        )
+        return context
 
     def run(self, function: Callable[..., None], context: Any, *arguments: Any) -> None:
         """Run the program's function under the watch.
@@ -100,6 +104,8 @@ class FirstRun:
                 for call in context.watch.straight_through:
                     self.report_straight_through(call)
                 self.look_for_lost_numbers(context)
+                self.look_for_mixed_samples(context)
+                self.look_for_charged_penalties(context)
                 if noise_from_outside:
                     self.look_for_outside_noise(context)
         self.findings.checked.add(self.kind)
@@ -201,6 +207,34 @@ class FirstRun:
             # Most such numbers are for the user's eyes.
             return
 
+    def look_for_mixed_samples(self, context: WatchedContext) -> None:
+        """Report a cost of one sample that follows the scored draws of another, which are not charged with it."""
+        draws = scored_with_a_gradient(context)
+        if not (context.watch.mixing and draws and all(has_memory(d.value) for d in context.made)):
+            return
+        try:
+            segments = self.segments(context, {draw.name for draw in draws})
+            start = refuse_unsteady(segments)
+            every_other = torch.zeros(segments.count)
+            every_other[::2] = 1.0
+            end = segments.at(every_other, slopes=False)
+            for a, b in pairs(start, end):
+                others = a.value[1::2], b.value[1::2]
+                if not torch.allclose(*others, rtol=ROUNDING, equal_nan=True) and not a.added:
+                    self.report_mixed_samples(context, draws, a.key[0])
+                    return
+        except UndecidedError:
+            # Most such calls do not reach a cost.
+            return
+
+    def look_for_charged_penalties(self, context: WatchedContext) -> None:
+        """Report a penalty that depends on a scored draw, which is not charged with it."""
+        for draw in scored_with_a_gradient(context):
+            for penalty, names in context.penalised.items():
+                if draw.name in names:
+                    self.report_charged_penalty(draw, penalty)
+                    return
+
     def look_for_outside_noise(self, context: WatchedContext) -> None:
         """Warn where a parameter meets noise that is not torch's, which cannot be moved to see whether a cost jumps."""
         try:
@@ -274,6 +308,23 @@ class FirstRun:
             f"{alternatives(what='need only its values', values_only=True)}",
         )
 
+    def report_mixed_samples(self, context: WatchedContext, draws: list[Draw], what: str) -> None:
+        calls = " or ".join(str(call) for call in list(context.watch.mixing)[:LINES])
+        names = " and ".join(sorted({f"'{draw.name}'" for draw in draws}))
+        self.report(
+            draws,
+            f"{what} of one sample depends on the draws of others, by {calls}: a sample's draws {names} are charged "
+            "with its own costs only, and the gradient is biased; compute each sample's cost from its own draws, of "
+            "shape [samples, *batch, ...]",
+        )
+
+    def report_charged_penalty(self, draw: Draw, penalty: str) -> None:
+        self.report(
+            [draw],
+            f"penalty '{penalty}' depends on draw '{draw.name}', which is charged with costs and not with penalties: "
+            "the gradient leaves out how the draw changes it, and is biased; charge it by context.cost",
+        )
+
     def warn_of_outside_noise(self, call: Call) -> None:
         self.findings.messages.append(
             f"a cost may jump by {call}, where a parameter meets random numbers that are not torch's and cannot be "
@@ -285,7 +336,8 @@ class FirstRun:
         """Note that the gradient by the rules of these draws is biased."""
         self.reported = True
         self.findings.biased |= {draw.rule.name for draw in draws}
-        self.findings.messages.append(message)
+        if message not in self.findings.messages:
+            self.findings.messages.append(message)
 
     def segments(
         self,
@@ -318,6 +370,17 @@ class FirstRun:
 
 def with_path(context: WatchedContext) -> list[Draw]:
     return [draw for draw in context.made if draw.name in context.watch.paths]
+
+
+def scored_with_a_gradient(context: WatchedContext) -> list[Draw]:
+    """The draws that follow the score function and whose distribution depends on a parameter."""
+    return [
+        draw
+        for draw in context.made
+        if draw.rule.scored
+        and not draw.rule.biased
+        and any(value.requires_grad for value in tensors_of(draw.distribution))
+    ]
 
 
 def continuous_draws(context: WatchedContext) -> list[Draw]:

@@ -66,6 +66,11 @@ class Response:
         """Whether it is a parameter of a draw."""
         return self.key[0].startswith("draw")
 
+    @property
+    def added(self) -> bool:
+        """Whether it is a penalty, with which no draw is charged."""
+        return self.key[0].startswith("penalty")
+
     def nothing(self) -> Response:
         """The same, had it not been charged."""
         return Response(self.key, torch.zeros_like(self.value), torch.zeros_like(self.slope))
