@@ -147,6 +147,7 @@ class Game(Task):
                 f"task.terminal_on_life_loss = true: environment '{self.environment.name}' has no lives, "
                 "Atari's games have some"
             )
+        self.differentiable = game.differentiable
         self.model = Agent(
             game.observation_space,
             game.action_space,
@@ -297,7 +298,10 @@ class Game(Task):
             )
         if estimator.supports_recorded_actions:
             return self.as_program(self.objective, recorded_trajectories=True)
-        return self.as_program(partial(play_out, self.experience))
+        # Each run begins new games; those in torch are the same again with the same draws.
+        return replace(
+            self.as_program(partial(play_out, self.experience)), repeatable=self.differentiable
+        )
 
     def make_doctor(self, estimator: Estimator, program: Program) -> Doctor | None:
         """What compares the estimator with `rloo`, where that is wanted."""
