@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy
 from gymnasium.spaces import Discrete
 from pydantic import Field
 from torch import nn
@@ -411,10 +410,7 @@ class Game(Task):
         """One greedy episode, where the game can be rendered."""
         frames, rate = film(self.environment, self.model, seed, self.device, self.video_frames)
         if frames:
-            pixels = numpy.stack(frames)
-            # They would be held until the video is written.
-            frames.clear()
-            yield Video("agent", pixels, rate)
+            yield Video("agent", frames, rate)
 
     def scalars(self) -> dict[str, float]:
         self.settle()
