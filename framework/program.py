@@ -70,6 +70,8 @@ class Program:
             episodes, and a cost at step t is charged to the draws of steps up to t.
         rollouts: batches are parts of rollouts of fixed length, used as the plan says; None: whole episodes, used once.
         stateful: a run keeps tensors outside, such as a game's state, so that several runs cannot be merged under vmap.
+        repeatable: a second run with the same draws charges the same costs, so that it can be checked where they jump;
+            None: it does unless it is stateful.
         checked: watch the first run for faults that make a gradient wrong without any other sign; see `framework.lint`.
     """
 
@@ -79,6 +81,7 @@ class Program:
     recorded_trajectories: bool = False
     rollouts: RolloutPlan | None = None
     stateful: bool = False
+    repeatable: bool | None = None
     checked: bool = True
     # Shared by the copies that estimators make of a program.
     findings: Findings = field(default_factory=Findings, repr=False)
@@ -186,7 +189,8 @@ class Program:
             return context.trace
 
         outside = OutsideState(self.function)
-        return FirstRun(self.findings, kind, again, outside, repeatable=not self.stateful)
+        repeatable = not self.stateful if self.repeatable is None else self.repeatable
+        return FirstRun(self.findings, kind, again, outside, repeatable=repeatable)
 
     def _dry_run(self, shape: Shape, parameters: Parameters, batch: Any) -> dict[Site, Axes]:
         """The axes of each draw and cost in a run with another leading shape."""

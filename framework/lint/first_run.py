@@ -23,10 +23,12 @@ from framework.recording.trace import Draw, Trace
 
 # Of a program that runs one sample at a time: how many of its runs are looked at again.
 RUNS = 8
-# Places at which each line is looked at, at least; samples, at most; and lines.
+# Places at which each line is looked at, at least; samples, at most; lines, and draws after one that is reported.
 PAIRS = 16
 SAMPLES = 64
 LINES = 8
+# Draws that a message names.
+NAMES = 3
 # Runs with other noise from outside torch: as many show whether a comparison with it comes out differently.
 OTHER_NOISE = 4
 
@@ -123,7 +125,7 @@ class FirstRun:
         names = [draw.name for draw in context.made]
         try:
             segments = self.segments(context, names)
-            start = refuse_unsteady(segments)
+            start = refuse_unsteady(segments, slopes=False)
             end = segments.at(torch.ones(segments.count), slopes=False)
             moved = [not torch.equal(a.value, b.value) for a, b in pairs(start, end)]
         except UndecidedError:
@@ -142,9 +144,14 @@ class FirstRun:
         try:
             if not self.disagree(context, {draw.name for draw in draws}):
                 return
-            for draw in draws:
+            judged = False
+            for number, draw in enumerate(draws):
+                # One is reported; of a few more it is seen whether they are to be refused.
+                if judged and number >= LINES:
+                    break
                 found = self.disagree(context, {draw.name})
                 if found:
+                    judged = True
                     self.judge_cut(draw, found, calls[0])
         except UndecidedError:
             # An estimator that is biased anyway says so itself.
@@ -166,7 +173,7 @@ class FirstRun:
                     f"cut by {call}; keep it a tensor with its gradient, or choose an estimator that needs none; "
                     f"{alternatives(black_box=True)}"
                 )
-        elif not draw.rule.biased:
+        elif not (draw.rule.biased or self.reported):
             self.report(
                 [draw],
                 f"{what} follows draw '{draw.name}' by more than its gradient, a part of which is cut by {call}: the "
@@ -197,7 +204,7 @@ class FirstRun:
         try:
             for call in list(context.watch.numbers)[:LINES]:
                 segments = self.segments(context, ())
-                start = refuse_unsteady(segments)
+                start = refuse_unsteady(segments, slopes=False)
                 with ShiftedNumbers(call):
                     end = segments.at(torch.zeros(segments.count), slopes=False)
                 if any(not torch.equal(a.value, b.value) for a, b in pairs(start, end)):
@@ -263,7 +270,7 @@ class FirstRun:
         moved = {draw.name for draw in draws}
         for number in range(max(1, PAIRS // (math.prod(context.trace.shape) * seen))):
             segments = self.segments(context, moved, number, noise)
-            refuse_unsteady(segments)
+            refuse_unsteady(segments, slopes=False)
             if jumps(segments, call):
                 return True
             if segments.left:
@@ -273,7 +280,7 @@ class FirstRun:
         return False
 
     def report_jump_in_draws(self, call: Call, draws: list[Draw]) -> None:
-        names = " and ".join(sorted({f"'{draw.name}'" for draw in draws}))
+        names = listed({draw.name for draw in draws})
         self.report(
             draws,
             f"a cost jumps in draw {names} by {call}, and the gradient along a path leaves the jump out: it is biased; "
@@ -366,6 +373,12 @@ class FirstRun:
 
         other = key(2, "lint", number) if noise else None
         return Segments(rerun, context.made, moved, samples, other)
+
+
+def listed(names: Collection[str]) -> str:
+    """A few names, and how many more there are."""
+    shown = " and ".join(f"'{name}'" for name in sorted(names)[:NAMES])
+    return shown if len(names) <= NAMES else f"{shown} and {len(names) - NAMES} others"
 
 
 def with_path(context: WatchedContext) -> list[Draw]:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy
 from gymnasium.spaces import Discrete
 from pydantic import Field
 from torch import nn
@@ -147,6 +146,7 @@ class Game(Task):
                 f"task.terminal_on_life_loss = true: environment '{self.environment.name}' has no lives, "
                 "Atari's games have some"
             )
+        self.differentiable = game.differentiable
         self.model = Agent(
             game.observation_space,
             game.action_space,
@@ -297,7 +297,10 @@ class Game(Task):
             )
         if estimator.supports_recorded_actions:
             return self.as_program(self.objective, recorded_trajectories=True)
-        return self.as_program(partial(play_out, self.experience))
+        # Each run begins new games; those in torch are the same again with the same draws.
+        return replace(
+            self.as_program(partial(play_out, self.experience)), repeatable=self.differentiable
+        )
 
     def make_doctor(self, estimator: Estimator, program: Program) -> Doctor | None:
         """What compares the estimator with `rloo`, where that is wanted."""
@@ -407,10 +410,7 @@ class Game(Task):
         """One greedy episode, where the game can be rendered."""
         frames, rate = film(self.environment, self.model, seed, self.device, self.video_frames)
         if frames:
-            pixels = numpy.stack(frames)
-            # They would be held until the video is written.
-            frames.clear()
-            yield Video("agent", pixels, rate)
+            yield Video("agent", frames, rate)
 
     def scalars(self) -> dict[str, float]:
         self.settle()
