@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import tee
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, overload
 
@@ -23,7 +24,7 @@ from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.detection import prediction
 from plugins.detection.data.augmentation import Augmentation
-from plugins.detection.data.resizing import resized
+from plugins.detection.data.resizing import original, resized
 from plugins.detection.data.splits import (
     Data,
     Splits,
@@ -52,9 +53,11 @@ from plugins.detection.sample import (
     Batch,
     Detections,
     Sample,
+    Source,
     batches_of_one_size,
     pad_and_stack,
 )
+from plugins.detection.tiles import Tiles, search
 
 
 class Detection(Task):
@@ -101,6 +104,8 @@ class Detection(Task):
         score_threshold: FractionBelowOne = 0.001,
         display_threshold: FractionBelowOne | None = None,
         miss_cost: Positive | None = None,
+        tiles: Tiles = Tiles(),  # noqa: B008
+        track: bool = False,
     ) -> None:
         require_coco_evaluation()
         self.data = data
@@ -124,6 +129,7 @@ class Detection(Task):
         self.max_detections = max_detections
         self.score_threshold = score_threshold
         self.display_threshold, self.miss_cost = display_threshold, miss_cost
+        self.tiles, self.track = tiles, track
         # Chosen by each evaluation on validation images while training, and kept in checkpoints.
         self.tuned: list[float] = []
         self.learning = False
@@ -254,16 +260,27 @@ class Detection(Task):
             UserError: all images are damaged.
         """
         targets: list[Sample] = []
-
-        def noted() -> Iterator[Sample]:
-            for sample in self.held_out(split):
-                targets.append(sample.without_pixels())
-                yield sample
-
-        detections = list(self.detections_in(noted()))
+        detections: list[Detections] = []
+        source = self.splits.held_out(split)
+        for _, sample, found in self.searched(source, range(len(source))):
+            targets.append(sample.without_pixels())
+            detections.append(found)
         if not targets:
             raise UserError(f"task.data.root: every image of the {split} data is damaged")
         return targets, detections
+
+    def searched(
+        self, source: Source, indices: Iterable[int]
+    ) -> Iterator[tuple[int, Sample, Detections]]:
+        """Images of a source by index, except damaged ones, with the detections in them, in the originals' pixels."""
+        pairs = ((i, source.sample(i)) for i in indices)
+        ours, theirs = tee((i, sample) for i, sample in pairs if not sample.damaged)
+        if self.tiles.side is None:
+            found = self.detections_in(sample for _, sample in theirs)
+        else:
+            found = (self.detections_by_tiles(original(source, i).image) for i, _ in theirs)
+        for (i, sample), one in zip(ours, found, strict=True):
+            yield i, sample, one
 
     def held_out(self, split: Split) -> Iterator[Sample]:
         """The images of a split except damaged ones."""
@@ -279,6 +296,14 @@ class Detection(Task):
             found = self.model.detect(images, self.max_detections, self.score_threshold)
             for sample, detections in zip(part, found, strict=True):
                 yield detections.cpu().scaled(sample.scale, sample.size)
+
+    def detections_by_tiles(self, image: Tensor) -> Detections:
+        """The detections in an image `[3, H, W]` of any size, as a whole and by `tiles`, on the CPU."""
+
+        def detect(parts: Sequence[Tensor]) -> list[Detections]:
+            return list(self.detections_in(unlabelled_sample(part, self.size) for part in parts))
+
+        return search(image, self.tiles, detect, self.max_detections)
 
     @overload
     def detect(
@@ -318,12 +343,15 @@ class Detection(Task):
             raise UserError(f"threshold = {threshold}: expected a score from 0 to 1")
         several = photographs_of(image)
         images = [photograph_of(image)] if several is None else several
-        samples = [unlabelled_sample(one, self.size) for one in images]
         training = self.model.training
         self.model.eval()
         try:
             with torch.no_grad():
-                found = list(self.detections_in(samples))
+                if self.tiles.side is None:
+                    samples = (unlabelled_sample(one, self.size) for one in images)
+                    found = list(self.detections_in(samples))
+                else:
+                    found = [self.detections_by_tiles(one) for one in images]
         finally:
             self.model.train(training)
         least = self.thresholds if threshold is None else threshold
@@ -336,7 +364,9 @@ class Detection(Task):
         def detect(frames: Sequence[Tensor]) -> list[Detections]:
             return self.detect(list(frames))
 
-        return prediction.predict(source, detect, self.categories, self.category_ids)
+        return prediction.predict(
+            source, detect, self.categories, self.category_ids, track=self.track
+        )
 
     def export(self, path: Path, **options: Any) -> Path:
         """Write the model as ONNX (`.onnx`) or torch.export (`.pt2`), compare the file with it, and return the path.

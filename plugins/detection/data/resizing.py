@@ -33,6 +33,13 @@ class Resized:
         return sample
 
 
+def original(source: Source, index: int) -> Sample:
+    """Sample `index` of a source before it was resized."""
+    while isinstance(source, Resized):
+        source = source.source
+    return source.sample(index)
+
+
 def resized(sample: Sample, size: int) -> Sample:
     """The sample with a longer side of `size` pixels; boxes are scaled by each axis's own factor."""
     height, width = sample.image.shape[-2:]

@@ -26,8 +26,12 @@ def draw_boxes(
     categories: Sequence[str],
     scores: Tensor | None = None,
     min_side: int = 320,
+    tracks: Sequence[int] = (),
 ) -> Pixels:
-    """An image `[3, H, W]` with boxes `[n, 4]`, names and scores; enlarged to a side of at least `min_side` pixels."""
+    """An image `[3, H, W]` with boxes `[n, 4]`, names, scores and the numbers of tracks, where they are given.
+
+    It is enlarged to a side of at least `min_side` pixels.
+    """
     pixels = image.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     times = max(1, -(-min_side // max(pixels.shape[:2])))
     picture = Image.fromarray(pixels)
@@ -45,6 +49,8 @@ def draw_boxes(
         text = categories[label] if label < len(categories) else str(label)
         if scores is not None:
             text += f" {100 * float(scores[number]):.0f}"
+        if tracks:
+            text += f" #{tracks[number]}"
         left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         x = min(max(0.0, x0), picture.width - (right - left) - 2)
         y = y0 - (bottom - top) - 3 if y0 > bottom - top + 3 else y0

@@ -160,12 +160,9 @@ def look(
 ) -> Iterator[Judged]:
     """A model's detections in some images of a source."""
     task.model.eval()
-    samples = [source.sample(i) for i in indices]
-    whole = [(i, sample) for i, sample in zip(indices, samples, strict=True) if not sample.damaged]
     with torch.no_grad():
-        found = list(task.detections_in(sample for _, sample in whole))
-    for (i, sample), one in zip(whole, found, strict=True):
-        yield Judged(name_of(source, i, split), sample, one.above(LOWEST), learned)
+        for i, sample, found in task.searched(source, indices):
+            yield Judged(name_of(source, i, split), sample, found.above(LOWEST), learned)
 
 
 def parts_of(source: Source, folds: int) -> list[list[int]]:
