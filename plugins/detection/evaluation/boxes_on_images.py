@@ -53,8 +53,11 @@ def draw_boxes(
             text += f" #{tracks[number]}"
         left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         x = min(max(0.0, x0), picture.width - (right - left) - 2)
-        y = y0 - (bottom - top) - 3 if y0 > bottom - top + 3 else y0
-        pen.rectangle((x, y, x + right - left + 2, y + bottom - top + 3), fill=colour)
+        tall = bottom - top + 3
+        # Above the box; below it where there is no room; inside where there is none either.
+        below = y1 if y1 + tall <= picture.height else y0
+        y = y0 - tall if y0 > tall else below
+        pen.rectangle((x, y, x + right - left + 2, y + tall), fill=colour)
         ink = (0, 0, 0) if sum(colour) > 380 else (255, 255, 255)
         pen.text((x + 1 - left, y + 1 - top), text, fill=ink, font=font)
     return numpy.asarray(picture)
