@@ -217,7 +217,7 @@ def test_heic_is_read_as_it_looks(tmp_path):
     heif = pytest.importorskip("pillow_heif")
     heif.register_heif_opener()
     smooth = Image.fromarray(COLOURS).resize((64, 48), Image.Resampling.BICUBIC)
-    smooth.save(tmp_path / "a.heic", quality=95)
+    smooth.save(tmp_path / "a.heic", quality=95, chroma=444)
     read = read_photograph(tmp_path / "a.heic")
     assert size_of(tmp_path / "a.heic") == tuple(read.shape[1:]) == (48, 64)
     expected = torch.from_numpy(numpy.array(smooth)).permute(2, 0, 1)
