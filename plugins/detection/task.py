@@ -24,7 +24,7 @@ from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.detection import prediction
 from plugins.detection.data.augmentation import Augmentation
-from plugins.detection.data.resizing import original, resized
+from plugins.detection.data.resizing import original, unlabelled_sample
 from plugins.detection.data.splits import (
     Data,
     Splits,
@@ -38,6 +38,7 @@ from plugins.detection.evaluation.report import evaluate
 from plugins.detection.evaluation.shown import shown
 from plugins.detection.evaluation.thresholds import DEFAULT, tuned_thresholds
 from plugins.detection.export import export_detector
+from plugins.detection.inspection.data_set import Inspection, inspect
 from plugins.detection.limits import binding_limits, refuse_one_cell
 from plugins.detection.models.detector import Detector
 from plugins.detection.models.initial import PRETRAINED, load_initial_weights
@@ -83,6 +84,13 @@ class Detection(Task):
         "reward_above_threshold": "mean reward of the boxes above the threshold",
         "reward_at_best": "the same at the best of 19 thresholds",
     }
+
+    @staticmethod
+    def inspect(options: Mapping[str, Any]) -> Inspection:
+        """Look at the folder that these options name; see `diffobj inspect`."""
+        chosen = ("model", "model_options", "max_detections")
+        known = {name: options[name] for name in chosen if name in options}
+        return inspect(options.get("data", Data()), **known)
 
     def __init__(
         self,
@@ -385,11 +393,3 @@ class Detection(Task):
         found = evaluate(targets, detections, self.categories, self.thresholds)
         source = self.splits.test
         return shown(source, targets, detections, found, self.categories, self.thresholds)
-
-
-def unlabelled_sample(image: Tensor, size: int) -> Sample:
-    """An image `[3, H, W]` without annotations, as a sample whose longer side is `size`."""
-    none = torch.zeros(0)
-    height, width = image.shape[-2:]
-    sample = Sample(image, none.view(0, 4), none.long(), none.bool(), none, 0, (height, width))
-    return resized(sample, size)

@@ -49,6 +49,14 @@ def resized(sample: Sample, size: int) -> Sample:
     return stretched(sample, max(1, round(height * factor)), max(1, round(width * factor)))
 
 
+def unlabelled_sample(image: Tensor, size: int) -> Sample:
+    """An image `[3, H, W]` without annotations, as a sample whose longer side is `size`."""
+    none = torch.zeros(0)
+    height, width = image.shape[-2:]
+    sample = Sample(image, none.view(0, 4), none.long(), none.bool(), none, 0, (height, width))
+    return resized(sample, size)
+
+
 def stretched(sample: Sample, height: int, width: int) -> Sample:
     """The sample with an image of `[3, height, width]`."""
     before = sample.image.shape[-2:]

@@ -20,12 +20,13 @@ from framework.plugin import ROOT
 from framework.task import TrainingPlan
 from plugins.detection.data.augmentation import Augmentation
 from plugins.detection.data.generated import Generated
+from plugins.detection.data.resizing import unlabelled_sample
 from plugins.detection.data.splits import Data
 from plugins.detection.data.training_batches import TrainingBatches
 from plugins.detection.data.writing import write
 from plugins.detection.evaluation.boxes_on_images import draw_boxes, side_by_side
 from plugins.detection.sample import Batch, Detections, Sample, collate
-from plugins.detection.task import Detection, unlabelled_sample
+from plugins.detection.task import Detection
 from tests.runs import newest, result
 
 SMALL = Data(size=64, train=12, validation=5, test=7)

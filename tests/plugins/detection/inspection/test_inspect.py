@@ -78,7 +78,7 @@ def test_the_command_prints_and_writes_it(tmp_path: Path, diffobj: Any) -> None:
     for arguments, why in (
         ([], "which folder? diffobj inspect task.data.root=FOLDER"),
         (["task.data.root=nowhere"], "no such folder"),
-        (["task=javelin"], "only the data of task=detection"),
+        (["task=javelin"], "it has no data of yours to inspect"),
         (["task.data.rot=x"], "did you mean"),
     ):
         done = diffobj("inspect", *arguments)
