@@ -48,15 +48,23 @@ def make(folder: Path, *, steps: int = 1500, images: int = 3000) -> None:
         folder=folder / "run",
         overrides=[
             f"task.data.root={folder / 'scenes'}", f"task.data.size={LEARNED_SIDE}", "task.batch_size=16",
-            "task.workers=0",
+            "task.workers=0", f"trainer.evaluate_every={steps}",
             "task.augmentation.photometric=0.3", "task.augmentation.vertical_flip=0.5", "monitor.tensorboard=false",
         ],
     )  # fmt: skip
-    best = framework.load(run.folder).task.model.state_dict()
-    kept = {name: halved(name, v) for name, v in best.items() if not name.startswith(CLASS_HEADS)}
     WEIGHTS.parent.mkdir(exist_ok=True)
-    torch.save(kept, WEIGHTS)
+    torch.save(without_class_heads(run.folder), WEIGHTS)
     print(f"{WEIGHTS}: {WEIGHTS.stat().st_size:,} bytes; {run.metrics['AP']:.3f} AP on scenes")
+
+
+def without_class_heads(run: Path) -> dict[str, torch.Tensor]:
+    """The last parameters of a run, in half precision."""
+    last = framework.load(run, checkpoint="last").task.model.state_dict()
+    return {
+        name: halved(name, value)
+        for name, value in last.items()
+        if not name.startswith(CLASS_HEADS) and not name.endswith("num_batches_tracked")
+    }
 
 
 def halved(name: str, value: torch.Tensor) -> torch.Tensor:
@@ -65,7 +73,7 @@ def halved(name: str, value: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: it does not.
     """
-    half = value.contiguous().half() if value.is_floating_point() else value
+    half = value.contiguous().half()
     if not torch.allclose(half.float(), value.float(), rtol=1e-3, atol=1e-5):
         raise ValueError(f"{name}: its values do not fit into half precision")
     return half
