@@ -1,6 +1,6 @@
 """A data set laid out from photographs: coins, cups, cats and badges, cut out of some and put down on others.
 
-24 Roman coins, a coffee cup on its saucer, a cat's face and an astronaut's badge, at several sizes and turns, on brick,
+16 Roman coins, a coffee cup on its saucer, a cat's face and an astronaut's badge, at several sizes and turns, on brick,
 grass, gravel and wood. The weights of `plugins/detection/models/pretrained` have learned from none of them.
 
     python -m experiments.detection_weights.cut_outs FOLDER
