@@ -23,6 +23,7 @@ from plugins.faces.data.lists import AnnotatedPhotograph, read_annotations
 from plugins.faces.data.photographs import Partition, digest, partition
 from plugins.faces.evaluation.model_card import PRIVACY_NOTICE, model_card
 from plugins.faces.evaluation.scene_metrics import detection_metrics
+from plugins.faces.inspection import Inspection, inspect_list
 from plugins.faces.losses.identity_loss import make_loss
 from plugins.faces.models.face_finder import FaceFinder, SceneBatch
 from plugins.faces.models.face_model import FaceModel
@@ -44,6 +45,16 @@ class FaceDetection(SceneTask):
         "precision": "share of these detections that are faces",
         "train/<term>": "a term of the loss, before weighting",
     }
+
+    @staticmethod
+    def inspect(options: Mapping[str, Any]) -> Inspection:
+        """Look at the list of faces that these options name; see `diffobj inspect`."""
+        annotations, images = (options.get(name, "") for name in ("annotations", "images"))
+        if not annotations or not images:
+            raise UserError(
+                "which list? diffobj inspect task=face_detection task.annotations=label.txt task.images=FOLDER"
+            )
+        return inspect_list(annotations, images, options.get("side", 320))
 
     def __init__(
         self,
