@@ -120,7 +120,7 @@ class FaceFinder(nn.Module):
     Args:
         feature_source: what embeddings are computed from; see this module.
         feature_level: which of the detector's features they are computed from.
-        embedding_size: D.
+        embedding_size: D; 0: faces are detected and not embedded.
         patch_size: side of the patch in cells of stride 2; of a patch of image pixels the side is twice that.
         widths, blocks: of the pyramid; neck, head: channels of its map and inside the head.
         trunk: widths of the network that reads patches.
@@ -151,13 +151,12 @@ class FaceFinder(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             layer.bias = nn.Parameter(torch.full((layer.out_channels,), bias))
         channels = {"early": widths[0], "late": neck, "both": widths[0] + neck}
-        self.identity = (
-            Trunk(3, 2 * patch_size, trunk, 1, embedding_size)
-            if feature_source == "two_stage"
-            else Trunk(
-                channels[feature_level], patch_size, trunk, 1, embedding_size, halve_first=False
-            )
-        )
+        self.identity: Trunk | None = None
+        if embedding_size and feature_source == "two_stage":
+            self.identity = Trunk(3, 2 * patch_size, trunk, 1, embedding_size)
+        elif embedding_size:
+            width = channels[feature_level]
+            self.identity = Trunk(width, patch_size, trunk, 1, embedding_size, halve_first=False)
         self.to(memory_format=torch.channels_last)
 
     def raw_outputs(self, images: Tensor) -> RawOutputs:
@@ -169,6 +168,8 @@ class FaceFinder(nn.Module):
 
     def features(self, outputs: RawOutputs, images: Tensor, faces: Located) -> Tensor:
         """Each face's embedding `[M, D]`, not normalised."""
+        if self.identity is None:
+            return faces.boxes.new_zeros(len(faces.boxes), 0)
         extent = (images.shape[-2], images.shape[-1])
         matrices, image_index = self.patch_matrices(faces), faces.image_index
         if self.feature_source == "two_stage":

@@ -7,6 +7,7 @@ from PIL import Image as Pillow
 from torch import Tensor, nn
 from torchvision.ops import nms
 
+from plugins.detection.boxes import area, overlap
 from plugins.faces.data.photographs import as_pixels
 from plugins.faces.losses.identity_loss import IdentityLoss
 from plugins.faces.models.face_finder import FaceFinder
@@ -18,12 +19,24 @@ LARGEST_SIDE = 1600
 LARGEST_FACE = 80.0
 # The IoU from which on two detections are one face.
 SAME_FACE = 0.4
+# A box of which this part lies inside one that is twice as large or more is a part of that face, if the larger one's
+# score is this part of its own or more.
+PART, AS_CERTAIN = 0.8, 0.8
+
+
+def detector() -> FaceFinder:
+    """The network that detects faces in photographs without embedding them, with random weights."""
+    return FaceFinder(
+        "two_stage", embedding_size=0, widths=(16, 32, 48, 96, 96), blocks=(0, 1, 1, 2, 1)
+    )
 
 
 class FaceModel(nn.Module):
-    """`model(images)`, from images to faces, and the identity loss that it is trained with."""
+    """`model(images)`, from images to faces, and the identity loss that it is trained with, if any."""
 
-    def __init__(self, finder: FaceFinder, identity: IdentityLoss) -> None:
+    identity: IdentityLoss | None
+
+    def __init__(self, finder: FaceFinder, identity: IdentityLoss | None = None) -> None:
         super().__init__()
         self.finder, self.identity = finder, identity
 
@@ -55,7 +68,9 @@ class FaceModel(nn.Module):
         ]
         faces = {name: torch.cat([one[name] for one in found]) for name in found[0]}
         order = nms(faces["boxes"], faces["scores"], SAME_FACE)
-        return {name: value[order] for name, value in faces.items()}
+        faces = {name: value[order] for name, value in faces.items()}
+        kept = ~part_of_a_face(faces["boxes"], faces["scores"])
+        return {name: value[kept] for name, value in faces.items()}
 
     def faces_at(self, photograph: Pillow.Image, factor: float) -> dict[str, Tensor]:
         """The faces at one size, in the photograph's own pixels."""
@@ -64,6 +79,14 @@ class FaceModel(nn.Module):
         device = next(self.parameters()).device
         faces = {name: value.cpu() for name, value in self(small[None].to(device))[0].items()}
         return faces | {name: faces[name] / factor for name in ("boxes", "landmarks")}
+
+
+def part_of_a_face(boxes: Tensor, scores: Tensor) -> Tensor:
+    """Which boxes `[K, 4]` are no faces but parts of one, such as a nose: inside a larger one about as certain."""
+    sizes = area(boxes)
+    both, _ = overlap(boxes[:, None], boxes)
+    inside = (both > PART * sizes[:, None]) & (sizes[:, None] < 0.5 * sizes)
+    return (inside & (scores >= AS_CERTAIN * scores[:, None])).any(1)
 
 
 def within(faces: dict[str, Tensor], factor: float, closer: bool) -> dict[str, Tensor]:

@@ -7,43 +7,31 @@ become too small, are ignored: detecting them is neither rewarded nor an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from framework import Context, Text, UserError
+from framework import Text, UserError
 from framework.config.types import Count, CountOrZero, NonNegative
 from framework.media import Media
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.faces.data.lists import AnnotatedPhotograph, read_annotations
 from plugins.faces.data.photographs import Partition, digest, partition
-from plugins.faces.evaluation.model_card import PRIVACY_NOTICE, model_card
-from plugins.faces.evaluation.scene_metrics import detection_metrics
+from plugins.faces.evaluation.model_card import PRIVACY_NOTICE
 from plugins.faces.losses.identity_loss import make_loss
-from plugins.faces.models.face_finder import FaceFinder, SceneBatch
+from plugins.faces.models.face_finder import FaceFinder
 from plugins.faces.models.face_model import FaceModel
 from plugins.faces.synthetic.scenes import Scenes
 from plugins.faces.tasks.annotated_scenes import scenes_of
-from plugins.faces.tasks.scene_task import SceneTask
+from plugins.faces.tasks.detection_task import DetectionTask
 
 
-class FaceDetection(SceneTask):
+class FaceDetection(DetectionTask):
     """Detect faces in photographs, from a list of boxes."""
-
-    has_identity_embeddings: ClassVar[bool] = False
-    primary_metric: ClassVar[str] = "AP50"
-    metric_mode: ClassVar[Literal["min", "max"]] = "max"
-    metric_descriptions: ClassVar[Mapping[str, str]] = {
-        "AP": "average precision of faces as in COCO, mean over IoU 0.50 to 0.95",
-        "AP50": "the same at IoU 0.50",
-        "recall": "share of the faces that are detected with the display threshold",
-        "precision": "share of these detections that are faces",
-        "train/<term>": "a term of the loss, before weighting",
-    }
 
     def __init__(
         self,
@@ -65,11 +53,16 @@ class FaceDetection(SceneTask):
                 )
         self.annotations, self.folder = Path(annotations).expanduser(), Path(images).expanduser()
         self.test_fraction, self.seed = test_fraction, seed
-        self.weights = {"centre": 1.0, "box": box_weight, "landmarks": landmark_weight}
         # The network of `faces`, whose embeddings and identity loss are not trained here.
         identity = make_loss({"name": "softmax"}, 128, 2, "task.loss")
         model = FaceModel(FaceFinder("two_stage"), identity)
-        super().__init__(model, side=side, batch_size=batch_size)
+        super().__init__(
+            model,
+            side=side,
+            batch_size=batch_size,
+            box_weight=box_weight,
+            landmark_weight=landmark_weight,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Which photographs the network has seen."""
@@ -158,27 +151,13 @@ class FaceDetection(SceneTask):
     def synthetic(self) -> bool:
         return False
 
-    def objective(self, context: Context, batch: SceneBatch) -> None:
-        """The losses of detection."""
-        terms = self.model.finder.losses(self.model.finder.raw_outputs(batch.images), batch)
-        for name, term in terms.items():
-            self.latest[name] = float(term.detach())
-            context.cost(self.weights[name] * term, name)
-
-    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
-        """Average precision on photographs that were not trained on."""
-        return detection_metrics(self.evaluator.evaluated(self.evaluated(seed, split)))
-
     def show(self, seed: int) -> Iterator[Media]:
-        """Held-out photographs with detections, and the model card."""
-        evaluated = self.evaluator.evaluated(self.evaluated(seed, "test"))
-        picture, words = self.detection_media(evaluated)
-        yield picture
-        about = {
-            "Function": "boxes, scores and five landmarks of each face in an image; its embeddings are not trained",
+        """Held-out photographs with detections, what the folder holds of people, and the model card."""
+        yield Text("PRIVACY", f"{PRIVACY_NOTICE[0].upper()}{PRIVACY_NOTICE[1:]}.\n")
+        yield from super().show(seed)
+
+    def about(self) -> dict[str, str]:
+        return {
             "Trained on": f"{len(self.parts.training):,} photographs of {self.annotations}",
-            "Input": f"RGB images with the longer side resized to {self.side} pixels",
             "Privacy": PRIVACY_NOTICE,
         }
-        yield Text("PRIVACY", f"{PRIVACY_NOTICE[0].upper()}{PRIVACY_NOTICE[1:]}.\n")
-        yield Text("model_card", model_card(about, f"Detection at {self.side} pixels: {words}."))

@@ -106,7 +106,7 @@ def test_metrics_leave_out_what_cannot_be_measured():
 
 @given(st.integers(2, 9), st.integers(1, 6), st.integers(2, 5), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_nobody_is_in_two_folds(people, each, folds, seed):
+def test_no_person_is_in_two_folds(people, each, folds, seed):
     labels = torch.arange(people).repeat_interleave(each)[torch.randperm(people * each)]
     fold = people_folds(labels, folds, seed)
     for person in range(people):
@@ -165,7 +165,7 @@ def test_the_interval_is_right_where_everybodys_first_picture_is_of_another_styl
     assert pairs.subsampled(len(pairs.bins), generator) is pairs
 
 
-def test_one_person_or_nobody_twice_is_refused():
+def test_one_person_or_no_second_picture_is_refused():
     with pytest.raises(UserError, match="two people"):
         all_pairs(torch.eye(3), torch.zeros(3, dtype=torch.long))
     with pytest.raises(UserError, match="two pictures of one"):

@@ -78,7 +78,7 @@ def test_people_numbered_minus_one_have_no_identity_gradient(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_in_which_nobody_is_known_costs_nothing_and_has_a_gradient_of_nothing(name):
+def test_a_batch_of_unknown_people_costs_nothing_and_has_a_gradient_of_nothing(name):
     features, people = faces()
     loss = build_loss(name)(features, torch.full_like(people, -1))
     loss.backward()
