@@ -19,6 +19,7 @@ import numpy
 import torch
 from PIL import Image as Pillow
 
+from framework import UserError
 from plugins.faces.analysis.cutting import Places
 from plugins.faces.models.face_model import FaceModel, detector
 
@@ -45,7 +46,15 @@ class BundledDetector:
 
 @cache
 def bundled_model() -> FaceModel:
-    """The network with its weights, in evaluation mode."""
+    """The network with its weights, in evaluation mode.
+
+    Raises:
+        UserError: the file is not there.
+    """
+    if not WEIGHTS.is_file():
+        raise UserError(
+            f"detector = bundled: {WEIGHTS} is missing; expected it in this installation"
+        )
     model = FaceModel(detector()).eval()
     with numpy.load(WEIGHTS, allow_pickle=False) as stored:
         model.load_state_dict({name: torch.from_numpy(stored[name]) for name in stored.files})

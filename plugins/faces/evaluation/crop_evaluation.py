@@ -6,9 +6,10 @@ from torch import Tensor
 
 from plugins.faces.data.crops import Crops
 from plugins.faces.evaluation.verification import verification
+from plugins.faces.models.descriptors import DESCRIPTORS
 from plugins.faces.models.networks import Embedder, unit
 from plugins.faces.models.recogniser import Recogniser, embed
-from plugins.faces.models.whitened import DESCRIPTORS, Whitened
+from plugins.faces.models.whitened import Whitened
 
 # The metrics that are reported of baselines.
 BASELINE_METRICS = ("eer", "tar_at_far_0.01", "tar_at_far_0.001")

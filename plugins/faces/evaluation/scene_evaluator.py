@@ -20,11 +20,12 @@ from plugins.faces.evaluation.scene_metrics import (
     matches,
 )
 from plugins.faces.evaluation.verification import all_pairs, verification
+from plugins.faces.models.descriptors import DESCRIPTORS
+from plugins.faces.models.descriptors import SIDE as WHITENED_SIDE
 from plugins.faces.models.face_finder import FaceFinder, Located
 from plugins.faces.models.face_model import DISPLAY_THRESHOLD, FaceModel
 from plugins.faces.models.networks import unit
-from plugins.faces.models.whitened import DESCRIPTORS, Whitened
-from plugins.faces.models.whitened import SIDE as WHITENED_SIDE
+from plugins.faces.models.whitened import Whitened
 from plugins.faces.synthetic.scenes import Scenes
 
 # Scenes that the model gets at once.

@@ -27,9 +27,9 @@ from plugins.faces.evaluation.scene_metrics import comparable, detection_metrics
 from plugins.faces.evaluation.verification import all_pairs
 from plugins.faces.losses.identity_loss import make_loss
 from plugins.faces.losses.margins import margin_scale_at
+from plugins.faces.models.descriptors import SIDE as WHITENED_SIDE
 from plugins.faces.models.face_finder import FaceFinder, FeatureLevel, FeatureSource, SceneBatch
 from plugins.faces.models.face_model import FaceModel
-from plugins.faces.models.whitened import SIDE as WHITENED_SIDE
 from plugins.faces.models.whitened import Whitened
 from plugins.faces.synthetic.crops import FIRST_UNSEEN, synthetic_crops
 from plugins.faces.synthetic.scenes import Scenes, synthetic_scenes
@@ -79,6 +79,7 @@ class Faces(SceneTask):
         "even_pixels_eer": "the same of grey pixels with mean 0 and deviation 1",
         "whitened_pixels_eer": "the same of pixels' principal components, whitened within people",
         "whitened_gradients_eer": "the same of histograms of gradient directions",
+        "whitened_patterns_eer": "the same of histograms of local binary patterns",
         "random_network_eer": "equal error rate of an untrained network",
         "large_eer": "equal error rate of large faces",
         "train/identity_over_chance": "identity loss over that of embeddings without information",
