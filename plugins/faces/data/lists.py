@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from framework import UserError
-from plugins.faces.data.photographs import PICTURES, short_hash
+from plugins.faces.data.photographs import PICTURES
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,6 @@ class AnnotatedPhotograph:
     boxes: Tensor
     landmarks: Tensor
     ignored: Tensor
-
-    @property
-    def key(self) -> int:
-        """A hash that identifies this entry of a list."""
-        return short_hash(f"{self.file} {self.boxes.tolist()}".encode())
 
 
 def annotated(

@@ -218,9 +218,16 @@ class FaceFinder(nn.Module):
         }
 
     def forward(
-        self, images: Tensor, max_detections: int = 50, score_threshold: float = 0.3
+        self,
+        images: Tensor,
+        max_detections: int = 50,
+        score_threshold: float = 0.3,
+        mirrored: bool = False,
     ) -> list[dict[str, Tensor]]:
         """The faces of images `[B, 3, H, W]`, uint8 or floats 0..255, in order of falling score.
+
+        Args:
+            mirrored: a score is the mean of that in the image and that in its mirror image, for twice the time.
 
         Returns:
             for each image boxes `[K, 4]` in pixels, scores `[K]` of at least `score_threshold`, landmarks `[K, 5, 2]`
@@ -229,7 +236,10 @@ class FaceFinder(nn.Module):
         height, width = images.shape[-2:]
         images = padded(images, self.size_divisor)
         outputs = self.raw_outputs(images)
-        scores, cells = peaks(outputs.logits, max_detections)
+        likely = outputs.logits.sigmoid()
+        if mirrored:
+            likely = (likely + self.raw_outputs(images.flip(3)).logits.flip(3).sigmoid()) / 2
+        scores, cells = peaks(likely, max_detections)
         image, rank = (scores >= score_threshold).nonzero(as_tuple=True)
         cell = cells[image, rank]
         boxes = decode_boxes(outputs.distances, STRIDE)[image, cell]
@@ -277,9 +287,8 @@ def decode_landmarks(outputs: Tensor) -> Tensor:
     return points
 
 
-def peaks(logits: Tensor, max_detections: int) -> tuple[Tensor, Tensor]:
-    """Scores and cells `[B, k]` of the maxima of 3x3 neighbourhoods, best first; elsewhere scores are 0."""
-    scores = logits.sigmoid()
+def peaks(scores: Tensor, max_detections: int) -> tuple[Tensor, Tensor]:
+    """Scores and cells `[B, k]` of the maxima of 3x3 neighbourhoods of scores `[B, 1, H, W]`, best first."""
     highest = functional.max_pool2d(scores, 3, 1, 1)
     maxima = torch.where(scores == highest, scores, 0.0).flatten(1)
     best, cells = maxima.topk(min(max_detections, maxima.shape[1]), 1)
