@@ -102,6 +102,7 @@ class Recognition(FaceTask):
         "network_alone_<metric>": "the same of the network without the whitened components beside it",
         "whitened_pixels_<metric>": "the same of pixels' principal components, whitened within people",
         "whitened_gradients_<metric>": "the same of histograms of gradient directions",
+        "whitened_patterns_<metric>": "the same of histograms of local binary patterns",
         "random_network_<metric>": "the same of an untrained network",
         "seen_eer": "equal error rate of new pictures of people trained on",
         "train/identity_over_chance": "identity loss over that of embeddings without information",
