@@ -20,6 +20,7 @@ from plugins.sketching.pydiffvg.shapes import (
     Shape,
     ShapeGroup,
 )
+from plugins.sketching.scene.gradients import line_on
 from plugins.sketching.svg.picture import Array, Gradient, Mark, Paint
 from plugins.sketching.svg.reading import parse, read
 
@@ -37,7 +38,7 @@ def svg_to_scene(filename: str) -> Scene:
     picture = read(File(filename))
     shapes: list[Shape] = []
     groups: list[ShapeGroup] = []
-    lost = list(picture.left_out)
+    lost = [*picture.left_out, *picture.not_drawn]
     for number, mark in enumerate(picture.marks):
         if mark.fill is None and (mark.stroke is None or mark.width <= 0):
             continue
@@ -86,43 +87,14 @@ def paths_of(mark: Mark, *, close: bool) -> Iterator[Path]:
     """A mark's contours; `close`: open ones are closed by a line, as a fill closes them."""
     pen = mark.width / 2 if mark.stroke is not None else 1.0
     for contour in mark.contours:
-        cubics, closed = contour.cubics, contour.closed
-        if not closed and close:
-            cubics, closed = closed_up(cubics), True
-        points, between = points_of(cubics, closed)
-        yield Path(between, points, closed, torch.tensor(pen))
-
-
-def closed_up(cubics: Array) -> Array:
-    """A chain that ends where it starts."""
-    start, end = cubics[0, 0], cubics[-1, 3]
-    if numpy.abs(start - end).max() < 1e-9:
-        return cubics
-    thirds = numpy.array([0, 1 / 3, 2 / 3, 1])[:, None]
-    return numpy.concatenate([cubics, (end + thirds * (start - end))[None]])
-
-
-def points_of(cubics: Array, closed: bool) -> tuple[Tensor, Tensor]:
-    """The points of a chain, and the number of control points of each segment; straight ones have none."""
-    thirds = numpy.array([1 / 3, 2 / 3])[:, None]
-    straight = cubics[:, :1] + thirds * (cubics[:, 3:] - cubics[:, :1])
-    extent = max(float(numpy.ptp(cubics.reshape(-1, 2), axis=0).max()), 1e-9)
-    lines = numpy.abs(cubics[:, 1:3] - straight).max((1, 2)) < 1e-6 * extent
-    rows = [cubics[0, :1]]
-    for cubic, line in zip(cubics, lines, strict=True):
-        rows.append(cubic[3:] if line else cubic[1:])
-    points = numpy.concatenate(rows)
-    points = points[:-1] if closed else points
-    between = torch.from_numpy(numpy.where(lines, 0, 2).astype(numpy.int32))
-    return torch.from_numpy(points).float().contiguous(), between
+        whole = contour.closed_up() if close else contour
+        points, degrees = whole.chain()
+        between = torch.tensor(degrees, dtype=torch.int32) - 1
+        yield Path(between, tensor(points).contiguous(), whole.closed, torch.tensor(pen))
 
 
 def not_held(mark: Mark) -> Iterator[str]:
     """What of a mark is lost."""
-    if mark.clips:
-        yield "its clip is left out"
-    if mark.stroke is not None and mark.dashes:
-        yield "its dashes are left out"
     for paint in (mark.fill, mark.stroke):
         if isinstance(paint, Gradient):
             if paint.spread != "pad":
@@ -151,11 +123,7 @@ def colour_of(paint: Paint | None, opacity: float) -> Color | None:
     matrix, shift = paint.inverse[:, :2], paint.inverse[:, 2]
     forward = numpy.linalg.inv(matrix)
     if paint.line is not None:
-        begin = forward @ (numpy.array(paint.line[:2]) - shift)
-        way = numpy.array(paint.line[2:]) - paint.line[:2]
-        # The offset is way (M p + b - start) / |way|^2: along its own gradient it rises fastest.
-        rise = matrix.T @ way / max(float(way @ way), 1e-12)
-        end = begin + rise / max(float(rise @ rise), 1e-12)
+        begin, end = line_on(paint.inverse, paint.line)
         return LinearGradient(tensor(begin), tensor(end), offsets, stops)
     cx, cy, r, *_ = paint.circle
     centre = forward @ (numpy.array([cx, cy]) - shift)

@@ -115,5 +115,6 @@ def field(paint: Paint, mask: Tensor) -> Tensor:
 
 
 def covering(layer: Layer, opacity: Tensor) -> Tensor:
-    """A layer's opacity, cut to 0..1."""
-    return (opacity * layer.opacity).clamp(0, 1)
+    """A layer's opacity, cut to 0..1; at the ends it has its gradient, which torch's clamp leaves out."""
+    whole = opacity * layer.opacity
+    return torch.where((whole < 0) | (whole > 1), whole.detach().clamp(0, 1), whole)

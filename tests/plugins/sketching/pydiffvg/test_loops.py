@@ -79,6 +79,7 @@ def test_a_single_shape_moves_to_its_target(make):
         loss = (render([shape], [group]) - target).pow(2).sum()
         loss.backward()
         optimizer.step()
+        group.fill_color.data.clamp_(0.0, 1.0)
         losses.append(loss.item())
     assert losses[-1] < 0.05 * losses[0]
     assert group.fill_color.tolist() == pytest.approx([0.3, 0.6, 0.3, 1.0], abs=0.03)

@@ -77,6 +77,14 @@ def test_colours_beyond_0_to_1_are_mixed_as_they_are():
     assert rendered(scene)[22, 31].tolist() == pytest.approx([1.5, -0.5, 0.5, 1.0], abs=1e-5)
 
 
+def test_an_opaque_paints_opacity_can_be_learned():
+    colour = RED.clone().requires_grad_()
+    rendered(alone(SCENES["circle"][0][0], fill_color=colour))[..., 3].sum().backward()
+    assert colour.grad is not None
+    # A circle of radius 15.3.
+    assert float(colour.grad[3]) == pytest.approx(3.1416 * 15.3**2, rel=0.01)
+
+
 def everything(dtype: torch.dtype) -> tuple[Scene, list[torch.Tensor]]:
     """A fill with a hole in a linear gradient, a radial one, and a stroke, and all that can be learned of them."""
     learned: list[torch.Tensor] = []
@@ -92,7 +100,7 @@ def everything(dtype: torch.dtype) -> tuple[Scene, list[torch.Tensor]]:
     for gradient in (along, around):
         for name, value in vars(gradient).items():
             # No pixel's centre at a stop.
-            setattr(gradient, name, leaf(value + 0.013))
+            setattr(gradient, name, leaf(0.98 * value + 0.013))
     groups = [
         pydiffvg.ShapeGroup(tensor([0, 1]), along),
         pydiffvg.ShapeGroup(tensor([2]), around),
