@@ -36,8 +36,8 @@ from plugins.detection.data.generated import Generated
 from plugins.detection.data.writing import write
 from plugins.faces.gallery.file import read_members, write_members
 from plugins.faces.gallery.members import Members
+from plugins.sketching.scene.starting import as_strokes
 from plugins.sketching.svg.reading import read
-from plugins.sketching.svg.strokes import as_strokes
 
 SECONDS = 5
 # The most that a refusal may count.
