@@ -1,9 +1,10 @@
-"""How many forgotten labels the doctor finds: a tenth of the boxes of a generated data set is deleted, and looked for.
+"""How many forgotten labels the doctor finds: a tenth of the boxes of a data set is deleted, and looked for.
 
-    python -m experiments.detection_doctor FOLDER [images=600] [steps=900] [folds=2]
+    python -m experiments.detection_doctor FOLDER [set=generated|cut-outs] [images=400] [steps=600] [folds=2]
 
-writes the data set in YOLO's form, trains `nano` on it, lets `diagnose` judge every image by a model that has not
-learned from it, and prints how many of the N deleted boxes are among the first 50 and the first N doubts.
+writes the data set, of generated shapes or of things cut out of photographs that wheels ship, in YOLO's form, trains
+`nano` on it, lets `diagnose` judge every image by a model that has not learned from it, and prints how many of the N
+deleted boxes are among the first 50 and the first N doubts.
 """
 
 from __future__ import annotations
@@ -17,29 +18,55 @@ import torch
 
 import framework
 from experiments.command import given_arguments
+from experiments.detection_weights.cut_outs import CutOuts
+from framework.photographs import size_of
 from plugins.detection.boxes import pairwise_iou
 from plugins.detection.data.generated import Generated
 from plugins.detection.data.writing import write
 from plugins.detection.inspection.doctor import Diagnosis, diagnose
+from plugins.detection.sample import Source
 
 DELETED, REVIEWED, SAME = 0.1, 50, 0.5
+# The longer side of the model's images.
+SIZE = 128
 Boxes = dict[str, list[list[float]]]
 
 
-def delete_boxes(root: Path, size: int) -> Boxes:
+def sources(name: str, images: int) -> dict[str, Source]:
+    """The three splits of a data set.
+
+    Raises:
+        SystemExit: another name.
+    """
+    counts = {"train": images, "validation": images // 6, "test": images // 3}
+    if name == "generated":
+        return {split: Generated(split, count, SIZE) for split, count in counts.items()}
+    if name == "cut-outs":
+        return {split: CutOuts(split, count) for split, count in counts.items()}
+    sys.exit(f"set={name}: expected generated or cut-outs")
+
+
+def delete_boxes(root: Path, chance: float = DELETED) -> Boxes:
     """Delete a tenth of the lines of all text files; returns the boxes by their images' names, in pixels."""
     draw = torch.Generator().manual_seed(0)
     deleted: Boxes = {}
     for path in sorted(root.glob("labels/*/*.txt")):
+        size = size_of(root / "images" / path.parent.name / f"{path.stem}.png")
+        assert size is not None
         kept = []
         for line in path.read_text().splitlines():
-            # An image that loses all of its objects would be taken for a background.
-            if float(torch.rand((), generator=draw)) >= DELETED:
+            if float(torch.rand((), generator=draw)) >= chance:
                 kept.append(line)
                 continue
-            x, y, w, h = (size * float(v) for v in line.split()[1:])
-            box = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
-            deleted.setdefault(path.stem, []).append(box)
+            x, y, w, h = map(float, line.split()[1:])
+            height, width = size
+            corners = (
+                (x - w / 2) * width,
+                (y - h / 2) * height,
+                (x + w / 2) * width,
+                (y + h / 2) * height,
+            )
+            deleted.setdefault(path.stem, []).append(list(corners))
         path.write_text("".join(f"{line}\n" for line in kept))
     return deleted
 
@@ -58,17 +85,16 @@ def found_among(found: Diagnosis, deleted: Boxes, count: int) -> int:
 
 
 def main(
-    folder: Path, *, images: int = 600, steps: int = 900, folds: int = 2, size: int = 128
+    folder: Path, *, name: str = "generated", images: int = 400, steps: int = 600, folds: int = 2
 ) -> None:
-    counts = {"train": images, "validation": images // 6, "test": images // 3}
-    write(folder / "data", "yolo", {name: Generated(name, n, size) for name, n in counts.items()})
-    deleted = delete_boxes(folder / "data", size)
+    write(folder / "data", "yolo", sources(name, images))
+    deleted = delete_boxes(folder / "data")
     framework.train(
         "detection",
         steps=steps,
         folder=folder / "run",
         overrides=[
-            f"task.data.root={folder / 'data'}", f"task.data.size={size}", "task.workers=0", "task.batch_size=16",
+            f"task.data.root={folder / 'data'}", f"task.data.size={SIZE}", "task.workers=0", "task.batch_size=16",
             "task.augmentation.photometric=0", "task.augmentation.scale_jitter=0", "monitor.tensorboard=false",
             "trainer.evaluate_every=300",
         ],
@@ -76,10 +102,10 @@ def main(
     run = framework.load(folder / "run")
     total = sum(map(len, deleted.values()))
     result: dict[str, Any] = {"AP": run.metrics["AP"], "deleted": total}
-    for name, parts in (("own model", 0), ("folds", folds)):
+    for judge, parts in (("own model", 0), ("folds", folds)):
         found = diagnose(run, folds=parts, steps=steps)
         found.save(folder / f"doctor_{parts}")
-        result[name] = {count: found_among(found, deleted, count) for count in (REVIEWED, total)}
+        result[judge] = {count: found_among(found, deleted, count) for count in (REVIEWED, total)}
     print(json.dumps(result))
 
 
@@ -87,5 +113,6 @@ if __name__ == "__main__":
     given = given_arguments(__doc__)
     if not given:
         sys.exit(__doc__)
-    numbers = {key: int(value) for key, _, value in (a.partition("=") for a in given[1:])}
-    main(Path(given[0]), **numbers)
+    options = dict(a.split("=", 1) for a in given[1:])
+    name = options.pop("set", "generated")
+    main(Path(given[0]), name=name, **{key: int(value) for key, value in options.items()})

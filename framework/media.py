@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import math
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy
 from numpy.typing import NDArray
@@ -49,30 +51,68 @@ class Image:
         return cls(name, numpy.asarray(canvas.buffer_rgba())[:, :, :3].copy())
 
 
+class PackedFrames(Sequence[Pixels]):
+    """Frames `[H, W, 3]` uint8 of one size, compressed until they are read.
+
+    A film of a drawn game has flat colours: its pixels outweigh the training, and packed they are a hundredth of that.
+    """
+
+    def __init__(self, frames: Iterable[Pixels] = ()) -> None:
+        self.shape: tuple[int, ...] = ()
+        self.packed: list[bytes] = []
+        for frame in frames:
+            self.append(frame)
+
+    def append(self, frame: Pixels) -> None:
+        """Add a frame at the end.
+
+        Raises:
+            ValueError: it has another size than those before.
+        """
+        if self.packed and frame.shape != self.shape:
+            raise ValueError(f"a frame of shape {frame.shape} in a video of {self.shape}")
+        self.shape = frame.shape
+        self.packed.append(zlib.compress(numpy.ascontiguousarray(frame, numpy.uint8).data, 1))
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    @overload
+    def __getitem__(self, index: int) -> Pixels: ...
+    @overload
+    def __getitem__(self, index: slice) -> PackedFrames: ...
+    def __getitem__(self, index: int | slice) -> Pixels | PackedFrames:
+        if isinstance(index, slice):
+            return PackedFrames(self[i] for i in range(*index.indices(len(self))))
+        pixels = numpy.frombuffer(zlib.decompress(self.packed[index]), numpy.uint8)
+        return pixels.reshape(self.shape)
+
+
 @dataclass(frozen=True)
 class Video:
     """Frames `[T, H, W, 3]` uint8, written as an animated GIF, which TensorBoard plays as an image."""
 
     name: str
-    frames: Pixels
+    frames: Pixels | Sequence[Pixels]
     frames_per_second: float = 25.0
 
     def encoded(self) -> bytes:
         """The frames as an animated GIF; all frames share their 256 colours, so that nothing flickers."""
-        stride = math.ceil(math.sqrt(self.frames.size / 3 / PALETTE_PIXELS))
+        size = len(self.frames) * self.frames[0].size // 3
+        stride = math.ceil(math.sqrt(size / PALETTE_PIXELS))
         # Some of every frame.
-        pixels = self.frames[:, ::stride, ::stride].reshape(1, -1, 3)
-        palette = Pillow.fromarray(pixels).quantize(256)
+        some = [frame[::stride, ::stride].reshape(1, -1, 3) for frame in self.frames]
+        palette = Pillow.fromarray(numpy.concatenate(some, 1)).quantize(256)
         # One after the other: all frames in four bytes a pixel would outweigh the training.
-        drawn = [
+        drawn = (
             Pillow.fromarray(frame).quantize(palette=palette, dither=Pillow.Dither.NONE)
             for frame in self.frames
-        ]
+        )
         # GIF counts centiseconds.
         duration = max(20, 10 * math.ceil(100 / self.frames_per_second))
         buffer = io.BytesIO()
-        drawn[0].save(
-            buffer, "GIF", save_all=True, append_images=drawn[1:], duration=duration, loop=0
+        next(drawn).save(
+            buffer, "GIF", save_all=True, append_images=drawn, duration=duration, loop=0
         )
         return buffer.getvalue()
 

@@ -22,6 +22,7 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 from framework.errors import UserError
+from framework.extras import command
 
 # HEIC needs the package pillow-heif.
 HEIC = frozenset({".heic", ".heif"})
@@ -341,5 +342,5 @@ def register_heic() -> None:
     try:
         pillow_heif = importlib.import_module("pillow_heif")
     except ModuleNotFoundError:
-        raise Unreadable("HEIC needs the package pillow-heif, which is not installed") from None
+        raise Unreadable(f"HEIC needs the package pillow-heif: {command('heic')}") from None
     pillow_heif.register_heif_opener()

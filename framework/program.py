@@ -9,6 +9,7 @@ the mean over samples and batch of the sum over the remaining axes.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -34,6 +35,14 @@ from framework.recording.rule import Plain, Rule, Rules
 from framework.recording.trace import Trace
 
 Function = Callable[[Context, Parameters, Any], None]
+
+# What torch says, in several wordings, of a tensor of many values that must be one.
+ONE_VALUE_NEEDED = (
+    "converted to Scalar",
+    "converted to Python scalars",
+    "converted to an index",
+    "more than one value is ambiguous",
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,8 @@ class Program:
             episodes, and a cost at step t is charged to the draws of steps up to t.
         rollouts: batches are parts of rollouts of fixed length, used as the plan says; None: whole episodes, used once.
         stateful: a run keeps tensors outside, such as a game's state, so that several runs cannot be merged under vmap.
+        repeatable: a second run with the same draws charges the same costs, so that it can be checked where they jump;
+            None: it does unless it is stateful.
         checked: watch the first run for faults that make a gradient wrong without any other sign; see `framework.lint`.
     """
 
@@ -72,6 +83,7 @@ class Program:
     recorded_trajectories: bool = False
     rollouts: RolloutPlan | None = None
     stateful: bool = False
+    repeatable: bool | None = None
     checked: bool = True
     # Shared by the copies that estimators make of a program.
     findings: Findings = field(default_factory=Findings, repr=False)
@@ -147,12 +159,18 @@ class Program:
                 self.function(context, parameters, batch)
             else:
                 first.run(self.function, context, parameters, batch)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, TypeError) as error:
             message = str(error)
-            if "converted to Scalar" in message or "more than one value is ambiguous" in message:
+            if any(words in message for words in ONE_VALUE_NEEDED):
                 raise ProgramError(
                     "the program branches on a drawn value or calls .item(): declare it with "
                     "framework.Program(function, one_sample_at_a_time=True), or `one_sample_at_a_time = True` in a task"
+                ) from error
+            if "Can't call numpy() on Tensor that requires grad" in message:
+                raise ProgramError(
+                    "the program hands a tensor to NumPy, where the gradient that its draws' paths or its parameters "
+                    "need is lost: compute it by torch, call the function by context.black_box(function, x), or choose "
+                    "an estimator that needs only values"
                 ) from error
             if "leaf Variable that requires grad is being used in an in-place" in message:
                 raise ProgramError(
@@ -175,6 +193,7 @@ class Program:
         kind = kind_of(rules, samples)
         if kind in self.findings.checked:
             return None
+        refuse_other_arguments(self.function)
 
         def again(rule: Rule, shape: Shape) -> Trace:
             context = Context(
@@ -185,7 +204,8 @@ class Program:
             return context.trace
 
         outside = OutsideState(self.function)
-        return FirstRun(self.findings, kind, again, outside, repeatable=not self.stateful)
+        repeatable = not self.stateful if self.repeatable is None else self.repeatable
+        return FirstRun(self.findings, kind, again, outside, repeatable=repeatable)
 
     def _dry_run(self, shape: Shape, parameters: Parameters, batch: Any) -> dict[Site, Axes]:
         """The axes of each draw and cost in a run with another leading shape."""
@@ -202,6 +222,27 @@ class Program:
             tensor = batch if isinstance(batch, Tensor) else first_tensor(batch)
             return (samples, *tensor.shape[: self.batch_axes])
         return (samples,)
+
+
+def refuse_other_arguments(function: Any) -> None:
+    """Refuse what cannot be called as `function(context, parameters, batch)`.
+
+    Raises:
+        ProgramError: says how it is called.
+    """
+    expected = "expected a function (context, parameters, batch)"
+    if not callable(function):
+        raise ProgramError(f"program: {type(function).__name__} given; {expected}")
+    name = getattr(function, "__name__", type(function).__name__)
+    try:
+        signature = inspect.signature(function)
+    # Written in C, or a signature that Python cannot tell.
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        raise ProgramError(f"program: {name}{signature} given; {expected}") from None
 
 
 def as_program(function: Function | Program, checked: bool = True) -> Program:

@@ -1,6 +1,6 @@
 """What comes from outside, changed at random: python -m tests.fuzz_run_folder [--count N] [--seed S].
 
-Run folders (configuration, sessions, metrics, result, checkpoints), SVGs, galleries and label files in four forms. Each
+Run folders (configuration, sessions, metrics, result, checkpoints), SVGs, galleries and label files in every form. Each
 is understood or refused within 5 seconds, nothing beside its folder changes and nothing in it is executed. A refusal
 is one line; that of a configuration is a line for each of its mistakes, so that all can be corrected at once.
 Exits with 1 where something else happened; the seed and the number of a finding make it again.
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -36,13 +36,13 @@ from plugins.detection.data.generated import Generated
 from plugins.detection.data.writing import write
 from plugins.faces.gallery.file import read_members, write_members
 from plugins.faces.gallery.members import Members
+from plugins.sketching.scene.starting import as_strokes
 from plugins.sketching.svg.reading import read
-from plugins.sketching.svg.strokes import as_strokes
 
 SECONDS = 5
 # The most that a refusal may count.
 MISTAKES = 30
-FORMS: tuple[Format, ...] = ("coco", "voc", "yolo", "csv")
+FORMS: tuple[Format, ...] = get_args(Format)
 # What is put in the place of a word or a number.
 WORDS = (
     b"", b"-1", b"0", b"1e999", b"nan", b"9" * 400, b"1e-320", b"null", b"true", b"[]", b"{}", b'"', b"\0", b"\xff",

@@ -74,6 +74,7 @@ PUBLIC = (
     "framework.plugin",
     "framework.program",
     "framework.randomness",
+    "framework.ranks",
     "framework.relaxed",
     "framework.replay",
     "framework.saved_state",
@@ -82,7 +83,7 @@ PUBLIC = (
 # What a plugin's commands may import, too.
 PUBLIC_TO_COMMANDS = ("framework.commands", "framework.run")
 EXCEPTIONS = {
-    "plugins/detection/objectives/tuning.py": "framework.training.checkpoints.checkpoint",
+    "plugins/detection/models/initial.py": "framework.training.checkpoints.checkpoint",
     "plugins/sketching/stochastic.py": "framework.gradients.enumeration.exact.Exact",
 }
 

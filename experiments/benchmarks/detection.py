@@ -1,6 +1,7 @@
 """Training throughput of the nano detector against torchvision's ssdlite320 on the same images.
 
 Run: python -m experiments.benchmarks.detection [BATCH]
+     python -m experiments.benchmarks.detection peers DATA_FOLDER    # other detectors; `detection_peers.py`
 
 Forward, losses, backward and an optimiser's step on images of 320 x 320 with 6 objects each, both with AdamW, on one
 thread, timed in turn within one run by CPU time. The bar: nano needs at most a third of ssdlite320's time an image. The
@@ -76,4 +77,10 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int((given_arguments(__doc__, most=1) or ["4"])[0]))
+    given = given_arguments(__doc__)
+    if given[:1] == ["peers"]:
+        from experiments.benchmarks import detection_peers
+
+        detection_peers.main(given[1:])
+    else:
+        main(int((given_arguments(__doc__, most=1) or ["4"])[0]))

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 # jump: the result is constant but for jumps. sawtooth: it jumps and is not constant between. escape: it leaves torch.
-# cut: it has lost its gradient, or a part of it.
-Effect = Literal["jump", "sawtooth", "escape", "cut"]
+# cut: it has lost its gradient, or a part of it. mix: it may bring samples together.
+Effect = Literal["jump", "sawtooth", "escape", "cut", "mix"]
 
 # Results of floating point that jump, by name without underscores. (Results of other types do whatever the function.)
 STEPS = frozenset(
@@ -28,6 +28,14 @@ SAWTEETH = frozenset(
         *("hardshrink", "threshold", "nextafter", "angle", "atan2", "arctan2"),
         # With mode="nearest".
         *("grid_sample", "grid_sampler"),
+    ]
+)
+# They keep the shape, and an element of the result may depend on all along an axis.
+ALONG = frozenset(
+    [
+        *("softmax", "log_softmax", "softmin", "normalize", "batch_norm"),
+        *("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "sort", "argsort"),
+        *("flip", "roll"),
     ]
 )
 # They draw by themselves from what they are given, and torch's derivative of that is zero or none.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.errors import ProgramError
-from framework.lint.watch import Mark, Watch
+from framework.lint.watch import Mark, Names, Watch
 from framework.recording.axes import Probe, SiteAxes
 from framework.recording.context import Context
 from framework.recording.derivatives import carries_gradient
@@ -38,15 +38,17 @@ class WatchedContext(Context):
     Attributes:
         watch: the function mode under which the program runs.
         made: the draws made in this run, without those made earlier.
+        penalised: the draws that each penalty depends on, by its name.
         unlabelled: the costs of one number for all samples that a draw may have reached outside torch.
     """
 
-    __slots__ = ("made", "unlabelled", "watch")
+    __slots__ = ("made", "penalised", "unlabelled", "watch")
 
     def __init__(self, *args: Any, watch: Watch, probe: Probe, **options: Any) -> None:
         super().__init__(*args, probe=UnwatchedProbe(probe, watch), **options)
         self.watch = watch
         self.made: list[Draw] = []
+        self.penalised: dict[str, Names] = {}
         self.unlabelled: list[int] = []
 
     def sample(self, name: str, distribution: Distribution, **options: Any) -> Tensor:
@@ -129,6 +131,8 @@ class WatchedContext(Context):
         self.watch.mark(f"{kind} '{charge.name}'", charge.value)
         self.watch.arrived([value] if isinstance(value, Tensor) else [])
         names = self.watch.draws.of([value]) if isinstance(value, Tensor) else frozenset()
+        if kind == "penalty":
+            self.penalised[charge.name] = names | self.penalised.get(charge.name, frozenset())
         if kind == "penalty" or self.trace.recorded_trajectories:
             return
         for draw in self.trace.draws:

@@ -11,9 +11,9 @@ import torch
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.lint.calls import Call
-from framework.lint.context import WatchedContext, lacks_samples
+from framework.lint.context import WatchedContext, lacks_samples, tensors_of
 from framework.lint.findings import Findings
-from framework.lint.measure import Cuts, cuts, differs, jumps, pairs, refuse_unsteady
+from framework.lint.measure import ROUNDING, Cuts, cuts, differs, jumps, pairs, refuse_unsteady
 from framework.lint.replay import GivenDraws, Segments, UndecidedError, is_continuous
 from framework.lint.shifted import ShiftedNumbers
 from framework.lint.watch import Watch, has_memory
@@ -23,10 +23,12 @@ from framework.recording.trace import Draw, Trace
 
 # Of a program that runs one sample at a time: how many of its runs are looked at again.
 RUNS = 8
-# Places at which each line is looked at, at least; samples, at most; and lines.
+# Places at which each line is looked at, at least; samples, at most; lines, and draws after one that is reported.
 PAIRS = 16
 SAMPLES = 64
 LINES = 8
+# Draws that a message names.
+NAMES = 3
 # Runs with other noise from outside torch: as many show whether a comparison with it comes out differently.
 OTHER_NOISE = 4
 
@@ -64,7 +66,11 @@ class FirstRun:
 
     def context(self, *args: Any, **options: Any) -> WatchedContext:
         """The context of one of the runs."""
-        return WatchedContext(*args, watch=Watch(), **options)
+        context = WatchedContext(*args, watch=Watch(), **options)
+        context.watch.samples = (
+            context.trace.shape[0] if not context.trace.recorded_trajectories else 1
+        )
+        return context
 
     def run(self, function: Callable[..., None], context: Any, *arguments: Any) -> None:
         """Run the program's function under the watch.
@@ -100,6 +106,8 @@ class FirstRun:
                 for call in context.watch.straight_through:
                     self.report_straight_through(call)
                 self.look_for_lost_numbers(context)
+                self.look_for_mixed_samples(context)
+                self.look_for_charged_penalties(context)
                 if noise_from_outside:
                     self.look_for_outside_noise(context)
         self.findings.checked.add(self.kind)
@@ -117,7 +125,7 @@ class FirstRun:
         names = [draw.name for draw in context.made]
         try:
             segments = self.segments(context, names)
-            start = refuse_unsteady(segments)
+            start = refuse_unsteady(segments, slopes=False)
             end = segments.at(torch.ones(segments.count), slopes=False)
             moved = [not torch.equal(a.value, b.value) for a, b in pairs(start, end)]
         except UndecidedError:
@@ -136,9 +144,14 @@ class FirstRun:
         try:
             if not self.disagree(context, {draw.name for draw in draws}):
                 return
-            for draw in draws:
+            judged = False
+            for number, draw in enumerate(draws):
+                # One is reported; of a few more it is seen whether they are to be refused.
+                if judged and number >= LINES:
+                    break
                 found = self.disagree(context, {draw.name})
                 if found:
+                    judged = True
                     self.judge_cut(draw, found, calls[0])
         except UndecidedError:
             # An estimator that is biased anyway says so itself.
@@ -160,7 +173,7 @@ class FirstRun:
                     f"cut by {call}; keep it a tensor with its gradient, or choose an estimator that needs none; "
                     f"{alternatives(black_box=True)}"
                 )
-        elif not draw.rule.biased:
+        elif not (draw.rule.biased or self.reported):
             self.report(
                 [draw],
                 f"{what} follows draw '{draw.name}' by more than its gradient, a part of which is cut by {call}: the "
@@ -191,7 +204,7 @@ class FirstRun:
         try:
             for call in list(context.watch.numbers)[:LINES]:
                 segments = self.segments(context, ())
-                start = refuse_unsteady(segments)
+                start = refuse_unsteady(segments, slopes=False)
                 with ShiftedNumbers(call):
                     end = segments.at(torch.zeros(segments.count), slopes=False)
                 if any(not torch.equal(a.value, b.value) for a, b in pairs(start, end)):
@@ -200,6 +213,34 @@ class FirstRun:
         except UndecidedError:
             # Most such numbers are for the user's eyes.
             return
+
+    def look_for_mixed_samples(self, context: WatchedContext) -> None:
+        """Report a cost of one sample that follows the scored draws of another, which are not charged with it."""
+        draws = scored_with_a_gradient(context)
+        if not (context.watch.mixing and draws and all(has_memory(d.value) for d in context.made)):
+            return
+        try:
+            segments = self.segments(context, {draw.name for draw in draws})
+            start = refuse_unsteady(segments)
+            every_other = torch.zeros(segments.count)
+            every_other[::2] = 1.0
+            end = segments.at(every_other, slopes=False)
+            for a, b in pairs(start, end):
+                others = a.value[1::2], b.value[1::2]
+                if not torch.allclose(*others, rtol=ROUNDING, equal_nan=True) and not a.added:
+                    self.report_mixed_samples(context, draws, a.key[0])
+                    return
+        except UndecidedError:
+            # Most such calls do not reach a cost.
+            return
+
+    def look_for_charged_penalties(self, context: WatchedContext) -> None:
+        """Report a penalty that depends on a scored draw, which is not charged with it."""
+        for draw in scored_with_a_gradient(context):
+            for penalty, names in context.penalised.items():
+                if draw.name in names:
+                    self.report_charged_penalty(draw, penalty)
+                    return
 
     def look_for_outside_noise(self, context: WatchedContext) -> None:
         """Warn where a parameter meets noise that is not torch's, which cannot be moved to see whether a cost jumps."""
@@ -229,7 +270,7 @@ class FirstRun:
         moved = {draw.name for draw in draws}
         for number in range(max(1, PAIRS // (math.prod(context.trace.shape) * seen))):
             segments = self.segments(context, moved, number, noise)
-            refuse_unsteady(segments)
+            refuse_unsteady(segments, slopes=False)
             if jumps(segments, call):
                 return True
             if segments.left:
@@ -239,7 +280,7 @@ class FirstRun:
         return False
 
     def report_jump_in_draws(self, call: Call, draws: list[Draw]) -> None:
-        names = " and ".join(sorted({f"'{draw.name}'" for draw in draws}))
+        names = listed({draw.name for draw in draws})
         self.report(
             draws,
             f"a cost jumps in draw {names} by {call}, and the gradient along a path leaves the jump out: it is biased; "
@@ -274,6 +315,23 @@ class FirstRun:
             f"{alternatives(what='need only its values', values_only=True)}",
         )
 
+    def report_mixed_samples(self, context: WatchedContext, draws: list[Draw], what: str) -> None:
+        calls = " or ".join(str(call) for call in list(context.watch.mixing)[:LINES])
+        names = " and ".join(sorted({f"'{draw.name}'" for draw in draws}))
+        self.report(
+            draws,
+            f"{what} of one sample depends on the draws of others, by {calls}: a sample's draws {names} are charged "
+            "with its own costs only, and the gradient is biased; compute each sample's cost from its own draws, of "
+            "shape [samples, *batch, ...]",
+        )
+
+    def report_charged_penalty(self, draw: Draw, penalty: str) -> None:
+        self.report(
+            [draw],
+            f"penalty '{penalty}' depends on draw '{draw.name}', which is charged with costs and not with penalties: "
+            "the gradient leaves out how the draw changes it, and is biased; charge it by context.cost",
+        )
+
     def warn_of_outside_noise(self, call: Call) -> None:
         self.findings.messages.append(
             f"a cost may jump by {call}, where a parameter meets random numbers that are not torch's and cannot be "
@@ -285,7 +343,8 @@ class FirstRun:
         """Note that the gradient by the rules of these draws is biased."""
         self.reported = True
         self.findings.biased |= {draw.rule.name for draw in draws}
-        self.findings.messages.append(message)
+        if message not in self.findings.messages:
+            self.findings.messages.append(message)
 
     def segments(
         self,
@@ -316,8 +375,25 @@ class FirstRun:
         return Segments(rerun, context.made, moved, samples, other)
 
 
+def listed(names: Collection[str]) -> str:
+    """A few names, and how many more there are."""
+    shown = " and ".join(f"'{name}'" for name in sorted(names)[:NAMES])
+    return shown if len(names) <= NAMES else f"{shown} and {len(names) - NAMES} others"
+
+
 def with_path(context: WatchedContext) -> list[Draw]:
     return [draw for draw in context.made if draw.name in context.watch.paths]
+
+
+def scored_with_a_gradient(context: WatchedContext) -> list[Draw]:
+    """The draws that follow the score function and whose distribution depends on a parameter."""
+    return [
+        draw
+        for draw in context.made
+        if draw.rule.scored
+        and not draw.rule.biased
+        and any(value.requires_grad for value in tensors_of(draw.distribution))
+    ]
 
 
 def continuous_draws(context: WatchedContext) -> list[Draw]:

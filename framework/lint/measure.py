@@ -6,7 +6,8 @@ do not show here: few samples are near one.
 
 **A jump.** Two places on the way at which a call returns different things (a comparison, say) are halved until they are
 very near each other, with the call's change between them. A continuous response, a square root at its zero too, changes
-less between them than within a much larger radius on either side; one that jumps changes by its jump.
+less between them than within a much larger radius on either side; one that jumps changes by its jump. What is chaotic
+changes as much beside them at their own distance, and is no jump.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from framework.lint.calls import Call
 from framework.lint.replay import Key, Replayed, Response, Segments, UndecidedError
+from framework.lint.teeth import has_teeth
 
 # Of the way: a length at which curvature does not count yet, and rounding does not either.
 SHORT = 1e-3
@@ -25,6 +27,9 @@ SHORT = 1e-3
 HALVINGS = 16
 # How far beside the two what a response does without the call's change is looked at.
 RADII = (2**-9, 2**-9 * 1.7)
+# A response that changes about as much within a few times the distance of the two places is not resolved there: it may
+# be continuous and steep, as where errors grow from step to step.
+GAPS, UNRESOLVED = (1.0, 3.0), 4.0
 # Of the samples: a cut shows in nearly all, a kink or a jump in few.
 MANY = 0.25
 # Of a response's size: single precision.
@@ -47,14 +52,14 @@ class Cuts:
         return bool(self.off)
 
 
-def refuse_unsteady(segments: Segments) -> Replayed:
+def refuse_unsteady(segments: Segments, *, slopes: bool = True) -> Replayed:
     """The run at the beginning.
 
     Raises:
         UndecidedError: a second run is another, because the program is random by itself or keeps a state.
     """
     nowhere = torch.zeros(segments.count)
-    first, second = segments.at(nowhere), segments.at(nowhere)
+    first, second = segments.at(nowhere, slopes=slopes), segments.at(nowhere, slopes=False)
     for a, b in pairs(first, second):
         if not torch.equal(a.value.nan_to_num(), b.value.nan_to_num()):
             raise UndecidedError("a second run with the same draws is another")
@@ -94,7 +99,7 @@ def jumps(segments: Segments, call: Call) -> bool:
 
 def jumps_on_the_way(segments: Segments, call: Call, *, together: bool = False) -> bool:
     """Whether a response jumps between two near places: of each sample, or the same for all samples."""
-    blind = call.effect in ("sawtooth", "escape")
+    blind = call.effect in ("sawtooth", "escape") and not has_teeth(call.name)
     # There is a radius on either side of every place between them.
     low = torch.full((segments.count,), max(RADII))
     high = 1 - low
@@ -117,17 +122,36 @@ def jumps_on_the_way(segments: Segments, call: Call, *, together: bool = False) 
         at_high = chosen(before, at_middle, at_high)
     smooth: dict[Key, Tensor] = {}
     for radius in RADII:
-        for near, place in ((at_low, low - radius), (at_high, high + radius)):
-            there = segments.at(place, slopes=False)
-            for a, b in pairs(near, there):
-                change = (a.value - b.value).abs()
-                smooth[a.key] = torch.maximum(smooth.get(a.key, change), change)
-    for a, b in pairs(at_low, at_high):
+        note_changes(smooth, segments, (at_low, low - radius), (at_high, high + radius))
+    if not bool((excess(at_low, at_high, smooth) & crossing).any()):
+        return False
+    gap = high - low
+    for times in GAPS:
+        beside = (at_low, low - times * gap), (at_high, high + times * gap)
+        note_changes(smooth, segments, *beside, weight=UNRESOLVED)
+    return bool((excess(at_low, at_high, smooth) & crossing).any())
+
+
+def note_changes(
+    smooth: dict[Key, Tensor],
+    segments: Segments,
+    *sides: tuple[Replayed, Tensor],
+    weight: float = 1.0,
+) -> None:
+    """Raise the largest change of each response to that between these runs and those at the places beside them."""
+    for near, place in sides:
+        for a, b in pairs(near, segments.at(place, slopes=False)):
+            change = weight * (a.value - b.value).abs()
+            smooth[a.key] = torch.maximum(smooth.get(a.key, change), change)
+
+
+def excess(low: Replayed, high: Replayed, smooth: dict[Key, Tensor]) -> Tensor:
+    """In which samples a response changes by more between two near places than it does beside them, `[n]`."""
+    found = torch.zeros(1, dtype=torch.bool)
+    for a, b in pairs(low, high):
         size = torch.maximum(largest(a.value), largest(b.value))
-        jump = (a.value - b.value).abs() > smooth[a.key] + ROUNDING * size
-        if bool((jump & crossing).any()):
-            return True
-    return False
+        found = found | ((a.value - b.value).abs() > smooth[a.key] + ROUNDING * size)
+    return found
 
 
 def rougher(

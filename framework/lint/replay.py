@@ -21,6 +21,7 @@ from framework.batch import leaves
 from framework.lint.calls import DECISIONS, Call, name_of, users_line
 from framework.lint.context import tensors_of
 from framework.lint.noise import MovedNoise
+from framework.lint.teeth import has_teeth, number_and_period, teeth
 from framework.recording.derivatives import layers
 from framework.recording.trace import Draw, Trace
 
@@ -65,6 +66,11 @@ class Response:
     def drawn(self) -> bool:
         """Whether it is a parameter of a draw."""
         return self.key[0].startswith("draw")
+
+    @property
+    def added(self) -> bool:
+        """Whether it is a penalty, with which no draw is charged."""
+        return self.key[0].startswith("penalty")
 
     def nothing(self) -> Response:
         """The same, had it not been charged."""
@@ -171,18 +177,27 @@ class Outcomes(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        result = function(*args, **(kwargs or {}))
         call = self.call
-        if call is not None and name_of(function) == call.name and users_line() == call.line:
-            if call.name in DECISIONS:
-                self.found.append(torch.as_tensor(result))
-            else:
-                tensors = [tensor.detach() for tensor in leaves(result)]
-                whole = [tensor for tensor in tensors if not tensor.is_floating_point()]
-                # Under vmap: all that it maps over.
-                inmost = [deque(layers(tensor), maxlen=1).pop() for tensor in whole or tensors]
-                self.found += [tensor.clone().cpu() for tensor in inmost]
+        if call is None or name_of(function) != call.name or users_line() != call.line:
+            return function(*args, **(kwargs or {}))
+        if has_teeth(call.name):
+            number, period = number_and_period(call.name, args, kwargs or {})
+            result = function(*args, **(kwargs or {}))
+            self.found.append(inmost(teeth(number, period, result)).cpu())
+            return result
+        result = function(*args, **(kwargs or {}))
+        if call.name in DECISIONS:
+            self.found.append(torch.as_tensor(result))
+        else:
+            tensors = [tensor.detach() for tensor in leaves(result)]
+            whole = [tensor for tensor in tensors if not tensor.is_floating_point()]
+            self.found += [inmost(tensor).clone().cpu() for tensor in whole or tensors]
         return result
+
+
+def inmost(tensor: Tensor) -> Tensor:
+    """Under vmap: all that it maps over."""
+    return deque(layers(tensor), maxlen=1).pop()
 
 
 def second_sample(draw: Draw) -> Tensor:

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from framework.batch import leaves
 from framework.errors import ProgramError
 from framework.lint.calls import (
+    ALONG,
     ESCAPES,
     SAMPLERS,
     SHAPES,
@@ -88,6 +89,7 @@ class Watch(Pausable, TorchFunctionMode):
         parametric: those of them that bring a parameter together with a random value.
         unnamed: calls that may jump in a parameter and meet no value that is known to be random.
         straight_through: calls that return one value and have the gradient of another.
+        mixing: calls that may bring the samples of a draw together, such as a mean over them.
         numbers: calls that take a value that depends on a parameter out of torch.
         cuts: the calls by which a tensor's gradient was cut on its way; `cut` are all of them.
         escaped: whether a value that depends on a draw was taken out of torch.
@@ -95,6 +97,8 @@ class Watch(Pausable, TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
+        # Of the run: n, the first axis; 1 where there is none.
+        self.samples = 1
         self.graded = torch.is_grad_enabled()
         self.draws, self.ungraded, self.cuts = Labels(), Labels(), Labels()
         self.paths: set[str] = set()
@@ -102,6 +106,7 @@ class Watch(Pausable, TorchFunctionMode):
         self.parametric: set[Call] = set()
         self.unnamed: dict[Call, None] = {}
         self.straight_through: dict[Call, None] = {}
+        self.mixing: dict[Call, None] = {}
         self.numbers: dict[Call, None] = {}
         self.cut: dict[Call, None] = {}
         self.escaped = False
@@ -119,7 +124,7 @@ class Watch(Pausable, TorchFunctionMode):
             refuse_own_draw(name_of(function), inputs)
         result = function(*args, **kwargs)
         if inputs:
-            self.note(name_of(function), kwargs, inputs, carrying, list(leaves(result)))
+            self.note(name_of(function), args, kwargs, inputs, carrying, list(leaves(result)))
         if is_noise(name_of(function)) and own_line():
             self.draws.put(leaves(result), frozenset({OWN_NOISE}))
         return result
@@ -133,6 +138,7 @@ class Watch(Pausable, TorchFunctionMode):
     def note(
         self,
         name: str,
+        args: tuple[Any, ...],
         kwargs: dict[str, Any],
         inputs: list[Tensor],
         carrying: bool,
@@ -145,6 +151,10 @@ class Watch(Pausable, TorchFunctionMode):
         if names:
             self.draws.put(reached, names)
             self.escaped |= name in ESCAPES and names != {OWN_NOISE}
+            if name not in ESCAPES and may_mix(
+                name, self.samples, (*args[1:], *kwargs.values()), inputs, outputs
+            ):
+                self.note_mixing(name)
         if cuts := self.cuts.of(inputs):
             self.cuts.put(reached, cuts)
         if (
@@ -160,6 +170,11 @@ class Watch(Pausable, TorchFunctionMode):
             self.consider(name, kwargs, carrying, names, outputs)
         if in_place:
             self.find_line_of_changes()
+
+    def note_mixing(self, name: str) -> None:
+        line = users_line()
+        if line is not None:
+            self.mixing[Call("mix", name, line)] = None
 
     def consider(
         self,
@@ -212,6 +227,24 @@ class Watch(Pausable, TorchFunctionMode):
         for mark in self.marks:
             if mark.line is None and mark.value._version != mark.version:
                 mark.line = users_line() or ""
+
+
+def may_mix(
+    name: str,
+    samples: int,
+    options: tuple[Any, ...],
+    inputs: list[Tensor],
+    outputs: list[Tensor],
+) -> bool:
+    """Whether a call may bring samples together: it takes the first axis away, or looks along it."""
+    if samples == 1 or not any(value.shape[:1] == (samples,) for value in inputs):
+        return False
+    if any(value.shape[:1] != (samples,) for value in outputs):
+        return True
+    first = any(
+        option is not False and option == 0 for option in options if isinstance(option, int)
+    )
+    return name.strip("_") in ALONG and (first or any(value.dim() == 1 for value in inputs))
 
 
 def has_memory(value: Tensor) -> bool:

@@ -86,6 +86,7 @@ class Context:
             ProgramError: the estimator's rule cannot serve the distribution, torch cannot sample it, or its axes are
                 not what is declared or cannot be determined.
         """
+        refuse_arguments(name, distribution)
         if isinstance(distribution, LKJCholesky) and distribution.dim > 2:
             raise ProgramError(
                 f"draw '{name}' ~ LKJCholesky: what torch draws in {distribution.dim} dimensions does not follow the "
@@ -205,6 +206,8 @@ class Context:
         per_datum: bool | None = None,
     ) -> None:
         """Add a plain differentiable term (entropy, weight decay), which is not attributed to any draw.
+
+        Of a term that depends on a draw of the score function the gradient lacks a part, which the first run reports.
 
         Unlike a cost it may be a tensor with neither sample axis nor batch axes: the sum of its elements counts once.
         """
@@ -389,6 +392,23 @@ class Context:
         raise ProgramError(
             f"{site[0]} '{site[1]}': {words}, but {of} {list(shape)} does not begin with {' and '.join(expected)}"
         )
+
+
+def refuse_arguments(name: object, distribution: object) -> None:
+    """Refuse a draw without a name, or from what is no distribution.
+
+    Raises:
+        ProgramError: says what was given and what is expected.
+    """
+    if isinstance(name, str) and isinstance(distribution, Distribution):
+        return
+    given = f"context.sample({type(name).__name__}, {type(distribution).__name__})"
+    if isinstance(name, str):
+        given = f"draw '{name}' is from a {type(distribution).__name__}"
+    raise ProgramError(
+        f"{given}: expected a name and a distribution of torch.distributions, as in "
+        'context.sample("x", Normal(mean, 1.0))'
+    )
 
 
 def as_number(value: Tensor | float, what: str) -> Tensor:

@@ -132,7 +132,7 @@ def add_animation(writer: Any, tag: str, video: Video, step: int) -> None:
     """An animated GIF as an image summary: TensorBoard's pages play it."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    _, height, width, _ = video.frames.shape
+    height, width, _ = video.frames[0].shape
     image = Summary.Image(
         height=height, width=width, colorspace=3, encoded_image_string=video.encoded()
     )

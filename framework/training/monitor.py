@@ -32,6 +32,8 @@ from framework.training.progress_line import ProgressLine
 # Seconds between two plain lines, at least, and the columns of one that no terminal limits.
 LINE_SECONDS = 2.0
 PIPE_COLUMNS = 120
+# Kinds of tags, and what the line of such numbers ends with.
+EVALUATIONS = {"evaluation": "  (validation)", "final": "  (test)"}
 
 
 class Monitor:
@@ -133,7 +135,8 @@ class Monitor:
         self.line.update(step, values)
         now = time.monotonic()
         if announce or (self.bar is None and now - self.last_line >= LINE_SECONDS):
-            self.log(self.line.plain(self.width()))
+            split = evaluated_split(values) if announce else ""
+            self.log(self.line.plain(self.width() - len(split)) + split)
             self.last_line = now
 
     def width(self) -> int:
@@ -186,6 +189,12 @@ class Monitor:
             self.to_tensorboard(None, EventFile.close)
         for record in (self.metrics, self.log_file):
             record.close()
+
+
+def evaluated_split(values: Mapping[str, float]) -> str:
+    """What is added to the line of an evaluation: its numbers are not those of the other split."""
+    kinds = {tag.partition("/")[0] for tag in values}
+    return next((note for kind, note in EVALUATIONS.items() if kind in kinds), "")
 
 
 def shows_bar(progress: str) -> bool:

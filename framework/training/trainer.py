@@ -128,6 +128,7 @@ class Trainer:
             try:
                 self.begin()
                 self.loop(monitor)
+                self.validate_last(monitor, start)
             except Interrupted as interruption:
                 if interruption.between:
                     self.rollback.restore()
@@ -356,6 +357,20 @@ class Trainer:
         stop = early_stop(self.options.early_stopping, progress, self.task)
         self.stop_reason = stop or self.stop_reason
         self.called(self.callbacks.on_evaluation, metrics)
+
+    def validate_last(self, monitor: Monitor, start: int) -> None:
+        """Evaluate the last step on the validation split, too, where the best one is reported.
+
+        Else an earlier checkpoint would be reported although the last steps have improved on it.
+        """
+        progress, options = self.progress, self.options
+        spent_all = options.seconds is not None and progress.seconds >= options.seconds
+        over = progress.step >= options.steps or spent_all
+        wanted = self.task.reports_best and options.evaluate_every > 0 and over
+        learned = progress.skipped < progress.step and self.signals.received is None
+        if wanted and learned and progress.evaluated < progress.step:
+            self.validate(monitor)
+            self.check_budget(start)
 
     def called(self, callback: Callable[[int, Any], Any] | None, given: Any) -> None:
         """Call a user's function, where there is one; False from it stops the training after this step."""

@@ -36,6 +36,7 @@ from plugins.detection.export_formats import (
 )
 from plugins.detection.models.detector import Detector
 from plugins.detection.sample import PADDING, pad_and_stack
+from plugins.detection.tiles import Tiles
 
 __all__ = ["SUFFIXES", "Exported", "export_detector"]
 
@@ -53,6 +54,7 @@ class Exportable(Protocol):
     score_threshold: float
     categories: list[str]
     category_ids: list[int]
+    tiles: Tiles
 
     @property
     def has_data(self) -> bool: ...
@@ -100,10 +102,15 @@ def export_detector(
         images: test images to compare on, in their own shapes; noise of several shapes where the data is not there.
 
     Raises:
-        UserError: a model of torchvision's, an unknown suffix, a missing package, or a file that computes something
-            else, which is deleted.
+        UserError: a model of torchvision's, tiles, an unknown suffix, a missing package, or a file that computes
+            something else, which is deleted.
     """
     format = format or format_of(path)
+    if task.tiles.side is not None:
+        raise UserError(
+            f"task.tiles.side = {task.tiles.side}: an exported file searches one image; export with "
+            "task.tiles.side=null, and cut its images into tiles where it is used"
+        )
     # An exporter would fix sides of one cell by the order of the memory.
     model = copy.deepcopy(task.model).cpu().float().to(memory_format=torch.contiguous_format).eval()
     module = deployed(model, task.max_detections)

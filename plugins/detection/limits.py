@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from framework import UserError
 from plugins.detection.models.detector import Detector
 
-# COCO's numbers count so many detections of an image.
+# COCO's numbers count this many detections of an image.
 COCO_DETECTIONS = 100
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import tee
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, overload
 
@@ -14,19 +14,17 @@ from PIL import Image as Pillow
 from pydantic import Field
 from torch import Tensor
 
-from framework import Context, Image, Program, Task, Text, UserError
+from framework import Context, Program, Task, UserError
 from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
 from framework.config.validation import check_options
-from framework.data import batches
 from framework.media import Media
 from framework.photographs import photograph_of, photographs_of
 from framework.plugin import registry
-from framework.randomness import generator
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.detection import prediction
-from plugins.detection.data.augmentation import Augmentation, Augmented
-from plugins.detection.data.resizing import resize_batch, resized
+from plugins.detection.data.augmentation import Augmentation
+from plugins.detection.data.resizing import original, unlabelled_sample
 from plugins.detection.data.splits import (
     Data,
     Splits,
@@ -34,20 +32,21 @@ from plugins.detection.data.splits import (
     mean_objects_per_image,
     open_data,
 )
-from plugins.detection.evaluation import figures
-from plugins.detection.evaluation.boxes_on_images import draw_boxes, side_by_side
+from plugins.detection.data.training_batches import TrainingBatches
 from plugins.detection.evaluation.metrics import require_coco_evaluation
 from plugins.detection.evaluation.report import evaluate
+from plugins.detection.evaluation.shown import shown
 from plugins.detection.evaluation.thresholds import DEFAULT, tuned_thresholds
 from plugins.detection.export import export_detector
+from plugins.detection.inspection.data_set import Inspection, inspect
 from plugins.detection.limits import binding_limits, refuse_one_cell
 from plugins.detection.models.detector import Detector
+from plugins.detection.models.initial import PRETRAINED, load_initial_weights
 from plugins.detection.objectives.relaxed_precision import RelaxedPrecision
 from plugins.detection.objectives.reward import Reward
 from plugins.detection.objectives.tuning import (
     Criterion,
     charge,
-    load_initial_weights,
     mean_rewards,
     refuse_random_weights,
 )
@@ -55,13 +54,11 @@ from plugins.detection.sample import (
     Batch,
     Detections,
     Sample,
+    Source,
     batches_of_one_size,
-    collate,
     pad_and_stack,
 )
-
-# Images of each kind that `show` shows.
-SHOWN = 6
+from plugins.detection.tiles import Tiles, search
 
 
 class Detection(Task):
@@ -88,6 +85,13 @@ class Detection(Task):
         "reward_at_best": "the same at the best of 19 thresholds",
     }
 
+    @staticmethod
+    def inspect(options: Mapping[str, Any]) -> Inspection:
+        """Look at the folder that these options name; see `diffobj inspect`."""
+        chosen = ("model", "model_options", "max_detections")
+        known = {name: options[name] for name in chosen if name in options}
+        return inspect(options.get("data", Data()), **known)
+
     def __init__(
         self,
         *,
@@ -108,10 +112,13 @@ class Detection(Task):
         score_threshold: FractionBelowOne = 0.001,
         display_threshold: FractionBelowOne | None = None,
         miss_cost: Positive | None = None,
+        tiles: Tiles = Tiles(),  # noqa: B008
+        track: bool = False,
     ) -> None:
         require_coco_evaluation()
         self.data = data
         self.size = image_size(data)
+        self.name = model
         self.factory = registry().component("detection.models", model).load()
         self.options = check_options(self.factory, model_options, "task.model_options")
         self.splits_read: Splits | None = None
@@ -130,6 +137,7 @@ class Detection(Task):
         self.max_detections = max_detections
         self.score_threshold = score_threshold
         self.display_threshold, self.miss_cost = display_threshold, miss_cost
+        self.tiles, self.track = tiles, track
         # Chosen by each evaluation on validation images while training, and kept in checkpoints.
         self.tuned: list[float] = []
         self.learning = False
@@ -184,15 +192,15 @@ class Detection(Task):
             return
         for line in binding_limits(self.model, self.splits.most_objects, self.max_detections):
             print(line, file=sys.stderr)
-        same_labels = False
+        same_labels, remark = False, ""
         if self.init_from is not None:
-            run = Path(self.init_from).expanduser()
-            same_labels = load_initial_weights(self.model, self.categories, run)
+            same_labels, remark = load_initial_weights(
+                self.model, self.name, self.categories, self.init_from
+            )
         if not same_labels:
             refuse_random_weights(self.criterion)
-            if self.init_from is not None and Path(self.init_from).expanduser().is_dir():
-                why = "its labels differ; those that it lacks start from random weights"
-                print(f"task.init_from = '{self.init_from}': {why}", file=sys.stderr)
+        if remark:
+            print(remark, file=sys.stderr)
 
     def state_dict(self) -> dict[str, Any]:
         """The labels' names and numbers, without which a checkpoint's outputs mean nothing, and thresholds."""
@@ -224,46 +232,17 @@ class Detection(Task):
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
         """Augmented training images; batch number k is the same wherever a run starts."""
-        for number, batch in enumerate(self.batches_at_one_size(seed, start), start):
-            yield self.at_random_scale(batch, seed, number)
-
-    def batches_at_one_size(self, seed: int, start: int) -> Iterator[Batch]:
-        """Batches before multi-scale resizing: with mosaic and mixup first, without from `plain_from` on."""
-        strong = self.augmentation.mosaic + self.augmentation.mixup > 0
-        plain_from = self.plain_from if strong else 0
-        if start < plain_from:
-            augmented = self.stream(seed, start, plain=False)
-            for _ in range(start, plain_from):
-                yield next(augmented)
-        yield from self.stream(seed, max(start, plain_from), plain=True)
-
-    def stream(self, seed: int, start: int, *, plain: bool) -> Iterator[Batch]:
-        source = Augmented(self.splits.train, self.augmentation, self.size, plain=plain)
-        size = min(self.batch_size, len(source))
-        return batches(
-            source,
-            size,
-            seed,
-            start,
-            workers=self.workers,
-            collate=self.collate,
-            timeout=self.worker_timeout,
-        )
-
-    def collate(self, samples: list[Sample]) -> Batch:
-        return collate(samples, self.model.size_divisor)
-
-    def at_random_scale(self, batch: Batch, seed: int, number: int) -> Batch:
-        """The batch at a random size, from 1 - multi_scale to 1 + multi_scale times its own."""
-        if not self.multi_scale:
-            return batch
-        draw = 2 * float(torch.rand((), generator=generator(seed, "scale", number))) - 1
-        divisor = self.model.size_divisor
-        height, width = (
-            max(divisor, divisor * round(n * (1 + self.multi_scale * draw) / divisor))
-            for n in batch.images.shape[-2:]
-        )
-        return resize_batch(batch, height, width)
+        return TrainingBatches(
+            self.splits.train,
+            self.augmentation,
+            self.size,
+            self.batch_size,
+            self.model.size_divisor,
+            self.multi_scale,
+            self.plain_from,
+            self.workers,
+            self.worker_timeout,
+        ).start(seed, start)
 
     def objective(self, context: Context, batch: Batch) -> None:
         """Charge what `criterion` names; by default the model's own losses, image by image."""
@@ -277,7 +256,7 @@ class Detection(Task):
             self.tuned = tuned_thresholds(targets, detections, classes, self.miss_cost)
         found = evaluate(targets, detections, self.categories, self.thresholds)
         rewards: dict[str, float] = {}
-        if self.init_from is not None:
+        if self.init_from not in (None, PRETRAINED):
             samples = self.held_out(split)
             rewards = mean_rewards(self.model, samples, self.reward, self.batch_size, seed)
         return found.metrics() | rewards
@@ -289,16 +268,27 @@ class Detection(Task):
             UserError: all images are damaged.
         """
         targets: list[Sample] = []
-
-        def noted() -> Iterator[Sample]:
-            for sample in self.held_out(split):
-                targets.append(sample.without_pixels())
-                yield sample
-
-        detections = list(self.detections_in(noted()))
+        detections: list[Detections] = []
+        source = self.splits.held_out(split)
+        for _, sample, found in self.searched(source, range(len(source))):
+            targets.append(sample.without_pixels())
+            detections.append(found)
         if not targets:
             raise UserError(f"task.data.root: every image of the {split} data is damaged")
         return targets, detections
+
+    def searched(
+        self, source: Source, indices: Iterable[int]
+    ) -> Iterator[tuple[int, Sample, Detections]]:
+        """Images of a source by index, except damaged ones, with the detections in them, in the originals' pixels."""
+        pairs = ((i, source.sample(i)) for i in indices)
+        ours, theirs = tee((i, sample) for i, sample in pairs if not sample.damaged)
+        if self.tiles.side is None:
+            found = self.detections_in(sample for _, sample in theirs)
+        else:
+            found = (self.detections_by_tiles(original(source, i).image) for i, _ in theirs)
+        for (i, sample), one in zip(ours, found, strict=True):
+            yield i, sample, one
 
     def held_out(self, split: Split) -> Iterator[Sample]:
         """The images of a split except damaged ones."""
@@ -314,6 +304,14 @@ class Detection(Task):
             found = self.model.detect(images, self.max_detections, self.score_threshold)
             for sample, detections in zip(part, found, strict=True):
                 yield detections.cpu().scaled(sample.scale, sample.size)
+
+    def detections_by_tiles(self, image: Tensor) -> Detections:
+        """The detections in an image `[3, H, W]` of any size, as a whole and by `tiles`, on the CPU."""
+
+        def detect(parts: Sequence[Tensor]) -> list[Detections]:
+            return list(self.detections_in(unlabelled_sample(part, self.size) for part in parts))
+
+        return search(image, self.tiles, detect, self.max_detections)
 
     @overload
     def detect(
@@ -353,12 +351,15 @@ class Detection(Task):
             raise UserError(f"threshold = {threshold}: expected a score from 0 to 1")
         several = photographs_of(image)
         images = [photograph_of(image)] if several is None else several
-        samples = [unlabelled_sample(one, self.size) for one in images]
         training = self.model.training
         self.model.eval()
         try:
             with torch.no_grad():
-                found = list(self.detections_in(samples))
+                if self.tiles.side is None:
+                    samples = (unlabelled_sample(one, self.size) for one in images)
+                    found = list(self.detections_in(samples))
+                else:
+                    found = [self.detections_by_tiles(one) for one in images]
         finally:
             self.model.train(training)
         least = self.thresholds if threshold is None else threshold
@@ -371,7 +372,9 @@ class Detection(Task):
         def detect(frames: Sequence[Tensor]) -> list[Detections]:
             return self.detect(list(frames))
 
-        return prediction.predict(source, detect, self.categories, self.category_ids)
+        return prediction.predict(
+            source, detect, self.categories, self.category_ids, track=self.track
+        )
 
     def export(self, path: Path, **options: Any) -> Path:
         """Write the model as ONNX (`.onnx`) or torch.export (`.pt2`), compare the file with it, and return the path.
@@ -388,34 +391,5 @@ class Detection(Task):
         """The first and the worst test images with their boxes, and the figures of the evaluation."""
         targets, detections = self.targets_and_detections("test")
         found = evaluate(targets, detections, self.categories, self.thresholds)
-        for number in range(min(SHOWN, len(targets))):
-            name = f"detections/{number}"
-            yield self.comparison(name, number, targets[number], detections[number])
-        for place, number in enumerate(found.analysis.worst(SHOWN)):
-            yield self.comparison(f"worst/{place}", number, targets[number], detections[number])
-        curves = figures.precision_over_recall(found.precision, self.categories)
-        yield Image.from_figure("precision", curves)
-        yield Image.from_figure("confusion", figures.confusion(found.analysis, self.categories))
-        yield Image.from_figure("errors", figures.errors(found.analysis))
-        yield Text("evaluation", json.dumps(found.to_json()), ".json")
-
-    def comparison(self, name: str, number: int, target: Sample, found: Detections) -> Image:
-        """Targets on the left, detections on the right, of test image `number`, damaged ones not counted."""
         source = self.splits.test
-        # Damaged images before it were not evaluated: its index is `number` or more.
-        samples = (source.sample(i) for i in range(number, len(source)))
-        sample = next(s for s in samples if s.image_id == target.image_id)
-        height, width = sample.image.shape[-2:]
-        back = (1 / sample.scale[0], 1 / sample.scale[1])
-        shown = found.above(self.thresholds).scaled(back, (height, width))
-        left = draw_boxes(sample.image, sample.boxes, sample.labels, self.categories)
-        right = draw_boxes(sample.image, shown.boxes, shown.labels, self.categories, shown.scores)
-        return Image(name, side_by_side(left, right))
-
-
-def unlabelled_sample(image: Tensor, size: int) -> Sample:
-    """An image `[3, H, W]` without annotations, as a sample whose longer side is `size`."""
-    none = torch.zeros(0)
-    height, width = image.shape[-2:]
-    sample = Sample(image, none.view(0, 4), none.long(), none.bool(), none, 0, (height, width))
-    return resized(sample, size)
+        return shown(source, targets, detections, found, self.categories, self.thresholds)

@@ -39,12 +39,15 @@ plugin = Plugin(
         "faces_recognition": "plugins.faces.tasks.recognition:Recognition",
         "faces": "plugins.faces.tasks.faces:Faces",
         "face_detection": "plugins.faces.tasks.face_detection:FaceDetection",
+        "face_detection_generated": "plugins.faces.tasks.generated_detection:GeneratedDetection",
     },
     needs={
         "tasks.faces": "plugins.faces.needs:needs",
         "tasks.face_detection": "plugins.faces.needs:needs",
+        "tasks.face_detection_generated": "plugins.faces.needs:needs",
     },
     commands={
+        "find_faces": "plugins.faces.commands.find_faces:run",
         "calibrate": "plugins.faces.commands.calibrate:run",
         "verify": "plugins.faces.commands.verify:run",
         "enrol": "plugins.faces.commands.enrol:run",
@@ -53,6 +56,7 @@ plugin = Plugin(
         "list": "plugins.faces.commands.list:run",
         "purge": "plugins.faces.commands.purge:run",
         "cluster": "plugins.faces.commands.cluster:run",
+        "protocol": "plugins.faces.commands.protocol:run",
     },
     losses={
         "softmax": "plugins.faces.losses.class_losses:Softmax",

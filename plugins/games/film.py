@@ -7,8 +7,9 @@ import sys
 import torch
 
 from framework.errors import UserError
+from framework.media import PackedFrames
 from framework.randomness import seeded
-from plugins.games.environments.games import Frame, Games
+from plugins.games.environments.games import Games
 from plugins.games.environments.making import make_games
 from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.policies.agent import Agent
@@ -17,7 +18,7 @@ from plugins.games.rollouts import play
 
 def film(
     environment: EnvironmentOptions, agent: Agent, seed: int, device: torch.device, max_steps: int
-) -> tuple[list[Frame], float]:
+) -> tuple[PackedFrames, float]:
     """Frames `[H, W, 3]` of one greedy episode and their rate per second; no frames where none can be rendered.
 
     Above 25 frames per second only every second one is kept.
@@ -36,7 +37,7 @@ def film(
         if environment.window:
             raise
         print(f"{error}; there is no film", file=sys.stderr, flush=True)
-        return [], 1.0
+        return PackedFrames(), 1.0
     stride = 2 if games.frames_per_second > 25 else 1
     with seeded(seed):
         frames = greedy_frames(games, agent, seed % 2**31, device, max_steps, stride)
@@ -47,9 +48,9 @@ def film(
 
 def greedy_frames(
     games: Games, agent: Agent, seed: int, device: torch.device, max_steps: int, stride: int
-) -> list[Frame]:
+) -> PackedFrames:
     """Every `stride`-th frame of one episode, without its last observation: it may be the next episode's first."""
-    frames = []
+    frames = PackedFrames()
     for number, step in enumerate(play(games, agent, agent.greedy_actions, seed, device)):
         ended = bool(step.terminated.any() | step.truncated.any())
         frame = games.render() if number % stride == 0 and not ended else None

@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy
 from gymnasium.spaces import Discrete
 from pydantic import Field
 from torch import nn
 
-from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video
+from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video, ranks
 from framework.capabilities import able
 from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
 from framework.media import Media
@@ -147,6 +146,7 @@ class Game(Task):
                 f"task.terminal_on_life_loss = true: environment '{self.environment.name}' has no lives, "
                 "Atari's games have some"
             )
+        self.differentiable = game.differentiable
         self.model = Agent(
             game.observation_space,
             game.action_space,
@@ -297,7 +297,10 @@ class Game(Task):
             )
         if estimator.supports_recorded_actions:
             return self.as_program(self.objective, recorded_trajectories=True)
-        return self.as_program(partial(play_out, self.experience))
+        # Each run begins new games; those in torch are the same again with the same draws.
+        return replace(
+            self.as_program(partial(play_out, self.experience)), repeatable=self.differentiable
+        )
 
     def make_doctor(self, estimator: Estimator, program: Program) -> Doctor | None:
         """What compares the estimator with `rloo`, where that is wanted."""
@@ -337,6 +340,11 @@ class Game(Task):
             )
 
     def begin(self, plan: TrainingPlan) -> None:
+        if ranks.size() > 1:
+            raise UserError(
+                f"task = game in {ranks.size()} processes: one process plays all games so far; task.games makes more "
+                "of them, and tasks that read data are trained by several"
+            )
         if self.replaying is not None and plan.accumulate > 1:
             raise UserError(
                 f"trainer.accumulate = {plan.accumulate}: with a replay buffer expected 1; estimator.batch_size makes "
@@ -407,10 +415,7 @@ class Game(Task):
         """One greedy episode, where the game can be rendered."""
         frames, rate = film(self.environment, self.model, seed, self.device, self.video_frames)
         if frames:
-            pixels = numpy.stack(frames)
-            # They would be held until the video is written.
-            frames.clear()
-            yield Video("agent", pixels, rate)
+            yield Video("agent", frames, rate)
 
     def scalars(self) -> dict[str, float]:
         self.settle()

@@ -25,6 +25,7 @@ from framework.errors import suggestion
 from framework.photographs import photograph_of
 from framework.randomness import seeded
 from plugins.sketching import presentation
+from plugins.sketching.scene.drawing import SceneDrawing
 from plugins.sketching.sketch import Sketch
 from plugins.sketching.strokes.paper import Plot, plotted
 
@@ -73,6 +74,8 @@ class Drawn:
     def plotter(self, **options: Any) -> Plot:
         """The drawing for a pen plotter; options and errors as in `strokes.paper.plotted`."""
         model = self.sketch.model
+        if isinstance(model, SceneDrawing):
+            raise UserError("a plotter draws strokes; this drawing started from an SVG's shapes")
         with torch.no_grad():
             return plotted(model.strokes, model.primitive, model.canvas, model.style, **options)
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plugins.sketching.scene.drawing import SceneDrawing
 from plugins.sketching.strokes.drawing import Drawing
 from plugins.sketching.strokes.plotter import Route
 
@@ -23,7 +24,7 @@ def pixels(picture: Tensor) -> Tensor:
     return shades.expand(3, -1, -1).permute(1, 2, 0).contiguous()
 
 
-def comparison(drawing: Drawing, target: Tensor) -> NDArray[Any]:
+def comparison(drawing: Drawing | SceneDrawing, target: Tensor) -> NDArray[Any]:
     """Target `[C, H, W]`, drawing and their difference side by side, `[H, 3 W, 3]` uint8."""
     rendered = drawing(profile="flat")
     target = target.to(rendered)
@@ -31,7 +32,7 @@ def comparison(drawing: Drawing, target: Tensor) -> NDArray[Any]:
     return torch.cat([pixels(part) for part in parts], 1).numpy()
 
 
-def drawing_film(drawing: Drawing, route: Route | None) -> NDArray[Any]:
+def drawing_film(drawing: Drawing | SceneDrawing, route: Route | None) -> NDArray[Any]:
     """Frames `[T, H, W, 3]` uint8 of strokes appearing in the order of drawing."""
     present = drawing.present
     order = torch.arange(int(present.sum())) if route is None else torch.as_tensor(route.order)

@@ -28,28 +28,19 @@ from framework.media import Media
 from framework.randomness import fresh_key, generator, key
 from framework.saved_state import check_saved
 from framework.task import Split
-from plugins.sketching.images.photo import (
-    Guide,
-    at,
-    blurred,
-    default_photo,
-    grey,
-    line_drawing,
-    photo_of,
-    pictures_in,
-    readable,
-    scattered,
-    stretched,
-)
+from plugins.sketching.images.photo import default_photo, photo_of, pictures_in, readable
+from plugins.sketching.images.subject import Subject
 from plugins.sketching.presentation import FRAMES, comparison, drawing_film, pixels
 from plugins.sketching.raster.request import Composition
+from plugins.sketching.scene.drawing import SceneDrawing
+from plugins.sketching.scene.starting import drawing_of
 from plugins.sketching.strokes import primitives
-from plugins.sketching.strokes.drawing import PACE, Drawing, Strokes, Style
+from plugins.sketching.strokes.drawing import Drawing, Strokes, Style
 from plugins.sketching.strokes.placing import Placing
 from plugins.sketching.strokes.plotter import Route, ordered, travel
 from plugins.sketching.strokes.primitives import Knots, Name
-from plugins.sketching.svg import reading, writing
-from plugins.sketching.svg.strokes import as_strokes
+from plugins.sketching.strokes.respawning import missing_ink, useless, where_missing
+from plugins.sketching.svg import writing
 from plugins.sketching.weighted_loss import WeightedLoss, checked_losses
 
 Colour = Annotated[list[Fraction], Field(min_length=3, max_length=3)]
@@ -62,7 +53,7 @@ DEFAULT_PLAN = TrainingPlan(seed=0, steps=500, learning_rate=0.004)
 class Sketch(Task):
     """Draw a photograph with strokes."""
 
-    model: Drawing
+    model: Drawing | SceneDrawing
     primary_metric: ClassVar[str] = "loss"
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "loss": "weighted loss of the drawing with a flat pen profile, as an SVG has it",
@@ -121,12 +112,7 @@ class Sketch(Task):
     ) -> None:
         self.size, self.gamma, self.coloured = size, gamma, coloured
         self.line_scale = line_scale if subject == "lines" else 0.0
-        kind = primitives.primitive(
-            "cubic" if start_svg else primitive,
-            controls=control_points,
-            closed=closed,
-            knots=knots,
-        )
+        kind = primitives.primitive(primitive, controls=control_points, closed=closed, knots=knots)
         self.learned, self.min_width, self.max_width = frozenset(learned), min_width, max_width
         self.start_svg, self.count, self.edge_weight = start_svg, strokes, edge_weight
         self.placing = Placing(kind, length * size, width, opacity, coarse_to_fine)
@@ -136,40 +122,31 @@ class Sketch(Task):
         self.respawn_every, self.respawn_until = respawn_every, respawn_until
         self.prune_below, self.output_size = prune_below, output_size
         self.plan = DEFAULT_PLAN
-        self.study(photo_of(default_photo() if input is None else input, size))
+        self.subject = self.seen(photo_of(default_photo() if input is None else input, size))
         self.model = self.first_drawing(torch.Generator().manual_seed(fresh_key()))
         self.reset()
 
-    def study(self, photo: Tensor) -> None:
-        """Take a photograph `[3, H, W]` for the one to draw: its lightness, and what guides strokes."""
-        self.photo, self.guide = photo, Guide.of(grey(photo))
-        self.lightness = stretched(grey(photo), self.gamma)
-        if self.line_scale:
-            self.lightness = line_drawing(self.lightness, self.line_scale)
+    def seen(self, photo: Tensor) -> Subject:
+        """A photograph `[3, H, W]` as this task draws it."""
+        return Subject.of(photo, self.gamma, self.line_scale)
 
-    def first_drawing(self, draw: torch.Generator) -> Drawing:
-        """First strokes on a blank canvas of the photograph's size."""
-        canvas = int(self.photo.shape[1]), int(self.photo.shape[2])
+    def first_drawing(self, draw: torch.Generator) -> Drawing | SceneDrawing:
+        """First strokes on a blank canvas of the photograph's size, or an SVG's shapes."""
         if self.start_svg:
-            picture = reading.read(Path(self.start_svg))
-            for line in picture.left_out:
-                sys.stderr.write(f"diffobj: {self.start_svg}: {line}\n")
-            strokes = as_strokes(picture, canvas)
+            path = Path(self.start_svg)
+            drawing = drawing_of(path, self.subject.canvas, self.style, self.learned)
         else:
             strokes = self.first_strokes(self.count, draw)
-        drawing = Drawing(self.placing.primitive, canvas, strokes, self.style, self.learned)
+            kind = self.placing.primitive
+            drawing = Drawing(kind, self.subject.canvas, strokes, self.style, self.learned)
         drawing.confine(self.min_width, self.max_width)
         return drawing
 
     def first_strokes(self, count: int, draw: torch.Generator) -> Strokes:
         """Strokes where it is dark (or, in colour, anywhere) and where edges are, large ones first."""
-        tone = torch.ones_like(self.lightness) if self.coloured else 1 - self.lightness
-        tone, edges = tone / tone.sum().clamp(min=1e-6), self.guide.edges
-        edges = edges / edges.sum().clamp(min=1e-6)
-        density = (1 - self.edge_weight) * tone + self.edge_weight * edges
+        places = self.subject.places(count, self.coloured, self.edge_weight, draw)
         rank = (torch.arange(count) + 0.5) / max(count, 1)
-        places = scattered(density, count, draw)
-        return self.placing.strokes(places, rank, self.photo, self.guide, draw)
+        return self.placing.strokes(places, rank, self.subject.photo, self.subject.guide, draw)
 
     def reset(self) -> None:
         """Forget all progress: the drawing is a first one."""
@@ -184,7 +161,7 @@ class Sketch(Task):
     def clone(self, photo: Tensor, draw: torch.Generator) -> Self:
         """A sketch with the same options and a first drawing of another photograph; this one stays as it is."""
         other = copy(self)
-        other.study(photo)
+        other.subject = self.seen(photo)
         other.replace_model(other.first_drawing(draw))
         other.reset()
         return other
@@ -192,11 +169,11 @@ class Sketch(Task):
     def make_target(self) -> Tensor:
         """What the drawing should look like: the photograph, or its lightness between paper and ink."""
         if self.coloured:
-            return self.photo
+            return self.subject.photo
         if self.model.plain:
-            return self.lightness.unsqueeze(0)
+            return self.subject.lightness.unsqueeze(0)
         paper, ink = (torch.tensor(c)[:, None, None] for c in (self.style.paper, self.style.ink))
-        return ink + (paper - ink) * self.lightness
+        return ink + (paper - ink) * self.subject.lightness
 
     def begin(self, plan: TrainingPlan) -> None:
         """The schedules of widths, pen and respawns follow the plan's steps."""
@@ -228,47 +205,40 @@ class Sketch(Task):
     @torch.no_grad()
     def respawn(self, draw: torch.Generator) -> None:
         """Move strokes that are faint, or on paper that should be lighter, to where most ink is missing."""
-        model, device = self.model, self.device
-        strokes = model.strokes
-        # Positive where the drawing is too light.
-        missing = blurred(model().mean(0) - self.loss.target.to(device).mean(0), 2.0)
-        useless = strokes.opacity < self.prune_below
-        if not self.coloured:
-            over = at(missing, strokes.control.flatten(0, 1)).reshape(len(useless), -1).mean(1)
-            worst = over < torch.quantile(over, 0.03) if len(over) else useless
-            useless = useless | (worst & (over < -0.05))
-        which = model.present.nonzero()[:, 0][useless]
+        model = self.model
+        if isinstance(model, SceneDrawing):
+            # An SVG's shapes stay what they are.
+            return
+        missing = missing_ink(model, self.loss.target)
+        which = useless(model, missing, self.prune_below)
         if len(which) == 0:
             return
-        residual = missing.abs() if self.coloured else missing.clamp(min=0)
-        places = scattered(residual.cpu() ** 2, len(which), draw)
+        places = where_missing(missing, self.coloured, len(which), draw)
         rank = which.cpu() / len(model.present)
-        fresh = self.placing.strokes(places, rank, self.photo, self.guide, draw)
-        model.replace(which, fresh.to(device))
+        fresh = self.placing.strokes(places, rank, self.subject.photo, self.subject.guide, draw)
+        model.replace(which, fresh.to(self.device))
         self.strokes_moved += len(which)
 
     @torch.no_grad()
     def prune(self) -> None:
         """Remove strokes too faint to be seen."""
-        faint = torch.sigmoid(PACE * self.model.opacities) < self.prune_below
         if self.model.opacities.requires_grad:
-            self.model.present &= ~faint
+            self.model.present &= ~self.model.faint(self.prune_below)
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The loss as pens would draw the sketch, the gain over the first drawing, strokes and pen-up travel."""
         self.prune()
         soft = float(self.loss(self.model()))
         flat = self.model(profile="flat")
-        strokes = self.model.strokes
         metrics = {
             "loss": float(self.loss(flat)),
             "loss_soft": soft,
             "gain": 1 - soft / self.start_loss if self.start_loss > 0 else 0.0,
             "squared_error": float((flat - self.loss.target.to(flat)).square().mean()),
-            "strokes": float(len(strokes.width)),
+            "strokes": float(self.model.present.sum()),
             "strokes_moved": float(self.strokes_moved),
         }
-        if self.model.style.composition != "over":
+        if isinstance(self.model, Drawing) and self.model.style.composition != "over":
             ends = self.model.ends()
             metrics["pen_up_before"] = travel(ends)
             metrics["pen_up_after"] = travel(ends, ordered(ends))
@@ -369,17 +339,21 @@ class Sketch(Task):
     def svg(self) -> str:
         """The sketch as SVG, in the order with little pen-up travel where the order is free."""
         drawing = self.model
+        if isinstance(drawing, SceneDrawing):
+            return drawing.svg()
         return writing.write(
             drawing.strokes, drawing.primitive, drawing.canvas, drawing.style, self.route()
         )
 
     def route(self) -> Route | None:
         """The order of drawing; None where it is given by the composition, or there is nothing to draw."""
-        free = self.model.style.composition != "over" and bool(self.model.present.any())
-        return ordered(self.model.ends()) if free else None
+        drawing = self.model
+        if isinstance(drawing, SceneDrawing) or drawing.style.composition == "over":
+            return None
+        return ordered(drawing.ends()) if bool(drawing.present.any()) else None
 
     def scalars(self) -> dict[str, float]:
-        faint = torch.sigmoid(PACE * self.model.opacities) < self.prune_below
+        faint = self.model.faint(self.prune_below)
         return {
             "train/strokes_moved": self.strokes_moved,
             "train/strokes_faint": float(faint.sum()),

@@ -47,6 +47,7 @@ SMALL_SKETCH: dict[str, Any] = {
 class StochasticSketch(Sketch):
     """Draw a photograph with strokes, each present with a learned probability."""
 
+    model: Drawing
     primary_metric: ClassVar[str] = "loss_expected"
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         **Sketch.metric_descriptions,
@@ -69,6 +70,11 @@ class StochasticSketch(Sketch):
     def first_drawing(self, draw: torch.Generator) -> Drawing:
         """First strokes, each present with the same probability."""
         drawing = super().first_drawing(draw)
+        if not isinstance(drawing, Drawing):
+            raise UserError(
+                f"task.sketch.start_svg = '{self.start_svg}': strokes that may be absent are single curves; "
+                "this SVG has fills, gradients or chains"
+            )
         logits = torch.full((len(drawing.widths),), self.initial_probability).logit() / PACE
         drawing.register_parameter("presence", nn.Parameter(logits))
         return drawing

@@ -766,3 +766,82 @@ def test_a_draw_of_the_programs_own_from_what_is_detached_is_served():
     found, messages = estimate(own, 0.3, "reparameterisation", 40_000)
     assert messages == []
     assert float(found.gradients["t"]) == pytest.approx(1 / (1 + math.exp(-0.3)), abs=0.02)
+
+
+# A draw is charged with its own sample's costs only, and with no penalty.
+
+
+def penalty_of_a_draw(context, parameters, batch):
+    b = context.sample("b", Bernoulli(logits=parameters["t"]))
+    context.cost(0 * b)
+    context.penalty(3 * b, "extra")
+
+
+def mean_over_samples(context, parameters, batch):
+    b = context.sample("b", Bernoulli(logits=parameters["t"]))
+    context.cost((b - b.mean()) ** 2)
+
+
+def share_of_all_samples(context, parameters, batch):
+    b = context.sample("b", Bernoulli(logits=parameters["t"]))
+    context.cost(b.softmax(0))
+
+
+def later_draw_from_a_mean(context, parameters, batch):
+    b = context.sample("b", Bernoulli(logits=parameters["t"]))
+    context.cost(context.sample("x", Normal(b - b.mean(0, keepdim=True), 1.0)) ** 2)
+
+
+@pytest.mark.parametrize("estimator", SCORED)
+def test_a_penalty_of_a_scored_draw_makes_the_estimate_biased(estimator):
+    found, messages = estimate(Program(penalty_of_a_draw), 0.3, estimator, samples=16)
+    # 3 p (1 - p) is what is left out.
+    assert found.gradients["t"] == 0
+    assert found.biased
+    assert sum("penalty 'extra' depends on draw 'b'" in message for message in messages) == 1
+
+
+@pytest.mark.parametrize("estimator", SCORED)
+@pytest.mark.parametrize("function", [mean_over_samples, share_of_all_samples])
+def test_a_cost_that_mixes_samples_is_named_by_line(function, estimator):
+    found, messages = estimate(Program(function), 0.3, estimator, samples=64)
+    assert found.biased
+    line = function.__code__.co_firstlineno + 2
+    assert any(f"test_lint.py:{line}" in message for message in messages)
+    assert any("'cost' of one sample depends on the draws of others" in m for m in messages)
+
+
+def test_so_is_a_draw_from_other_samples():
+    found, messages = estimate(later_draw_from_a_mean, 0.3, "rloo", samples=64)
+    assert found.biased
+    assert any("draw 'x' of one sample depends on the draws of others" in m for m in messages)
+
+
+def penalty_of_a_path(context, parameters, batch):
+    context.penalty(normal(context, parameters) ** 2, "extra")
+
+
+def mean_that_is_only_printed(context, parameters, batch):
+    x = normal(context, parameters)
+    x.mean(), x.softmax(0), x.sum(0, keepdim=True)
+    context.cost(torch.stack([x, x**2]).mean(0))
+
+
+def sums_of_each_sample(context, parameters, batch):
+    x = context.sample("x", Normal(parameters["t"].expand(3), 1.0))
+    context.cost(x.softmax(-1).T[0] + x.flatten().reshape(-1, 3).sum(-1))
+
+
+@pytest.mark.parametrize(
+    ("function", "estimator"),
+    [
+        (penalty_of_a_path, "reparameterisation"),
+        (mean_over_samples, "spsa"),
+        (mean_that_is_only_printed, "rloo"),
+        (sums_of_each_sample, "rloo"),
+    ],
+)
+def test_what_charges_each_sample_with_its_own_raises_no_alarm(function, estimator):
+    found, messages = estimate(Program(function), 0.3, estimator, samples=8)
+    assert not [m for m in messages if "of others" in m or "penalty" in m]
+    assert found.biased == (estimator == "spsa")

@@ -209,8 +209,19 @@ def test_a_cut_or_huge_picture_is_refused(tmp_path, monkeypatch):
 def test_heic_without_its_package_is_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
-    with pytest.raises(Unreadable, match="HEIC needs the package pillow-heif"):
+    with pytest.raises(Unreadable, match=r"HEIC needs the package pillow-heif: .*heic"):
         read_photograph(tmp_path / "a.heic")
+
+
+def test_heic_is_read_as_it_looks(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    smooth = Image.fromarray(COLOURS).resize((64, 48), Image.Resampling.BICUBIC)
+    smooth.save(tmp_path / "a.heic", quality=95, chroma=444)
+    read = read_photograph(tmp_path / "a.heic")
+    assert size_of(tmp_path / "a.heic") == tuple(read.shape[1:]) == (48, 64)
+    expected = torch.from_numpy(numpy.array(smooth)).permute(2, 0, 1)
+    assert (read.float() - expected.float()).abs().mean() < 6
 
 
 def test_every_form_in_python_gives_the_same_pixels(tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Normal, Poisson
@@ -356,3 +359,52 @@ def test_a_cost_that_is_no_number_is_refused_in_one_line(value):
     kind = type(value).__name__
     with pytest.raises(ProgramError, match=rf"cost 'price' is a {kind}; expected a tensor or"):
         run(program)
+
+
+def one_number(context, parameters, batch):
+    x = context.sample("x", Normal(torch.zeros(()), 1.0))
+    context.cost(math.sin(x))
+
+
+def an_index(context, parameters, batch):
+    x = context.sample("x", Categorical(logits=torch.zeros(2)))
+    context.cost([1.0, 2.0][x])
+
+
+def no_distribution(context, parameters, batch):
+    context.sample("x", torch.zeros(3))
+
+
+def no_name(context, parameters, batch):
+    context.sample(Normal(0.0, 1.0), "x")
+
+
+def two_arguments(context, parameters):
+    """Not called as a program is."""
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (one_number, r"calls .item\(\): declare it with .*one_sample_at_a_time=True"),
+        (an_index, r"calls .item\(\): declare it with .*one_sample_at_a_time=True"),
+        (no_distribution, "^draw 'x' is from a Tensor: expected a name and a distribution"),
+        (no_name, r"^context.sample\(Normal, str\): expected a name and a distribution"),
+        (two_arguments, r"^program: two_arguments\(context, parameters\) given; expected a fun"),
+        (3, r"^program: int given; expected a function \(context, parameters, batch\)$"),
+    ],
+)
+def test_a_program_that_is_none_is_refused_in_one_line(function, message):
+    with pytest.raises(ProgramError, match=message):
+        run(function, samples=4)
+
+
+def test_numpy_in_the_path_of_a_draw_names_the_black_box():
+    def function(context, parameters, batch):
+        x = context.sample("x", Normal(parameters["theta"], 1.0))
+        context.cost(torch.as_tensor(np.sin(x.numpy())))
+
+    theta = {"theta": torch.tensor(0.5)}
+    with pytest.raises(ProgramError, match=r"to NumPy, .*context.black_box\(function, x\)"):
+        framework.estimate(function, theta, estimator="reparameterisation", samples=4)
+    assert framework.estimate(function, theta, estimator="rloo", samples=4).gradients["theta"] != 0

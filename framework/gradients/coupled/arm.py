@@ -91,7 +91,7 @@ class Arm(Estimator):
         return Estimate(
             objective=mean_objective(objectives),
             evaluations=evaluations,
-            biased=biased or program.findings.jumps_in_a_parameter,
+            biased=biased or program.findings.biases({self.name}),
         )
 
     def weight(self, group: Group) -> Tensor:

@@ -112,7 +112,7 @@ class MeasureValued(Estimator):
         return Estimate(
             objective=mean_objective(objectives),
             evaluations=evaluations,
-            biased=biased or program.findings.jumps_in_a_parameter,
+            biased=biased or program.findings.biases({"measure_valued"}),
         )
 
     def derivatives(

@@ -53,9 +53,12 @@ class LearnedCritic(Estimator):
     ) -> Estimate:
         """Add `scale` times the gradient of each loss to the `.grad` of its own parameters."""
         if not isinstance(batch, ReplayedSteps):
+            given = "there is no batch"
+            if batch is not None:
+                given = f"the batch is of type {type(batch).__name__}"
             raise ProgramError(
-                f"'{name_of(self)}' learns from replayed steps (framework.replay.ReplayedSteps), and the batch is a "
-                f"{type(batch).__name__}; {alternatives(what='need none')}"
+                f"'{name_of(self)}' learns from replayed steps (framework.replay.ReplayedSteps), and {given}; "
+                f"{alternatives(what='need none')}"
             )
         self.targets.follow(self.followed(parameters))
         return self.update(program, parameters, batch, scale)

@@ -21,7 +21,7 @@ from framework import ranks
 from framework.capabilities import Capabilities
 from framework.config.types import Count, Fraction, NonNegative, Positive
 from framework.errors import ProgramError
-from framework.gradients.estimator import Estimate, Estimator
+from framework.gradients.estimator import Estimate, Estimator, name_of
 from framework.gradients.policy_gradient.advantage_scale import AdvantageScale
 from framework.gradients.policy_gradient.advantages import gae, upgo, vtrace
 from framework.gradients.policy_gradient.trajectory import EvaluatedTrajectory, evaluate, total
@@ -84,7 +84,7 @@ class ActorCritic(Estimator):
 
         A parameter whose `.grad` stays None is not moved by torch's optimisers.
         """
-        name = type(self).__name__.lower()
+        name = name_of(self)
         trace = program.run(lambda site: self.rule, parameters, batch)[0]
         reused = self.rollouts.epochs * self.rollouts.minibatches > 1
         trajectory = evaluate(trace, name, reused=reused)

@@ -1,11 +1,14 @@
 """diffobj inspect: look at a data set before a step: diffobj inspect task.data.root=FOLDER
 
     diffobj inspect [task=detection] task.data.root=FOLDER [output=inspection] [task.KEY=VALUE ...]
+    diffobj inspect task=faces_recognition task.data.root=FOLDER
+    diffobj inspect task=face_detection task.annotations=label.txt task.images=FOLDER
 
 Counts objects for each class and split, backgrounds, tiny boxes, near copies and leaks between splits, says what AP a
 perfect model could reach with this input size, model and cap on detections, and lists labels that look wrong. Prints
-Markdown; writes it, the same as JSON, and contact sheets into `output`. In Python:
-`plugins.detection.inspection.data_set.inspect`.
+Markdown; writes it, the same as JSON, and contact sheets into `output`. Of faces it says what cannot be read, who has
+one picture only, and which pictures are there twice. In Python: `plugins.detection.inspection.data_set.inspect`,
+`plugins.faces.inspection.inspect_people` and `inspect_list`. Any task with `inspect(options)` can be inspected.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from framework.errors import UserError
+from framework.plugin import registry
 from framework.run import compose
 
 
@@ -24,22 +28,17 @@ def run(arguments: Sequence[str]) -> int:
     if not any(a.startswith(("task=", "experiment=")) for a in overrides):
         overrides = ["task=detection", *overrides]
     settings = compose(*overrides)
-    if settings.task.name != "detection":
-        raise UserError(
-            f"task = '{settings.task.name}': only the data of task=detection is inspected"
-        )
     from framework.config.validation import check_options
-    from plugins.detection.inspection.data_set import inspect
-    from plugins.detection.task import Detection
 
-    options = check_options(Detection, settings.task.options, "task")
-    chosen = ("model", "model_options", "max_detections")
-    known = {name: options[name] for name in chosen if name in options}
-    found = inspect(options["data"], **known)
+    task = registry().component("tasks", settings.task.name).load()
+    if not hasattr(task, "inspect"):
+        raise UserError(
+            f"task = '{settings.task.name}': it has no data of yours to inspect; expected detection, "
+            "faces_recognition or face_detection"
+        )
+    found = task.inspect(check_options(task, settings.task.options, "task"))
     print(found.markdown(), end="")
     folder = Path(own[-1].partition("=")[2] if own else "inspection").expanduser()
-    found.save(folder)
-    print(
-        f"\n{folder}/: inspection.md, inspection.json, {', '.join(f'{p.name}.png' for p in found.pictures)}"
-    )
+    written = [path.name for path in found.save(folder)]
+    print(f"\n{folder}/: {', '.join(written)}")
     return 0

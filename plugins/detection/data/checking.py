@@ -18,7 +18,7 @@ from plugins.detection.data.readers.entry import (
 
 # A box of which a larger part lies outside its image does not fit it.
 MAX_OUTSIDE = 0.1
-# Of all boxes, if at least so many do not fit: something else than a few mistakes.
+# The share and the least number of boxes that do not fit from which it is not a few mistakes.
 MAX_MISFITS, MIN_MISFITS = 0.25, 4
 
 

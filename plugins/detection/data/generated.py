@@ -136,9 +136,15 @@ def texture(
     return numpy.asarray(one + share[..., None] * (other - one), numpy.float32)
 
 
-def outline(random: Generator, shape: str, side: int) -> Mask:
-    """The coverage of each pixel by a shape of random size, aspect ratio and angle, cropped to its box."""
-    size = side * SMALLEST * (LARGEST / SMALLEST) ** random.random()
+def outline(
+    random: Generator, shape: str, side: int, smallest: float = SMALLEST, largest: float = LARGEST
+) -> Mask:
+    """The coverage of each pixel by a shape of random size, aspect ratio and angle, cropped to its box.
+
+    Args:
+        smallest, largest: the range of its size, as fractions of `side`.
+    """
+    size = side * smallest * (largest / smallest) ** random.random()
     if shape == "digit":
         drawn = digit(int(random.integers(10)), 24 * SUPERSAMPLING).rotate(
             float(random.uniform(-25, 25)), Image.Resampling.BILINEAR, expand=True

@@ -33,6 +33,13 @@ class Resized:
         return sample
 
 
+def original(source: Source, index: int) -> Sample:
+    """Sample `index` of a source before it was resized."""
+    while isinstance(source, Resized):
+        source = source.source
+    return source.sample(index)
+
+
 def resized(sample: Sample, size: int) -> Sample:
     """The sample with a longer side of `size` pixels; boxes are scaled by each axis's own factor."""
     height, width = sample.image.shape[-2:]
@@ -40,6 +47,14 @@ def resized(sample: Sample, size: int) -> Sample:
     if factor == 1:
         return sample
     return stretched(sample, max(1, round(height * factor)), max(1, round(width * factor)))
+
+
+def unlabelled_sample(image: Tensor, size: int) -> Sample:
+    """An image `[3, H, W]` without annotations, as a sample whose longer side is `size`."""
+    none = torch.zeros(0)
+    height, width = image.shape[-2:]
+    sample = Sample(image, none.view(0, 4), none.long(), none.bool(), none, 0, (height, width))
+    return resized(sample, size)
 
 
 def stretched(sample: Sample, height: int, width: int) -> Sample:

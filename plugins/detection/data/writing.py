@@ -1,6 +1,7 @@
-"""Writing data sets to a folder in the formats that the readers read: COCO json, Pascal VOC xml, YOLO txt, CSV.
+"""Writing data sets to a folder in the formats that the readers read.
 
-    python -m plugins.detection.data.writing FOLDER [coco|voc|yolo|csv] [train=12000] [validation=300] [test=1000]
+    python -m plugins.detection.data.writing FOLDER [coco|voc|yolo|csv|cvat|labelme|via] [train=12000] [validation=300]
+                                             [test=1000] [size=128]
 
 writes the generated data set.
 """
@@ -10,12 +11,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 from PIL import Image
 
+from framework.errors import UserError, suggestion
 from plugins.detection.boxes import to_centre_and_size
 from plugins.detection.data import coco_json
 from plugins.detection.data.generated import Generated
@@ -25,10 +27,14 @@ SHORT = {"train": "train", "validation": "val", "test": "test"}
 
 
 def write(folder: Path, format: str, splits: Mapping[str, Source]) -> None:
-    """Write splits (train, validation, test) in one of the four formats, images as PNG."""
-    {"coco": write_coco, "voc": write_voc, "yolo": write_yolo, "csv": write_csv}[format](
-        folder, splits
-    )
+    """Write splits (train, validation, test) in one of the formats, images as PNG.
+
+    Raises:
+        UserError: another format.
+    """
+    if format not in WRITERS:
+        raise UserError(f"format = '{format}': {suggestion(format, WRITERS)}")
+    WRITERS[format](folder, splits)
 
 
 def file_name(split: str, index: int) -> str:
@@ -117,9 +123,89 @@ def write_csv(folder: Path, splits: Mapping[str, Source]) -> None:
             for index in range(len(source)):
                 sample, name = source.sample(index), file_name(split, index)
                 save_image(sample, folder / "images" / name)
-                pairs = zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True)
-                rows = [[name, *box, source.categories[label]] for box, label in pairs]
+                rows = [[name, *box, label] for label, box in objects_of(sample, source.categories)]
                 table.writerows(rows or [[name, "", "", "", "", ""]])
+
+
+def write_cvat(folder: Path, splits: Mapping[str, Source]) -> None:
+    """train.xml and images/*.png, and so on: CVAT's form for images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, source in splits.items():
+        root = ElementTree.Element("annotations")
+        labels = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "labels")
+        for category in source.categories:
+            ElementTree.SubElement(ElementTree.SubElement(labels, "label"), "name").text = category
+        for index in range(len(source)):
+            sample, name = source.sample(index), file_name(split, index)
+            save_image(sample, folder / "images" / name)
+            height, width = map(str, sample.size)
+            image = ElementTree.SubElement(root, "image", name=name, width=width, height=height)
+            for label, box in objects_of(sample, source.categories):
+                corners = {
+                    key: f"{v:g}" for key, v in zip(("xtl", "ytl", "xbr", "ybr"), box, strict=True)
+                }
+                ElementTree.SubElement(image, "box", {"label": label, **corners})
+        (folder / f"{SHORT[split]}.xml").write_bytes(ElementTree.tostring(root))
+
+
+def write_labelme(folder: Path, splits: Mapping[str, Source]) -> None:
+    """train/*.json beside train/*.png, and so on."""
+    for split, source in splits.items():
+        for index in range(len(source)):
+            sample, name = source.sample(index), file_name(split, index)
+            path = folder / SHORT[split] / name
+            save_image(sample, path)
+            shapes = [
+                {"label": label, "shape_type": "rectangle", "points": [[x0, y0], [x1, y1]]}
+                for label, (x0, y0, x1, y1) in objects_of(sample, source.categories)
+            ]
+            height, width = sample.size
+            whole = {
+                "imagePath": name,
+                "imageHeight": height,
+                "imageWidth": width,
+                "shapes": shapes,
+            }
+            path.with_suffix(".json").write_text(json.dumps(whole))
+
+
+def write_via(folder: Path, splits: Mapping[str, Source]) -> None:
+    """train/via_region_data.json and train/*.png, and so on."""
+    for split, source in splits.items():
+        whole = {}
+        for index in range(len(source)):
+            sample, name = source.sample(index), file_name(split, index)
+            path = folder / SHORT[split] / name
+            save_image(sample, path)
+            regions = [
+                {
+                    "shape_attributes": {
+                        "name": "rect", "x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0,
+                    },
+                    "region_attributes": {"label": label},
+                }
+                for label, (x0, y0, x1, y1) in objects_of(sample, source.categories)
+            ]  # fmt: skip
+            size = path.stat().st_size
+            whole[f"{name}{size}"] = {"filename": name, "size": size, "regions": regions}
+        (folder / SHORT[split] / "via_region_data.json").write_text(json.dumps(whole))
+
+
+def objects_of(sample: Sample, categories: Sequence[str]) -> list[tuple[str, list[float]]]:
+    """The name and the corners of each object."""
+    pairs = zip(sample.labels.tolist(), sample.boxes.tolist(), strict=True)
+    return [(categories[label], box) for label, box in pairs]
+
+
+WRITERS: Mapping[str, Callable[[Path, Mapping[str, Source]], None]] = {
+    "coco": write_coco,
+    "voc": write_voc,
+    "yolo": write_yolo,
+    "csv": write_csv,
+    "cvat": write_cvat,
+    "labelme": write_labelme,
+    "via": write_via,
+}
 
 
 def main(arguments: list[str]) -> None:

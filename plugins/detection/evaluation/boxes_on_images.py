@@ -26,8 +26,12 @@ def draw_boxes(
     categories: Sequence[str],
     scores: Tensor | None = None,
     min_side: int = 320,
+    tracks: Sequence[int] = (),
 ) -> Pixels:
-    """An image `[3, H, W]` with boxes `[n, 4]`, names and scores; enlarged to a side of at least `min_side` pixels."""
+    """An image `[3, H, W]` with boxes `[n, 4]`, names, scores and the numbers of tracks, where they are given.
+
+    It is enlarged to a side of at least `min_side` pixels.
+    """
     pixels = image.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     times = max(1, -(-min_side // max(pixels.shape[:2])))
     picture = Image.fromarray(pixels)
@@ -45,10 +49,15 @@ def draw_boxes(
         text = categories[label] if label < len(categories) else str(label)
         if scores is not None:
             text += f" {100 * float(scores[number]):.0f}"
+        if tracks:
+            text += f" #{tracks[number]}"
         left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         x = min(max(0.0, x0), picture.width - (right - left) - 2)
-        y = y0 - (bottom - top) - 3 if y0 > bottom - top + 3 else y0
-        pen.rectangle((x, y, x + right - left + 2, y + bottom - top + 3), fill=colour)
+        tall = bottom - top + 3
+        # Above the box; below it where there is no room; inside where there is none either.
+        below = y1 if y1 + tall <= picture.height else y0
+        y = y0 - tall if y0 > tall else below
+        pen.rectangle((x, y, x + right - left + 2, y + tall), fill=colour)
         ink = (0, 0, 0) if sum(colour) > 380 else (255, 255, 255)
         pen.text((x + 1 - left, y + 1 - top), text, fill=ink, font=font)
     return numpy.asarray(picture)

@@ -20,12 +20,13 @@ def precision_over_recall(precision: Precision, categories: Sequence[str]) -> Fi
     figure = Figure(figsize=(10, 4.2), layout="constrained", dpi=100)
     left, right = figure.subplots(1, 2)
     recall = numpy.linspace(0, 1, precision.curves.shape[1])
-    colour = colormaps["tab20"]
+    # The second one has pairs of a dark and a light colour.
+    colour = colormaps["tab10" if len(categories) <= 10 else "tab20"]
     for label, name in enumerate(categories[:MAX_CLASSES]):
         curve = precision.curves[0, :, label]
         if (curve > -1).any():
             text = f"{name} {precision.classes[name][1]:.2f}"
-            left.plot(recall, curve, color=colour(label % 20), lw=1.4, label=text)
+            left.plot(recall, curve, color=colour(label % colour.N), lw=1.4, label=text)
     left.set(title="Each class at IoU .50 (AP50)", xlabel="recall", ylabel="precision")
     for index, iou in ((0, 0.50), (5, 0.75), (8, 0.90)):
         known = precision.curves[index][:, (precision.curves[index] > -1).any(0)]

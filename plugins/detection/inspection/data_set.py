@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from framework import Image, Text, UserError
+from framework.config.validation import check_options
 from framework.media import Media
 from framework.plugin import registry
 from plugins.detection.data.folder import Folder, open_folder
@@ -77,7 +78,7 @@ def inspect(
         max_detections: the task's cap on detections in an image.
 
     Raises:
-        UserError: no folder is given, or one that cannot be read.
+        UserError: no folder is given, or one that cannot be read; no such model, or not such an option of it.
     """
     if data.root is None:
         raise UserError("which folder? diffobj inspect task.data.root=FOLDER")
@@ -93,7 +94,8 @@ def inspect(
     numbers["similar names"] = similar_names(opened.train.categories)
     numbers |= copies(folders)
     factory = registry().component("detection.models", model).load()
-    built: Detector = factory(len(opened.train.categories), **model_options)
+    options = check_options(factory, dict(model_options), "task.model_options")
+    built: Detector = factory(len(opened.train.categories), **options)
     samples = first_samples(folders["test"], size)
     numbers["ceiling"] = (
         ceiling(samples, built, opened.train.categories, max_detections) if samples else {}

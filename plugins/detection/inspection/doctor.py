@@ -24,7 +24,7 @@ from framework.randomness import key
 from plugins.detection.boxes import pairwise_iou
 from plugins.detection.data.folder import Folder
 from plugins.detection.data.near_copies import groups_of
-from plugins.detection.data.splits import mean_objects_per_image
+from plugins.detection.data.splits import Whole, mean_objects_per_image
 from plugins.detection.evaluation.boxes_on_images import draw_boxes, grid
 from plugins.detection.sample import Detections, Sample, Source, scaled
 
@@ -36,6 +36,11 @@ LOWEST = 0.05
 # A detection overlaps an object less than this: it is another one; more than this: it is the same one.
 APART, SAME = 0.3, 0.5
 SHOWN, COLUMNS, MARGIN = 24, 6, 0.5
+# The trainer's options that decide what is learned.
+AS_IN_THE_RUN = (
+    *("device", "precision", "threads", "accumulate", "clip_norm", "ema"),
+    *("on_nonfinite", "nonfinite_patience"),
+)
 
 
 @dataclass(frozen=True)
@@ -160,12 +165,9 @@ def look(
 ) -> Iterator[Judged]:
     """A model's detections in some images of a source."""
     task.model.eval()
-    samples = [source.sample(i) for i in indices]
-    whole = [(i, sample) for i, sample in zip(indices, samples, strict=True) if not sample.damaged]
     with torch.no_grad():
-        found = list(task.detections_in(sample for _, sample in whole))
-    for (i, sample), one in zip(whole, found, strict=True):
-        yield Judged(name_of(source, i, split), sample, one.above(LOWEST), learned)
+        for i, sample, found in task.searched(source, indices):
+            yield Judged(name_of(source, i, split), sample, found.above(LOWEST), learned)
 
 
 def parts_of(source: Source, folds: int) -> list[list[int]]:
@@ -207,30 +209,30 @@ def refitted(run: Run, indices: Sequence[int], steps: int | None) -> Detection:
     """A task like the run's, trained from random weights on some of its training images."""
     from plugins.detection.task import Detection
 
-    settings = run.settings
+    settings, trainer = run.settings, run.settings.trainer
     task = framework.load(run.folder).task
     assert isinstance(task, Detection)
     splits = task.splits
-    task.splits_read = replace(splits, train=Subset(splits.train, indices))
+    part = Whole(Subset(unwrapped(splits.train), indices))
+    task.splits_read = replace(splits, train=part)
     task.replace_model(task.make_model())
-    task.model.mean_objects_per_image = mean_objects_per_image(task.splits.train)
-    parts = {"optimizer": settings.optimizer, "scheduler": settings.scheduler}
-    overrides = [
-        f"{group}.{name}={value}"
-        for group, part in parts.items()
-        for name, value in part.options.items()
-        if isinstance(value, int | float | str) and not isinstance(value, bool)
-    ]
-    trainer = settings.trainer
-    if trainer.clip_norm is not None:
-        overrides.append(f"trainer.clip_norm={trainer.clip_norm}")
+    task.model.mean_objects_per_image = mean_objects_per_image(part)
+    groups = {"optimizer": settings.optimizer, "scheduler": settings.scheduler}
+    groups["estimator"] = settings.estimator
+    options = {
+        f"{group}.{name}": value
+        for group, component in groups.items()
+        for name, value in component.options.items()
+    }
+    options |= {f"trainer.{name}": getattr(trainer, name) for name in AS_IN_THE_RUN}
     framework.fit(
         task,
         estimator=settings.estimator.name,
         optimizer=settings.optimizer.name,
         scheduler=settings.scheduler.name,
         steps=steps or trainer.steps,
-        overrides=[*overrides, f"trainer.threads={trainer.threads or 'null'}"],
+        seed=settings.seed,
+        overrides=[f"{key}={json.dumps(value)}" for key, value in options.items()],
     )
     return task
 

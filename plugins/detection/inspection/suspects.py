@@ -17,7 +17,7 @@ from plugins.detection.data.readers.entry import Entry
 SAME_BOX = 0.9
 # A box whose log area is farther from its class's median, in median absolute deviations, is odd.
 FAR = 6.0
-# So many of a class tell what its size is.
+# Objects of a class from which its usual size is known.
 ENOUGH = 20
 # A side this many times the other one.
 MAX_ASPECT = 20.0

@@ -1,83 +1,21 @@
-"""Tuning a trained detector: its initial parameters, the costs, and the rewards measured beside COCO's numbers."""
+"""Tuning a trained detector: the costs, and the rewards measured beside COCO's numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from framework import Context, UserError
-from framework.training.checkpoints.checkpoint import list_checkpoints, load_newest
 from plugins.detection.evaluation.matching import targets_of
 from plugins.detection.models.detector import Candidates, Detector
-from plugins.detection.models.weights import start_from_file
 from plugins.detection.objectives.relaxed_precision import RelaxedPrecision, mean_average_precision
 from plugins.detection.objectives.reward import Reward, expected_reward, reward_above, set_costs
 from plugins.detection.sample import Batch, Sample, batches_of_one_size, collate
 
 Criterion = Literal["losses", "reward", "average_precision"]
 THRESHOLDS = [0.05 * step for step in range(1, 20)]
-
-
-def load_initial_weights(model: Detector, categories: Sequence[str], run: Path) -> bool:
-    """Load the parameters of an earlier run's best checkpoint, averaged where it has averages, or those of a file.
-
-    Returns whether its labels are `categories`; where they differ, the class heads keep their values, but for the
-    rows of labels that both have. Of a file, what fits is taken.
-
-    Raises:
-        UserError: there is no such run or file, its model differs, or nothing in the file fits.
-    """
-    if run.is_file():
-        start_from_file(model, run, "task.init_from")
-        return False
-    if not list_checkpoints(run / "checkpoints", "best"):
-        raise UserError(
-            f"task.init_from = '{run}': expected the folder of a detection run with a best checkpoint "
-            "(null: random weights)"
-        )
-    state = load_newest(run / "checkpoints", print, kind="best")
-    own = model.state_dict()
-    given = {**state["model"], **(state["average"] or {})}
-    same = bool(state["task"].get("categories") == list(categories))
-    if not same:
-        heads = {name: v for name, v in own.items() if name.startswith(model.class_head_prefixes)}
-        known = list(state["task"].get("categories", ()))
-        given |= {
-            name: with_shared_rows(value, given.get(name), categories, known)
-            for name, value in heads.items()
-        }
-    for name in {**own, **given}:
-        have, want = (list(s[name].shape) if name in s else None for s in (given, own))
-        if have != want:
-            raise UserError(f"task.init_from: '{name}' is {have}, the task's model expects {want}")
-    model.load_state_dict(given)
-    return same
-
-
-def with_shared_rows(
-    own: Tensor, given: Tensor | None, categories: Sequence[str], known: Sequence[str]
-) -> Tensor:
-    """A class head's tensor with the rows of labels that the earlier run had, too, and of what comes after the labels.
-
-    Args:
-        own, given: `[C + extra, ...]`, this model's and the earlier one's; equal extra rows, such as "no object".
-        categories, known: the names of labels 0, 1, ... here and there.
-    """
-    extra = len(own) - len(categories) if own.ndim else -1
-    fits = given is not None and given.ndim == own.ndim and given.shape[1:] == own.shape[1:]
-    if given is None or not fits or extra < 0 or len(given) - len(known) != extra or extra > 1:
-        return own
-    rows = own.clone()
-    for label, name in enumerate(categories):
-        if name in known:
-            rows[label] = given[known.index(name)]
-    if extra:
-        rows[len(categories) :] = given[len(known) :]
-    return rows
 
 
 def refuse_random_weights(criterion: Criterion) -> None:

@@ -91,7 +91,7 @@ class FaceAnalysis(ABC):
         """
         if not self.embeds_identity:
             raise UserError(
-                "this run detects faces and does not distinguish people; expected a run of faces or "
+                "faces are detected here and people are not distinguished; expected a run of faces or "
                 "faces_recognition, or an embedder"
             )
 
@@ -231,6 +231,20 @@ class FaceAnalysis(ABC):
         if self.calibration_file is not None:
             calibration.save(self.calibration_file)
         return calibration
+
+    def protocol(self, name: str, folder: str | Path) -> dict[str, float]:
+        """The numbers of a published data set's protocol on your own copy of it; see `evaluation/protocols`.
+
+        Args:
+            name: lfw, cfp, ijb or wider.
+            folder: the data set's, in its own layout.
+
+        Raises:
+            UserError: no such protocol, a folder of another layout, or pictures that were trained on.
+        """
+        from plugins.faces.evaluation.protocols import measured
+
+        return measured(self, name, Path(folder).expanduser())
 
     def cluster(self, source: str | Path, *, threshold: float | None = None) -> list[list[str]]:
         """The pictures of a folder by person, the largest group first; a picture is named once for each face in it.

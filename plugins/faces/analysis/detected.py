@@ -30,6 +30,17 @@ class DetectedFaces:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def above(self, score: float) -> DetectedFaces:
+        """The faces of at least this score."""
+        kept = self.scores >= score
+        return DetectedFaces(
+            self.boxes[kept],
+            self.scores[kept],
+            self.landmarks[kept],
+            None if self.embeddings is None else self.embeddings[kept],
+            self.qualities[kept],
+        )
+
 
 @dataclass(frozen=True)
 class Face:

@@ -1,4 +1,4 @@
-"""Detectors of faces: a trained run, a network's file, or the cascade of an installed library."""
+"""Detectors of faces: a trained run, a network's file, the bundled one, or the cascade of an installed library."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from framework import UserError
+from plugins.faces.analysis.bundled import BUNDLED, BundledDetector
 from plugins.faces.analysis.cutting import Places
 from plugins.faces.analysis.network_files import (
     DetectorStatement,
@@ -144,7 +145,7 @@ def no_places() -> Places:
 
 
 def make_detector(source: str | Path | Detector) -> Detector:
-    """A detector by what names it: "mtcnn", the folder of a run, or a network's file.
+    """A detector by what names it: "bundled", "mtcnn", the folder of a run, or a network's file.
 
     Raises:
         UserError: it cannot be loaded, or does not detect.
@@ -153,6 +154,8 @@ def make_detector(source: str | Path | Detector) -> Detector:
         return source
     if str(source) == MTCNN:
         return MtcnnDetector()
+    if str(source) == BUNDLED:
+        return BundledDetector()
     path = Path(source).expanduser()
     if is_network_file(path):
         return FileDetector(path)
@@ -161,8 +164,8 @@ def make_detector(source: str | Path | Detector) -> Detector:
 
     if not path.is_dir():
         raise UserError(
-            f"detector = '{source}': expected mtcnn, the folder of a run of faces or face_detection, or a network's "
-            "file (.onnx, .pt)"
+            f"detector = '{source}': expected bundled, mtcnn, the folder of a run of faces or face_detection, or a "
+            "network's file (.onnx, .pt)"
         )
     task = load(path).task
     if not isinstance(task, SceneTask):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import escape
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from framework import UserError
-from plugins.faces.data.photographs import PICTURES, short_hash
+from plugins.faces.data.photographs import PICTURES
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,25 @@ def read_pairs(path: Path) -> list[LfwPair]:
         raise UserError(
             f"{path}: {len(lines) - 1} pairs; the header '{' '.join(header)}' promises {folds * 2 * per_kind}"
         )
-    return [
+    pairs = [
         parse_pair(line.split(), number // (2 * per_kind), f"{path}, line {number + 2}")
         for number, line in enumerate(lines[1:])
     ]
+    for number, pair in enumerate(pairs):
+        if pair.same != (number % (2 * per_kind) < per_kind):
+            raise UserError(
+                f"{path}, line {number + 2}: '{lines[number + 1]}'; expected in each fold first the {per_kind} pairs "
+                "of one person, then as many of two"
+            )
+    return pairs
 
 
 def parse_pair(words: Sequence[str], fold: int, where: str) -> LfwPair:
     if len(words) == 3 and all(w.isdigit() for w in words[1:]):
         return LfwPair(words[0], int(words[1]), words[0], int(words[2]), fold)
     if len(words) == 4 and words[1].isdigit() and words[3].isdigit():
+        if words[0] == words[2]:
+            raise UserError(f"{where}: '{' '.join(words)}'; expected 'NAME I NAME J' of two people")
         return LfwPair(words[0], int(words[1]), words[2], int(words[3]), fold)
     raise UserError(f"{where}: '{' '.join(words)}'; expected 'NAME I J' or 'NAME I NAME J'")
 
@@ -98,11 +108,6 @@ class AnnotatedPhotograph:
     boxes: Tensor
     landmarks: Tensor
     ignored: Tensor
-
-    @property
-    def key(self) -> int:
-        """A hash that identifies this entry of a list."""
-        return short_hash(f"{self.file} {self.boxes.tolist()}".encode())
 
 
 def annotated(
@@ -178,6 +183,6 @@ def numbers(line: str, least: int, where: str) -> list[float]:
         row = [float(word) for word in line.split()]
     except ValueError:
         row = []
-    if len(row) < least:
-        raise UserError(f"{where}: '{line}'; expected {least} numbers or more: x y w h")
+    if len(row) < least or not all(map(math.isfinite, row)):
+        raise UserError(f"{where}: '{line}'; expected {least} finite numbers or more: x y w h")
     return row

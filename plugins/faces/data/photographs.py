@@ -213,10 +213,5 @@ def refuse_leaks(training: Crops, held_out: Crops) -> None:
 
 
 def digest(image: Tensor) -> int:
-    """A hash of these very pixels."""
-    return short_hash(image.contiguous().numpy().tobytes())
-
-
-def short_hash(content: bytes) -> int:
-    """The first 64 bits of SHA-256, the same in every run."""
-    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
+    """A hash of these very pixels: the first 64 bits of SHA-256, the same in every run."""
+    return int.from_bytes(hashlib.sha256(image.contiguous().numpy().tobytes()).digest()[:8], "big")

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from plugins.faces.data.crops import Crops
 from plugins.faces.evaluation.verification import verification
+from plugins.faces.models.descriptors import DESCRIPTORS
 from plugins.faces.models.networks import Embedder, unit
 from plugins.faces.models.recogniser import Recogniser, embed
-from plugins.faces.models.whitened import DESCRIPTORS, Whitened
+from plugins.faces.models.whitened import Whitened
 
 # The metrics that are reported of baselines.
 BASELINE_METRICS = ("eer", "tar_at_far_0.01", "tar_at_far_0.001")
@@ -23,19 +24,23 @@ def embeddings_with_baselines(
         untrained: the same network with random weights.
         whitened: components computed from the people who were trained on.
     """
-    pixels = crops.images.float().flatten(1) / 255
-    grey = crops.images.float().mean(1).flatten(1)
-    even = (grey - grey.mean(1, keepdim=True)) / (grey.std(1, keepdim=True) + 1)
+    pixels = pixel_embeddings(crops.images.float())
     parts = {"network_alone_": embed(model.embedder, crops.images)} if model.beside else {}
     components = {f"whitened_{name}_": whitened(crops.images, name).cpu() for name in DESCRIPTORS}
     return {
         "": model.embed(crops.images),
         **parts,
-        "raw_pixels_": unit(pixels - pixels.mean(0)),
-        "even_pixels_": unit(even - even.mean(0)),
+        **{f"{name.replace(' ', '_')}_": features for name, features in pixels.items()},
         **components,
         "random_network_": embed(untrained, crops.images),
     }
+
+
+def pixel_embeddings(images: Tensor) -> dict[str, Tensor]:
+    """Raw and evened pixels `[N, F]`, less their mean and of norm 1, of images `[N, 3, S, S]` of floats 0..255."""
+    raw, grey = images.flatten(1), images.mean(1).flatten(1)
+    even = (grey - grey.mean(1, keepdim=True)) / (grey.std(1, keepdim=True) + 1)
+    return {"raw pixels": unit(raw - raw.mean(0)), "even pixels": unit(even - even.mean(0))}
 
 
 def verification_metrics(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from framework.randomness import seeded
+from plugins.faces.evaluation.crop_evaluation import pixel_embeddings
 from plugins.faces.evaluation.scene_metrics import (
     LARGE,
     SCORE_THRESHOLD,
@@ -19,9 +20,12 @@ from plugins.faces.evaluation.scene_metrics import (
     matches,
 )
 from plugins.faces.evaluation.verification import all_pairs, verification
+from plugins.faces.models.descriptors import DESCRIPTORS
+from plugins.faces.models.descriptors import SIDE as WHITENED_SIDE
 from plugins.faces.models.face_finder import FaceFinder, Located
 from plugins.faces.models.face_model import DISPLAY_THRESHOLD, FaceModel
 from plugins.faces.models.networks import unit
+from plugins.faces.models.whitened import Whitened
 from plugins.faces.synthetic.scenes import Scenes
 
 # Scenes that the model gets at once.
@@ -65,19 +69,26 @@ class SceneEvaluator:
         return EvaluatedScenes(scenes, detections, face, embeddings, located)
 
     def embeddings(
-        self, evaluated: EvaluatedScenes, make_finder: Callable[[], FaceFinder], seed: int
+        self,
+        evaluated: EvaluatedScenes,
+        make_finder: Callable[[], FaceFinder],
+        whitened: Whitened,
+        seed: int,
     ) -> dict[str, Tensor]:
         """Embeddings `[F, D]` of the detected faces by this network and by baselines that were not trained.
 
         Args:
             make_finder: builds the network with random weights.
+            whitened: components computed from crops of the people who were trained on.
         """
         with seeded(seed):
             untrained = make_finder().to(self.device).eval()
-        raw = evaluated.crops(RAW_SIDE).images.float().flatten(1) / 255
+        pixels = evaluated.crops(RAW_SIDE).images.float()
+        crops = evaluated.crops(WHITENED_SIDE, "crop").images
         return {
             "this network": evaluated.embeddings,
-            "raw pixels": unit(raw - raw.mean(0)),
+            **pixel_embeddings(pixels),
+            **{f"whitened {name}": whitened(crops, name).cpu() for name in DESCRIPTORS},
             "random network": self.described_by(untrained, evaluated),
         }
 
@@ -102,9 +113,10 @@ def identity_metrics(
     """Verification of the detected faces by each method's embeddings, and of the large ones by the network's."""
     people = evaluated.people
     metrics = verification(embeddings["this network"], people, seed)
-    for name in ("raw pixels", "random network"):
-        curve = all_pairs(embeddings[name], people).roc()
-        metrics[f"{name.replace(' ', '_')}_eer"] = curve.eer()
+    for name, features in embeddings.items():
+        if name != "this network":
+            curve = all_pairs(features, people).roc()
+            metrics[f"{name.replace(' ', '_')}_eer"] = curve.eer()
     large = heights(evaluated.scenes)[evaluated.face] >= LARGE
     if comparable(people[large]):
         metrics["large_eer"] = verification(evaluated.embeddings[large], people[large])["eer"]

@@ -10,6 +10,7 @@ from torch import Tensor
 from plugins.detection.boxes import area, overlap, pairwise_iou
 from plugins.detection.evaluation.metrics import precision
 from plugins.detection.sample import Detections
+from plugins.faces.analysis.cutting import TEMPLATES, Framing
 from plugins.faces.data.crops import Crops
 from plugins.faces.models.alignment import patches, similarity
 from plugins.faces.models.face_finder import Located
@@ -49,10 +50,15 @@ class EvaluatedScenes:
         """`[F]`, who the detected faces are."""
         return self.scenes.people[self.face]
 
-    def crops(self, side: int) -> Crops:
-        """The detected faces, aligned by their predicted landmarks, as pictures of `side` pixels."""
+    def crops(self, side: int, framing: Framing | None = None) -> Crops:
+        """The detected faces, aligned by their predicted landmarks, as pictures of `side` pixels.
+
+        Args:
+            framing: where the landmarks lie; None: where they lie in the patches that embeddings are read from.
+        """
         scenes, located = self.scenes, self.located
-        matrices, extent = similarity(located.landmarks), scenes.images.shape[-2:]
+        points = None if framing is None else torch.tensor(TEMPLATES[framing])
+        matrices, extent = similarity(located.landmarks, points), scenes.images.shape[-2:]
         cut = []
         for some in torch.arange(len(self.face)).split(64):
             pixels = scenes.images[located.image_index[some]].float()

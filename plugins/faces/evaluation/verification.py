@@ -100,7 +100,7 @@ class Pairs:
 
     Attributes:
         genuine: `[P, BINS]`, the histogram of each person's genuine pairs.
-        bins, first, second: `[Q]` each, the bin of each impostor pair (int16) and its two people (int32).
+        bins, first, second: `[Q]` each, the bin of each impostor pair and its two people, as small integers.
     """
 
     genuine: Tensor
@@ -144,8 +144,12 @@ def all_pairs(embeddings: Tensor, people: Tensor) -> Pairs:
             f"verification needs two people and two pictures of one; got {len(number)} pictures of {count} people"
         )
     genuine = torch.zeros(count * BINS, dtype=torch.float64)
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    # Rows of the square of cosines at a time, and small integers: all pairs of 10,000 pictures are 50 million.
+    sizes = number.bincount()
+    total = int(len(number) ** 2 - sizes.square().sum()) // 2
+    # Of 10,000 pictures there are 50 million pairs: small integers, each written once, from a few rows at a time.
+    person = torch.int16 if count < 2**15 else torch.int32
+    impostor = [torch.empty(total, dtype=kind) for kind in (torch.int16, person, person)]
+    place = 0
     for rows in torch.arange(len(number)).split(ROWS):
         bins = bin_of(embeddings[rows].float() @ embeddings.float().T)
         upper = torch.arange(len(number)) > rows[:, None]
@@ -155,14 +159,12 @@ def all_pairs(embeddings: Tensor, people: Tensor) -> Pairs:
             number[rows[own[:, 0]]] * BINS + bins[upper & same], minlength=count * BINS
         )
         first, second = (upper & ~same).nonzero(as_tuple=True)
-        parts.append(
-            (
-                bins[first, second].short(),
-                number[rows[first]].int(),
-                number[second].int(),
-            )
-        )
-    impostor = [torch.cat(column) for column in zip(*parts, strict=True)]
+        end = place + len(first)
+        for column, values in zip(
+            impostor, (bins[first, second], number[rows[first]], number[second]), strict=True
+        ):
+            column[place:end] = values
+        place = end
     return Pairs(genuine.reshape(count, BINS), *impostor)
 
 

@@ -242,7 +242,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 def locked(descriptor: int) -> bool:
-    """Take a lock if nobody has it."""
+    """Take a lock if it is free."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

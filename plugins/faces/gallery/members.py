@@ -121,7 +121,7 @@ def clean_name(name: str) -> str:
     kept = clean_text("name", " ".join(name.split()), LONGEST_NAME)
     if kept.casefold() in RESERVED:
         raise UserError(
-            f"name = '{kept}': is the answer where nobody is recognised; expected a person's name"
+            f"name = '{kept}': is the answer where no person is recognised; expected a person's name"
         )
     return kept
 

@@ -120,7 +120,7 @@ class FaceFinder(nn.Module):
     Args:
         feature_source: what embeddings are computed from; see this module.
         feature_level: which of the detector's features they are computed from.
-        embedding_size: D.
+        embedding_size: D; 0: faces are detected and not embedded.
         patch_size: side of the patch in cells of stride 2; of a patch of image pixels the side is twice that.
         widths, blocks: of the pyramid; neck, head: channels of its map and inside the head.
         trunk: widths of the network that reads patches.
@@ -151,13 +151,12 @@ class FaceFinder(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             layer.bias = nn.Parameter(torch.full((layer.out_channels,), bias))
         channels = {"early": widths[0], "late": neck, "both": widths[0] + neck}
-        self.identity = (
-            Trunk(3, 2 * patch_size, trunk, 1, embedding_size)
-            if feature_source == "two_stage"
-            else Trunk(
-                channels[feature_level], patch_size, trunk, 1, embedding_size, halve_first=False
-            )
-        )
+        self.identity: Trunk | None = None
+        if embedding_size and feature_source == "two_stage":
+            self.identity = Trunk(3, 2 * patch_size, trunk, 1, embedding_size)
+        elif embedding_size:
+            width = channels[feature_level]
+            self.identity = Trunk(width, patch_size, trunk, 1, embedding_size, halve_first=False)
         self.to(memory_format=torch.channels_last)
 
     def raw_outputs(self, images: Tensor) -> RawOutputs:
@@ -169,6 +168,8 @@ class FaceFinder(nn.Module):
 
     def features(self, outputs: RawOutputs, images: Tensor, faces: Located) -> Tensor:
         """Each face's embedding `[M, D]`, not normalised."""
+        if self.identity is None:
+            return faces.boxes.new_zeros(len(faces.boxes), 0)
         extent = (images.shape[-2], images.shape[-1])
         matrices, image_index = self.patch_matrices(faces), faces.image_index
         if self.feature_source == "two_stage":
@@ -217,9 +218,16 @@ class FaceFinder(nn.Module):
         }
 
     def forward(
-        self, images: Tensor, max_detections: int = 50, score_threshold: float = 0.3
+        self,
+        images: Tensor,
+        max_detections: int = 50,
+        score_threshold: float = 0.3,
+        mirrored: bool = False,
     ) -> list[dict[str, Tensor]]:
         """The faces of images `[B, 3, H, W]`, uint8 or floats 0..255, in order of falling score.
+
+        Args:
+            mirrored: a score is the mean of that in the image and that in its mirror image, for twice the time.
 
         Returns:
             for each image boxes `[K, 4]` in pixels, scores `[K]` of at least `score_threshold`, landmarks `[K, 5, 2]`
@@ -228,7 +236,10 @@ class FaceFinder(nn.Module):
         height, width = images.shape[-2:]
         images = padded(images, self.size_divisor)
         outputs = self.raw_outputs(images)
-        scores, cells = peaks(outputs.logits, max_detections)
+        likely = outputs.logits.sigmoid()
+        if mirrored:
+            likely = (likely + self.raw_outputs(images.flip(3)).logits.flip(3).sigmoid()) / 2
+        scores, cells = peaks(likely, max_detections)
         image, rank = (scores >= score_threshold).nonzero(as_tuple=True)
         cell = cells[image, rank]
         boxes = decode_boxes(outputs.distances, STRIDE)[image, cell]
@@ -276,9 +287,8 @@ def decode_landmarks(outputs: Tensor) -> Tensor:
     return points
 
 
-def peaks(logits: Tensor, max_detections: int) -> tuple[Tensor, Tensor]:
-    """Scores and cells `[B, k]` of the maxima of 3x3 neighbourhoods, best first; elsewhere scores are 0."""
-    scores = logits.sigmoid()
+def peaks(scores: Tensor, max_detections: int) -> tuple[Tensor, Tensor]:
+    """Scores and cells `[B, k]` of the maxima of 3x3 neighbourhoods of scores `[B, 1, H, W]`, best first."""
     highest = functional.max_pool2d(scores, 3, 1, 1)
     maxima = torch.where(scores == highest, scores, 0.0).flatten(1)
     best, cells = maxima.topk(min(max_detections, maxima.shape[1]), 1)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from framework.config.schema import Section
 from framework.config.types import FractionBelowOne
 from plugins.faces.losses.identity_loss import IdentityLoss
+from plugins.faces.models.descriptors import Descriptor
 from plugins.faces.models.networks import Embedder, unit
-from plugins.faces.models.whitened import COMPONENTS, Descriptor, Whitened
+from plugins.faces.models.whitened import COMPONENTS, Whitened
 
 # Crops that are embedded at once.
 BATCH = 256
@@ -30,7 +31,7 @@ class Network(Section):
         dropout: None: 0.3 for photographs, else 0.
         grey, standardise: see `Embedder`; None: where the pictures have no colours, and True for photographs.
         whitened: descriptors whose whitened components stand beside the network's features, with the same weight (see
-            `whitened.py`); None: gradients for photographs, which are of few people, else none.
+            `whitened.py`); None: gradients and patterns for photographs, which are of few people, else none.
     """
 
     embedding_size: Annotated[int, Field(ge=2, le=1024)] = 128
@@ -120,4 +121,4 @@ def descriptors_beside(network: Network, data: TrainingData) -> tuple[Descriptor
     """The descriptors that are part of an embedding."""
     if network.whitened is not None:
         return network.whitened
-    return ("gradients",) if data.photographs else ()
+    return ("gradients", "patterns") if data.photographs else ()

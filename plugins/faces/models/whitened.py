@@ -2,30 +2,22 @@
 
 A descriptor's principal components are whitened by the scatter within people: directions in which pictures of one
 person differ count little (within-class covariance normalisation, Hatch et al. 2006). Pictures enter mirrored, shifted
-and scaled, so that these count as differences within a person, too. Two descriptors are used, whose errors differ:
-
-    pixels     grey levels, evened out
-    gradients  histograms of gradient directions over cells (Dalal and Triggs 2005), blind to slow changes of light
+and scaled, so that these count as differences within a person, too. The descriptors are in `descriptors.py`.
 
 As a baseline it stands beside every network; beside one that learns from few people it is a branch of it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plugins.faces.models.descriptors import DESCRIPTORS, LENGTHS, SIDE, Descriptor, described
 from plugins.faces.models.networks import unit
 
-Descriptor = Literal["pixels", "gradients"]
-DESCRIPTORS: tuple[Descriptor, ...] = ("pixels", "gradients")
-# At which a crop is looked at.
-SIDE = 48
 # Principal components that are kept, and the part of the mean scatter that is added to every direction's.
 COMPONENTS, RIDGE = 100, 0.05
 # Pictures that the components are computed from, at most.
@@ -34,7 +26,6 @@ ENOUGH = 4000
 WHOLE = (1.0, 0.0, 0.0)
 SHIFTED = tuple((1.0, x, y) for x in (-0.03, 0.03) for y in (-0.03, 0.03))
 VIEWS = (WHOLE, *SHIFTED, (0.94, 0.0, 0.0), (1.06, 0.0, 0.0))
-DIRECTIONS, CELLS = 8, 8
 
 
 class Whitened(nn.Module):
@@ -46,7 +37,7 @@ class Whitened(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         for name in DESCRIPTORS:
-            size = lengths()[name]
+            size = LENGTHS[name]
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_projection", torch.zeros(size, COMPONENTS))
 
@@ -79,11 +70,6 @@ def seen_in(grey: Tensor, frames: Sequence[tuple[float, float, float]]) -> list[
     return [*views, *(view.flip(3) for view in views)]
 
 
-def lengths() -> dict[Descriptor, int]:
-    """The number of numbers of each descriptor."""
-    return {"pixels": (SIDE // 2) ** 2, "gradients": DIRECTIONS * CELLS**2}
-
-
 def grey_of(images: Tensor) -> Tensor:
     """Grey levels `[B, 1, SIDE, SIDE]`, 0..1."""
     grey = images.float().mean(1, keepdim=True)
@@ -108,42 +94,12 @@ def framed(grey: Tensor, zoom: float, x: float, y: float) -> Tensor:
     return functional.grid_sample(grey, grid, padding_mode="border", align_corners=False)
 
 
-def described(name: Descriptor, grey: Tensor) -> Tensor:
-    """A descriptor `[B, F]` of grey pictures."""
-    return pixels(grey) if name == "pixels" else gradients(grey)
-
-
-def pixels(grey: Tensor) -> Tensor:
-    """Grey levels at half the resolution, with mean 0 and standard deviation 1."""
-    x = functional.avg_pool2d(grey, 2).flatten(1)
-    return (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 0.004)
-
-
-def gradients(grey: Tensor) -> Tensor:
-    """The square roots of the parts of gradient directions in each cell, softly assigned to the two nearest ones."""
-    padded = functional.pad(grey, (1, 1, 1, 1), mode="replicate")
-    dx = padded[:, 0, 1:-1, 2:] - padded[:, 0, 1:-1, :-2]
-    dy = padded[:, 0, 2:, 1:-1] - padded[:, 0, :-2, 1:-1]
-    length = (dx.square() + dy.square() + 1e-12).sqrt()
-    place = (torch.atan2(dy, dx) / (2 * math.pi) * DIRECTIONS) % DIRECTIONS
-    centres = torch.arange(DIRECTIONS, device=grey.device)[:, None, None]
-    away = (place[:, None] - centres + DIRECTIONS / 2) % DIRECTIONS - DIRECTIONS / 2
-    votes = (1 - away.abs()).clamp(min=0) * length[:, None]
-    step = SIDE // CELLS
-    # Cells overlap by half, so that a pixel's shift moves little.
-    cells = functional.avg_pool2d(votes, 2 * step, step, step // 2, count_include_pad=False)
-    around = cells.sum(1, keepdim=True)
-    around = functional.avg_pool2d(around, 3, 1, 1, count_include_pad=False)
-    return (cells / (around + 0.01)).sqrt().flatten(1)
-
-
 def components(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The mean `[F]` and the whitening projection `[F, K]` of descriptors `[N, F]` of people `[N]`."""
     mean = x.mean(0)
     centred = x - mean
-    vectors = torch.linalg.eigh(centred.T @ centred / len(x)).eigenvectors
     kept = min(COMPONENTS, len(x) - 1, x.shape[1])
-    basis = vectors[:, -kept:]
+    basis = principal(centred, kept)
     z = centred @ basis
     count = int(labels.max()) + 1
     sums = torch.zeros(count, kept, dtype=z.dtype).index_add_(0, labels, z)
@@ -152,3 +108,11 @@ def components(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     ridge = RIDGE * within.square().mean() + 1e-12
     lengths, turn = torch.linalg.eigh(scatter + ridge * torch.eye(kept, dtype=z.dtype))
     return mean.float(), (basis @ (turn / lengths.sqrt())).float()
+
+
+def principal(centred: Tensor, kept: int) -> Tensor:
+    """The `kept` largest principal components `[F, kept]` of centred rows `[N, F]`, by the smaller of two squares."""
+    tall = len(centred) >= centred.shape[1]
+    square = centred.T @ centred if tall else centred @ centred.T
+    vectors: Tensor = torch.linalg.eigh(square).eigenvectors[:, -kept:]
+    return vectors if tall else functional.normalize(centred.T @ vectors, dim=0)

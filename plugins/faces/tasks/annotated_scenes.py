@@ -14,9 +14,11 @@ from torch import Tensor
 from framework import UserError
 from plugins.detection.data.inside import inside
 from plugins.faces.data.lists import AnnotatedPhotograph
-from plugins.faces.data.photographs import read_photograph
+from plugins.faces.data.photographs import as_pillow, read_photograph, square
 from plugins.faces.synthetic.scenes import Scenes
 
+# Grey level of the margin, and the side at which photographs are compared.
+MARGIN, SIDE = 127, 64
 # Pixels of a face's height in the resized photograph; smaller ones are ignored.
 SMALLEST = 4.0
 
@@ -36,7 +38,7 @@ def scenes_of(photographs: Sequence[AnnotatedPhotograph], folder: Path, side: in
             image, factor = fitted(read_photograph(file), side)
         except UserError as error:
             print(f"left out: {error}", file=sys.stderr)
-            images.append(torch.full((3, side, side), 127, dtype=torch.uint8))
+            images.append(torch.full((3, side, side), MARGIN, dtype=torch.uint8))
             unreadable += 1
             continue
         resized = photograph.boxes * factor
@@ -64,6 +66,19 @@ def fitted(photograph: Pillow.Image, side: int) -> tuple[Tensor, float]:
     factor = side / max(photograph.size)
     width, height = (max(1, min(side, round(n * factor))) for n in photograph.size)
     small = numpy.array(photograph.resize((width, height), Pillow.Resampling.BILINEAR))
-    canvas = torch.full((3, side, side), 127, dtype=torch.uint8)
+    canvas = torch.full((3, side, side), MARGIN, dtype=torch.uint8)
     canvas[:, :height, :width] = torch.from_numpy(small).permute(2, 0, 1)
     return canvas, factor
+
+
+def contents(scenes: Scenes) -> Tensor:
+    """The photographs without their margins, stretched to squares `[N, 3, SIDE, SIDE]` uint8, to be compared."""
+    found = torch.empty(len(scenes), 3, SIDE, SIDE, dtype=torch.uint8)
+    for number, image in enumerate(scenes.images):
+        filled = (image != MARGIN).any(0)
+        rows, columns = filled.any(1).nonzero(), filled.any(0).nonzero()
+        whole = image
+        if len(rows):
+            whole = image[:, : int(rows[-1]) + 1, : int(columns[-1]) + 1]
+        found[number] = square(as_pillow(whole), SIDE)
+    return found

@@ -10,40 +10,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
+import torch
+from PIL import Image as Pillow
 from pydantic import Field
+from torch import Tensor
 
-from framework import Context, Text, UserError
+from framework import Text, UserError
 from framework.config.types import Count, CountOrZero, NonNegative
 from framework.media import Media
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
+from plugins.faces.data.likeness import SAME, copies, nearest_copy, signatures
 from plugins.faces.data.lists import AnnotatedPhotograph, read_annotations
-from plugins.faces.data.photographs import Partition, digest, partition
-from plugins.faces.evaluation.model_card import PRIVACY_NOTICE, model_card
-from plugins.faces.evaluation.scene_metrics import detection_metrics
+from plugins.faces.data.photographs import Partition, partition, square
+from plugins.faces.evaluation.model_card import PRIVACY_NOTICE
+from plugins.faces.inspection import Inspection, inspect_list
 from plugins.faces.losses.identity_loss import make_loss
-from plugins.faces.models.face_finder import FaceFinder, SceneBatch
+from plugins.faces.models.face_finder import FaceFinder
 from plugins.faces.models.face_model import FaceModel
 from plugins.faces.synthetic.scenes import Scenes
-from plugins.faces.tasks.annotated_scenes import scenes_of
-from plugins.faces.tasks.scene_task import SceneTask
+from plugins.faces.tasks.annotated_scenes import SIDE, contents, scenes_of
+from plugins.faces.tasks.detection_task import DetectionTask
 
 
-class FaceDetection(SceneTask):
+class FaceDetection(DetectionTask):
     """Detect faces in photographs, from a list of boxes."""
 
-    has_identity_embeddings: ClassVar[bool] = False
-    primary_metric: ClassVar[str] = "AP50"
-    metric_mode: ClassVar[Literal["min", "max"]] = "max"
-    metric_descriptions: ClassVar[Mapping[str, str]] = {
-        "AP": "average precision of faces as in COCO, mean over IoU 0.50 to 0.95",
-        "AP50": "the same at IoU 0.50",
-        "recall": "share of the faces that are detected with the display threshold",
-        "precision": "share of these detections that are faces",
-        "train/<term>": "a term of the loss, before weighting",
-    }
+    @staticmethod
+    def inspect(options: Mapping[str, Any]) -> Inspection:
+        """Look at the list of faces that these options name; see `diffobj inspect`."""
+        annotations, images = (options.get(name, "") for name in ("annotations", "images"))
+        if not annotations or not images:
+            raise UserError(
+                "which list? diffobj inspect task=face_detection task.annotations=label.txt task.images=FOLDER"
+            )
+        return inspect_list(annotations, images, options.get("side", 320))
 
     def __init__(
         self,
@@ -65,33 +68,48 @@ class FaceDetection(SceneTask):
                 )
         self.annotations, self.folder = Path(annotations).expanduser(), Path(images).expanduser()
         self.test_fraction, self.seed = test_fraction, seed
-        self.weights = {"centre": 1.0, "box": box_weight, "landmarks": landmark_weight}
+        # Whether `seen` comes from a checkpoint.
+        self.is_loaded = False
         # The network of `faces`, whose embeddings and identity loss are not trained here.
         identity = make_loss({"name": "softmax"}, 128, 2, "task.loss")
         model = FaceModel(FaceFinder("two_stage"), identity)
-        super().__init__(model, side=side, batch_size=batch_size)
+        super().__init__(
+            model,
+            side=side,
+            batch_size=batch_size,
+            box_weight=box_weight,
+            landmark_weight=landmark_weight,
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """Which photographs the network has seen."""
-        return {"seen": sorted(self.seen)}
+        """Signatures of the photographs that the network has seen; no picture can be restored from them."""
+        return {"seen": self.seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        check_saved("the task", state, seen=list[int])
-        self.seen = set(state["seen"])
+        check_saved("the task", state, seen=Tensor)
+        self.seen, self.is_loaded = state["seen"], True
 
     def begin(self, plan: TrainingPlan) -> None:
         """Read the photographs.
 
         Raises:
-            UserError: none can be read, or one is both to train on and to test on.
+            UserError: none can be read, or one, or a copy of it, is both to train on and to test on.
         """
-        training = self.files_by_digest(self.training, self.parts.training)
-        others = self.files_by_digest(self.unseen, self.others)
-        for double in training.keys() & others.keys():
+        held_out = [*self.parts.test, *self.parts.validation]
+        scenes = self.scenes(held_out)
+        known = signatures(contents(self.training))
+        cosines, places = nearest_copy(contents(scenes), known)
+        doubles = (cosines >= SAME).nonzero()[:, 0].tolist()
+        if doubles:
+            test, training = held_out[doubles[0]], self.parts.training[int(places[doubles[0]])]
             raise UserError(
-                f"task.annotations = '{self.annotations}': '{others[double]}', to test on, is the very photograph "
-                f"'{training[double]}', to train on"
+                f"task.annotations = '{self.annotations}': {len(doubles)} photographs to test on are copies of others "
+                f"to train on, the first '{self.photographs[test].file}' of '{self.photographs[training].file}'; "
+                "expected each photograph once"
             )
+
+    def has_seen(self, photograph: Pillow.Image) -> bool:
+        return bool(copies(square(photograph, SIDE)[None], self.seen).any())
 
     @cached_property
     def photographs(self) -> list[AnnotatedPhotograph]:
@@ -117,11 +135,6 @@ class FaceDetection(SceneTask):
         """The photographs of these numbers, resized."""
         return scenes_of([self.photographs[n] for n in numbers], self.folder, self.side)
 
-    def files_by_digest(self, scenes: Scenes, numbers: Sequence[int]) -> dict[int, str]:
-        """The files of photographs with faces, by a hash of their pixels."""
-        with_faces = scenes.image_index.unique().tolist()
-        return {digest(scenes.images[k]): self.photographs[numbers[k]].file for k in with_faces}
-
     @cached_property
     def training(self) -> Scenes:
         return self.scenes(self.parts.training)
@@ -132,23 +145,28 @@ class FaceDetection(SceneTask):
         return self.scenes(self.parts.validation)
 
     @cached_property
-    def seen(self) -> set[int]:
-        """The keys of the photographs that were trained on or chose the checkpoint; a checkpoint stores them."""
-        return {self.photographs[n].key for n in (*self.parts.training, *self.parts.validation)}
-
-    @property
-    def others(self) -> list[int]:
-        """The numbers of the list's photographs that were not seen in training."""
-        return [n for n in self.parts.order if self.photographs[n].key not in self.seen]
+    def seen(self) -> Tensor:
+        """Signatures of the photographs that were trained on or chose the checkpoint; a checkpoint stores them."""
+        parts = [self.training, self.validation] if self.parts.validation else [self.training]
+        return torch.cat([signatures(contents(part)) for part in parts])
 
     @cached_property
     def unseen(self) -> Scenes:
-        """The photographs to test on."""
-        if not self.others:
+        """The photographs to test on: of a loaded run's list those of which it has seen no copy.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not self.is_loaded:
+            return self.scenes(self.parts.test)
+        everything = self.scenes(self.parts.order)
+        cosines, _ = nearest_copy(contents(everything), self.seen)
+        others = (cosines < SAME).nonzero()[:, 0]
+        if not len(others):
             raise UserError(
                 f"task.annotations = '{self.annotations}': all its photographs were trained on"
             )
-        return self.scenes(self.others)
+        return everything.chosen(others)
 
     def evaluated(self, seed: int, split: Split) -> Scenes:
         """Photographs that were not trained on; of few photographs the validation's are the test's."""
@@ -158,27 +176,13 @@ class FaceDetection(SceneTask):
     def synthetic(self) -> bool:
         return False
 
-    def objective(self, context: Context, batch: SceneBatch) -> None:
-        """The losses of detection."""
-        terms = self.model.finder.losses(self.model.finder.raw_outputs(batch.images), batch)
-        for name, term in terms.items():
-            self.latest[name] = float(term.detach())
-            context.cost(self.weights[name] * term, name)
-
-    def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
-        """Average precision on photographs that were not trained on."""
-        return detection_metrics(self.evaluator.evaluated(self.evaluated(seed, split)))
-
     def show(self, seed: int) -> Iterator[Media]:
-        """Held-out photographs with detections, and the model card."""
-        evaluated = self.evaluator.evaluated(self.evaluated(seed, "test"))
-        picture, words = self.detection_media(evaluated)
-        yield picture
-        about = {
-            "Function": "boxes, scores and five landmarks of each face in an image; its embeddings are not trained",
+        """Held-out photographs with detections, what the folder holds of people, and the model card."""
+        yield Text("PRIVACY", f"{PRIVACY_NOTICE[0].upper()}{PRIVACY_NOTICE[1:]}.\n")
+        yield from super().show(seed)
+
+    def about(self) -> dict[str, str]:
+        return {
             "Trained on": f"{len(self.parts.training):,} photographs of {self.annotations}",
-            "Input": f"RGB images with the longer side resized to {self.side} pixels",
             "Privacy": PRIVACY_NOTICE,
         }
-        yield Text("PRIVACY", f"{PRIVACY_NOTICE[0].upper()}{PRIVACY_NOTICE[1:]}.\n")
-        yield Text("model_card", model_card(about, f"Detection at {self.side} pixels: {words}."))

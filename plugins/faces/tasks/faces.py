@@ -27,12 +27,16 @@ from plugins.faces.evaluation.scene_metrics import comparable, detection_metrics
 from plugins.faces.evaluation.verification import all_pairs
 from plugins.faces.losses.identity_loss import make_loss
 from plugins.faces.losses.margins import margin_scale_at
+from plugins.faces.models.descriptors import SIDE as WHITENED_SIDE
 from plugins.faces.models.face_finder import FaceFinder, FeatureLevel, FeatureSource, SceneBatch
 from plugins.faces.models.face_model import FaceModel
-from plugins.faces.synthetic.crops import FIRST_UNSEEN
+from plugins.faces.models.whitened import Whitened
+from plugins.faces.synthetic.crops import FIRST_UNSEEN, synthetic_crops
 from plugins.faces.synthetic.scenes import Scenes, synthetic_scenes
 from plugins.faces.tasks.scene_task import SceneTask
 
+# From whom the whitened components of the baselines are computed, and how many pictures of each.
+WHITENED_PEOPLE, WHITENED_PICTURES = 150, 8
 COSFACE: Mapping[str, Any] = {"name": "cosface"}
 
 
@@ -72,6 +76,10 @@ class Faces(SceneTask):
         "impostor_pairs": "pairs of two people",
         "genuine_pairs": "pairs of one person",
         "raw_pixels_eer": "equal error rate of the pixels themselves",
+        "even_pixels_eer": "the same of grey pixels with mean 0 and deviation 1",
+        "whitened_pixels_eer": "the same of pixels' principal components, whitened within people",
+        "whitened_gradients_eer": "the same of histograms of gradient directions",
+        "whitened_patterns_eer": "the same of histograms of local binary patterns",
         "random_network_eer": "equal error rate of an untrained network",
         "large_eer": "equal error rate of large faces",
         "train/identity_over_chance": "identity loss over that of embeddings without information",
@@ -135,6 +143,15 @@ class Faces(SceneTask):
             data.max_faces,
         )
 
+    @cached_property
+    def baseline(self) -> Whitened:
+        """Whitened components of crops of some of the people who are trained on."""
+        people = min(WHITENED_PEOPLE, self.data.people)
+        crops = synthetic_crops(self.data.seed, 0, people, WHITENED_PICTURES, WHITENED_SIDE)
+        whitened = Whitened()
+        whitened.fit(crops.images, crops.people)
+        return whitened
+
     @property
     def synthetic(self) -> bool:
         return True
@@ -146,6 +163,7 @@ class Faces(SceneTask):
         # Batch norm needs two faces.
         if int((batch.people >= 0).sum()) > 1 and self.weights["identity"]:
             identity = self.model.identity
+            assert identity is not None
             scale = margin_scale_at(batch.number - self.margin_start, self.margin_warmup)
             features = self.model.finder.features(outputs, batch.images, batch.jittered)
             terms["identity"] = identity(features, batch.people, scale)
@@ -162,7 +180,7 @@ class Faces(SceneTask):
         # Otherwise a network that detects three faces could be the best.
         if not enough_detected(evaluated):
             return metrics | {"eer": 0.5}
-        embeddings = self.evaluator.embeddings(evaluated, self.make_finder, seed)
+        embeddings = self.evaluator.embeddings(evaluated, self.make_finder, self.baseline, seed)
         return metrics | identity_metrics(evaluated, embeddings, seed)
 
     def show(self, seed: int) -> Iterator[Media]:
@@ -175,7 +193,7 @@ class Faces(SceneTask):
             return
         crops = evaluated.crops(48)
         yield Image("found", contact_sheet(crops))
-        embeddings = self.evaluator.embeddings(evaluated, self.make_finder, seed)
+        embeddings = self.evaluator.embeddings(evaluated, self.make_finder, self.baseline, seed)
         pairs = {name: all_pairs(e, crops.people) for name, e in embeddings.items()}
         yield roc_picture("roc", {name: p.roc() for name, p in pairs.items()})
         yield Image("pairs", pairs_sheet(crops, evaluated.embeddings))

@@ -50,6 +50,7 @@ from plugins.faces.evaluation.crop_evaluation import (
 from plugins.faces.evaluation.figures import contact_sheet, pairs_sheet, roc_picture, table_of
 from plugins.faces.evaluation.model_card import PRIVACY_NOTICE, SYNTHETIC_NOTICE, model_card
 from plugins.faces.evaluation.verification import all_pairs
+from plugins.faces.inspection import Inspection, inspect_people
 from plugins.faces.losses.identity_loss import make_loss
 from plugins.faces.losses.margins import margin_scale_at
 from plugins.faces.models.networks import Embedder
@@ -101,10 +102,16 @@ class Recognition(FaceTask):
         "network_alone_<metric>": "the same of the network without the whitened components beside it",
         "whitened_pixels_<metric>": "the same of pixels' principal components, whitened within people",
         "whitened_gradients_<metric>": "the same of histograms of gradient directions",
+        "whitened_patterns_<metric>": "the same of histograms of local binary patterns",
         "random_network_<metric>": "the same of an untrained network",
         "seen_eer": "equal error rate of new pictures of people trained on",
         "train/identity_over_chance": "identity loss over that of embeddings without information",
     }
+
+    @staticmethod
+    def inspect(options: Mapping[str, Any]) -> Inspection:
+        """Look at the folder of people that these options name; see `diffobj inspect`."""
+        return inspect_people(options["data"].root if "data" in options else None)
 
     def __init__(
         self,

@@ -114,7 +114,11 @@ class SceneTask(FaceTask):
 
 
 def face_record(found: DetectedFaces, number: int) -> dict[str, Any]:
-    """One face in plain Python, without an embedding where none was trained."""
+    """One face in plain Python; without an embedding where none was trained, null for landmarks that are not known."""
     names = ("boxes", "scores", "landmarks", "embeddings", "qualities")
     values = {name: getattr(found, name) for name in names}
-    return {name: value[number].tolist() for name, value in values.items() if value is not None}
+    record = {name: value[number].tolist() for name, value in values.items() if value is not None}
+    # JSON has no NaN.
+    if not found.landmarks[number].isfinite().all():
+        record["landmarks"] = None
+    return record

@@ -18,9 +18,6 @@ from plugins.sketching.raster.binning import (
     Lists,
     Windings,
     bin_pieces,
-    crossing,
-    first_row,
-    last_row,
 )
 from plugins.sketching.raster.compiled import (
     add_rows,
@@ -30,9 +27,8 @@ from plugins.sketching.raster.compiled import (
     grid_array,
     in_threads,
     make_workspace,
-    nearest_pieces,
-    segment_of,
 )
+from plugins.sketching.raster.numba_fills import edge_gradients, nearest_of, take_edges
 from plugins.sketching.raster.request import PEN_WIDTH, REACH, RenderRequest
 from plugins.sketching.raster.soft_lines import SoftLines
 from plugins.sketching.raster.torch_kernel import (
@@ -118,63 +114,6 @@ def arrays(request: RenderRequest, plan: Plan) -> tuple[Any, Any, Any]:
 
 
 @compiled
-def _nearest(
-    g: int, i: int, tile: int, scene: Any, fills: Any, corner: Any, workspace: Any
-) -> None:
-    """Write what a group's pixels see of its stroke to the workspace: `side` is 0 outside a fill."""
-    ends, pieces, first, grid = scene[0], scene[4], scene[5], scene[8]
-    kind, boxes, offsets, windings = fills
-    if kind[i] == 0:
-        nearest_pieces(ends, pieces, first[g], first[g + 1], corner, workspace)
-        return
-    place = tile % (grid[1] * grid[2])
-    across = boxes[i, 1] - boxes[i, 0] + 1
-    start = offsets[i] + (place // grid[2] - boxes[i, 2]) * grid[3] * across
-    start += place % grid[2] - boxes[i, 0]
-    side = workspace[4]
-    for p in range(len(side)):
-        side[p] = windings[start + p // grid[4] * across]
-    top, left = place // grid[2] * grid[3], place % grid[2] * grid[4]
-    for k in range(first[g], first[g + 1]):
-        piece = ends[pieces[k]]
-        turn = numpy.int32(1) if piece[3] > piece[1] else numpy.int32(-1)
-        for row in range(max(first_row(piece), top), min(last_row(piece), top + grid[3] - 1) + 1):
-            column = crossing(piece, row) - left
-            if column > 0:
-                for c in range(column, grid[4]):
-                    side[(row - top) * grid[4] + c] += turn
-    _nearest_edge(ends, pieces, first[g], first[g + 1], corner, workspace, kind[i] == 2)
-
-
-@compiled
-def _nearest_edge(
-    ends: Any, pieces: Any, begin: int, end: int, corner: Any, workspace: Any, evenodd: bool
-) -> None:
-    """`nearest_pieces` of a fill: pieces that separate inside from inside are no edges (torch_kernel.is_edge)."""
-    xs, ys, square, nearest, side, _ = workspace
-    one, zero = ends.dtype.type(1), ends.dtype.type(0)
-    square[:] = FAR
-    if evenodd:
-        for p in range(len(side)):
-            side[p] &= 1
-    for k in range(begin, end):
-        ax, ay, dx, dy, ix, iy = segment_of(ends, pieces[k], corner)
-        for p in range(len(square)):
-            u, v = xs[p] - ax, ys[p] - ay
-            t = u * ix + v * iy
-            t = t if t > zero else zero
-            t = t if t < one else one
-            x, y = u - t * dx, v - t * dy
-            away = x * x + y * y
-            turn = dx * v - dy * u
-            edge = evenodd | (side[p] == 0) | ((side[p] == 1) & (turn <= zero))
-            edge |= (side[p] == -1) & (turn >= zero)
-            nearer = edge & (away < square[p])
-            square[p] = away if nearer else square[p]
-            nearest[p] = numpy.int32(k) if nearer else nearest[p]
-
-
-@compiled
 def _ink(square: Any, side: Any, s: Any, flat: bool, filled: bool) -> Any:
     """The ink for an amplitude of 1."""
     if not flat and not filled:
@@ -250,7 +189,7 @@ def _forward_tile(
     for g in range(high - 1, low - 1, -1):
         i = stroke[g]
         filled = fills[0][i] != 0
-        _nearest(g, i, tile, scene, fills, corner, workspace)
+        nearest_of(g, i, tile, scene, fills, corner, workspace)
         for p in range(pixels):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             if ink == 0:
@@ -312,7 +251,7 @@ def _backward_tile(
     composition, flat = style
     low, high, inks = tile_first[tile], tile_first[tile + 1], amplitude.shape[1]
     square, side, corner = workspace[2], workspace[4], corner_of(tile, grid, ends)
-    by_square = numpy.empty_like(square)
+    by_square, on_edge = numpy.empty_like(square), numpy.empty_like(square)
     known = numpy.zeros((2, inks, len(square)))
     if composition != SOFT_OR:
         known = _prepass(tile, scene, fills, style)
@@ -321,7 +260,7 @@ def _backward_tile(
     for g in range(low, high):
         i = stroke[g]
         filled = fills[0][i] != 0
-        _nearest(g, i, tile, scene, fills, corner, workspace)
+        nearest_of(g, i, tile, scene, fills, corner, workspace)
         for p in range(len(square)):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             by_square[p] = 0
@@ -351,9 +290,13 @@ def _backward_tile(
             slope, by_width = _slopes(square[p], side[p], width[i], flat, filled, ink)
             by_group[g, 0] += by_ink * by_width
             by_square[p] = by_ink * slope
+        if filled:
+            take_edges(square, by_square, on_edge)
         endpoint_gradients(
             ends, pieces, first[g], first[g + 1], corner, workspace, by_square, by_piece
         )
+        if filled:
+            edge_gradients(ends, pieces, corner, grid[4], workspace, on_edge, by_piece)
 
 
 @compiled
@@ -374,7 +317,7 @@ def _prepass(tile: int, scene: Any, fills: Any, style: Any) -> Any:
     for g in range(high - 1, low - 1, -1):
         i = stroke[g]
         filled = fills[0][i] != 0
-        _nearest(g, i, tile, scene, fills, corner, workspace)
+        nearest_of(g, i, tile, scene, fills, corner, workspace)
         for p in range(len(square)):
             ink = _ink(square[p], side[p], width[i], flat, filled)
             for c in range(amplitude.shape[1]):

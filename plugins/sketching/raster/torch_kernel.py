@@ -35,6 +35,8 @@ FAR = 1e30
 # Of a flat edge: the side of its second box, and half of the widths over which it is steepest, and seen at all.
 SOFT = math.sqrt(0.5)
 INNER, OUTER = (1 - SOFT) / 2, (1 + SOFT) / 2
+# Pixels: a centre nearer to a fill's edge than this lies on it, and the least distance that is divided by.
+ON_EDGE, SMALLEST = 1e-4, 1e-6
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
 
@@ -134,7 +136,8 @@ class Nearest:
     """For each group and pixel, `[g, pixels]`: the vector (x, y) from the stroke's nearest point, and its square.
 
     `t` is that point's position on its piece, `rank` the piece's index in its group; `side` is +1 outside a fill and -1
-    inside, and `filled [g, 1]` says which groups are fills, where any stroke is one.
+    inside, and `filled [g, 1]` says which groups are fills, where any stroke is one; `turn` says on which side of the
+    nearest piece a pixel lies.
     """
 
     square: Tensor
@@ -144,6 +147,7 @@ class Nearest:
     rank: Tensor | None
     side: Tensor | None = None
     filled: Tensor | None = None
+    turn: Tensor | None = None
 
 
 def nearest(request: RenderRequest, work: Work, chunk: Chunk) -> Nearest:
@@ -167,6 +171,7 @@ def nearest(request: RenderRequest, work: Work, chunk: Chunk) -> Nearest:
         if winding is not None:
             kind = request.kind[chunk.stroke[mine], None]
             found.square = torch.where(is_edge(winding[mine], turn, kind), found.square, FAR)
+            found.turn = turn
         if best is None:
             best = found
             continue
@@ -177,7 +182,23 @@ def nearest(request: RenderRequest, work: Work, chunk: Chunk) -> Nearest:
         inside = torch.where(kind == EVENODD, winding % 2, winding) != 0
         best.side = torch.where(inside, -1.0, 1.0).to(best.square)
         best.filled = kind > 0
+        step_off_edges(request, work, chunk, best)
     return best
+
+
+def step_off_edges(request: RenderRequest, work: Work, chunk: Chunk, best: Nearest) -> None:
+    """Give pixels on a fill's edge a vector from it: along its normal, to the side on which they are counted."""
+    assert best.filled is not None
+    assert best.turn is not None
+    group, pixel = ((best.square < ON_EDGE**2) & best.filled).nonzero(as_tuple=True)
+    rank = 0 if best.rank is None else best.rank[group, pixel].long()
+    ax, ay, bx, by = request.ends[work.pieces[chunk.first[group] + rank]].unbind(1)
+    dx, dy, turn = bx - ax, by - ay, best.turn[group, pixel]
+    right = torch.where(dy > 0, turn < 0, (dy == 0) == (dx < 0))
+    right = torch.where(dy < 0, turn <= 0, right)
+    away = best.square[group, pixel].sqrt().clamp(min=SMALLEST)
+    scale = torch.where(right, away, -away) / torch.hypot(dx, dy).clamp(min=SMALLEST)
+    best.x[group, pixel], best.y[group, pixel] = scale * dy, -scale * dx
 
 
 def wound(
@@ -233,8 +254,10 @@ def keep_nearer(best: Nearest, found: Nearest, mine: slice | Tensor, rank: int) 
     if best.rank is None:
         best.rank = torch.zeros(best.square.shape, dtype=torch.int16, device=best.square.device)
     nearer = found.square < best.square[mine]
-    for name in ("square", "x", "y", "t"):
+    for name in ("square", "x", "y", "t", "turn"):
         mixed = getattr(best, name)
+        if mixed is None:
+            continue
         mixed[mine] = torch.where(nearer, getattr(found, name), mixed[mine])
     best.rank[mine] = torch.where(nearer, rank, best.rank[mine]).to(torch.int16)
 
@@ -284,7 +307,7 @@ def flat_fill_profile(near: Nearest, side: Tensor, width: Tensor) -> tuple[Tenso
 def distance_of(near: Nearest) -> tuple[Tensor, Tensor]:
     """The distance, and its derivative by its square."""
     distance = near.square.sqrt()
-    return distance, 0.5 / distance.clamp(min=1e-6)
+    return distance, 0.5 / distance.clamp(min=SMALLEST)
 
 
 def covered(inside: Tensor) -> tuple[Tensor, Tensor]:

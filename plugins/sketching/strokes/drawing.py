@@ -175,6 +175,10 @@ class Drawing(nn.Module):
         vertices = self.primitive.vertices(self.strokes.control)
         return vertices[:, [0, -1]].detach().double().cpu().numpy()
 
+    def faint(self, below: float) -> Tensor:
+        """Which strokes are fainter than `below`, `[S]`."""
+        return torch.sigmoid(PACE * self.opacities.detach()) < below
+
     @torch.no_grad()
     def confine(self, min_width: float, max_width: float) -> None:
         """Clamp control points to the canvas and widths, in pixels, to their range."""

@@ -21,6 +21,30 @@ class Contour:
     cubics: Array
     closed: bool
 
+    def chain(self) -> tuple[Array, list[int]]:
+        """The points `[P, 2]`, shared by neighbouring curves, and each curve's degree: 1 where it is straight.
+
+        Of a closed contour the first point is not repeated.
+        """
+        cubics = self.cubics
+        ways = cubics[:, 3:] - cubics[:, :1]
+        straight = cubics[:, :1] + numpy.array([[1 / 3], [2 / 3]]) * ways
+        extent = max(float(numpy.ptp(cubics.reshape(-1, 2), axis=0).max()), 1e-9)
+        lines = numpy.abs(cubics[:, 1:3] - straight).max((1, 2)) < 1e-6 * extent
+        rows = [cubic[3:] if line else cubic[1:] for cubic, line in zip(cubics, lines, strict=True)]
+        points = numpy.concatenate([cubics[0, :1], *rows])
+        return points[:-1] if self.closed else points, numpy.where(lines, 1, 3).tolist()
+
+    def closed_up(self) -> Contour:
+        """The contour with a line from its end to its start, as a fill closes it."""
+        if self.closed:
+            return self
+        start, end = self.cubics[0, 0], self.cubics[-1, 3]
+        if numpy.abs(start - end).max() < 1e-9:
+            return Contour(self.cubics, True)
+        line = end + numpy.array([[0], [1 / 3], [2 / 3], [1]]) * (start - end)
+        return Contour(numpy.concatenate([self.cubics, line[None]]), True)
+
 
 @dataclass(frozen=True)
 class Gradient:
@@ -128,6 +152,21 @@ class Mark:
     clips: tuple[Clip, ...] = ()
 
     @property
+    def is_single_stroke(self) -> bool:
+        """Whether it is one stroke along one open curve, in one colour."""
+        alone = self.fill is None and self.stroke is not None and self.width > 0
+        curve = len(self.contours) == 1 and len(self.contours[0].cubics) == 1
+        return alone and curve and not self.contours[0].closed and isinstance(self.stroke, tuple)
+
+    @property
+    def not_drawn(self) -> list[str]:
+        """What of it a scene of fills and strokes does not show."""
+        dashed = self.stroke is not None and self.dashes
+        return ["its clip is left out"] * bool(self.clips) + ["its dashes are left out"] * bool(
+            dashed
+        )
+
+    @property
     def points(self) -> Array:
         """All control points, `[n, 2]`."""
         return numpy.concatenate([contour.cubics.reshape(-1, 2) for contour in self.contours])
@@ -146,3 +185,40 @@ class Picture:
     height: float
     marks: list[Mark]
     left_out: list[str]
+
+    @property
+    def not_drawn(self) -> list[str]:
+        """What of its marks a scene of fills and strokes does not show, each in one line."""
+        return [
+            f"shape {number + 1}: {line}"
+            for number, mark in enumerate(self.marks)
+            for line in mark.not_drawn
+        ]
+
+    @property
+    def painted(self) -> list[Mark]:
+        """The marks that show anything."""
+        return [
+            mark
+            for mark in self.marks
+            if mark.fill is not None or (mark.stroke is not None and mark.width > 0)
+        ]
+
+    @property
+    def paper(self) -> Colour | None:
+        """The colour of an opaque rectangle that covers the picture below everything else; None: there is none."""
+        first = next(iter(self.painted), None)
+        if first is None or first.stroke is not None or first.clips or len(first.contours) != 1:
+            return None
+        points, degrees = first.contours[0].closed_up().chain()
+        places = points / [self.width, self.height]
+        low, high = places <= 0.001, places >= 0.999
+        corners = {tuple(corner) for corner in high.tolist()}
+        covers = degrees == [1] * 4 and bool((low | high).all()) and len(corners) == 4
+        opaque = first.fill_opacity >= 0.999
+        return first.fill if covers and opaque and isinstance(first.fill, tuple) else None
+
+    @property
+    def on_paper(self) -> list[Mark]:
+        """The marks that show anything but the paper."""
+        return self.painted if self.paper is None else self.painted[1:]

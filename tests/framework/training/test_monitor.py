@@ -370,3 +370,15 @@ def test_a_disk_that_refuses_the_last_of_tensorboards_file_is_said(tmp_path, sma
         in (tmp_path / "log.txt").read_text()
     )
     assert capfd.readouterr().err == ""
+
+
+def test_the_line_of_an_evaluation_names_its_split(tmp_path: Path, capsys: Any) -> None:
+    shown = monitor(tmp_path / "run")
+    shown.scalars(5, {"evaluation/objective": 2.0}, announce=True)
+    shown.scalars(10, {"final/objective": 3.0}, announce=True)
+    shown.scalars(10, {"train/objective": 1.0}, announce=True)
+    shown.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rpartition("  ")[2] for line in lines[:2]] == ["(validation)", "(test)"]
+    assert "(" not in lines[2]
+    assert all(len(line) <= 120 for line in lines)

@@ -141,6 +141,43 @@ def test_the_result_is_of_the_checkpoint_that_predict_takes(
     assert "test of the best checkpoint, step 1: " in (tmp_path / "run" / "log.txt").read_text()
 
 
+@pytest.mark.parametrize(
+    ("more", "splits"),
+    [
+        # The last step is not one of every second: it is evaluated all the same.
+        (["trainer.steps=3", "trainer.evaluate_every=2"], ["validation", "validation", "test"]),
+        (["trainer.steps=4", "trainer.evaluate_every=2"], ["validation", "validation", "test"]),
+        (["trainer.steps=1", "trainer.evaluate_every=2"], ["validation", "test"]),
+        (["trainer.steps=1", "trainer.evaluate_every=0"], ["test"]),
+        # It goes on later.
+        (
+            ["trainer.steps=9", "trainer.evaluate_every=2", "trainer.stop_at=3"],
+            ["validation", "test"],
+        ),
+    ],
+)
+def test_the_last_step_may_be_the_best_one(
+    tmp_path: Path, monkeypatch: Any, more: list[str], splits: list[str]
+) -> None:
+    root = folder(tmp_path / "data", {"train": 1, "val": 1, "test": 1})
+    evaluated: list[str] = []
+    original = Detection.evaluate
+
+    def evaluate(self: Detection, seed: int, split: Any = "test") -> dict[str, float]:
+        evaluated.append(split)
+        found = original(self, seed, split)
+        return found | {"AP": 0.1 * len(evaluated)} if split == "validation" else found
+
+    monkeypatch.setattr(Detection, "evaluate", evaluate)
+    framework.train(overrides=[*options(root), *more], folder=tmp_path / "run")
+    assert evaluated == splits
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    if "trainer.stop_at=3" not in more:
+        assert result["evaluated"]["step"] == result["steps"]
+        assert result["evaluated"]["checkpoint"] == "last"
+        assert result["stopped"] == "all steps done"
+
+
 def test_predictions_carry_the_data_sets_own_category_numbers(tmp_path: Path) -> None:
     from framework.media import Text
 

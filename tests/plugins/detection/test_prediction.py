@@ -1,17 +1,18 @@
 """Prediction on videos: each frame is read, searched and shown; what cannot be read is reported."""
 
 import csv
+import io
 import json
 
 import numpy
 import pytest
 import torch
-from PIL import Image, ImageSequence
 
 from framework import UserError
 from framework.media import Text, Video
-from plugins.detection import prediction
+from plugins.detection import prediction, videos
 from plugins.detection.data.generated import Generated
+from plugins.detection.evaluation.boxes_on_images import draw_boxes
 from plugins.detection.sample import Detections
 from tests.plugins.detection.test_task import QUICK
 
@@ -142,7 +143,7 @@ def test_a_video_that_cannot_be_read_is_refused_in_one_line(tmp_path):
             list(prediction.predict(tmp_path / name, find_white, ["square"], [1]))
 
 
-def test_predict_writes_an_animation_and_boxes_for_each_frame_of_a_video(diffobj, tmp_path):
+def test_predict_writes_a_film_and_boxes_for_each_frame_of_a_video(diffobj, tmp_path):
     run, out = tmp_path / "run", tmp_path / "out"
     assert diffobj("train", *QUICK, "trainer.steps=2", f"hydra.run.dir={run}").status == 0
     film(tmp_path / "a.mkv", scenes(5), rate=10)
@@ -154,9 +155,10 @@ def test_predict_writes_an_animation_and_boxes_for_each_frame_of_a_video(diffobj
         "task.display_threshold=0.0",
     )
     assert done.status == 0, done.err
-    with Image.open(out / "a.gif") as shown:
-        assert (shown.size, shown.info["duration"]) == ((320, 320), 100)
-        assert len(list(ImageSequence.Iterator(shown))) == 5
+    with av.open(str(out / "a.mp4")) as shown:
+        stream = shown.streams.video[0]
+        assert (stream.width, stream.height, stream.average_rate) == (320, 320, 10)
+        assert len(list(shown.decode(video=0))) == 5
     written = json.loads((out / "detections.json").read_text())
     assert [(i["file_name"], i["width"], i["height"]) for i in written["images"]] == [
         (f"a.mkv#{k}", 64, 64) for k in range(5)
@@ -166,3 +168,42 @@ def test_predict_writes_an_animation_and_boxes_for_each_frame_of_a_video(diffobj
     assert [row["image"] for row in rows] == [
         f"a.mkv#{note['image_id'] - 1}" for note in written["annotations"]
     ]
+
+
+def test_a_film_has_every_frame_at_full_size_and_tracks(tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction, "MAX_FRAMES", 3)
+    film(tmp_path / "a.mp4", squares(8, 200, 402), rate=20)
+    film_shown, text, table = prediction.predict(
+        tmp_path / "a.mp4", find_white, ["square"], [1], track=True
+    )
+    assert isinstance(text, Text)
+    assert isinstance(table, Text)
+    path = film_shown.save(tmp_path / "out")
+    assert path.name == "a.mp4"
+    with av.open(str(path)) as container:
+        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    assert [frame.shape for frame in frames] == [(200, 402, 3)] * 8
+    for frame, plain in zip(frames, squares(8, 200, 402), strict=True):
+        pixels = torch.from_numpy(plain).permute(2, 0, 1)
+        (found,) = find_white([pixels])
+        drawn = draw_boxes(pixels, found.boxes, found.labels, ["square"], found.scores, tracks=[1])
+        assert numpy.abs(frame.astype(float) - drawn).mean() < 3
+    notes = json.loads(text.text)["annotations"]
+    assert [note["track_id"] for note in notes] == [1] * 8
+    rows = list(csv.DictReader(table.text.splitlines()))
+    assert [row["track"] for row in rows] == ["1"] * 8
+
+
+@pytest.mark.parametrize("shape", [(33, 47), (64, 31), (32, 32)])
+def test_frames_of_any_sides_become_a_film(shape):
+    """Odd sides are padded by a pixel, as the format halves colours; another size is scaled to the first one's."""
+    writer = videos.FilmWriter(12.5)
+    frames = [numpy.full((*shape, 3), 20 * k, numpy.uint8) for k in range(5)]
+    for frame in [*frames, numpy.zeros((10, 20, 3), numpy.uint8)]:
+        writer.add(frame)
+    with av.open(io.BytesIO(writer.finish())) as container:
+        assert container.streams.video[0].average_rate == 12.5
+        read = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    even = tuple(side + side % 2 for side in shape)
+    assert [frame.shape[:2] for frame in read] == [even] * 6
+    assert abs(float(read[4].mean()) - 80) < 4

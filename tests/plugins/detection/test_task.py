@@ -20,11 +20,13 @@ from framework.plugin import ROOT
 from framework.task import TrainingPlan
 from plugins.detection.data.augmentation import Augmentation
 from plugins.detection.data.generated import Generated
+from plugins.detection.data.resizing import unlabelled_sample
 from plugins.detection.data.splits import Data
+from plugins.detection.data.training_batches import TrainingBatches
 from plugins.detection.data.writing import write
 from plugins.detection.evaluation.boxes_on_images import draw_boxes, side_by_side
 from plugins.detection.sample import Batch, Detections, Sample, collate
-from plugins.detection.task import Detection, unlabelled_sample
+from plugins.detection.task import Detection
 from tests.runs import newest, result
 
 SMALL = Data(size=64, train=12, validation=5, test=7)
@@ -129,13 +131,13 @@ def test_the_last_part_of_training_has_no_mosaic(monkeypatch):
     task = make(
         augmentation=Augmentation(mosaic=1.0, no_mosaic_fraction=0.25),
     )
-    chosen = task.stream
+    chosen = TrainingBatches.stream
 
-    def noted(seed, start, *, plain):
+    def noted(self, seed, start, *, plain):
         seen.append((start, plain))
-        return chosen(seed, start, plain=plain)
+        return chosen(self, seed, start, plain=plain)
 
-    monkeypatch.setattr(task, "stream", noted)
+    monkeypatch.setattr(TrainingBatches, "stream", noted)
     stream(task, 0, 14, steps=8, accumulate=2)
     assert seen == [(0, False), (12, True)]
 
@@ -183,7 +185,7 @@ def test_accumulated_batches_are_one_large_batch():
     task.model.eval()
     program = task.as_program(task.objective)
     parts = stream(task, 0, 2)
-    whole = task.collate([task.splits.train.sample(i) for i in order_of(parts, task)])
+    whole = collate([task.splits.train.sample(i) for i in order_of(parts, task)])
     for part in parts:
         Exact().backward(program, task.parameters, part, scale=0.5)
     found = {name: p.grad.clone() for name, p in task.parameters.items() if p.grad is not None}
@@ -423,7 +425,9 @@ def test_mixed_precision_trains(diffobj, tmp_path, precision):
 
 
 def test_boxes_and_crowds_of_a_batch_at_another_size_are_where_the_objects_are():
-    task = make(multi_scale=0.5)
+    training = TrainingBatches(
+        Generated("train", 1, 64), Augmentation(), 64, 1, 32, multi_scale=0.5
+    )
     image = torch.zeros(3, 64, 64, dtype=torch.uint8)
     image[0, 8:40, 16:32], image[1, 44:60, 36:60] = 255, 255
     boxes = torch.tensor([[16.0, 8, 32, 40], [36, 44, 60, 60]])
@@ -431,7 +435,7 @@ def test_boxes_and_crowds_of_a_batch_at_another_size_are_where_the_objects_are()
     batch = collate([Sample(image, boxes, torch.arange(2), crowd, area, 1, (64, 64))])
     sizes = set()
     for number in range(8):
-        resized = task.at_random_scale(batch, 0, number)
+        resized = training.at_random_scale(batch, 0, number)
         sizes.add(resized.images.shape[-1])
         assert resized.crowds is not None
         for channel, box in enumerate([resized.boxes[0], resized.crowds.boxes[0]]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +24,30 @@ def test_it_is_solved(tmp_path, seed):
     train.run(["experiment=cartpole", f"seed={seed}", *QUIET, f"hydra.run.dir={folder}"])
     assert result(folder)["metrics"]["return_mean"] >= 475
     assert {p.name for p in Path(folder, "media").iterdir()} >= {"agent.gif", "returns.png"}
+
+
+@pytest.mark.slow
+def test_a_training_needs_little_more_memory_than_torch_itself(tmp_path):
+    """Of the most that is in memory at once, by a process of its own: its film of 250 frames has 180 MB of pixels."""
+    code = """
+import resource, sys
+import torch
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+from framework.commands import train
+train.run(sys.argv[1:])
+print("MiB", peak() - before)
+"""
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "experiment=cartpole",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    ]
+    done = subprocess.run([*command, "monitor.progress=none"], capture_output=True, check=True)
+    assert float(done.stdout.split()[-1]) < 200
 
 
 def test_evolution_strategies_play_it(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from framework.errors import UserError
 from framework.gradients.registered import make_estimator
 from framework.randomness import seeded
 from framework.training.checkpoints.checkpoint import load_newest
+from plugins.games.environments.native.pendulum import Pendulum
 from plugins.games.task import Game
 
 QUIET = [
@@ -157,6 +159,48 @@ def test_a_smooth_game_is_played_out_without_a_word_about_jumps():
     estimator.backward(program, game.parameters, next(game.batches(program, 0, 0)))
     assert program.findings.checked
     assert program.findings.read() == []
+
+
+class ShortPendulum(Pendulum):
+    time_limit = 10
+
+
+class RewardedInside(ShortPendulum):
+    """A bonus within an angle of the top: the return jumps at its end."""
+
+    def move(self, state, actions):
+        moved, rewards, over = super().move(state, actions)
+        return moved, rewards + (moved["angle"].cos() > 0), over
+
+
+class Forgetful(ShortPendulum):
+    """Its speed goes on without a gradient."""
+
+    def move(self, state, actions):
+        moved, rewards, over = super().move(state, actions)
+        return {**moved, "spin": moved["spin"].detach()}, rewards, over
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (ShortPendulum, None),
+        (RewardedInside, r"a cost jumps in draw 'action/1' .* by `gt` at .*test_game.py"),
+        (
+            Forgetful,
+            r"by more than its gradient, a part of which is cut by `detach` at .*test_game",
+        ),
+    ],
+)
+def test_a_jump_of_a_differentiable_game_is_seen_and_a_wrapped_angle_is_none(environment, said):
+    torch.manual_seed(0)
+    game = Game(environment=environment, games=32, hidden=[4])
+    estimator = make_estimator("reparameterisation", 32)
+    program = game.program(estimator)
+    assert estimator.backward(program, game.parameters, None).biased == (said is not None)
+    messages = program.findings.read()
+    assert len(messages) == (said is not None)
+    assert said is None or re.search(said, messages[0])
 
 
 def test_reparameterisation_and_the_score_function_agree_in_expectation_on_the_smooth_cart_pole():

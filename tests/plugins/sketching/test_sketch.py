@@ -29,7 +29,7 @@ from plugins.sketching.images.photo import (
 )
 from plugins.sketching.raster.request import PEN_WIDTH
 from plugins.sketching.sketch import Sketch
-from plugins.sketching.strokes.drawing import PACE
+from plugins.sketching.strokes.drawing import PACE, Drawing, Strokes
 from plugins.sketching.svg.reading import parse
 from tests.plugins.sketching.agg import render_with_agg
 
@@ -47,6 +47,11 @@ def sketch(*, steps: int = 40, **options: Any) -> Sketch:
     task = Sketch(**check_options(Sketch, small | options, "task"))
     task.begin(TrainingPlan(seed=0, steps=steps, learning_rate=0.004))
     return task
+
+
+def strokes_of(task: Sketch) -> Strokes:
+    assert isinstance(task.model, Drawing)
+    return task.model.strokes
 
 
 def trained(task: Sketch, steps: int, *, start: int = 0, rate: float = 0.01) -> Sketch:
@@ -110,7 +115,7 @@ def test_strokes_stay_on_the_canvas(primitive):
     task = trained(sketch(primitive=primitive, learned=["width", "opacity"]), 15, rate=50.0)
     task.before_step(15)
     height, width = task.model.canvas
-    strokes = task.model.strokes
+    strokes = strokes_of(task)
     assert strokes.control.min() >= 0
     assert strokes.control[..., 0].max() <= width + 1e-3
     assert strokes.control[..., 1].max() <= height + 1e-3
@@ -128,7 +133,7 @@ def test_useless_strokes_are_put_where_ink_is_missing(tmp_path):
         task.model.places[:20] = torch.tensor([[[0.1, 0.2], [0.3, 0.2]]])
         task.model.opacities[:20] = -1.0
     task.respawn(torch.Generator().manual_seed(0))
-    middles = task.model.strokes.control[:20].mean(1)[:, 0]
+    middles = strokes_of(task).control[:20].mean(1)[:, 0]
     assert task.strokes_moved >= 20
     assert (middles > 30).float().mean() > 0.9
 
@@ -161,9 +166,9 @@ def test_an_svg_can_be_refined(tmp_path):
         text = next(m for m in task.show(0) if isinstance(m, Text))
     path = text.save(tmp_path)
     again = sketch(start_svg=str(path))
-    cubics = again.model.strokes.control
+    cubics = strokes_of(again).control
     assert len(cubics) == 60
-    lines = task.model.strokes.control.detach()
+    lines = strokes_of(task).control.detach()
     either = torch.cat([lines, lines.flip(1)]).flatten(1)
     apart = (cubics.detach()[:, [0, 3]].flatten(1)[:, None] - either).abs().amax(2).amin(1)
     # An SVG has two decimals.

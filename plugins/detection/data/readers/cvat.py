@@ -1,4 +1,4 @@
-"""CVAT's xml for images: one file for all of them; boxes by their edges, polygons become boxes.
+"""CVAT's xml for images: one file for all of them; boxes by their edges; turned ones and polygons become boxes.
 
 <annotations> <image name= width= height= subset=> <box label= xtl= ytl= xbr= ybr=/> <polygon label= points=/> ...
 
@@ -7,6 +7,9 @@ Its form for videos, whose frames are no files, is refused.
 
 from __future__ import annotations
 
+import cmath
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -51,9 +54,10 @@ def read(folder: Files, report: Report) -> Reading:
             continue
         if tree.find("track") is not None and tree.find("image") is None:
             raise UserError(f"{path}: CVAT's form for videos; expected its form for images")
+        own = split_of(path.stem) or split_of_folders(path, folder.root)
         order |= dict.fromkeys(text(label, "name") for label in tree.iter("label"))
         for image in tree.iter("image"):
-            split = split_of(image.get("subset", "")) or split_of_folders(path, folder.root)
+            split = split_of(image.get("subset", "")) or own
             entry = entry_of(image, path, split, folder, report)
             if entry is not None:
                 entries.setdefault(split, []).append(entry)
@@ -79,14 +83,26 @@ def entry_of(
     return Entry(file, annotations, size, len(found) - len(annotations))
 
 
+def turned(corners: Sequence[float], degrees: float) -> tuple[float, float, float, float]:
+    """The box around a box that is turned about its middle."""
+    x0, y0, x1, y1 = corners
+    if not degrees:
+        return (x0, y0, x1, y1)
+    middle, half = complex(x0 + x1, y0 + y1) / 2, complex(x1 - x0, y1 - y0) / 2
+    turn = cmath.exp(1j * math.radians(degrees))
+    points = [middle + turn * z for z in (half, -half, half.conjugate(), -half.conjugate())]
+    return around((z.real, z.imag) for z in points)
+
+
 def parse_object(element: ElementTree.Element) -> Annotation | str | None:
     """An object, the reason why it is dropped, or None where the element is none."""
     if element.tag not in ("box", *OUTLINES, "points", "ellipse", "mask", "cuboid", "skeleton"):
         return None
     name, box = element.get("label", ""), None
-    if element.tag == "box" and float(element.get("rotation", "0")) == 0:
+    if element.tag == "box":
         corners = numbers(element.get(corner) for corner in CORNERS)
-        box = (corners[0], corners[1], corners[2], corners[3]) if corners else None
+        turn = numbers([element.get("rotation", "0")])
+        box = turned(corners, turn[0]) if corners and turn else None
     elif element.tag in OUTLINES:
         pairs = [numbers(pair.split(",")) for pair in element.get("points", "").split(";")]
         points = [(pair[0], pair[1]) for pair in pairs if pair and len(pair) == 2]

@@ -97,8 +97,10 @@ def columns_of(first: Sequence[str]) -> Columns | str:
     indices, kind = box
     taken = {image, *indices}
     name = position(["" if i in taken else word for i, word in enumerate(header)], NAME)
-    size = tuple(i for word in ("height", "width") for i in [position(header, sizes(word))] if i)
-    sized = (size[0], size[1]) if len(size) == 2 and not set(size) & set(indices) else None
+    height, width = (position(header, sizes(word)) for word in ("height", "width"))
+    sized = None
+    if height is not None and width is not None and not {height, width} & set(indices):
+        sized = (height, width)
     split, crowd = position(header, SPLIT), position(header, CROWD)
     return Columns(image, name, indices, kind, split, crowd, sized)
 

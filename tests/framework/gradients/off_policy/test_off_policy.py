@@ -209,7 +209,7 @@ def test_a_restored_estimator_goes_on_with_the_same_bits(make):
 def test_what_does_not_fit_is_refused_in_one_line():
     with pytest.raises(
         ProgramError,
-        match=r"learns from replayed steps .*the batch is a Tensor; estimators that need none: ",
+        match=r"learns from replayed steps .*the batch is of type Tensor; estimators that need none: ",
     ):
         SAC().backward(Program(continuous, batch_axes=1), fresh(), STATES)
 

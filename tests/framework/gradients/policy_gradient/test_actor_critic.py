@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
+import framework
 from framework.errors import ProgramError
 from framework.gradients.estimator import Estimate, Estimator
 from framework.gradients.policy_gradient.actor_critic import A2C, UPGO, VTrace
@@ -314,3 +315,12 @@ def test_means_and_moments_lose_nothing_under_autocast(dtype):
     torch.testing.assert_close(centre, values.mean())
     torch.testing.assert_close(variance, values.var(correction=0))
     torch.testing.assert_close(float(standardised.std(correction=0)), 1.0)
+
+
+def test_a_refusal_gives_the_estimators_registered_name():
+    with pytest.raises(ProgramError, match=r"^'vtrace_upgo' learns from recorded steps"):
+        framework.estimate(
+            lambda context, parameters, batch: context.cost(parameters["theta"]),
+            {"theta": torch.tensor(1.0)},
+            estimator="vtrace_upgo",
+        )

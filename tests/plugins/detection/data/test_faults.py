@@ -189,7 +189,12 @@ CSV = {
         table("File Name,X Min,Y Min,X Max,Y Max,Class Name\na.png,10,5,20,15,cat\n"),
         {"a.png": CAT},
     ),
-    "a header that nobody knows": Fault(
+    "the image's size in the first columns, and another one": Fault(
+        table("width,height,filename,class,xmin,ymin,xmax,ymax\n120,80,a.png,cat,10,5,20,15\n"),
+        {"a.png": CAT},
+        ("1 images kept whose size is not the written one but another one",),
+    ),
+    "a header of unknown names": Fault(
         table("photo_ref,u,v,du,dv,kind\na.png,10,5,10,10,cat\n"),
         refused="no column of its header is known to hold the image: photo_ref, u, v, du, dv, kind",
     ),
@@ -405,6 +410,17 @@ FORMATS = {
         {"images/a.png": 0, "annotations.xml": CVAT},
         {"a.png": [*CAT, DOG]},
         ("(cvat)", "1 objects dropped that are no box, polygon or polyline with a label (points)"),
+    ),
+    "CVAT's turned boxes": Fault(
+        {
+            "a.png": 0,
+            "annotations.xml": "<annotations><image name='a.png'>"
+            "<box label='cat' xtl='10' ytl='10' xbr='30' ybr='20' rotation='90'/>"
+            "<box label='cat' xtl='10' ytl='10' xbr='20' ybr='20' rotation='a bit'/>"
+            "</image></annotations>",
+        },
+        {"a.png": [("cat", [15, 5, 25, 25])]},
+        ("1 objects dropped that are no box, polygon or polyline with a label (box)",),
     ),
     "CVAT for videos": Fault(
         {"a.png": 0, "annotations.xml": '<annotations><track id="0" label="cat"/></annotations>'},

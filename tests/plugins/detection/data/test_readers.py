@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from framework import UserError
 from framework.photographs import Unreadable, read_frames, read_photograph, size_of
 from plugins.detection.data.folder import Folder, open_folder
+from plugins.detection.data.formats import Format
 from plugins.detection.data.generated import Generated
 from plugins.detection.data.readers import voc
 from plugins.detection.data.readers.entry import Report, split_of
@@ -19,7 +21,7 @@ from plugins.detection.data.readers.xml import Refused
 from plugins.detection.data.writing import write
 from plugins.detection.sample import Sample
 
-FORMS = ["coco", "voc", "yolo", "csv"]
+FORMS = list(get_args(Format))
 COUNTS = {"train": 6, "validation": 3, "test": 2}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from framework import UserError
 from plugins.detection.data.folder import Damage, Folder
 from plugins.detection.data.readers.entry import Annotation, Entry
 from plugins.detection.data.splits import Data
@@ -77,7 +78,7 @@ def test_the_command_prints_and_writes_it(tmp_path: Path, diffobj: Any) -> None:
     for arguments, why in (
         ([], "which folder? diffobj inspect task.data.root=FOLDER"),
         (["task.data.root=nowhere"], "no such folder"),
-        (["task=javelin"], "only the data of task=detection"),
+        (["task=javelin"], "it has no data of yours to inspect"),
         (["task.data.rot=x"], "did you mean"),
     ):
         done = diffobj("inspect", *arguments)
@@ -167,3 +168,9 @@ def test_names_that_are_nearly_one_are_paired() -> None:
         ("persons", "Person "),
         ("bicycle", "bicicle"),
     ]
+
+
+def test_an_option_that_the_model_lacks_is_refused(tmp_path: Path) -> None:
+    data_set(tmp_path / "data")
+    with pytest.raises(UserError, match=r"task\.model_options\.iou_tipe.*iou_type"):
+        inspect(Data(root=str(tmp_path / "data")), model_options={"iou_tipe": "giou"})

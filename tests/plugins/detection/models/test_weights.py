@@ -10,9 +10,9 @@ from torchvision.models import mobilenet_v3_large
 
 from framework import UserError
 from plugins.detection.models.anchor_free import nano
+from plugins.detection.models.initial import with_shared_rows
 from plugins.detection.models.weights import read_tensors, start_from_file, take
 from plugins.detection.models.zoo import faster_rcnn_mobile
-from plugins.detection.objectives.tuning import with_shared_rows
 
 
 def small() -> nn.Sequential:

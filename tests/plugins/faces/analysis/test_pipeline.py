@@ -115,8 +115,8 @@ def test_a_pipeline_is_calibrated_and_has_a_gallery_by_every_command(
     answer = json.loads(diffobj("identify", *both, gallery, one).out)
     assert (answer["person"], answer["box"]) == ("Ann", [150, 70, 214, 134])
     Image.new("RGB", (40, 30)).save(tmp_path / "empty.png")
-    nobody = diffobj("identify", *both, gallery, str(tmp_path / "empty.png"))
-    assert json.loads(nobody.out) == {"person": "no face"}
+    empty = diffobj("identify", *both, gallery, str(tmp_path / "empty.png"))
+    assert json.loads(empty.out) == {"person": "no face"}
     alone = diffobj("verify", both[1], one, other)
     assert "embedder=FILE needs detector=" in alone.err
     # Another detector's crops need another gallery.
@@ -141,7 +141,7 @@ def test_a_detector_sees_a_large_photograph_smaller_and_answers_in_its_own_pixel
     ("source", "message"),
     [
         ("no/such.onnx", "no/such.onnx: there is no such file; expected a network"),
-        ("retina", "detector = 'retina': expected mtcnn, the folder of a run"),
+        ("retina", "detector = 'retina': expected bundled, mtcnn, the folder of a run"),
         ("torn.pt", "torn.pt: "),
         ("embedder.pt", "kind: Input should be 'detector'"),
         ("coarse.pt", r"returned \[1, 108\]; expected boxes \[K, 4\]"),

@@ -47,7 +47,7 @@ def test_other_peoples_pictures_are_no_copies():
     assert cosines.max() < COPY - 0.01
 
 
-def test_a_picture_knows_whose_copy_it_is_and_a_blank_one_is_nobodys():
+def test_a_picture_knows_whose_copy_it_is_and_a_blank_one_is_no_copy():
     cosines, places = nearest_copy(CROPS.images[:36], LEARNED)
     assert cosines.min() > 0.999
     assert torch.equal(places, torch.arange(36))

@@ -1,6 +1,8 @@
 """Verification measured on embeddings whose answers are known."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -106,7 +108,7 @@ def test_metrics_leave_out_what_cannot_be_measured():
 
 @given(st.integers(2, 9), st.integers(1, 6), st.integers(2, 5), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_nobody_is_in_two_folds(people, each, folds, seed):
+def test_no_person_is_in_two_folds(people, each, folds, seed):
     labels = torch.arange(people).repeat_interleave(each)[torch.randperm(people * each)]
     fold = people_folds(labels, folds, seed)
     for person in range(people):
@@ -165,7 +167,7 @@ def test_the_interval_is_right_where_everybodys_first_picture_is_of_another_styl
     assert pairs.subsampled(len(pairs.bins), generator) is pairs
 
 
-def test_one_person_or_nobody_twice_is_refused():
+def test_one_person_or_no_second_picture_is_refused():
     with pytest.raises(UserError, match="two people"):
         all_pairs(torch.eye(3), torch.zeros(3, dtype=torch.long))
     with pytest.raises(UserError, match="two pictures of one"):
@@ -189,3 +191,34 @@ def test_many_pictures_are_compared_in_the_same_order_as_few(monkeypatch):
         assert pairs.genuine.sum() == 7 * 10
     assert torch.equal(whole.roc().far, blocks.roc().far)
     assert torch.equal(whole.roc().tar, blocks.roc().tar)
+
+
+SCRIPT = """
+import resource, sys, torch
+from plugins.faces.evaluation.clustering import clusters
+from plugins.faces.evaluation.verification import Roc, all_pairs, interval
+from plugins.faces.models.networks import unit
+import scipy.cluster.hierarchy
+torch.set_num_threads(1)
+random = torch.Generator().manual_seed(0)
+people = torch.arange(1000).repeat_interleave(10)
+noise = torch.randn(10_000, 128, generator=random)
+faces = unit(torch.randn(1000, 128, generator=random)[people] + 0.5 * noise)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if sys.argv[1] == "pairs":
+    pairs = all_pairs(faces, people)
+    assert pairs.roc().eer() < 0.001
+    interval(pairs, Roc.eer, 0, repeats=2)
+else:
+    assert len(clusters(faces, 0.5)) == 1000
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the largest memory is in kilobytes on Linux")
+@pytest.mark.parametrize("what", ["pairs", "clusters"])
+def test_ten_thousand_faces_take_less_than_a_gigabyte(what):
+    command = [sys.executable, "-c", SCRIPT, what]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.0

@@ -107,7 +107,7 @@ def enrol_twenty(path: Path, first: int) -> None:
             write_members(path, members)
 
 
-def test_two_processes_that_enrol_at_once_lose_nobody(tmp_path):
+def test_two_processes_that_enrol_at_once_lose_no_person(tmp_path):
     path, context = tmp_path / "people.json", multiprocessing.get_context("fork")
     writers = [context.Process(target=enrol_twenty, args=(path, first)) for first in (0, 20)]
     for writer in writers:

@@ -87,13 +87,13 @@ def test_one_name_in_two_encodings_is_one_person():
         ("Cy\u202egnp", "form", NEXT_YEAR, r"U\+202E"),
         ("Cy\ud800", "form", NEXT_YEAR, r"U\+D800"),
         ("c" * 201, "form", NEXT_YEAR, "201 characters; expected 200"),
-        ("Unknown", "form", NEXT_YEAR, "the answer where nobody is recognised"),
+        ("Unknown", "form", NEXT_YEAR, "the answer where no person is recognised"),
         ("Cy", " ", NEXT_YEAR, "consent = ''"),
         ("Cy", "form\nof May", NEXT_YEAR, r"U\+000A"),
         ("Cy", "form", TODAY, "expires"),
     ],
 )
-def test_nobody_is_enrolled_without_a_name_a_note_of_consent_and_a_day_to_come(
+def test_enrolling_takes_a_name_a_note_of_consent_and_a_day_to_come(
     name, consent, expires, message
 ):
     with pytest.raises(UserError, match=message) as refused:

@@ -78,7 +78,7 @@ def test_people_numbered_minus_one_have_no_identity_gradient(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_in_which_nobody_is_known_costs_nothing_and_has_a_gradient_of_nothing(name):
+def test_a_batch_of_unknown_people_costs_nothing_and_has_a_gradient_of_nothing(name):
     features, people = faces()
     loss = build_loss(name)(features, torch.full_like(people, -1))
     loss.backward()
@@ -160,6 +160,28 @@ def test_adaface_takes_the_margin_by_angle_for_long_features_and_as_a_difference
     t = math.acos(0.5)
     expected = [math.cos(t - 0.4) - 0.8, 0.5 - 0.4, math.cos(t + 0.4)]
     assert torch.allclose(loss.margin_cosine(own, lengths, 0.4), torch.tensor(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("angle", [0.02, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0])
+def test_adafaces_gradient_is_that_of_its_value_and_never_pushes_a_face_away_from_its_person(angle):
+    loss = AdaFace(2, 2, margin=0.4, gradient="exact").eval()
+    with torch.no_grad():
+        loss.mean_length.fill_(2.0)
+        loss.deviation.fill_(0.1)
+    # z = 1: the angle with the margin is t - m.
+    target = torch.tensor([math.cos(angle)], dtype=torch.float64, requires_grad=True)
+    loss.margin_cosine(target, torch.tensor([9.0]), 0.4).sum().backward()
+    free = torch.tensor([math.cos(angle)], dtype=torch.float64, requires_grad=True)
+    (free.acos() - 0.4).cos().sum().backward()
+    assert target.grad is not None
+    assert free.grad is not None
+    found, unclipped = target.grad.item(), free.grad.item()
+    if angle < 0.4:
+        # Below t = m z the cosine of t - m z falls as the face comes closer to its person.
+        assert unclipped < 0
+        assert 0 <= found < 0.06
+    else:
+        assert found == pytest.approx(unclipped, rel=1e-5)
 
 
 def test_magface_gives_longer_features_a_greater_margin_and_draws_at_their_length():

@@ -1,12 +1,13 @@
 """Photographs are looked at in several sizes, so that small faces of large photographs are found."""
 
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
 from plugins.faces.losses.identity_loss import make_loss
 from plugins.faces.models.face_finder import FaceFinder
-from plugins.faces.models.face_model import LARGEST_FACE, LARGEST_SIDE, FaceModel
+from plugins.faces.models.face_model import LARGEST_FACE, LARGEST_SIDE, FaceModel, part_of_a_face
 
 
 class Squares(FaceModel):
@@ -19,7 +20,11 @@ class Squares(FaceModel):
         self.sizes: list[tuple[int, int]] = []
 
     def forward(
-        self, images: Tensor, max_detections: int = 50, score_threshold: float = 0.3
+        self,
+        images: Tensor,
+        max_detections: int = 50,
+        score_threshold: float = 0.3,
+        mirrored: bool = False,
     ) -> list[dict[str, Tensor]]:
         self.sizes.append((images.shape[-1], images.shape[-2]))
         lit = images[0].float().mean(0) > 127
@@ -48,7 +53,7 @@ def test_a_small_face_of_a_large_photograph_is_found_and_a_large_one_once():
     photograph.paste("white", (600, 200, 1000, 600))
     model = Squares()
     faces = model.faces_in(photograph, 160)
-    assert [width for width, _ in model.sizes] == [160, 320, 640, 1000]
+    assert [width for width, _ in model.sizes] == [80, 160, 320, 640, 1000]
     assert len(faces["boxes"]) == 2
     small = faces["boxes"][(faces["boxes"][:, 3] - faces["boxes"][:, 1]) < 50]
     assert (small[0] - torch.tensor([100.0, 100, 120, 120])).abs().max() < 3
@@ -61,7 +66,36 @@ def test_a_small_face_of_a_large_photograph_is_found_and_a_large_one_once():
 def test_a_photograph_is_never_enlarged_beyond_the_training_nor_looked_at_without_end():
     model = Squares()
     model.faces_in(Image.new("RGB", (80, 40)), 160)
-    assert model.sizes == [(160, 80)]
+    assert model.sizes == [(80, 40), (160, 80)]
     model.sizes.clear()
     model.faces_in(Image.new("RGB", (9000, 30)), 320)
-    assert [width for width, _ in model.sizes] == [320, 640, 1280, LARGEST_SIDE]
+    assert [width for width, _ in model.sizes] == [160, 320, 640, 1280, LARGEST_SIDE]
+
+
+def test_a_nose_is_a_part_of_its_face_unless_it_is_the_surer_one():
+    face, nose, beside = [0.0, 0, 100, 100], [40.0, 40, 60, 60], [90.0, 0, 130, 40]
+    boxes = torch.tensor([face, nose, beside])
+    for scores, parts in (([0.8, 0.7, 0.6], [0, 1, 0]), ([0.5, 0.9, 0.6], [0, 0, 0])):
+        assert part_of_a_face(boxes, torch.tensor(scores)).tolist() == parts
+
+
+def test_a_face_that_fills_a_photograph_is_looked_for_at_half_the_trainings_size():
+    photograph = Image.new("RGB", (400, 400))
+    photograph.paste("white", (0, 10, 190, 390))
+    faces = Squares().faces_in(photograph, 160)
+    # At 80 pixels it is 76 high; at 160 it is 152, and of a lower score here.
+    assert len(faces["boxes"]) == 1
+    assert abs(float(faces["boxes"][0, 3]) - 390) < 6
+
+
+def test_a_score_of_both_ways_is_the_mean_of_those_in_the_image_and_in_its_mirror_image():
+    torch.manual_seed(0)
+    finder = FaceFinder("two_stage", embedding_size=0, widths=(8, 8, 8), blocks=(0, 0, 0)).eval()
+    torch.nn.init.normal_(finder.score.weight, std=3.0)
+    images = torch.randint(0, 255, (1, 3, 64, 64)).float()
+    with torch.no_grad():
+        plain = finder.raw_outputs(images).logits.sigmoid()
+        turned = finder.raw_outputs(images.flip(3)).logits.flip(3).sigmoid()
+        (found,) = finder(images, score_threshold=0.0, mirrored=True)
+    assert float(found["scores"].max()) == pytest.approx(float(((plain + turned) / 2).max()))
+    assert found["embeddings"].shape == (len(found["boxes"]), 0)

@@ -4,17 +4,28 @@ import pytest
 import torch
 
 from plugins.faces.evaluation.verification import verification
+from plugins.faces.models.descriptors import (
+    DESCRIPTORS,
+    LENGTHS,
+    NEIGHBOURS,
+    PATTERN_CELLS,
+    SIDE,
+    UNIFORM,
+    described,
+    gradients,
+    pattern_numbers,
+    patterns,
+    pixels,
+)
 from plugins.faces.models.networks import Embedder, unit
 from plugins.faces.models.recogniser import Network, Recogniser, TrainingData, descriptors_beside
 from plugins.faces.models.whitened import (
     COMPONENTS,
-    DESCRIPTORS,
     RIDGE,
     Whitened,
     components,
-    gradients,
     grey_of,
-    pixels,
+    principal,
 )
 from plugins.faces.synthetic.crops import synthetic_crops
 from plugins.faces.tasks.people_data import Data
@@ -51,6 +62,50 @@ def test_descriptors_do_not_depend_on_exposure_and_contrast():
     assert torch.allclose(gradients(grey + 0.1), plain, atol=1e-3)
 
 
+def test_of_256_patterns_58_change_twice_at_most_around_the_circle():
+    numbers = pattern_numbers()
+    assert sorted(numbers.unique().tolist()) == list(range(UNIFORM + 1))
+    assert int((numbers == UNIFORM).sum()) == 2**NEIGHBOURS - 58
+    # None brighter, all brighter, one brighter, every second one brighter.
+    assert numbers[0b01010101] == UNIFORM
+    assert UNIFORM not in numbers[[0b0, 0b11111111, 0b1000, 0b11000011]].tolist()
+
+
+def test_patterns_are_counted_cell_by_cell_and_do_not_change_with_the_exposure():
+    grey = grey_of(CROPS.images[:5])
+    found = patterns(grey)
+    assert found.shape == (5, LENGTHS["patterns"])
+    # A cell's counts are parts of its pixels.
+    cells = found.square().reshape(5, UNIFORM + 1, PATTERN_CELLS**2)
+    assert torch.allclose(cells.sum(1), torch.ones(5, PATTERN_CELLS**2), atol=1e-5)
+    assert torch.equal(patterns(grey + 0.25), found)
+    flat = patterns(torch.full((1, 1, SIDE, SIDE), 0.5)).reshape(UNIFORM + 1, -1)
+    assert torch.equal(flat[pattern_numbers()[0]], torch.ones(PATTERN_CELLS**2))
+    # Brighter to the right: of eight neighbours three are, so that one pattern holds everywhere inside.
+    slope = (torch.arange(SIDE) / SIDE).expand(1, 1, SIDE, SIDE)
+    inside = patterns(slope).square().reshape(UNIFORM + 1, PATTERN_CELLS, PATTERN_CELLS)
+    number = pattern_numbers()[0b10000011]
+    assert torch.allclose(inside[number, :, 1:-1], torch.ones(PATTERN_CELLS, PATTERN_CELLS - 2))
+
+
+@pytest.mark.parametrize("rows", [20, 60])
+def test_principal_components_are_those_of_the_covariance_whichever_square_is_smaller(rows):
+    x = torch.randn(rows, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = x * torch.linspace(0.1, 3, 40)
+    x = x - x.mean(0)
+    basis = principal(x, 5)
+    expected = torch.linalg.svd(x, full_matrices=False).Vh[:5]
+    assert torch.allclose(basis.T @ basis, torch.eye(5, dtype=torch.float64), atol=1e-9)
+    assert torch.allclose(
+        (expected @ basis).flip(0).abs(), torch.eye(5, dtype=torch.float64), atol=1e-9
+    )
+
+
+def test_every_descriptor_has_its_length():
+    grey = grey_of(CROPS.images[:2])
+    assert {name: described(name, grey).shape[1] for name in DESCRIPTORS} == dict(LENGTHS)
+
+
 def test_the_components_of_some_people_tell_other_people_apart():
     whitened = Whitened()
     learned = CROPS.of(range(6))
@@ -81,7 +136,7 @@ def test_a_cosine_is_the_mean_of_the_parts_cosines():
         whole = model.embed(CROPS.images[:4])
         alone = Recogniser(model.embedder, model.identity).embed(CROPS.images[:4])
         parts = [alone, *(model.whitened(CROPS.images[:4], name) for name in DESCRIPTORS)]
-    assert whole.shape == (4, task.embedding_size) == (4, 128 + 2 * COMPONENTS)
+    assert whole.shape == (4, task.embedding_size) == (4, 128 + 3 * COMPONENTS)
     mean = torch.stack([part @ part.T for part in parts]).mean(0)
     assert torch.allclose(whole @ whole.T, mean, atol=1e-5)
 
@@ -89,13 +144,13 @@ def test_a_cosine_is_the_mean_of_the_parts_cosines():
 @pytest.mark.parametrize(
     ("whitened", "photographs", "beside"),
     [
-        (None, True, ("gradients",)),
+        (None, True, ("gradients", "patterns")),
         (None, False, ()),
         ((), True, ()),
         (("pixels",), False, ("pixels",)),
     ],
 )
-def test_photographs_have_gradients_beside_the_network_unless_they_are_not_wanted(
+def test_photographs_have_gradients_and_patterns_beside_the_network_unless_others_are_chosen(
     whitened, photographs, beside
 ):
     data = TrainingData(photographs, 5, True)

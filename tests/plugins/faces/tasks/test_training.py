@@ -521,21 +521,32 @@ def test_a_run_of_finding_is_used_without_its_list_and_judged_on_another(
     refused = diffobj("verify", f"run={folder}", str(picture), str(picture))
     assert refused.status == 2
     assert "task face_detection detects faces and does not distinguish people" in refused.err
-    task = load_run(
-        "evaluate", [f"run={folder}", *listed_photographs(tmp_path / "other", 7)]
-    ).run.task
+    other = listed_photographs(tmp_path / "other", 7)
+    with (tmp_path / "other" / "list.txt").open("a") as listing:
+        for k in range(6):
+            copy = Image.open(tmp_path / "moved" / f"{k}.png")
+            copy.save(tmp_path / "other" / f"copy{k}.jpg", quality=80)
+            listing.write(f"copy{k}.jpg\n1\n10 10 60 60\n")
+    task = load_run("evaluate", [f"run={folder}", *other]).run.task
     assert isinstance(task, FaceDetection)
-    # Four of this form were trained on.
-    assert len(task.evaluated(0, "test")) == 7 - 4
+    # Four of the copies are of photographs that were trained on.
+    assert len(task.evaluated(0, "test")) == 7 + 2
+    seen = [task.has_seen(Image.open(tmp_path / "other" / f"copy{k}.jpg")) for k in range(6)]
+    assert sum(seen) == 4
+    assert not task.has_seen(Image.open(tmp_path / "other" / "0.png"))
 
 
 def test_one_photograph_to_learn_from_and_to_judge_by_is_refused(tmp_path, diffobj: Diffobj):
     own = listed_photographs(tmp_path / "own", 6)
     for k in range(1, 6):
-        shutil.copy(tmp_path / "own" / "0.png", tmp_path / "own" / f"{k}.png")
+        # Copies with other bytes and another contrast.
+        picture = Image.open(tmp_path / "own" / "0.png").point(
+            lambda grey, k=k: grey * (1 - k / 20)
+        )
+        picture.resize((90, 90)).save(tmp_path / "own" / f"{k}.png")
     outcome = diffobj("train", *FINDING, *own, f"hydra.run.dir={tmp_path / 'run'}")
     assert outcome.status == 2
-    assert "to test on, is the very photograph" in outcome.err
+    assert "2 photographs to test on are copies of others to train on, the first '" in outcome.err
 
 
 def test_many_photographs_choose_the_checkpoint_by_others_than_those_it_is_judged_by(tmp_path):

@@ -476,3 +476,23 @@ def test_the_kernel_of_plain_lines_is_the_kernel_of_all(monkeypatch):
     assert abs(found[0][0] - found[1][0]).max() < 1e-4
     for one, other in zip(found[0][1:], found[1][1:], strict=True):
         assert (one - other).norm() / other.norm() < 1e-3
+
+
+@pytest.mark.parametrize("profile", ["gaussian", "flat"])
+@pytest.mark.parametrize("rule", ["nonzero", "evenodd"])
+@pytest.mark.parametrize("corners", [[[10.5, 8.5], [30.5, 8.5], [30.5, 24.5], [10.5, 24.5]],
+                                     [[4.0, 3.0], [26.0, 14.0], [22.0, 34.0], [2.0, 28.0]]])  # fmt: skip
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_edges_through_the_centres_of_pixels_have_their_gradient(
+    backend, profile, rule, corners, backwards
+):
+    """A fill's ink is its area: its derivatives are the shoelace formula's, less what corners round off."""
+    points = torch.tensor(corners[::-1] if backwards else corners, requires_grad=True)
+    ink = render([points], 1.0, 40, filled=True, fill_rule=rule, profile=profile, backend=backend)
+    ink.sum().backward()
+    x, y = points.detach().unbind(1)
+    area = torch.stack([y.roll(-1) - y.roll(1), x.roll(1) - x.roll(-1)], 1) / 2
+    area = -area if backwards else area
+    assert points.grad is not None
+    torch.testing.assert_close(points.grad, area, atol=1.6, rtol=0)

@@ -11,12 +11,12 @@ import torch
 
 from framework.errors import UserError
 from plugins.sketching.raster.render import render
+from plugins.sketching.scene.starting import as_strokes
 from plugins.sketching.strokes.drawing import Strokes, Style
 from plugins.sketching.strokes.primitives import Primitive, flatten, primitive
 from plugins.sketching.svg import geometry, reading
 from plugins.sketching.svg.picture import Mark
 from plugins.sketching.svg.reading import parse, read
-from plugins.sketching.svg.strokes import as_strokes
 from plugins.sketching.svg.writing import write
 from tests.plugins.sketching.agg import render_with_agg
 from tests.plugins.sketching.svg.expectations import SIDE, expected

@@ -1,0 +1,1 @@
+"""How well a detector that was trained on synthetic people alone finds people."""

@@ -1,0 +1,39 @@
+"""Strokes that contribute nothing start again where most ink is missing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from plugins.sketching.images.photo import at, blurred, scattered
+from plugins.sketching.strokes.drawing import Drawing
+
+# The share of strokes, by the paper under them that should be lighter, that may move at a time.
+WORST = 0.03
+# How much too dark the drawing is under a stroke that moves.
+TOO_DARK = 0.05
+# Pixels, of the blur under which ink is missing.
+BLUR = 2.0
+
+
+@torch.no_grad()
+def missing_ink(drawing: Drawing, target: Tensor) -> Tensor:
+    """How much too light the drawing is, `[H, W]`."""
+    return blurred(drawing().mean(0) - target.to(drawing.places).mean(0), BLUR)
+
+
+@torch.no_grad()
+def useless(drawing: Drawing, missing: Tensor, prune_below: float) -> Tensor:
+    """The numbers `[K]` of strokes that are faint or, without colours, lie on paper that should be lighter."""
+    strokes = drawing.strokes
+    found = strokes.opacity < prune_below
+    if not drawing.style.coloured and len(found):
+        over = at(missing, strokes.control.flatten(0, 1)).reshape(len(found), -1).mean(1)
+        found = found | ((over < torch.quantile(over, WORST)) & (over < -TOO_DARK))
+    return drawing.present.nonzero()[:, 0][found]
+
+
+def where_missing(missing: Tensor, coloured: bool, count: int, draw: torch.Generator) -> Tensor:
+    """`count` places `[count, 2]` where ink is missing or, in colour, where the drawing is wrong."""
+    residual = missing.abs() if coloured else missing.clamp(min=0)
+    return scattered(residual.cpu() ** 2, count, draw)
