@@ -20,18 +20,17 @@ class SharedBatchNorm(_BatchNorm):
             return super().forward(input)
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        axes = [0, *range(2, input.dim())]
-        values = input.float()
-        count = input.new_full((1,), input.numel() / input.shape[1], dtype=torch.float32)
-        sums = torch.cat([values.sum(axes), values.square().sum(axes), count])
-        # One exchange for both moments; their derivatives come from all processes as well.
-        sums = ranks.summed_with_derivative(sums)
-        channels = input.shape[1]
-        n = sums[-1].detach()
-        mean = sums[:channels] / n
-        variance = (sums[channels:-1] / n - mean.square()).clamp_min(0.0)
-        self.remember(mean.detach(), variance.detach() * n / (n - 1).clamp_min(1.0))
+        channels, axes = input.shape[1], [0, *range(2, input.dim())]
         shape = [1, channels, *[1] * (input.dim() - 2)]
+        values = input.to(torch.promote_types(input.dtype, torch.float32))
+        count = values.new_full((1,), input.numel() / channels)
+        sums = ranks.summed_with_derivative(torch.cat([values.sum(axes), count]))
+        n = sums[-1].detach()
+        mean = sums[:-1] / n
+        # Not the mean square less the squared mean, which loses digits.
+        squares = (values - mean.view(shape)).square().sum(axes)
+        variance = ranks.summed_with_derivative(squares) / n
+        self.remember(mean.detach(), variance.detach() * n / (n - 1).clamp_min(1.0))
         scale = (variance + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.weight
