@@ -1,9 +1,11 @@
 """Games against peers on this machine: cart-poles stepped, PPO's throughput, Pong's, and time to a solved CartPole-v1.
 
-Run: python -m experiments.benchmarks.games [stepping] [throughput] [pong] [solving] [seeds=3]
+Run: python -m experiments.benchmarks.games [stepping] [throughput] [replay] [pong] [solving] [seeds=3]
 
-`throughput`, `pong` and `solving` compare with Stable-Baselines3 (the extra [benchmarks]) in turn: CartPole at rl-zoo's
-settings, Pong with the same network, games, batch and epochs on both sides. Without it, only our own are printed.
+`throughput`, `replay`, `pong` and `solving` compare with Stable-Baselines3 (the extra [benchmarks]) in turn: CartPole
+at rl-zoo's settings, Pong with the same network, games, batch and epochs on both sides; `replay` is SAC and DQN at
+rl-zoo's settings, the same networks, batches and updates for each step on both sides. Without it, only our own are
+printed.
 All times are CPU seconds of the whole process, whose network has one thread: they depend little on what else the
 machine does, and on an idle one they are the wall clock's. Pong is reported by both clocks, since its emulators have
 threads of their own: CPU seconds count them all.
@@ -43,6 +45,8 @@ SOLVED = 475.0
 # Rollouts of 8 x 128 steps, 16 updates from each.
 PONG_STEPS = 6 * 1024
 CARTPOLE_PPO = ("experiment=cartpole", "estimator=ppo")
+PENDULUM_SAC = ("experiment=pendulum", "estimator=sac")
+CARTPOLE_DQN = ("experiment=cartpole", "estimator=dqn")
 
 
 def stepping(seeds: Sequence[int]) -> None:
@@ -78,6 +82,85 @@ def throughput(seeds: Sequence[int]) -> None:
     if other:
         peer = statistics.median(other)
         print(f"  Stable-Baselines3: {peer:,.0f}; {own / peer:.1f} times as many", flush=True)
+
+
+def replay(seeds: Sequence[int]) -> None:
+    """Environment steps per second while SAC learns Pendulum-v1 and DQN CartPole-v1, an update every step or second."""
+    sides = {
+        "SAC on Pendulum-v1": (PENDULUM_SAC, 1000, 1100, sac_by_peer),
+        "DQN on CartPole-v1": (CARTPOLE_DQN, 4000, 9000, dqn_by_peer),
+    }
+    for name, (options, updates, steps, peer) in sides.items():
+        pairs = []
+        for seed in seeds:
+            own = replay_rate([*options, f"trainer.steps={updates}"], seed)
+            pairs.append((own, peer(steps, seed) if has_peer() else None))
+        middle = statistics.median(own for own, _ in pairs)
+        print(f"{name} while learning: {middle:,.0f} environment steps/s", flush=True)
+        if all(other for _, other in pairs):
+            ratios = [own / other for own, other in pairs if other]
+            each = ", ".join(f"{r:.2f}" for r in ratios)
+            other = statistics.median(other for _, other in pairs if other)
+            print(
+                f"  Stable-Baselines3: {other:,.0f}; {statistics.median(ratios):.2f} times as many ({each})",
+                flush=True,
+            )
+
+
+def replay_rate(overrides: Sequence[str], seed: int) -> float:
+    """Environment steps per CPU second of our training from a replay buffer, from its first step on."""
+    measured: list[float] = []
+    loop = Trainer.loop
+
+    def timed(trainer: Trainer, monitor: Monitor) -> None:
+        assert isinstance(trainer.task, Game)
+        assert trainer.task.replaying is not None
+        began = clocks()
+        loop(trainer, monitor)
+        measured.append(rates(trainer.task.replaying.steps, began)[0])
+
+    run_quietly([*overrides, "task.evaluation_episodes=1"], seed, timed, log_every=100)
+    return measured[0]
+
+
+def sac_by_peer(steps: int, seed: int) -> float:
+    """Environment steps per CPU second of Stable-Baselines3's SAC."""
+    from stable_baselines3 import SAC
+    from stable_baselines3.common.env_util import make_vec_env
+
+    games = make_vec_env("Pendulum-v1", n_envs=1, seed=seed)
+    model = SAC(
+        "MlpPolicy", games, learning_rate=1e-3, learning_starts=100, device="cpu", seed=seed
+    )
+    began = clocks()
+    model.learn(steps)
+    return rates(model.num_timesteps, began)[0]
+
+
+def dqn_by_peer(steps: int, seed: int) -> float:
+    """Environment steps per CPU second of Stable-Baselines3's DQN, one update every second step."""
+    from stable_baselines3 import DQN
+    from stable_baselines3.common.env_util import make_vec_env
+
+    model = DQN(
+        "MlpPolicy",
+        make_vec_env("CartPole-v1", n_envs=1, seed=seed),
+        learning_rate=2.3e-3,
+        batch_size=64,
+        buffer_size=100_000,
+        learning_starts=1000,
+        target_update_interval=10,
+        train_freq=256,
+        gradient_steps=128,
+        exploration_fraction=0.16,
+        exploration_final_eps=0.04,
+        policy_kwargs={"net_arch": [256, 256]},
+        device="cpu",
+        seed=seed,
+    )
+    began = clocks()
+    model.learn(steps)
+    return rates(model.num_timesteps, began)[0]
 
 
 def solving(seeds: Sequence[int]) -> None:
@@ -201,11 +284,15 @@ def by_framework(overrides: Sequence[str], seed: int) -> tuple[float, float | No
 
 
 def run_quietly(
-    overrides: Sequence[str], seed: int, loop: Callable[[Trainer, Monitor], None]
+    overrides: Sequence[str],
+    seed: int,
+    loop: Callable[[Trainer, Monitor], None],
+    log_every: int = 1,
 ) -> list[dict[str, Any]]:
-    """Train without anything beside it, by `loop` in place of the trainer's; returns what was logged at each step."""
+    """Train without anything beside it, by `loop` in place of the trainer's; returns what was logged."""
     quiet = ["monitor.tensorboard=false", "monitor.progress=none", "task.video_frames=1"]
-    quiet += ["trainer.evaluate_every=0", "trainer.log_every=1", "trainer.quality.every=0"]
+    quiet += ["trainer.evaluate_every=0", "trainer.quality.every=0"]
+    quiet += [f"trainer.log_every={log_every}"]
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
         run = Path(place, "run")
         with patch.object(Trainer, "loop", loop):
@@ -270,7 +357,8 @@ def times_in_words(times: Sequence[float | None], seeds: Sequence[int]) -> str:
 def main() -> None:
     torch.set_num_threads(1)
     parts: dict[str, Callable[[Sequence[int]], None]]
-    parts = {"stepping": stepping, "throughput": throughput, "pong": pong, "solving": solving}
+    parts = {"stepping": stepping, "throughput": throughput, "replay": replay}
+    parts |= {"pong": pong, "solving": solving}
     given = given_arguments(__doc__)
     count = next((a.removeprefix("seeds=") for a in given if a.startswith("seeds=")), "3")
     unknown = [a for a in given if a not in parts and not a.startswith("seeds=")]

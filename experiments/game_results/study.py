@@ -1,16 +1,17 @@
 """Games learned from three seeds each: trains what is not there yet, prints the table, draws the learning curves.
 
-    python -m experiments.game_results.study [NAME ...] [folder=FOLDER]
+    python -m experiments.game_results.study [NAME ...] [folder=FOLDER] [picture=PICTURE]
 
 NAME: the rows to train, all by default; rows whose runs are there already are printed in any case. Runs are kept in
-FOLDER (outputs/game_results by default), one folder for each row and seed, and are not repeated. Writes learning.png
-beside this file, a panel for each row that is there.
+FOLDER (outputs/game_results by default), one folder for each row and seed, and are not repeated. Writes PICTURE.png
+(`learning` by default) beside this file, a panel for each row that is there.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,14 @@ ROWS = {
         "LunarLanderContinuous-v3", ("experiment=lunar_lander_continuous",), 240.0
     ),
     "key_door": Row("Key and door", ("experiment=key_door",), 0.85),
+    "snake": Row("Snake", ("experiment=snake",), 10.0),
+    "bricks": Row("Bricks", ("experiment=bricks",), 15.0),
+    "gold_rush": Row("Gold rush", ("experiment=gold_rush",), 30.0),
+    "cartpole_smooth": Row(
+        "Smooth cart-pole, reparameterisation", ("experiment=cartpole_smooth",), 99.0
+    ),
+    "cartpole_dqn": Row("CartPole-v1, DQN", ("experiment=cartpole", "estimator=dqn"), 475.0),
+    "pendulum_sac": Row("Pendulum-v1, SAC", ("experiment=pendulum", "estimator=sac"), -170.0),
 }
 
 
@@ -105,24 +114,28 @@ def picture(done: dict[str, list[Path]]) -> Figure:
 
 
 def main(arguments: Sequence[str]) -> None:
-    folder = Path("outputs/game_results")
-    for argument in arguments:
-        if argument.startswith("folder="):
-            folder = Path(argument.partition("=")[2])
-    chosen = [a for a in arguments if not a.startswith("folder=")] or list(ROWS)
-    done = {}
+    places = {"folder": "outputs/game_results", "picture": "learning"}
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    chosen = [argument for argument in arguments if "=" not in argument] or list(ROWS)
+    for name in [name for name in given if name not in places] + [
+        n for n in chosen if n not in ROWS
+    ]:
+        sys.exit(f"'{name}': expected {', '.join(ROWS)}, folder=FOLDER or picture=PICTURE")
+    places |= given
+    folder = Path(places["folder"])
+    done: dict[str, list[Path]] = {}
     head = "| game | bar | greedy return | sampled | reached | steps | seconds |"
     print(f"{head}\n|---|---|---|---|---|---|---|", flush=True)
     for name, row in ROWS.items():
-        places = [row.place(folder, name, seed) for seed in SEEDS]
+        runs = [row.place(folder, name, seed) for seed in SEEDS]
         if name in chosen:
-            for place, seed in zip(places, SEEDS, strict=True):
-                trained(place, *row.options, f"seed={seed}")
-        if all(finished(place) for place in places):
-            done[name] = places
-            print(line(row, places), flush=True)
+            for run, seed in zip(runs, SEEDS, strict=True):
+                trained(run, *row.options, f"seed={seed}")
+        if all(finished(run) for run in runs):
+            done[name] = runs
+            print(line(row, runs), flush=True)
     if done:
-        Image.from_figure("learning", picture(done)).save(HERE)
+        Image.from_figure(places["picture"], picture(done)).save(HERE)
 
 
 if __name__ == "__main__":

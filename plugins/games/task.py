@@ -6,21 +6,16 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from gymnasium.spaces import Discrete
 from pydantic import Field
 from torch import nn
 
 from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video, ranks
-from framework.capabilities import able
 from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
 from framework.media import Media
 from framework.randomness import key
-from framework.replay import ReplayPlan
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.games.doctor import Doctor
@@ -31,8 +26,7 @@ from plugins.games.evaluation import greedy_and_sampled, metrics_of, table_of
 from plugins.games.experience import Experience
 from plugins.games.exporting import export_agent
 from plugins.games.film import film
-from plugins.games.objectives import decide, play_out, rollouts, whole_episodes
-from plugins.games.pieces import piece_length
+from plugins.games.objectives import whole_episodes
 from plugins.games.player import Player
 from plugins.games.plot import returns_over_training
 from plugins.games.policies.actions import Continuous
@@ -41,6 +35,7 @@ from plugins.games.policies.bodies import Activation, BodyKind
 from plugins.games.policies.critics import CriticKind
 from plugins.games.policies.layout import decisions
 from plugins.games.policies.memory import MemoryKind
+from plugins.games.programs import program_for
 from plugins.games.replaying import Replaying
 from plugins.games.rewards import RewardOptions
 from plugins.games.rollouts import EpisodeStatistics, Rollout
@@ -249,95 +244,13 @@ class Game(Task):
     # --- training -----------------------------------------------------------------------------------------------------
 
     def program(self, estimator: Estimator) -> Program:
-        """What the estimator differentiates.
-
-        Decisions on replayed observations where it learns a critic of actions; rollouts with predictions where it asks
-        for them; whole recorded episodes where it can use recorded actions; else episodes played under its own
-        parameters, each action sampled by the estimator.
+        """What the estimator differentiates; see `programs`.
 
         Raises:
             UserError: more minibatches than a rollout can be divided into, or an option that the estimator has no use
                 for.
         """
-        if estimator.replay is not None:
-            self.check_critic(estimator.replay)
-            self.replaying = Replaying(self.experience, estimator.replay)
-            program = self.as_program(partial(decide, self.experience))
-            return replace(program, batch_axes=1)
-        if self.critic == "action_value":
-            raise UserError(
-                "task.critic = 'action_value': served are estimators that learn a critic from replayed steps "
-                f"({', '.join(critic_learners())}); others need task.critic=value"
-            )
-        if estimator.rollouts is not None:
-            self.experience.pieces = piece_length(
-                estimator.rollouts.minibatches,
-                self.games,
-                self.experience.rollout_steps,
-                recurrent=self.model.memory is not None,
-            )
-            self.experience.discount = getattr(estimator, "discount", 1.0)
-            self.experience.trace_decay = getattr(estimator, "gae_lambda", 1.0)
-            program = self.as_program(
-                partial(rollouts, self.experience),
-                recorded_trajectories=True,
-                rollouts=estimator.rollouts,
-            )
-            self.experience.examine = self.doctor = self.make_doctor(estimator, program)
-            return program
-        if self.doctor_every:
-            raise UserError(
-                f"task.doctor_every = {self.doctor_every}: compared with rloo are estimators that read predictions "
-                f"({', '.join(able(value_predictions=True))}); others by trainer.quality"
-            )
-        if self.model.return_scale is not None:
-            raise UserError(
-                "task.normalise_returns = true: served are estimators that read predictions "
-                f"({', '.join(able(value_predictions=True))}); others need task.reward_scale"
-            )
-        if estimator.supports_recorded_actions:
-            return self.as_program(self.objective, recorded_trajectories=True)
-        # Each run begins new games; those in torch are the same again with the same draws.
-        return replace(
-            self.as_program(partial(play_out, self.experience)), repeatable=self.differentiable
-        )
-
-    def make_doctor(self, estimator: Estimator, program: Program) -> Doctor | None:
-        """What compares the estimator with `rloo`, where that is wanted."""
-        if not self.doctor_every:
-            return None
-        return Doctor(
-            self.experience,
-            estimator,
-            program,
-            self.as_program(self.objective, recorded_trajectories=True),
-            every=self.doctor_every,
-            episodes=self.doctor_episodes,
-        )
-
-    def check_critic(self, plan: ReplayPlan) -> None:
-        """Refuse an agent that the estimator cannot teach.
-
-        Raises:
-            UserError: names the option.
-        """
-        finite = isinstance(self.player.action_space, Discrete)
-        fitting = ", ".join(critic_learners(finite))
-        if finite != plan.finite_actions:
-            kind = "one of finitely many" if finite else "numbers"
-            raise UserError(
-                f"environment '{self.environment.name}': its actions are {kind}; estimators that learn a critic of "
-                f"such: {fitting}"
-            )
-        if self.critic != "action_value":
-            raise UserError(
-                f"task.critic = '{self.critic}': estimators that learn from replayed steps ({fitting}) need "
-                "task.critic=action_value"
-            )
-        if self.model.return_scale is not None:
-            raise UserError(
-                "task.normalise_returns = true: replayed rewards keep their size; use task.reward_scale"
-            )
+        return program_for(self, estimator)
 
     def begin(self, plan: TrainingPlan) -> None:
         if ranks.size() > 1:
@@ -448,10 +361,3 @@ class Game(Task):
     def replace_model(self, model: nn.Module) -> None:
         super().replace_model(model)
         self.experience.agent = self.model
-
-
-def critic_learners(finite: bool | None = None) -> list[str]:
-    """The estimators that learn a critic of actions: of finitely many, of numbers, or all of them."""
-    kinds = {True: ("finite",), False: ("path",), None: ("path", "finite")}[finite]
-    found = [name for kind in kinds for name in able([{kind}], action_values=True)]
-    return list(dict.fromkeys(found))

@@ -136,6 +136,7 @@ def test_each_critic_is_a_network_of_its_own():
         (CONTINUOUS, "ppo", r"sac, td3, dqn\); others need task.critic=value"),
         (CONTINUOUS, "rloo", r"sac, td3, dqn\); others need task.critic=value"),
         ({**CONTINUOUS, "normalise_returns": True}, "sac", r"task.normalise_returns = true"),
+        ({**CONTINUOUS, "doctor_every": 5}, "sac", r"task.doctor_every = 5: compared with rloo"),
     ],
 )
 def test_an_agent_that_the_estimator_cannot_teach_is_refused(options, name, refusal):
