@@ -162,6 +162,14 @@ YOLO = {
         {"0.png": CAT},
         ("1 lines dropped with a fifth number after the box",),
     ),
+    "a name whose accent is a character of its own": Fault(
+        {
+            "classes.txt": "cat\n",
+            "images/caf\u00e9.png": 0,
+            "labels/cafe\u0301.txt": f"0 {CENTRE}",
+        },
+        {"caf\u00e9.png": CAT},
+    ),
     "classes that YAML takes for true and false": Fault(
         boxes(f"0 {CENTRE}") | {"data.yaml": "names: [yes, no]\n"}, {"0.png": [("yes", BOX)]}
     ),
@@ -323,6 +331,10 @@ VOC = {
     ),
 }
 COCO = {
+    "a name whose accent is a character of its own": Fault(
+        {"images/caf\u00e9.png": 0, "a.json": coco(["cafe\u0301.png"])},
+        {"caf\u00e9.png": CAT},
+    ),
     "two categories of one name": Fault(
         {
             "a.png": 0,
