@@ -109,7 +109,8 @@ def ours(model: str, root: Path, size: int, seconds: float, splits: Splits, fold
     def on_evaluation(step: int, metrics: dict[str, float]) -> None:
         # The clock stood still since the last step's end.
         clocks[0].began = time.process_time() - spent[-1]
-        if step < steps or len(peer.curve) < POINTS:
+        # The second one of a step is that of the test images.
+        if not peer.curve or peer.curve[-1][0] < spent[-1]:
             peer.curve.append((spent[-1], metrics["AP"], metrics["AP50"]))
 
     run = framework.train(
@@ -128,7 +129,7 @@ def ours(model: str, root: Path, size: int, seconds: float, splits: Splits, fold
 
 def ultralytics(root: Path, size: int, seconds: float, splits: Splits, folder: Path) -> Peer:
     """Ultralytics' nano by its own training, from random weights."""
-    os.environ["YOLO_OFFLINE"] = "true"
+    os.environ |= {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "False"}
     os.environ.setdefault("YOLO_CONFIG_DIR", str(folder / "settings"))
     from ultralytics import YOLO  # type: ignore[attr-defined,import-not-found,unused-ignore]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -137,7 +138,7 @@ def open_folder(
     """
     read = read_folder(files_of(root), format)
     reading, report = read.reading, read.report
-    names = list(categories) or reading.categories
+    names = distinct(list(categories) or reading.categories, report)
     checker = Checker(names, report)
     parts: dict[str | None, list[Entry]] = {}
     by_split = merged(reading.entries)
@@ -159,6 +160,14 @@ def open_folder(
     ids = [reading.ids[name] for name in names] if set(names) <= reading.ids.keys() else []
     folders = [Folder(part, names, damage, ids) for part in (train, validation, test)]
     return FolderSplits(folders[0], folders[1], folders[2], lines)
+
+
+def distinct(names: Sequence[str], report: Report) -> list[str]:
+    """Names, each once; classes of one name are one."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            report.remark(f"{count} classes are called '{name}': they are taken as one")
+    return list(dict.fromkeys(names))
 
 
 def files_of(root: Path) -> Files:

@@ -15,11 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import torch
+from PIL import Image as Pillow
 
 import framework
 from framework import Image, Run, Text, UserError
-from framework.media import Media
+from framework.media import Media, Pixels
 from framework.randomness import key
 from plugins.detection.boxes import pairwise_iou
 from plugins.detection.data.folder import Folder
@@ -304,9 +306,6 @@ def sheet(doubts: Sequence[Doubt], judged: dict[str, Judged]) -> Image | None:
     return Image("doctor", grid(pictures, COLUMNS)) if pictures else None
 
 
-def fitted(pixels: Any) -> Any:
+def fitted(pixels: Pixels) -> Pixels:
     """A picture of 200 x 200 pixels."""
-    import numpy
-    from PIL import Image as Pillow
-
     return numpy.asarray(Pillow.fromarray(pixels).resize((200, 200)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -80,7 +81,7 @@ def odd_sizes(entries: Sequence[Entry]) -> Iterator[Suspect]:
             if aspect > MAX_ASPECT:
                 yield Suspect(entry, place, f"one side {aspect:.0f} times the other")
             elif len(areas[name]) >= ENOUGH and abs(away) > FAR:
-                times = 2.718281828 ** abs(float(log_area(annotation.box) - medians[name]))
+                times = math.exp(abs(float(log_area(annotation.box) - medians[name])))
                 yield Suspect(
                     entry,
                     place,

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 import framework
+from experiments.detection_export import Exported
 from framework import UserError
 from plugins.detection.deployed import DeployedPeaks, deployed
 from plugins.detection.evaluation.metrics import precision
@@ -308,16 +310,23 @@ def test_the_runner_of_the_readme_finds_what_predict_finds(task, shape):
     numpy.testing.assert_allclose(boxes, found.boxes.numpy(), atol=1e-2)
 
 
+def opened(path: Path) -> Any:
+    """An exported file behind the interface of onnxruntime's session."""
+    if path.suffix == ".pt2":
+        return Exported(path)
+    return pytest.importorskip("onnxruntime").InferenceSession(path)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
 @pytest.mark.parametrize("model", ["nano", "tiny", "aligned_nano"])
-def test_the_average_precision_of_the_file_is_that_of_predict(tmp_path, model):
-    """End to end, in each shape: the README's runner over ONNX against `detect`, from photograph to number."""
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+def test_the_average_precision_of_the_file_is_that_of_predict(tmp_path, model, suffix):
+    """End to end, in each shape: the README's runner over the file against `detect`, from photograph to number."""
+    if suffix == "onnx":
+        pytest.importorskip("onnxscript")
     task = make(model=model, display_threshold=0.0, score_threshold=0.0)
     randomised(task.model)
-    path = task.export(tmp_path / "model.onnx", images=8)
-    session = onnxruntime.InferenceSession(path)
+    session = opened(task.export(tmp_path / f"model.{suffix}", images=8))
     sample = task.splits.test.sample(0)
     for height, width in SHAPES:
         targets, ours, theirs = [], [], []

@@ -1,4 +1,4 @@
-"""What a training is told before its first step, and what is not known where there is no object."""
+"""What is printed before a training's first step, and what is unknown where there is no object."""
 
 import json
 import math
@@ -23,7 +23,7 @@ LINE = ".5 .5 .2 .2\n"
 
 
 def folder(root: Path, objects: dict[str, int]) -> Path:
-    """Splits of three images each, with so many objects in each image."""
+    """Splits of three images each, with this many objects in each image."""
     files: dict[str, Any] = {"data.yaml": "names: [owl, bee]\ntrain: train\nval: val\ntest: test\n"}
     for number, (split, count) in enumerate(objects.items()):
         for n in range(3):

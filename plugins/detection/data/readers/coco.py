@@ -8,6 +8,7 @@ polygons.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def read(folder: Files, report: Report) -> Reading:
             if not is_coco(data):
                 report.drop("annotation files without boxes left out", path.name)
                 continue
-            names = categories(data, path)
+            names = categories(data, path, report)
             read_entries = read_file(data, names, path, split, folder, report)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -99,7 +100,7 @@ def read(folder: Files, report: Report) -> Reading:
     return Reading(entries, labels, whole if len(set(whole.values())) == len(labels) else {})
 
 
-def categories(data: dict[str, Any], path: Path) -> dict[Any, str]:
+def categories(data: dict[str, Any], path: Path, report: Report) -> dict[Any, str]:
     """The categories' names by their ids, without one that is only the parent of the others and has no object.
 
     Raises:
@@ -111,6 +112,11 @@ def categories(data: dict[str, Any], path: Path) -> dict[Any, str]:
         if names.setdefault(number, name) != name:
             raise UserError(
                 f"{path}: category {number} is both '{names[number]}' and '{name}'; expected one name for each id"
+            )
+    for name, count in Counter(names.values()).items():
+        if count > 1:
+            report.remark(
+                f"{count} categories of {path.name} are called '{name}': they are taken as one"
             )
     parents = {str(one.get("supercategory")) for one in data["categories"]}
     used = {as_id(note.get("category_id")) for note in data["annotations"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -28,8 +29,8 @@ class Files:
         self.by_name: dict[str, list[Path]] = {}
         self.by_stem: dict[str, list[Path]] = {}
         for path in self.images:
-            self.by_name.setdefault(path.name.casefold(), []).append(path)
-            self.by_stem.setdefault(path.stem.casefold(), []).append(path)
+            self.by_name.setdefault(folded(path.name), []).append(path)
+            self.by_stem.setdefault(folded(path.stem), []).append(path)
 
     def annotations(self, *suffixes: str) -> list[Path]:
         """The annotation files with one of these suffixes."""
@@ -78,7 +79,7 @@ class Files:
 
         A suffix may be missing or another one, as where images were converted afterwards.
         """
-        parts = PurePosixPath(unquote(name.replace("\\", "/")).casefold()).parts
+        parts = PurePosixPath(folded(unquote(name.replace("\\", "/")))).parts
         plain = parts[-1] if parts else ""
         stem, dot, suffix = plain.rpartition(".")
         converted = stem if dot and f".{suffix}" in SUFFIXES else ""
@@ -96,7 +97,12 @@ class Files:
 
 def tail(path: Path, length: int) -> tuple[str, ...]:
     """The last parts of a path, without regard to case."""
-    return tuple(part.casefold() for part in path.parts[-length:])
+    return tuple(folded(part) for part in path.parts[-length:])
+
+
+def folded(name: str) -> str:
+    """A name without regard to case, and to whether an accent is a character of its own, as macOS writes it."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def shortened(name: str) -> str:

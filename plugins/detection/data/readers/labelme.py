@@ -24,7 +24,7 @@ from plugins.detection.data.readers.entry import (
     read_text,
     split_of_folders,
 )
-from plugins.detection.data.readers.files import Files
+from plugins.detection.data.readers.files import Files, folded
 
 OUTLINES = ("polygon", "rectangle", "linestrip", "rotation", "rotated_rectangle", "mask")
 
@@ -56,7 +56,7 @@ def read(folder: Files, report: Report) -> Reading:
             raise UserError(f"{path}: expected labelme's json; {reason}") from None
         split = split_of_folders(path, folder.root)
         near = [path.parent, path.parent.parent / "images", path.parent.parent]
-        same = [p for p in folder.by_stem.get(path.stem.casefold(), []) if p.parent in near]
+        same = [p for p in folder.by_stem.get(folded(path.stem), []) if p.parent in near]
         image = same[0] if same else folder.find([name, path.stem], report, near, split)
         if image is None:
             continue

@@ -28,7 +28,7 @@ from plugins.detection.data.readers.entry import (
     split_of,
     split_of_folders,
 )
-from plugins.detection.data.readers.files import Files
+from plugins.detection.data.readers.files import Files, folded
 from plugins.detection.data.readers.xml import Refused, begins_with, parse, text
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -81,7 +81,7 @@ def entry_of(path: Path, file: File, first: int, folder: Files, report: Report) 
     for fault in file.faults:
         report.drop(fault, path.name)
     near = folders(path)
-    same_name = [p for p in folder.by_stem.get(path.stem.casefold(), []) if p.parent in near]
+    same_name = [p for p in folder.by_stem.get(folded(path.stem), []) if p.parent in near]
     own = split_of_folders(path, folder.root)
     if same_name:
         image: Path | None = same_name[0]

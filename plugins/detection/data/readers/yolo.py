@@ -24,7 +24,7 @@ from plugins.detection.data.readers.entry import (
     read_text,
     split_of_folders,
 )
-from plugins.detection.data.readers.files import Files
+from plugins.detection.data.readers.files import Files, folded
 from plugins.detection.data.readers.yolo_lines import Form, Line, form_of, is_label_file, parse_line
 from plugins.detection.data.readers.yolo_lists import Description, describe, lists_of
 
@@ -126,14 +126,14 @@ class LabelFiles:
         self.all = set(texts)
         self.by_stem: dict[str, list[Path]] = {}
         for path in texts:
-            self.by_stem.setdefault(path.stem, []).append(path)
-        self.stems = {path.stem for path in folder.images}
+            self.by_stem.setdefault(folded(path.stem), []).append(path)
+        self.stems = {folded(path.stem) for path in folder.images}
 
     def of(self, image: Path) -> Labelled:
         """An image with its text file: .../labels/... for .../images/..., beside it, or the only one of its name."""
         path = next((place for place in places(image) if place in self.all), None)
         if path is None:
-            others = [p for p in self.by_stem.get(image.stem, []) if is_label_file(p)]
+            others = [p for p in self.by_stem.get(folded(image.stem), []) if is_label_file(p)]
             split = split_of_folders(image, self.root)
             same = [p for p in others if split_of_folders(p, self.root) == split]
             path = same[0] if len(same) == 1 else None
@@ -144,7 +144,7 @@ class LabelFiles:
     def report_unused(self, labelled: Sequence[Labelled], report: Report) -> None:
         """Count text files without an image."""
         for path in sorted(self.all - {one.path for one in labelled}):
-            if path.stem not in self.stems and is_label_file(path):
+            if folded(path.stem) not in self.stems and is_label_file(path):
                 report.drop("text files left out without an image of their name", path.name)
 
 

@@ -87,9 +87,13 @@ def read_yaml(path: Path) -> dict[str, Any] | None:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise UserError(f"{path}: YAML aliases are refused")
         declared = yaml.safe_load(text)
+        # As written: else classes called yes, no, on and off would be True and False.
+        as_text = yaml.load(text, yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: {str(error).partition(chr(10))[0]}") from None
-    return declared if isinstance(declared, dict) and "names" in declared else None
+    if not isinstance(declared, dict) or "names" not in declared:
+        return None
+    return declared | {"names": as_text["names"]}
 
 
 def of_yaml(path: Path, declared: dict[str, Any], folder: Files) -> Description:

@@ -162,6 +162,22 @@ YOLO = {
         {"0.png": CAT},
         ("1 lines dropped with a fifth number after the box",),
     ),
+    "a name whose accent is a character of its own": Fault(
+        {
+            "classes.txt": "cat\n",
+            "images/caf\u00e9.png": 0,
+            "labels/cafe\u0301.txt": f"0 {CENTRE}",
+        },
+        {"caf\u00e9.png": CAT},
+    ),
+    "classes that YAML takes for true and false": Fault(
+        boxes(f"0 {CENTRE}") | {"data.yaml": "names: [yes, no]\n"}, {"0.png": [("yes", BOX)]}
+    ),
+    "two classes of one name": Fault(
+        boxes(f"1 {CENTRE}") | {"data.yaml": "names: [cat, cat]\n"},
+        {"0.png": CAT},
+        ("2 classes are called 'cat': they are taken as one",),
+    ),
     "fewer names than the yaml counts": Fault(
         boxes(f"0 {CENTRE}") | {"data.yaml": "nc: 3\nnames: [cat, dog]\n"},
         refused="nc = 3, but 2 names",
@@ -315,6 +331,19 @@ VOC = {
     ),
 }
 COCO = {
+    "a name whose accent is a character of its own": Fault(
+        {"images/caf\u00e9.png": 0, "a.json": coco(["cafe\u0301.png"])},
+        {"caf\u00e9.png": CAT},
+    ),
+    "two categories of one name": Fault(
+        {
+            "a.png": 0,
+            "a.json": coco(["a.png"])
+            | {"categories": [{"id": 1, "name": "cat"}, {"id": 4, "name": "cat"}]},
+        },
+        {"a.png": CAT},
+        ("2 categories of a.json are called 'cat': they are taken as one",),
+    ),
     "boxes as texts": Fault(
         {"a.png": 0, "a.json": coco(["a.png"], bbox=["10", "5", "10", "10"])}, {"a.png": CAT}
     ),

@@ -1,4 +1,4 @@
-"""The doctor's list: what a model sees and nobody labelled, and what somebody labelled otherwise."""
+"""The doctor's list: objects that a model sees and no label marks, and labels that it contradicts."""
 
 import json
 from pathlib import Path
