@@ -25,6 +25,7 @@ from torch import Tensor
 
 from framework import Context, Image, Program, Text, UserError
 from framework.config.types import Count, CountOrZero
+from framework.config.validation import check_options
 from framework.data import Order
 from framework.media import Media, Projection
 from framework.randomness import generator, seeded
@@ -316,6 +317,17 @@ class Recognition(FaceTask):
             "landmarks": torch.full((1, 5, 2), torch.nan),
             "embeddings": self.model.embed(square(photograph, self.side)[None]),
         }
+
+    def export(self, path: Path, **options: Any) -> Path:
+        """Write the embedder as ONNX (`.onnx`) or torch.export (`.pt2`), without photographs; see `exporting.py`.
+
+        Raises:
+            UserError: an option, of which there is none, another suffix, or a file that computes something else.
+        """
+        from plugins.faces.analysis.exporting import export_embedder
+
+        check_options(export_embedder, options, "export")
+        return export_embedder(self.model, path)
 
     def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
         """The embeddings of a picture's or a folder's faces as a table of comma-separated values."""
