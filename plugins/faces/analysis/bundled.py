@@ -37,7 +37,7 @@ class BundledDetector:
 
     def places(self, photograph: Pillow.Image) -> Places:
         with torch.no_grad():
-            faces = self.model.faces_in(photograph, SIDE, mirrored=True)
+            faces = self.model.faces_in(photograph, SIDE, thorough=True)
         return Places(faces["boxes"], faces["scores"], faces["landmarks"])
 
     def fingerprint(self) -> str:

@@ -109,6 +109,8 @@ class FileDetector:
             factor = min(1.0, self.statement.longest / max(photograph.size))
         size = tuple(max(1, round(n * factor)) for n in photograph.size)
         small = photograph.resize((size[0], size[1]), Pillow.Resampling.BILINEAR)
+        if self.statement.square is not None:
+            small = on_grey(small, self.statement.square, self.path)
         outputs = self.network(self.statement.prepared(as_pixels(small)[None]))
         boxes, scores, landmarks = self.checked(outputs)
         likely = (scores >= self.statement.score).nonzero()[:, 0]
@@ -138,6 +140,19 @@ class FileDetector:
 
     def fingerprint(self) -> str:
         return file_fingerprint(self.path, self.statement)
+
+
+def on_grey(photograph: Pillow.Image, side: int, path: Path) -> Pillow.Image:
+    """A photograph at the top left of a grey square.
+
+    Raises:
+        UserError: it is larger.
+    """
+    if max(photograph.size) > side:
+        raise UserError(f"{path}.json: longest: expected {side} at most, as square is")
+    square = Pillow.new("RGB", (side, side), (127, 127, 127))
+    square.paste(photograph)
+    return square
 
 
 def no_places() -> Places:

@@ -1,11 +1,11 @@
-"""Networks from files, in ONNX or TorchScript, with what goes in and comes out stated beside them.
+"""Networks from files (ONNX, TorchScript, torch.export), with what goes in and comes out stated beside them.
 
 Beside `model.onnx` may lie `model.onnx.json`; what it leaves out has the defaults below.
 
 A detector gets one RGB photograph `[1, 3, H, W]` float32 and returns boxes `[K, 4]` xyxy in the pixels that it got,
 scores `[K]` and, optionally, landmarks `[K, 5, 2]` or `[K, 10]`, in this order.
 
-    {"kind": "detector", "longest": null, "mean": 0, "scale": 1, "channels": "RGB", "score": 0.5}
+    {"kind": "detector", "longest": null, "square": null, "mean": 0, "scale": 1, "channels": "RGB", "score": 0.5}
 
 An embedder gets faces `[N, 3, side, side]` float32 and returns features `[N, D]`, whose length does not matter.
 
@@ -30,7 +30,7 @@ from framework import UserError
 from framework.extras import import_extra
 from plugins.faces.analysis.cutting import Framing
 
-ONNX, TORCHSCRIPT = {".onnx"}, {".pt", ".ts", ".torchscript"}
+ONNX, TORCHSCRIPT, EXPORTED = {".onnx"}, {".pt", ".ts", ".torchscript"}, {".pt2"}
 MAX_STATEMENT = 10_000
 
 
@@ -50,10 +50,17 @@ class Statement(BaseModel):
 
 
 class DetectorStatement(Statement):
-    """Of a detector; `longest`: pixels to which a longer photograph is resized, `score`: of a face at least."""
+    """Of a detector.
+
+    Attributes:
+        longest: pixels to which a longer photograph is resized.
+        square: the side of the grey square at whose top left a photograph lies, for networks that take one size alone.
+        score: of a face at least.
+    """
 
     kind: Literal["detector"] = "detector"
     longest: Annotated[int, Field(ge=16, le=10_000)] | None = None
+    square: Annotated[int, Field(ge=16, le=10_000)] | None = None
     score: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
@@ -73,7 +80,7 @@ Stated = TypeVar("Stated", bound=Statement)
 
 def is_network_file(source: str | Path) -> bool:
     """Whether a name is that of a network's file, by its suffix."""
-    return Path(source).suffix.lower() in ONNX | TORCHSCRIPT
+    return Path(source).suffix.lower() in ONNX | TORCHSCRIPT | EXPORTED
 
 
 def statement_of(kind: type[Stated], path: Path) -> Stated:
@@ -102,8 +109,11 @@ def load_network(path: Path) -> Network:
         UserError: it cannot be read, or ONNX's runtime is not installed.
     """
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file; expected a network, .onnx or .pt")
-    return onnx_network(path) if path.suffix.lower() in ONNX else torchscript_network(path)
+        raise UserError(f"{path}: there is no such file; expected a network, .onnx, .pt or .pt2")
+    suffix = path.suffix.lower()
+    if suffix in ONNX:
+        return onnx_network(path)
+    return exported_network(path) if suffix in EXPORTED else torchscript_network(path)
 
 
 def onnx_network(path: Path) -> Network:
@@ -135,6 +145,21 @@ def torchscript_network(path: Path) -> Network:
             module = torch.jit.load(str(path), map_location="cpu").eval()
     except Exception as error:
         raise unreadable(path, error) from None
+
+    return module_network(path, module)
+
+
+def exported_network(path: Path) -> Network:
+    try:
+        # Its guards would refuse one picture, for the order of the memory alone.
+        module = torch.export.load(path).module(check_guards=False)
+    except Exception as error:
+        raise unreadable(path, error) from None
+    return module_network(path, module)
+
+
+def module_network(path: Path, module: Callable[[Tensor], object]) -> Network:
+    """A module that returns tensors."""
 
     def run(images: Tensor) -> list[Tensor]:
         try:

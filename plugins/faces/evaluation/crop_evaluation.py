@@ -8,7 +8,7 @@ from plugins.faces.data.crops import Crops
 from plugins.faces.evaluation.verification import verification
 from plugins.faces.models.descriptors import DESCRIPTORS
 from plugins.faces.models.networks import Embedder, unit
-from plugins.faces.models.recogniser import Recogniser, embed
+from plugins.faces.models.recogniser import Recogniser, components_of, embed
 from plugins.faces.models.whitened import Whitened
 
 # The metrics that are reported of baselines.
@@ -26,7 +26,9 @@ def embeddings_with_baselines(
     """
     pixels = pixel_embeddings(crops.images.float())
     parts = {"network_alone_": embed(model.embedder, crops.images)} if model.beside else {}
-    components = {f"whitened_{name}_": whitened(crops.images, name).cpu() for name in DESCRIPTORS}
+    components = {
+        f"whitened_{name}_": components_of(whitened, crops.images, name) for name in DESCRIPTORS
+    }
     return {
         "": model.embed(crops.images),
         **parts,

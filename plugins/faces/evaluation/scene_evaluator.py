@@ -25,6 +25,7 @@ from plugins.faces.models.descriptors import SIDE as WHITENED_SIDE
 from plugins.faces.models.face_finder import FaceFinder, Located
 from plugins.faces.models.face_model import DISPLAY_THRESHOLD, FaceModel
 from plugins.faces.models.networks import unit
+from plugins.faces.models.recogniser import components_of
 from plugins.faces.models.whitened import Whitened
 from plugins.faces.synthetic.scenes import Scenes
 
@@ -88,7 +89,7 @@ class SceneEvaluator:
         return {
             "this network": evaluated.embeddings,
             **pixel_embeddings(pixels),
-            **{f"whitened {name}": whitened(crops, name).cpu() for name in DESCRIPTORS},
+            **{f"whitened {name}": components_of(whitened, crops, name) for name in DESCRIPTORS},
             "random network": self.described_by(untrained, evaluated),
         }
 

@@ -69,7 +69,7 @@ def patterns(grey: Tensor) -> Tensor:
     A pixel's pattern says which of eight neighbours on a circle are brighter than it.
     """
     smooth = functional.avg_pool2d(functional.pad(grey, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    count = len(grey)
+    count = grey.shape[0]
     codes = torch.zeros(count, SIDE, SIDE, dtype=torch.long, device=grey.device)
     line = torch.linspace(-1, 1, SIDE, device=grey.device)
     v, u = torch.meshgrid(line, line, indexing="ij")
@@ -84,10 +84,10 @@ def patterns(grey: Tensor) -> Tensor:
     numbers = pattern_numbers().to(grey.device)[codes]
     parts = SIDE // PART
     place = torch.arange(SIDE, device=grey.device) // PART
-    image = torch.arange(count, device=grey.device)[:, None, None]
-    bins = ((image * (UNIFORM + 1) + numbers) * parts + place[:, None]) * parts + place
-    found = torch.bincount(bins.flatten(), minlength=count * (UNIFORM + 1) * parts**2)
-    histogram = found.reshape(count, UNIFORM + 1, parts, parts).float() / PART**2
+    bins = ((numbers * parts + place[:, None]) * parts + place).flatten(1)
+    found = torch.zeros(count, (UNIFORM + 1) * parts**2, device=grey.device)
+    found = found.scatter_add(1, bins, torch.ones_like(bins, dtype=found.dtype))
+    histogram = found.reshape(count, UNIFORM + 1, parts, parts) / PART**2
     # Cells overlap by half.
     cells = functional.avg_pool2d(histogram, 4, 2, 1, count_include_pad=False)
     return cells.sqrt().flatten(1)

@@ -17,8 +17,8 @@ from plugins.faces.models.descriptors import Descriptor
 from plugins.faces.models.networks import Embedder, unit
 from plugins.faces.models.whitened import COMPONENTS, Whitened
 
-# Crops that are embedded at once.
-BATCH = 256
+# Crops that are embedded at once by a network, and described at once, each in many views.
+BATCH, WHITENED_BATCH = 256, 64
 
 
 class Network(Section):
@@ -86,11 +86,14 @@ class Recogniser(nn.Module):
         own = embed(self.embedder, images)
         if self.whitened is None or not self.beside:
             return own
-        whitened, parts = self.whitened, [own]
-        for name in self.beside:
-            batches = [whitened(part, name).cpu() for part in images.split(BATCH)]
-            parts.append(torch.cat(batches) if batches else torch.zeros(0, COMPONENTS))
-        return unit(torch.cat(parts, 1))
+        beside = [components_of(self.whitened, images, name) for name in self.beside]
+        return unit(torch.cat([own, *beside], 1))
+
+
+def components_of(whitened: Whitened, images: Tensor, name: Descriptor) -> Tensor:
+    """The whitened components `[N, COMPONENTS]` of a descriptor of crops `[N, 3, S, S]` uint8, on the CPU."""
+    parts = [whitened(part, name).cpu() for part in images.split(WHITENED_BATCH)]
+    return torch.cat(parts) if len(images) else torch.zeros(0, COMPONENTS)
 
 
 def embed(embedder: Embedder, images: Tensor) -> Tensor:

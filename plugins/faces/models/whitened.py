@@ -60,8 +60,8 @@ class Whitened(nn.Module):
         """A descriptor's components with norm 1, summed over all views and their mirror images; zero until `fit`."""
         mean, projection = getattr(self, f"{name}_mean"), getattr(self, f"{name}_projection")
         views = seen_in(grey_of(images.to(mean.device)), VIEWS)
-        parts = [unit((described(name, view) - mean) @ projection) for view in views]
-        return unit(torch.stack(parts).sum(0))
+        parts = unit((described(name, torch.cat(views)) - mean) @ projection)
+        return unit(parts.unflatten(0, (len(views), -1)).sum(0))
 
 
 def seen_in(grey: Tensor, frames: Sequence[tuple[float, float, float]]) -> list[Tensor]:
@@ -89,7 +89,7 @@ def framed(grey: Tensor, zoom: float, x: float, y: float) -> Tensor:
         return grey
     theta = torch.tensor([[zoom, 0.0, 2 * x], [0.0, zoom, 2 * y]], device=grey.device)
     grid = functional.affine_grid(
-        theta.expand(len(grey), 2, 3), list(grey.shape), align_corners=False
+        theta.expand(grey.shape[0], 2, 3), list(grey.shape), align_corners=False
     )
     return functional.grid_sample(grey, grid, padding_mode="border", align_corners=False)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated
 
+from PIL import Image as Pillow
 from pydantic import Field
 from torch import Tensor
 
@@ -83,6 +84,10 @@ class GeneratedDetection(DetectionTask):
         """Scenes `first` to `first + count - 1`."""
         photographs: tuple[Tensor, ...] = textures()
         return group_scenes(self.seed, first, count, self.side, people, photographs, self.max_faces)
+
+    def faces_in(self, photograph: Pillow.Image) -> dict[str, Tensor]:
+        """The faces of a photograph, thoroughly looked for; see `FaceModel.faces_in`."""
+        return self.model.faces_in(photograph, self.side, thorough=True)
 
     @property
     def synthetic(self) -> bool:

@@ -29,6 +29,8 @@ from plugins.faces.synthetic.crops import FIRST_UNSEEN, synthetic_crops
 
 # Pictures of a test that are compared with one another, at most.
 MAX_TEST_PICTURES = 2000
+# Of each synthetic person who is learned beside a folder's.
+EXTRA_PICTURES = 10
 
 
 class Data(Section):
@@ -41,6 +43,8 @@ class Data(Section):
             is not trained on either: they choose the checkpoint.
         people, pictures: synthetic people to train on, and pictures of each.
         test_people, test_pictures: the same, to test on.
+        extra_people: synthetic people who are learned beside a folder's, each batch in equal parts; they are neither
+            tested nor whitened by.
         seed: of the synthetic people, or of the choice of test people.
     """
 
@@ -51,6 +55,7 @@ class Data(Section):
     pictures: Annotated[int, Field(ge=2)] = 16
     test_people: Annotated[int, Field(ge=2)] = 100
     test_pictures: Annotated[int, Field(ge=2)] = 10
+    extra_people: Annotated[int, Field(ge=0, le=100_000)] = 0
     seed: CountOrZero = 0
 
 
@@ -58,6 +63,11 @@ class PeopleData:
     """The pictures by their purpose, read or rendered when they are first needed."""
 
     def __init__(self, data: Data) -> None:
+        if data.extra_people and data.root is None:
+            raise UserError(
+                f"task.data.extra_people = {data.extra_people}: expected 0 without task.data.root, where all people "
+                "are synthetic"
+            )
         self.data = data
         self.root = None if data.root is None else Path(data.root).expanduser()
 
@@ -111,6 +121,12 @@ class PeopleData:
         if self.root is None:
             return synthetic_crops(data.seed, 0, data.people, data.pictures, data.side)
         return self.everyone.of(self.partition(len(self.everyone.names)).training)
+
+    @cached_property
+    def extra(self) -> Crops:
+        """The synthetic people who are learned beside the folder's."""
+        data = self.data
+        return synthetic_crops(data.seed, 0, data.extra_people, EXTRA_PICTURES, data.side)
 
     @cached_property
     def validation(self) -> Crops:

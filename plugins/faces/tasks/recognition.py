@@ -25,6 +25,7 @@ from torch import Tensor
 
 from framework import Context, Image, Program, Text, UserError
 from framework.config.types import Count, CountOrZero
+from framework.config.validation import check_options
 from framework.data import Order
 from framework.media import Media, Projection
 from framework.randomness import generator, seeded
@@ -145,7 +146,8 @@ class Recognition(FaceTask):
 
     def make_model(self) -> Recogniser:
         """A model with random weights."""
-        size, people = self.network.embedding_size, self.training_data.people
+        size = self.network.embedding_size
+        people = self.training_data.people + self.people.data.extra_people
         identity = make_loss(self.loss, size, people, "task.loss")
         beside = descriptors_beside(self.network, self.training_data)
         whitened = Whitened() if beside or self.training_data.photographs else None
@@ -220,14 +222,23 @@ class Recognition(FaceTask):
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
         """Augmented crops; batch number k depends on the seed and k only."""
         crops = self.people.training
-        for number, chosen in enumerate(self.order(seed, start), start):
+        for number, chosen in enumerate(self.order(crops, seed, start), start):
             random = generator(seed, "augmentation", number)
-            images = augmented(crops.images[chosen], self.augmentation, random)
-            yield Batch(images, crops.people[chosen], number)
+            images, people = crops.images[chosen], crops.people[chosen]
+            if self.people.data.extra_people:
+                others = self.extra_pictures(len(chosen), generator(seed, "extra people", number))
+                images = torch.cat([images, self.people.extra.images[others]])
+                people = torch.cat([people, len(crops.names) + self.people.extra.people[others]])
+            yield Batch(augmented(images, self.augmentation, random), people, number)
 
-    def order(self, seed: int, start: int) -> Iterator[Tensor]:
+    def extra_pictures(self, count: int, random: torch.Generator) -> Tensor:
+        """The indices of about `count` pictures of the synthetic people beside the folder's."""
+        each = self.pictures_per_person
+        return sample_per_person(self.people.extra, max(1, count // each), each, random)
+
+    def order(self, crops: Crops, seed: int, start: int) -> Iterator[Tensor]:
         """The indices of each batch's pictures: shuffled, or several of each of some people."""
-        crops, each = self.people.training, self.pictures_per_person
+        each = self.pictures_per_person
         if each == 1:
             for places in Order(len(crops), min(self.batch_size, len(crops)), seed, start):
                 yield torch.tensor([index for _, index in places])
@@ -312,6 +323,17 @@ class Recognition(FaceTask):
             "landmarks": torch.full((1, 5, 2), torch.nan),
             "embeddings": self.model.embed(square(photograph, self.side)[None]),
         }
+
+    def export(self, path: Path, **options: Any) -> Path:
+        """Write the embedder as ONNX (`.onnx`) or torch.export (`.pt2`), without photographs; see `exporting.py`.
+
+        Raises:
+            UserError: an option, of which there is none, another suffix, or a file that computes something else.
+        """
+        from plugins.faces.analysis.exporting import export_embedder
+
+        check_options(export_embedder, options, "export")
+        return export_embedder(self.model, path)
 
     def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
         """The embeddings of a picture's or a folder's faces as a table of comma-separated values."""

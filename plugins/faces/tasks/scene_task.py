@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from framework import Image, Program, Text, UserError
+from framework.config.validation import check_options
 from framework.media import Media
 from framework.task import Split
 from plugins.detection.evaluation.metrics import require_coco_evaluation
@@ -88,6 +89,17 @@ class SceneTask(FaceTask):
 
     # The detection plugin's name for it.
     detect = FaceTask.find
+
+    def export(self, path: Path, **options: Any) -> Path:
+        """Write the detector as ONNX (`.onnx`) or torch.export (`.pt2`), without photographs; see `exporting.py`.
+
+        Raises:
+            UserError: an option, of which there is none, another suffix, or a file that computes something else.
+        """
+        from plugins.faces.analysis.exporting import export_finder
+
+        check_options(export_finder, options, "export")
+        return export_finder(self.model.finder, path, self.side)
 
     def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
         """For each picture its faces as JSON, and the picture with them drawn in."""

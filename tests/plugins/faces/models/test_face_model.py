@@ -7,7 +7,15 @@ from torch import Tensor
 
 from plugins.faces.losses.identity_loss import make_loss
 from plugins.faces.models.face_finder import FaceFinder
-from plugins.faces.models.face_model import LARGEST_FACE, LARGEST_SIDE, FaceModel, part_of_a_face
+from plugins.faces.models.face_model import FaceModel
+from plugins.faces.models.in_several_sizes import (
+    LARGEST_FACE,
+    LARGEST_SIDE,
+    UNSEEN,
+    Look,
+    agreed,
+    part_of_a_face,
+)
 
 
 class Squares(FaceModel):
@@ -77,6 +85,19 @@ def test_a_nose_is_a_part_of_its_face_unless_it_is_the_surer_one():
     boxes = torch.tensor([face, nose, beside])
     for scores, parts in (([0.8, 0.7, 0.6], [0, 1, 0]), ([0.5, 0.9, 0.6], [0, 0, 0])):
         assert part_of_a_face(boxes, torch.tensor(scores)).tolist() == parts
+
+
+def test_what_one_size_alone_shows_is_less_certain_than_what_two_show():
+    both, alone, tiny = [0.0, 0, 60, 60], [100.0, 0, 160, 60], [200.0, 0, 214, 14]
+    boxes, scores = torch.tensor([both, alone, tiny]), torch.tensor([0.8, 0.7, 0.6])
+    full = Look(1.0, {"boxes": boxes, "scores": scores})
+    half = Look(0.5, {"boxes": boxes[:1] + 2, "scores": torch.tensor([0.5])})
+    quarter = Look(0.25, {"boxes": boxes[:1], "scores": torch.tensor([0.9])})
+    # At a quarter of the size 15 pixels are too few, as are 14 at any; that is no witness.
+    found = agreed(dict(full.faces), [full, half, quarter], 0.3)
+    assert torch.allclose(found["scores"], torch.tensor([(0.8 + 0.5) / 2, 0.6, (0.7 + UNSEEN) / 2]))
+    assert found["boxes"].tolist() == [both, tiny, alone]
+    assert len(agreed(dict(full.faces), [full, half], 0.5)["boxes"]) == 2
 
 
 def test_a_face_that_fills_a_photograph_is_looked_for_at_half_the_trainings_size():

@@ -1,0 +1,1 @@
+"""What verifies few people best: a network, whitened descriptors, or both."""

@@ -1,0 +1,104 @@
+"""A folder of few people: the network, whitened descriptors and both, over three seeds: prints the table.
+
+    python -m experiments.face_few_people.study PEOPLE [FOLDER]
+
+PEOPLE has a folder of pictures for each person, such as the stand-in of `tests/plugins/faces/stand_in.py`. Trains
+`experiment=faces_recognition` on it in FOLDER (outputs/face_few_people by default), a run for each recipe and seed; a
+run that is there already is not repeated. Each seed has other people to test on, the same for every recipe.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from experiments.command import given_arguments
+from experiments.runs import trained
+from framework import load
+from plugins.faces.evaluation.verification import verification
+from plugins.faces.models.networks import unit
+from plugins.faces.tasks.recognition import Recognition
+
+SEEDS = (0, 1, 2)
+SIZE = ("trainer.steps=60", "trainer.precision=bfloat16", "monitor.tensorboard=false")
+# How networks are trained, by name.
+RECIPES: Mapping[str, tuple[str, ...]] = {
+    "network": (),
+    "network beside 100 synthetic people": ("task.data.extra_people=100",),
+    "network with dropout 0.5": ("task.network.dropout=0.5",),
+}
+NETWORK, GRADIENTS, PATTERNS, PIXELS = (
+    "network_alone_",
+    "whitened_gradients_",
+    "whitened_patterns_",
+    "whitened_pixels_",
+)
+# Which parts of a run's embeddings stand beside each other; those without a network are of the first recipe alone.
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "alone": (NETWORK,),
+    "and gradients": (NETWORK, GRADIENTS),
+    "and patterns": (NETWORK, PATTERNS),
+    "and gradients and patterns": (NETWORK, GRADIENTS, PATTERNS),
+    "and gradients, patterns and pixels": (NETWORK, GRADIENTS, PATTERNS, PIXELS),
+}
+BASELINES: Mapping[str, tuple[str, ...]] = {
+    "whitened gradients and patterns": (GRADIENTS, PATTERNS),
+    "whitened patterns": (PATTERNS,),
+    "whitened gradients": (GRADIENTS,),
+    "whitened pixels": (PIXELS,),
+    "raw pixels": ("raw_pixels_",),
+    "evened pixels": ("even_pixels_",),
+    "the network with random weights": ("random_network_",),
+}
+FARS = ("tar_at_far_0.01", "tar_at_far_0.001")
+
+
+def embeddings(folder: Path, seed: int) -> tuple[dict[str, Tensor], Tensor]:
+    """A run's embeddings of the people it is tested on, by part, and who they are."""
+    run = load(folder)
+    assert isinstance(run.task, Recognition)
+    with run.in_use():
+        crops = run.task.people.evaluated(seed, "test")
+        return run.task.embeddings(crops, seed), crops.people
+
+
+def line(label: str, measured: Sequence[Mapping[str, float]]) -> str:
+    """A row of the table: the mean over seeds, each seed with its interval over people, and the TARs."""
+    eer = statistics.mean(m["eer"] for m in measured)
+    each = "; ".join(f"{m['eer']:.3f}: {m['eer_low']:.3f} to {m['eer_high']:.3f}" for m in measured)
+    tars = " | ".join(f"{statistics.mean(m.get(f, 0.0) for m in measured):.3f}" for f in FARS)
+    return f"| {label} | {eer:.3f} ({each}) | {tars} |"
+
+
+def main(people: Path, folder: Path) -> None:
+    """All runs, then the table."""
+    torch.set_num_threads(1)
+    found: dict[str, list[dict[str, float]]] = {}
+    for recipe, options in RECIPES.items():
+        for seed in SEEDS:
+            place = folder / recipe.replace(" ", "_") / f"seed_{seed}"
+            root = f"task.data.root={people}"
+            trained(place, "experiment=faces_recognition", root, *SIZE, *options, f"seed={seed}")
+            parts, who = embeddings(place, seed)
+            rows = {f"{recipe} {name}": keys for name, keys in PARTS.items()}
+            for name, keys in (rows | (dict(BASELINES) if not options else {})).items():
+                together = unit(torch.cat([parts[key] for key in keys], 1))
+                found.setdefault(name, []).append(verification(together, who, seed))
+    print(
+        "| | EER: mean (each seed, 95 % over people) | TAR at FAR 0.01 | 0.001 |\n|---|---|---|---|"
+    )
+    for name, measured in found.items():
+        print(line(name, measured))
+
+
+if __name__ == "__main__":
+    arguments = given_arguments(__doc__, most=2)
+    if not arguments:
+        raise SystemExit(
+            "which people? python -m experiments.face_few_people.study PEOPLE [FOLDER]"
+        )
+    main(Path(arguments[0]), Path(*arguments[1:] or ["outputs/face_few_people"]))
