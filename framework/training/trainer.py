@@ -22,7 +22,7 @@ from framework.errors import ProgramError, UserError
 from framework.gradients.estimator import Estimate
 from framework.gradients.registered import make_estimator
 from framework.gradients.selection.comparison import compare
-from framework.optimizer_state import load_named_state, named_state
+from framework.optimizer_state import forget_rows, load_named_state, named_state
 from framework.parameters import placed
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
 from framework.saved_state import check_saved
@@ -176,6 +176,8 @@ class Trainer:
             seed_torch(key(seed, "training", progress.step))
             self.set_rate(self.schedule(progress.step))
             self.task.before_step(progress.step)
+            if rows := self.task.restarted_rows():
+                forget_rows(self.optimizer, self.parameters, rows)
             estimate, norm = self.step(batches, monitor.log)
             progress.step += 1
             self.moving = False

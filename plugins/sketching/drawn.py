@@ -38,6 +38,9 @@ STYLES = {
     "shapes": "sketch_shapes",
     "stipple": "sketch_stipple",
     "minimal": "sketch_minimal",
+    "papercut": "sketch_papercut",
+    "oneline": "sketch_oneline",
+    "hatching": "sketch_hatching",
 }
 
 
@@ -110,7 +113,7 @@ def sketch(
     Args:
         image: a file, a PIL image, pixels `[H, W, 3]` or `[H, W]`, or a tensor `[3, H, W]`; integers from 0 to 255 or
             floats from 0 to 1.
-        style: etching, pen, pencil, brush, shapes, stipple or minimal.
+        style: etching, pen, pencil, brush, shapes, stipple, minimal, papercut, oneline or hatching.
         strokes: how many; None: as many as the style has.
         size: pixels of the canvas's longer side; None: the style's.
         steps: of the fit; None: the style's.
