@@ -11,6 +11,8 @@ from framework.errors import UserError
 
 Colour = Annotated[list[Fraction], Field(min_length=3, max_length=3)]
 Learned = Literal["width", "opacity", "colour"]
+# Points of one line: its tour takes time with their square.
+MAX_TOUR = 20_000
 
 
 def check_together(
@@ -20,6 +22,7 @@ def check_together(
     learned: list[Learned],
     continuous: bool,
     closed: bool,
+    strokes: int,
 ) -> None:
     """Refuse options that would have no effect together.
 
@@ -35,6 +38,10 @@ def check_together(
         raise UserError("task.pens are the strokes' colours: task.learned must not name colour")
     if continuous and (closed or pens):
         raise UserError("task.continuous is one open line of one pen: closed=false, pens=[]")
+    if continuous and not 2 <= strokes <= MAX_TOUR:
+        raise UserError(
+            f"task.strokes = {strokes}: one line has 2 to {MAX_TOUR:,} points (task.continuous=true)"
+        )
 
 
 def triple(colour: list[float]) -> tuple[float, float, float]:

@@ -117,16 +117,15 @@ class Sketch(Task):
     ) -> None:
         self.size, self.gamma, self.coloured, self.mask = size, gamma, coloured, mask
         self.line_scale = line_scale if subject == "lines" else 0.0
-        check_together(coloured, pens, palette, learned, continuous, closed)
+        check_together(coloured, pens, palette, learned, continuous, closed, strokes)
         name: Name = "catmull_rom" if continuous else primitive
-        points = max(strokes, 2) if continuous else control_points
+        points = strokes if continuous else control_points
         kind = primitives.primitive(name, controls=points, closed=closed, knots=knots)
         self.learned, self.min_width, self.max_width = frozenset(learned), min_width, max_width
         self.start_svg, self.palette, self.bend_cost = start_svg, palette, bend_cost
         look = Placing(kind, length * size, width, opacity, coarse_to_fine, contours, contour_size)
         inks = torch.tensor(pens) if pens else None
-        count = points if continuous else strokes
-        self.start = Start(look, count, coloured, edge_weight, inks, continuous)
+        self.start = Start(look, strokes, coloured, edge_weight, inks, continuous)
         self.style = Style(composition, filled, coloured, triple(paper), triple(ink))
         self.losses = checked_losses(losses)
         self.widening, self.widening_until, self.flat_from = widening, widening_until, flat_from

@@ -234,6 +234,7 @@ def test_bad_pictures_are_refused_in_one_line(tmp_path):
         ({"pens": [[0.0, 0.0, 0.0]]}, "task.pens needs task.coloured=true"),
         ({"palette": 3, "coloured": True}, "task.palette needs learned colours"),
         ({"continuous": True, "closed": True}, "task.continuous is one open line"),
+        ({"continuous": True, "strokes": 1}, "task.strokes = 1: one line has 2 to 20,000 points"),
         ({"mask": "nowhere.png"}, "nowhere.png"),
     ],
 )
