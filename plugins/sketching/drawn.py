@@ -75,8 +75,12 @@ class Drawn:
         return packed.getvalue()
 
     def plotter(self, **options: Any) -> Plot:
-        """The drawing for a pen plotter; options and errors as in `strokes.paper.plotted`."""
-        model = self.sketch.model
+        """The drawing for a pen plotter; options and errors as in `strokes.paper.plotted`.
+
+        A drawing that was made with several pens has as many, unless `pens` says otherwise.
+        """
+        model, inks = self.sketch.model, self.sketch.start.pens
+        options = {"pens": 1 if inks is None else len(inks)} | options
         if isinstance(model, SceneDrawing):
             raise UserError("a plotter draws strokes; this drawing started from an SVG's shapes")
         with torch.no_grad():
