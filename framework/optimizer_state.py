@@ -31,6 +31,21 @@ def named_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> dict[
     }
 
 
+def forget_rows(
+    optimizer: Optimizer, parameters: Mapping[str, Tensor], rows: Mapping[str, Tensor]
+) -> None:
+    """Zero what the optimiser keeps of rows of parameters, such as the moments of what now starts elsewhere.
+
+    Args:
+        rows: numbers along the first axis, or a mask of it, by parameter.
+    """
+    for name, which in rows.items():
+        parameter = parameters[name]
+        for kept in optimizer.state.get(parameter, {}).values():
+            if isinstance(kept, Tensor) and kept.shape == parameter.shape:
+                kept[which] = 0
+
+
 def load_named_state(
     optimizer: Optimizer, parameters: Mapping[str, Tensor], saved: Any, order: list[str]
 ) -> None:

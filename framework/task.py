@@ -112,6 +112,10 @@ class Task(ABC):
     def before_step(self, step: int) -> None:
         """Called before the batches of optimiser step `step` (from 0) are fetched, the model in training mode."""
 
+    def restarted_rows(self) -> Mapping[str, Tensor]:
+        """Rows of parameters that the last `before_step` has put elsewhere: the optimiser forgets their moments."""
+        return {}
+
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Metrics of the current model, reproducible from `seed`; by default the objective over 1,000 samples.
 

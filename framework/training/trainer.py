@@ -24,7 +24,7 @@ from framework.errors import ProgramError, UserError
 from framework.gradients.estimator import Estimate
 from framework.gradients.registered import make_estimator
 from framework.gradients.selection.comparison import compare
-from framework.optimizer_state import load_named_state, named_state
+from framework.optimizer_state import forget_rows, load_named_state, named_state
 from framework.parameters import placed
 from framework.program import Program
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
@@ -185,6 +185,8 @@ class Trainer:
             seed_torch(key(seed, "training", progress.step, ranks.rank()))
             self.set_rate(self.schedule(progress.step))
             self.task.before_step(progress.step)
+            if rows := self.task.restarted_rows():
+                forget_rows(self.optimizer, self.parameters, rows)
             estimate, norm = self.step(batches, monitor.log)
             progress.step += 1
             self.moving = False

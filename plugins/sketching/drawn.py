@@ -38,6 +38,9 @@ STYLES = {
     "shapes": "sketch_shapes",
     "stipple": "sketch_stipple",
     "minimal": "sketch_minimal",
+    "papercut": "sketch_papercut",
+    "oneline": "sketch_oneline",
+    "hatching": "sketch_hatching",
 }
 
 
@@ -72,8 +75,12 @@ class Drawn:
         return packed.getvalue()
 
     def plotter(self, **options: Any) -> Plot:
-        """The drawing for a pen plotter; options and errors as in `strokes.paper.plotted`."""
-        model = self.sketch.model
+        """The drawing for a pen plotter; options and errors as in `strokes.paper.plotted`.
+
+        A drawing that was made with several pens has as many, unless `pens` says otherwise.
+        """
+        model, inks = self.sketch.model, self.sketch.start.pens
+        options = {"pens": 1 if inks is None else len(inks)} | options
         if isinstance(model, SceneDrawing):
             raise UserError("a plotter draws strokes; this drawing started from an SVG's shapes")
         with torch.no_grad():
@@ -110,7 +117,7 @@ def sketch(
     Args:
         image: a file, a PIL image, pixels `[H, W, 3]` or `[H, W]`, or a tensor `[3, H, W]`; integers from 0 to 255 or
             floats from 0 to 1.
-        style: etching, pen, pencil, brush, shapes, stipple or minimal.
+        style: etching, pen, pencil, brush, shapes, stipple, minimal, papercut, oneline or hatching.
         strokes: how many; None: as many as the style has.
         size: pixels of the canvas's longer side; None: the style's.
         steps: of the fit; None: the style's.

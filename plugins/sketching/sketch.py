@@ -7,7 +7,6 @@ the last steps render with the flat pen that an SVG shows, so that the drawing c
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import replace
@@ -20,31 +19,30 @@ from PIL.Image import Image as PillowImage
 from pydantic import Field
 from torch import Tensor
 
-import framework
-from framework import Context, Image, Task, Text, TrainingPlan, Video
+from framework import Context, Image, Task, Text, TrainingPlan, UserError, Video
 from framework.config.types import Count, CountOrZero, Fraction, NonNegative, Positive
-from framework.gradients.estimator import Estimate
 from framework.media import Media
 from framework.randomness import fresh_key, generator, key
 from framework.saved_state import check_saved
 from framework.task import Split
+from plugins.sketching.fitting import fit_in_memory
 from plugins.sketching.images.photo import default_photo, photo_of, pictures_in, readable
-from plugins.sketching.images.subject import Subject
+from plugins.sketching.images.subject import Subject, mask_of
+from plugins.sketching.options import Colour, Learned, check_together, triple
 from plugins.sketching.presentation import FRAMES, comparison, drawing_film, pixels
 from plugins.sketching.raster.request import Composition
 from plugins.sketching.scene.drawing import SceneDrawing
 from plugins.sketching.scene.starting import drawing_of
 from plugins.sketching.strokes import primitives
-from plugins.sketching.strokes.drawing import Drawing, Strokes, Style
+from plugins.sketching.strokes.colours import palette_of, snapped
+from plugins.sketching.strokes.drawing import Drawing, Style
 from plugins.sketching.strokes.placing import Placing
 from plugins.sketching.strokes.plotter import Route, ordered, travel
 from plugins.sketching.strokes.primitives import Knots, Name
 from plugins.sketching.strokes.respawning import missing_ink, useless, where_missing
+from plugins.sketching.strokes.starting import Start, bending
 from plugins.sketching.svg import writing
 from plugins.sketching.weighted_loss import WeightedLoss, checked_losses
-
-Colour = Annotated[list[Fraction], Field(min_length=3, max_length=3)]
-Learned = Literal["width", "opacity", "colour"]
 
 # Of a task that no training has begun: for `draw` without a run, and for a look at the task alone.
 DEFAULT_PLAN = TrainingPlan(seed=0, steps=500, learning_rate=0.004)
@@ -77,9 +75,11 @@ class Sketch(Task):
         gamma: Positive = 1.0,
         subject: Literal["tones", "lines"] = "tones",
         line_scale: Positive = 1.0,
+        mask: str | None = None,
         # What a stroke is.
         primitive: Name = "line",
         control_points: Annotated[int, Field(ge=2, le=64)] = 4,
+        continuous: bool = False,
         closed: bool = False,
         knots: Knots = "centripetal",
         learned: list[Learned] = [],  # noqa: B006  (a schema's default, never changed)
@@ -93,14 +93,19 @@ class Sketch(Task):
         opacity: Fraction = 0.9,
         coarse_to_fine: Positive = 1.0,
         edge_weight: Fraction = 0.5,
+        contours: Fraction = 0.0,
+        contour_size: Positive = 2.0,
         # How strokes are put on paper.
         composition: Composition = "soft_or",
         filled: bool = False,
         coloured: bool = False,
         paper: Colour = [1.0, 1.0, 1.0],  # noqa: B006
         ink: Colour = [0.0, 0.0, 0.0],  # noqa: B006
+        pens: list[Colour] = [],  # noqa: B006
+        palette: CountOrZero = 0,
         # How they are fitted.
         losses: dict[str, float | dict[str, Any] | None] = {"pyramid": 1.0},  # noqa: B006
+        bend_cost: NonNegative = 0.0,
         widening: Annotated[float, Field(ge=1)] = 4.0,
         widening_until: Fraction = 0.5,
         flat_from: Fraction = 0.8,
@@ -110,12 +115,17 @@ class Sketch(Task):
         # What is shown.
         output_size: Annotated[int, Field(ge=1, le=10_000)] = 1000,
     ) -> None:
-        self.size, self.gamma, self.coloured = size, gamma, coloured
+        self.size, self.gamma, self.coloured, self.mask = size, gamma, coloured, mask
         self.line_scale = line_scale if subject == "lines" else 0.0
-        kind = primitives.primitive(primitive, controls=control_points, closed=closed, knots=knots)
+        check_together(coloured, pens, palette, learned, continuous, closed, strokes)
+        name: Name = "catmull_rom" if continuous else primitive
+        points = strokes if continuous else control_points
+        kind = primitives.primitive(name, controls=points, closed=closed, knots=knots)
         self.learned, self.min_width, self.max_width = frozenset(learned), min_width, max_width
-        self.start_svg, self.count, self.edge_weight = start_svg, strokes, edge_weight
-        self.placing = Placing(kind, length * size, width, opacity, coarse_to_fine)
+        self.start_svg, self.palette, self.bend_cost = start_svg, palette, bend_cost
+        look = Placing(kind, length * size, width, opacity, coarse_to_fine, contours, contour_size)
+        inks = torch.tensor(pens) if pens else None
+        self.start = Start(look, strokes, coloured, edge_weight, inks, continuous)
         self.style = Style(composition, filled, coloured, triple(paper), triple(ink))
         self.losses = checked_losses(losses)
         self.widening, self.widening_until, self.flat_from = widening, widening_until, flat_from
@@ -128,38 +138,46 @@ class Sketch(Task):
 
     def seen(self, photo: Tensor) -> Subject:
         """A photograph `[3, H, W]` as this task draws it."""
-        return Subject.of(photo, self.gamma, self.line_scale)
+        subject = Subject.of(photo, self.gamma, self.line_scale)
+        if self.mask is None:
+            return subject
+        return subject.masked(mask_of(self.mask, photo), self.style.paper)
 
     def first_drawing(self, draw: torch.Generator) -> Drawing | SceneDrawing:
         """First strokes on a blank canvas of the photograph's size, or an SVG's shapes."""
+        canvas = self.subject.canvas
         if self.start_svg:
-            path = Path(self.start_svg)
-            drawing = drawing_of(path, self.subject.canvas, self.style, self.learned)
+            drawing = drawing_of(Path(self.start_svg), canvas, self.style, self.learned)
         else:
-            strokes = self.first_strokes(self.count, draw)
-            kind = self.placing.primitive
-            drawing = Drawing(kind, self.subject.canvas, strokes, self.style, self.learned)
+            strokes = self.start.first(self.subject, draw)
+            kind = self.start.placing.primitive
+            drawing = Drawing(kind, canvas, strokes, self.style, self.learned)
         drawing.confine(self.min_width, self.max_width)
         return drawing
-
-    def first_strokes(self, count: int, draw: torch.Generator) -> Strokes:
-        """Strokes where it is dark (or, in colour, anywhere) and where edges are, large ones first."""
-        places = self.subject.places(count, self.coloured, self.edge_weight, draw)
-        rank = (torch.arange(count) + 0.5) / max(count, 1)
-        return self.placing.strokes(places, rank, self.subject.photo, self.subject.guide, draw)
 
     def reset(self) -> None:
         """Forget all progress: the drawing is a first one."""
         self.loss = WeightedLoss(self.losses, self.make_target())
         self.step = 0
         self.strokes_moved = 0
+        # Of the last respawn, for the optimiser.
+        self.restarted: dict[str, Tensor] = {}
+        self.colours = palette_of(self.subject.photo, self.palette) if self.palette else None
         # `[H, W, 3]` uint8 each: the drawing while it is fitted.
         self.frames: list[Tensor] = []
         with torch.no_grad():
             self.start_loss = float(self.loss(self.model()))
 
     def clone(self, photo: Tensor, draw: torch.Generator) -> Self:
-        """A sketch with the same options and a first drawing of another photograph; this one stays as it is."""
+        """A sketch with the same options and a first drawing of another photograph; this one stays as it is.
+
+        Raises:
+            UserError: the subject's mask is a file, which belongs to one photograph.
+        """
+        if self.mask not in {None, "saliency"}:
+            raise UserError(
+                f"task.mask = '{self.mask}' is the mask of one photograph; others are drawn with 'saliency' or null"
+            )
         other = copy(self)
         other.subject = self.seen(photo)
         other.replace_model(other.first_drawing(draw))
@@ -167,13 +185,8 @@ class Sketch(Task):
         return other
 
     def make_target(self) -> Tensor:
-        """What the drawing should look like: the photograph, or its lightness between paper and ink."""
-        if self.coloured:
-            return self.subject.photo
-        if self.model.plain:
-            return self.subject.lightness.unsqueeze(0)
-        paper, ink = (torch.tensor(c)[:, None, None] for c in (self.style.paper, self.style.ink))
-        return ink + (paper - ink) * self.subject.lightness
+        """What the drawing should look like."""
+        return self.subject.target(self.style, self.model.plain)
 
     def begin(self, plan: TrainingPlan) -> None:
         """The schedules of widths, pen and respawns follow the plan's steps."""
@@ -182,17 +195,30 @@ class Sketch(Task):
     @torch.no_grad()
     def before_step(self, step: int) -> None:
         """Confine strokes to the canvas, respawn useless ones, and record a frame, each when it is due."""
-        self.step, steps = step, self.plan.steps
+        self.step, steps, self.restarted = step, self.plan.steps, {}
         self.model.confine(self.min_width, self.max_width)
         early = step < self.respawn_until * steps
         if self.respawn_every and step and step % self.respawn_every == 0 and early:
             self.respawn(generator(self.plan.seed, "respawn", step))
+        if step >= self.flat_from * steps:
+            self.snap()
         if step % max(1, steps // FRAMES) == 0:
             self.frames.append(pixels(self.model(profile="flat")))
 
     def objective(self, context: Context, batch: Any) -> None:
-        """How far the drawing is from the photograph."""
-        context.cost(self.loss(self.model(**self.render_options())))
+        """How far the drawing is from the photograph, and how much its strokes bend."""
+        context.cost(self.loss(self.model(**self.render_options())), "distance")
+        if self.bend_cost and isinstance(self.model, Drawing) and self.model.places.shape[1] > 2:
+            context.cost(self.bend_cost * bending(self.model.strokes.control), "bends")
+
+    def restarted_rows(self) -> dict[str, Tensor]:
+        return self.restarted
+
+    @torch.no_grad()
+    def snap(self) -> None:
+        """Take each stroke's colour from the palette, where there is one."""
+        if self.colours is not None and isinstance(self.model, Drawing):
+            self.model.recolour(snapped(self.model.shades, self.colours.to(self.device)))
 
     def render_options(self) -> dict[str, Any]:
         """How the drawing is rendered at this step: wide at first, with the flat pen at the end."""
@@ -206,25 +232,28 @@ class Sketch(Task):
     def respawn(self, draw: torch.Generator) -> None:
         """Move strokes that are faint, or on paper that should be lighter, to where most ink is missing."""
         model = self.model
-        if isinstance(model, SceneDrawing):
-            # An SVG's shapes stay what they are.
+        if isinstance(model, SceneDrawing) or self.start.continuous:
+            # Shapes of an SVG, and one line, stay what they are.
             return
         missing = missing_ink(model, self.loss.target)
         which = useless(model, missing, self.prune_below)
         if len(which) == 0:
             return
-        places = where_missing(missing, self.coloured, len(which), draw)
-        rank = which.cpu() / len(model.present)
-        fresh = self.placing.strokes(places, rank, self.subject.photo, self.subject.guide, draw)
+        opaque = self.style.composition == "over"
+        places = where_missing(missing, opaque and self.coloured, len(which), draw)
+        fresh = self.start.again(places, which, model.shades[which], self.subject, draw)
         model.replace(which, fresh.to(self.device))
+        self.restarted = {name: which for name in self.parameters}
         self.strokes_moved += len(which)
 
     @torch.no_grad()
     def prune(self) -> None:
-        """Remove strokes too faint to be seen."""
+        """Remove strokes too faint to be seen, and leave no colour beside the palette's."""
+        self.snap()
         if self.model.opacities.requires_grad:
             self.model.present &= ~self.model.faint(self.prune_below)
 
+    @torch.no_grad()
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """The loss as pens would draw the sketch, the gain over the first drawing, strokes and pen-up travel."""
         self.prune()
@@ -280,24 +309,7 @@ class Sketch(Task):
         Args:
             label: begins the lines of progress on stderr; "": none are written.
         """
-        every = max(1, plan.steps // 4)
-
-        def report(step: int, estimate: Estimate) -> None:
-            if label and step % every == 0:
-                loss = float(estimate.objective)
-                sys.stderr.write(f"{label}: step {step}/{plan.steps}  objective {loss:.4g}\n")
-
-        framework.fit(
-            self,
-            estimator="exact",
-            optimizer="adam",
-            scheduler="cosine",
-            steps=plan.steps,
-            learning_rate=plan.learning_rate,
-            seed=seed,
-            overrides=["scheduler.final=0.1", f"trainer.device={self.device.type}"],
-            on_step=report,
-        )
+        fit_in_memory(self, plan, seed, label)
         self.prune()
         return self
 
@@ -386,7 +398,3 @@ class Sketch(Task):
         self.start_loss = state["start_loss"]
         steps, learning_rate = state["steps"], state["learning_rate"]
         self.plan = replace(self.plan, steps=steps, learning_rate=learning_rate)
-
-
-def triple(colour: list[float]) -> tuple[float, float, float]:
-    return colour[0], colour[1], colour[2]

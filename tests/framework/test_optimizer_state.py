@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from framework.errors import UserError
-from framework.optimizer_state import load_named_state, named_state
+from framework.optimizer_state import forget_rows, load_named_state, named_state
 from framework.training.updates.optimization import adam, adamw, rmsprop, sgd
 
 
@@ -121,3 +121,18 @@ def test_steps_keys_names_and_forms_are_checked():
     ):  # fmt: skip
         with pytest.raises(UserError, match=re.escape(said)):
             load_named_state(adam(list(given.values())), given, wrong, [])
+
+
+def test_rows_that_start_elsewhere_have_no_moments_and_the_others_keep_theirs():
+    weight, other = torch.ones(4, 2, requires_grad=True), torch.ones(3, requires_grad=True)
+    optimizer = torch.optim.Adam([weight, other])
+    (weight.square().sum() + other.sum()).backward()
+    optimizer.step()
+    kept = {name: value.clone() for name, value in optimizer.state[weight].items()}
+    forget_rows(optimizer, {"weight": weight, "other": other}, {"weight": torch.tensor([1, 3])})
+    for name in ("exp_avg", "exp_avg_sq"):
+        found = optimizer.state[weight][name]
+        assert found[[1, 3]].abs().sum() == 0
+        assert torch.equal(found[[0, 2]], kept[name][[0, 2]])
+    assert optimizer.state[weight]["step"] == kept["step"]
+    assert optimizer.state[other]["exp_avg"].abs().sum() > 0

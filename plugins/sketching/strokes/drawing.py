@@ -20,6 +20,8 @@ from plugins.sketching.strokes.primitives import Primitive
 
 # Logits of colour and opacity, and logarithms of width, move this much faster than places.
 PACE = 8.0
+# Between which colours and opacities start: beyond, their logits are too large to move.
+SHADES = (0.02, 0.98)
 # Flat dots are rendered this many times larger: the kernel's coverage is that of a line, not of a small disc.
 SUPERSAMPLING = 2
 # Of the integral of a dot's ink.
@@ -100,9 +102,19 @@ class Drawing(nn.Module):
         """Put new strokes in place of those numbered `which`."""
         self.places[which] = strokes.control / self.side
         self.widths[which] = strokes.width.log() / PACE
-        self.opacities[which] = strokes.opacity.clamp(0.02, 0.98).logit() / PACE
-        self.colours[which] = strokes.colour.clamp(0.02, 0.98).logit() / PACE
+        self.opacities[which] = strokes.opacity.clamp(*SHADES).logit() / PACE
+        self.colours[which] = strokes.colour.clamp(*SHADES).logit() / PACE
         self.present[which] = True
+
+    @property
+    def shades(self) -> Tensor:
+        """The colours of all strokes, present or not, `[S, 3]`."""
+        return torch.sigmoid(PACE * self.colours.detach())
+
+    @torch.no_grad()
+    def recolour(self, colours: Tensor) -> None:
+        """Give all strokes colours `[S, 3]`."""
+        self.colours.copy_(colours.clamp(*SHADES).logit() / PACE)
 
     @property
     def strokes(self) -> Strokes:

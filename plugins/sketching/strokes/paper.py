@@ -11,6 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from framework.errors import UserError, suggestion
+from plugins.sketching.strokes.colours import clustered
 from plugins.sketching.strokes.drawing import Strokes, Style
 from plugins.sketching.strokes.plotter import ordered
 from plugins.sketching.strokes.primitives import Primitive, flatten, pieces_needed
@@ -76,6 +77,8 @@ def plotted(
     for name, value in (("pen_width", pen_width), ("speed", speed), ("pens", pens)):
         if not value > 0:
             raise UserError(f"{name} = {value:g}: expected more than 0")
+    if not lift >= 0:
+        raise UserError(f"lift = {lift:g}: expected 0 seconds or more")
     scale = min((wide - 2 * margin) / canvas[1], (high - 2 * margin) / canvas[0])
     if not (margin >= 0 and scale > 0):
         raise UserError(
@@ -84,7 +87,7 @@ def plotted(
     shift = numpy.array([wide - scale * canvas[1], high - scale * canvas[0]]) / 2
     cubics = primitive.segments(strokes.control.detach().double().cpu() * scale)
     lines = flatten(cubics, pieces_needed(cubics, 0.05)).numpy() + shift
-    palette, layer = layers(strokes.colour.detach().double().cpu().numpy(), pens)
+    palette, layer = clustered(strokes.colour.detach().double().cpu().numpy(), pens)
     text, drawn, travel, lifts, place = [], 0.0, 0.0, 0, numpy.zeros(2)
     for number, colour in enumerate(palette):
         chains = joined(lines[layer == number], pen_width)
@@ -118,7 +121,7 @@ def page_size(page: str | tuple[float, float], landscape: bool) -> tuple[float, 
         UserError: an unknown name, or no size.
     """
     if not isinstance(page, str):
-        wide, high = (float(side) for side in page)
+        wide, high = page if len(page) == 2 else (0.0, 0.0)
         if not (0 < wide < 1e5 and 0 < high < 1e5):
             raise UserError(f"page = {page}: expected a width and a height in millimetres")
         return wide, high
@@ -126,28 +129,6 @@ def page_size(page: str | tuple[float, float], landscape: bool) -> tuple[float, 
         raise UserError(f"page = '{page}'; {suggestion(page.lower(), tuple(PAGES))}")
     wide, high = PAGES[page.lower()]
     return (high, wide) if landscape else (wide, high)
-
-
-def layers(colours: Line, pens: int) -> tuple[Line, NDArray[numpy.int64]]:
-    """At most `pens` colours `[P, 3]`, dark ones last, and which of them each stroke has, `[S]`: k-means in RGB."""
-    if not len(colours):
-        return numpy.zeros((1, 3)), numpy.zeros(0, numpy.int64)
-    distinct = numpy.unique(colours.round(3), axis=0)
-    order = distinct @ [0.2126, 0.7152, 0.0722]
-    distinct = distinct[numpy.argsort(order)]
-    picks = numpy.linspace(0, len(distinct) - 1, min(pens, len(distinct))).round().astype(int)
-    palette = distinct[picks]
-    layer = numpy.zeros(len(colours), numpy.int64)
-    for _ in range(20):
-        layer = ((colours[:, None] - palette) ** 2).sum(2).argmin(1)
-        palette = numpy.stack(
-            [
-                colours[layer == k].mean(0) if (layer == k).any() else palette[k]
-                for k in range(len(palette))
-            ]
-        )
-    bright_first = numpy.argsort(-(palette @ [0.2126, 0.7152, 0.0722]))
-    return palette[bright_first], numpy.argsort(bright_first)[layer]
 
 
 def joined(lines: Line, near: float) -> list[Line]:

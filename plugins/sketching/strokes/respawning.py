@@ -24,16 +24,16 @@ def missing_ink(drawing: Drawing, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def useless(drawing: Drawing, missing: Tensor, prune_below: float) -> Tensor:
-    """The numbers `[K]` of strokes that are faint or, without colours, lie on paper that should be lighter."""
+    """The numbers `[K]` of strokes that are faint or, where inks add up, lie on paper that should be lighter."""
     strokes = drawing.strokes
     found = strokes.opacity < prune_below
-    if not drawing.style.coloured and len(found):
+    if drawing.style.composition != "over" and len(found):
         over = at(missing, strokes.control.flatten(0, 1)).reshape(len(found), -1).mean(1)
         found = found | ((over < torch.quantile(over, WORST)) & (over < -TOO_DARK))
     return drawing.present.nonzero()[:, 0][found]
 
 
-def where_missing(missing: Tensor, coloured: bool, count: int, draw: torch.Generator) -> Tensor:
-    """`count` places `[count, 2]` where ink is missing or, in colour, where the drawing is wrong."""
-    residual = missing.abs() if coloured else missing.clamp(min=0)
+def where_missing(missing: Tensor, opaque: bool, count: int, draw: torch.Generator) -> Tensor:
+    """`count` places `[count, 2]` where ink is missing or, of opaque paint, where the drawing is wrong."""
+    residual = missing.abs() if opaque else missing.clamp(min=0)
     return scattered(residual.cpu() ** 2, count, draw)

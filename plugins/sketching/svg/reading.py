@@ -7,22 +7,21 @@ another, is followed here. An element that cannot be read is left out with a lin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy
 
 from framework.errors import UserError
-from plugins.sketching.svg.cascade import INHERITED, OWN, Cascade, Style, fraction
+from plugins.sketching.svg.cascade import INHERITED, OWN, Cascade, fraction
 from plugins.sketching.svg.document import bytes_of, local_name, tree
+from plugins.sketching.svg.extents import box_of, extent_of, ring, sides
 from plugins.sketching.svg.geometry import (
     IDENTITY,
     MAX_CURVES,
     SHAPES,
-    Matrix,
-    Measure,
     TooMany,
     compose,
     contours_of,
@@ -35,6 +34,7 @@ from plugins.sketching.svg.geometry import (
 )
 from plugins.sketching.svg.paint import Gradients, href, referred, rgba
 from plugins.sketching.svg.picture import Array, Clip, Contour, Mark, Paint, Picture, Rule
+from plugins.sketching.svg.surroundings import LeftOut, Surroundings, dashes_of, measure_in
 
 # Elements that hold others and show nothing else.
 GROUPS = {"g", "a"}
@@ -65,25 +65,6 @@ def parse(data: bytes) -> Picture:
     if local_name(root) != "svg":
         raise UserError(f"the root is <{local_name(root)}>, expected <svg>")
     return Reader(root).picture()
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What an element takes over from those around it.
-
-    Attributes:
-        viewport: width and height in the current coordinates.
-        opacity: of all groups, multiplied.
-        uses: identifiers of the elements that are being used.
-    """
-
-    matrix: Matrix
-    viewport: tuple[float, float]
-    style: Style
-    opacity: float
-    clips: tuple[Clip, ...]
-    depth: int
-    uses: frozenset[str]
 
 
 class Reader:
@@ -193,7 +174,7 @@ class Reader:
         if clip in self.elements and local_name(self.elements[clip]) == "clipPath":
             box = None
             if local_name(element) in SHAPES:
-                box = box_of(contours_of(element, self.measure(inside)))
+                box = box_of(contours_of(element, measure_in(inside)))
             inside = replace(inside, clips=(*inside.clips, *self.clipped(clip, inside, box)))
         return inside
 
@@ -236,7 +217,7 @@ class Reader:
             )
         if name in around.uses:
             raise LeftOut(f"'{name[:40]}' uses itself")
-        measure = self.measure(around)
+        measure = measure_in(around)
         x, y = measure(element.get("x", ""), "x", 0.0), measure(element.get("y", ""), "y", 0.0)
         shift = numpy.array([[1.0, 0, x], [0, 1, y]])
         inside = replace(around, matrix=compose(around.matrix, shift), uses=around.uses | {name})
@@ -253,7 +234,7 @@ class Reader:
         Raises:
             LeftOut: its viewBox is none, or it has no size.
         """
-        measure = self.measure(around)
+        measure = measure_in(around)
         try:
             wide, high = (
                 measure(sized.get(side) or element.get(side) or "", axis, whole)
@@ -285,7 +266,7 @@ class Reader:
     def shape(self, element: Element, around: Surroundings) -> Iterator[Mark]:
         style = around.style
         try:
-            own = contours_of(element, self.measure(around))
+            own = contours_of(element, measure_in(around))
             self.curves += sum(len(contour.cubics) for contour in own)
             if self.curves > MAX_CURVES:
                 raise TooMany(f"more than {MAX_CURVES:,} curves")
@@ -304,12 +285,12 @@ class Reader:
         self, element: Element, around: Surroundings, own: list[Contour], found: list[Contour]
     ) -> Mark:
         """A shape's contours with their paint; lengths along strokes are scaled as its transform does on average."""
-        style, measure = around.style, self.measure(around)
+        style, measure = around.style, measure_in(around)
         scale = 1.0 if style["vector-effect"] == "non-scaling-stroke" else stretch(around.matrix)
         rule = style["clip-rule"] if style["fill-rule"] == "clip" else style["fill-rule"]
         fill, fill_opacity = self.paint("fill", element, around, own)
         stroke, stroke_opacity = self.paint("stroke", element, around, own)
-        dashes = self.dashes(style["stroke-dasharray"], measure)
+        dashes = dashes_of(style["stroke-dasharray"], measure)
         if stroke and any(style[f"marker-{place}"] != "none" for place in ("start", "mid", "end")):
             self.leave_out(element, "its markers alone")
         evenodd: Rule = "evenodd" if rule == "evenodd" else "nonzero"
@@ -353,79 +334,6 @@ class Reader:
             text = around.style["color"] if fallback.lower() == "currentcolor" else fallback
         red, green, blue, share = rgba(text)
         return (red, green, blue), opacity * share
-
-    @staticmethod
-    def dashes(text: str, measure: Measure) -> Sequence[float]:
-        """The lengths of dashes and gaps; (): none, or lengths that mean none."""
-        if text == "none":
-            return ()
-        parts = text.replace(",", " ").split()
-        found = [measure(part, "both", 0.0) for part in parts]
-        if not found or min(found) < 0 or sum(found) <= 0 or not math.isfinite(sum(found)):
-            return ()
-        return found * 2 if len(found) % 2 else found
-
-    @staticmethod
-    def measure(around: Surroundings) -> Measure:
-        """How lengths are read here: percentages are of the viewport, ems of the font."""
-        wide, high = around.viewport
-        whole = {"x": wide, "y": high, "both": math.hypot(wide, high) / math.sqrt(2)}
-        try:
-            font = length(around.style["font-size"], 16.0, 16.0, 16.0)
-        except UserError:
-            # A word, such as "small".
-            font = 16.0
-        return lambda text, of, default: length(text, default, whole[of], font)
-
-
-class LeftOut(Exception):
-    """An element is not drawn, and why."""
-
-
-def sides(given: list[float], box: list[float]) -> tuple[float, float]:
-    """A picture's width and height, of which the viewBox states what the attributes do not."""
-    width, height = given
-    if box:
-        if math.isnan(width) and math.isnan(height):
-            return box[2], box[3]
-        if math.isnan(width):
-            width = height * box[2] / box[3]
-        if math.isnan(height):
-            height = width * box[3] / box[2]
-    return width, height
-
-
-def extent_of(marks: list[Mark]) -> tuple[float, float]:
-    """The size of a picture that states none: as far right and down as its marks reach.
-
-    Raises:
-        UserError: they reach nowhere.
-    """
-    far = numpy.array([mark.points.max(0) + mark.width / 2 for mark in marks]).reshape(-1, 2)
-    width, height = far.max(0).tolist() if len(far) else (0.0, 0.0)
-    if not (0 < width < 1e6 and 0 < height < 1e6):
-        raise UserError(
-            "no viewBox, no width and height, and nothing drawn to the right of and below 0"
-        )
-    return width, height
-
-
-def box_of(contours: Sequence[Contour]) -> Array:
-    """The least and largest x and y of contours, `[2, 2]`, by points on their curves."""
-    t = numpy.linspace(0, 1, 17)[:, None]
-    weights = numpy.concatenate([(1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t * t, t**3], 1)
-    points = [(weights @ contour.cubics).reshape(-1, 2) for contour in contours]
-    if not points:
-        return numpy.zeros((2, 2))
-    every = numpy.concatenate(points)
-    return numpy.stack([every.min(0), every.max(0)])
-
-
-def ring(corners: Array) -> Contour:
-    """A polygon as a closed chain of straight cubics."""
-    after = numpy.roll(corners, -1, 0)
-    thirds = numpy.array([0, 1 / 3, 2 / 3, 1])[None, :, None]
-    return Contour(corners[:, None] + thirds * (after - corners)[:, None], True)
 
 
 def chosen(switch: Element) -> list[Element]:

@@ -59,3 +59,12 @@ def test_mistakes_are_refused_in_one_line(options, message):
     assert "\n" not in str(mistake.value)
     with pytest.raises(UserError, match="image: NoneType"):
         sketch(None, **SMALL)  # type: ignore[arg-type]
+
+
+def test_a_drawing_of_three_pens_is_plotted_with_three():
+    photo = numpy.random.default_rng(0).integers(0, 255, (32, 48, 3), numpy.uint8)
+    drawing = sketch(photo, style="hatching", **SMALL | {"strokes": 60})
+    sheet = drawing.plotter()
+    assert sheet.pens == 3
+    assert sheet.svg.count('inkscape:groupmode="layer"') == 3
+    assert drawing.plotter(pens=1).pens == 1

@@ -37,6 +37,7 @@ needs_svg_reader = pytest.mark.skipif(find_spec("svgelements") is None, reason="
 
 STYLES = [
     "sketch", "sketch_etching", "sketch_pencil", "sketch_brush", "sketch_stipple", "sketch_shapes", "sketch_minimal",
+    "sketch_papercut", "sketch_oneline", "sketch_hatching",
 ]  # fmt: skip
 
 
@@ -230,6 +231,11 @@ def test_bad_pictures_are_refused_in_one_line(tmp_path):
         ({"paper": [1.0, 2.0, 0.0]}, "task.paper.1 = 2.0"),
         ({"primitive": "lines"}, "task.primitive = 'lines'"),
         ({"start_svg": "nowhere.svg"}, "nowhere.svg: no such SVG"),
+        ({"pens": [[0.0, 0.0, 0.0]]}, "task.pens needs task.coloured=true"),
+        ({"palette": 3, "coloured": True}, "task.palette needs learned colours"),
+        ({"continuous": True, "closed": True}, "task.continuous is one open line"),
+        ({"continuous": True, "strokes": 1}, "task.strokes = 1: one line has 2 to 20,000 points"),
+        ({"mask": "nowhere.png"}, "nowhere.png"),
     ],
 )
 def test_mistakes_in_the_configuration_are_refused(options, message):
@@ -440,3 +446,37 @@ def test_an_option_under_an_earlier_name_is_refused_with_its_name_now(task, old,
     with pytest.raises(UserError) as mistake:
         validate(compose([f"task={task}", f"task.{old}=1"]).config)
     assert str(mistake.value) == f"unknown key 'task.{old}'; it is called 'task.{new}' now"
+
+
+def test_strokes_that_respawn_are_named_to_the_optimiser():
+    task = sketch(learned=["opacity"])
+    assert task.restarted_rows() == {}
+    with torch.no_grad():
+        task.model.opacities[:5] = -1.0
+    task.before_step(10)
+    rows = task.restarted_rows()
+    assert set(rows) == set(task.parameters)
+    assert set(range(5)) <= set(rows["places"].tolist())
+    task.before_step(11)
+    assert task.restarted_rows() == {}
+
+
+def test_a_drawing_ends_in_the_colours_of_its_palette():
+    paint: dict[str, Any] = {"filled": True, "coloured": True, "composition": "over"}
+    task = sketch(primitive="ellipse", palette=3, learned=["colour"], **paint)
+    trained(task, 40)
+    task.prune()
+    assert len(strokes_of(task).colour.detach().round(decimals=3).unique(dim=0)) <= 3
+
+
+def test_a_masked_sketch_leaves_the_ground_white_and_draws_no_other_photograph(tmp_path):
+    photo = numpy.full((64, 64, 3), 90, numpy.uint8)
+    mask = numpy.zeros((64, 64), numpy.uint8)
+    mask[:, :32] = 255
+    Pillow.fromarray(photo).save(tmp_path / "photo.png")
+    Pillow.fromarray(mask).save(tmp_path / "mask.png")
+    task = sketch(input=str(tmp_path / "photo.png"), mask=str(tmp_path / "mask.png"))
+    assert (task.loss.target[0, :, 32:] == 1).all()
+    assert (strokes_of(task).control[:, :, 0].mean(1) < 33).all()
+    with pytest.raises(UserError, match=r"is the mask of one photograph"):
+        task.draw(tmp_path / "photo.png")

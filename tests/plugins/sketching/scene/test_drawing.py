@@ -147,8 +147,9 @@ def test_without_colours_it_is_as_light_as_the_svg():
 def sketch(path: Any, photo: Any, **options: Any) -> Sketch:
     seed_torch(7)
     chosen = {"size": 64, "start_svg": str(path), "input": str(photo), "coloured": True}
+    chosen |= {"output_size": 100}
     task = Sketch(**check_options(Sketch, chosen | options, "task"))
-    task.begin(TrainingPlan(seed=0, steps=40, learning_rate=0.004))
+    task.begin(TrainingPlan(seed=0, steps=25, learning_rate=0.004))
     return task
 
 
@@ -167,7 +168,7 @@ def test_a_sketch_from_an_svg_is_fitted_shown_and_resumed(files):
     assert isinstance(task.model, SceneDrawing)
     before = float(task.loss(task.model().detach()))
     optimizer = torch.optim.Adam([p for p in task.parameters.values() if p.requires_grad], 0.004)
-    for step in range(40):
+    for step in range(25):
         task.before_step(step)
         optimizer.zero_grad()
         task.loss(task.model(**task.render_options())).backward()

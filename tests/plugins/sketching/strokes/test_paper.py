@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from framework.errors import UserError
+from plugins.sketching.strokes.colours import clustered
 from plugins.sketching.strokes.drawing import Strokes, Style
-from plugins.sketching.strokes.paper import layers, plotted
+from plugins.sketching.strokes.paper import plotted
 from plugins.sketching.strokes.primitives import primitive
 
 STYLE = Style("soft_or", False, False, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
@@ -67,7 +68,7 @@ def test_every_pen_is_a_layer_of_inkscape_light_ones_first():
     plot = plotted(strokes, primitive("line"), (10, 10), STYLE, pens=2)
     assert re.findall(r'inkscape:label="([^"]*)"', plot.svg) == ["1 #ff3333", "2 #333333"]
     assert plot.pens == 2
-    palette, layer = layers(numpy.array([dark, red, dark]), 2)
+    palette, layer = clustered(numpy.array([dark, red, dark]), 2)
     assert layer.tolist() == [1, 0, 1]
     assert palette[0].tolist() == pytest.approx(red)
 
