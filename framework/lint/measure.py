@@ -47,14 +47,14 @@ class Cuts:
         return bool(self.off)
 
 
-def refuse_unsteady(segments: Segments) -> Replayed:
-    """The run at the beginning.
+def refuse_unsteady(segments: Segments, *, slopes: bool = True) -> Replayed:
+    """The run at the beginning, with the slopes of its responses where draws that move are continuous.
 
     Raises:
         UndecidedError: a second run is another, because the program is random by itself or keeps a state.
     """
     nowhere = torch.zeros(segments.count)
-    first, second = segments.at(nowhere), segments.at(nowhere)
+    first, second = (segments.at(nowhere, slopes=slopes) for _ in range(2))
     for a, b in pairs(first, second):
         if not torch.equal(a.value.nan_to_num(), b.value.nan_to_num()):
             raise UndecidedError("a second run with the same draws is another")
