@@ -39,7 +39,7 @@ def leaves_of(parameters):
 
 def both(function, parameters, batch=None, **axes):
     """Value and gradients by elimination and by enumeration."""
-    found = [
+    return [
         estimate(
             Program(function, **axes),
             parameters,
@@ -50,12 +50,9 @@ def both(function, parameters, batch=None, **axes):
         )
         for method in ("eliminate", "enumerate")
     ]
-    return found
 
 
-def assert_same(
-    function, parameters, batch=None, *, tolerance=1e-5, penalised=False, **axes
-):
+def assert_same(function, parameters, batch=None, *, tolerance=1e-5, penalised=False, **axes):
     eliminated, enumerated = both(function, parameters, batch, **axes)
     assert eliminated.biased == enumerated.biased == penalised
     assert eliminated.value == pytest.approx(enumerated.value, rel=tolerance, abs=tolerance)
