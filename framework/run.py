@@ -195,7 +195,7 @@ def train(
         refuse_choices(chosen)
         place = find_run(resume)
         config, settings = reopen(place, list(overrides), registered=own is None, force=force)
-        notice = ""
+        notice = "" if own is None else other_task_notice(settings.task.name, name_of(own))
     else:
         found = composed(own, chosen, overrides)
         config, place = found.config, found.run_folder
@@ -332,12 +332,22 @@ def refuse_choices(chosen: Mapping[str, Any]) -> None:
             )
 
 
+def name_of(task: Task) -> str:
+    """What the configuration of a run of a task object calls it."""
+    return f"{type(task).__module__}:{type(task).__name__}"
+
+
+def other_task_notice(before: str, now: str) -> str:
+    """What to say where a run is continued by an object of another class, which may be meant; "" where it is not."""
+    return "" if before == now else f"the run is of task '{before}', and '{now}' continues it"
+
+
 def composed(
     task: Task | None, chosen: Mapping[str, Any], overrides: Sequence[str]
 ) -> composition.Composition:
     """The configuration of an experiment or of a task object; what is chosen as None is left to the defaults."""
     given = [f"{key}={value}" for key, value in chosen.items() if value is not None]
-    name = None if task is None else f"{type(task).__module__}:{type(task).__name__}"
+    name = None if task is None else name_of(task)
     return composition.compose([*given, *overrides], task=name)
 
 

@@ -118,6 +118,7 @@ def package_files(home: Path, name: str, data: bool) -> dict[Path, str]:
     """Where each template goes in a package of its own."""
     return {
         home / "pyproject.toml": "pyproject.toml",
+        home / "README.md": "package.md",
         home / "tests" / f"test_{name}.py": "test.py",
         **plugin_files(home / name, name, data),
     }

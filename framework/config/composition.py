@@ -163,6 +163,12 @@ def lenient_overrides(overrides: Iterable[str]) -> list[str]:
     return written
 
 
+def meant(word: str) -> str:
+    """What a lone word may mean: the experiment or the task of that name."""
+    groups = [group for group in ("experiment", "task") if word in config_options().get(group, {})]
+    return f", as in {groups[0]}={word}" if groups else ""
+
+
 def normalise_override(override: str, groups: Mapping[str, Any]) -> str:
     """One override as Hydra accepts it."""
     key, equals, value = override.partition("=")
@@ -270,7 +276,9 @@ def hydra_errors_as_user_errors() -> Iterator[None]:
         raise UserError(f"unknown {group or 'configuration'} '{option}'; {near}") from None
     except OverrideParseException as error:
         written = str(error.override).removeprefix("++")
-        raise UserError(f"'{written}': expected group=option or key=value") from None
+        raise UserError(
+            f"'{written}': expected group=option or key=value{meant(written)}"
+        ) from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(told_in_one_line(error)) from None
     except ValueError as error:

@@ -104,6 +104,8 @@ def unknown_flag(argument: str, known: Any) -> str:
     """What to write in place of a flag that there is not."""
     name, equals, value = argument.partition("=")
     key = name.lstrip("-")
+    if key in config_options() and not equals:
+        return f"'{argument}': settings have no dashes; write {key}=NAME"
     if equals and ("." in key or key in {"seed", "input", *config_options()}):
         return f"'{argument}': settings have no dashes; write {key}={value}"
     return f"'{argument}': unknown; {suggestion(name, known)}"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.batch import leaves
 from framework.errors import ProgramError
 from framework.lint.watch import Mark, Names, Watch
 from framework.recording.axes import Probe, SiteAxes
@@ -83,10 +84,10 @@ class WatchedContext(Context):
             super().bound(log_weight, *args, **options)
         self._take("bound", self.trace.bounds, log_weight)
 
-    def black_box(self, function: Any, *inputs: Tensor) -> Tensor:
+    def black_box(self, function: Any, *inputs: Tensor) -> Any:
         value = super().black_box(function, *inputs)
         # What happened inside is declared.
-        self.watch.draws.put([value], self.watch.draws.of(inputs))
+        self.watch.draws.put(leaves(value), self.watch.draws.of(inputs))
         return value
 
     def look_for_lost_draws(self) -> None:

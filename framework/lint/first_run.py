@@ -221,7 +221,7 @@ class FirstRun:
             return
         try:
             segments = self.segments(context, {draw.name for draw in draws})
-            start = refuse_unsteady(segments)
+            start = refuse_unsteady(segments, slopes=False)
             every_other = torch.zeros(segments.count)
             every_other[::2] = 1.0
             end = segments.at(every_other, slopes=False)

@@ -53,7 +53,7 @@ class Cuts:
 
 
 def refuse_unsteady(segments: Segments, *, slopes: bool = True) -> Replayed:
-    """The run at the beginning.
+    """The run at the beginning, with the slopes of its responses where draws that move are continuous.
 
     Raises:
         UndecidedError: a second run is another, because the program is random by itself or keeps a state.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -281,11 +282,15 @@ class Context:
             )
         self.trace.action_values = values
 
-    def black_box(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """Call a function through which no gradient passes.
+    def black_box(self, function: Callable[..., Any], *inputs: Tensor) -> Any:
+        """Call a function through which no gradient passes, such as a simulator written with NumPy.
+
+        Returns:
+            what it returns, arrays and numbers as tensors on the inputs' device; of a tuple, each.
 
         Raises:
-            ProgramError: an input carries a gradient that would be lost, which would bias the estimate.
+            ProgramError: an input carries a gradient that would be lost, which would bias the estimate; or what is
+                returned is neither a tensor nor numbers.
         """
         if any(carries_gradient(i) for i in inputs):
             pathwise = [d.name for d in self.trace.draws if carries_gradient(d.value)]
@@ -295,7 +300,11 @@ class Context:
                 f"{alternatives(black_box=True, values_only=not pathwise)}"
             )
         with torch.no_grad():
-            return function(*inputs)
+            returned = function(*inputs)
+            device = next((i.device for i in inputs if isinstance(i, Tensor)), None)
+            if isinstance(returned, tuple):
+                return tuple(as_tensor(value, device) for value in returned)
+            return as_tensor(returned, device)
 
     def _refuse_unlike(self, cost: Cost, name: str) -> None:
         """Refuse a cost whose elements cannot be those of a draw of this name."""
@@ -409,6 +418,24 @@ def refuse_arguments(name: object, distribution: object) -> None:
         f"{given}: expected a name and a distribution of torch.distributions, as in "
         'context.sample("x", Normal(mean, 1.0))'
     )
+
+
+def as_tensor(value: Any, device: torch.device | None) -> Tensor:
+    """What a black box returned: a tensor as it is, else of torch's default precision.
+
+    Raises:
+        ProgramError: it is no tensor, no number and no array of numbers.
+    """
+    if isinstance(value, Tensor):
+        return value
+    try:
+        tensor = torch.as_tensor(value, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        raise ProgramError(
+            f"context.black_box: the function returned a {type(value).__name__}; expected a tensor, an array or a "
+            "number"
+        ) from None
+    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
 def as_number(value: Tensor | float, what: str) -> Tensor:

@@ -38,7 +38,7 @@ class FoundRun:
         folder: its run folder.
         state: "running" in a process of this machine, "finished" with its final evaluation, or "stopped" without.
         started: when its last session began, in seconds since 1970; 0: no file says it.
-        steps: the last step that was recorded.
+        steps: the last step that was recorded or saved.
         metric: the task's primary metric; empty: no file says it.
         metrics: of the final evaluation, else of the latest one that was recorded.
     """
@@ -126,10 +126,16 @@ def described(folder: Path) -> FoundRun:
         folder=folder,
         state=state,
         started=begun(folder)[0],
-        steps=records[-1]["step"] if records else 0,
+        steps=max(records[-1]["step"] if records else 0, last_checkpoint(folder)),
         metric=str(session.get("primary_metric", "")),
         metrics=numbers(final, "final/") if final else numbers(records, "evaluation/"),
     )
+
+
+def last_checkpoint(folder: Path) -> int:
+    """The step of the newest checkpoint, by its name, from which a stopped run goes on; 0: there is none."""
+    names = [path.stem.removeprefix("step_") for path in folder.glob("checkpoints/step_*.json")]
+    return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def numbers(records: list[dict[str, Any]], prefix: str) -> dict[str, float]:

@@ -65,6 +65,11 @@ SCALER = {
     "growth_interval": Count,
     "_growth_tracker": CountOrZero,
 }
+# Of a first gradient that is exactly 0.
+NO_GRADIENT = (
+    "the gradient is exactly 0: all samples cost the same so far, or no cost depends on a draw or a parameter of "
+    "the model, or it is charged before the draw; `diffobj check` (framework.check_task) says which"
+)
 # What iterators that have ended give.
 ENDED = object()
 
@@ -197,6 +202,8 @@ class Trainer:
             progress.seconds = self.clock.lap()
             if progress.step % options.log_every == 0 or progress.step == options.steps:
                 monitor.scalars(progress.step, self.scalars(window, norm))
+                if progress.step - start <= options.log_every and norm == 0:
+                    monitor.log(f"step {progress.step}: {NO_GRADIENT}")
                 window = RunningMeans()
             self.called(self.callbacks.on_step, estimate)
             self.run_periodic(monitor)

@@ -811,6 +811,17 @@ def test_a_cost_that_mixes_samples_is_named_by_line(function, estimator):
     assert any("'cost' of one sample depends on the draws of others" in m for m in messages)
 
 
+def mean_of_an_index(context, parameters, batch):
+    x = context.sample("x", Categorical(logits=torch.stack([parameters["t"], torch.tensor(0.0)])))
+    context.cost(x / (1 + x.sum()))
+
+
+def test_so_is_one_of_an_index():
+    found, messages = estimate(mean_of_an_index, 0.3, "rloo", samples=64)
+    assert found.biased
+    assert any("'cost' of one sample depends on the draws of others" in m for m in messages)
+
+
 def test_so_is_a_draw_from_other_samples():
     found, messages = estimate(later_draw_from_a_mean, 0.3, "rloo", samples=64)
     assert found.biased

@@ -408,3 +408,34 @@ def test_numpy_in_the_path_of_a_draw_names_the_black_box():
     with pytest.raises(ProgramError, match=r"to NumPy, .*context.black_box\(function, x\)"):
         framework.estimate(function, theta, estimator="reparameterisation", samples=4)
     assert framework.estimate(function, theta, estimator="rloo", samples=4).gradients["theta"] != 0
+
+
+def test_a_black_box_may_be_written_with_numpy():
+    def simulator(x):
+        angle = np.asarray(x)
+        return np.cos(angle), np.sin(angle).astype(np.float64), (angle > 0).sum(-1)
+
+    seen = []
+
+    def function(context, parameters, batch):
+        x = context.sample("x", Normal(parameters["theta"], 1.0))
+        along, across, count = context.black_box(simulator, x)
+        context.cost((along - across).sum(-1) + 0 * count)
+        context.cost(context.black_box(lambda x: x.tolist(), x))
+        seen.append((x, along, across, count))
+
+    theta = {"theta": torch.zeros(2)}
+    found = framework.estimate(function, theta, estimator="rloo", samples=64, seed=0)
+    x, along, across, count = seen[0]
+    torch.testing.assert_close(along, x.cos())
+    assert across.dtype == torch.float32
+    assert torch.equal(count, (x > 0).sum(-1))
+    assert found.gradients["theta"].abs().min() > 0
+
+
+def test_what_a_black_box_returns_besides_numbers_is_named():
+    def function(context, parameters, batch):
+        context.cost(context.black_box(lambda: "far"))
+
+    with pytest.raises(ProgramError, match=r"black_box: the function returned a str; expected a t"):
+        run(function)

@@ -172,6 +172,20 @@ def test_a_task_object_is_loaded_and_resumed_with_another_object_of_its_class(tm
     assert aim(resumed) == aim(whole)
 
 
+class Changed(Aim):
+    """Another objective with the same parameters."""
+
+
+def test_a_run_that_is_continued_by_another_task_says_so(tmp_path):
+    folder = tmp_path / "run"
+    framework.train(Aim(), steps=1, folder=folder)
+    framework.train(Aim(), resume=folder, overrides=["trainer.steps=2"])
+    assert "continues it" not in (folder / "log.txt").read_text()
+    framework.train(Changed(), resume=folder, overrides=["trainer.steps=3"])
+    said = f"the run is of task '{__name__}:Aim', and '{__name__}:Changed' continues it"
+    assert (folder / "log.txt").read_text().count(said) == 1
+
+
 def test_a_task_object_takes_the_default_folder_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = framework.train(Aim(), steps=1)

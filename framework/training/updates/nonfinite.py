@@ -51,7 +51,8 @@ def skip_step(trainer: Trainer, log: Callable[[str], None]) -> None:
 
 def diverged(parameters: Iterable[Tensor]) -> bool:
     """Whether the parameters' norm is not finite."""
-    norm = torch.nn.utils.get_total_norm([values.detach() for values in parameters])
+    numbers = [values.detach() for values in parameters if values.is_floating_point()]
+    norm = torch.nn.utils.get_total_norm(numbers)
     return not math.isfinite(norm.item())
 
 

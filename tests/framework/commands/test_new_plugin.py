@@ -102,6 +102,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, diffobj: Diffobj) -
 
 def test_as_a_package_it_is_found_trains_and_is_sound(package, tmp_path, diffobj: Diffobj):
     assert_well_formed(package)
+    assert "pip uninstall my_package" in (package / "README.md").read_text()
     for estimator in ("rloo", "reparameterisation"):
         folder = tmp_path / estimator
         options = (f"estimator={estimator}", f"hydra.run.dir={folder}", *SHORT)

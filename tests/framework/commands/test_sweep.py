@@ -268,6 +268,10 @@ def test_flags_keep_their_values_in_any_order(words, flags, overrides):
             ["--experiment=javelin"],
             "'--experiment=javelin': settings have no dashes; write experiment=javelin",
         ),
+        (
+            ["--experiment", "javelin"],
+            "'--experiment': settings have no dashes; write experiment=NAME",
+        ),
         (["--multrun"], "'--multrun': unknown; did you mean '--multirun'?"),
         (["seed=1", "--cfg"], "'--cfg': a value is expected after it"),
     ],

@@ -197,6 +197,7 @@ MISTAKES = {
     "+experiment=javelin": "Multiple values for experiment.",
     # not to be parsed
     "foo": "'foo': expected group=option or key=value",
+    "javelin": "'javelin': expected group=option or key=value, as in experiment=javelin",
     "=3": "'=3': expected group=option or key=value",
     "trainer=3": "unknown trainer '3'; choices: default",
     "trainer.steps=[1": "'trainer.steps=[1': expected group=option or key=value",

@@ -158,3 +158,44 @@ def test_a_step_that_fails_within_the_optimiser_is_not_saved(tmp_path, monkeypat
             train(Aim(), folder=tmp_path / "run", overrides=options)
     assert newest(tmp_path / "run")["step"] == 4
     assert ends_as_undisturbed(tmp_path)
+
+
+class Whole(Aim):
+    """It has whole numbers that are not learnt, and an error of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        table = nn.Parameter(torch.zeros(3, dtype=torch.long), requires_grad=False)
+        self.model.register_parameter("table", table)
+
+    def objective(self, context: Context, batch: None) -> None:
+        self.model.get_parameter("table").softmax(0)
+
+
+def test_an_error_over_whole_numbers_is_the_programs_own(tmp_path):
+    with pytest.raises(RuntimeError, match="softmax"):
+        train(Whole(), folder=tmp_path / "run", overrides=OPTIONS)
+
+
+class Unmoved(Aim):
+    """A draw that no cost depends on."""
+
+    def objective(self, context: Context, batch: None) -> None:
+        context.sample("z", Normal(self.model.weight[:, 0], 0.1))
+        context.cost(3.0)
+
+
+class Elsewhere(Aim):
+    """It learns nothing: what it draws from is not in its model."""
+
+    def objective(self, context: Context, batch: None) -> None:
+        mean = torch.zeros(3, requires_grad=True)
+        context.cost((context.sample("z", Normal(mean, 0.1)) ** 2).sum(-1))
+
+
+@pytest.mark.parametrize(("task", "said"), [(Unmoved(), 1), (Elsewhere(), 1), (Aim(), 0)])
+def test_a_first_gradient_of_exactly_0_is_said_once(tmp_path, task, said):
+    train(task, folder=tmp_path / "run", overrides=[*OPTIONS, "trainer.log_every=2"])
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count("step 2: the gradient is exactly 0") == said
+    assert log.count("the gradient is exactly 0") == said

@@ -56,6 +56,16 @@ def test_a_stopped_run_is_listed_with_its_latest_evaluation_and_its_last_step():
     assert (found.state, found.steps, found.value) == ("stopped", 30, 1.0)
 
 
+def test_a_stopped_run_has_the_steps_of_its_newest_checkpoint():
+    """It was stopped between two records, and goes on from there."""
+    place = made("outputs/a/1", 2, {"step": 30, "train/objective": 3})
+    (place / "checkpoints").mkdir()
+    for name in ("step_000000030", "step_000000034", "best_000000099", "step_x"):
+        (place / "checkpoints" / f"{name}.json").touch()
+    (found,) = runs()
+    assert (found.state, found.steps) == ("stopped", 34)
+
+
 def test_a_run_that_was_resumed_after_its_end_and_stopped_has_no_final_evaluation():
     # A resume drops the final record; `result.json` still holds it.
     place = made("outputs/a/1", 2, {"step": 50, "train/objective": 3})
