@@ -286,9 +286,9 @@ def doubt(
 
 
 def sheet(doubts: Sequence[Doubt], judged: dict[str, Judged]) -> Image | None:
-    """The places of the first doubts, each cut out with some surroundings."""
+    """The places of the first doubts, each cut out with some surroundings, with its number in the table."""
     pictures = []
-    for one in doubts:
+    for number, one in enumerate(doubts, 1):
         sample = judged[one.image].sample
         back = (1 / sample.scale[0], 1 / sample.scale[1])
         box = scaled(torch.tensor([one.box]), back)[0]
@@ -300,7 +300,7 @@ def sheet(doubts: Sequence[Doubt], judged: dict[str, Judged]) -> Image | None:
         top = int((centre[1] - side / 2).clamp(0, height - side))
         cut = sample.image[:, top : top + side, left : left + side]
         moved = (box - torch.tensor([left, top, left, top])).unsqueeze(0)
-        names = [f"{one.kind} {one.label or one.labelled}"]
+        names = [f"{number}. {one.kind} {one.label or one.labelled}"]
         drawn = draw_boxes(cut, moved, torch.zeros(1, dtype=torch.long), names, min_side=160)
         pictures.append(fitted(drawn))
     return Image("doctor", grid(pictures, COLUMNS)) if pictures else None
