@@ -6,7 +6,8 @@
 Without a format the suffix of the output decides: .onnx or .pt2; ONNX otherwise. The file takes images
 `[batch, 3, height, width]` of float32 from 0 to 255, of any sides that are multiples of the model's size divisor unless
 `height` or `width` fixes them, and returns boxes in pixels, scores and labels, best first. It is compared with the
-model on `images` test images; one that computes something else is deleted. In Python: `framework.Run.export`;
+model on `images` test images; one that computes something else is deleted. Runs of other plugins that can be exported,
+such as those of faces, take `format` and `output` alone. In Python: `framework.Run.export`;
 plugins/detection/export.py has the details, and the README a runner.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from framework.commands.run_arguments import load_run
 from framework.errors import UserError, suggestion
+from framework.run import Run
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -29,9 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     from plugins.detection.task import Detection
 
     if not isinstance(loaded.task, Detection):
-        raise UserError(
-            f"{loaded.folder}: task '{loaded.settings.task.name}': only detectors can be exported"
-        )
+        return export_other(loaded, options)
     suffixes = {suffix: format for format, suffix in SUFFIXES.items()}
     given = options.get("output")
     format = options.get("format") or suffixes.get(Path(given or "").suffix, "onnx")
@@ -51,6 +51,24 @@ def run(arguments: Sequence[str]) -> int:
         "largest difference in pixels": written.difference,
     }
     print(json.dumps(report))
+    return 0
+
+
+def export_other(loaded: Run, options: dict[str, str]) -> int:
+    """Write a run of another plugin's task, which takes no options, where it can be exported at all."""
+    unknown = sorted(options.keys() - {"output", "format"})
+    if unknown:
+        raise UserError(
+            f"{unknown[0]} = '{options[unknown[0]]}': task '{loaded.settings.task.name}' is exported with output= alone"
+        )
+    suffix = {"onnx": ".onnx", "torch_export": ".pt2"}.get(options.get("format", "onnx"))
+    if suffix is None:
+        raise UserError(
+            f"format = '{options['format']}'; {suggestion(options['format'], ['onnx', 'torch_export'])}"
+        )
+    given = options.get("output")
+    path = Path(given).expanduser() if given else loaded.folder / f"model{suffix}"
+    print(json.dumps({"file": str(loaded.export(path))}))
     return 0
 
 

@@ -40,8 +40,8 @@ class FaceRun:
 def face_run(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> Iterator[FaceRun]:
     """Load `run=RUN_FOLDER` and use it inside the block; arguments that are not `key=value` are words.
 
-    With `detector=` (mtcnn, a run's folder, a network's file) the faces that it finds are cut out for the run, and with
-    `embedder=FILE` in place of `run=` for the network in that file.
+    With `detector=` (bundled, mtcnn, a run's folder, a network's file) the faces that it finds are cut out for the run,
+    and with `embedder=FILE` in place of `run=` for the network in that file.
 
     Raises:
         UserError: a run of another task, or of one without embeddings.
@@ -54,7 +54,7 @@ def face_run(verb: str, arguments: Sequence[str], known: Sequence[str] = ()) -> 
 
         if "detector" not in options:
             raise UserError(
-                "embedder=FILE needs detector=: mtcnn, a run's folder or a network's file"
+                "embedder=FILE needs detector=: bundled, mtcnn, a run's folder or a network's file"
             )
         sources = {key: options.pop(key) for key in ("detector", "embedder")}
         yield FaceRun(FacePipeline.of(**sources), options, words)

@@ -201,8 +201,8 @@ class Recognition(FaceTask):
         """These embeddings of the faces that a detector finds in whole photographs.
 
         Args:
-            detector: "mtcnn" (where facenet-pytorch is installed), the folder of a run of faces or face_detection, or
-                a network's file; see `analysis/network_files.py`.
+            detector: "bundled", "mtcnn" (where facenet-pytorch is installed), the folder of a run of faces or
+                face_detection, or a network's file; see `analysis/network_files.py`.
         """
         return FacePipeline(make_detector(detector), RunEmbedder(self, self._folder))
 
