@@ -159,6 +159,15 @@ class Mark:
         return alone and curve and not self.contours[0].closed and isinstance(self.stroke, tuple)
 
     @property
+    def has_edges(self) -> bool:
+        """Whether its stroke has caps or joins that are not round."""
+        if self.stroke is None or self.width <= 0:
+            return False
+        ends = self.cap != "round" and not all(contour.closed for contour in self.contours)
+        turns = self.join != "round" and any(len(contour.cubics) > 1 for contour in self.contours)
+        return ends or turns
+
+    @property
     def not_drawn(self) -> list[str]:
         """What of it a scene of fills and strokes does not show."""
         dashed = self.stroke is not None and self.dashes
@@ -189,11 +198,16 @@ class Picture:
     @property
     def not_drawn(self) -> list[str]:
         """What of its marks a scene of fills and strokes does not show, each in one line."""
-        return [
+        lost = [
             f"shape {number + 1}: {line}"
             for number, mark in enumerate(self.marks)
             for line in mark.not_drawn
         ]
+        edged = [number for number, mark in enumerate(self.marks) if mark.has_edges]
+        if edged:
+            count = f" and {len(edged) - 1} more" if len(edged) > 1 else ""
+            lost.append(f"shape {edged[0] + 1}{count}: caps and joins are round")
+        return lost
 
     @property
     def painted(self) -> list[Mark]:

@@ -163,6 +163,7 @@ def test_svgs_of_any_kind_become_scenes_that_can_be_learned(tmp_path, capsys):
     assert capsys.readouterr().err.splitlines() == [
         f"{path}: shape 2: its clip is left out",
         f"{path}: shape 3: its dashes are left out",
+        f"{path}: shape 3: caps and joins are round",
     ]
     for shape in shapes:
         shape.points.requires_grad = True  # type: ignore[union-attr]
