@@ -156,7 +156,8 @@ class Mark:
         """Whether it is one stroke along one open curve, in one colour."""
         alone = self.fill is None and self.stroke is not None and self.width > 0
         curve = len(self.contours) == 1 and len(self.contours[0].cubics) == 1
-        return alone and curve and not self.contours[0].closed and isinstance(self.stroke, tuple)
+        plain = isinstance(self.stroke, tuple) and not self.clips
+        return alone and curve and plain and not self.contours[0].closed
 
     @property
     def has_edges(self) -> bool:
@@ -171,9 +172,7 @@ class Mark:
     def not_drawn(self) -> list[str]:
         """What of it a scene of fills and strokes does not show."""
         dashed = self.stroke is not None and self.dashes
-        return ["its clip is left out"] * bool(self.clips) + ["its dashes are left out"] * bool(
-            dashed
-        )
+        return ["its dashes are left out"] if dashed else []
 
     @property
     def points(self) -> Array:

@@ -235,3 +235,18 @@ def test_strokes_that_may_be_absent_are_single_curves(files):
     small = {"size": 32, "start_svg": str(files[0]), "losses": {"squared": 1.0}}
     with pytest.raises(UserError, match=r"this SVG has fills, gradients or chains"):
         StochasticSketch(sketch=small)
+
+
+def test_clips_stay_where_they_are_and_are_written_again():
+    clipped = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48"><clipPath id="a"><circle cx="20" cy="20" r="12"/>'
+        '</clipPath><clipPath id="b"><path d="M0 0H64V26H0Z"/></clipPath><g clip-path="url(#b)">'
+        '<path d="M4 4H60V44H4Z" fill="#36c" clip-path="url(#a)"/></g></svg>'
+    )
+    found = drawing(clipped)
+    with torch.no_grad():
+        picture = found(profile="flat")
+        there = render_with_agg(parse(clipped.encode())) / 255
+        assert abs(picture.permute(1, 2, 0).numpy() - there).mean() < 0.004
+        again = drawing(found.svg())(profile="flat")
+    assert (again - picture).abs().mean() < 1e-3
