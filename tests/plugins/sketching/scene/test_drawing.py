@@ -239,7 +239,8 @@ def test_strokes_that_may_be_absent_are_single_curves(files):
 
 def test_clips_stay_where_they_are_and_are_written_again():
     clipped = (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48"><clipPath id="a"><circle cx="20" cy="20" r="12"/>'
+        '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48">'
+        '<clipPath id="a"><circle cx="20" cy="20" r="12"/>'
         '</clipPath><clipPath id="b"><path d="M0 0H64V26H0Z"/></clipPath><g clip-path="url(#b)">'
         '<path d="M4 4H60V44H4Z" fill="#36c" clip-path="url(#a)"/></g></svg>'
     )
