@@ -159,7 +159,7 @@ SHORT = ["trainer.steps=2", "trainer.quality.every=0", "monitor.tensorboard=fals
 SHORT_TASKS = {
     "game": ["task.evaluation_episodes=1", "task.video_frames=2"],
     "sketch": ["task.strokes=4", "task.size=32"],
-    "stochastic_sketch": ["task.strokes=4", "task.size=32"],
+    "stochastic_sketch": ["task.sketch.strokes=4", "task.sketch.size=32"],
 }
 
 

@@ -95,6 +95,8 @@ def paths_of(mark: Mark, *, close: bool) -> Iterator[Path]:
 
 def not_held(mark: Mark) -> Iterator[str]:
     """What of a mark is lost."""
+    if mark.clips:
+        yield "its clip is left out"
     for paint in (mark.fill, mark.stroke):
         if isinstance(paint, Gradient):
             if paint.spread != "pad":

@@ -15,6 +15,7 @@ from plugins.sketching.images.photo import grey
 from plugins.sketching.raster.lines import FillRule
 from plugins.sketching.raster.request import PEN_WIDTH, Profile
 from plugins.sketching.scene.chains import Chains
+from plugins.sketching.scene.clips import Clips, clipped
 from plugins.sketching.scene.gradients import SHADE, LearnedGradient
 from plugins.sketching.scene.layers import Layer, composed
 from plugins.sketching.scene.paints import Paint
@@ -31,13 +32,14 @@ WHITE = (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Part:
-    """A fill or stroke of a mark: its contours among the drawing's chains; `rule` None: a stroke."""
+    """A fill or stroke of a mark: its contours among the drawing's chains, and its clips; `rule` None: a stroke."""
 
     contours: range
     rule: FillRule | None
     paint: SvgPaint
     opacity: float
     width: float
+    clips: tuple[int, ...]
 
 
 class SceneDrawing(nn.Module):
@@ -74,7 +76,8 @@ class SceneDrawing(nn.Module):
             raise UserError("the SVG holds no strokes")
         self.canvas, self.side = canvas, max(canvas)
         self.style = replace(style, composition="over", filled=False)
-        points, chains, self.parts = gathered(marks, scale)
+        self.clips = Clips(marks, scale, shift)
+        points, chains, self.parts = gathered(marks, scale, self.clips)
         self.chains = Chains.of(chains)
         places = torch.from_numpy((points * scale + shift) / self.side).float()
         self.places = nn.Parameter(places)
@@ -121,11 +124,16 @@ class SceneDrawing(nn.Module):
         """
         if gates is not None and gates.dim() != 1:
             raise ProgramError(f"gates {list(gates.shape)}: a drawing from an SVG has one picture")
-        size = tuple(max(1, round(side * scale)) for side in self.canvas)
+        size = self.size(scale)
         paper = torch.cat([self.shown(self.ground), self.ground.new_ones(1)])
         layers = list(self.layers(scale, widening, gates))
-        picture = composed(layers, (size[0], size[1]), paper, profile=profile)
+        picture = composed(layers, size, paper, profile=profile)
         return picture[:1] if self.plain else picture[:3]
+
+    def size(self, scale: float) -> tuple[int, int]:
+        """Height and width of the picture of a canvas `scale` times as large."""
+        height, width = (max(1, round(side * scale)) for side in self.canvas)
+        return height, width
 
     def shown(self, colours: Tensor) -> Tensor:
         """Colours `[..., 3]` as the drawing has them: without colours, between ink and paper by their lightness."""
@@ -139,6 +147,7 @@ class SceneDrawing(nn.Module):
     ) -> Iterator[Layer]:
         """The parts that are present, the lowest first, in pixels of a canvas `scale` times as large."""
         lines = self.chains.polylines(self.places * (self.side * scale))
+        masks = self.clips.masks(self.size(scale), scale, self.places)
         widths = torch.exp(PACE * self.widths)
         for place, number in enumerate(self.present.nonzero()[:, 0].tolist()):
             part = self.parts[number]
@@ -147,7 +156,10 @@ class SceneDrawing(nn.Module):
             if part.rule is None:
                 gate = gate / widening
             width = widths[number] * (widening * scale)
-            yield Layer(contours, part.rule, width, self.paint(number, scale), gate)
+            mask = None
+            for clip in part.clips:
+                mask = masks[clip] if mask is None else mask * masks[clip]
+            yield Layer(contours, part.rule, width, self.paint(number, scale), gate, mask)
 
     def paint(self, number: int, scale: float) -> Tensor | Paint:
         """A part's colour and opacity `[4]`, or its gradient."""
@@ -199,11 +211,14 @@ class SceneDrawing(nn.Module):
         ]
         height, width = self.canvas
         body, defs = paths(inks, self.chains, self.places * self.side)
+        seen = [self.parts[number].clips for number in numbers]
+        body = [clipped(path, clips) for path, clips in zip(body, seen, strict=True)]
+        defs += self.clips.definitions()
         return document((width, height), body, defs, hexadecimal(self.shown(self.ground).tolist()))
 
 
 def gathered(
-    marks: list[Mark], scale: float
+    marks: list[Mark], scale: float, clips: Clips
 ) -> tuple[Array, list[tuple[list[int], bool]], list[Part]]:
     """All points `[P, 2]` of marks, the degrees and closedness of their contours, and their fills and strokes."""
     points, parts = [numpy.zeros((0, 2))], []
@@ -216,10 +231,13 @@ def gathered(
             chains.append((degrees, contour.closed))
         contours = range(begin, len(chains))
         if mark.fill is not None:
-            parts.append(Part(contours, mark.fill_rule, mark.fill, mark.fill_opacity, EDGE))
+            paint, opacity = mark.fill, mark.fill_opacity
+            seen = clips.of(mark.clips)
+            parts.append(Part(contours, mark.fill_rule, paint, opacity, EDGE, seen))
         if mark.stroke is not None and mark.width > 0:
             width = mark.width * scale / PEN_WIDTH
-            parts.append(Part(contours, None, mark.stroke, mark.stroke_opacity, width))
+            seen = clips.of(mark.clips)
+            parts.append(Part(contours, None, mark.stroke, mark.stroke_opacity, width, seen))
     return numpy.concatenate(points), chains, parts
 
 

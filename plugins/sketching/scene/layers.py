@@ -30,6 +30,7 @@ class Layer:
             where each contour has a pen of its own; they overlap without darkening one another.
         paint: red, green, blue and opacity `[4]`, or a gradient.
         opacity: a factor of the paint's.
+        mask: `[H, W]` in 0..1, how much of it is seen; None: all of it.
     """
 
     contours: Sequence[Tensor]
@@ -37,11 +38,12 @@ class Layer:
     width: Tensor
     paint: Tensor | Paint
     opacity: Tensor | float = 1.0
+    mask: Tensor | None = None
 
     @property
     def plain(self) -> bool:
-        """Whether the kernel lays it over others by itself: one colour, and one pen."""
-        return isinstance(self.paint, Tensor) and self.width.dim() == 0
+        """Whether the kernel lays it over others by itself: one colour, one pen, and no mask."""
+        return isinstance(self.paint, Tensor) and self.width.dim() == 0 and self.mask is None
 
 
 def composed(
@@ -88,7 +90,7 @@ def plain_layers(layers: Sequence[Layer], size: tuple[int, int], profile: Profil
 
 
 def masked(layers: Iterable[Layer], size: tuple[int, int], profile: Profile) -> Iterator[Tensor]:
-    """The premultiplied picture of each layer that is in a gradient, or has several pens."""
+    """The premultiplied picture of each layer that is in a gradient, or has several pens or a mask."""
     for layer in layers:
         alone = layer.width.dim() == 0
         mask = render(
@@ -100,6 +102,8 @@ def masked(layers: Iterable[Layer], size: tuple[int, int], profile: Profile) -> 
             filled=layer.rule is not None,
             fill_rule=layer.rule or "nonzero",
         )
+        if layer.mask is not None:
+            mask = mask * layer.mask
         colour = layer.paint
         colour = colour[:, None, None] if isinstance(colour, Tensor) else field(colour, mask)
         alpha = mask * covering(layer, colour[3])

@@ -156,15 +156,23 @@ class Mark:
         """Whether it is one stroke along one open curve, in one colour."""
         alone = self.fill is None and self.stroke is not None and self.width > 0
         curve = len(self.contours) == 1 and len(self.contours[0].cubics) == 1
-        return alone and curve and not self.contours[0].closed and isinstance(self.stroke, tuple)
+        plain = isinstance(self.stroke, tuple) and not self.clips
+        return alone and curve and plain and not self.contours[0].closed
+
+    @property
+    def has_edges(self) -> bool:
+        """Whether its stroke has caps or joins that are not round."""
+        if self.stroke is None or self.width <= 0:
+            return False
+        ends = self.cap != "round" and not all(contour.closed for contour in self.contours)
+        turns = self.join != "round" and any(len(contour.cubics) > 1 for contour in self.contours)
+        return ends or turns
 
     @property
     def not_drawn(self) -> list[str]:
         """What of it a scene of fills and strokes does not show."""
         dashed = self.stroke is not None and self.dashes
-        return ["its clip is left out"] * bool(self.clips) + ["its dashes are left out"] * bool(
-            dashed
-        )
+        return ["its dashes are left out"] if dashed else []
 
     @property
     def points(self) -> Array:
@@ -189,11 +197,16 @@ class Picture:
     @property
     def not_drawn(self) -> list[str]:
         """What of its marks a scene of fills and strokes does not show, each in one line."""
-        return [
+        lost = [
             f"shape {number + 1}: {line}"
             for number, mark in enumerate(self.marks)
             for line in mark.not_drawn
         ]
+        edged = [number for number, mark in enumerate(self.marks) if mark.has_edges]
+        if edged:
+            count = f" and {len(edged) - 1} more" if len(edged) > 1 else ""
+            lost.append(f"shape {edged[0] + 1}{count}: caps and joins are round")
+        return lost
 
     @property
     def painted(self) -> list[Mark]:

@@ -161,8 +161,9 @@ def test_svgs_of_any_kind_become_scenes_that_can_be_learned(tmp_path, capsys):
     assert groups[0].fill_color.tolist() == [1, 0, 0, 0.5]
     assert float(shapes[3].stroke_width) == 1.5
     assert capsys.readouterr().err.splitlines() == [
-        f"{path}: shape 2: its clip is left out",
         f"{path}: shape 3: its dashes are left out",
+        f"{path}: shape 3: caps and joins are round",
+        f"{path}: shape 2: its clip is left out",
     ]
     for shape in shapes:
         shape.points.requires_grad = True  # type: ignore[union-attr]

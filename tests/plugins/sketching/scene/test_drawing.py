@@ -22,11 +22,14 @@ from plugins.sketching.strokes.drawing import Style
 from plugins.sketching.svg.picture import Gradient
 from plugins.sketching.svg.reading import parse
 from tests.plugins.sketching.agg import render_with_agg
+from tests.plugins.sketching.svg.expectations import SIDE, expected
+from tests.plugins.sketching.svg.files import FILES
 
 if find_spec("svgelements") is None:
     pytest.skip("needs svgelements", allow_module_level=True)
 
 WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+EXPECTED = expected()
 ALL = frozenset({"width", "opacity", "colour"})
 SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48">
 <defs>
@@ -201,10 +204,50 @@ def test_what_is_not_drawn_is_named(tmp_path, files, capsys):
         'stroke-dasharray="2 1"/></svg>'
     )
     sketch(tmp_path / "c.svg", files[1])
-    assert "c.svg: shape 1: its dashes are left out" in capsys.readouterr().err
+    written = capsys.readouterr().err
+    assert "c.svg: shape 1: its dashes are left out" in written
+    assert "c.svg: shape 1: caps and joins are round" in written
+
+
+def test_what_is_round_in_the_svg_is_passed_over_in_silence(files, capsys):
+    sketch(*files)
+    assert capsys.readouterr().err == ""
+
+
+def test_files_of_every_kind_are_drawn_as_resvg_shows_them_but_for_what_is_named():
+    style, wrong, drawn = Style("over", False, True, WHITE, BLACK), [], 0
+    for name, text in FILES.items():
+        picture = parse(text.encode())
+        if name == "vector_effect" or not picture.on_paper or picture.width != picture.height:
+            # Pens that do not scale are read in the picture's pixels, which are not the sheet's.
+            continue
+        with torch.no_grad():
+            found = SceneDrawing(picture, (SIDE, SIDE), style, frozenset())(profile="flat")
+        apart = abs(found.permute(1, 2, 0).numpy() - EXPECTED[name] / 255).mean()
+        drawn += 1
+        if apart > 0.02 and not picture.not_drawn:
+            wrong.append(name)
+    assert wrong == []
+    assert drawn > 80
 
 
 def test_strokes_that_may_be_absent_are_single_curves(files):
     small = {"size": 32, "start_svg": str(files[0]), "losses": {"squared": 1.0}}
     with pytest.raises(UserError, match=r"this SVG has fills, gradients or chains"):
         StochasticSketch(sketch=small)
+
+
+def test_clips_stay_where_they_are_and_are_written_again():
+    clipped = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48">'
+        '<clipPath id="a"><circle cx="20" cy="20" r="12"/>'
+        '</clipPath><clipPath id="b"><path d="M0 0H64V26H0Z"/></clipPath><g clip-path="url(#b)">'
+        '<path d="M4 4H60V44H4Z" fill="#36c" clip-path="url(#a)"/></g></svg>'
+    )
+    found = drawing(clipped)
+    with torch.no_grad():
+        picture = found(profile="flat")
+        there = render_with_agg(parse(clipped.encode())) / 255
+        assert abs(picture.permute(1, 2, 0).numpy() - there).mean() < 0.004
+        again = drawing(found.svg())(profile="flat")
+    assert (again - picture).abs().mean() < 1e-3
