@@ -3,9 +3,11 @@
 Every block of code on a page is Python (run by `test_snippets`), commands, or nothing to be run.
 """
 
+import ast
 import importlib.util
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,10 @@ def test_a_target_and_its_extras_exist(words):
 
 @pytest.mark.parametrize("words", distinct("python"), ids=" ".join)
 def test_a_module_that_is_run_exists(words):
+    if words[1] == "-c":
+        imported = [n for n in ast.walk(ast.parse(words[2])) if isinstance(n, ast.ImportFrom)]
+        assert all(hasattr(import_module(n.module or ""), n.names[0].name) for n in imported)
+        return
     assert words[1] == "-m"
     assert importlib.util.find_spec(words[2]) is not None
 

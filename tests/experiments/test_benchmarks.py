@@ -21,14 +21,14 @@ def test_the_comparison_with_pyro_says_what_it_needs_where_there_is_none(capsys)
     ("argument", "said"),
     [
         ("--help", "Games against peers on this machine"),
-        ("poong", "'poong': expected stepping, throughput, pong, solving or seeds=N"),
+        ("poong", "'poong': expected stepping, throughput, replay, pong, solving or seeds=N"),
         ("seeds=many", "'seeds=many': expected stepping"),
     ],
 )
 def test_the_benchmark_of_games_runs_nothing_for_an_argument_it_does_not_know(
     monkeypatch, capsys, argument, said
 ):
-    for part in ("stepping", "throughput", "pong", "solving"):
+    for part in ("stepping", "throughput", "replay", "pong", "solving"):
         monkeypatch.setattr(games, part, lambda seeds: pytest.fail("it runs"))
     monkeypatch.setattr("sys.argv", ["games", argument])
     with pytest.raises(SystemExit, match=None if argument == "--help" else said):

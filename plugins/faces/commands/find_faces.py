@@ -5,7 +5,7 @@
 Prints for each photograph a line of JSON: boxes in its own pixels, scores, landmarks and qualities, best first. With
 `pictures=` the photographs are also written there with their faces marked; `score=` leaves out less certain ones. No
 features are computed: whom a face shows is not looked at. `bundled` comes with this plugin and has never seen a person.
-In Python: `plugins.faces.analysis.pipeline.FacePipeline.of(detector="bundled").find("photo.jpg")`.
+In Python: `plugins.faces.analysis.pipeline.FacePipeline.of` makes what finds faces, `.find("photo.jpg")`.
 """
 
 from __future__ import annotations

@@ -358,7 +358,7 @@ def test_later_draws_stay_hard_where_they_do_not_depend_on_the_layer():
         x = context.sample("x", Bernoulli(logits=p["a"]))
         y = context.sample("y", Bernoulli(logits=p["a"] * x))
         w = context.sample("w", Bernoulli(logits=p["a"]))
-        if len(x) == 10:
+        if len(x) == 10 and not context.dry_run:
             seen.update(x=x.detach()[5:], y=y.detach()[5:], w=w.detach())
         context.cost(x + y + w)
 

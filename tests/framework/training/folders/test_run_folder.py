@@ -305,7 +305,9 @@ def test_a_config_that_is_no_plain_mapping_is_refused(run_folder, diffobj: Diffo
         assert said in outcome.err
 
 
-def test_what_is_no_run_folder_is_told(tmp_path, diffobj: Diffobj):
+def test_what_is_no_run_folder_is_told(tmp_path, diffobj: Diffobj, monkeypatch):
+    # Where there are no other runs to be named.
+    monkeypatch.chdir(tmp_path)
     for place in (tmp_path, tmp_path / "nowhere"):
         outcome = diffobj("train", f"resume={place}")
         assert outcome.err == f"diffobj: {place} is no run folder: it has no config.yaml\n"
