@@ -58,8 +58,6 @@ ROWS = {
     "cartpole_smooth": Row(
         "Smooth cart-pole, reparameterisation", ("experiment=cartpole_smooth",), 99.0
     ),
-    "cartpole_dqn": Row("CartPole-v1, DQN", ("experiment=cartpole", "estimator=dqn"), 475.0),
-    "pendulum_sac": Row("Pendulum-v1, SAC", ("experiment=pendulum", "estimator=sac"), -170.0),
 }
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from framework.config.types import Count, CountOrZero, NonNegative
 from framework.task import Split, TrainingPlan
-from plugins.faces.evaluation.model_card import SYNTHETIC_NOTICE
 from plugins.faces.models.face_model import FaceModel, detector
 from plugins.faces.synthetic.crops import FIRST_UNSEEN
 from plugins.faces.synthetic.group_scenes import group_scenes
@@ -93,8 +92,11 @@ class GeneratedDetection(DetectionTask):
     def synthetic(self) -> bool:
         return True
 
+    def warn(self) -> None:
+        """Print nothing: unlike embeddings of synthetic faces, this detector is meant for photographs of people."""
+
     def about(self) -> dict[str, str]:
         return {
             "Trained on": f"{self.scenes:,} generated scenes with {self.people:,} synthetic people; no person was seen",
-            "Notice": SYNTHETIC_NOTICE,
+            "Meant for": "photographs of people; what it was measured to do is in plugins/faces/weights/MODEL_CARD.md",
         }
