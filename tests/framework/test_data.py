@@ -120,7 +120,9 @@ def failure(fault: str, workers: int, timeout: float = 600.0) -> str:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_bad_item_is_told_in_one_line_with_its_number_and_place(workers):
+def test_a_bad_item_is_told_in_one_line_with_its_number_and_place(workers, monkeypatch):
+    # Torch waits five seconds for a worker to end, whenever its loader is collected.
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
     said = failure("raises", workers)
     assert said.startswith("item 4 of the data: ValueError: no picture (test_data.py, line ")
     assert failure("user", workers) == "photo.jpg: damaged"

@@ -10,7 +10,15 @@ from framework.plugin import registry
 from tests.framework.training.test_trainer import alike
 from tests.runs import newest, result
 
-ESTIMATORS = registry().names("estimators")
+# Of those that keep nothing between calls the others say enough.
+STATELESS = {
+    *("exact", "reparameterisation", "straight_through", "straight_through_gumbel", "gumbel_rao"),
+    *("reinmax", "arm", "disarm", "measure_valued", "spsa", "forward_gradient"),
+}
+ESTIMATORS = [
+    pytest.param(name, marks=pytest.mark.slow) if name in STATELESS else name
+    for name in registry().names("estimators")
+]
 QUIET = ("monitor.tensorboard=false", "monitor.progress=none", "optimizer.learning_rate=0.05")
 
 

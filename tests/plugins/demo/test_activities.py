@@ -44,6 +44,7 @@ def test_everything_that_comes_along_is_under_five_megabytes_and_made_by_the_com
     assert {file.stem for file in PACKED.iterdir()} == set(demo_runs.TRAININGS)
 
 
+@pytest.mark.slow
 def test_the_trained_agent_balances_the_pole_and_the_first_one_does_not(runs):
     trained, first = Listener(), Listener()
     play(runs, trained, None, game="cartpole", seed=3)

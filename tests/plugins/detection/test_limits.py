@@ -146,8 +146,16 @@ def test_the_result_is_of_the_checkpoint_that_predict_takes(
     [
         # The last step is not one of every second: it is evaluated all the same.
         (["trainer.steps=3", "trainer.evaluate_every=2"], ["validation", "validation", "test"]),
-        (["trainer.steps=4", "trainer.evaluate_every=2"], ["validation", "validation", "test"]),
-        (["trainer.steps=1", "trainer.evaluate_every=2"], ["validation", "test"]),
+        pytest.param(
+            ["trainer.steps=4", "trainer.evaluate_every=2"],
+            ["validation", "validation", "test"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["trainer.steps=1", "trainer.evaluate_every=2"],
+            ["validation", "test"],
+            marks=pytest.mark.slow,
+        ),
         (["trainer.steps=1", "trainer.evaluate_every=0"], ["test"]),
         # It goes on later.
         (

@@ -41,7 +41,9 @@ def resume(folder: Path, *arguments: str) -> dict[str, Any]:
     return load_newest(folder / "checkpoints", print)
 
 
-@pytest.mark.parametrize("stop", [1, 4, 6])
+@pytest.mark.parametrize(
+    "stop", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(6, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("environment", ["cart_pole", "snake"])
 def test_a_run_that_is_stopped_inside_or_between_rollouts_ends_with_the_same_bits(
     tmp_path, environment, stop

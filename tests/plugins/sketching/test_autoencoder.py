@@ -51,7 +51,7 @@ def autoencoder(path, **options) -> SketchAutoencoder:
     [
         ({}, "exact"),
         ({"decoder": "recurrent"}, "exact"),
-        ({"variational": True}, "reparameterisation"),
+        pytest.param({"variational": True}, "reparameterisation", marks=pytest.mark.slow),
     ],
 )
 def test_drawings_come_nearer_to_their_pictures_and_are_recognised(

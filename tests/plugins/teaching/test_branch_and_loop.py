@@ -41,6 +41,7 @@ def test_an_estimator_that_needs_all_samples_together_says_so():
         make_estimator("rebar").backward(task.as_program(task.objective), task.parameters)
 
 
+@pytest.mark.slow
 def test_training_finds_the_optimum(tmp_path):
     folder = tmp_path / "run"
     run(

@@ -102,6 +102,7 @@ def test_training_starts_from_the_parameters_of_the_run(start):
         assert torch.equal(task.parameters[name], value), name
 
 
+@pytest.mark.slow
 def test_tuning_interrupted_and_resumed_is_uninterrupted_bit_for_bit(
     start, tmp_path, diffobj: Diffobj
 ):

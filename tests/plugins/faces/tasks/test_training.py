@@ -310,7 +310,15 @@ def test_some_of_each_gives_so_many_different_pictures_of_so_many_people():
     assert all(len(row.unique()) == 5 for row in more)
 
 
-@pytest.mark.parametrize("feature_source", ["joint", "aligned_features", "two_stage", "centre"])
+@pytest.mark.parametrize(
+    "feature_source",
+    [
+        "joint",
+        "centre",
+        pytest.param("aligned_features", marks=pytest.mark.slow),
+        pytest.param("two_stage", marks=pytest.mark.slow),
+    ],
+)
 def test_scenes_are_learned_from_from_every_feature_source(feature_source, tmp_path):
     folder = run(tmp_path / "run", *SCENES, f"task.feature_source={feature_source}")
     metrics = result(folder)["metrics"]
