@@ -21,7 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 from framework.errors import UserError
 from framework.launch import launched
 
-# After so many minutes a process that waits for the others gives up: one of them hangs.
+# Minutes after which a process that waits for the others gives up: one of them hangs.
 PATIENCE = 10.0
 # As deep as blocks of `alone` are nested.
 ALONE: list[bool] = []

@@ -1,7 +1,5 @@
 """Several processes that train together: the same gradients as one process with the whole batch."""
 
-import os
-import socket
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli
-from torch.multiprocessing.spawn import spawn
 
 from framework import ranks
 from framework.gradients.policy_gradient.actor_critic import A2C, VTrace
@@ -20,6 +17,7 @@ from framework.gradients.policy_gradient.ppo import PPO
 from framework.gradients.score_function import reinforce, rloo
 from framework.program import Program
 from framework.training.updates.batch_norm import share_batch_norm
+from tests.processes import together
 
 COUNT = 2
 # Of which one process has one more than the other.
@@ -151,40 +149,28 @@ CASES: dict[str, Callable[[], Any]] = {
 }
 
 
-def entry(rank: int, port: int, folder: str) -> None:
-    """One of the processes: all cases, into a file of its own."""
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(COUNT),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    torch.set_num_threads(1)
-    with ranks.joined():
-        found = {name: case() for name, case in CASES.items()}
-        found["largest"] = ranks.largest(rank, -rank)
-        found["of first"] = ranks.of_first(f"given by {rank}")
-        with ranks.alone():
-            found["alone"] = (ranks.size(), ranks.part(SAMPLES))
-        torch.save(found, Path(folder, f"{rank}.pt"))
+def find_all(rank: int, folder: Path) -> None:
+    """What one of the processes finds: all cases, into a file of its own."""
+    found = {name: case() for name, case in CASES.items()}
+    found["largest"] = ranks.largest(rank, -rank)
+    found["of first"] = ranks.of_first(f"given by {rank}")
+    with ranks.alone():
+        found["alone"] = (ranks.size(), ranks.part(SAMPLES))
+    torch.save(found, folder / f"{rank}.pt")
 
 
 @cache
-def together() -> list[dict[str, Any]]:
+def by_process() -> list[dict[str, Any]]:
     """What each of the processes finds."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with TemporaryDirectory() as folder:
-        spawn(entry, (port, folder), nprocs=COUNT)
+        together(COUNT, find_all, Path(folder))
         return [torch.load(Path(folder, f"{i}.pt"), weights_only=False) for i in range(COUNT)]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_with_uneven_parts_have_the_gradients_of_one_with_all(name):
     whole = CASES[name]()
-    for found in together():
+    for found in by_process():
         for key, expected in whole.items():
             if expected is None:
                 assert found[name][key] is None
@@ -194,7 +180,7 @@ def test_two_processes_with_uneven_parts_have_the_gradients_of_one_with_all(name
 
 
 def test_processes_agree():
-    first, second = together()
+    first, second = by_process()
     assert first["largest"] == second["largest"] == [1.0, 0.0]
     assert first["of first"] == second["of first"] == "given by 0"
     assert first["alone"] == second["alone"] == (1, slice(0, SAMPLES))

@@ -95,7 +95,8 @@ class SampledSurrogate(SurrogateEstimator):
                 raise
         scored = any(trace.scored for trace in traces)
         samples = traces[0].shape[1] if program.recorded_trajectories else drawn
-        if isinstance(self.baseline, LeaveOneOut) and scored and samples < 2 > ranks.size():
+        compares = isinstance(self.baseline, LeaveOneOut) and scored
+        if compares and samples < 2 and ranks.size() == 1:
             raise ProgramError(
                 f"a leave-one-out baseline compares samples and there is {samples}: set estimator.samples to 2 or more"
             )

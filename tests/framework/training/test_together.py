@@ -1,7 +1,5 @@
 """Several processes train one run together: what they learn, write and agree on."""
 
-import os
-import socket
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -11,16 +9,15 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.multiprocessing.spawn import spawn
 
 import framework
-from framework import ranks
 from framework.data import batches
 from framework.errors import ProgramError, UserError
 from framework.program import Program
 from framework.randomness import generator
 from framework.run import Run
 from framework.task import Split, Task
+from tests.processes import together
 from tests.runs import python, records
 
 COUNT = 2
@@ -69,38 +66,25 @@ def fit(folder: Path, task: Task | None = None, steps: int = 6, **how: Any) -> R
     return framework.train(task or Fitted(), folder=folder, steps=steps, overrides=OPTIONS, **how)
 
 
-def entry(rank: int, port: int, folder: str) -> None:
-    """One of the processes."""
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(COUNT),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    torch.set_num_threads(1)
-    place = Path(folder)
-    with ranks.joined():
-        fit(place / "whole")
-        # Only the second process wants to stop.
-        fit(place / "stopped", on_step=lambda step, _: step < 3 or rank == 0)
-        framework.train(Fitted(), resume=place / "alone", overrides=["trainer.stop_at=null"])
-        with pytest.raises(ProgramError, match="gives each of 2 processes the same batch"):
-            fit(place / "unparted", Unparted())
-        with pytest.raises(UserError, match="estimator = automatic in 2 processes"):
-            framework.train("javelin", folder=place / "refused", estimator="automatic")
+def train_all(rank: int, place: Path) -> None:
+    """What each of the processes trains."""
+    fit(place / "whole")
+    # Only the second process wants to stop.
+    fit(place / "stopped", on_step=lambda step, _: step < 3 or rank == 0)
+    framework.train(Fitted(), resume=place / "alone", overrides=["trainer.stop_at=null"])
+    with pytest.raises(ProgramError, match="gives each of 2 processes the same batch"):
+        fit(place / "unparted", Unparted())
+    with pytest.raises(UserError, match="estimator = automatic in 2 processes"):
+        framework.train("javelin", folder=place / "refused", estimator="automatic")
 
 
 @cache
-def together() -> Path:
+def trained() -> Path:
     """A folder in which two processes have trained."""
     place = Path(mkdtemp())
     overrides = [*OPTIONS, "trainer.stop_at=3"]
     framework.train(Fitted(), folder=place / "alone", steps=6, overrides=overrides)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    spawn(entry, (port, str(place)), nprocs=COUNT)
+    together(COUNT, train_all, place)
     return place
 
 
@@ -116,8 +100,8 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 def test_a_run_of_two_processes_learns_what_one_process_learns(tmp_path):
     alone = fit(tmp_path / "one")
-    assert_same(learned(together() / "whole"), dict(alone.task.model.state_dict()))
-    one, two = records(tmp_path / "one"), records(together() / "whole")
+    assert_same(learned(trained() / "whole"), dict(alone.task.model.state_dict()))
+    one, two = records(tmp_path / "one"), records(trained() / "whole")
     assert [r["step"] for r in one] == [r["step"] for r in two]
     for tag in ("train/objective", "gradient/norm", "evaluation/objective"):
         values = [[r[tag] for r in each if tag in r] for each in (one, two)]
@@ -126,27 +110,27 @@ def test_a_run_of_two_processes_learns_what_one_process_learns(tmp_path):
 
 def test_a_run_of_one_process_goes_on_in_two_and_back(tmp_path):
     whole = fit(tmp_path / "one")
-    assert_same(learned(together() / "alone"), dict(whole.task.model.state_dict()))
-    framework.train(Fitted(), resume=together() / "stopped", overrides=["trainer.stop_at=null"])
-    assert_same(learned(together() / "stopped"), dict(whole.task.model.state_dict()))
+    assert_same(learned(trained() / "alone"), dict(whole.task.model.state_dict()))
+    framework.train(Fitted(), resume=trained() / "stopped", overrides=["trainer.stop_at=null"])
+    assert_same(learned(trained() / "stopped"), dict(whole.task.model.state_dict()))
 
 
 def test_one_process_writes_the_run():
-    folder = together() / "whole"
+    folder = trained() / "whole"
     assert sum(1 for _ in (folder / "checkpoints").glob("step_*.pt")) == 2
     assert (folder / "log.txt").read_text().count("all steps done") == 1
     assert "on cpu in 2 processes" in (folder / "log.txt").read_text()
 
 
 def test_all_stop_where_one_wants_to():
-    result = framework.load(together() / "stopped", task=Fitted(), checkpoint="last")
+    result = framework.load(trained() / "stopped", task=Fitted(), checkpoint="last")
     assert result.step in (3, 6)
-    assert "stopped by a callback" in (together() / "stopped" / "log.txt").read_text()
+    assert "stopped by a callback" in (trained() / "stopped" / "log.txt").read_text()
 
 
 def test_what_cannot_be_divided_leaves_no_run():
-    assert not (together() / "unparted").exists()
-    assert not (together() / "refused").exists()
+    assert not (trained() / "unparted").exists()
+    assert not (trained() / "refused").exists()
 
 
 def test_a_script_is_told_how_to_start_several(tmp_path):
