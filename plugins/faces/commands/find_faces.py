@@ -11,7 +11,6 @@ In Python: `plugins.faces.analysis.pipeline.FacePipeline.of` makes what finds fa
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,21 +27,14 @@ def run(arguments: Sequence[str]) -> int:
     least = number(options, "score", 0.0)
     from framework.media import Image
     from plugins.faces.analysis.pipeline import FacePipeline
-    from plugins.faces.data.photographs import pictures_in, read_photograph, within
+    from plugins.faces.data.photographs import readable_pictures, within
     from plugins.faces.evaluation.figures import photograph_with_detections
     from plugins.faces.tasks.scene_task import face_record
 
     faces = FacePipeline.of(detector=options.get("detector", "bundled"))
     source = Path(options["input"]).expanduser()
     folder = Path(options["pictures"]).expanduser() if options.get("pictures") else None
-    for file, name in pictures_in(source):
-        try:
-            photograph = read_photograph(file)
-        except UserError as error:
-            if not source.is_dir():
-                raise
-            print(f"left out: {error}", file=sys.stderr)
-            continue
+    for file, name, photograph in readable_pictures(source):
         found = faces.find(photograph).above(least)
         records = [face_record(found, k) for k in range(len(found))]
         print(json.dumps({"file": within(file, source), "faces": records}))

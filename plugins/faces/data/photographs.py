@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +90,23 @@ def pictures_in(source: Path) -> list[tuple[Path, str]]:
     if len(set(names)) < len(names):
         names = [within(file, source) for file in files]
     return list(zip(files, names, strict=True))
+
+
+def readable_pictures(source: Path) -> Iterator[tuple[Path, str, Pillow.Image]]:
+    """The photographs among `pictures_in`; of a folder, what cannot be read is left out with a line.
+
+    Raises:
+        UserError: see `pictures_in`; or the one picture that is given cannot be read.
+    """
+    for file, name in pictures_in(source):
+        try:
+            photograph = read_photograph(file)
+        except UserError as error:
+            if not source.is_dir():
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        yield file, name, photograph
 
 
 def within(file: Path, source: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from framework.media import Media
 from framework.task import Split
 from plugins.detection.evaluation.metrics import require_coco_evaluation
 from plugins.faces.analysis.detected import DetectedFaces
-from plugins.faces.data.photographs import pictures_in, read_photograph, within
+from plugins.faces.data.photographs import readable_pictures, within
 from plugins.faces.evaluation.figures import photograph_with_detections, scenes_with_detections
 from plugins.faces.evaluation.scene_evaluator import SceneEvaluator
 from plugins.faces.evaluation.scene_metrics import EvaluatedScenes, above, detection_metrics
@@ -106,14 +105,7 @@ class SceneTask(FaceTask):
         if source is None:
             raise UserError("which picture? input=PICTURE or input=FOLDER")
         self.warn()
-        for file, name in pictures_in(source):
-            try:
-                photograph = read_photograph(file)
-            except UserError as error:
-                if not source.is_dir():
-                    raise
-                print(f"left out: {error}", file=sys.stderr)
-                continue
+        for file, name, photograph in readable_pictures(source):
             found = self.find(photograph)
             faces = [face_record(found, k) for k in range(len(found))]
             content = {
