@@ -1,57 +1,114 @@
-"""The processes that train together under torchrun: this one's number, sums over all of them, what they agree on.
+"""Those that train together, processes under torchrun or shards: this one's number, sums over all, what they agree on.
 
 The only module that uses torch.distributed. In a process that trains alone every function is the identity.
 """
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from framework.errors import UserError
 from framework.launch import launched
+from framework.shards import Shards
 
-# Minutes after which a process that waits for the others gives up: one of them hangs.
-PATIENCE = 10.0
-# As deep as blocks of `alone` are nested.
-ALONE: list[bool] = []
+T = TypeVar("T")
+# Minutes for which a process waits for the others, beyond those after which a watchdog ends the one that hangs.
+PATIENCE = 2.0
+# Seconds between two looks at whether the first process has come.
+POLL = 0.02
 # Numbers of the trainings of this process.
 JOINED = count()
+# Where the processes of a training leave word for each other.
+STORES: list[Store] = []
+
+
+class Place(threading.local):
+    """Where this thread stands.
+
+    Attributes:
+        alone: as deep as blocks of `alone` are nested.
+        shards: those of this process, of which the thread works for number `own`; None: the process is undivided.
+        waits: how often it has waited for the first process.
+    """
+
+    alone = 0
+    shards: Shards | None = None
+    own = 0
+    waits = 0
+
+
+PLACE = Place()
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """This process's or shard's number, from 0."""
+    if PLACE.shards is not None:
+        return PLACE.shards.first + PLACE.own
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def size() -> int:
-    """How many processes train together; 1 inside `alone`."""
-    return dist.get_world_size() if dist.is_initialized() and not ALONE else 1
+    """How many train together; 1 inside `alone`."""
+    if PLACE.alone:
+        return 1
+    if PLACE.shards is not None:
+        return PLACE.shards.total
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def processes() -> int:
+    """How many processes there are, whatever the shards."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def first_here() -> bool:
+    """Whether this is the first of its process's shards, or the process is undivided."""
+    return PLACE.own == 0
+
+
+def described() -> str:
+    """How many train together, in words; empty for one."""
+    words = f" in {processes()} processes" if processes() > 1 else ""
+    if PLACE.shards is None:
+        return words
+    return f"{words} of {size()} shards" if words else f" in {size()} shards"
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Exchange nothing inside the block: what the other processes may not do at the same place."""
-    ALONE.append(True)
+    """Exchange nothing inside the block: what the others may not do at the same place."""
+    PLACE.alone += 1
     try:
         yield
     finally:
-        ALONE.pop()
+        PLACE.alone -= 1
+
+
+def apart() -> bool:
+    """Whether this is inside `alone`, and others train beside it."""
+    return PLACE.alone > 0 and (PLACE.shards is not None or dist.is_initialized())
 
 
 @contextmanager
-def joined(minutes: float = PATIENCE) -> Iterator[None]:
+def joined(minutes: float = 10.0) -> Iterator[None]:
     """Train together with the others inside the block, where torchrun has started this process.
+
+    Args:
+        minutes: how long a step may take; one that waits longer gives up.
 
     Raises:
         UserError: the processes do not find each other.
@@ -64,7 +121,7 @@ def joined(minutes: float = PATIENCE) -> Iterator[None]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     # What an earlier attempt, or training, has left in torchrun's store would be taken for the others' addresses.
     attempt = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(JOINED)}"
-    patience = timedelta(minutes=minutes)
+    patience = timedelta(minutes=minutes + PATIENCE)
     try:
         store, rank, size = next(iter(rendezvous("env://", timeout=patience)))
         store = PrefixStore(attempt, store)
@@ -72,32 +129,95 @@ def joined(minutes: float = PATIENCE) -> Iterator[None]:
     except (ValueError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0]
         raise UserError(f"torchrun: the processes do not find each other: {first}") from None
+    STORES.append(store)
     try:
         yield
     finally:
+        STORES.remove(store)
         dist.destroy_process_group()
 
 
+def divided(count: int | None, first: Callable[[], T], others: Callable[[], Any]) -> T:
+    """Call `first`; where there are to be `count` shards, in this process's first one, and `others` in the rest.
+
+    Shards of all processes together have numbers in the processes' order.
+
+    Raises:
+        UserError: there are fewer shards than processes.
+    """
+    if count is None:
+        return first()
+    processes, own = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    if count < processes:
+        raise UserError(
+            f"trainer.shards = {count}: expected one at least for each of {processes} processes"
+        )
+    shards = Shards(count, shards_of(own, processes, count))
+
+    def placed(number: int) -> T:
+        PLACE.shards, PLACE.own = shards, number
+        try:
+            return first() if number == 0 else others()
+        finally:
+            PLACE.shards, PLACE.own = None, 0
+
+    return shards.run(placed)
+
+
+def shards_of(process: int, processes: int, count: int) -> range:
+    """The numbers of a process's shards."""
+    return range(process * count // processes, (process + 1) * count // processes)
+
+
 def part(total: int) -> slice:
-    """This process's share of `total` things in order; shares differ by one at most."""
+    """This process's or shard's part of `total` things in order; parts differ by one at most."""
     parts = size()
     own = rank() if parts > 1 else 0
     return slice(own * total // parts, (own + 1) * total // parts)
 
 
+def added(values: Tensor) -> Tensor:
+    """The sum of contiguous `values` over all, which may replace them."""
+    with one_line():
+        if PLACE.shards is None:
+            dist.all_reduce(values)
+            return values
+        found: Tensor = PLACE.shards.exchange(PLACE.own, values, lambda own: tree(of_all(own)))
+        # The others have the same tensor.
+        return found.clone()
+
+
+def tree(parts: list[Tensor]) -> Tensor:
+    """A sum whose order depends on the number of parts only."""
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        parts = [a + b for a, b in pairs] + parts[len(parts) // 2 * 2 :]
+    return parts[0]
+
+
+def of_all(own: list[Tensor]) -> list[Tensor]:
+    """All shards' tensors in order, from those of this process's; all have one shape."""
+    if not dist.is_initialized():
+        return own
+    assert PLACE.shards is not None
+    processes, count = dist.get_world_size(), PLACE.shards.total
+    held = [len(shards_of(process, processes, count)) for process in range(processes)]
+    filled = torch.stack([*own, *own[:1] * (max(held) - len(own))])
+    found = [torch.empty_like(filled) for _ in range(processes)]
+    dist.all_gather(found, filled)
+    return [part for parts, number in zip(found, held, strict=True) for part in parts[:number]]
+
+
 def summed(values: Tensor) -> Tensor:
-    """The sum over all processes, without its derivative."""
+    """The sum over all, without its derivative."""
     values = values.detach()
     if size() == 1:
         return values
-    total = values.clone(memory_format=torch.contiguous_format)
-    with one_line():
-        dist.all_reduce(total)
-    return total
+    return added(values.clone(memory_format=torch.contiguous_format))
 
 
 def summed_steps(values: Tensor) -> Tensor:
-    """The sum over all processes of what each has for its steps `[T, ...]`, `[T, ...]`: some have more steps."""
+    """The sum over all of what each has for its steps `[T, ...]`, `[T, ...]`: some have more steps."""
     if size() == 1:
         return values.detach()
     longest = int(largest(len(values))[0])
@@ -107,12 +227,12 @@ def summed_steps(values: Tensor) -> Tensor:
 
 
 def summed_with_derivative(values: Tensor) -> Tensor:
-    """The sum over all processes; the derivative of each process's loss reaches the values of all."""
+    """The sum over all; the derivative of each one's loss reaches the values of all."""
     return values if size() == 1 else Summed.apply(values)
 
 
 class Summed(torch.autograd.Function):
-    """A sum over processes: what any process makes of it depends on the values of each."""
+    """A sum over all: what any of them makes of it depends on the values of each."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -123,35 +243,79 @@ class Summed(torch.autograd.Function):
         return summed(gradients[0])
 
 
+def wait_for_first() -> None:
+    """Let the other processes wait, however long it takes, until the first has come here."""
+    if size() == 1 or not STORES or not first_here():
+        return
+    PLACE.waits += 1
+    name = f"arrived/{PLACE.waits}"
+    with one_line():
+        if dist.get_rank() == 0:
+            STORES[-1].set(name, "")
+        else:
+            while not STORES[-1].check([name]):
+                time.sleep(POLL)
+
+
 def largest(*numbers: float) -> list[float]:
-    """Each number's maximum over all processes."""
+    """Each number's maximum over all."""
     if size() == 1:
         return list(numbers)
     found = torch.tensor(numbers, dtype=torch.float64, device=own_device())
     with one_line():
-        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        if PLACE.shards is None:
+            dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        else:
+            found = PLACE.shards.exchange(
+                PLACE.own, found, lambda own: torch.stack(of_all(own)).amax(0)
+            )
     return found.tolist()
 
 
 def total(*numbers: float) -> list[float]:
-    """Each number's sum over all processes."""
+    """Each number's sum over all."""
     if size() == 1:
         return list(numbers)
     return summed(torch.tensor(numbers, dtype=torch.float64, device=own_device())).tolist()
 
 
 def of_first(value: Any) -> Any:
-    """The value that process 0 gives; the others' own is not read."""
+    """The value that the first gives; the others' own is not read."""
     if size() == 1:
         return value
-    box = [value if rank() == 0 else None]
-    with one_line():
+
+    def sent(given: Any) -> Any:
+        box = [given if dist.get_rank() == 0 else None]
         dist.broadcast_object_list(box, device=own_device())
-    return box[0]
+        return box[0]
+
+    with one_line():
+        if PLACE.shards is None:
+            return sent(value)
+        between = sent if dist.is_initialized() else copy.deepcopy
+        return copy.deepcopy(PLACE.shards.exchange(PLACE.own, value, lambda own: between(own[0])))
+
+
+def gathered(value: Any) -> list[Any]:
+    """What each gives, in order; for the first, which writes it: the others get their own alone."""
+    if size() == 1:
+        return [value]
+
+    def sent(given: list[Any]) -> list[Any]:
+        boxes: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+        dist.gather_object(given, boxes)
+        return given if boxes is None else [each for box in boxes for each in box]
+
+    with one_line():
+        if PLACE.shards is None:
+            return sent([value])
+        between = sent if dist.is_initialized() else list
+        found: list[Any] = PLACE.shards.exchange(PLACE.own, value, between)
+    return found if rank() == 0 else [value]
 
 
 def add_gradients(parameters: Sequence[Tensor], number: Tensor) -> Tensor:
-    """Add up `.grad` over all processes, and a number, in one exchange; returns the number's sum.
+    """Add up `.grad` over all, and a number, in one exchange; returns the number's sum.
 
     A parameter that has no gradient in any of them stays without.
     """
@@ -161,13 +325,11 @@ def add_gradients(parameters: Sequence[Tensor], number: Tensor) -> Tensor:
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in learned]
     given = torch.tensor([float(p.grad is not None) for p in learned], device=parts[0].device)
     kind = torch.promote_types(parts[0].dtype, torch.float32)
-    flat = torch.cat([g.to(kind).flatten() for g in (*parts, given, number.detach())])
-    with one_line():
-        dist.all_reduce(flat)
-    *sums, found, added = flat.split([*(p.numel() for p in learned), len(learned), 1])
+    flat = added(torch.cat([g.to(kind).flatten() for g in (*parts, given, number.detach())]))
+    *sums, found, objective = flat.split([*(p.numel() for p in learned), len(learned), 1])
     for p, gradient, times in zip(learned, sums, found.tolist(), strict=True):
         p.grad = gradient.view_as(p).to(p.dtype) if times else None
-    sum_of_numbers: Tensor = added[0].to(number.dtype)
+    sum_of_numbers: Tensor = objective[0].to(number.dtype)
     return sum_of_numbers
 
 
@@ -182,11 +344,10 @@ def one_line() -> Iterator[None]:
         yield
     except RuntimeError as error:
         first = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"process {rank()} of {dist.get_world_size()}: lost the others ({first})"
-        ) from None
+        raise UserError(f"process {rank()} of {size()}: lost the others ({first})") from None
 
 
 def own_device() -> torch.device:
     """Where what is exchanged has to be."""
-    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+    nccl = dist.is_initialized() and dist.get_backend() == "nccl"
+    return torch.device("cuda" if nccl else "cpu")

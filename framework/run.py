@@ -28,6 +28,7 @@ from framework.training.checkpoints.resume import change_config, load_config, re
 from framework.training.folders.records import read_records
 from framework.training.folders.run_folder import RunFolder
 from framework.training.runs import find_run
+from framework.training.together import followed, held_and_trained, own_torch_state
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from framework.gradients.estimator import Estimate
     from framework.media import Media
     from framework.task import Split, Task
-    from framework.training.trainer import Trainer
 
 Which = Literal["best", "last"]
 
@@ -399,55 +399,6 @@ def train_composed(
         step=trainer.progress.step,
         stopped_by=trainer.signals.received,
     )
-
-
-def held_and_trained(
-    held: RunFolder,
-    config: Any,
-    settings: Settings,
-    task: Task | None,
-    callbacks: Mapping[str, Any],
-    **how: Any,
-) -> Trainer:
-    """Hold the folder, and train in it; alone, or as the first of several processes."""
-    with held.held():
-        # After that: a folder that cannot be written or is in use is refused before the seconds that torch takes.
-        try:
-            from framework import ranks
-            from framework.data import lost_workers_in_one_line
-            from framework.training.session import train_in
-            from framework.training.trainer import Callbacks
-        except BaseException:
-            held.discard()
-            raise
-        with own_torch_state(), lost_workers_in_one_line(), ranks.joined():
-            return train_in(held, config, settings, task, callbacks=Callbacks(**callbacks), **how)
-
-
-def followed(settings: Settings, task: Task | None, callbacks: Mapping[str, Any]) -> Trainer:
-    """Train beside the first process."""
-    from framework import ranks
-    from framework.data import lost_workers_in_one_line
-    from framework.training.session import follow
-    from framework.training.trainer import Callbacks
-
-    with own_torch_state(), lost_workers_in_one_line(), ranks.joined():
-        return follow(settings, task, Callbacks(**callbacks))
-
-
-@contextmanager
-def own_torch_state() -> Iterator[None]:
-    """Put torch's number of threads and random generators back after the block: they belong to the caller."""
-    import torch
-
-    from framework.randomness import restore_states, save_states
-
-    threads, states = torch.get_num_threads(), save_states()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        restore_states(states)
 
 
 def load(

@@ -49,6 +49,7 @@ LAYERS = (
         "plugin",
         "randomness",
         "ranks",
+        "shards",
         "replay",
         "saved_state",
     ),

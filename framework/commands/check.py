@@ -34,8 +34,9 @@ from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import ProgramError, UserError
 from framework.plugin import registry
-from framework.run import check_arguments, composed, copied, own_torch_state, task_object, train
+from framework.run import check_arguments, composed, copied, task_object, train
 from framework.training.assembly import make_components, require_extras
+from framework.training.together import own_torch_state
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -315,10 +316,11 @@ def gradient(components: Components, settings: Settings) -> Finding:
         seed_torch(key(settings.seed, "difference", number))
         batch = to_device(next(task.batches(played, settings.seed, number)), components.device)
         evaluate = numerical.evaluator(played, task.parameters, batch)
-        sides = evaluate(
+        shifts = (
             {n: task.parameters[n].detach() + h * direction[n] for n in names}
             for h in (0.01, -0.01)
         )
+        sides = evaluate(shifts, 2)
         measured.append(float(sides[0] - sides[1]) / 0.02)
     a, b = torch.tensor(estimated), torch.tensor(measured)
     difference, scale = float(a.mean() - b.mean()), float(b.abs().mean())

@@ -21,10 +21,11 @@ from framework.atomic import write_atomically
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import UserError
-from framework.run import check_arguments, composed, copied, own_torch_state, task_object, train
+from framework.run import check_arguments, composed, copied, task_object, train
 from framework.training.assembly import make_components, require_extras
 from framework.training.checkpoints.resume import warn
 from framework.training.folders.records import read_records
+from framework.training.together import own_torch_state
 
 if TYPE_CHECKING:
     from framework.task import Task

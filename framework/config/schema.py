@@ -54,6 +54,8 @@ class TrainerSettings(Section):
     compile: bool = False
     threads: Count | None = None
     ranks: Count | None = None
+    shards: Count | None = None
+    watchdog: Positive = 10.0
     accumulate: Count = 1
     clip_norm: Positive | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework import ranks
 from framework.capabilities import Capabilities, able, alternatives
 from framework.config.types import Count, Positive
 from framework.errors import ProgramError
@@ -31,13 +32,15 @@ from framework.gradients.estimator import Estimate, Estimator, add_gradient, nam
 from framework.gradients.moved_draws import MovedDraws
 from framework.parameters import Parameters
 from framework.program import Program
-from framework.randomness import fresh_key
+from framework.randomness import fresh_key, restore_states, save_states
 from framework.recording.axes import AxesUnknown
 from framework.recording.rule import Plain
 
 Shaping = Literal["none", "ranks"]
 # Elements that shifted copies may have together; beyond a cache, one after the other is as fast.
 STACK = 2**20
+# The objective `[k]` at k shifts of the parameters, from these and k.
+Evaluator = Callable[[Iterable[Parameters], int], Tensor]
 # Differences over a small step.
 LOCAL = ("finite_difference", "spsa")
 
@@ -68,16 +71,18 @@ class Numerical(Estimator):
         self.rule = SharedNoise()
         self.pending: list[str] = []
 
-    def evaluator(
-        self, program: Program, parameters: Parameters, batch: Any
-    ) -> Callable[[Iterable[Parameters]], Tensor]:
-        """The objective `[k]` at k shifts of the parameters, the same random draws at each."""
+    def evaluator(self, program: Program, parameters: Parameters, batch: Any) -> Evaluator:
+        """The objective `[k]` at k shifts of the parameters, the same random draws at each.
+
+        Several processes exchange these numbers: each has evaluated all shifts on its part of the data or, where there
+        is none, its part of the shifts.
+        """
         if program.recorded_trajectories:
             raise ProgramError(
                 f"'{name_of(self)}' needs to play the episodes itself, and the program holds recorded ones; "
                 f"{alternatives(recorded_actions=True)}"
             )
-        key = fresh_key()
+        key = ranks.of_first(fresh_key())
 
         def one(shifted: Parameters) -> Tensor:
             with explain_invalid(name_of(self)):
@@ -93,7 +98,7 @@ class Numerical(Estimator):
             return torch.stack([trace.objective() for trace in traces]).mean()
 
         @torch.no_grad()
-        def evaluate(shifts: Iterable[Parameters]) -> Tensor:
+        def evaluate(shifts: Iterable[Parameters], count: int) -> Tensor:
             if self.together > 1:
                 # Under vmap no draw can be made for it.
                 program.probe(parameters, batch, samples=self.samples)
@@ -106,7 +111,7 @@ class Numerical(Estimator):
                 values.append(self.at_once(one, chunk) if together > 1 else one(first).reshape(1))
             return torch.cat(values)
 
-        return evaluate
+        return evaluate if ranks.size() == 1 else exchanged(evaluate, program, parameters, batch)
 
     def at_once(self, one: Callable[[Parameters], Tensor], chunk: list[Parameters]) -> Tensor:
         """The objective `[k]` at k shifts by one run under vmap, or one after another once vmap has refused."""
@@ -154,6 +159,38 @@ class Numerical(Estimator):
         )
 
 
+def exchanged(
+    evaluate: Evaluator, program: Program, parameters: Parameters, batch: Any
+) -> Evaluator:
+    """The values of the whole objective, of which each of several processes evaluates a part."""
+    share = program.share(batch)
+
+    def together(shifts: Iterable[Parameters], count: int) -> Tensor:
+        if not program.spreads_samples:
+            return ranks.summed(share * evaluate(shifts, count))
+        own = ranks.part(count)
+        values = next(iter(parameters.values())).detach().new_zeros(count)
+        if own.stop > own.start:
+            values[own] = evaluate(islice(shifts, own.start, own.stop), own.stop - own.start)
+        return ranks.summed(values)
+
+    return together
+
+
+@contextmanager
+def drawn_by_first() -> Iterator[None]:
+    """Draw in each of several processes what the first one draws."""
+    if ranks.size() == 1:
+        yield
+        return
+    own = save_states()
+    restore_states(ranks.of_first(own))
+    try:
+        yield
+    finally:
+        restore_states(own)
+
+
 @contextmanager
 def explain_invalid(estimator: str) -> Iterator[None]:
     """Explain torch's error for a distribution whose parameters are out of their range."""
@@ -196,7 +233,8 @@ class FiniteDifference(Numerical):
         evaluate = self.evaluator(program, parameters, batch)
         values = []
         for name, parameter in trainable(parameters).items():
-            sides = evaluate({name: moved} for moved in self.shifted(parameter)).view(-1, 2)
+            shifts = ({name: moved} for moved in self.shifted(parameter))
+            sides = evaluate(shifts, 2 * parameter.numel()).view(-1, 2)
             values.append(sides)
             flat = parameter.detach().reshape(-1)
             # As rounded.
@@ -245,12 +283,16 @@ class RandomDirections(Numerical):
     ) -> Estimate:
         evaluate = self.evaluator(program, parameters, batch)
         leaves = trainable(parameters)
-        pairs = [{n: self.direction(p) for n, p in leaves.items()} for _ in range(self.directions)]
-        sides = evaluate(
+        with drawn_by_first():
+            pairs = [
+                {n: self.direction(p) for n, p in leaves.items()} for _ in range(self.directions)
+            ]
+        shifts = (
             {n: p.detach() + shift * directions[n] for n, p in leaves.items()}
             for directions in pairs
             for shift in (self.width, -self.width)
         )
+        sides = evaluate(shifts, 2 * self.directions)
         shaped = centred_ranks(sides) if self.shaping == "ranks" else sides
         slopes = (shaped[0::2] - shaped[1::2]) / (2 * self.width * self.directions)
         for name, parameter in leaves.items():

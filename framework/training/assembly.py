@@ -56,7 +56,8 @@ def refuse_together(settings: Settings) -> None:
     Raises:
         UserError: names the estimator and why.
     """
-    count = process_count() if launched() else settings.trainer.ranks or 1
+    processes = process_count() if launched() else settings.trainer.ranks or 1
+    count, kind = max((processes, "processes"), (settings.trainer.shards or 1, "shards"))
     declared = dict((c.name, given) for c, given in estimators()).get(settings.estimator.name)
     if count == 1 or declared is None:
         return
@@ -64,9 +65,9 @@ def refuse_together(settings: Settings) -> None:
     if declared.delegates:
         why = "chooses by measured seconds, which differ between processes; name an estimator"
     elif declared.action_values:
-        why = "learns from a replay buffer, which one process holds; ppo, a2c and vtrace train in several"
+        why = "learns from a replay buffer, which is not divided; ppo, a2c and vtrace train in several"
     if why:
-        raise UserError(f"estimator = {settings.estimator.name} in {count} processes: it {why}")
+        raise UserError(f"estimator = {settings.estimator.name} in {count} {kind}: it {why}")
 
 
 def make_components(settings: Settings, task: Task | None = None) -> Components:

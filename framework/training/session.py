@@ -268,10 +268,10 @@ def start_summary(trainer: Trainer) -> str:
     settings, start = trainer.settings, trainer.progress.step
     count = sum(p.numel() for p in trainer.parameters.values())
     begin = f", from step {start}" if start else ""
-    together = f" in {ranks.size()} processes" if ranks.size() > 1 else ""
+    place = f"{trainer.device}{ranks.described()}{begin}"
     return (
         f"{settings.experiment}: task {settings.task.name} ({count:,} parameters), "
-        f"estimator {settings.estimator.name}, {settings.trainer.steps:,} steps on {trainer.device}{together}{begin}"
+        f"estimator {settings.estimator.name}, {settings.trainer.steps:,} steps on {place}"
     )
 
 

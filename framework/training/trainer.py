@@ -56,6 +56,7 @@ from framework.training.updates.nonfinite import (
 )
 from framework.training.updates.precision import autocast
 from framework.training.updates.rollback import Rollback
+from framework.training.watchdog import Watchdog
 
 # What `torch.amp.GradScaler` keeps.
 SCALER = {
@@ -120,6 +121,7 @@ class Trainer:
         self.stop_reason = ""
         self.clock = TrainingClock()
         self.signals = StopSignals(self.clock.restart)
+        self.watchdog = Watchdog(self.options.watchdog)
         # The configuration as `config.yaml` holds it: a checkpoint carries it, too.
         self.config = ""
         first = ranks.rank() == 0
@@ -129,15 +131,17 @@ class Trainer:
     def train(self, monitor: Monitor) -> dict[str, Any]:
         """Train to the end of the budget; returns what `result.json` holds. What was made is saved whatever ends it."""
         start = self.progress.step
-        with self.signals.handled():
+        together = False
+        with self.signals.handled(), self.watchdog.watching():
             try:
                 self.begin()
                 self.loop(monitor)
                 self.validate_last(monitor, start)
+                together = True
             except Interrupted as interruption:
                 if interruption.between:
                     self.rollback.restore()
-                    self.save()
+                    self.save(together)
                 if not interruption.first:
                     raise
                 self.check_budget(start)
@@ -145,12 +149,12 @@ class Trainer:
                 if self.progress.step > start and not self.moving:
                     # What the step under way has changed in the model goes.
                     self.rollback.restore()
-                    self.save()
+                    self.save(together)
                 # A signal to all processes may reach the workers first.
                 if not (isinstance(error, LostWorker) and self.signals.comes()):
                     raise
                 self.check_budget(start)
-            self.save()
+            self.save(together)
         return self.finish(monitor)
 
     def begin(self) -> None:
@@ -186,6 +190,7 @@ class Trainer:
         # A task that prepares each step has changed by the time that the step's batch is fetched.
         prepares = type(self.task).before_step is not Task.before_step
         while not self.stop_reason:
+            self.watchdog.step()
             self.signals.phase = "within" if prepares else "fetching"
             seed_torch(key(seed, "training", progress.step, ranks.rank()))
             self.set_rate(self.schedule(progress.step))
@@ -406,17 +411,19 @@ class Trainer:
 
     def evaluate(self, split: Split) -> dict[str, float]:
         """The task's metrics; of several processes one measures them, and the others wait for it."""
-        metrics: dict[str, float] = {}
-        if ranks.rank() == 0:
-            try:
-                with ranks.alone():
-                    metrics = self.measured(split)
-            except Exception:
-                ranks.of_first(None)
-                raise
+        metrics: dict[str, float] | None = None
+        failure: Exception | None = None
+        with self.watchdog.resting():
+            if ranks.rank() == 0:
+                try:
+                    with ranks.alone():
+                        metrics = self.measured(split)
+                except Exception as error:
+                    failure = error
+            ranks.wait_for_first()
         metrics = ranks.of_first(metrics)
         if metrics is None:
-            raise ProgramError("the evaluation raised an error in the first process")
+            raise failure or ProgramError("the evaluation raised an error in the first process")
         return metrics
 
     def measured(self, split: Split) -> dict[str, float]:
@@ -438,13 +445,19 @@ class Trainer:
 
     def show(self, monitor: Monitor) -> None:
         """The task's pictures and videos, reproducible and without effect on training; by one process."""
-        if ranks.rank():
-            return
+        with self.watchdog.resting():
+            if ranks.rank() == 0:
+                with ranks.alone():
+                    self.shown(monitor)
+            ranks.wait_for_first()
+
+    def shown(self, monitor: Monitor) -> None:
+        """Write the pictures and videos."""
         model, seed = self.task.model, key(self.settings.seed, "show") % 2**31
         model.eval()
         over = self.progress.step >= self.options.steps or bool(self.stop_reason)
         reported = self.reported.in_use(self.progress) if over else nullcontext()
-        with ranks.alone(), reported, torch.no_grad(), seeded(seed), placed(model, self.averages):
+        with reported, torch.no_grad(), seeded(seed), placed(model, self.averages):
             monitor.media(self.progress.step, self.task.show(seed))
         model.train()
 
@@ -513,8 +526,10 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
         }
 
-    def save(self) -> None:
-        self.saving.save(self.progress, self.state)
+    def save(self, together: bool = True) -> None:
+        """Save this step; not `together`: the other processes may be elsewhere."""
+        with nullcontext() if together else ranks.alone():
+            self.saving.save(self.progress, self.state)
 
     def save_best(self, metrics: Mapping[str, float]) -> None:
         self.saving.save_best(self.progress, metrics, self.state)

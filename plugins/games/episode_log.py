@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from framework import ranks
 from framework.config.types import CountOrZero
 from framework.curve import Curve
 from framework.saved_state import check_saved
@@ -70,7 +71,9 @@ class EpisodeLog:
         self.unread.append((episodes, timing))
 
     def settle(self) -> None:
-        """Count the episodes that were noted."""
+        """Count the episodes that were noted; where one of several processes asks, later, when all do."""
+        if ranks.apart():
+            return
         unread, self.unread = self.unread, []
         for episodes, timing in unread:
             self.add(episodes, int(episodes.lengths.sum()), timing)
@@ -83,6 +86,11 @@ class EpisodeLog:
         """
         seconds, environment = timing.seconds, timing.environment
         pairs = list(zip(episodes.returns.tolist(), episodes.lengths.tolist(), strict=True))
+        if ranks.size() > 1:
+            # The first, which writes the log, has those of all.
+            parts = ranks.gathered((pairs, steps))
+            pairs = [pair for of_one, _ in parts for pair in of_one]
+            steps = sum(played for _, played in parts)
         self.recent.extend(pairs)
         self.steps += steps
         if pairs:

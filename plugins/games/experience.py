@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework import UserError
+from framework import UserError, ranks
 from framework.batch import leaves, map_tensors
 from framework.data import interruptible
 from framework.program import RolloutPlan
@@ -66,7 +66,7 @@ class Experience:
 
     Args:
         agent: acts, and keeps the running statistics of what is collected.
-        count: games played at once.
+        count: games played at once, by all that train together; each has its part of them from `divide` on.
         rollout_steps: T, the steps of a rollout.
 
     Attributes:
@@ -91,7 +91,7 @@ class Experience:
         self.rewards = rewards
         self.agent = agent
         self.log = log
-        self.count = count
+        self.count = self.whole_count = count
         self.rollout_steps = rollout_steps
         self.discount = self.trace_decay = 1.0
         self.pieces: int | None = None
@@ -99,13 +99,26 @@ class Experience:
         self.state: RolloutState | None = None
         self.current: Rollout | None = None
         self.vectors: dict[tuple[str, int], Games] = {}
-        # A checkpoint's state, until `resume`; then the next rollouts go on from it.
-        self.restored: dict[str, Any] = {}
+        # The states in a checkpoint, one for each process, until `resume`; the next rollouts go on from its own.
+        self.restored: list[dict[str, Any]] = []
         self.resumed = False
 
     @property
     def device(self) -> torch.device:
         return next(self.agent.parameters()).device
+
+    def divide(self) -> None:
+        """Play this process's part of the games.
+
+        Raises:
+            UserError: there are fewer games than processes.
+        """
+        if self.whole_count < ranks.size():
+            raise UserError(
+                f"task.games = {self.whole_count}{ranks.described()}: expected one game at least for each"
+            )
+        own = ranks.part(self.whole_count)
+        self.count = own.stop - own.start
 
     def vector(self, count: int, purpose: str = "training") -> Games:
         """A vector of `count` games, built once for each purpose: evaluation must not disturb a rollout.
@@ -144,9 +157,10 @@ class Experience:
         self.begin(seed, start)
         while True:
             if done == 0 or self.current is None:
-                played = self.rollout(buffer, key(seed, "rollout", number))
-                if self.examine is not None:
-                    self.examine(played, number, key(seed, "doctor", number))
+                played = self.rollout(buffer, key(seed, "rollout", number, ranks.rank()))
+                if self.examine is not None and ranks.rank() == 0:
+                    with ranks.alone():
+                        self.examine(played, number, key(seed, "doctor", number))
                 self.current = self.cut(played)
             rollout = self.current
             for part in range(done, uses):
@@ -170,7 +184,10 @@ class Experience:
         self.resumed = False
         if self.state is None:
             self.state = begin_episodes(
-                self.vector(self.count), self.agent, key(seed, "games", start) % 2**31, self.device
+                self.vector(self.count),
+                self.agent,
+                key(seed, "games", start, ranks.rank()) % 2**31,
+                self.device,
             )
 
     def rollout(self, buffer: RolloutBuffer, seed: int) -> Rollout:
@@ -206,6 +223,7 @@ class Experience:
     def commit_statistics(self) -> None:
         """Normalise by the statistics of all that was collected before."""
         if self.agent.normaliser is not None:
+            self.agent.normaliser.merge()
             self.agent.normaliser.commit()
 
     def update_statistics(self, observations: Observation, valid: Tensor) -> None:
@@ -227,12 +245,12 @@ class Experience:
 
     def resume(self) -> None:
         """Put the games and the rollout of the loaded state in place; the next rollouts go on from them."""
-        restored, self.restored, self.resumed = self.restored, {}, True
-        self.current = restored.get("rollout")
-        self.state = restored.get("state")
-        if self.state is None:
-            return
+        states, self.restored, self.resumed = self.restored, [], True
         try:
+            restored = self.own_state(states)
+            self.current, self.state = restored.get("rollout"), restored.get("state")
+            if self.state is None:
+                return
             if restored["games"] is None:
                 raise NotRepeatable("its games cannot be saved")
             self.vector(self.count).load_state_dict(restored["games"])
@@ -242,25 +260,41 @@ class Experience:
         except NotRepeatable as error:
             # The rollout under way was played before; the next one begins new episodes.
             self.state = None
-            print(
-                f"environment '{self.environment.name}': {error}; new episodes begin, so that the run does not "
-                "end with the bits of an uninterrupted one",
-                file=sys.stderr,
-                flush=True,
-            )
+            if ranks.rank() == 0:
+                print(
+                    f"environment '{self.environment.name}': {error}; new episodes begin, so that the run does not "
+                    "end with the bits of an uninterrupted one",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+    def own_state(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        """This process's state among those of a checkpoint.
+
+        Raises:
+            NotRepeatable: they are of another number of processes.
+        """
+        if not any(states):
+            return {}
+        if len(states) != ranks.size():
+            self.current = None
+            raise NotRepeatable(f"the checkpoint's games were divided into {len(states)} parts")
+        return states[ranks.rank() if len(states) > 1 else 0]
 
     def state_dict(self) -> dict[str, Any]:
-        """The games as they stand and, within a rollout, the rollout itself.
+        """The games as they stand and, within a rollout, the rollout itself; of several processes those of each.
 
         Games that cannot be saved (Atari's) are None: a run that is resumed says so and begins new episodes in them.
         """
+        if self.agent.normaliser is not None:
+            self.agent.normaliser.merge()
         saved: dict[str, Any] = {}
         if self.state is not None:
             saved["position"] = {n: getattr(self.state, n) for n in RolloutState.__slots__}
             saved["games"] = self.vector(self.count).state_dict()
         if self.current is not None:
             saved["rollout"] = dict(vars(self.current))
-        return saved
+        return {"divided": ranks.gathered(saved)} if ranks.size() > 1 else saved
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Keep what `state_dict` returned for `resume`: an agent that is only used needs no games.
@@ -268,16 +302,28 @@ class Experience:
         Raises:
             UserError: a tensor is missing, or something else stands in its place.
         """
-        self.restored = {}
+        self.restored = []
+        if "divided" in saved:
+            check_saved("the games", saved, divided=list[dict[str, Any]])
+        self.restored = [self.checked(part) for part in saved.get("divided", [saved])]
+
+    def checked(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """One process's state, on this device.
+
+        Raises:
+            UserError: as `load_state_dict`.
+        """
+        restored: dict[str, Any] = {}
         for name, kind in (("position", RolloutState), ("rollout", Rollout)):
             if name in saved:
                 check_saved(f"the games' {name}", saved[name], **tensors_of(kind))
                 refuse_unlike(name, saved[name])
         if "position" in saved:
             state = RolloutState(**map_tensors(self.placed, saved["position"]))
-            self.restored = {"games": saved.get("games"), "state": state}
+            restored = {"games": saved.get("games"), "state": state}
         if "rollout" in saved:
-            self.restored["rollout"] = Rollout(**map_tensors(self.placed, saved["rollout"]))
+            restored["rollout"] = Rollout(**map_tensors(self.placed, saved["rollout"]))
+        return restored
 
     def placed(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device)

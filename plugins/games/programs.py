@@ -62,7 +62,7 @@ def by_rollouts(game: Game, estimator: Estimator, plan: RolloutPlan) -> Program:
     experience = game.experience
     experience.pieces = piece_length(
         plan.minibatches,
-        game.games,
+        experience.count,
         experience.rollout_steps,
         recurrent=game.model.memory is not None,
     )

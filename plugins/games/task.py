@@ -247,23 +247,19 @@ class Game(Task):
         """What the estimator differentiates; see `programs`.
 
         Raises:
-            UserError: more minibatches than a rollout can be divided into, or an option that the estimator has no use
-                for.
+            UserError: more minibatches than a rollout can be divided into, an option that the estimator has no use for,
+                or fewer games than processes.
         """
+        self.experience.divide()
         return program_for(self, estimator)
 
     def begin(self, plan: TrainingPlan) -> None:
-        if ranks.size() > 1:
-            raise UserError(
-                f"task = game in {ranks.size()} processes: one process plays all games so far; task.games makes more "
-                "of them, and tasks that read data are trained by several"
-            )
         if self.replaying is not None and plan.accumulate > 1:
             raise UserError(
                 f"trainer.accumulate = {plan.accumulate}: with a replay buffer expected 1; estimator.batch_size makes "
                 "batches larger"
             )
-        for decision in self.decisions:
+        for decision in self.decisions if ranks.rank() == 0 else []:
             print(f"environment '{self.environment.name}': {decision}", file=sys.stderr, flush=True)
         if plan.resumed:
             self.experience.resume()
@@ -277,7 +273,7 @@ class Game(Task):
         number = start
         while True:
             if program.recorded_trajectories:
-                yield self.experience.episodes(key(seed, "episodes", number))
+                yield self.experience.episodes(key(seed, "episodes", number, ranks.rank()))
             else:
                 self.log.settle()
                 self.experience.commit_statistics()

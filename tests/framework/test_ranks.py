@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
 from framework import ranks
+from framework.gradients.numerical import SPSA, EvolutionStrategies, FiniteDifference
+from framework.gradients.pathwise.alpha_order import AlphaOrder
 from framework.gradients.policy_gradient.actor_critic import A2C, VTrace
 from framework.gradients.policy_gradient.ppo import PPO
 from framework.gradients.score_function import reinforce, rloo
@@ -79,10 +81,11 @@ def episodes(context: Any, parameters: Any, batch: Any) -> None:
     context.cost(torch.where(batch["valid"], -batch["rewards"], 0.0))
 
 
-def weights(**shapes: tuple[int, ...]) -> dict[str, Tensor]:
+def weights(dtype: torch.dtype, **shapes: tuple[int, ...]) -> dict[str, Tensor]:
     made = torch.Generator().manual_seed(3)
     return {
-        name: torch.randn(shape, generator=made).requires_grad_() for name, shape in shapes.items()
+        name: torch.randn(shape, generator=made, dtype=dtype).requires_grad_()
+        for name, shape in shapes.items()
     }
 
 
@@ -90,9 +93,16 @@ def data() -> Tensor:
     return torch.randn(DATA, 4, generator=torch.Generator().manual_seed(5))[ranks.part(DATA)]
 
 
-def gradient(estimator: Any, program: Program, batch: Any, times: int = 1, **shapes: Any) -> Any:
+def gradient(
+    estimator: Any,
+    program: Program,
+    batch: Any,
+    times: int = 1,
+    dtype: torch.dtype = torch.float32,
+    **shapes: Any,
+) -> Any:
     """What the trainer makes of it: each process's part, weighed and added up."""
-    parameters = weights(**shapes)
+    parameters = weights(dtype, **shapes)
     for _ in range(times):
         for parameter in parameters.values():
             parameter.grad = None
@@ -101,6 +111,24 @@ def gradient(estimator: Any, program: Program, batch: Any, times: int = 1, **sha
         value = ranks.add_gradients(list(parameters.values()), share * estimate.objective)
     found = {name: parameter.grad for name, parameter in parameters.items()}
     return {**found, "objective": value}
+
+
+def without_draws(context: Any, parameters: Any, batch: Any) -> None:
+    context.cost((parameters["a"].square().sum() - parameters["c"]).square())
+
+
+def by_values(estimator: Any, program: Program, batch: Any, **shapes: Any) -> Any:
+    """What differences of values make of it; each process's generator stands elsewhere, as in training.
+
+    In double precision: a small step divides what is lost by rounding.
+    """
+
+    def run() -> Any:
+        with torch.random.fork_rng():
+            torch.manual_seed(6 + ranks.rank())
+            return gradient(estimator(), program, batch(), dtype=torch.float64, **shapes)
+
+    return run
 
 
 def sampled(estimator: Any, times: int = 1) -> Any:
@@ -146,7 +174,21 @@ CASES: dict[str, Callable[[], Any]] = {
     "vtrace": played(VTrace),
     "ppo": played(lambda: PPO(entropy_weight=0.1)),
     "batch normalisation": normalised,
+    "alpha_order of data": lambda: gradient(
+        AlphaOrder(samples=16), Program(with_data, batch_axes=1), data(), w=(4,)
+    ),
 }
+
+VALUES_ONLY: dict[str, Callable[[], Any]] = {
+    "finite differences": FiniteDifference,
+    "spsa": lambda: SPSA(directions=3),
+    "evolution strategies": lambda: EvolutionStrategies(directions=3),
+    "order of values": lambda: EvolutionStrategies(directions=3, shaping="ranks"),
+}
+for name, estimator in VALUES_ONLY.items():
+    whole, parted = Program(without_draws), Program(with_data, batch_axes=1)
+    CASES[name] = by_values(estimator, whole, lambda: None, a=(3,), c=())
+    CASES[f"{name} of data"] = by_values(estimator, parted, lambda: data().double(), w=(4,))
 
 
 def find_all(rank: int, folder: Path) -> None:

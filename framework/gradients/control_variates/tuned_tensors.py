@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework import ranks
 from framework.eager_optimizer import eager
 from framework.optimizer_state import load_named_state, named_state
 
@@ -20,7 +21,11 @@ class TunedTensors:
         self.adam = eager(torch.optim.Adam)(list(self.tensors.values()), lr=rate)
 
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """Move by one step, unless a gradient is not finite."""
+        """Move by one step, unless a gradient is not finite; along the mean of all processes' gradients."""
+        if ranks.size() > 1:
+            flat = ranks.summed(torch.cat([g.flatten() for g in gradients])) / ranks.size()
+            parts = flat.split([g.numel() for g in gradients])
+            gradients = [part.view_as(g) for part, g in zip(parts, gradients, strict=True)]
         if all(bool(gradient.isfinite().all()) for gradient in gradients):
             for tensor, gradient in zip(self.tensors.values(), gradients, strict=True):
                 tensor.grad = gradient

@@ -25,6 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from framework import ranks
 from framework.capabilities import Capabilities, alternatives
 from framework.config.types import FractionBelowOne
 from framework.errors import ProgramError, UserError
@@ -142,7 +143,10 @@ class AlphaOrder(Estimator):
         batch: Any,
         estimates: list[Estimate],
     ) -> Tensor:
-        """Independent gradients `[groups, P]`, all parameters in one vector; their estimates are noted."""
+        """Independent gradients `[groups, P]`, all parameters in one vector; their estimates are noted.
+
+        They are those of the whole batch, where several processes have parts of it.
+        """
         found = []
         leaves = list(trainable(parameters).values())
         for _ in range(self.groups):
@@ -161,7 +165,10 @@ class AlphaOrder(Estimator):
                     f"{alternatives(what='need only its values', values_only=True)}"
                 )
             found.append(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-        return torch.stack(found)
+        gradients_of_groups = torch.stack(found)
+        if ranks.size() == 1:
+            return gradients_of_groups
+        return ranks.summed(program.share(batch) * gradients_of_groups)
 
     def weigh(self, first: Tensor, zeroth: Tensor) -> tuple[float, float, float]:
         """The share of the first order and the variances of both means; gradients are `[groups, P]`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -25,6 +25,8 @@ class EvaluatedTrajectory:
         value: the prediction, differentiable.
         transitions: rewards, predictions and ends, without gradient.
         behaviour_value: the prediction when the steps were recorded, where the program reports it.
+        global_weights: 1 / (number of all processes' steps) in rows that are steps, else 0, flat: sums are then added
+            up over the processes.
     """
 
     log_prob: Tensor
@@ -32,20 +34,21 @@ class EvaluatedTrajectory:
     value: Tensor
     transitions: Transitions
     behaviour_value: Tensor | None
+    # Not a cached property: that holds a lock, for which other shards would wait.
+    global_weights: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        weights = self.weights
+        if ranks.size() > 1:
+            valid = self.transitions.valid
+            weights = (valid / ranks.summed(valid.sum()).clamp(min=1)).flatten()
+        object.__setattr__(self, "global_weights", weights)
 
     @cached_property
     def weights(self) -> Tensor:
         """1 / (number of steps) in rows that are steps, else 0, flat: a mean is one product with them."""
         valid = self.transitions.valid
         return (valid / valid.sum().clamp(min=1)).flatten()
-
-    @cached_property
-    def global_weights(self) -> Tensor:
-        """The same with the number of all processes' steps: sums are then added up over them."""
-        if ranks.size() == 1:
-            return self.weights
-        valid = self.transitions.valid
-        return (valid / ranks.summed(valid.sum()).clamp(min=1)).flatten()
 
     @cached_property
     def share(self) -> float:

@@ -258,10 +258,11 @@ class Measurement:
             for number in range(self.repeats):
                 with seeded(key(seed, "difference", number)):
                     evaluate = numerical.evaluator(self.program, self.parameters, self.batch)
-                    up, down = evaluate(
+                    sides = (
                         {n: p.detach() + h * parts[n] for n, p in self.parameters.items()}
                         for h in (STEP, -STEP)
                     )
+                    up, down = evaluate(sides, 2)
                 slopes.append(float(up - down) / (2 * STEP))
         except (ProgramError, ValueError, RuntimeError):
             # Recorded episodes, or a step that leaves a parameter's domain.

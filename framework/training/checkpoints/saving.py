@@ -36,8 +36,10 @@ class Saving:
         """Save this step, unless it is saved already, and delete the oldest checkpoints."""
         if self.step == progress.step and not self.changed:
             return
+        # What each of several processes holds is brought together by it.
+        saved = state()
         if self.writes:
-            checkpoint.save(self.folder, checkpoint.name("step", progress.step), state())
+            checkpoint.save(self.folder, checkpoint.name("step", progress.step), saved)
         self.resumed(progress)
         self.changed = False
         self.delete_old(progress)
@@ -63,10 +65,11 @@ class Saving:
         """
         before = progress.best
         progress.best = {"step": progress.step, **metrics}
-        if not self.writes:
-            return
         try:
-            checkpoint.save(self.folder, checkpoint.name("best", progress.step), state())
+            saved = state()
+            if not self.writes:
+                return
+            checkpoint.save(self.folder, checkpoint.name("best", progress.step), saved)
         except BaseException:
             progress.best = before
             raise

@@ -1,19 +1,38 @@
 """Running statistics of observations and returns: part of the model, so saved with it, and frozen in evaluation.
 
 What `update` adds counts from the next `commit` on, and the task commits only between rollouts: within a rollout, and
-in every optimiser step that learns from it, all observations are normalised by the same statistics.
+in every optimiser step that learns from it, all observations are normalised by the same statistics. Those of several
+processes that train together are the same: what each has added since is brought together by `merge`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from framework import ranks
+
 # Standard deviations; what lies beyond is clipped.
 LARGEST = 10.0
+
+
+class Moments(NamedTuple):
+    """Of some values: how many they are, their mean, and the sum of squared differences from it."""
+
+    number: Tensor
+    mean: Tensor
+    square: Tensor
+
+
+def together(a: Moments, b: Moments) -> Moments:
+    """The moments of two sets as one (Chan et al. 1979)."""
+    total = a.number + b.number
+    shift = b.mean - a.mean
+    square = b.square + shift.square() * a.number * b.number / total
+    return Moments(total, a.mean + shift * b.number / total, a.square + square)
 
 
 class Normaliser(nn.Module):
@@ -32,25 +51,46 @@ class Normaliser(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("running_mean", torch.zeros(*shape, dtype=torch.float64))
         self.register_buffer("running_square", torch.zeros(*shape, dtype=torch.float64))
+        # Of several processes: the moments of what this one has seen since they last met.
+        self.own: Moments | None = None
 
     def forward(self, values: Tensor) -> Tensor:
         return ((values.float() - self.mean) / self.deviation).clamp(-LARGEST, LARGEST)
 
     @torch.no_grad()
     def update(self, values: Tensor) -> None:
-        """Add values `[B, *shape]` to the statistics (Chan et al. 1979)."""
+        """Add values `[B, *shape]` to the statistics."""
         if len(values) == 0:
             # The mean of nothing is NaN.
             return
         values = values.double()
         count = torch.tensor(float(len(values)), dtype=torch.float64, device=values.device)
         mean = values.mean(0)
-        square = (values - mean).square().sum(0)
-        total = self.count + count
-        shift = mean - self.running_mean
-        self.running_square += square + shift.square() * self.count * count / total
-        self.running_mean += shift * count / total
-        self.count.copy_(total)
+        added = Moments(count, mean, (values - mean).square().sum(0))
+        if ranks.size() > 1:
+            self.own = added if self.own is None else together(self.own, added)
+        else:
+            self.add(added)
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Add what each of several processes has seen since the last time to the statistics of all."""
+        if ranks.size() == 1:
+            return
+        none = torch.zeros_like(self.count)
+        own = self.own or Moments(none, torch.zeros_like(self.running_mean), none)
+        self.own = None
+        sums = ranks.summed(torch.cat([own.number.view(1), (own.number * own.mean).flatten()]))
+        if sums[0] > 0:
+            mean = (sums[1:] / sums[0]).view_as(self.running_mean)
+            square = ranks.summed(own.square + own.number * (own.mean - mean).square())
+            self.add(Moments(sums[0], mean, square))
+
+    def add(self, added: Moments) -> None:
+        found = together(Moments(self.count, self.running_mean, self.running_square), added)
+        self.running_square.copy_(found.square)
+        self.running_mean.copy_(found.mean)
+        self.count.copy_(found.number)
 
     @torch.no_grad()
     def commit(self) -> None:
@@ -76,6 +116,11 @@ class NamedNormalisers(nn.Module):
         """Add values `[B, ...]` to the statistics."""
         for name, each in self.each.items():
             cast(Normaliser, each).update(values[name])
+
+    def merge(self) -> None:
+        """Bring together what several processes have seen."""
+        for each in self.each.values():
+            cast(Normaliser, each).merge()
 
     def commit(self) -> None:
         """Normalise by all that was added so far."""
@@ -106,6 +151,9 @@ class ReturnScale(nn.Module):
 
     @torch.no_grad()
     def update(self, returns: Tensor) -> None:
-        """Add returns `[B]` to the statistics."""
-        self.count += len(returns)
-        self.square += returns.double().square().sum()
+        """Add returns `[B]` to the statistics, and those of all processes."""
+        square = returns.double().square().sum()
+        added = torch.stack([torch.full_like(square, len(returns)), square])
+        count, square = ranks.summed(added)
+        self.count += count
+        self.square += square

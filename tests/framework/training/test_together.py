@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import framework
+from framework import ranks
 from framework.data import batches
 from framework.errors import ProgramError, UserError
 from framework.program import Program
@@ -66,9 +67,37 @@ def fit(folder: Path, task: Task | None = None, steps: int = 6, **how: Any) -> R
     return framework.train(task or Fitted(), folder=folder, steps=steps, overrides=OPTIONS, **how)
 
 
+def sharded(folder: Path, shards: int | str, task: Any = None, **how: Any) -> Run:
+    """The network, or what is named, in shards, one thread in each process."""
+    options = [*OPTIONS, f"trainer.shards={shards}", "trainer.threads=1", *how.pop("more", ())]
+    return framework.train(task or Fitted(), folder=folder, steps=6, overrides=options, **how)
+
+
+def games(folder: Path, shards: int | str, *more: str) -> Run:
+    """Seven games, whose observations and returns are normalised, for a policy learned by PPO."""
+    small = [
+        "task.games=7",
+        "task.rollout_steps=5",
+        "task.hidden=[8]",
+        "task.evaluation_episodes=2",
+    ]
+    kept = ["task.normalise_observations=true", "task.normalise_returns=true", "estimator.epochs=2"]
+    return sharded(folder, shards, "cartpole", estimator="ppo", more=(*small, *kept, *more))
+
+
+def bits(run: Path) -> dict[str, list[Any]]:
+    """The parameters and buffers of a run's last step."""
+    state = torch.load(max(run.glob("checkpoints/step_*.pt")), weights_only=True)["model"]
+    return {name: values.tolist() for name, values in state.items()}
+
+
 def train_all(rank: int, place: Path) -> None:
     """What each of the processes trains."""
     fit(place / "whole")
+    sharded(place / "sharded", 3)
+    sharded(place / "samples", 3, "javelin", estimator="rloo")
+    games(place / "games", "null", "trainer.stop_at=3")
+    games(place / "sharded games", 3)
     # Only the second process wants to stop.
     fit(place / "stopped", on_step=lambda step, _: step < 3 or rank == 0)
     framework.train(Fitted(), resume=place / "alone", overrides=["trainer.stop_at=null"])
@@ -113,6 +142,54 @@ def test_a_run_of_one_process_goes_on_in_two_and_back(tmp_path):
     assert_same(learned(trained() / "alone"), dict(whole.task.model.state_dict()))
     framework.train(Fitted(), resume=trained() / "stopped", overrides=["trainer.stop_at=null"])
     assert_same(learned(trained() / "stopped"), dict(whole.task.model.state_dict()))
+
+
+@pytest.mark.parametrize("name", ["sharded", "samples"])
+def test_shards_have_the_same_bits_in_any_number_of_processes(tmp_path, name):
+    how: Any = {"samples": {"task": "javelin", "estimator": "rloo"}}.get(name, {})
+    sharded(tmp_path / "one", 3, **how)
+    assert bits(tmp_path / "one") == bits(trained() / name)
+    if name == "sharded":
+        whole = fit(tmp_path / "whole")
+        assert_same(learned(tmp_path / "one"), dict(whole.task.model.state_dict()))
+
+
+def test_games_in_shards_have_the_same_bits_in_any_number_of_processes(tmp_path):
+    games(tmp_path / "one", 3, "trainer.stop_at=5")
+    # Stopped between two uses of a rollout: the games and the rollout go on.
+    framework.train(resume=tmp_path / "one", overrides=["trainer.stop_at=null"])
+    assert bits(tmp_path / "one") == bits(trained() / "sharded games")
+    rows = [r for r in records(trained() / "sharded games") if "train/game_steps" in r]
+    # One rollout of all games, whoever played them.
+    assert rows[-1]["train/game_steps"] == 7 * 5
+
+
+def test_games_of_two_processes_are_those_of_two_shards_and_go_on_in_one(tmp_path, capsys):
+    games(tmp_path / "shards", 2, "trainer.stop_at=3")
+    assert bits(tmp_path / "shards") == bits(trained() / "games")
+    overrides = ["trainer.stop_at=null", "trainer.shards=null"]
+    framework.train(resume=tmp_path / "shards", overrides=overrides)
+    said = "the checkpoint's games were divided into 2 parts; new episodes begin"
+    assert said in capsys.readouterr().err
+
+
+def test_a_shard_that_fails_ends_all_with_its_own_error(tmp_path):
+    class Failing(Fitted):
+        def objective(self, context: Any, batch: Any) -> None:
+            super().objective(context, batch)
+            if ranks.rank() == 1:
+                raise UserError("the second one's own")
+
+    with pytest.raises(UserError, match="the second one's own"):
+        sharded(tmp_path / "run", 3, Failing())
+
+
+def test_more_processes_or_games_than_there_can_be_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"task\.games = 7 in 9 shards: expected one game at least"):
+        games(tmp_path / "run", 9)
+    with pytest.raises(UserError, match="estimator = automatic in 2 shards"):
+        sharded(tmp_path / "run", 2, "javelin", estimator="automatic")
+    assert not (tmp_path / "run").exists()
 
 
 def test_one_process_writes_the_run():
