@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from framework.sweeping import Sweep, sweep
     from framework.task import Task, TrainingPlan
     from framework.training.runs import runs
+    from framework.tuning.tune import Study, tune
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ _HOMES = {
     "ProgramError": "framework.errors",
     "Projection": "framework.media",
     "Run": "framework.run",
+    "Study": "framework.tuning.tune",
     "Sweep": "framework.sweeping",
     "Task": "framework.task",
     "Text": "framework.media",
@@ -65,6 +67,7 @@ _HOMES = {
     "surrogate": "framework.gradients.estimate",
     "sweep": "framework.sweeping",
     "train": "framework.run",
+    "tune": "framework.tuning.tune",
 }
 # Public modules, used as `framework.relaxed.where`.
 _MODULES = {"data", "media", "randomness", "relaxed"}
@@ -80,6 +83,7 @@ __all__ = [
     "ProgramError",
     "Projection",
     "Run",
+    "Study",
     "Sweep",
     "Task",
     "Text",
@@ -107,6 +111,7 @@ __all__ = [
     "surrogate",
     "sweep",
     "train",
+    "tune",
 ]
 
 
