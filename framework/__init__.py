@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from framework.capabilities import Capabilities
     from framework.commands.check import check_task
     from framework.commands.compare import compare
+    from framework.commands.compare_runs import compare_runs
     from framework.commands.new_plugin import new_plugin
     from framework.commands.plugins import plugins
     from framework.commands.script import script
@@ -54,6 +55,7 @@ _HOMES = {
     "check": "framework.gradients.selection.objective_check",
     "check_task": "framework.commands.check",
     "compare": "framework.commands.compare",
+    "compare_runs": "framework.commands.compare_runs",
     "compose": "framework.run",
     "estimate": "framework.gradients.estimate",
     "evaluate": "framework.run",
@@ -94,6 +96,7 @@ __all__ = [
     "check",
     "check_task",
     "compare",
+    "compare_runs",
     "compose",
     "data",
     "estimate",

@@ -90,7 +90,7 @@ def test_a_whole_option_is_searched_by_whole_numbers_without_being_told(toy):
     found = tuned(over={"task.batch_size": "interval(2,20)"}, trials=2)
     sizes = [trial.overrides[0].removeprefix("task.batch_size=") for trial in found.trials]
     assert all(size.isdecimal() for size in sizes), sizes
-    fractions = tuned(over={"task.spread": "interval(1,3)"}, trials=1, folder="there")
+    fractions = tuned(over={"optimizer.learning_rate": "interval(1,3)"}, trials=1, folder="there")
     assert "." in fractions.trials[0].overrides[0]
 
 
