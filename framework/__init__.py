@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from framework.capabilities import Capabilities
     from framework.commands.check import check_task
     from framework.commands.compare import compare
+    from framework.commands.compare_runs import compare_runs
     from framework.commands.new_plugin import new_plugin
     from framework.commands.plugins import plugins
     from framework.commands.script import script
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from framework.sweeping import Sweep, sweep
     from framework.task import Task, TrainingPlan
     from framework.training.runs import runs
+    from framework.tuning.tune import Study, tune
 
 __version__ = "0.1.0"
 
@@ -42,6 +44,7 @@ _HOMES = {
     "ProgramError": "framework.errors",
     "Projection": "framework.media",
     "Run": "framework.run",
+    "Study": "framework.tuning.tune",
     "Sweep": "framework.sweeping",
     "Task": "framework.task",
     "Text": "framework.media",
@@ -52,6 +55,7 @@ _HOMES = {
     "check": "framework.gradients.selection.objective_check",
     "check_task": "framework.commands.check",
     "compare": "framework.commands.compare",
+    "compare_runs": "framework.commands.compare_runs",
     "compose": "framework.run",
     "estimate": "framework.gradients.estimate",
     "evaluate": "framework.run",
@@ -65,6 +69,7 @@ _HOMES = {
     "surrogate": "framework.gradients.estimate",
     "sweep": "framework.sweeping",
     "train": "framework.run",
+    "tune": "framework.tuning.tune",
 }
 # Public modules, used as `framework.relaxed.where`.
 _MODULES = {"data", "media", "randomness", "relaxed"}
@@ -80,6 +85,7 @@ __all__ = [
     "ProgramError",
     "Projection",
     "Run",
+    "Study",
     "Sweep",
     "Task",
     "Text",
@@ -90,6 +96,7 @@ __all__ = [
     "check",
     "check_task",
     "compare",
+    "compare_runs",
     "compose",
     "data",
     "estimate",
@@ -107,6 +114,7 @@ __all__ = [
     "surrogate",
     "sweep",
     "train",
+    "tune",
 ]
 
 

@@ -23,6 +23,7 @@ plugin = Plugin(
         "evaluate": "framework.commands.evaluate:run",
         "predict": "framework.commands.predict:run",
         "compare": "framework.commands.compare:run",
+        "tune": "framework.commands.tune:run",
         "runs": "framework.commands.runs:run",
         "script": "framework.commands.script:run",
         "plugins": "framework.commands.plugins:run",

@@ -23,6 +23,7 @@ ALLOWED = {("faces", "detection")}  # a face is an object
 # The framework's layers from the top to the ground: a module imports its own layer or one below.
 LAYERS = (
     ("commands",),
+    ("tuning",),
     ("sweeping",),
     ("run",),
     ("training",),
@@ -325,6 +326,10 @@ LIGHT = [
     ["train", "hydra.run.dir=/proc/self/run"],
     ["train", "-m", "seed=0,oops"],
     ["evaluate", "run=nowhere"],
+    ["tune", "--help"],
+    ["tune", "experiment=javelin", "seed=3"],
+    ["tune", "trails=3", "seed=0,1"],
+    ["tune", "optimizer.learning_rate=interval(2,1)"],
     ["new-plugin", "javelin"],
 ]
 

@@ -15,10 +15,14 @@ import pytest
 from framework.commands.compare import items
 from framework.commands.new_plugin import check_name
 from framework.commands.script import script
+from framework.commands.tune import KNOWN
 from framework.config.composition import compose
 from framework.config.hydra_line import HydraLine
 from framework.config.validation import check_components, validate
 from framework.plugin import ROOT, registry
+from framework.sweeping import check
+from framework.tuning.space import parsed
+from framework.tuning.tune import choice_of
 from tests.pages import PAGES, blocks, commands
 from tests.runs import Diffobj
 
@@ -32,6 +36,9 @@ PLACEHOLDER = re.compile(
 READERS_OWN = {"my_task", "my_pictures", "my_package", "NAME", "E"}
 # These begin with a run, which a reader has and this test has not.
 OF_A_RUN = {"evaluate", "predict", "export", "calibrate", "verify", "enrol", "identify", "cluster"}
+
+
+LAUNCHER = ("hydra/launcher=", "hydra.launcher.", "+hydra.launcher.")
 
 
 def distinct(*first: str) -> list[list[str]]:
@@ -48,8 +55,11 @@ def settings_told(verb: str) -> list[list[str]]:
     """The overrides of a verb's commands, resumes and questions for help left out."""
     found = []
     for words in distinct("diffobj", verb):
-        told = [w for w in words[2:] if w not in {"-m"}]
-        asked = {"--help", "--cfg"} & set(told) or any(w.startswith("resume=") for w in told)
+        # A launcher may not be installed here.
+        told = [w for w in words[2:] if w != "-m" and not w.startswith(LAUNCHER)]
+        asked = {"--help", "--cfg"} & set(told) or any(
+            w.startswith(("resume=", "runs=")) for w in told
+        )
         if told and not asked and not readers_own(told):
             found.append(told)
     return found
@@ -94,6 +104,12 @@ def test_a_comparison_composes(told):
     for name in items(estimators.partition("=")[2]):
         rest = [w for w in told if w is not estimators]
         check_components(validate(compose([*rest, f"estimator={name}"]).config))
+
+
+@pytest.mark.parametrize("told", settings_told("tune"), ids=" ".join)
+def test_what_a_study_searches_is_read_and_composes(told):
+    space, fixed = parsed([w for w in told if w.partition("=")[0] not in KNOWN])
+    check([(text, [text.partition("=")[2]]) for text in fixed] + [choice_of(d) for d in space])
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 """diffobj compare: one experiment by several estimators: diffobj compare experiment=javelin estimators=[rloo,spsa]
 
     diffobj compare experiment=NAME estimators=[a,b,c] [seeds=[0,1,2]] [key=value ...]
+    diffobj compare runs=FOLDER [runs=FOLDER ...] [metric=NAME] [folder=PATH]
 
 Writes outputs/compare/<experiment>/<time>/: comparison.md and comparison.json (final metrics, bias, variance, seconds),
 comparison.png (the same with learning curves), and one run folder for each estimator and seed: TensorBoard opened on
 the folder shows all of them, and the table and the picture beside. An estimator that cannot serve the task is named.
-In Python: `framework.compare`, which takes a task object of your own, too.
+In Python: `framework.compare`, which takes a task object of your own, too, and `framework.compare_runs`.
+
+With runs=FOLDER nothing is trained: the runs of a folder, a sweep or a study, told apart by what differs between their
+settings, go into comparison.md, comparison.csv and comparison.png (mean and spread over seeds) in outputs/compare.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework.atomic import write_atomically
+from framework.commands.compare_runs import compare_runs
+from framework.commands.main import keyed
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import UserError
@@ -69,6 +75,8 @@ class Comparison:
 
 def run(arguments: Sequence[str]) -> int:
     """Compare, print the table and where it is."""
+    if any(a.startswith("runs=") for a in arguments):
+        return of_runs(arguments)
     listed = {a.partition("=")[0]: a.partition("=")[2] for a in arguments}
     overrides = [a for a in arguments if a.partition("=")[0] not in {"estimators", "seeds"}]
     found = compare(
@@ -81,6 +89,22 @@ def run(arguments: Sequence[str]) -> int:
     print(
         f"look: tensorboard --logdir {found.folder}; comparison.md, .json and .png in\n{found.folder.resolve()}"
     )
+    return 0
+
+
+def of_runs(arguments: Sequence[str]) -> int:
+    """Compare runs that are there, print the table and where it is."""
+    # One option may be given several times.
+    named = [a.partition("=")[2] for a in arguments if a.startswith("runs=")]
+    folders = [
+        folder
+        for text in named
+        for folder in ([text] if text and Path(text).exists() else items(text))
+    ]
+    given = keyed([a for a in arguments if not a.startswith("runs=")], ("metric", "folder"))
+    found = compare_runs(folders, metric=given.get("metric"), folder=given.get("folder"))
+    print(found)
+    print(f"comparison.md, .csv and .png in\n{found.folder.resolve()}")
     return 0
 
 

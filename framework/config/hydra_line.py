@@ -85,7 +85,7 @@ class HydraLine:
     @property
     def own_folders(self) -> list[Path]:
         """The folders of options that `--config-dir` names."""
-        pairs = zip(self.flags, [*self.flags[1:], ""], strict=True)
+        pairs = zip(self.flags, [*self.flags[1:], ""], strict=False)
         named = [flag.partition("=")[2] or value for flag, value in pairs if is_config_dir(flag)]
         return [Path(name) for name in named]
 

@@ -47,12 +47,7 @@ TYPED_ONLY = {
     "hydra.sweeper": ("storage",),
 }  # fmt: skip
 # What launchers say themselves.
-DEFAULTS: tuple[Any, ...] = (
-    "${hydra.sweep.dir}/.submitit/%j",
-    {"init": {}, "remote": {}},
-    {},
-    None,
-)
+DEFAULTS: tuple[Any, ...] = ("${hydra.sweep.dir}/.submitit/%j", {}, None)
 # Resolvers whose result is one value and no mapping that was not looked at.
 SCALAR_RESOLVERS = ("now", "oc.env")
 # Flags of Hydra that unpickle a file, or put another configuration in the place of the core's.
@@ -164,13 +159,27 @@ def refuse_option(key: str, value: Any, place: str, typed: Typed) -> None:
     path = f"{place}.{key}"
     if key == "custom_search_space" and value is not None:
         raise UserError(f"'{path}' is refused: a configuration runs no code")
-    if key in TYPED_ONLY.get(place, ()) and value not in DEFAULTS and path not in typed:
-        raise UserError(f"'{path}' is refused in a file; type it, if you mean it")
+    if key in TYPED_ONLY.get(place, ()):
+        refuse_untyped(value, path, typed)
     if key == "params" and isinstance(value, str):
         raise UserError(f"'{path}' = {value!r} is refused: expected keys and values")
     for name in value if key == "params" and isinstance(value, dict) else ():
         if str(name).lstrip("+~").startswith("hydra"):
             raise UserError(f"'{path}' is refused: '{name}' is no key of a job")
+
+
+def refuse_untyped(value: Any, path: str, typed: Typed) -> None:
+    """Refuse a value that is neither a launcher's own nor typed; what is typed beside it does not permit it.
+
+    Raises:
+        UserError: names its place.
+    """
+    if value in DEFAULTS or path in typed:
+        return
+    if not isinstance(value, dict):
+        raise UserError(f"'{path}' is refused in a file; type it, if you mean it")
+    for key, part in value.items():
+        refuse_untyped(part, f"{path}.{key}", typed)
 
 
 def refuse_calls(node: Any, path: str) -> None:

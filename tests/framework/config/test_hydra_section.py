@@ -26,6 +26,7 @@ BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
 SLURM = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+RAY = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
 SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 # Files of an experiment `evil`: its text, and what the one line of the refusal must say.
@@ -55,6 +56,10 @@ HOSTILE = {
     ),
     "a launcher's attribute": (f"hydra: {{launcher: {{_target_: {BASIC}.launch}}}}", "'hydra.launcher._target_'"),
     "a launcher with a space": (f"hydra: {{launcher: {{_target_: '{BASIC} '}}}}", "'hydra.launcher._target_'"),
+    "a cluster of Ray's elsewhere": (
+        f"hydra: {{launcher: {{_target_: {RAY}, ray: {{init: {{address: evil}}, remote: {{}}}}}}}}",
+        "'hydra.launcher.ray.init.address' is refused in a file; type it",
+    ),
     "a sweeper for a launcher": (f"hydra: {{launcher: {{_target_: {SWEEPER}}}}}", "'hydra.launcher._target_'"),
     "a target in a launcher": (
         f"hydra: {{launcher: {{_target_: {BASIC}, x: {TOUCH}}}}}",

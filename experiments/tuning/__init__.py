@@ -1,0 +1,1 @@
+"""Whether a study by Optuna finds better settings than random search with as many trials."""

@@ -1,0 +1,367 @@
+"""`framework.tune` and `diffobj tune`: search for the best settings of an experiment by Optuna.
+
+found = framework.tune("javelin", over={"optimizer.learning_rate": "interval(1e-4,1e-1)"}, trials=20)
+print(found)
+framework.train("javelin", overrides=found.best.overrides)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, Literal, get_args
+
+from framework.config.composition import with_own_folders
+from framework.config.schema import Settings
+from framework.errors import UserError, suggestion
+from framework.extras import require
+from framework.launch import launched
+from framework.run import check_arguments
+from framework.sweeping import check, choices, task_class
+from framework.tuning import report
+from framework.tuning.space import Dimension, between, ends, parsed
+from framework.tuning.study_folder import Plan, StudyFolder
+from framework.tuning.trials import GAUSSIAN_PROCESS, NEEDS, PRUNERS, SAMPLERS, Trial, Trials
+from framework.tuning.worker import best_trial, work
+
+Mode = Literal["min", "max"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a study has found; printed, it is the table of its trials.
+
+    Attributes:
+        folder: the study's folder; `framework.load(study.folder / str(trial.number))` loads a trial's run.
+        metric, mode: what was sought, and whether less or more of it.
+        trials: what became of each, by number.
+        importance: how much each key decides whether a trial is among the best, in parts of 1; empty: too few trials.
+    """
+
+    folder: Path
+    metric: str
+    mode: str
+    trials: list[Trial]
+    importance: dict[str, float]
+
+    @property
+    def best(self) -> Trial | None:
+        """The finished trial with the best value; None: none has finished."""
+        return best_trial(self.trials, self.mode)
+
+    def __str__(self) -> str:
+        return (self.folder / "study.md").read_text(encoding="utf-8").rstrip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a study is run, besides what it searches; names and meanings as in `tune`."""
+
+    trials: int = 20
+    workers: int = 1
+    sampler: str = "tpe"
+    pruner: str = "median"
+    metric: str | None = None
+    mode: str | None = None
+    study_seed: int = 0
+    folder: str | Path | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            UserError: names the option.
+        """
+        for name, lowest in (("trials", 1), ("workers", 1), ("study_seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+                raise UserError(f"{name} = {value!r}: expected a whole number, {lowest} or more")
+        for name, known in (("sampler", SAMPLERS), ("pruner", PRUNERS), ("mode", get_args(Mode))):
+            value = getattr(self, name)
+            if value not in known and not (name == "mode" and value is None):
+                raise UserError(f"{name} = {value!r}: {suggestion(str(value), known)}")
+        if launched():
+            raise UserError("a study starts its own processes: diffobj tune ... workers=N")
+
+
+def tune(
+    experiment: str | None = None,
+    *,
+    over: Mapping[str, Any],
+    trials: int = 20,
+    workers: int = 1,
+    sampler: Literal["tpe", "gp", "random"] = "tpe",
+    pruner: Literal["median", "none"] = "median",
+    metric: str | None = None,
+    mode: Mode | None = None,
+    study_seed: int = 0,
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    progress: bool = False,
+) -> Study:
+    """Search for the settings with the best metric; a trial that fails is noted, and the search goes on.
+
+    Args:
+        experiment: an experiment's name; None: the default.
+        over: what is searched, by group or key: a list of choices, or a text as Hydra reads it, "interval(1e-4,1e-1)",
+            "int(interval(1,64))", "tag(log,interval(1,5))", "range(1,10,2)". An interval of positive ends, one at least
+            ten times the other, is searched by its logarithm.
+        trials: how many trials the study is to have in all, those of earlier calls, pruned and failed ones included.
+        workers: processes that train trials at the same time.
+        sampler: tree-structured Parzen estimators, a Gaussian process, or random numbers.
+        pruner: "median" ends a trial that is judged (`trainer.evaluate_every`) worse than the median of those that have
+            finished, five at least.
+        metric, mode: what is sought on the validation split; None: the task's primary metric and its direction.
+        study_seed: of the sampler; the seed of the trainings is `seed`, as ever.
+        overrides: "key=value" for all trials, as on the command line.
+        folder: the study's folder; None: `outputs/<experiment>/tune_<time>`. Where it holds the same study already, it
+            goes on: what was stopped or killed is trained to its end, what has ended is not trained again.
+        progress: print a line for each trial.
+
+    Raises:
+        UserError: a mistake in the space or the settings, a folder that holds something else, or no Optuna; one line.
+    """
+    check_arguments(overrides)
+    options = Options(
+        trials=trials,
+        workers=workers,
+        sampler=sampler,
+        pruner=pruner,
+        metric=metric,
+        mode=mode,
+        study_seed=study_seed,
+        folder=folder,
+    )
+    if not isinstance(over, Mapping):
+        raise UserError(f"over = {over!r}: expected a mapping such as {{'seed': [0, 1]}}")
+    named = [] if experiment is None else [f"experiment={experiment}"]
+    searched = [f"{key}={choices(key, values)}" for key, values in over.items()]
+    found, _ = run_study([*named, *overrides, *searched], options, progress=progress)
+    return found
+
+
+def run_study(
+    overrides: Sequence[str],
+    options: Options,
+    *,
+    config_folders: Sequence[Path] = (),
+    progress: bool,
+) -> tuple[Study, int]:
+    """Search until the study has its trials; what it has found, and 128+n where signal n stopped it, else 0.
+
+    Raises:
+        UserError: as of `tune`.
+    """
+    options.check()
+    with with_own_folders(config_folders):
+        plan, evaluates = planned(overrides, options, config_folders)
+
+    def say(line: str) -> None:
+        if progress:
+            print(line, flush=True)
+
+    if options.folder is None:
+        folder = StudyFolder.new(plan.experiment)
+    else:
+        folder = StudyFolder(Path(options.folder).expanduser())
+    folder.begin(plan)
+    say(summary(folder, plan, options))
+    if plan.pruner != "none" and not evaluates:
+        say(
+            "no trial is pruned: trainer.evaluate_every is 0, so that none is judged while training"
+        )
+    try:
+        count = min(options.workers, Trials(folder, plan).left(options.trials))
+        if count > 1:
+            status = work_in_processes(folder, options.trials, count, progress=progress)
+        else:
+            status = work(folder, options.trials, say)
+    finally:
+        found = finished_study(folder, plan)
+    return found, status
+
+
+def finished_study(folder: StudyFolder, plan: Plan) -> Study:
+    """A study as its folder has it, its table and pictures written."""
+    trials = Trials(folder, plan)
+    found = Study(
+        folder=folder.path,
+        metric=plan.metric,
+        mode=plan.mode,
+        trials=trials.found(),
+        importance=trials.importance(),
+    )
+    report.write(folder, plan, found.trials, found.best, found.importance)
+    return found
+
+
+def planned(
+    overrides: Sequence[str], options: Options, config_folders: Sequence[Path]
+) -> tuple[Plan, bool]:
+    """What a command searches, everything checked; and whether its trials are judged while training.
+
+    Raises:
+        UserError: as of `tune`.
+    """
+    for override in overrides:
+        if override.lstrip("+~").startswith(("hydra.", "hydra/", "resume")):
+            raise UserError(
+                f"'{override}': a study runs its own trials; folder=PATH and workers=N say where and how"
+            )
+    space, fixed = parsed(overrides)
+    require(NEEDS)
+    if options.sampler == "gp":
+        require([GAUSSIAN_PROCESS])
+    settings = check(
+        [(text, [text.partition("=")[2]]) for text in fixed] + [choice_of(d) for d in space]
+    )
+    for each in settings:
+        if (each.trainer.ranks or 1) > 1:
+            raise UserError(
+                f"trainer.ranks = {each.trainer.ranks}: a trial is trained by one process"
+            )
+    metric, mode = sought(settings, options)
+    plan = Plan(
+        experiment=settings[0].experiment,
+        overrides=tuple(fixed),
+        space=tuple(whole_where_it_must_be(each, space, fixed) for each in space),
+        metric=metric,
+        mode=mode,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        seed=options.study_seed,
+        config_folders=tuple(str(each.resolve()) for each in config_folders),
+    )
+    return plan, any(each.trainer.evaluate_every > 0 for each in settings)
+
+
+def choice_of(each: Dimension) -> tuple[str, list[str]]:
+    """A dimension as `check` takes it: its override, and the values that are checked."""
+    return f"{each.key}={each.written}", ends(each)
+
+
+def whole_where_it_must_be(
+    each: Dimension, space: Sequence[Dimension], fixed: Sequence[str]
+) -> Dimension:
+    """A dimension, of whole numbers where its key takes no others."""
+    fraction = between(each)
+    if fraction is None:
+        return each
+    others = [f"{d.key}={ends(d)[0]}" for d in space if d.key != each.key]
+    try:
+        check([(text, [text.partition("=")[2]]) for text in (*fixed, *others, fraction)])
+    except UserError:
+        return replace(each, whole=True)
+    return each
+
+
+def sought(settings: Sequence[Settings], options: Options) -> tuple[str, str]:
+    """The metric and its mode.
+
+    Raises:
+        UserError: another metric than the primary one without a mode, or tasks with several primary ones.
+    """
+    primary = {(t.primary_metric, t.metric_mode) for t in map(task_class, settings)}
+    if options.metric is None and len(primary) > 1:
+        named = " and ".join(sorted(metric for metric, _ in primary))
+        raise UserError(f"the tasks have several primary metrics, {named}: write metric=NAME")
+    modes = {mode for metric, mode in primary if options.metric in (None, metric)}
+    if options.mode is None and len(modes) != 1:
+        raise UserError(f"metric={options.metric}: write mode=min or mode=max, too")
+    return options.metric or primary.pop()[0], options.mode or modes.pop()
+
+
+def summary(folder: StudyFolder, plan: Plan, options: Options) -> str:
+    """What is about to be searched, in one line."""
+    space = "; ".join(map(str, plan.space))
+    best = "least" if plan.mode == "min" else "most"
+    processes = f" in {options.workers} processes" if options.workers > 1 else ""
+    return (
+        f"study {folder.path}: the {best} {plan.metric} of {plan.experiment} in {options.trials} trials{processes}, "
+        f"{plan.sampler}, over {space}"
+    )
+
+
+def work_in_processes(folder: StudyFolder, limit: int, count: int, *, progress: bool) -> int:
+    """Let several workers train; returns 128+n where signal n stopped one, else 0.
+
+    Raises:
+        UserError: the first worker's mistake, or a worker that was killed.
+    """
+    command = [sys.executable, "-m", "framework.tuning.worker", str(folder.path), str(limit)]
+    share = max(1, (os.cpu_count() or 1) // count)
+    # What this process has found on its path, such as a plugin beside a script, a worker has to find, too.
+    path = os.pathsep.join(dict.fromkeys(each or os.getcwd() for each in sys.path))
+    environment = {"OMP_NUM_THREADS": str(share), **os.environ, "PYTHONPATH": path}
+    with ExitStack() as stack:
+        errors = [stack.enter_context(TemporaryFile("w+")) for _ in range(count)]
+        workers = [
+            subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=None if progress else subprocess.DEVNULL,
+                stderr=error,
+                # A signal reaches it through this process, and so once.
+                start_new_session=True,
+            )
+            for error in errors
+        ]
+        with passed_on(workers):
+            statuses = [worker.wait() for worker in workers]
+        return judged_statuses(statuses, [text_of(error) for error in errors])
+
+
+def text_of(file: IO[str]) -> str:
+    """All that was written to a file."""
+    file.seek(0)
+    return file.read()
+
+
+def judged_statuses(statuses: Sequence[int], printed: Sequence[str]) -> int:
+    """The status of all workers from those of each.
+
+    Raises:
+        UserError: one met a mistake, or was killed.
+    """
+    for status, text in zip(statuses, printed, strict=True):
+        if status == 2:
+            raise UserError(text.strip().rpartition("diffobj: ")[2])
+        if status not in range(128, 256) and status != 0:
+            sys.stderr.write(text)
+            ended = signal.Signals(-status).name if status < 0 else f"status {status}"
+            raise UserError(f"a worker ended by {ended}; the same command goes on with its trial")
+    return max(statuses)
+
+
+@contextmanager
+def passed_on(workers: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Inside the block the signals that stop a training are passed on to the workers, which save and end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def pass_on(number: int, frame: Any) -> None:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.send_signal(number)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+    before = {
+        number: signal.signal(number, pass_on)
+        for number in signals
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
