@@ -1,10 +1,12 @@
 """How many forgotten labels the doctor finds: a tenth of the boxes of a data set is deleted, and looked for.
 
     python -m experiments.detection_doctor FOLDER [set=generated|cut-outs] [images=400] [steps=600] [folds=2]
+    python -m experiments.detection_doctor FOLDER [set=...] [images=400] run=RUN_FOLDER
 
 writes the data set, of generated shapes or of things cut out of photographs that wheels ship, in YOLO's form, trains
 `nano` on it, lets `diagnose` judge every image by a model that has not learned from it, and prints how many of the N
-deleted boxes are among the first 50 and the first N doubts.
+deleted boxes are among the first 50 and the first N doubts. With `run=` nothing is trained: an earlier run judges all
+of the images, none of which are among those of `experiment=detection`.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def sources(name: str, images: int) -> dict[str, Source]:
     """
     counts = {"train": images, "validation": images // 6, "test": images // 3}
     if name == "generated":
-        return {split: Generated(split, count, SIZE) for split, count in counts.items()}
+        return {split: Generated(f"doctor/{split}", count, SIZE) for split, count in counts.items()}
     if name == "cut-outs":
         return {split: CutOuts(split, count) for split, count in counts.items()}
     sys.exit(f"set={name}: expected generated or cut-outs")
@@ -85,28 +87,45 @@ def found_among(found: Diagnosis, deleted: Boxes, count: int) -> int:
 
 
 def main(
-    folder: Path, *, name: str = "generated", images: int = 400, steps: int = 600, folds: int = 2
+    folder: Path,
+    *,
+    name: str = "generated",
+    run: str | None = None,
+    images: int = 400,
+    steps: int = 600,
+    folds: int = 2,
 ) -> None:
-    write(folder / "data", "yolo", sources(name, images))
-    deleted = delete_boxes(folder / "data")
+    data = folder / "data"
+    write(data, "yolo", sources(name, images))
+    deleted = delete_boxes(data)
+    total = sum(map(len, deleted.values()))
+    judge = trained(folder, data, steps) if run is None else of_earlier_run(run, data)
+    result: dict[str, Any] = {"AP": judge.metrics["AP"], "deleted": total}
+    for which, parts in {"own model": 0, **({"folds": folds} if run is None else {})}.items():
+        found = diagnose(judge, folds=parts, steps=steps)
+        found.save(folder / f"doctor_{parts}")
+        result[which] = {n: found_among(found, deleted, n) for n in (REVIEWED, total)}
+    print(json.dumps(result))
+
+
+def trained(folder: Path, data: Path, steps: int) -> framework.Run:
+    """`nano`, trained on the data set with its deleted boxes."""
     framework.train(
         "detection",
         steps=steps,
         folder=folder / "run",
         overrides=[
-            f"task.data.root={folder / 'data'}", f"task.data.size={SIZE}", "task.workers=0", "task.batch_size=16",
+            f"task.data.root={data}", f"task.data.size={SIZE}", "task.workers=0", "task.batch_size=16",
             "task.augmentation.photometric=0", "task.augmentation.scale_jitter=0", "monitor.tensorboard=false",
             "trainer.evaluate_every=300",
         ],
     )  # fmt: skip
-    run = framework.load(folder / "run")
-    total = sum(map(len, deleted.values()))
-    result: dict[str, Any] = {"AP": run.metrics["AP"], "deleted": total}
-    for judge, parts in (("own model", 0), ("folds", folds)):
-        found = diagnose(run, folds=parts, steps=steps)
-        found.save(folder / f"doctor_{parts}")
-        result[judge] = {count: found_among(found, deleted, count) for count in (REVIEWED, total)}
-    print(json.dumps(result))
+    return framework.load(folder / "run")
+
+
+def of_earlier_run(run: str, data: Path) -> framework.Run:
+    """A run that has learned from other images."""
+    return framework.load(run, overrides=[f"task.data.root={data}", f"task.data.size={SIZE}"])
 
 
 if __name__ == "__main__":
@@ -114,5 +133,5 @@ if __name__ == "__main__":
     if not given:
         sys.exit(__doc__)
     options = dict(a.split("=", 1) for a in given[1:])
-    name = options.pop("set", "generated")
-    main(Path(given[0]), name=name, **{key: int(value) for key, value in options.items()})
+    name, run = options.pop("set", "generated"), options.pop("run", None)
+    main(Path(given[0]), name=name, run=run, **{key: int(value) for key, value in options.items()})

@@ -162,6 +162,8 @@ def photograph_of(given: Any) -> Tensor:
             raise UserError(
                 f"image: a tensor of shape {list(given.shape)}; expected [3, H, W] or [1, H, W]"
             )
+        if given.layout != torch.strided or given.is_quantized or given.is_meta:
+            raise wrong_type("a sparse, quantised or meta tensor")
         return to_bytes(given.detach().cpu()).expand(3, -1, -1).contiguous()
     raise UserError(
         f"image: {type(given).__name__}; expected a path, a Pillow image, an array, a tensor, or a list of these"
@@ -181,6 +183,8 @@ def from_file(path: Path) -> Tensor:
 
 def from_array(array: numpy.ndarray[Any, Any]) -> Tensor:
     """An array `[H, W, 3]`, `[H, W, 4]` (transparent parts become white), `[H, W, 1]` or `[H, W]` as `[3, H, W]`."""
+    if numpy.ma.is_masked(array):
+        raise UserError("image: an array with masked pixels; expected values for all of them")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise UserError(
             f"image: an array of shape {list(array.shape)}; expected [H, W, 3] or [H, W]"

@@ -36,7 +36,11 @@ from plugins.detection.data.training_batches import TrainingBatches
 from plugins.detection.evaluation.metrics import require_coco_evaluation
 from plugins.detection.evaluation.report import evaluate
 from plugins.detection.evaluation.shown import shown
-from plugins.detection.evaluation.thresholds import DEFAULT, tuned_thresholds
+from plugins.detection.evaluation.thresholds import (
+    DEFAULT,
+    checked_threshold,
+    tuned_thresholds,
+)
 from plugins.detection.export import export_detector
 from plugins.detection.inspection.data_set import Inspection, inspect
 from plugins.detection.limits import binding_limits, refuse_one_cell
@@ -347,8 +351,8 @@ class Detection(Task):
         Raises:
             UserError: no such file, or another type, shape or range of values.
         """
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise UserError(f"threshold = {threshold}: expected a score from 0 to 1")
+        if threshold is not None:
+            threshold = checked_threshold(threshold)
         several = photographs_of(image)
         images = [photograph_of(image)] if several is None else several
         training = self.model.training

@@ -15,6 +15,7 @@ from framework import UserError
 from framework.photographs import Unreadable, read_photograph
 from plugins.detection.data.checking import Checker
 from plugins.detection.data.dividing import assign_splits
+from plugins.detection.data.foreign import foreign
 from plugins.detection.data.formats import Format, read_folder
 from plugins.detection.data.readers.entry import Entry, Report
 from plugins.detection.data.readers.files import Files
@@ -136,7 +137,8 @@ def open_folder(
     Raises:
         UserError: no such folder, no known format, no readable image, or no object at all.
     """
-    read = read_folder(files_of(root), format)
+    files = files_of(root)
+    read = read_folder(files, format)
     reading, report = read.reading, read.report
     names = distinct(list(categories) or reading.categories, report)
     checker = Checker(names, report)
@@ -146,7 +148,7 @@ def open_folder(
         clean = [checker.checked(entry) for entry in entries]
         parts[split] = [entry for entry in clean if entry is not None]
     checker.refuse_misread(root)
-    refuse_empty(root, parts, by_split, names, report)
+    refuse_empty(files, parts, by_split, names, report)
     images = sum(map(len, parts.values()))
     annotations = sum(len(entry.annotations) for part in parts.values() for entry in part)
     (train, validation, test), division = assign_splits(parts, report)
@@ -187,7 +189,7 @@ def files_of(root: Path) -> Files:
 
 
 def refuse_empty(
-    root: Path,
+    files: Files,
     parts: Mapping[str | None, Sequence[Entry]],
     before: Mapping[str | None, Sequence[Entry]],
     names: Sequence[str],
@@ -199,7 +201,9 @@ def refuse_empty(
         UserError: most images were dropped, or there is no object; with what was dropped.
     """
     images = sum(map(len, parts.values()))
-    why = "; ".join(report.lines())
+    root, why = files.only or files.root, "; ".join(report.lines())
+    if not any(entry.annotations for part in before.values() for entry in part):
+        why = "; ".join(filter(None, [why, foreign(files)]))
     unreadable = report.counts["images dropped that cannot be read"]
     if not sum(map(len, before.values())) or unreadable > MAX_DAMAGED * (images + unreadable):
         raise UserError(

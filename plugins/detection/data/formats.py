@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Literal, get_args
 
 from framework import UserError
+from plugins.detection.data.foreign import foreign
 from plugins.detection.data.readers import coco, cvat, labelme, table, via, voc, yolo
 from plugins.detection.data.readers.entry import Reading, Report
 from plugins.detection.data.readers.files import Files
@@ -59,13 +60,12 @@ def read_folder(folder: Files, format: Format | Literal["auto"]) -> Read:
     # The first of equals: Python's sort is stable.
     found.sort(key=lambda read: -len(read.reading.annotated))
     if not found or (refused and not found[0].reading.annotated):
+        hint = foreign(folder)
+        if refused:
+            raise UserError("; ".join(filter(None, [str(next(iter(refused.values()))), hint])))
         images = f"{len(folder.images)} images, but " if folder.images else ""
-        raise (
-            next(iter(refused.values()))
-            if refused
-            else UserError(
-                f"task.data.root = '{folder.root}': {images}no annotations; expected {KNOWN}"
-            )
+        raise UserError(
+            f"task.data.root = '{folder.root}': {images}no annotations; {hint or f'expected {KNOWN}'}"
         )
     best, *others = found
     for name, why in refused.items():

@@ -7,10 +7,13 @@ false alarm. A class with few objects takes the threshold that is best for all c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import numpy
 from numpy.typing import NDArray
 
+from framework import UserError
 from plugins.detection.evaluation.error_analysis import judged
 from plugins.detection.sample import Detections, Sample
 
@@ -77,3 +80,14 @@ def best_threshold(
         return 1.0 if len(scores) and miss_cost is not None else DEFAULT
     below = float(scores[place + 1]) if place + 1 < len(scores) else LOWEST
     return round((float(scores[place]) + below) / 2, 4)
+
+
+def checked_threshold(given: Any) -> float:
+    """A score that is a threshold.
+
+    Raises:
+        UserError: no number from 0 to 1.
+    """
+    if not isinstance(given, Real) or not 0 <= float(given) <= 1:
+        raise UserError(f"threshold = {given!r}: expected a score from 0 to 1")
+    return float(given)

@@ -8,6 +8,7 @@ are judged by the run's model, too, and marked: it may have learned their mistak
 
 from __future__ import annotations
 
+import copy
 import json
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,12 +23,13 @@ from PIL import Image as Pillow
 import framework
 from framework import Image, Run, Text, UserError
 from framework.media import Media, Pixels
-from framework.randomness import key
+from framework.randomness import key, seeded
 from plugins.detection.boxes import pairwise_iou
 from plugins.detection.data.folder import Folder
 from plugins.detection.data.near_copies import groups_of
 from plugins.detection.data.splits import Whole, mean_objects_per_image
 from plugins.detection.evaluation.boxes_on_images import draw_boxes, grid
+from plugins.detection.models.initial import PRETRAINED
 from plugins.detection.sample import Detections, Sample, Source, scaled
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class Doubt:
         kind: missing, class, box or nothing there.
         score: how likely, to sort by.
         box: in the image's pixels; label: what is there, by the model; labelled: what is labelled there.
-        learned: whether the model that says so has learned from this image.
+        learned: whether the model that says so may have learned from this image.
     """
 
     image: str
@@ -83,7 +85,7 @@ class Diagnosis:
             f"| {d.score:.2f} | {', '.join(f'{v:.0f}' for v in d.box)} |"
             for number, d in enumerate(self.doubts[:count], 1)
         ]
-        note = "\n\n\\* judged by a model that has learned from this image\n"
+        note = "\n\n\\* judged by a model that may have learned from this image\n"
         marked = any(doubt.learned for doubt in self.doubts[:count])
         return head + "\n".join(rows) + (note if marked else "\n")
 
@@ -208,16 +210,22 @@ class Subset:
 
 
 def refitted(run: Run, indices: Sequence[int], steps: int | None) -> Detection:
-    """A task like the run's, trained from random weights on some of its training images."""
+    """A task like the run's, trained from random weights, or the package's, on some of the training images."""
     from plugins.detection.task import Detection
 
     settings, trainer = run.settings, run.settings.trainer
-    task = framework.load(run.folder).task
+    # Its splits may be those of another folder than the run learned from.
+    task = copy.copy(run.task)
     assert isinstance(task, Detection)
     splits = task.splits
+    task.criterion = "losses"
+    if task.init_from != PRETRAINED:
+        # An earlier run may have learned from these images.
+        task.init_from = None
     part = Whole(Subset(unwrapped(splits.train), indices))
     task.splits_read = replace(splits, train=part)
-    task.replace_model(task.make_model())
+    with seeded(key(settings.seed, "detection/doctor")):
+        task.replace_model(task.make_model())
     task.model.mean_objects_per_image = mean_objects_per_image(part)
     groups = {"optimizer": settings.optimizer, "scheduler": settings.scheduler}
     groups["estimator"] = settings.estimator

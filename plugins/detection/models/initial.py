@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
 from torch import Tensor
 
-from framework import UserError
+from framework import UserError, runs
 from framework.errors import suggestion
 from framework.training.checkpoints.checkpoint import list_checkpoints, load_newest
 from plugins.detection.models.detector import Detector
@@ -16,6 +17,8 @@ from plugins.detection.models.weights import start_from_file
 
 # `task.init_from` by this name takes the package's own weights, by `./pretrained` a folder that is called so.
 PRETRAINED = "pretrained"
+# As for `run=`.
+LATEST = "latest"
 # Made by `python -m experiments.detection_weights`, which describes them.
 FILES: Mapping[str, str] = MappingProxyType({"nano": "nano.pt"})
 
@@ -49,15 +52,34 @@ def load_initial_weights(
     if run.is_file():
         start_from_file(model, run, "task.init_from")
         return False, ""
-    if not list_checkpoints(run / "checkpoints", "best"):
-        raise UserError(
-            f"task.init_from = '{run}': expected the folder of a detection run with a best checkpoint, a file of "
-            f"parameters, or {PRETRAINED} (null: random weights)"
-        )
-    if load_run(model, categories, run):
-        return True, ""
-    why = "its labels differ; those that it lacks start from random weights"
-    return False, f"task.init_from = '{init_from}': {why}"
+    run = run_with_best(init_from)
+    said = [] if run == Path(init_from).expanduser() else [f"the newest run there, {run}"]
+    same_labels = load_run(model, categories, run)
+    if not same_labels:
+        said.append("its labels differ; those that it lacks start from random weights")
+    return same_labels, f"task.init_from = '{init_from}': {'; '.join(said)}" if said else ""
+
+
+def run_with_best(init_from: str) -> Path:
+    """The folder of the run that is meant: its own, or the newest inside a folder, or "latest" below outputs.
+
+    One that has no best checkpoint yet, such as the run that is beginning, is passed over.
+
+    Raises:
+        UserError: there is no run with a best checkpoint.
+    """
+    folder = Path(init_from).expanduser()
+    latest = init_from == LATEST and not folder.exists()
+    inside: list[Path] = []
+    with suppress(UserError):
+        inside = [found.folder for found in (runs() if latest else runs(folder))]
+    for run in (folder, *inside):
+        if list_checkpoints(run / "checkpoints", "best"):
+            return run
+    raise UserError(
+        f"task.init_from = '{folder}': expected the folder of a detection run with a best checkpoint, a file of "
+        f"parameters, or {PRETRAINED} (null: random weights)"
+    )
 
 
 def load_run(model: Detector, categories: Sequence[str], run: Path) -> bool:
@@ -80,7 +102,9 @@ def load_run(model: Detector, categories: Sequence[str], run: Path) -> bool:
     for name in {**own, **given}:
         have, want = (list(s[name].shape) if name in s else None for s in (given, own))
         if have != want:
-            raise UserError(f"task.init_from: '{name}' is {have}, the task's model expects {want}")
+            raise UserError(
+                f"task.init_from = '{run}': its '{name}' is {have}, the task's model expects {want}"
+            )
     model.load_state_dict(given)
     return same
 

@@ -107,6 +107,9 @@ class SetPrediction(Detector):
         l1_weight, giou_weight: weights of the L1 distance of (x, y, w, h) and of the GIoU, in matching and losses.
     """
 
+    of_cells: Tensor
+    of_boxes: Tensor
+
     def __init__(
         self,
         classes: int,
@@ -138,20 +141,23 @@ class SetPrediction(Detector):
         last = self.move[-1]
         nn.init.zeros_(last.weight)  # type: ignore[arg-type]
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        # Constants of an exported file: a last bit of a power, times a place, would be a thousandth of a turn.
+        self.register_buffer("of_cells", frequencies(width, 2), persistent=False)
+        self.register_buffer("of_boxes", frequencies(width, 4), persistent=False)
 
     def forward(self, images: Tensor) -> list[RawOutputs]:
         """The queries' outputs for images `[B, 3, H, W]` after each layer."""
         image = self.pyramid(images)[0]
-        count, width, rows, columns = image.shape
+        count, _, rows, columns = image.shape
         size = torch.tensor([columns, rows], device=image.device)
         at = cell_centres(rows, columns, 1, image.device) / size
         seen = image.flatten(2).mT
-        key = seen + sine_embedding(at, width)
+        key = seen + sine_embedding(at, self.of_cells)
         content = self.content.expand(count, -1, -1)
         boxes = self.start.sigmoid().expand(count, -1, -1)
         found = []
         for layer in self.layers:
-            place = self.place(sine_embedding(boxes, width))
+            place = self.place(sine_embedding(boxes, self.of_boxes))
             content = layer(content, place, boxes, seen, key, at)
             boxes = (boxes.clamp(1e-4, 1 - 1e-4).logit() + self.move(content)).sigmoid()
             found.append(RawOutputs(self.score(content), boxes))
@@ -249,10 +255,13 @@ def grid_boxes(count: int) -> Tensor:
     )
 
 
-def sine_embedding(values: Tensor, width: int) -> Tensor:
-    """Numbers from 0 to 1, `[..., d]`, as sines and cosines of width / 2d frequencies each: `[..., width]`."""
-    each = width // (2 * values.shape[-1])
-    frequency = math.pi * 1.5 ** torch.arange(each, device=values.device)
+def frequencies(width: int, count: int) -> Tensor:
+    """The frequencies of an embedding of `count` numbers in `width` channels, `[width / 2 count]`."""
+    return math.pi * 1.5 ** torch.arange(width // (2 * count))
+
+
+def sine_embedding(values: Tensor, frequency: Tensor) -> Tensor:
+    """Numbers from 0 to 1, `[..., d]`, as sines and cosines of f frequencies each: `[..., 2 d f]`."""
     phase = (values.unsqueeze(-1) * frequency).flatten(-2)
     return torch.cat([phase.sin(), phase.cos()], -1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import escape
@@ -102,26 +103,27 @@ class AnnotatedPhotograph:
         boxes: `[K, 4]` float32 xyxy in pixels; K may be 0.
         landmarks: `[K, 5, 2]`, NaN where none are given.
         ignored: `[K]` bool, faces marked as invalid, which count neither as detected nor as missed.
+        dropped: how many faces it had beside these, whose boxes are empty.
     """
 
     file: str
     boxes: Tensor
     landmarks: Tensor
     ignored: Tensor
+    dropped: int = 0
 
 
 def annotated(
     file: str, rows: Sequence[Sequence[float]], invalid: Sequence[bool]
 ) -> AnnotatedPhotograph:
-    """From rows of `x y w h`, optionally with 5 times `x y` or `x y visible`; empty boxes are dropped."""
+    """From rows of `x y w h`, optionally with 5 times `x y` or `x y visible`; empty boxes are dropped and counted."""
     kept = [(row, out) for row, out in zip(rows, invalid, strict=True) if row[2] > 0 and row[3] > 0]
     corner = torch.tensor([row[:4] for row, _ in kept]).reshape(-1, 4)
     boxes = torch.cat([corner[:, :2], corner[:, :2] + corner[:, 2:]], 1)
     landmarks = torch.tensor([points(row[4:]) for row, _ in kept]).reshape(-1, 5, 2)
     landmarks = torch.where(landmarks.amin(-1, keepdim=True) < 0, torch.nan, landmarks)
-    return AnnotatedPhotograph(
-        file, boxes, landmarks, torch.tensor([out for _, out in kept], dtype=torch.bool)
-    )
+    ignored = torch.tensor([out for _, out in kept], dtype=torch.bool)
+    return AnnotatedPhotograph(file, boxes, landmarks, ignored, len(rows) - len(kept))
 
 
 def points(row: Sequence[float]) -> list[float]:
@@ -133,9 +135,22 @@ def points(row: Sequence[float]) -> list[float]:
 
 
 def read_annotations(path: Path) -> list[AnnotatedPhotograph]:
-    """A list in RetinaFace's format, which begins with `#`, or in WIDER FACE's."""
+    """A list in RetinaFace's format, which begins with `#`, or in WIDER FACE's.
+
+    What is dropped is printed to stderr: empty boxes, and photographs without any other, which are no background.
+    """
     lines = read_lines(path)
-    return read_retinaface(path) if lines and lines[0].startswith("#") else read_wider(path)
+    read = read_retinaface if lines and lines[0].startswith("#") else read_wider
+    photographs = read(path)
+    losing = [photograph for photograph in photographs if photograph.dropped]
+    lost = [photograph for photograph in losing if not len(photograph.boxes)]
+    if losing:
+        faces = sum(photograph.dropped for photograph in losing)
+        said = f"{faces} faces dropped whose boxes are empty, the first in {losing[0].file}"
+        if lost:
+            said += f"; {len(lost)} photographs left out that have no other: they are no background"
+        print(f"{path}: {said}", file=sys.stderr)
+    return [p for p in photographs if len(p.boxes) or not p.dropped]
 
 
 def read_wider(path: Path) -> list[AnnotatedPhotograph]:

@@ -1,6 +1,8 @@
 """`task.detect`: every form of an image gives the same boxes, in its own pixels; mistakes are refused in one line."""
 
 import json
+import math
+import re
 
 import numpy
 import pytest
@@ -82,9 +84,12 @@ def test_the_threshold_is_the_lowest_score(task):
     assert (everything.scores >= task.score_threshold).all()
     assert same(task.detect(pixels), everything.above(task.display_threshold))
     middle = float(everything.scores[3])
-    assert len(task.detect(pixels, threshold=middle)) == 4
-    with pytest.raises(UserError, match=r"threshold = 1\.5: expected a score from 0 to 1"):
-        task.detect(pixels, threshold=1.5)
+    for form in (middle, numpy.float32(middle), numpy.float64(middle)):
+        assert len(task.detect(pixels, threshold=form)) == 4
+    for wrong in (1.5, math.nan, "0.5", torch.tensor(0.5)):
+        message = f"threshold = {wrong!r}: expected a score from 0 to 1"
+        with pytest.raises(UserError, match=re.escape(message)):
+            task.detect(pixels, threshold=wrong)
 
 
 def test_several_images_give_a_list(task, tmp_path):
@@ -155,6 +160,9 @@ def test_gradients_random_numbers_and_the_models_mode_are_untouched(task):
         (torch.zeros(8, 8), r"a tensor of shape \[8, 8\]"),
         (torch.full((3, 8, 8), -1), "integers from -1 to -1"),
         (torch.full((3, 8, 8), -0.5), "floats from -0.5 to -0.5"),
+        (torch.zeros(3, 8, 8).to_sparse(), "values of type a sparse, quantised or meta tensor"),
+        (torch.zeros(3, 8, 8, device="meta"), "values of type a sparse, quantised or meta tensor"),
+        (numpy.ma.masked_equal(numpy.eye(8), 1), "an array with masked pixels"),
         (None, "NoneType; expected a path"),
         ([[1, 2], [3, 4]], "list; expected a path"),
     ],
@@ -174,7 +182,7 @@ def test_floats_keep_their_bytes():
 
 
 def test_a_loaded_run_and_a_run_just_trained_detect(tmp_path):
-    options = [*QUICK, "trainer.steps=2", "task.display_threshold=0.0"]
+    options = [*QUICK, "trainer.steps=1", "task.display_threshold=0.0"]
     run = framework.train(overrides=options, folder=tmp_path / "run")
     found = run.task.detect(picture())  # type: ignore[attr-defined]
     assert len(found) > 10

@@ -215,6 +215,26 @@ def test_a_file_with_a_weight_changed_is_refused(tmp_path):
         assert TOLERANCE < difference(model, tampered, images, MAX_DETECTIONS) < 0.1
 
 
+@pytest.mark.slow
+def test_a_set_models_file_has_its_embeddings_to_the_last_bit(tmp_path):
+    """Scores that depend much on where a query is: a place's phase is thousands of turns."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    model = set_nano(3).eval()
+    nn.init.normal_(model.score.weight, std=3.0)
+    file = tmp_path / "model.onnx"
+    module = deployed(model, MAX_DETECTIONS)
+    assert module is not None
+    with torch.no_grad():
+        write_onnx(module, file, Sides(model.size_divisor), {})
+        session = onnxruntime.InferenceSession(file)
+        for image in noise(4):
+            ours = module(image)[1].numpy()
+            theirs = session.run(None, {"images": image.numpy()})[1]
+            numpy.testing.assert_allclose(theirs, ours, rtol=1e-4)
+
+
 @pytest.fixture(scope="module")
 def task() -> Detection:
     task = make(display_threshold=0.02)

@@ -1,7 +1,7 @@
 """The columns of a table of objects, by the names that exports give them.
 
-A name counts without case, spaces and signs, and without `bbox`, `box` or `bb` in front: `bbox_x`, `BBox X` and `x` are
-the same. A header in which a needed column has no known name is refused with what it holds.
+A name counts without case, spaces and signs, and without `bbox`, `box`, `bb` or `roi` in front: `bbox_x`, `BBox X` and
+`x` are the same. A header in which a needed column has no known name is refused with what it holds.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CENTRED = (
     ("xcenter", "ycenter", "w", "h"),
 )
 ONE_CELL = ("bbox", "bboxes", "box", "boundingbox")
-PREFIXES = ("boundingbox", "bbox", "bndbox", "box", "bb")
+PREFIXES = ("boundingbox", "bbox", "bndbox", "box", "bb", "roi")
 Kind = Literal["corners", "sized", "centred", "cell"]
 
 
@@ -76,15 +76,19 @@ class Columns:
 
 # Without a header: path, x0, y0, x1, y1, class.
 PLAIN = Columns(0, 5, (1, 2, 3, 4), "corners", header=False)
+# As makesense.ai writes it: class, x, y, width, height, image, and its width and height.
+MAKE_SENSE = Columns(5, 0, (1, 2, 3, 4), "sized", size=(7, 6), header=False)
 
 
 def columns_of(first: Sequence[str]) -> Columns | str:
     """The columns that a table's first line names, or why it cannot be understood.
 
-    A first line whose cells 2 to 5 of 6 are numbers, or empty, is no header.
+    A first line whose cells 2 to 5 of 6 are numbers, or empty, is no header, and neither is makesense.ai's.
     """
     if len(first) == 6 and all(is_number(cell) or not cell.strip() for cell in first[1:5]):
         return PLAIN
+    if len(first) == 8 and all(is_number(cell) for cell in (*first[1:5], *first[6:])):
+        return MAKE_SENSE
     header = [plain(cell) for cell in first]
     image = position(header, IMAGE)
     if image is None:

@@ -3,7 +3,8 @@
 `header.py` has the columns' names. Without a header the columns are path, x0, y0, x1, y1, class. Corners are edges: a
 box of the first pixel alone is 0, 0, 1, 1. A `bbox` column holds [x, y, width, height]. Numbers that are all from 0 to
 1 are fractions of the image (Open Images, whose names of labels are in class-descriptions*.csv). Semicolons or tabs
-may replace the commas. Files named train.csv, val.csv and test.csv are these splits; sample_submission.csv is none.
+may replace the commas, which may then stand for decimal points. Files named train.csv, val.csv and test.csv are these
+splits; sample_submission.csv is none.
 """
 
 from __future__ import annotations
@@ -77,15 +78,19 @@ def read(folder: Files, report: Report) -> Reading:
     Raises:
         UserError: no file has the required columns.
     """
-    tables, refused = [], []
+    tables: list[Table] = []
+    refused: dict[Path, UserError] = {}
     for path in files(folder):
         try:
             tables.append(read_table(path, folder.root, report))
         except UserError as error:
-            refused.append(error)
+            refused[path] = error
     if not tables:
-        raise refused[0] if refused else UserError(f"{folder.root}: no csv")
-    for why in refused:
+        if not refused:
+            raise UserError(f"{folder.root}: no csv")
+        # The largest one is likeliest the one that is meant.
+        raise refused[max(refused, key=lambda path: path.stat().st_size)]
+    for why in refused.values():
         report.drop("tables left out that hold no objects", str(why))
     names = descriptions(folder)
     entries: dict[str | None, list[Entry]] = {}
@@ -102,7 +107,7 @@ def read_table(path: Path, root: Path, report: Report) -> Table:
     Raises:
         UserError: it is empty, or has no known columns.
     """
-    lines = numbered(path)
+    delimiter, lines = numbered(path)
     columns = columns_of(lines[0][1]) if lines else "it is empty"
     if isinstance(columns, str):
         raise UserError(f"{path}: {columns}")
@@ -110,10 +115,17 @@ def read_table(path: Path, root: Path, report: Report) -> Table:
         report.remark(f"{path.name} has no column of classes: all objects are '{ONE_CLASS}'")
     own = split_of(path.stem) or split_of_folders(path, root)
     body = lines[1:] if columns.header else lines
+    if delimiter != "," and columns.kind != "cell":
+        body = [(n, with_points(line, columns.box)) for n, line in body]
     rows = [row_of(line, columns, own, f"{path.name}, line {n}") for n, line in body]
     values = [v for row in rows if isinstance(row.box, list) for v in row.box]
     fractions = bool(values) and all(0 <= v <= 1 for v in values) and any(v % 1 for v in values)
     return Table(path, columns, fractions, rows)
+
+
+def with_points(line: Sequence[str], columns: Sequence[int]) -> list[str]:
+    """A line with decimal points for the decimal commas in some columns."""
+    return [cell.replace(",", ".") if i in columns else cell for i, cell in enumerate(line)]
 
 
 def row_of(line: Sequence[str], columns: Columns, own: str | None, place: str) -> Row:
@@ -183,16 +195,18 @@ def parse(
 def descriptions(folder: Files) -> dict[str, str]:
     """The names of Open Images' labels by their codes, where the folder has them."""
     paths = [path for path in folder.all if path.suffix == ".csv" and describes(path)]
-    lines = [line for path in paths for _, line in numbered(path)]
+    lines = [line for path in paths for _, line in numbered(path)[1]]
     return {line[0].strip(): line[1].strip() for line in lines if len(line) == 2}
 
 
-def numbered(path: Path) -> list[tuple[int, list[str]]]:
-    """The lines that are not empty, with their numbers; the first line shows the delimiter: , ; or tab."""
+def numbered(path: Path) -> tuple[str, list[tuple[int, list[str]]]]:
+    """The delimiter, which the first line shows (, ; or tab), and the lines that are not empty with their numbers."""
     text = read_text(path)
     first = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        return [(reader.line_num, line) for line in reader if any(cell.strip() for cell in line)]
+        lines = [(reader.line_num, line) for line in reader if any(cell.strip() for cell in line)]
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: {error}") from None
+    return delimiter, lines

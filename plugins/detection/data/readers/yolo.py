@@ -158,7 +158,9 @@ def places(image: Path) -> list[Path]:
             found.sort(key=lambda path: "labels" not in path.parts)
             break
     beside = [image.parent / name / image.name for name in sorted(LABELS)]
-    return [path.with_suffix(".txt") for path in (*found, image, *beside)]
+    named = [path.with_suffix(".txt") for path in (*found, image, *beside)]
+    # a.jpg.txt
+    return [*named, *(path.with_name(f"{image.name}.txt") for path in (*found, image))]
 
 
 def entry_of(one: Labelled, names: Sequence[str], form: Form, report: Report) -> Entry:

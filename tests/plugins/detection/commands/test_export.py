@@ -1,12 +1,18 @@
 """diffobj export: it writes what `run.export` writes, and its mistakes are refused in one line."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from plugins.detection import export
-from tests.plugins.detection.test_task import QUICK
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of a run, for files to be written into."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 @pytest.fixture
@@ -27,9 +33,7 @@ def written(monkeypatch):
     return formats
 
 
-def test_the_format_is_the_one_given_else_the_suffix_else_onnx(diffobj, tmp_path, written):
-    run = tmp_path / "run"
-    assert diffobj("train", *QUICK, "trainer.steps=1", f"hydra.run.dir={run}").status == 0
+def test_the_format_is_the_one_given_else_the_suffix_else_onnx(diffobj, tmp_path, run, written):
     for options, name, expected in (
         ([], "run/model.onnx", "onnx"),
         (["format=torch_export"], "run/model.pt2", "torch_export"),
@@ -49,7 +53,7 @@ def test_the_format_is_the_one_given_else_the_suffix_else_onnx(diffobj, tmp_path
         assert "circle" in report["categories"]
 
 
-def test_a_refused_file_does_not_stay(diffobj, tmp_path, monkeypatch):
+def test_a_refused_file_does_not_stay(diffobj, tmp_path, run, monkeypatch):
     """The boxes of this file are a fiftieth of a pixel too low."""
 
     def tampered(module, path, sides, metadata):
@@ -58,17 +62,14 @@ def test_a_refused_file_does_not_stay(diffobj, tmp_path, monkeypatch):
         return lambda images: (lambda boxes, *rest: (boxes + down, *rest))(*module(images))
 
     monkeypatch.setattr(export, "write_exported", tampered)
-    run, file = tmp_path / "run", tmp_path / "model.pt2"
-    assert diffobj("train", *QUICK, "trainer.steps=1", f"hydra.run.dir={run}").status == 0
+    file = tmp_path / "model.pt2"
     done = diffobj("export", f"run={run}", "format=torch_export", f"output={file}")
     assert done.status == 2
     assert "a box is off by 0.02 pixels" in done.err
     assert not file.exists()
 
 
-def test_an_exports_mistakes_are_refused_in_one_line(diffobj, tmp_path):
-    run = tmp_path / "run"
-    assert diffobj("train", *QUICK, "trainer.steps=1", f"hydra.run.dir={run}").status == 0
+def test_an_exports_mistakes_are_refused_in_one_line(diffobj, run):
     for wrong, expected in (("format=onx", "did you mean 'onnx'"), ("height=0", "height = '0'")):
         done = diffobj("export", f"run={run}", wrong)
         assert done.status == 2

@@ -33,11 +33,9 @@ def test_splits_share_no_image():
     assert len(seen) == 60
 
 
-def test_samples_keep_the_convention():
+def test_samples_keep_the_convention(samples):
     counts = []
-    source = Generated("train", 60, 128)
-    for index in range(60):
-        sample = source.sample(index)
+    for sample in samples:
         n = len(sample.boxes)
         counts.append(n)
         assert sample.image.shape == (3, 128, 128)
@@ -62,9 +60,13 @@ def test_only_so_many_images_are_kept_in_memory():
     assert torch.equal(source.sample(19).image, Generated("train", 20, 64).sample(19).image)
 
 
-def test_every_class_and_size_occurs():
+@pytest.fixture(scope="module")
+def samples():
     source = Generated("train", 150, 128)
-    samples = [source.sample(i) for i in range(150)]
+    return [source.sample(i) for i in range(150)]
+
+
+def test_every_class_and_size_occurs(samples):
     labels = torch.cat([s.labels for s in samples])
     assert (labels.bincount(minlength=len(SHAPES)) > 0.08 * len(labels)).all()
     boxes = torch.cat([s.boxes for s in samples])
@@ -73,12 +75,10 @@ def test_every_class_and_size_occurs():
     assert side.max() > 45
 
 
-def test_a_hidden_object_stays_visible_enough():
+def test_a_hidden_object_stays_visible_enough(samples):
     """Of a disc alone the share of its box is pi / 4; no circle shows less than the visible share of that."""
-    source = Generated("train", 150, 128)
     circle = SHAPES.index("circle")
-    for index in range(150):
-        sample = source.sample(index)
+    for sample in samples:
         for box, area, label in zip(sample.boxes, sample.area, sample.labels, strict=True):
             if int(label) == circle and (box[2:] - box[:2]).min() > 8:
                 filled = float(area / (box[2:] - box[:2]).prod())

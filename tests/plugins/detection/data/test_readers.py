@@ -556,7 +556,7 @@ def test_a_table_with_semicolons_is_read_and_its_wrong_lines_are_numbered(tmp_pa
     for name in "abcd":
         marked(tmp_path / f"{name}.png", 50)
     head, rows = "image;xmin;ymin;xmax;ymax;class\n\n", [f"{n}.png;1;2;9;8;x\n" for n in "abcd"]
-    (tmp_path / "train.csv").write_text(head + "".join(rows) + "a.png;1;2;9,5;8;x\n")
+    (tmp_path / "train.csv").write_text(head + "".join(rows) + "a.png;1;2;nine;8;x\n")
     opened = open_folder(tmp_path)
     why = "1 lines dropped without four numbers and a class, the first in train.csv, line 7"
     assert why in opened.report

@@ -9,10 +9,16 @@ import torch
 
 import framework
 from framework import UserError
-from plugins.detection.inspection.doctor import Judged, diagnose, doubts_about, parts_of, unwrapped
+from plugins.detection.inspection.doctor import (
+    Judged,
+    diagnose,
+    doubts_about,
+    innermost,
+    parts_of,
+    unwrapped,
+)
 from plugins.detection.sample import Detections, Sample
 from tests.plugins.detection.test_limits import folder, options
-from tests.plugins.detection.test_task import QUICK
 
 A, B, C = [0.0, 0, 20, 20], [30.0, 30, 50, 50], [60.0, 0, 80, 20]
 
@@ -87,9 +93,35 @@ def test_a_run_is_diagnosed_from_python_and_by_the_command(tmp_path: Path, diffo
     assert (tmp_path / "run" / "doctor" / "doctor.png").is_file()
 
 
-def test_mistakes_are_refused_in_one_line(tmp_path: Path, diffobj: Any) -> None:
-    run = framework.train(overrides=[*QUICK, "trainer.steps=1"], folder=tmp_path / "run")
+def test_another_folder_is_judged_by_models_of_its_own_images(
+    tmp_path: Path, trained: Path, monkeypatch: Any
+) -> None:
+    """Not of the images that the run learned from, and not from a run that may have learned from these."""
+    root = folder(tmp_path, {"train": 1, "val": 1, "test": 1})
+    described = (root / "data.yaml").read_text().replace("owl, bee", "circle, square")
+    (root / "data.yaml").write_text(described)
+    learned: list[set[str]] = []
+
+    def fit(task: Any, **options: Any) -> None:
+        part = task.splits.train.source
+        learned.append({str(innermost(part).entries[i].path) for i in part.indices})
+        assert (task.init_from, task.criterion) == (None, "losses")
+
+    monkeypatch.setattr(framework, "fit", fit)
+    changes = [f"task.data.root={root}", "task.init_from=elsewhere", "task.criterion=reward"]
+    run = framework.load(trained, overrides=changes)
+    weights = run.task.parameters["score.bias"].clone()
+    diagnose(run, folds=3)
+    images = {str(root / "train" / f"{n}.png") for n in range(3)}
+    assert [len(part) for part in learned] == [2, 2, 2]
+    assert set.union(*learned) == images
+    assert set.intersection(*learned) == set()
+    assert torch.equal(run.task.parameters["score.bias"], weights)
+    assert (run.task.init_from, run.task.criterion) == ("elsewhere", "reward")  # type: ignore[attr-defined]
+
+
+def test_mistakes_are_refused_in_one_line(trained: Path, diffobj: Any) -> None:
     with pytest.raises(UserError, match="folds = 1: expected 0, or 2 or more"):
-        diagnose(run, folds=1)
-    done = diffobj("doctor", f"run={tmp_path / 'run'}", "folds=x")
+        diagnose(framework.load(trained), folds=1)
+    done = diffobj("doctor", f"run={trained}", "folds=x")
     assert (done.status, done.err.strip().count("\n")) == (2, 0)

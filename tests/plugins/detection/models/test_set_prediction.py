@@ -10,6 +10,7 @@ from plugins.detection.boxes import pairwise_iou
 from plugins.detection.models.set_prediction import (
     RawOutputs,
     SetPrediction,
+    frequencies,
     grid_boxes,
     set_nano,
     set_tiny,
@@ -131,8 +132,13 @@ def test_queries_begin_spread_over_the_image():
 
 
 def test_places_far_apart_look_different():
-    near, far = sine_embedding(torch.tensor([[0.5, 0.5], [0.52, 0.5], [0.9, 0.1]]), 32)[0:2], None
-    far = sine_embedding(torch.tensor([[0.9, 0.1]]), 32)[0]
+    near, far = (
+        sine_embedding(torch.tensor([[0.5, 0.5], [0.52, 0.5], [0.9, 0.1]]), frequencies(32, 2))[
+            0:2
+        ],
+        None,
+    )
+    far = sine_embedding(torch.tensor([[0.9, 0.1]]), frequencies(32, 2))[0]
     assert near.shape == (2, 32)
     assert (near[0] - near[1]).norm() < (near[0] - far).norm()
 

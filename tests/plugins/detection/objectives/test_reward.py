@@ -134,7 +134,13 @@ def test_drawn_boxes_are_pulled_where_the_reward_is():
     assert drawn.mean() / (drawn.std() / len(drawn) ** 0.5) > 4
 
 
-@pytest.mark.parametrize("estimator", ["reinforce", "gumbel", "straight_through", "disarm"])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        *("reinforce", "gumbel"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("straight_through", "disarm")),
+    ],
+)
 def test_other_estimators_serve_it_by_name(estimator):
     torch.manual_seed(0)
     found = gradients(estimator, OPTIONS, 30)

@@ -7,44 +7,24 @@ import pytest
 import torch
 from PIL import Image
 
+from framework import UserError
 from framework.gradients.enumeration.exact import Exact
 from framework.plugin import registry
 from framework.task import TrainingPlan
 from plugins.detection.data.splits import Data
 from plugins.detection.task import Detection
+from tests.plugins.detection.test_task import QUICK as OF_DETECTION
 from tests.runs import Diffobj, newest, result
 
-QUICK = [
-    "task.data.size=64",
-    "task.data.train=12",
-    "task.data.validation=5",
-    "task.data.test=7",
-    "task.batch_size=4",
-    "trainer.threads=1",
-    "trainer.evaluate_every=0",
-    "trainer.checkpoint_every=0",
-    "monitor.progress=none",
-    "monitor.tensorboard=false",
-]
+QUICK = OF_DETECTION[1:]
+
 PLAN = TrainingPlan(seed=0, steps=10)
 REWARDS = {"reward", "reward_above_threshold", "reward_at_best"}
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory) -> Path:
-    """A run that was hardly trained, so that its scores are no longer all alike."""
-    import sys
-
-    from framework.commands.main import main
-
-    folder: Path = tmp_path_factory.mktemp("start") / "run"
-    before = sys.argv
-    with pytest.raises(SystemExit):
-        main(
-            ["train", "experiment=detection", *QUICK, "trainer.steps=3", f"hydra.run.dir={folder}"]
-        )
-    sys.argv = before
-    return folder
+@pytest.fixture
+def start(trained: Path) -> Path:
+    return trained
 
 
 @pytest.mark.parametrize("estimator", ["rloo", pytest.param("reinforce", marks=pytest.mark.slow)])
@@ -239,6 +219,29 @@ def test_the_initial_runs_folder_may_be_below_home(start, monkeypatch):
     )
     task.begin(PLAN)
     assert torch.equal(task.parameters["score.bias"], newest(start)["average"]["score.bias"])
+
+
+def test_a_folder_of_runs_is_its_newest_run_with_a_best_checkpoint(
+    start, tmp_path, monkeypatch, capsys
+):
+    """As `run=` has it; the run that is beginning is in the same folder and has none yet."""
+    first = tmp_path / "outputs" / "detection" / "first"
+    shutil.copytree(start, first)
+    beginning = tmp_path / "outputs" / "detection" / "second"
+    beginning.mkdir()
+    (beginning / "config.yaml").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    wanted = newest(start)["average"]["score.bias"]
+    for given, at in (("outputs", "outputs"), ("latest", "outputs"), (str(first), None)):
+        task = Detection(data=Data(size=64, train=12, validation=5, test=7), init_from=given)
+        task.begin(PLAN)
+        assert torch.equal(task.parameters["score.bias"], wanted)
+        folder = Path("outputs/detection/first")
+        said = f"task.init_from = '{given}': the newest run there, {folder}\n" if at else ""
+        assert capsys.readouterr().err == said
+    task = Detection(data=Data(size=64, train=12, validation=5, test=7), init_from=str(beginning))
+    with pytest.raises(UserError, match=rf"task.init_from = '{beginning}': expected the folder of"):
+        task.begin(PLAN)
 
 
 @pytest.mark.slow

@@ -10,7 +10,13 @@ from PIL import Image
 from framework import UserError
 from framework.photographs import MAX_PIXELS
 from plugins.faces.data.crops import Crops
-from plugins.faces.data.lists import lfw_picture, read_pairs, read_retinaface, read_wider
+from plugins.faces.data.lists import (
+    lfw_picture,
+    read_annotations,
+    read_pairs,
+    read_retinaface,
+    read_wider,
+)
 from plugins.faces.data.photographs import (
     colourless,
     partition,
@@ -185,6 +191,26 @@ def test_wider_faces_list_with_an_empty_photograph_and_an_invalid_face(tmp_path)
     assert empty.boxes.shape == (0, 4)
     assert empty.landmarks.shape == (0, 5, 2)
     assert degenerate.boxes.shape == (0, 4)
+    assert (first.dropped, empty.dropped, degenerate.dropped) == (0, 0, 1)
+
+
+def test_empty_boxes_are_counted_and_a_photograph_without_another_is_no_background(
+    tmp_path, capsys
+):
+    path = tmp_path / "wider.txt"
+    path.write_text(
+        "a.jpg\n2\n10 20 30 40\n5 5 -2 7\nempty.jpg\n0\n0 0 0 0\nb.jpg\n2\n5 5 0 7\n5 5 7 0\n"
+    )
+    first, empty = read_annotations(path)
+    assert (first.file, first.boxes.tolist()) == ("a.jpg", [[10, 20, 40, 60]])
+    assert (empty.file, len(empty.boxes)) == ("empty.jpg", 0)
+    assert capsys.readouterr().err == (
+        f"{path}: 3 faces dropped whose boxes are empty, the first in a.jpg; "
+        "1 photographs left out that have no other: they are no background\n"
+    )
+    path.write_text("a.jpg\n1\n10 20 30 40\n")
+    assert len(read_annotations(path)) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_retinafaces_labels_with_and_without_landmarks(tmp_path):
