@@ -28,8 +28,10 @@ from plugins.faces.analysis.quality import LEAST, quality_of
 from plugins.faces.data.photographs import (
     AnyImage,
     as_photograph,
+    is_several,
     pictures_in,
     read_photograph,
+    refuse_several,
     within,
 )
 from plugins.faces.evaluation.calibration import Calibration, load_calibration, no_calibration
@@ -105,7 +107,7 @@ class FaceAnalysis(ABC):
         Raises:
             UserError: a file that cannot be read, or an object of another kind.
         """
-        if isinstance(image, list | tuple) or getattr(image, "ndim", 0) == 4:
+        if is_several(image):
             return [self.find(one) for one in image]
         photograph = as_photograph(image)
         with self.inference():
@@ -123,9 +125,10 @@ class FaceAnalysis(ABC):
         """The face with the highest score in an image.
 
         Raises:
-            UserError: no face, or embeddings that do not distinguish people.
+            UserError: no face, several images, or embeddings that do not distinguish people.
         """
         self.need_embeddings()
+        refuse_several(image)
         found = self.find(image)
         if not len(found):
             raise UserError(f"{name_of(image)}: no face was detected")
@@ -167,7 +170,7 @@ class FaceAnalysis(ABC):
         Raises:
             UserError: no face in a picture, a file that cannot be read, or an object of another kind.
         """
-        if isinstance(image, list | tuple) or getattr(image, "ndim", 0) == 4:
+        if is_several(image):
             self.need_embeddings()
             images: Any = image
             several = [self.best_face(one).embedding for one in images]

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -51,6 +51,21 @@ def as_photograph(image: AnyImage) -> Pillow.Image:
     if isinstance(image, str | Path):
         return read_photograph(Path(image).expanduser())
     return as_pillow(photographs.photograph_of(image))
+
+
+def is_several(image: Any) -> bool:
+    """Whether it is a list or a batch of images."""
+    return isinstance(image, list | tuple) or getattr(image, "ndim", 0) == 4
+
+
+def refuse_several(image: Any) -> None:
+    """Refuse several images where one is expected.
+
+    Raises:
+        UserError: a list or a batch.
+    """
+    if is_several(image):
+        raise UserError(f"image: {type(image).__name__} of {len(image)}; expected one image")
 
 
 def as_pillow(pixels: Tensor) -> Pillow.Image:
