@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from framework import UserError
-from plugins.faces.data.photographs import is_several, refuse_several
+from plugins.faces.data.photographs import given_path, is_several, refuse_several
 from plugins.faces.gallery.file import held, malformed, read_members, write_members
 from plugins.faces.gallery.members import (
     LONGEST_NOTE,
@@ -71,7 +71,7 @@ class Gallery:
     """
 
     def __init__(self, path: str | Path, faces: FaceAnalysis | None = None) -> None:
-        self.path, self.faces = Path(path).expanduser(), faces
+        self.path, self.faces = given_path("gallery", path), faces
 
     def enrol(
         self,
