@@ -3,15 +3,15 @@
     python -m experiments.face_few_people.study PEOPLE [FOLDER]
 
 PEOPLE has a folder of pictures for each person, such as the stand-in of `tests/plugins/faces/stand_in.py`. Trains
-`experiment=faces_recognition` on it in FOLDER (outputs/face_few_people by default), a run for each recipe and seed; a
-run that is there already is not repeated, except for those that begin with self-supervision, which are kept in memory
-alone. Each seed has other people to test on, the same for every recipe.
+`experiment=faces_recognition` on it in FOLDER (outputs/face_few_people by default), once for each recipe and seed; what
+is there already is not repeated. Each seed has other people to test on, the same for every recipe.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -75,7 +75,10 @@ BASELINES: Mapping[str, tuple[str, ...]] = {
 FARS = ("tar_at_far_0.01", "tar_at_far_0.001")
 
 
-def embeddings(task: Recognition, seed: int) -> tuple[dict[str, Tensor], Tensor]:
+Parts = tuple[dict[str, Tensor], Tensor]
+
+
+def embeddings(task: Recognition, seed: int) -> Parts:
     """The embeddings of the people a task is tested on, by part, and who they are."""
     crops = task.people.evaluated(seed, "test")
     with task.inference():
@@ -87,6 +90,15 @@ def embeddings(task: Recognition, seed: int) -> tuple[dict[str, Tensor], Tensor]
     return parts, crops.people
 
 
+def kept(file: Path, make: Callable[[], Parts]) -> Parts:
+    """What `make` gives, made once and kept in a file."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(make(), file)
+    found: Parts = torch.load(file, weights_only=True)
+    return found
+
+
 def line(label: str, measured: Sequence[Mapping[str, float]]) -> str:
     """A row of the table: the mean over seeds, each seed with its interval over people, and the TARs."""
     eer = statistics.mean(m["eer"] for m in measured)
@@ -95,37 +107,36 @@ def line(label: str, measured: Sequence[Mapping[str, float]]) -> str:
     return f"| {label} | {eer:.3f} ({each}) | {tars} |"
 
 
-def trained_tasks(people: Path, folder: Path) -> Iterator[tuple[str, int, Recognition]]:
-    """Each recipe with each seed, trained."""
-    for recipe, options in RECIPES.items():
-        for seed in SEEDS:
-            place = folder / recipe.replace(" ", "_") / f"seed_{seed}"
-            root = f"task.data.root={people}"
-            trained(place, "experiment=faces_recognition", root, *SIZE, *options, f"seed={seed}")
-            run = load(place)
-            assert isinstance(run.task, Recognition)
-            yield recipe, seed, run.task
-    for recipe, everyone in STARTS.items():
-        for seed in SEEDS:
-            yield (
-                recipe,
-                seed,
-                started_by_pictures(people, seed, STEPS, everyone=everyone, precision=PRECISION),
-            )
+def by_recipe(people: Path, folder: Path, recipe: str, seed: int) -> Parts:
+    """The embeddings of a run, trained by a recipe."""
+    place = folder / recipe.replace(" ", "_") / f"seed_{seed}"
+    options = (f"task.data.root={people}", *SIZE, *RECIPES[recipe], f"seed={seed}")
+    run = load(trained(place, "experiment=faces_recognition", *options))
+    assert isinstance(run.task, Recognition)
+    return embeddings(run.task, seed)
+
+
+def by_start(people: Path, recipe: str, seed: int) -> Parts:
+    """The embeddings of a network that begins with self-supervision; no run is kept of it."""
+    everyone = STARTS[recipe]
+    task = started_by_pictures(people, seed, STEPS, everyone=everyone, precision=PRECISION)
+    return embeddings(task, seed)
 
 
 def main(people: Path, folder: Path) -> None:
     """All runs, then the table."""
     torch.set_num_threads(1)
     found: dict[str, list[dict[str, float]]] = {}
-    for recipe, seed, task in trained_tasks(people, folder):
-        parts, who = embeddings(task, seed)
+    makers = {recipe: partial(by_recipe, people, folder) for recipe in RECIPES}
+    makers |= {recipe: partial(by_start, people) for recipe in STARTS}
+    for recipe, make in makers.items():
         rows = {f"{recipe} {name}": keys for name, keys in PARTS.items()}
-        if recipe == FIRST:
-            rows |= BASELINES
-        for name, keys in rows.items():
-            together = unit(torch.cat([parts[key] for key in keys], 1))
-            found.setdefault(name, []).append(verification(together, who, seed))
+        for seed in SEEDS:
+            file = folder / f"{recipe.replace(' ', '_')}_{seed}.pt"
+            parts, who = kept(file, partial(make, recipe, seed))
+            for name, keys in {**rows, **(BASELINES if recipe == FIRST else {})}.items():
+                together = unit(torch.cat([parts[key] for key in keys], 1))
+                found.setdefault(name, []).append(verification(together, who, seed))
     print(
         "| | EER: mean (each seed, 95 % over people) | TAR at FAR 0.01 | 0.001 |\n|---|---|---|---|"
     )

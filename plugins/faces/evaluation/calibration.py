@@ -104,8 +104,9 @@ class Calibration(BaseModel):
 
 def is_between(value: object, low: float, high: float) -> bool:
     """Whether it is a number from `low` to `high`."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and low <= value <= high
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return low <= value <= high
 
 
 def check_rate(key: str, rate: object) -> None:
