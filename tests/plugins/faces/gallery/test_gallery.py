@@ -4,6 +4,7 @@ import datetime
 import multiprocessing
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +56,7 @@ def test_people_are_enrolled_and_recognised_from_any_form_of_picture(faces, tmp_
     assert answer.threshold == faces.need_calibration().identification_threshold(0.5, 2)
     with pytest.raises(UserError, match="image: list of 2; expected one image"):
         gallery.identify([CROPS.images[4], CROPS.images[5]])
+    fpir: Any
     for fpir in (0, "0.1", float("nan")):
         with pytest.raises(UserError, match=r"fpir = .*: expected a fraction between 0 and 1"):
             gallery.identify(CROPS.images[4], fpir=fpir)

@@ -125,7 +125,7 @@ def test_a_grey_picture_is_read_as_its_file_is(tmp_path, finder):
 
 
 def test_what_takes_one_picture_refuses_several_in_one_line(photograph):
-    task = Recognition(data=Data(people=2, pictures=2, side=32))
+    task: Any = Recognition(data=Data(people=2, pictures=2, side=32))
     for several in ([photograph], (), torch.zeros(2, 3, 9, 9, dtype=torch.uint8)):
         with pytest.raises(
             UserError, match=r"image: (list|tuple|Tensor) of \d; expected one image$"
