@@ -3,33 +3,48 @@
     python -m experiments.face_few_people.study PEOPLE [FOLDER]
 
 PEOPLE has a folder of pictures for each person, such as the stand-in of `tests/plugins/faces/stand_in.py`. Trains
-`experiment=faces_recognition` on it in FOLDER (outputs/face_few_people by default), a run for each recipe and seed; a
-run that is there already is not repeated. Each seed has other people to test on, the same for every recipe.
+`experiment=faces_recognition` on it in FOLDER (outputs/face_few_people by default), once for each recipe and seed; what
+is there already is not repeated. Each seed has other people to test on, the same for every recipe.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from experiments.command import given_arguments
+from experiments.face_few_people.self_supervision import started_by_pictures
 from experiments.runs import trained
 from framework import load
 from plugins.faces.evaluation.verification import verification
+from plugins.faces.models.descriptors import DESCRIPTORS, described
 from plugins.faces.models.networks import unit
+from plugins.faces.models.whitened import grey_of
 from plugins.faces.tasks.recognition import Recognition
 
 SEEDS = (0, 1, 2)
-SIZE = ("trainer.steps=60", "trainer.precision=bfloat16", "monitor.tensorboard=false")
-# How networks are trained, by name.
+STEPS, PRECISION = 60, "bfloat16"
+SIZE = (f"trainer.steps={STEPS}", f"trainer.precision={PRECISION}", "monitor.tensorboard=false")
+# How networks are trained, by name; beside the first one stand the rows without a network.
+FIRST = "network"
 RECIPES: Mapping[str, tuple[str, ...]] = {
-    "network": (),
+    FIRST: (),
     "network beside 100 synthetic people": ("task.data.extra_people=100",),
     "network with dropout 0.5": ("task.network.dropout=0.5",),
+    "network without dropout and augmentation": (
+        "task.network.dropout=0",
+        "task.augmentation={flip: 0.5}",
+    ),
+}
+# Those that begin with self-supervision, and whether by the pictures of the people to test on, too.
+STARTS: Mapping[str, bool] = {
+    "network after self-supervision": False,
+    "network after self-supervision by everybody's pictures": True,
 }
 NETWORK, GRADIENTS, PATTERNS, PIXELS = (
     "network_alone_",
@@ -50,6 +65,9 @@ BASELINES: Mapping[str, tuple[str, ...]] = {
     "whitened patterns": (PATTERNS,),
     "whitened gradients": (GRADIENTS,),
     "whitened pixels": (PIXELS,),
+    "gradients, not whitened": ("plain_gradients_",),
+    "patterns, not whitened": ("plain_patterns_",),
+    "pixels, not whitened": ("plain_pixels_",),
     "raw pixels": ("raw_pixels_",),
     "evened pixels": ("even_pixels_",),
     "the network with random weights": ("random_network_",),
@@ -57,13 +75,28 @@ BASELINES: Mapping[str, tuple[str, ...]] = {
 FARS = ("tar_at_far_0.01", "tar_at_far_0.001")
 
 
-def embeddings(folder: Path, seed: int) -> tuple[dict[str, Tensor], Tensor]:
-    """A run's embeddings of the people it is tested on, by part, and who they are."""
-    run = load(folder)
-    assert isinstance(run.task, Recognition)
-    with run.in_use():
-        crops = run.task.people.evaluated(seed, "test")
-        return run.task.embeddings(crops, seed), crops.people
+Parts = tuple[dict[str, Tensor], Tensor]
+
+
+def embeddings(task: Recognition, seed: int) -> Parts:
+    """The embeddings of the people a task is tested on, by part, and who they are."""
+    crops = task.people.evaluated(seed, "test")
+    with task.inference():
+        parts = task.embeddings(crops, seed)
+        grey = grey_of(crops.images)
+        for name in DESCRIPTORS:
+            plain = described(name, grey)
+            parts[f"plain_{name}_"] = unit(plain - plain.mean(0))
+    return parts, crops.people
+
+
+def kept(file: Path, make: Callable[[], Parts]) -> Parts:
+    """What `make` gives, made once and kept in a file."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(make(), file)
+    found: Parts = torch.load(file, weights_only=True)
+    return found
 
 
 def line(label: str, measured: Sequence[Mapping[str, float]]) -> str:
@@ -74,18 +107,34 @@ def line(label: str, measured: Sequence[Mapping[str, float]]) -> str:
     return f"| {label} | {eer:.3f} ({each}) | {tars} |"
 
 
+def by_recipe(people: Path, folder: Path, recipe: str, seed: int) -> Parts:
+    """The embeddings of a run, trained by a recipe."""
+    place = folder / recipe.replace(" ", "_") / f"seed_{seed}"
+    options = (f"task.data.root={people}", *SIZE, *RECIPES[recipe], f"seed={seed}")
+    run = load(trained(place, "experiment=faces_recognition", *options))
+    assert isinstance(run.task, Recognition)
+    return embeddings(run.task, seed)
+
+
+def by_start(people: Path, recipe: str, seed: int) -> Parts:
+    """The embeddings of a network that begins with self-supervision; no run is kept of it."""
+    everyone = STARTS[recipe]
+    task = started_by_pictures(people, seed, STEPS, everyone=everyone, precision=PRECISION)
+    return embeddings(task, seed)
+
+
 def main(people: Path, folder: Path) -> None:
     """All runs, then the table."""
     torch.set_num_threads(1)
     found: dict[str, list[dict[str, float]]] = {}
-    for recipe, options in RECIPES.items():
+    makers = {recipe: partial(by_recipe, people, folder) for recipe in RECIPES}
+    makers |= {recipe: partial(by_start, people) for recipe in STARTS}
+    for recipe, make in makers.items():
+        rows = {f"{recipe} {name}": keys for name, keys in PARTS.items()}
         for seed in SEEDS:
-            place = folder / recipe.replace(" ", "_") / f"seed_{seed}"
-            root = f"task.data.root={people}"
-            trained(place, "experiment=faces_recognition", root, *SIZE, *options, f"seed={seed}")
-            parts, who = embeddings(place, seed)
-            rows = {f"{recipe} {name}": keys for name, keys in PARTS.items()}
-            for name, keys in (rows | (dict(BASELINES) if not options else {})).items():
+            file = folder / f"{recipe.replace(' ', '_')}_{seed}.pt"
+            parts, who = kept(file, partial(make, recipe, seed))
+            for name, keys in {**rows, **(BASELINES if recipe == FIRST else {})}.items():
                 together = unit(torch.cat([parts[key] for key in keys], 1))
                 found.setdefault(name, []).append(verification(together, who, seed))
     print(

@@ -28,11 +28,19 @@ from plugins.faces.analysis.quality import LEAST, quality_of
 from plugins.faces.data.photographs import (
     AnyImage,
     as_photograph,
+    given_path,
+    is_several,
     pictures_in,
     read_photograph,
+    refuse_several,
     within,
 )
-from plugins.faces.evaluation.calibration import Calibration, load_calibration, no_calibration
+from plugins.faces.evaluation.calibration import (
+    Calibration,
+    is_between,
+    load_calibration,
+    no_calibration,
+)
 from plugins.faces.evaluation.clustering import clusters
 from plugins.faces.evaluation.model_card import SYNTHETIC_NOTICE
 
@@ -105,7 +113,7 @@ class FaceAnalysis(ABC):
         Raises:
             UserError: a file that cannot be read, or an object of another kind.
         """
-        if isinstance(image, list | tuple) or getattr(image, "ndim", 0) == 4:
+        if is_several(image):
             return [self.find(one) for one in image]
         photograph = as_photograph(image)
         with self.inference():
@@ -123,9 +131,10 @@ class FaceAnalysis(ABC):
         """The face with the highest score in an image.
 
         Raises:
-            UserError: no face, or embeddings that do not distinguish people.
+            UserError: no face, several images, or embeddings that do not distinguish people.
         """
         self.need_embeddings()
+        refuse_several(image)
         found = self.find(image)
         if not len(found):
             raise UserError(f"{name_of(image)}: no face was detected")
@@ -167,7 +176,7 @@ class FaceAnalysis(ABC):
         Raises:
             UserError: no face in a picture, a file that cannot be read, or an object of another kind.
         """
-        if isinstance(image, list | tuple) or getattr(image, "ndim", 0) == 4:
+        if is_several(image):
             self.need_embeddings()
             images: Any = image
             several = [self.best_face(one).embedding for one in images]
@@ -227,7 +236,7 @@ class FaceAnalysis(ABC):
         from plugins.faces.analysis.calibrating import calibrated
 
         self.need_embeddings()
-        calibration = calibrated(self, Path(people).expanduser(), far, pairs)
+        calibration = calibrated(self, given_path("people", people), far, pairs)
         if self.calibration_file is not None:
             calibration.save(self.calibration_file)
         return calibration
@@ -244,16 +253,21 @@ class FaceAnalysis(ABC):
         """
         from plugins.faces.evaluation.protocols import measured
 
-        return measured(self, name, Path(folder).expanduser())
+        return measured(self, name, given_path("input", folder))
 
     def cluster(self, source: str | Path, *, threshold: float | None = None) -> list[list[str]]:
         """The pictures of a folder by person, the largest group first; a picture is named once for each face in it.
 
         Args:
-            threshold: of the mean cosine between two groups; None: the calibration's.
+            threshold: of the mean cosine between two groups, -1 to 1; None: the calibration's.
+
+        Raises:
+            UserError: no calibration, a threshold that is no cosine, or a folder without faces.
         """
         self.need_embeddings()
-        folder = Path(source).expanduser()
+        if threshold is not None and not is_between(threshold, -1, 1):
+            raise UserError(f"threshold = {threshold!r}: expected a cosine from -1 to 1")
+        folder = given_path("input", source)
         if not folder.is_dir():
             raise UserError(f"input = '{folder}': expected a folder of pictures")
         limit = self.need_calibration().threshold if threshold is None else threshold

@@ -14,7 +14,7 @@ from torch import Tensor
 from framework import UserError
 from plugins.faces.data.lists import LfwPair, lfw_picture, read_pairs
 from plugins.faces.data.photographs import people_files, read_photograph
-from plugins.faces.evaluation.calibration import Calibration
+from plugins.faces.evaluation.calibration import Calibration, check_rate
 from plugins.faces.evaluation.false_acceptance import (
     CONFIDENCE,
     Impostors,
@@ -40,8 +40,7 @@ def calibrated(
     faces: FaceAnalysis, folder: Path, far: float, pairs: str | Path | None
 ) -> Calibration:
     """A threshold whose FAR is at most `far` on other people; see `false_acceptance`."""
-    if not 0 < far < 1:
-        raise UserError(f"far = {far}: expected a fraction between 0 and 1, such as 0.01")
+    check_rate("far", far)
     listing = None if pairs is None else Path(pairs).expanduser()
     measured = all_pairs(faces, folder) if listing is None else listed_pairs(faces, folder, listing)
     threshold = measured.impostors.threshold_at(far)

@@ -166,6 +166,8 @@ def make_detector(source: str | Path | Detector) -> Detector:
         UserError: it cannot be loaded, or does not detect.
     """
     if not isinstance(source, str | Path):
+        if not hasattr(source, "places"):
+            raise UserError(f"detector = {source!r}: expected bundled, mtcnn, a folder or a file")
         return source
     if str(source) == MTCNN:
         return MtcnnDetector()

@@ -18,6 +18,7 @@ from torch import Tensor
 from plugins.faces.analysis.analysis import FaceAnalysis
 from plugins.faces.analysis.detectors import Detector, make_detector
 from plugins.faces.analysis.embedders import Embedder, FileEmbedder
+from plugins.faces.data.photographs import given_path
 
 
 class FacePipeline(FaceAnalysis):
@@ -37,7 +38,7 @@ class FacePipeline(FaceAnalysis):
         Raises:
             UserError: one of them cannot be loaded.
         """
-        file = None if embedder is None else FileEmbedder(Path(embedder).expanduser())
+        file = None if embedder is None else FileEmbedder(given_path("embedder", embedder))
         return cls(make_detector(detector), file)
 
     @property

@@ -9,8 +9,9 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -35,6 +36,9 @@ def read_photograph(path: Path) -> Pillow.Image:
     Raises:
         UserError: it cannot be read, or has too many pixels.
     """
+    if path.is_dir() or not path.exists():
+        what = "a folder, not a picture" if path.is_dir() else "there is no such file"
+        raise UserError(f"{path}: {what}")
     try:
         pixels = photographs.read_photograph(path)
     except photographs.Unreadable as error:
@@ -51,6 +55,32 @@ def as_photograph(image: AnyImage) -> Pillow.Image:
     if isinstance(image, str | Path):
         return read_photograph(Path(image).expanduser())
     return as_pillow(photographs.photograph_of(image))
+
+
+def given_path(key: str, path: str | PathLike[str]) -> Path:
+    """A path that was given as `key`, with the home folder for `~`.
+
+    Raises:
+        UserError: something else.
+    """
+    if not isinstance(path, str | PathLike):
+        raise UserError(f"{key} = {path!r}: expected a path")
+    return Path(path).expanduser()
+
+
+def is_several(image: Any) -> bool:
+    """Whether it is a list or a batch of images."""
+    return isinstance(image, list | tuple) or getattr(image, "ndim", 0) == 4
+
+
+def refuse_several(image: Any) -> None:
+    """Refuse several images where one is expected.
+
+    Raises:
+        UserError: a list or a batch.
+    """
+    if is_several(image):
+        raise UserError(f"image: {type(image).__name__} of {len(image)}; expected one image")
 
 
 def as_pillow(pixels: Tensor) -> Pillow.Image:

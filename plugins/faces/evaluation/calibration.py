@@ -87,8 +87,7 @@ class Calibration(BaseModel):
         Raises:
             UserError: the calibration's people are too few for this rate and size.
         """
-        if not 0 < fpir < 1:
-            raise UserError(f"fpir = {fpir}: expected a fraction between 0 and 1")
+        check_rate("fpir", fpir)
         each = fpir / gallery
         fitting = [threshold for far, threshold in self.thresholds if far <= each * (1 + 1e-9)]
         if not fitting:
@@ -101,6 +100,23 @@ class Calibration(BaseModel):
                 f"it was on {self.people:,}: {hope}"
             )
         return min(fitting)
+
+
+def is_between(value: object, low: float, high: float) -> bool:
+    """Whether it is a number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return low <= value <= high
+
+
+def check_rate(key: str, rate: object) -> None:
+    """Refuse what is no rate.
+
+    Raises:
+        UserError: no number above 0 and below 1.
+    """
+    if not is_between(rate, 0, 1) or rate in (0, 1):
+        raise UserError(f"{key} = {rate!r}: expected a fraction between 0 and 1, such as 0.01")
 
 
 def load_calibration(path: Path, model: str) -> Calibration | None:

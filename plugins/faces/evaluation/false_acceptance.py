@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from framework import UserError
+from plugins.faces.evaluation.calibration import check_rate
 from plugins.faces.evaluation.verification import BINS, bin_of
 
 # The confidence with which a FAR is at most the stated one.
@@ -84,8 +85,7 @@ class Impostors:
         Raises:
             UserError: too few people; says how many are needed.
         """
-        if not 0 < far < 1:
-            raise UserError(f"far = {far}: expected a fraction between 0 and 1")
+        check_rate("far", far)
         needed = people_for(far)
         if self.people < FEWEST_PEOPLE:
             raise UserError(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from framework.errors import UserError
+from plugins.faces.evaluation.calibration import check_rate
 
 # Of cosines -1..1: thresholds have a resolution of 0.0005.
 BINS = 4000
@@ -62,8 +63,7 @@ class Roc:
 
     def check(self, far: float) -> None:
         """Refuse a FAR that these pairs cannot measure."""
-        if not 0 < far < 1:
-            raise UserError(f"far = {far}: expected a fraction between 0 and 1")
+        check_rate("far", far)
         if self.impostors * far < 1:
             count = max(int(self.impostors), 1)
             # Rounded up, or it would be refused itself.

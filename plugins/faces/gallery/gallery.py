@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from framework import UserError
+from plugins.faces.data.photographs import given_path, is_several, refuse_several
 from plugins.faces.gallery.file import held, malformed, read_members, write_members
 from plugins.faces.gallery.members import (
     LONGEST_NOTE,
@@ -70,7 +71,7 @@ class Gallery:
     """
 
     def __init__(self, path: str | Path, faces: FaceAnalysis | None = None) -> None:
-        self.path, self.faces = Path(path).expanduser(), faces
+        self.path, self.faces = given_path("gallery", path), faces
 
     def enrol(
         self,
@@ -100,7 +101,7 @@ class Gallery:
         until = today + USUAL_VALIDITY if expires is None else as_day(expires)
         if until <= today:
             raise UserError(f"expires = {until}: expected a day after {today}")
-        several: list[Any] = list(pictures) if isinstance(pictures, list | tuple) else [pictures]
+        several: list[Any] = list(pictures) if is_several(pictures) else [pictures]
         if not several:
             raise UserError(f"no picture of '{name}': expected one or more")
         if self.path.exists():
@@ -126,7 +127,7 @@ class Gallery:
 
         Raises:
             UserError: no people whose consent has not expired, a gallery of another model, a run that was not
-                calibrated, or on too few people for this rate and size.
+                calibrated, or on too few people for this rate and size; several pictures.
         """
         faces, known = self.task(), self.members().known(datetime.date.today())
         if not known:
@@ -134,6 +135,7 @@ class Gallery:
         calibration = faces.need_calibration()
         rate = calibration.far if fpir is None else fpir
         threshold = calibration.identification_threshold(rate, len(known))
+        refuse_several(picture)
         names, means = list(known), torch.stack(list(known.values()))
         found = faces.find(picture)
         assert found.embeddings is not None

@@ -81,7 +81,8 @@ class Members:
         Raises:
             UserError: there is no such person.
         """
-        kept = unicodedata.normalize("NFC", " ".join(name.split()))
+        single = " ".join(name.split()) if isinstance(name, str) else repr(name)
+        kept = unicodedata.normalize("NFC", single)
         if kept not in self.people:
             raise UserError(f"'{name}' is not in the gallery; {suggestion(kept, self.people)}")
         del self.people[kept]
@@ -118,7 +119,8 @@ def clean_name(name: str) -> str:
     Raises:
         UserError: an empty or reserved one, or one that cannot be written on a line.
     """
-    kept = clean_text("name", " ".join(name.split()), LONGEST_NAME)
+    single = " ".join(name.split()) if isinstance(name, str) else name
+    kept = clean_text("name", single, LONGEST_NAME)
     if kept.casefold() in RESERVED:
         raise UserError(
             f"name = '{kept}': is the answer where no person is recognised; expected a person's name"
@@ -130,12 +132,14 @@ def clean_text(key: str, text: str, longest: int) -> str:
     """A text in NFC.
 
     Raises:
-        UserError: an empty or too long one, or one with control characters, line breaks or invisible ones.
+        UserError: no text, an empty or too long one, or one with control characters, line breaks or invisible ones.
     """
     what = "the person's name" if key == "name" else "a note of who agreed to what, and when"
+    if not isinstance(text, str):
+        raise UserError(f"{key} = {text!r}: expected {what}")
     kept = unicodedata.normalize("NFC", text.strip())
-    if not kept:
-        raise UserError(f"{key} = '': expected {what}")
+    if not kept.strip(JOINERS):
+        raise UserError(f"{key} = {kept!a}: expected {what}")
     if len(kept) > longest:
         raise UserError(
             f"{key} = '{kept[:40]}...': {len(kept):,} characters; expected {longest:,} at most"

@@ -2,7 +2,7 @@
 
 pixels     grey levels, evened out
 gradients  histograms of gradient directions over cells (Dalal and Triggs 2005), blind to slow changes of light
-patterns   histograms of local binary patterns over cells (Ahonen et al. 2006), blind to any rising change of grey
+patterns   histograms of local binary patterns over cells (Ahonen et al. 2006), blind to how strong the light is
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ DESCRIPTORS: tuple[Descriptor, ...] = ("pixels", "gradients", "patterns")
 # At which a crop is looked at.
 SIDE = 48
 DIRECTIONS, CELLS = 8, 8
-# Of patterns: neighbours, their distance in pixels, the grey level by which they are brighter, and cells.
-NEIGHBOURS, RADIUS, BRIGHTER, PATTERN_CELLS = 8, 2.0, 0.01, 6
+# Of patterns: neighbours, their distance in pixels, the part of a pixel's light by which they are brighter, and cells.
+NEIGHBOURS, RADIUS, BRIGHTER, PATTERN_CELLS = 8, 2.0, 0.06, 6
+# Added to grey levels 0..1 before parts of them are compared: in the dark there is mostly noise.
+DARK = 0.02
 # Pixels of the parts that cells, which overlap by half, are put together from; a cell is 4 of them wide.
 PART = SIDE // (2 * PATTERN_CELLS)
 # Patterns with two changes between brighter and darker around the circle at most; all others share a number.
@@ -68,7 +70,8 @@ def patterns(grey: Tensor) -> Tensor:
 
     A pixel's pattern says which of eight neighbours on a circle are brighter than it.
     """
-    smooth = functional.avg_pool2d(functional.pad(grey, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    light = functional.pad((grey + DARK).log(), (1, 1, 1, 1), mode="replicate")
+    smooth = functional.avg_pool2d(light, 3, 1)
     count = grey.shape[0]
     codes = torch.zeros(count, SIDE, SIDE, dtype=torch.long, device=grey.device)
     line = torch.linspace(-1, 1, SIDE, device=grey.device)

@@ -19,7 +19,7 @@ from plugins.faces.models.descriptors import DESCRIPTORS, LENGTHS, SIDE, Descrip
 from plugins.faces.models.networks import unit
 
 # Principal components that are kept, and the part of the mean scatter that is added to every direction's.
-COMPONENTS, RIDGE = 100, 0.05
+COMPONENTS, RIDGE = 300, 0.05
 # Pictures that the components are computed from, at most.
 ENOUGH = 4000
 # Views of a picture: size and shift, in parts of it.

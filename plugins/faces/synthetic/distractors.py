@@ -17,7 +17,7 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from plugins.faces.data.photographs import as_pixels
-from plugins.faces.synthetic.rendering import HAIR, SKIN
+from plugins.faces.synthetic.colours import HAIR, SKIN
 from plugins.faces.synthetic.textures import texture
 
 # Soft edges are this many pixels wide.

@@ -18,9 +18,10 @@ from torch.nn import functional
 from framework.randomness import generator
 from plugins.detection.boxes import area, overlap, pairwise_iou
 from plugins.detection.sample import Sample
+from plugins.faces.synthetic.colours import HAIR, SKIN
 from plugins.faces.synthetic.crops import as_bytes
 from plugins.faces.synthetic.people import circumstances, traits
-from plugins.faces.synthetic.rendering import HAIR, SKIN, RenderedFaces, render
+from plugins.faces.synthetic.rendering import RenderedFaces, render
 
 # Pixels of the square in which a person is rendered before being pasted into a scene.
 PATCH = 64

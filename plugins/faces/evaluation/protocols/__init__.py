@@ -36,7 +36,7 @@ def measured(faces: FaceAnalysis, name: str, folder: Path) -> dict[str, float]:
     """
     known = protocols()
     if name not in known:
-        raise UserError(f"protocol = '{name}'; {suggestion(name, known)}")
+        raise UserError(f"protocol = {name!r}; {suggestion(str(name), known)}")
     if not folder.is_dir():
         raise UserError(f"input = '{folder}': expected the folder of a data set")
     return known[name](faces, folder)

@@ -86,7 +86,7 @@ def test_an_installation_without_the_weights_is_refused_in_one_line(monkeypatch,
     ("arguments", "message"),
     [
         ([], "which photographs"),
-        (["input=no/such.png"], "no/such.png: no readable picture"),
+        (["input=no/such.png"], "no/such.png: there is no such file"),
         (["input=a.png", "detector=retina"], "expected bundled, mtcnn"),
         (["input=a.png", "score=2"], "score = '2': expected a fraction"),
         (["input=a.png", "scores=1"], "did you mean 'score'"),

@@ -4,6 +4,7 @@ import datetime
 import multiprocessing
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,11 +47,21 @@ def test_people_are_enrolled_and_recognised_from_any_form_of_picture(faces, tmp_
         gallery.enrol("Ann", [array, Image.fromarray(array), CROPS.images[1]], consent="form") == 3
     )
     assert gallery.enrol("Ann", CROPS.images[2], consent="form") == 4
+    # A batch is several pictures.
+    assert gallery.enrol("Ann", CROPS.images[1:3], consent="form") == 6
     assert gallery.enrol("Bo", CROPS.images[4], consent="form", expires="2999-12-31") == 1
     (answer,) = gallery.identify(CROPS.images[4], fpir=0.5)
     assert (answer.person, answer.nearest) == ("Bo", "Bo")
     assert abs(answer.cosine - 1) < 1e-4
     assert answer.threshold == faces.need_calibration().identification_threshold(0.5, 2)
+    with pytest.raises(UserError, match="image: list of 2; expected one image"):
+        gallery.identify([CROPS.images[4], CROPS.images[5]])
+    fpir: Any
+    for fpir in (0, "0.1", float("nan")):
+        with pytest.raises(UserError, match=r"fpir = .*: expected a fraction between 0 and 1"):
+            gallery.identify(CROPS.images[4], fpir=fpir)
+    with pytest.raises(UserError, match="'None' is not in the gallery"):
+        gallery.forget(None)  # type: ignore[arg-type]
     assert gallery.forget("Bo") == 1
     assert list(gallery.people()) == ["Ann"]
 
@@ -85,11 +96,19 @@ def test_a_gallery_of_another_model_is_refused_before_anything_is_embedded(faces
         ({"consent": "form", "expires": "soon"}, "expires = 'soon'"),
         ({"consent": "form", "expires": datetime.date(2020, 1, 1)}, "expected a day after"),
         ({"consent": ""}, "consent = ''"),
+        ({"consent": None}, "consent = None: expected a note"),
+        ({"name": None}, "name = None: expected the person's name"),
+        ({"name": "\u200d"}, r"name = '\\u200d': expected the person's name"),
+        ({"pictures": []}, "no picture of 'Ann'"),
+        ({"pictures": [["a.png"]]}, "image: list of 1; expected one image"),
     ],
 )
 def test_an_enrolment_that_cannot_be_is_refused_in_one_line(faces, tmp_path, arguments, message):
+    usual = {"name": "Ann", "pictures": CROPS.images[0], "consent": "form"}
     with pytest.raises(UserError, match=message):
-        Gallery(tmp_path / "g.json", faces).enrol("Ann", CROPS.images[0], **arguments)
+        Gallery(tmp_path / "g.json", faces).enrol(**(usual | arguments))
+    with pytest.raises(UserError, match="gallery = None: expected a path"):
+        Gallery(None, faces)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="expected a file in a folder that exists"):
         Gallery(tmp_path / "no" / "g.json", faces).enrol("Ann", CROPS.images[0], consent="form")
     with pytest.raises(UserError, match=r"expected Gallery\(path, framework"):

@@ -124,6 +124,39 @@ def test_a_grey_picture_is_read_as_its_file_is(tmp_path, finder):
     assert torch.equal(finder.detect(grey).boxes, finder.detect(tmp_path / "grey.png").boxes)
 
 
+def test_what_takes_one_picture_refuses_several_in_one_line(photograph):
+    task: Any = Recognition(data=Data(people=2, pictures=2, side=32))
+    for several in ([photograph], (), torch.zeros(2, 3, 9, 9, dtype=torch.uint8)):
+        with pytest.raises(
+            UserError, match=r"image: (list|tuple|Tensor) of \d; expected one image$"
+        ):
+            task.verify(several, photograph)
+    with pytest.raises(UserError, match="image: list of 1; expected one image"):
+        task.embed([[photograph]])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda task, folder: task.calibrate(folder, far="0.1"), "far = '0.1': expected a frac"),
+        (lambda task, folder: task.calibrate(folder, far=None), "far = None: expected a fraction"),
+        (lambda task, folder: task.calibrate(None), "people = None: expected a path"),
+        (lambda task, folder: task.cluster(folder, threshold=float("nan")), "threshold = nan: exp"),
+        (lambda task, folder: task.cluster(folder, threshold=3), "threshold = 3: expected a cosin"),
+        (lambda task, folder: task.cluster(3), "input = 3: expected a path"),
+        (lambda task, folder: task.protocol("lfw", None), "input = None: expected a path"),
+        (lambda task, folder: task.protocol(None, folder), "protocol = None"),
+        (lambda task, folder: task.with_detector(None), "detector = None: expected bundled"),
+        (lambda task, folder: task.find(folder), "a folder, not a picture"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_in_one_line(call, message, tmp_path):
+    task = Recognition(data=Data(people=2, pictures=2, side=32))
+    with pytest.raises(UserError, match=message) as refused:
+        call(task, tmp_path)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -131,7 +164,7 @@ def test_a_grey_picture_is_read_as_its_file_is(tmp_path, finder):
         (2 * numpy.ones((4, 5, 3)), "floats from 2 to 2; expected floats from 0 to 1"),
         (torch.zeros(4, 5, 3), r"a tensor of shape \[4, 5, 3\]"),
         (None, "NoneType; expected a path"),
-        ("no/such.png", "no/such.png: no readable picture"),
+        ("no/such.png", "no/such.png: there is no such file"),
     ],
 )
 def test_what_is_no_picture_is_refused_in_one_line(finder, image, message):
