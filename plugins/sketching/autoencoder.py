@@ -71,22 +71,29 @@ class Decoder(nn.Module):
 
 
 class RecurrentDecoder(nn.Module):
-    """The same, one stroke after another: a GRU whose inputs are the code and its last stroke."""
+    """The same, one stroke after another: a GRU whose inputs are the code, its last stroke and the stroke's number.
+
+    Without the number all strokes begin alike, and must be told apart through the memory alone.
+    """
 
     def __init__(self, latent: int, hidden: int, strokes: int, features: int) -> None:
         super().__init__()
         self.strokes, self.features = strokes, features
         self.begin = nn.Linear(latent, hidden)
-        self.cell = nn.GRUCell(latent + features, hidden)
-        self.stroke = nn.Linear(hidden, features)
+        self.cell = nn.GRUCell(latent + features + strokes, hidden)
+        self.stroke = nn.Sequential(
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, features)
+        )
 
     def forward(self, code: Tensor) -> Tensor:
         flat = code.reshape(-1, code.shape[-1])
         memory = torch.tanh(self.begin(flat))
         drawn = flat.new_zeros(len(flat), self.features)
+        numbers = torch.eye(self.strokes, dtype=flat.dtype, device=flat.device)
         strokes = []
-        for _ in range(self.strokes):
-            memory = self.cell(torch.cat([flat, drawn.tanh()], -1), memory)
+        for number in numbers:
+            known = torch.cat([flat, drawn.tanh(), number.expand(len(flat), -1)], -1)
+            memory = self.cell(known, memory)
             drawn = self.stroke(memory)
             strokes.append(drawn)
         return torch.stack(strokes, 1).reshape(*code.shape[:-1], self.strokes, self.features)

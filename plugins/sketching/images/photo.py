@@ -25,6 +25,9 @@ from torch.nn import functional
 from framework.errors import UserError
 from framework.photographs import SUFFIXES, photograph_of, photographs_in
 
+# Per pixel, one grey level of 256: fainter slopes are of noise and of compression, whose blocks lie along the axes.
+NOISE = 1 / 255
+
 
 def default_photo() -> Path:
     """The portrait of Grace Hopper that comes with matplotlib, located without importing it.
@@ -170,7 +173,7 @@ class Guide:
         strength = torch.hypot(x, y)
         xx, yy, xy = (blurred(part, 2.5) for part in (x * x, y * y, x * y))
         across = torch.atan2(2 * xy, xx - yy) / 2
-        spread = torch.hypot(xx - yy, 2 * xy) / (xx + yy).clamp(min=1e-8)
+        spread = torch.hypot(xx - yy, 2 * xy) / (xx + yy + NOISE**2)
         top = strength.flatten().sort().values[int(0.98 * (strength.numel() - 1))].clamp(min=1e-6)
         return cls((strength / top).clamp(0, 1), across + math.pi / 2, spread.clamp(0, 1))
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 from numba import njit
 
-from plugins.sketching.raster.compiled import compiled, grid_array
+from plugins.sketching.raster.compiled import compiled, grid_array, inlined
 from plugins.sketching.raster.tiles import Layout
 
 # Pieces, first, stroke and tile_first, as in `tiles.Work`.
@@ -28,9 +28,12 @@ def bin_pieces(
 ) -> tuple[Lists, Windings]:
     """`tiles.bin_pieces` of arrays, with the winding numbers of fills."""
     grid = grid_array(layout)
-    boxes, offsets = _boxes(ends, first_piece, kind, reach, grid)
-    windings = numpy.zeros(offsets[-1], numpy.int32)
-    _wind(ends, first_piece, kind, boxes, offsets, grid, windings)
+    boxes, offsets = numpy.zeros((len(kind), 4), numpy.int64), numpy.zeros(len(kind) + 1, int)
+    windings = numpy.zeros(0, numpy.int32)
+    if kind.any():
+        boxes, offsets = _boxes(ends, first_piece, kind, reach, grid)
+        windings = numpy.zeros(offsets[-1], numpy.int32)
+        _wind(ends, first_piece, kind, boxes, offsets, grid, windings)
     shapes = boxes, offsets, windings
     given = ends, first_piece, kind, reach, grid, *shapes
     nowhere = numpy.empty(0, numpy.int64)
@@ -52,7 +55,7 @@ def bin_lines(ends: Any, reach: Any, layout: Layout, strokes: int) -> Lists:
     return bin_pieces(ends.reshape(-1, 4), first_piece, kind, reach, layout)[0]
 
 
-@compiled
+@inlined
 def _near_tile(piece: Any, reach: Any, column: Any, row: Any, grid: Any) -> Any:
     ax, ay, dx, dy = piece[0], piece[1], piece[2] - piece[0], piece[3] - piece[1]
     u, v = (column + 0.5) * grid[4] - ax, (row + 0.5) * grid[3] - ay
@@ -182,7 +185,7 @@ def _touches(
     return found
 
 
-@compiled
+@inlined
 def _inner(
     i: int,
     kind: int,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy
 import torch
@@ -16,9 +16,16 @@ from plugins.sketching.raster.tiles import Layout
 # Pieces in tiles from which threads pay off: about 0.3 ms of work.
 WORTH_A_THREAD = 3000
 
-compiled = njit(
-    cache=True, fastmath={"contract", "arcp", "nsz", "reassoc"}, nogil=True, error_model="numpy"
-)
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+OPTIONS: dict[str, Any] = {
+    "cache": True,
+    "fastmath": {"contract", "arcp", "nsz", "reassoc"},
+    "nogil": True,
+    "error_model": "numpy",
+}
+compiled: Callable[[Kernel], Kernel] = njit(**OPTIONS)
+# Part of its caller before types are inferred: LLVM optimises a function once alone and once more within each caller.
+inlined: Callable[[Kernel], Kernel] = njit(inline="always", **OPTIONS)
 
 
 def grid_array(layout: Layout) -> Any:
@@ -82,7 +89,7 @@ def segment_of(ends: Any, piece: int, corner: Any) -> Any:
     return ax - corner[0], ay - corner[1], dx, dy, dx * inverse, dy * inverse
 
 
-@compiled
+@inlined
 def measure(segment: Any, xs: Any, ys: Any, square: Any) -> None:
     """The squared distances of a tile's pixels from one piece."""
     ax, ay, dx, dy, ix, iy = segment
@@ -108,7 +115,7 @@ def make_workspace(grid: Any, ends: Any) -> Any:
     return xs, ys, square, nearest, side, found
 
 
-@compiled
+@inlined
 def corner_of(tile: int, grid: Any, ends: Any) -> Any:
     """The x and y of a tile's corner."""
     place = tile % (grid[1] * grid[2])

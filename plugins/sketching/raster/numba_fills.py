@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 
 from plugins.sketching.raster.binning import crossing, first_row, last_row
-from plugins.sketching.raster.compiled import compiled, nearest_pieces, segment_of
+from plugins.sketching.raster.compiled import compiled, inlined, nearest_pieces, segment_of
 from plugins.sketching.raster.torch_kernel import FAR, ON_EDGE, SMALLEST
 
 
@@ -45,7 +45,7 @@ def nearest_of(
     nearest_edge(ends, pieces, first[g], first[g + 1], corner, workspace, kind[i] == 2)
 
 
-@compiled
+@inlined
 def nearest_edge(
     ends: Any, pieces: Any, begin: int, end: int, corner: Any, workspace: Any, evenodd: bool
 ) -> None:
@@ -73,7 +73,7 @@ def nearest_edge(
             nearest[p] = numpy.int32(k) if nearer else nearest[p]
 
 
-@compiled
+@inlined
 def take_edges(square: Any, by_square: Any, on_edge: Any) -> None:
     """Move the gradients of pixels on an edge from `by_square` to `on_edge`."""
     near = ON_EDGE * ON_EDGE
@@ -82,7 +82,7 @@ def take_edges(square: Any, by_square: Any, on_edge: Any) -> None:
         by_square[p] = 0 if square[p] < near else by_square[p]
 
 
-@compiled
+@inlined
 def edge_gradients(
     ends: Any, pieces: Any, corner: Any, columns: int, workspace: Any, on_edge: Any, by_ends: Any
 ) -> None:

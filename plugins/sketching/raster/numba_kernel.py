@@ -26,6 +26,7 @@ from plugins.sketching.raster.compiled import (
     endpoint_gradients,
     grid_array,
     in_threads,
+    inlined,
     make_workspace,
 )
 from plugins.sketching.raster.numba_fills import edge_gradients, nearest_of, take_edges
@@ -113,7 +114,7 @@ def arrays(request: RenderRequest, plan: Plan) -> tuple[Any, Any, Any]:
     return scene, fills, (CODES[request.composition], request.profile == "flat")
 
 
-@compiled
+@inlined
 def _ink(square: Any, side: Any, s: Any, flat: bool, filled: bool) -> Any:
     """The ink for an amplitude of 1."""
     if not flat and not filled:
@@ -130,7 +131,7 @@ def _ink(square: Any, side: Any, s: Any, flat: bool, filled: bool) -> Any:
     return max(_covered(half + distance) + _covered(half - distance) - 1, 0.0)
 
 
-@compiled
+@inlined
 def _slopes(square: Any, side: Any, s: Any, flat: bool, filled: bool, ink: Any) -> Any:
     """The ink's derivatives by squared distance and by width."""
     if not flat and not filled:
@@ -149,7 +150,7 @@ def _slopes(square: Any, side: Any, s: Any, flat: bool, filled: bool, ink: Any) 
     return (by_far - by_close) * slope, (by_far + by_close) * HALF_PEN
 
 
-@compiled
+@inlined
 def _covered(inside: Any) -> Any:
     """`torch_kernel.covered`: how much of a pixel lies within an edge."""
     away = abs(inside)
@@ -158,7 +159,7 @@ def _covered(inside: Any) -> Any:
     return 1 - flank if inside > 0 else flank
 
 
-@compiled
+@inlined
 def _steepness(away: Any) -> Any:
     """The derivative of `_covered`."""
     return 1.0 if away < INNER else max(OUTER - away, 0.0) / SOFT
@@ -171,7 +172,7 @@ def _forward(start: int, stop: int, scene: Any, fills: Any, style: Any, tiles: A
         _forward_tile(tile, scene, fills, style, workspace, tiles)
 
 
-@compiled
+@inlined
 def _forward_tile(
     tile: int, scene: Any, fills: Any, style: Any, workspace: Any, tiles: Any
 ) -> None:
@@ -181,8 +182,7 @@ def _forward_tile(
     low, high = tile_first[tile], tile_first[tile + 1]
     inks, paints, pixels = amplitude.shape[1], colour.shape[1], tiles.shape[2]
     kept, paint = tiles[tile, paints:], tiles[tile, :paints]
-    kept[:] = 1 if composition != SMOOTH_MAX or low == high else 0
-    paint[:] = 0
+    _clear(kept, paint, 1 if composition != SMOOTH_MAX or low == high else 0)
     if low == high:
         return
     square, side, corner = workspace[2], workspace[4], corner_of(tile, grid, ends)
@@ -204,7 +204,16 @@ def _forward_tile(
                 kept[c, p] = math.exp(-(kept[c, p] ** (1 / SHARPNESS)))
 
 
-@compiled
+@inlined
+def _clear(kept: Any, paint: Any, blank: int) -> None:
+    for p in range(kept.shape[1]):
+        for c in range(len(kept)):
+            kept[c, p] = blank
+        for d in range(len(paint)):
+            paint[d, p] = 0
+
+
+@inlined
 def _compose(kept: Any, alpha: Any, composition: int) -> Any:
     """The paper that remains under one more ink; for "smooth_max" the sum of powers of depths."""
     if composition == MAX:
@@ -234,7 +243,7 @@ def _backward(
             )
 
 
-@compiled
+@inlined
 def _backward_tile(
     tile: int,
     scene: Any,
@@ -252,11 +261,12 @@ def _backward_tile(
     low, high, inks = tile_first[tile], tile_first[tile + 1], amplitude.shape[1]
     square, side, corner = workspace[2], workspace[4], corner_of(tile, grid, ends)
     by_square, on_edge = numpy.empty_like(square), numpy.empty_like(square)
-    known = numpy.zeros((2, inks, len(square)))
-    if composition != SOFT_OR:
-        known = _prepass(tile, scene, fills, style)
+    known = _unknown(high - low, inks, len(square), composition)
+    _prepass(tile, scene, fills, style, workspace, known)
     # The gradient's inner product with everything below the current stroke.
-    under = gradient[tile, colour.shape[1]].copy()
+    under = numpy.empty_like(square)
+    for p in range(len(square)):
+        under[p] = gradient[tile, colour.shape[1], p]
     for g in range(low, high):
         i = stroke[g]
         filled = fills[0][i] != 0
@@ -300,27 +310,26 @@ def _backward_tile(
 
 
 @compiled
-def _prepass(tile: int, scene: Any, fills: Any, style: Any) -> Any:
-    """What a tile's backward pass needs in advance, by composition.
+def _prepass(tile: int, scene: Any, fills: Any, style: Any, workspace: Any, known: Any) -> None:
+    """Write what a tile's backward pass needs in advance, by composition.
 
     "max": `[2, A, pixels]`, the largest ink and its group. "smooth_max": `[2, A, pixels]`, the norm in the first row.
     "over": `[groups, 1, pixels]`, the fraction of each group's paint that later strokes leave visible.
     """
     ends, width, amplitude, _, _pieces, _first, stroke, tile_first, grid = scene
     composition, flat = style
+    if composition == SOFT_OR:
+        return
     low, high = tile_first[tile], tile_first[tile + 1]
-    workspace = make_workspace(grid, ends)
     square, side, corner = workspace[2], workspace[4], corner_of(tile, grid, ends)
-    known = numpy.ones((high - low if composition == OVER else 2, amplitude.shape[1], len(square)))
-    if composition != OVER:
-        known[0], known[1] = 0, -1
+    inks, pixels = amplitude.shape[1], len(square)
     for g in range(high - 1, low - 1, -1):
         i = stroke[g]
         filled = fills[0][i] != 0
         nearest_of(g, i, tile, scene, fills, corner, workspace)
-        for p in range(len(square)):
+        for p in range(pixels):
             ink = _ink(square[p], side[p], width[i], flat, filled)
-            for c in range(amplitude.shape[1]):
+            for c in range(inks):
                 alpha = amplitude[i, c] * ink
                 if composition == SMOOTH_MAX:
                     known[0, c, p] += (-math.log1p(-alpha)) ** SHARPNESS
@@ -329,11 +338,33 @@ def _prepass(tile: int, scene: Any, fills: Any, style: Any) -> Any:
                 elif composition == MAX and alpha > known[0, c, p]:
                     known[0, c, p], known[1, c, p] = alpha, g
     if composition == SMOOTH_MAX:
-        known[0] = known[0] ** (1 / SHARPNESS)
+        _root(known[0])
+
+
+@inlined
+def _root(powers: Any) -> None:
+    for c in range(len(powers)):
+        for p in range(powers.shape[1]):
+            powers[c, p] = powers[c, p] ** (1 / SHARPNESS)
+
+
+@inlined
+def _unknown(groups: int, inks: int, pixels: int, composition: int) -> Any:
+    """What `_prepass` begins with: no ink, of no group; or all paint of the last stroke visible.
+
+    By loops: numba takes seconds to compile the assignment of arrays, for the texts of its errors.
+    """
+    rows = groups if composition == OVER else 2
+    known = numpy.empty((rows, inks, pixels))
+    for c in range(inks):
+        for p in range(pixels):
+            known[rows - 1, c, p] = 1 if composition == OVER else -1
+            if composition != OVER:
+                known[0, c, p] = 0
     return known
 
 
-@compiled
+@inlined
 def _alpha_gradient(alpha: Any, kept: Any, largest: Any, is_largest: bool, composition: int) -> Any:
     """The derivative of the remaining paper with respect to one transparent ink's alpha."""
     if composition == SOFT_OR:

@@ -85,7 +85,7 @@ def render(
         filled: fill the inside of closed shapes; a last edge back to the first vertex is implied. For a list of
             strokes it may differ from stroke to stroke.
         fill_rule: what is inside, as in SVG; it may differ, too.
-        backend: "auto" uses numba's kernel on the CPU where numba is installed.
+        backend: "auto" uses numba's kernel for float32 on the CPU where numba is installed.
 
     Returns:
         without colour the ink `[*batch, height, width]`, 0 paper and 1 ink; with it the picture
@@ -93,8 +93,8 @@ def render(
 
     Raises:
         ProgramError: shapes that do not fit, points that are not finite, widths that are not positive, opacities or
-            colours outside 0..1, an unknown composition, profile or fill rule; a second derivative, or
-            torch.func.vmap.
+            colours outside 0..1, an unknown composition, profile or fill rule; other tensors than the backend's; a
+            second derivative, or torch.func.vmap.
     """
     canvas = (size, size) if isinstance(size, int) else size
     refuse_vmap(points, width, opacity, colour)
@@ -107,8 +107,7 @@ def render(
     kernel = choose_kernel(backend, lines.points)
     transparent = composition == "soft_or" or (composition == "over" and colour is None)
     plain = colour is None and transparent and profile == "gaussian" and lines.uniform
-    single = lines.points.dtype == torch.float32 and strokes * count > 0
-    if plain and single and kernel is not torch_kernel and not lines.fills:
+    if plain and strokes * count > 0 and kernel is not torch_kernel and not lines.fills:
         ink: Tensor = kernel.SoftLines.apply(lines.points, width, opacity, canvas)
         return ink
     width = width.clamp(min=MIN_WIDTH)
@@ -227,16 +226,23 @@ def detached(
 
 
 def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
-    """The kernel's module: numba's on the CPU where it is installed, else torch's."""
-    if backend == "numba" or (
-        backend == "auto" and points.device.type == "cpu" and find_spec("numba") is not None
-    ):
-        if find_spec("numba") is None:
-            raise missing("sketching", "backend 'numba' (else 'torch') needs the package numba")
-        from plugins.sketching.raster import numba_kernel
+    """The kernel's module: numba's for float32 on the CPU where it is installed, else torch's.
 
-        return numba_kernel
-    return torch_kernel
+    Each type would be compiled by itself, for seconds; float64 is for difference quotients.
+    """
+    suits = points.device.type == "cpu" and points.dtype == torch.float32
+    if backend == "torch" or (backend == "auto" and not (suits and find_spec("numba"))):
+        return torch_kernel
+    if find_spec("numba") is None:
+        raise missing("sketching", "backend 'numba' (else 'torch') needs the package numba")
+    if not suits:
+        kind = f"{str(points.dtype).removeprefix('torch.')} on the {points.device.type}"
+        raise ProgramError(
+            f"backend 'numba' renders float32 on the cpu, not {kind}; backend='torch'"
+        )
+    from plugins.sketching.raster import numba_kernel
+
+    return numba_kernel
 
 
 def amplitude_of(opacity: Tensor, colour: Tensor | None, composition: str) -> Tensor:

@@ -25,6 +25,7 @@ from plugins.sketching.raster.compiled import (
     endpoint_gradients,
     grid_array,
     in_threads,
+    inlined,
     make_workspace,
     nearest_pieces,
     segment_of,
@@ -153,7 +154,7 @@ def bell(square: Any) -> Any:
     return root * root
 
 
-@compiled
+@inlined
 def _place(tile: int, grid: Any, canvas: Any) -> Any:
     """A tile's canvas, first row and column, and how many rows and columns of it lie on the canvas."""
     each = grid[1] * grid[2]

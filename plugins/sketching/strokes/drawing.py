@@ -193,9 +193,15 @@ class Drawing(nn.Module):
 
     @torch.no_grad()
     def confine(self, min_width: float, max_width: float) -> None:
-        """Clamp control points to the canvas and widths, in pixels, to their range."""
+        """Keep strokes on the canvas and widths, in pixels, within their range.
+
+        A straight line is moved as a whole: cut off at the frame it would turn along it, and stay there.
+        """
         height, width = self.canvas
         limit = self.places.new_tensor([width / self.side, height / self.side])
+        if self.places.shape[1] == 2:
+            low, high = self.places.amin(1, keepdim=True), self.places.amax(1, keepdim=True)
+            self.places.add_((-low).clamp(min=0) + (limit - high).clamp(max=0))
         self.places.copy_(torch.minimum(self.places.clamp(min=0), limit))
         self.widths.clamp_(math.log(min_width) / PACE, math.log(max_width) / PACE)
         for logits in (self.opacities, self.colours):

@@ -8,8 +8,10 @@ import numpy
 import pytest
 import torch
 
+from plugins.sketching.images.photo import Guide
 from plugins.sketching.images.subject import Subject
 from plugins.sketching.strokes.colours import clustered, palette_of, separated, snapped
+from plugins.sketching.strokes.drawing import Drawing, Strokes, Style
 from plugins.sketching.strokes.placing import Placing
 from plugins.sketching.strokes.plotter import travel
 from plugins.sketching.strokes.primitives import primitive
@@ -113,3 +115,23 @@ def test_a_straight_even_stroke_does_not_bend():
     corner = torch.tensor([[[0.0, 0], [1, 0], [1, 1]]])
     # A turn of (-1, 1) over two sides of length 1.
     assert float(bending(corner)) == pytest.approx(1.0)
+
+
+def test_a_line_beyond_the_frame_is_moved_as_a_whole():
+    """Each end cut off by itself would leave both on the frame, and the line along it."""
+    control = torch.tensor([[[-3.0, 10.0], [7.0, 12.0]], [[60.0, 38.0], [84.0, 50.0]]])
+    ones = torch.ones(2)
+    style = Style("soft_or", False, False, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    strokes = Strokes(control, ones, ones, torch.zeros(2, 3))
+    drawing = Drawing(primitive("line"), (40, 80), strokes, style, frozenset())
+    drawing.confine(0.3, 20.0)
+    moved = torch.tensor([[[0.0, 10.0], [10.0, 12.0]], [[56.0, 28.0], [80.0, 40.0]]])
+    torch.testing.assert_close(drawing.strokes.control.detach(), moved)
+
+
+def test_slopes_as_faint_as_noise_have_no_direction():
+    """Of a slope m, coherence is m^2 / (m^2 + (1 / 255)^2)."""
+    ramp = torch.arange(60.0).expand(40, 60) / 255
+    for levels, coherence in ((0.1, 0.01 / 1.01), (1.0, 0.5), (10.0, 100 / 101)):
+        found = Guide.of(0.1 + levels * ramp)
+        assert float(found.coherence[20, 30]) == pytest.approx(coherence, abs=1e-3)
