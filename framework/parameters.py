@@ -44,13 +44,17 @@ def placed(model: nn.Module, parameters: Parameters) -> Iterator[None]:
     Gradients flow to the given tensors. Tied parameters are placed under each of their names.
     """
     owned: list[tuple[nn.Module, str, nn.Parameter]] = []
-    given = {
-        id(own): parameters[name] for name, own in model.named_parameters() if name in parameters
-    }
-    for module in model.modules():
+    given: dict[int, Tensor] = {}
+    for prefix, module in model.named_modules():
         for leaf, own in module._parameters.items():
-            if own is not None and id(own) in given:
-                owned.append((module, leaf, own))
+            if own is None:
+                continue
+            owned.append((module, leaf, own))
+            name = f"{prefix}.{leaf}" if prefix else leaf
+            # A tied parameter's name is the first one.
+            if id(own) not in given and name in parameters:
+                given[id(own)] = parameters[name]
+    owned = [(module, leaf, own) for module, leaf, own in owned if id(own) in given]
     try:
         for module, leaf, own in owned:
             module._parameters[leaf] = given[id(own)]  # type: ignore[assignment]

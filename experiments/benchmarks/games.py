@@ -48,12 +48,14 @@ CARTPOLE_PPO = ("experiment=cartpole", "estimator=ppo")
 PENDULUM_SAC = (
     *("task=pendulum", "task.critic=action_value", "task.continuous=squashed", "task.games=1"),
     *("task.state_dependent_std=true", "task.activation=relu", "task.hidden=[256, 256]"),
-    *("task.reward_scale=1", "trainer.threads=1", "estimator=sac", "estimator.warmup_steps=100"),
+    *("task.reward_scale=1", "task.rollout_steps=1", "trainer.threads=1"),
+    *("estimator=sac", "estimator.warmup_steps=100"),
 )
 CARTPOLE_DQN = (
     *("task=cartpole", "task.critic=action_value", "task.activation=relu"),
     *("task.hidden=[256, 256]", "task.games=1", "trainer.threads=1", "trainer.clip_norm=10"),
     *("estimator=dqn", "estimator.batch_size=64", "estimator.steps_per_update=2"),
+    *("estimator.double=false", "task.rollout_steps=256"),
     *("estimator.tau=1", "estimator.target_every=128", "estimator.epsilon_steps=8000"),
     *("estimator.final_epsilon=0.04", "optimizer.learning_rate=0.0023", "scheduler=linear"),
 )

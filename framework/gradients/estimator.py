@@ -87,6 +87,10 @@ class Estimator(ABC):
             f"{alternatives(what='know higher ones', higher_derivatives=True)}"
         )
 
+    def clip_groups(self, parameters: Parameters) -> list[list[Tensor]]:
+        """Parameters whose gradients are clipped together: those of each loss, where there are several."""
+        return [list(parameters.values())]
+
     def messages(self) -> list[str]:
         """Sentences for the user since the last call, such as a choice that was made and why."""
         return []

@@ -48,6 +48,7 @@ from framework.training.signals import Interrupted, StopSignals
 from framework.training.stopping import Progress, early_stop, improves, is_best, spent
 from framework.training.updates.averages import AveragedParameters, RunningMeans, mean_estimate
 from framework.training.updates.batch_norm import share_batch_norm
+from framework.training.updates.clipping import clip
 from framework.training.updates.nonfinite import (
     described,
     diverged,
@@ -308,7 +309,7 @@ class Trainer:
         """One step of the optimiser along the clipped gradient, then the averages."""
         longest = self.options.clip_norm or math.inf
         if length > longest:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), longest, norm)
+            clip(self.estimator.clip_groups(self.parameters), longest, norm)
         self.moving = True
         self.scaler.step(self.optimizer)
         if self.average is not None:

@@ -218,7 +218,7 @@ class Experience:
         rewards = self.rewards.clipped(rewards)
         if self.agent.return_scale is not None:
             rewards = self.agent.return_scale(rewards)
-        return self.rewards.scale * rewards
+        return rewards if self.rewards.scale == 1 else self.rewards.scale * rewards
 
     def commit_statistics(self) -> None:
         """Normalise by the statistics of all that was collected before."""

@@ -50,8 +50,8 @@ def decide(experience: Experience, context: Context, batch: Decisions) -> None:
     goes along the draw's path.
     """
     agent = experience.agent
-    count = len(first_tensor(batch.observations))
-    start = torch.zeros(count, dtype=torch.bool, device=experience.device)
+    seen = first_tensor(batch.observations)
+    start = seen.new_zeros(len(seen), dtype=torch.bool)
     actions = None
     if batch.actions is not None and agent.critics is not None:
         policy, actions = None, batch.actions.unsqueeze(0)

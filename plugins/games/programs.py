@@ -53,7 +53,7 @@ def program_for(game: Game, estimator: Estimator) -> Program:
 def replayed(game: Game, plan: ReplayPlan) -> Program:
     """One decision for each replayed step."""
     refuse_unfit_critic(game, plan)
-    game.replaying = Replaying(game.experience, plan)
+    game.replaying = Replaying(game.experience, plan, game.rollout_steps or 1)
     return replace(game.as_program(partial(decide, game.experience)), batch_axes=1)
 
 

@@ -63,7 +63,8 @@ class ReplayBuffer:
         self.capacity, self.device = capacity, device
         self.size = self.head = 0
         self.rows: GameSteps | None = None
-        self.following = torch.full((capacity,), NONE, device=device)
+        # The row of the same episode's next step; as an index, NONE is a spare row at the end.
+        self.following = torch.full((capacity + 1,), NONE, device=device)
         # The row of each game's latest step; NONE where its episode ended with it.
         self.latest = torch.full((games,), NONE, device=device)
 
@@ -75,19 +76,19 @@ class ReplayBuffer:
             episode_start: `[N]`, an episode began with the observation before the step.
             ended: `[N]`, the episode ended with it.
         """
-        games = valid.nonzero().squeeze(1)
-        count = len(games)
-        places = (self.head + torch.arange(count, device=self.device)) % self.capacity
+        games = slice(None) if bool(valid.all()) else valid.nonzero().squeeze(1)
+        before = self.latest[games]
+        count = len(before)
+        places = (self.head + torch.arange(count, device=self.device)).remainder_(self.capacity)
         if self.rows is None:
             self.rows = map_tensors(
                 lambda part: part.new_empty((self.capacity, *part.shape[1:])), steps
             )
         map_tensors(lambda row, part: row.index_copy_(0, places, part[games]), self.rows, steps)
-        self.following[places] = NONE
-        before = self.latest[games]
-        goes_on = (before != NONE) & ~episode_start[games]
-        self.following[before[goes_on]] = places[goes_on]
-        self.latest[games] = torch.where(ended[games], NONE, places)
+        self.following.index_fill_(0, places, NONE)
+        # Where there is no step before, the spare row is written.
+        self.following[before.masked_fill(episode_start[games], NONE)] = places
+        self.latest[games] = places.masked_fill(ended[games], NONE)
         self.head = (self.head + count) % self.capacity
         self.size = min(self.size + count, self.capacity)
         return count

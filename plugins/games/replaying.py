@@ -23,13 +23,17 @@ from plugins.games.rollouts import EpisodeStatistics
 class Replaying:
     """Collects steps in the games of `experience` and replays them.
 
+    Args:
+        round_steps: steps of every game that are taken between two updates, or none are: with many, as many updates
+            follow as are due, all of them from what one policy has collected.
+
     Attributes:
         steps: taken so far.
         buffer: the latest of them.
     """
 
-    def __init__(self, experience: Experience, plan: ReplayPlan) -> None:
-        self.experience, self.plan = experience, plan
+    def __init__(self, experience: Experience, plan: ReplayPlan, round_steps: int = 1) -> None:
+        self.experience, self.plan, self.round_steps = experience, plan, round_steps
         self.buffer = ReplayBuffer(plan.capacity, experience.count, experience.device)
         self.steps = 0
         # Since the log was last told.
@@ -43,13 +47,18 @@ class Replaying:
         while True:
             if self.steps < self.plan.steps_before(number):
                 with interruptible(), seeded(key(seed, "collect", number)):
-                    while self.steps < self.plan.steps_before(number):
-                        self.collect()
+                    self.collect_rounds(self.plan.steps_before(number))
             random = generator(seed, "replay", number)
             yield self.buffer.sample(
                 self.plan.batch_size, self.plan.n_step, self.plan.discount, random
             )
             number += 1
+
+    def collect_rounds(self, steps: int) -> None:
+        """Whole rounds, until that many steps have been taken."""
+        while self.steps < steps:
+            for _ in range(self.round_steps):
+                self.collect()
 
     @torch.no_grad()
     def collect(self) -> None:

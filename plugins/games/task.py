@@ -40,6 +40,9 @@ from plugins.games.replaying import Replaying
 from plugins.games.rewards import RewardOptions
 from plugins.games.rollouts import EpisodeStatistics, Rollout
 
+# Of a rollout, where nothing is said.
+ROLLOUT_STEPS = 32
+
 
 class Game(Task):
     """Play a game: one in torch or any gymnasium environment.
@@ -90,7 +93,7 @@ class Game(Task):
         max_episode_steps: Count | None = None,
         longest_episode: Count = 1000,
         games: Count = 64,
-        rollout_steps: Count = 32,
+        rollout_steps: Count | None = None,
         hidden: Annotated[list[Count], Field(min_length=1)] = [64],  # noqa: B006  (a schema's default)
         encoder: BodyKind = "auto",
         shared: bool = False,
@@ -117,6 +120,7 @@ class Game(Task):
         video_frames: Count = 500,
     ) -> None:
         self.games = games
+        self.rollout_steps = rollout_steps
         self.critic = critic
         self.evaluation_episodes = evaluation_episodes
         self.doctor_every, self.doctor_episodes = doctor_every, doctor_episodes
@@ -174,7 +178,7 @@ class Game(Task):
             self.model,
             self.log,
             count=games,
-            rollout_steps=rollout_steps,
+            rollout_steps=rollout_steps or ROLLOUT_STEPS,
         )
         # What learns from a replay buffer; None: nothing does.
         self.replaying: Replaying | None = None

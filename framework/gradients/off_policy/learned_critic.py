@@ -2,7 +2,7 @@
 
 The critic Q(s, a) predicts the return of an action in a state and what follows under the current policy. Its parameters
 are those whose names begin with `critics.`; all others are the policy's. One optimiser moves both: each loss is
-differentiated with respect to its own parameters alone.
+differentiated with respect to its own parameters alone, and its gradient is clipped alone.
 
     critic loss = 1/2 sum_k mean (Q_k(s, a) - y)^2,     y = R + gamma^m V'(s')
 """
@@ -96,6 +96,11 @@ class LearnedCritic(Estimator):
                 f"'{name_of(self)}' learns a critic, and the program reports none (context.action_values)"
             )
         return trace
+
+    def clip_groups(self, parameters: Parameters) -> list[list[Tensor]]:
+        """The critics' and the policy's: how long the one gradient is must not slow the other."""
+        groups = critics_of(parameters), policy_of(parameters)
+        return [list(group.values()) for group in groups if group]
 
     def state_dict(self) -> dict[str, Any]:
         return {"targets": self.targets.state_dict()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -125,19 +126,46 @@ class ActionValueHead(Head):
 
     def any_action(self, policy: Distribution) -> Tensor:
         assert isinstance(policy, EpsilonGreedy)
-        return EpsilonGreedy(policy.values, torch.ones_like(self.epsilon), policy.mask).sample()
+        return policy.any_action()
 
 
 class EpsilonGreedy(GumbelMaxCategorical):
     """The best action, and with a chance of epsilon any of those that are allowed.
+
+    Probabilities are computed where they are asked for: acting and learning need the values alone.
 
     Attributes:
         values: `[*batch, A]`, the predicted returns.
     """
 
     def __init__(self, values: Tensor, epsilon: Tensor, mask: Tensor | None) -> None:
-        self.values, self.mask = values, mask
-        allowed = torch.ones_like(values) if mask is None else mask.to(values.dtype)
+        self.values, self.epsilon, self.mask = values, epsilon, mask
+        self._num_events = values.shape[-1]
+        Distribution.__init__(self, values.shape[:-1], validate_args=False)
+
+    @cached_property
+    def unnormalised(self) -> Tensor:  # type: ignore[override]
+        """Logits."""
+        allowed = torch.ones_like(self.values)
+        if self.mask is not None:
+            allowed = self.mask.to(allowed.dtype)
         evenly = allowed / allowed.sum(-1, keepdim=True)
-        best = nn.functional.one_hot(values.argmax(-1), values.shape[-1])
-        super().__init__((epsilon * evenly + (1 - epsilon) * best).log())
+        best = nn.functional.one_hot(self.values.argmax(-1), self.values.shape[-1])
+        return (self.epsilon * evenly + (1 - self.epsilon) * best).log()
+
+    @property
+    def _param(self) -> Tensor:  # type: ignore[override]
+        return self.unnormalised
+
+    def any_action(self, sample_shape: Any = ()) -> Tensor:
+        """An allowed action, all with equal chances, `[*sample_shape, *batch]`."""
+        chances = self.values.new_empty((*sample_shape, *self.values.shape)).uniform_()
+        if self.mask is not None:
+            chances = chances.masked_fill(~self.mask.bool(), -1.0)
+        return chances.argmax(-1)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            by_chance = self.any_action(sample_shape)
+            explores = torch.rand_like(by_chance, dtype=torch.float32) < self.epsilon
+            return torch.where(explores, by_chance, self.values.argmax(-1))

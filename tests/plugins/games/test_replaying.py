@@ -52,6 +52,29 @@ def test_steps_are_taken_before_the_updates_as_the_plan_says():
     assert LENGTH <= game.scalars()["train/episode_length"] <= LENGTH + 2
 
 
+def test_rollouts_of_many_steps_are_followed_by_as_many_updates_as_are_due():
+    """By one game that is never reset: 4 steps at a time, an update for every second step."""
+    game = Game(environment=Counter(LENGTH + 95), **{**SMALL, "games": 1}, rollout_steps=4)
+    batches = game.batches(
+        game.program(DQN(warmup_steps=6, steps_per_update=2, batch_size=2)), 0, 0
+    )
+    taken = []
+    for _ in range(8):
+        next(batches)
+        assert game.replaying is not None
+        taken.append(game.replaying.steps)
+    assert taken == [8, 8, 12, 12, 16, 16, 20, 20]
+
+
+def test_without_a_word_a_rollout_has_32_steps_and_a_replayed_one_1():
+    game = Game(environment="cart_pole", games=2, hidden=[4])
+    assert next(game.batches(game.program(make_estimator("a2c")), 0, 0)).rewards.shape == (32, 2)
+    game = Game(environment="cart_pole", **SMALL)
+    replayed(game, DQN(warmup_steps=6, batch_size=2), 2)
+    assert game.replaying is not None
+    assert game.replaying.steps == 9
+
+
 def test_an_episode_is_replayed_without_its_reset_and_up_to_its_last_observation():
     """A counter observes its step's number: what each step led to is the next number, the last one, too."""
     game = Game(environment=vectors(lambda i: Counter(LENGTH, terminates=True)), **SMALL)
@@ -88,6 +111,10 @@ def test_epsilon_is_the_chance_of_any_allowed_action():
     expected[best] += 0.6
     assert ((shares - expected).abs() < 4 * (0.25 / 20_000) ** 0.5).all()
     assert shares[1] == 0
+    for action in range(5):
+        log_prob = policy.log_prob(torch.tensor(action))[0]
+        torch.testing.assert_close(log_prob.exp(), expected[action], atol=1e-6, rtol=1e-5)
+    assert policy.sample((3,)).shape == (3, 20_000)
     chosen = head.any_action(policy).bincount(minlength=5) / 20_000
     assert ((chosen - mask[0] / 4).abs() < 4 * (0.19 / 20_000) ** 0.5).all()
 
@@ -172,7 +199,13 @@ def test_more_than_one_batch_for_an_update_is_refused(tmp_path):
     [
         ("sac", ["task.environment=Pendulum-v1", "task.continuous=squashed"]),
         ("td3", ["task.environment=pendulum", "task.continuous=bounded"]),
-        ("dqn", ["task.environment=CartPole-v1", "task.dueling=true", "estimator.n_step=3"]),
+        (
+            "dqn",
+            [
+                *("task.environment=CartPole-v1", "task.dueling=true"),
+                *("estimator.n_step=3", "task.rollout_steps=5"),
+            ],
+        ),
     ],
 )
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, estimator, options):
