@@ -82,7 +82,7 @@ def regret(problem: Problem, sampler: Any, seed: int) -> float:
     )
     assert found.best is not None
     assert found.best.value is not None
-    return abs(problem.best - found.best.value)
+    return abs(problem.best - float(found.best.value))
 
 
 def sign_test(wins: int, losses: int) -> float:

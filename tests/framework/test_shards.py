@@ -1,0 +1,144 @@
+"""Shards: threads of one process that take turns."""
+
+import pytest
+import torch
+
+from framework import ranks
+from framework.errors import UserError
+from framework.ranks import tree
+
+
+def in_shards(count, work):
+    """What each of some shards returns, in order."""
+    found = {}
+
+    def one():
+        found[ranks.rank()] = work()
+
+    ranks.divided(count, one, one)
+    return [found[number] for number in range(count)]
+
+
+def test_sums_maxima_and_what_the_first_gives_are_the_same_for_all():
+    def work():
+        own = torch.tensor([float(ranks.rank()), 1.0])
+        return (
+            ranks.summed(own).tolist(),
+            ranks.largest(ranks.rank(), -ranks.rank()),
+            ranks.total(2.0, ranks.rank()),
+            ranks.of_first(f"given by {ranks.rank()}"),
+            ranks.part(7),
+            ranks.size(),
+        )
+
+    found = in_shards(3, work)
+    for number, (total, most, counted, first, part, size) in enumerate(found):
+        assert total == [3.0, 3.0]
+        assert most == [2.0, 0.0]
+        assert counted == [6.0, 3.0]
+        assert first == "given by 0"
+        assert part == [slice(0, 2), slice(2, 4), slice(4, 7)][number]
+        assert size == 3
+
+
+def test_only_the_first_is_given_what_all_have():
+    assert in_shards(3, lambda: ranks.gathered(ranks.rank() * 10)) == [[0, 10, 20], [10], [20]]
+
+
+def test_what_one_does_with_a_sum_leaves_the_others_alone():
+    def work():
+        total = ranks.summed(torch.ones(2))
+        total += ranks.rank()
+        ranks.summed(torch.zeros(1))
+        return total.tolist()
+
+    assert in_shards(3, work) == [[3.0, 3.0], [4.0, 4.0], [5.0, 5.0]]
+
+
+def test_gradients_are_added_and_one_that_none_has_stays_without():
+    def work():
+        parameters = [torch.zeros(2, requires_grad=True) for _ in range(3)]
+        parameters[0].grad = torch.full((2,), float(ranks.rank() + 1))
+        if ranks.rank() == 1:
+            parameters[1].grad = torch.ones(2)
+        objective = ranks.add_gradients(parameters, torch.tensor(0.5))
+        return [None if p.grad is None else p.grad.tolist() for p in parameters], float(objective)
+
+    for gradients, objective in in_shards(2, work):
+        assert gradients == [[3.0, 3.0], [1.0, 1.0], None]
+        assert objective == 1.0
+
+
+def test_each_has_a_random_stream_of_its_own():
+    def work():
+        torch.manual_seed(ranks.rank())
+        before = torch.rand(())
+        ranks.summed(torch.zeros(1))
+        return float(before), float(torch.rand(()))
+
+    found = in_shards(3, work)
+    for number, values in enumerate(found):
+        torch.manual_seed(number)
+        assert values == (float(torch.rand(())), float(torch.rand(())))
+
+
+def test_the_derivative_of_a_sum_reaches_all():
+    def work():
+        x = torch.tensor(float(ranks.rank() + 1), requires_grad=True)
+        loss = (ranks.rank() + 1) * ranks.summed_with_derivative(x * x)
+        loss.backward()
+        return x.grad.item()
+
+    # d/dx of (1 + 2) x^2
+    assert in_shards(2, work) == [6.0, 12.0]
+
+
+def test_alone_a_shard_exchanges_nothing():
+    def work():
+        with ranks.alone():
+            assert ranks.apart()
+            return ranks.size(), ranks.summed(torch.ones(1)).item(), ranks.part(5)
+
+    assert in_shards(2, work) == [(1, 1.0, slice(0, 5))] * 2
+    assert not ranks.apart()
+
+
+def test_the_first_error_is_raised_and_the_others_end():
+    ended = []
+
+    def work():
+        if ranks.rank() == 1:
+            raise UserError("the second fails")
+        try:
+            ranks.summed(torch.ones(1))
+        finally:
+            ended.append(ranks.rank())
+
+    with pytest.raises(UserError, match="the second fails"):
+        in_shards(3, work)
+    assert sorted(ended) == [0, 2]
+
+
+def test_one_that_returns_early_is_lost_and_not_waited_for():
+    def work():
+        if ranks.rank() == 2:
+            return
+        ranks.summed(torch.ones(1))
+
+    with pytest.raises(UserError, match="a shard has ended before the others"):
+        in_shards(3, work)
+
+
+def test_shards_are_divided_among_processes_in_order():
+    assert in_shards(1, lambda: (ranks.size(), ranks.rank())) == [(1, 0)]
+    assert ranks.shards_of(0, 3, 8) == range(2)
+    assert ranks.shards_of(2, 3, 8) == range(5, 8)
+
+
+def test_a_sum_in_a_tree_depends_on_the_number_of_parts_only():
+    parts = [torch.tensor(float(i)) for i in range(1, 8)]
+    assert tree(parts) == 28
+    # ((a + b) + (c + d)) + e
+    values = [torch.tensor(v) for v in (1e8, 1.0, -1e8, 1.0, 0.5)]
+    by_hand = ((values[0] + values[1]) + (values[2] + values[3])) + values[4]
+    assert tree(values) == by_hand
