@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import framework
+from experiments.command import given_arguments
 
 PLACE = Path("outputs/tuning")
 SAMPLERS = ("random", "tpe", "gp")
@@ -109,7 +110,10 @@ def row(problem: Problem, sampler: str, regrets: Sequence[float], chance: Sequen
 
 def main() -> None:
     """Print the table."""
-    seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 12)
+    given = given_arguments(__doc__, most=1) or ["12"]
+    if not given[0].isdigit():
+        sys.exit(f"'{given[0]}': expected a number of seeds")
+    seeds = range(int(given[0]))
     print(
         "| problem | sampler | mean regret | median regret | better than random | chance of that |"
     )

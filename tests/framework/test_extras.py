@@ -69,6 +69,9 @@ def test_all_holds_every_extra_that_a_plugin_can_use():
         "selfplay",
         "wandb",
         "mlflow",
+        "joblib",
+        "submitit",
+        "ray",
     }
 
 
