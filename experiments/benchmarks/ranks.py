@@ -92,7 +92,7 @@ def steps_per_second(training: Training, processes: int) -> float:
         found = [
             r[tag] for r in read_records(Path(place, "run", "metrics.jsonl"), print) if tag in r
         ]
-    return statistics.median(found[len(found) // 2 :])
+    return float(statistics.median(found[len(found) // 2 :]))
 
 
 def throughput(name: str) -> None:

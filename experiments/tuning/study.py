@@ -89,7 +89,7 @@ def regret(problem: Problem, sampler: Any, seed: int) -> float:
 def sign_test(wins: int, losses: int) -> float:
     """The chance of so many wins or more where both are as good, ties left out."""
     count = wins + losses
-    return sum(comb(count, k) for k in range(wins, count + 1)) / 2**count
+    return sum(comb(count, k) for k in range(wins, count + 1)) / 2.0**count
 
 
 def row(problem: Problem, sampler: str, regrets: Sequence[float], chance: Sequence[float]) -> str:
