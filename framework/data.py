@@ -165,10 +165,17 @@ def explained(what: str, error: Exception) -> str:
 
 
 class Order(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) from batch number `start` on, without end; each epoch has its own keyed order."""
+    """Batches of (epoch, index) from batch number `start` on, without end; each epoch has its own keyed order.
 
-    def __init__(self, length: int, batch_size: int, seed: int, start: int) -> None:
+    Args:
+        divided: of several processes each gets its part of every batch; else all get the whole, and divide it later.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, seed: int, start: int, *, divided: bool = True
+    ) -> None:
         self.length, self.batch_size, self.seed, self.start = length, batch_size, seed, start
+        self.divided = divided
         self.batches_per_epoch = max(1, length // batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -180,7 +187,8 @@ class Order(Sampler[list[tuple[int, int]]]):
             ).tolist()
             for place in range(first, self.batches_per_epoch):
                 chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
-                yield [(epoch, index) for index in chosen[ranks.part(len(chosen))]]
+                own = ranks.part(len(chosen)) if self.divided else slice(None)
+                yield [(epoch, index) for index in chosen[own]]
                 number += 1
 
 

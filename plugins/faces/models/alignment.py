@@ -56,6 +56,9 @@ def patches(
         matrices: `[M, 2, 3]`, from `similarity` or `upright`, in pixels.
         extent: (height, width) in those pixels, of what the maps cover.
     """
+    if not len(image_index):
+        # A grid of nothing is refused.
+        return maps.float()[:0, :, :1, :1].expand(0, -1, side, side)
     height, width = extent
     scale = torch.tensor([2 / width, 2 / height], dtype=matrices.dtype, device=matrices.device)
     theta = matrices * scale[:, None]

@@ -80,6 +80,8 @@ class SceneBatch:
         jittered: where embeddings are read from: boxes and landmarks a little off, as a detector's are.
         number: the number of the batch, from 0.
         ignored: boxes `[K, 4]` in which no detection is wrong, in images `ignored_image_index` `[K]`.
+        faces_in_whole, known_in_whole: faces, and those whose person is known, in as many images of the batch that this
+            is a process's part of, on average; None: it is whole.
     """
 
     images: Tensor
@@ -91,6 +93,21 @@ class SceneBatch:
     number: int = 0
     ignored: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
     ignored_image_index: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    faces_in_whole: float | None = None
+    known_in_whole: float | None = None
+
+    @property
+    def faces(self) -> float:
+        """What losses are divided by: the mean over the parts is then that of the whole batch."""
+        return max(1, len(self.boxes)) if self.faces_in_whole is None else self.faces_in_whole
+
+    @property
+    def known(self) -> float:
+        """The same for faces whose person is known; 0 where there are fewer than the two that a comparison needs."""
+        if self.known_in_whole is not None:
+            return self.known_in_whole
+        known = int((self.people >= 0).sum())
+        return known if known > 1 else 0
 
 
 class FinePyramid(Pyramid):
@@ -201,7 +218,7 @@ class FaceFinder(nn.Module):
         target = heat_targets(
             batch.boxes, labels, batch.image_index, (shape[0], 1, shape[2], shape[3]), STRIDE
         )
-        count = max(1, len(batch.boxes))
+        count = batch.faces
         image_index = batch.image_index[target.object]
         boxes = decode_boxes(outputs.distances, STRIDE)[image_index, target.cell]
         box_losses = box_loss("giou", boxes, batch.boxes[target.object]) * target.weight

@@ -161,14 +161,18 @@ class Faces(SceneTask):
         outputs = self.model.finder.raw_outputs(batch.images)
         terms = self.model.finder.losses(outputs, batch)
         # Batch norm needs two faces.
-        if int((batch.people >= 0).sum()) > 1 and self.weights["identity"]:
+        if batch.known and self.weights["identity"]:
             identity = self.model.identity
             assert identity is not None
             scale = margin_scale_at(batch.number - self.margin_start, self.margin_warmup)
             features = self.model.finder.features(outputs, batch.images, batch.jittered)
-            terms["identity"] = identity(features, batch.people, scale)
-            chance = identity.loss_at_chance(batch.people, scale)
-            self.latest["identity_over_chance"] = float(terms["identity"].detach()) / chance
+            own = int((batch.people >= 0).sum())
+            # Of several processes one may have no face: the mean of nothing is no number.
+            loss = identity(features, batch.people, scale) if own else features.sum()
+            terms["identity"] = loss * (own / batch.known)
+            if own:
+                chance = identity.loss_at_chance(batch.people, scale)
+                self.latest["identity_over_chance"] = float(loss.detach()) / chance
         for name, term in terms.items():
             self.latest[name] = float(term.detach())
             context.cost(self.weights[name] * term, name)

@@ -23,7 +23,7 @@ from PIL import Image as Pillow
 from pydantic import Field
 from torch import Tensor
 
-from framework import Context, Image, Program, Text, UserError
+from framework import Context, Image, Program, Text, UserError, ranks
 from framework.config.types import Count, CountOrZero
 from framework.config.validation import check_options
 from framework.data import Order
@@ -220,7 +220,10 @@ class Recognition(FaceTask):
         context.cost(loss, "identity")
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
-        """Augmented crops; batch number k depends on the seed and k only."""
+        """Augmented crops; batch number k depends on the seed and k only.
+
+        Of several processes each augments all of it and keeps its part: the same pictures as those of one process.
+        """
         crops = self.people.training
         for number, chosen in enumerate(self.order(crops, seed, start), start):
             random = generator(seed, "augmentation", number)
@@ -229,7 +232,9 @@ class Recognition(FaceTask):
                 others = self.extra_pictures(len(chosen), generator(seed, "extra people", number))
                 images = torch.cat([images, self.people.extra.images[others]])
                 people = torch.cat([people, len(crops.names) + self.people.extra.people[others]])
-            yield Batch(augmented(images, self.augmentation, random), people, number)
+            own = ranks.part(len(images))
+            images = augmented(images, self.augmentation, random)
+            yield Batch(images[own], people[own], number)
 
     def extra_pictures(self, count: int, random: torch.Generator) -> Tensor:
         """The indices of about `count` pictures of the synthetic people beside the folder's."""
@@ -240,7 +245,8 @@ class Recognition(FaceTask):
         """The indices of each batch's pictures: shuffled, or several of each of some people."""
         each = self.pictures_per_person
         if each == 1:
-            for places in Order(len(crops), min(self.batch_size, len(crops)), seed, start):
+            size = min(self.batch_size, len(crops))
+            for places in Order(len(crops), size, seed, start, divided=False):
                 yield torch.tensor([index for _, index in places])
         number = start
         while True:

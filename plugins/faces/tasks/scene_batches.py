@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
+from framework import ranks
 from framework.data import Order
 from framework.randomness import generator
 from plugins.faces.models.alignment import mirrored
@@ -16,11 +18,39 @@ from plugins.faces.synthetic.scenes import Scenes
 def scene_batches(
     scenes: Scenes, batch_size: int, box_jitter: float, seed: int, start: int
 ) -> Iterator[SceneBatch]:
-    """Augmented batches from number `start` on; batch number k depends on the seed and k only."""
+    """Augmented batches from number `start` on; batch number k depends on the seed and k only.
+
+    Of several processes each augments all of it and keeps its part: the same pictures as those of one process.
+    """
     size = min(batch_size, len(scenes))
-    for number, places in enumerate(Order(len(scenes), size, seed, start), start):
+    for number, places in enumerate(Order(len(scenes), size, seed, start, divided=False), start):
         chosen = scenes.chosen(torch.tensor([index for _, index in places]))
-        yield augmented(chosen, number, box_jitter, generator(seed, "augmentation", number))
+        batch = augmented(chosen, number, box_jitter, generator(seed, "augmentation", number))
+        yield batch if ranks.size() == 1 else part_of(batch, ranks.part(size))
+
+
+def part_of(batch: SceneBatch, own: slice) -> SceneBatch:
+    """The images `own` of a batch and the faces in them."""
+    index, ignored = batch.image_index, batch.ignored_image_index
+    here = (index >= own.start) & (index < own.stop)
+    left_out = (ignored >= own.start) & (ignored < own.stop)
+    jittered = batch.jittered
+    share = (own.stop - own.start) / len(batch.images)
+    return replace(
+        batch,
+        images=batch.images[own],
+        boxes=batch.boxes[here],
+        landmarks=batch.landmarks[here],
+        people=batch.people[here],
+        image_index=index[here] - own.start,
+        jittered=Located(
+            jittered.boxes[here], jittered.landmarks[here], jittered.image_index[here] - own.start
+        ),
+        ignored=batch.ignored[left_out],
+        ignored_image_index=ignored[left_out] - own.start,
+        faces_in_whole=share * batch.faces,
+        known_in_whole=share * batch.known,
+    )
 
 
 def augmented(

@@ -35,6 +35,7 @@ class Fitted(Task):
     """A network with batch normalisation that learns a sum; the batch of five has uneven parts."""
 
     batch_axes = 1
+    size = 5
 
     def __init__(self) -> None:
         with torch.random.fork_rng():
@@ -45,7 +46,7 @@ class Fitted(Task):
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Any]:
         rows = torch.randn(20, 3, generator=generator(seed, "rows"))
-        return batches([*rows], 5, seed, start)
+        return batches([*rows], self.size, seed, start)
 
     def objective(self, context: Any, batch: Any) -> None:
         context.cost((self.model(batch).squeeze(-1) - batch.sum(-1)).square())
@@ -89,6 +90,19 @@ def bits(run: Path) -> dict[str, list[Any]]:
     """The parameters and buffers of a run's last step."""
     state = torch.load(max(run.glob("checkpoints/step_*.pt")), weights_only=True)["model"]
     return {name: values.tolist() for name, values in state.items()}
+
+
+class FittedByMore(Fitted):
+    """The same with a batch of eleven."""
+
+    size = 11
+
+
+def train_eight(rank: int, place: Path) -> None:
+    """A network, samples without data, and games, each in eight shards."""
+    sharded(place / "data", 8, FittedByMore())
+    sharded(place / "samples", 8, "javelin", estimator="rloo")
+    games(place / "games", 8, "task.games=13")
 
 
 def train_all(rank: int, place: Path) -> None:
@@ -162,6 +176,15 @@ def test_games_in_shards_have_the_same_bits_in_any_number_of_processes(tmp_path)
     rows = [r for r in records(trained() / "sharded games") if "train/game_steps" in r]
     # One rollout of all games, whoever played them.
     assert rows[-1]["train/game_steps"] == 7 * 5
+
+
+@pytest.mark.slow
+def test_eight_shards_have_the_same_bits_in_one_two_and_four_processes(tmp_path):
+    train_eight(0, tmp_path / "1")
+    for count in (2, 4):
+        together(count, train_eight, tmp_path / f"{count}")
+        for name in ("data", "samples", "games"):
+            assert bits(tmp_path / "1" / name) == bits(tmp_path / f"{count}" / name)
 
 
 def test_games_of_two_processes_are_those_of_two_shards_and_go_on_in_one(tmp_path, capsys):

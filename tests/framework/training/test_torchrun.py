@@ -100,7 +100,7 @@ def test_a_signal_to_one_stops_all_and_saves_once(tmp_path, rank):
     # No verdict on the last steps: what is refused is a job that goes on, or waits for a time-out.
     assert time.monotonic() - asked < 60
     assert [p.name for p in (tmp_path / "run/checkpoints").glob("step_*.pt")] == [
-        f"step_{result(tmp_path / 'run')['steps']}.pt"
+        f"step_{result(tmp_path / 'run')['steps']:09}.pt"
     ]
     assert 100 <= result(tmp_path / "run")["steps"] < 1500
 
