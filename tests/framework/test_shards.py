@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from torch.distributions import Bernoulli
 
 from framework import ranks
-from framework.errors import UserError
+from framework.errors import ProgramError, UserError
+from framework.gradients.score_function import rloo
+from framework.program import Program
 from framework.ranks import tree
 
 
@@ -133,6 +136,23 @@ def test_shards_are_divided_among_processes_in_order():
     assert in_shards(1, lambda: (ranks.size(), ranks.rank())) == [(1, 0)]
     assert ranks.shards_of(0, 3, 8) == range(2)
     assert ranks.shards_of(2, 3, 8) == range(5, 8)
+
+
+def test_samples_that_are_compared_within_a_process_are_two_at_least():
+    def objective(context, parameters, batch):
+        drawn = context.sample("b", Bernoulli(logits=parameters["a"])).item()
+        context.cost(torch.tensor(drawn))
+
+    def work():
+        parameters = {"a": torch.zeros((), requires_grad=True)}
+        program = Program(objective, one_sample_at_a_time=True)
+        rloo(samples=5).backward(program, parameters)
+
+    with pytest.raises(
+        ProgramError, match=r"estimator\.samples = 5: .* two at least for each of 3"
+    ):
+        in_shards(3, work)
+    in_shards(2, work)
 
 
 def test_a_sum_in_a_tree_depends_on_the_number_of_parts_only():

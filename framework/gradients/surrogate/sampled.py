@@ -139,6 +139,12 @@ class SampledSurrogate(SurrogateEstimator):
             raise ProgramError(
                 f"estimator.samples = {self.samples}: fewer than the {count} processes that draw them"
             )
+        alone = program.one_sample_at_a_time and isinstance(self.baseline, LeaveOneOut)
+        if alone and self.samples < 2 * count:
+            raise ProgramError(
+                f"estimator.samples = {self.samples}: a program that runs one sample at a time compares those of one "
+                f"process, expected two at least for each of {count}"
+            )
         return len(range(self.samples)[ranks.part(self.samples)])
 
     def charged(
