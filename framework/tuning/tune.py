@@ -174,6 +174,7 @@ def run_study(
         folder = StudyFolder(Path(options.folder).expanduser())
     folder.begin(plan)
     say(summary(folder, plan, options))
+    say(f"tensorboard --logdir {folder.path} shows the trials")
     if plan.pruner != "none" and not evaluates:
         say(
             "no trial is pruned: trainer.evaluate_every is 0, so that none is judged while training"
@@ -317,7 +318,8 @@ def work_in_processes(folder: StudyFolder, limit: int, count: int, *, progress: 
         ]
         with passed_on(workers):
             statuses = [worker.wait() for worker in workers]
-        return judged_statuses(statuses, [text_of(error) for error in errors])
+        left = Trials(folder, folder.plan()).left(limit)
+        return status_of_all(statuses, [text_of(error) for error in errors], left)
 
 
 def text_of(file: IO[str]) -> str:
@@ -326,20 +328,24 @@ def text_of(file: IO[str]) -> str:
     return file.read()
 
 
-def judged_statuses(statuses: Sequence[int], printed: Sequence[str]) -> int:
-    """The status of all workers from those of each.
+def status_of_all(statuses: Sequence[int], printed: Sequence[str], left: int) -> int:
+    """The status of all workers from those of each: 0, or 128+n where signal n stopped one.
+
+    Args:
+        printed: what each has written of errors.
+        left: how many trials have not ended; the others may have taken over those of a worker that was killed.
 
     Raises:
-        UserError: one met a mistake, or was killed.
+        UserError: one met a mistake, or was killed and trials are left.
     """
     for status, text in zip(statuses, printed, strict=True):
         if status == 2:
             raise UserError(text.strip().rpartition("diffobj: ")[2])
-        if status not in range(128, 256) and status != 0:
+        if status not in range(128, 256) and status != 0 and left:
             sys.stderr.write(text)
             ended = signal.Signals(-status).name if status < 0 else f"status {status}"
             raise UserError(f"a worker ended by {ended}; the same command goes on with its trial")
-    return max(statuses)
+    return max(status if status in range(128, 256) else 0 for status in statuses)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from framework.errors import UserError
 from framework.run import compose
 from framework.tuning.study_folder import StudyFolder
 from framework.tuning.trials import Trials
+from framework.tuning.tune import status_of_all
 from tests.runs import Diffobj, files, python, records, result
 
 pytest.importorskip("optuna", reason="diffobj tune needs Optuna: make install EXTRAS=tune")
@@ -222,8 +223,11 @@ def test_a_metric_that_the_task_does_not_have_ends_the_study_with_those_that_it_
     assert outcome.err.count("\n") == 1
 
 
-def test_another_study_or_a_damaged_one_in_the_folder_is_refused(toy):
+def test_another_study_or_a_damaged_one_in_the_folder_is_refused(toy, monkeypatch):
+    monkeypatch.setattr("framework.tuning.tune.work", lambda *given: 0)
     tuned(trials=1)
+    Path("here/0").mkdir()
+    Path("here/0/config.yaml").touch()
     before = files(Path("here"))
     for changes, said in OTHERS:
         with pytest.raises(UserError) as error:
@@ -231,6 +235,16 @@ def test_another_study_or_a_damaged_one_in_the_folder_is_refused(toy):
         assert str(error.value).startswith("here holds another study: ")
         assert said in str(error.value)
         assert files(Path("here")) == before
+    database = Path("here/study.db").read_bytes()
+    for lost in (b"", None):
+        Path("here/study.db").unlink()
+        if lost is not None:
+            Path("here/study.db").write_bytes(lost)
+        with pytest.raises(
+            UserError, match=r"^here/study.db: it is lost, and the trials' runs are"
+        ):
+            tuned()
+        Path("here/study.db").write_bytes(database)
     for name in ("study.db", "study.json"):
         (Path("here") / name).write_bytes(b"{" + b"\x00" * 5000)
         with pytest.raises(UserError, match=rf"^here/{name}: ") as error:
@@ -373,3 +387,12 @@ def test_workers_end_with_the_command_that_started_them(tmp_path):
             time.sleep(0.1)
             waited += 0.1
         assert json.loads(place.read_text())["stopped"] == "stopped by SIGTERM"
+
+
+def test_a_worker_that_was_killed_matters_where_trials_are_left():
+    assert status_of_all([0, -9], ["", ""], left=0) == 0
+    assert status_of_all([0, 143], ["", ""], left=1) == 143
+    with pytest.raises(UserError, match="a worker ended by SIGKILL; the same command goes on"):
+        status_of_all([0, -9], ["", ""], left=1)
+    with pytest.raises(UserError, match=r"^metric = 'x': expected one of y$"):
+        status_of_all([2, 0], ["a warning\ndiffobj: metric = 'x': expected one of y\n", ""], left=2)
