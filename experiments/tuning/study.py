@@ -80,15 +80,17 @@ def regret(problem: Problem, sampler: Any, seed: int) -> float:
         overrides=[*BASE, *problem.overrides],
         folder=PLACE / problem.experiment / f"{sampler}_{seed}",
     )
+    if found.stopped_by is not None:
+        raise SystemExit(128 + found.stopped_by)
     assert found.best is not None
     assert found.best.value is not None
-    return abs(problem.best - float(found.best.value))
+    return abs(problem.best - found.best.value)
 
 
 def sign_test(wins: int, losses: int) -> float:
     """The chance of so many wins or more where both are as good, ties left out."""
     count = wins + losses
-    return sum(comb(count, k) for k in range(wins, count + 1)) / 2**count
+    return sum(comb(count, k) for k in range(wins, count + 1)) / 2.0**count
 
 
 def row(problem: Problem, sampler: str, regrets: Sequence[float], chance: Sequence[float]) -> str:

@@ -44,6 +44,7 @@ class Study:
         metric, mode: what was sought, and whether less or more of it.
         trials: what became of each, by number.
         importance: how much each key decides whether a trial is among the best, in parts of 1; empty: too few trials.
+        stopped_by: the number of the signal that stopped it; the same call goes on. None: none did.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Study:
     mode: str
     trials: list[Trial]
     importance: dict[str, float]
+    stopped_by: int | None = None
 
     @property
     def best(self) -> Trial | None:
@@ -144,8 +146,7 @@ def tune(
         raise UserError(f"over = {over!r}: expected a mapping such as {{'seed': [0, 1]}}")
     named = [] if experiment is None else [f"experiment={experiment}"]
     searched = [f"{key}={choices(key, values)}" for key, values in over.items()]
-    found, _ = run_study([*named, *overrides, *searched], options, progress=progress)
-    return found
+    return run_study([*named, *overrides, *searched], options, progress=progress)
 
 
 def run_study(
@@ -154,8 +155,8 @@ def run_study(
     *,
     config_folders: Sequence[Path] = (),
     progress: bool,
-) -> tuple[Study, int]:
-    """Search until the study has its trials; what it has found, and 128+n where signal n stopped it, else 0.
+) -> Study:
+    """Search until the study has its trials, or a signal stops it.
 
     Raises:
         UserError: as of `tune`.
@@ -179,18 +180,19 @@ def run_study(
         say(
             "no trial is pruned: trainer.evaluate_every is 0, so that none is judged while training"
         )
+    stopped_by = None
     try:
         count = min(options.workers, Trials(folder, plan).left(options.trials))
         if count > 1:
-            status = work_in_processes(folder, options.trials, count, progress=progress)
+            stopped_by = work_in_processes(folder, options.trials, count, progress=progress)
         else:
-            status = work(folder, options.trials, say)
+            stopped_by = work(folder, options.trials, say)
     finally:
-        found = finished_study(folder, plan)
-    return found, status
+        found = reported(folder, plan, stopped_by)
+    return found
 
 
-def finished_study(folder: StudyFolder, plan: Plan) -> Study:
+def reported(folder: StudyFolder, plan: Plan, stopped_by: int | None) -> Study:
     """A study as its folder has it, its table and pictures written."""
     trials = Trials(folder, plan)
     found = Study(
@@ -199,6 +201,7 @@ def finished_study(folder: StudyFolder, plan: Plan) -> Study:
         mode=plan.mode,
         trials=trials.found(),
         importance=trials.importance(),
+        stopped_by=stopped_by,
     )
     report.write(folder, plan, found.trials, found.best, found.importance)
     return found
@@ -291,8 +294,8 @@ def summary(folder: StudyFolder, plan: Plan, options: Options) -> str:
     )
 
 
-def work_in_processes(folder: StudyFolder, limit: int, count: int, *, progress: bool) -> int:
-    """Let several workers train; returns 128+n where signal n stopped one, else 0.
+def work_in_processes(folder: StudyFolder, limit: int, count: int, *, progress: bool) -> int | None:
+    """Let several workers train; returns the number of a signal that stopped one.
 
     Raises:
         UserError: the first worker's mistake, or a worker that was killed.
@@ -319,7 +322,7 @@ def work_in_processes(folder: StudyFolder, limit: int, count: int, *, progress: 
         with passed_on(workers):
             statuses = [worker.wait() for worker in workers]
         left = Trials(folder, folder.plan()).left(limit)
-        return status_of_all(statuses, [text_of(error) for error in errors], left)
+        return stopped_by_any(statuses, [text_of(error) for error in errors], left)
 
 
 def text_of(file: IO[str]) -> str:
@@ -328,8 +331,8 @@ def text_of(file: IO[str]) -> str:
     return file.read()
 
 
-def status_of_all(statuses: Sequence[int], printed: Sequence[str], left: int) -> int:
-    """The status of all workers from those of each: 0, or 128+n where signal n stopped one.
+def stopped_by_any(statuses: Sequence[int], printed: Sequence[str], left: int) -> int | None:
+    """The number of a signal that stopped a worker, from the statuses of all.
 
     Args:
         printed: what each has written of errors.
@@ -345,7 +348,7 @@ def status_of_all(statuses: Sequence[int], printed: Sequence[str], left: int) ->
             sys.stderr.write(text)
             ended = signal.Signals(-status).name if status < 0 else f"status {status}"
             raise UserError(f"a worker ended by {ended}; the same command goes on with its trial")
-    return max(status if status in range(128, 256) else 0 for status in statuses)
+    return next((status - 128 for status in statuses if status in range(128, 256)), None)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from framework.errors import UserError
 from framework.run import compose
 from framework.tuning.study_folder import StudyFolder
 from framework.tuning.trials import Trials
-from framework.tuning.tune import status_of_all
+from framework.tuning.tune import stopped_by_any
 from tests.runs import Diffobj, files, python, records, result
 
 pytest.importorskip("optuna", reason="diffobj tune needs Optuna: make install EXTRAS=tune")
@@ -224,7 +224,7 @@ def test_a_metric_that_the_task_does_not_have_ends_the_study_with_those_that_it_
 
 
 def test_another_study_or_a_damaged_one_in_the_folder_is_refused(toy, monkeypatch):
-    monkeypatch.setattr("framework.tuning.tune.work", lambda *given: 0)
+    monkeypatch.setattr("framework.tuning.tune.work", lambda *given: None)
     tuned(trials=1)
     Path("here/0").mkdir()
     Path("here/0/config.yaml").touch()
@@ -390,9 +390,11 @@ def test_workers_end_with_the_command_that_started_them(tmp_path):
 
 
 def test_a_worker_that_was_killed_matters_where_trials_are_left():
-    assert status_of_all([0, -9], ["", ""], left=0) == 0
-    assert status_of_all([0, 143], ["", ""], left=1) == 143
+    assert stopped_by_any([0, -9], ["", ""], left=0) is None
+    assert stopped_by_any([0, 143], ["", ""], left=1) == 15
     with pytest.raises(UserError, match="a worker ended by SIGKILL; the same command goes on"):
-        status_of_all([0, -9], ["", ""], left=1)
+        stopped_by_any([0, -9], ["", ""], left=1)
     with pytest.raises(UserError, match=r"^metric = 'x': expected one of y$"):
-        status_of_all([2, 0], ["a warning\ndiffobj: metric = 'x': expected one of y\n", ""], left=2)
+        stopped_by_any(
+            [2, 0], ["a warning\ndiffobj: metric = 'x': expected one of y\n", ""], left=2
+        )
