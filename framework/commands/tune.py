@@ -69,7 +69,7 @@ def refuse_misspelt(argument: str) -> None:
         UserError: names the nearest.
     """
     key, equals, _ = argument.lstrip("+~").partition("=")
-    known = {*KNOWN, *Settings.model_fields, *config_options()}
+    known = {"resume", *KNOWN, *Settings.model_fields, *config_options()}
     if equals and "." not in key and "/" not in key and key not in known:
         raise UserError(f"unknown key '{key}'; {suggestion(key, known)}")
 

@@ -90,6 +90,8 @@ class Options:
             value = getattr(self, name)
             if value not in known and not (name == "mode" and value is None):
                 raise UserError(f"{name} = {value!r}: {suggestion(str(value), known)}")
+        if self.folder is not None and not str(self.folder):
+            raise UserError("folder = '': expected a folder")
         if launched():
             raise UserError("a study starts its own processes: diffobj tune ... workers=N")
 

@@ -199,6 +199,8 @@ JAVELIN = ["experiment=javelin", *QUIET]
             ["seed=0,1", "hydra/launcher=joblib"],
             "a study runs its own trials; folder=PATH and workers=N",
         ),
+        (["seed=0,1", "folder="], "folder = '': expected a folder"),
+        (["seed=0,1", "resume=auto"], "'resume=auto': a study runs its own trials"),
         (["seed=0,1", "-m"], "'-m' does not go with tune, which takes --config-dir=FOLDER only"),
         (["seed=0,1", "trainer.ranks=2"], "trainer.ranks = 2: a trial is trained by one process"),
     ],
