@@ -14,9 +14,9 @@ import framework
 from framework.config.composition import with_own_folders
 from framework.errors import UserError
 from framework.run import compose
+from framework.tuning.processes import stopped_by_any
 from framework.tuning.study_folder import StudyFolder
 from framework.tuning.trials import Trials
-from framework.tuning.tune import stopped_by_any
 from tests.runs import Diffobj, files, python, records, result
 
 pytest.importorskip("optuna", reason="diffobj tune needs Optuna: make install EXTRAS=tune")
