@@ -194,6 +194,14 @@ def run_sweep(line: HydraLine, *, progress: bool) -> tuple[Sweep, int]:
         try:
             full = HydraLine(line.flags, [*rest, place, *direction(rest, settings[0])])
             status = run_hydra(full, one)
+        # A job's own error is noted by the job: it is the launcher or the sweeper that raises.
+        except Exception as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"the sweep has stopped: {type(error).__name__}: {first_line(error)}; the same command with "
+                f"{place} goes on"
+            ) from error
         finally:
             folder.discard_empty()
     return Sweep(folder=folder.path, jobs=folder.jobs()), status

@@ -81,6 +81,8 @@ def regret(problem: Problem, sampler: Any, seed: int) -> float:
         overrides=[*BASE, *problem.overrides],
         folder=PLACE / problem.experiment / f"{sampler}_{seed}",
     )
+    if found.stopped_by is not None:
+        raise SystemExit(128 + found.stopped_by)
     assert found.best is not None
     assert found.best.value is not None
     return abs(problem.best - float(found.best.value))
@@ -109,21 +111,26 @@ def row(problem: Problem, sampler: str, regrets: Sequence[float], chance: Sequen
 
 
 def main() -> None:
-    """Print the table."""
-    given = given_arguments(__doc__, most=1) or ["12"]
+    """Print the table; seed by seed, so that what there is at any time is paired."""
+    given = given_arguments(__doc__, most=1) or ["8"]
     if not given[0].isdigit():
         sys.exit(f"'{given[0]}': expected a number of seeds")
     seeds = range(int(given[0]))
+    regrets: dict[tuple[str, str], list[float]] = {}
+    for seed in seeds:
+        for problem in PROBLEMS:
+            for sampler in SAMPLERS:
+                found = regret(problem, sampler, seed)
+                regrets.setdefault((problem.experiment, sampler), []).append(found)
+                print(f"{problem.experiment} {sampler} {seed}: {found:.3g}", file=sys.stderr)
     print(
         "| problem | sampler | mean regret | median regret | better than random | chance of that |"
     )
     print("|---|---|---|---|---|---|")
     for problem in PROBLEMS:
-        chance = [regret(problem, "random", seed) for seed in seeds]
-        print(row(problem, "random", chance, chance), flush=True)
-        for sampler in SAMPLERS[1:]:
-            regrets = [regret(problem, sampler, seed) for seed in seeds]
-            print(row(problem, sampler, regrets, chance), flush=True)
+        chance = regrets[problem.experiment, "random"]
+        for sampler in SAMPLERS:
+            print(row(problem, sampler, regrets[problem.experiment, sampler], chance))
 
 
 if __name__ == "__main__":

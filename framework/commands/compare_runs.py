@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # So many curves have a colour and a name; the others are grey.
 COLOURED = 10
+# Of names with so many letters two do not fit beside each other.
+BROAD = 90
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def compare_runs(
         UserError: there is no such folder, no run in it, or no such metric.
     """
     named = [runs] if isinstance(runs, str | Path) else list(runs)
+    if folder is not None and not str(folder):
+        raise UserError("folder = '': expected a folder")
     if not named:
         raise UserError("which runs? diffobj compare runs=FOLDER")
     found = collect(named, warn, metric)
@@ -196,9 +200,12 @@ def picture(compared: RunComparison) -> Any:
     figure = Figure(figsize=(12, 1.5 + 4 * len(tasks)), layout="constrained", dpi=110)
     panels = figure.subplots(len(tasks), 2, squeeze=False)
     palette = colormaps["tab10"]
+    beyond = 0
     # The best ones come last, above the others.
-    for place, group in reversed(list(enumerate(compared.groups))):
+    for group in reversed(compared.groups):
         left, right = panels[tasks.index(group.task)]
+        place = [g for g in compared.groups if g.task == group.task].index(group)
+        beyond += place >= COLOURED
         colour = palette(place) if place < COLOURED else (0.75, 0.75, 0.75, 1.0)
         label = f"{group.name or 'all'} ({len(group.runs)})" if place < COLOURED else None
         draw(left, [run.curve for run in group.runs], colour, label)
@@ -211,7 +218,8 @@ def picture(compared: RunComparison) -> Any:
             axes.spines[["top", "right"]].set_visible(False)
             if not axes.lines:
                 axes.text(0.5, 0.5, "nothing was recorded", ha="center", transform=axes.transAxes)
-    name_curves(figure, len(compared.groups) - COLOURED)
+                axes.set(xticks=[], yticks=[])
+    name_curves(figure, beyond)
     return figure
 
 
@@ -224,7 +232,8 @@ def name_curves(figure: Figure, beyond: int) -> None:
         list(shown.values()),
         list(shown),
         loc="outside lower center",
-        ncols=2 if len(shown) > 3 else 1,
+        ncols=2 if len(shown) > 3 and max(map(len, shown)) < BROAD else 1,
+        fontsize="small",
         frameon=False,
         title=f"and {beyond} more, in grey" if beyond > 0 else None,
     )
@@ -252,4 +261,8 @@ def draw(
     else:
         for number, curve in enumerate(drawn):
             own = label if number == 0 else None
-            axes.plot(list(curve), list(curve.values()), color=colour, lw=1.5, label=own)
+            # A line of one point would not be seen.
+            marker = "." if len(curve) == 1 else None
+            steps = list(curve)
+            values = list(curve.values())
+            axes.plot(steps, values, color=colour, lw=1.5, marker=marker, label=own)

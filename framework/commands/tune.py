@@ -47,15 +47,13 @@ def run(arguments: Sequence[str]) -> int:
         else:
             refuse_misspelt(argument)
             overrides.append(argument)
-    found, status = run_study(
-        overrides, Options(**own), config_folders=line.own_folders, progress=True
-    )
+    found = run_study(overrides, Options(**own), config_folders=line.own_folders, progress=True)
     print(found, flush=True)
-    if status:
+    if found.stopped_by is not None:
         rest = [a for a in arguments if not a.startswith("folder=")]
         again = ["diffobj", "tune", *rest, f"folder={found.folder}"]
         print(f"{shlex.join(again)} goes on", flush=True)
-        return status
+        return 128 + found.stopped_by
     print(found.folder.resolve(), flush=True)
     return 0 if found.best is not None else 2
 
@@ -71,7 +69,7 @@ def refuse_misspelt(argument: str) -> None:
         UserError: names the nearest.
     """
     key, equals, _ = argument.lstrip("+~").partition("=")
-    known = {*KNOWN, *Settings.model_fields, *config_options()}
+    known = {"resume", *KNOWN, *Settings.model_fields, *config_options()}
     if equals and "." not in key and "/" not in key and key not in known:
         raise UserError(f"unknown key '{key}'; {suggestion(key, known)}")
 

@@ -151,7 +151,10 @@ def differing(found: Sequence[CollectedRun]) -> list[str]:
 
 def values_at(run: CollectedRun, keys: Sequence[str]) -> tuple[Hashable, ...]:
     """A run's values of some keys, written so that 1 and 1.0 are the same and 1 and "1" are not."""
-    return tuple(json.dumps(number(run.settings.get(key, ABSENT)), sort_keys=True) for key in keys)
+    return tuple(
+        json.dumps(number(run.settings.get(key, ABSENT)), sort_keys=True, default=str)
+        for key in keys
+    )
 
 
 def number(value: Any) -> Any:

@@ -45,8 +45,8 @@ def write_best(folder: Path, plan: Plan, best: Trial) -> str:
     """
     from omegaconf import OmegaConf
 
-    name = f"{plan.experiment}_best"
     composed = compose([*plan.overrides, *best.overrides])
+    name = f"{composed.config.experiment}_best"
     config: Any = OmegaConf.to_container(composed.config, resolve=False)
     del config["experiment"]
     if config["input"] is None:

@@ -113,6 +113,7 @@ class StudyFolder:
             place = self.path / "study.json"
             if os.path.lexists(place):
                 self.refuse_other(self.plan(), plan)
+                self.refuse_lost_database()
                 return
             runs = RunFolder(self.path).holds_run or any(self.path.glob("*/config.yaml"))
             if runs or (self.path / "sweep.json").exists():
@@ -144,6 +145,16 @@ class StudyFolder:
                     f"{self.path} holds another study: {key} was '{value}', now '{wanted[key]}'; the same command "
                     "continues it (trials and workers may change), another one needs another folder"
                 )
+
+    def refuse_lost_database(self) -> None:
+        """Refuse to begin anew beside trials that nobody knows of any more.
+
+        Raises:
+            UserError: there are trials and no database, or an empty one.
+        """
+        known = self.database.exists() and self.database.stat().st_size > 0
+        if not known and any(self.path.glob("[0-9]*/config.yaml")):
+            raise UserError(f"{self.database}: it is lost, and the trials' runs are still there")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -1,23 +1,18 @@
 """`framework.tune` and `diffobj tune`: search for the best settings of an experiment by Optuna.
 
-found = framework.tune("javelin", over={"optimizer.learning_rate": "interval(1e-4,1e-1)"}, trials=20)
-print(found)
-framework.train("javelin", overrides=found.best.overrides)
+    found = framework.tune("javelin", over={"optimizer.learning_rate": "interval(1e-4,1e-1)"}, trials=20)
+    print(found)
+    framework.train("javelin", overrides=found.best.overrides)
+
+All is checked before the first trial; what a study is then stands in its folder, from which every worker takes it.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from framework.config.composition import with_own_folders
 from framework.config.schema import Settings
@@ -27,6 +22,7 @@ from framework.launch import launched
 from framework.run import check_arguments
 from framework.sweeping import check, choices, task_class
 from framework.tuning import report
+from framework.tuning.processes import work_in_processes
 from framework.tuning.space import Dimension, between, ends, parsed
 from framework.tuning.study_folder import Plan, StudyFolder
 from framework.tuning.trials import GAUSSIAN_PROCESS, NEEDS, PRUNERS, SAMPLERS, Trial, Trials
@@ -44,6 +40,7 @@ class Study:
         metric, mode: what was sought, and whether less or more of it.
         trials: what became of each, by number.
         importance: how much each key decides whether a trial is among the best, in parts of 1; empty: too few trials.
+        stopped_by: the number of the signal that stopped it; the same call goes on. None: none did.
     """
 
     folder: Path
@@ -51,6 +48,7 @@ class Study:
     mode: str
     trials: list[Trial]
     importance: dict[str, float]
+    stopped_by: int | None = None
 
     @property
     def best(self) -> Trial | None:
@@ -88,6 +86,8 @@ class Options:
             value = getattr(self, name)
             if value not in known and not (name == "mode" and value is None):
                 raise UserError(f"{name} = {value!r}: {suggestion(str(value), known)}")
+        if self.folder is not None and not str(self.folder):
+            raise UserError("folder = '': expected a folder")
         if launched():
             raise UserError("a study starts its own processes: diffobj tune ... workers=N")
 
@@ -144,8 +144,7 @@ def tune(
         raise UserError(f"over = {over!r}: expected a mapping such as {{'seed': [0, 1]}}")
     named = [] if experiment is None else [f"experiment={experiment}"]
     searched = [f"{key}={choices(key, values)}" for key, values in over.items()]
-    found, _ = run_study([*named, *overrides, *searched], options, progress=progress)
-    return found
+    return run_study([*named, *overrides, *searched], options, progress=progress)
 
 
 def run_study(
@@ -154,8 +153,8 @@ def run_study(
     *,
     config_folders: Sequence[Path] = (),
     progress: bool,
-) -> tuple[Study, int]:
-    """Search until the study has its trials; what it has found, and 128+n where signal n stopped it, else 0.
+) -> Study:
+    """Search until the study has its trials, or a signal stops it.
 
     Raises:
         UserError: as of `tune`.
@@ -174,22 +173,24 @@ def run_study(
         folder = StudyFolder(Path(options.folder).expanduser())
     folder.begin(plan)
     say(summary(folder, plan, options))
+    say(f"tensorboard --logdir {folder.path} shows the trials")
     if plan.pruner != "none" and not evaluates:
         say(
             "no trial is pruned: trainer.evaluate_every is 0, so that none is judged while training"
         )
+    stopped_by = None
     try:
         count = min(options.workers, Trials(folder, plan).left(options.trials))
         if count > 1:
-            status = work_in_processes(folder, options.trials, count, progress=progress)
+            stopped_by = work_in_processes(folder, options.trials, count, progress=progress)
         else:
-            status = work(folder, options.trials, say)
+            stopped_by = work(folder, options.trials, say)
     finally:
-        found = finished_study(folder, plan)
-    return found, status
+        found = reported(folder, plan, stopped_by)
+    return found
 
 
-def finished_study(folder: StudyFolder, plan: Plan) -> Study:
+def reported(folder: StudyFolder, plan: Plan, stopped_by: int | None) -> Study:
     """A study as its folder has it, its table and pictures written."""
     trials = Trials(folder, plan)
     found = Study(
@@ -198,6 +199,7 @@ def finished_study(folder: StudyFolder, plan: Plan) -> Study:
         mode=plan.mode,
         trials=trials.found(),
         importance=trials.importance(),
+        stopped_by=stopped_by,
     )
     report.write(folder, plan, found.trials, found.best, found.importance)
     return found
@@ -288,80 +290,3 @@ def summary(folder: StudyFolder, plan: Plan, options: Options) -> str:
         f"study {folder.path}: the {best} {plan.metric} of {plan.experiment} in {options.trials} trials{processes}, "
         f"{plan.sampler}, over {space}"
     )
-
-
-def work_in_processes(folder: StudyFolder, limit: int, count: int, *, progress: bool) -> int:
-    """Let several workers train; returns 128+n where signal n stopped one, else 0.
-
-    Raises:
-        UserError: the first worker's mistake, or a worker that was killed.
-    """
-    command = [sys.executable, "-m", "framework.tuning.worker", str(folder.path), str(limit)]
-    share = max(1, (os.cpu_count() or 1) // count)
-    # What this process has found on its path, such as a plugin beside a script, a worker has to find, too.
-    path = os.pathsep.join(dict.fromkeys(each or os.getcwd() for each in sys.path))
-    environment = {"OMP_NUM_THREADS": str(share), **os.environ, "PYTHONPATH": path}
-    with ExitStack() as stack:
-        errors = [stack.enter_context(TemporaryFile("w+")) for _ in range(count)]
-        workers = [
-            subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=None if progress else subprocess.DEVNULL,
-                stderr=error,
-                # A signal reaches it through this process, and so once.
-                start_new_session=True,
-            )
-            for error in errors
-        ]
-        with passed_on(workers):
-            statuses = [worker.wait() for worker in workers]
-        return judged_statuses(statuses, [text_of(error) for error in errors])
-
-
-def text_of(file: IO[str]) -> str:
-    """All that was written to a file."""
-    file.seek(0)
-    return file.read()
-
-
-def judged_statuses(statuses: Sequence[int], printed: Sequence[str]) -> int:
-    """The status of all workers from those of each.
-
-    Raises:
-        UserError: one met a mistake, or was killed.
-    """
-    for status, text in zip(statuses, printed, strict=True):
-        if status == 2:
-            raise UserError(text.strip().rpartition("diffobj: ")[2])
-        if status not in range(128, 256) and status != 0:
-            sys.stderr.write(text)
-            ended = signal.Signals(-status).name if status < 0 else f"status {status}"
-            raise UserError(f"a worker ended by {ended}; the same command goes on with its trial")
-    return max(statuses)
-
-
-@contextmanager
-def passed_on(workers: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Inside the block the signals that stop a training are passed on to the workers, which save and end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def pass_on(number: int, frame: Any) -> None:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.send_signal(number)
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-    before = {
-        number: signal.signal(number, pass_on)
-        for number in signals
-        if signal.getsignal(number) != signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

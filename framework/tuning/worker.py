@@ -42,8 +42,8 @@ class NoSuchMetric(UserError):
     """What is sought is not among the task's metrics."""
 
 
-def work(folder: StudyFolder, limit: int, say: Say) -> int:
-    """Train trials until the study has as many as it is to have; returns 0, or 128+n where signal n stopped one.
+def work(folder: StudyFolder, limit: int, say: Say) -> int | None:
+    """Train trials until the study has as many as it is to have; returns the number of a signal that stopped one.
 
     Args:
         limit: how many trials the study is to have.
@@ -61,10 +61,10 @@ def work(folder: StudyFolder, limit: int, say: Say) -> int:
             finally:
                 folder.let_go(taken.claim)
             if stopped_by is not None:
-                return 128 + stopped_by
+                return stopped_by
             found = trials.found()
             say(told(found[taken.number], found, plan))
-    return 0
+    return None
 
 
 def train_trial(trials: Trials, taken: Taken) -> int | None:
@@ -195,7 +195,8 @@ def main(arguments: list[str]) -> Any:
         print(line, flush=True)
 
     try:
-        sys.exit(work(StudyFolder(Path(folder)), int(limit), say))
+        stopped_by = work(StudyFolder(Path(folder)), int(limit), say)
+        sys.exit(0 if stopped_by is None else 128 + stopped_by)
     except UserError as error:
         print(f"diffobj: {error}", file=sys.stderr)
         sys.exit(2)

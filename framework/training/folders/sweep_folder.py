@@ -155,9 +155,10 @@ class SweepFolder:
 
 
 def swept_keys(folder: Path) -> list[str]:
-    """The groups and keys that a sweep in this folder has several choices of; none where there is no sweep."""
-    with suppress(UserError, ValueError, TypeError, KeyError, RecursionError):
-        return [str(key) for key in json.loads(read_bytes(folder / "sweep.json", RECORD))["swept"]]
+    """The groups and keys that a sweep or a study in this folder has several choices of; none where there is none."""
+    for name in ("sweep.json", "study.json"):
+        with suppress(UserError, ValueError, TypeError, KeyError, RecursionError):
+            return [str(key) for key in json.loads(read_bytes(folder / name, RECORD))["swept"]]
     return []
 
 

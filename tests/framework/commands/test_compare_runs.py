@@ -143,6 +143,7 @@ def test_a_configuration_that_cannot_be_read_is_named_and_passed_over(capsys):
             ["runs=runs", "metric=range_metre"],
             "metric = 'range_metre': did you mean 'range_metres'?",
         ),
+        (["runs=runs", "folder="], "folder = '': expected a folder"),
         (["runs=runs", "seeds=[0,1]"], "unknown key 'seeds'; "),
     ],
 )

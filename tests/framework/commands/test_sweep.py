@@ -2,6 +2,7 @@
 
 import json
 import math
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,21 @@ def test_an_unexpected_error_fails_its_own_job_only(toy, tmp_path, monkeypatch, 
     first, second = jobs(tmp_path / "here")
     assert (first.state, first.error) == ("failed", "ZeroDivisionError: a plugin's own")
     assert second.state == "finished"
+
+
+def test_a_launcher_that_raises_is_one_line_and_the_sweep_can_go_on(
+    tmp_path, monkeypatch, diffobj: Diffobj
+):
+    def launch(*given):
+        raise TimeoutError("no node within 30 s\nand more")
+
+    monkeypatch.setattr("framework.sweeping.run_hydra", launch)
+    outcome = diffobj("train", "-m", *JAVELIN, "seed=0,1", "hydra.sweep.dir=here")
+    assert (outcome.status, outcome.err) == (2, (
+        "diffobj: the sweep has stopped: TimeoutError: no node within 30 s; the same command with "
+        "hydra.sweep.dir=here goes on\n"
+    ))  # fmt: skip
+    assert files(tmp_path) == []
 
 
 def test_optuna_gets_the_direction_of_the_primary_metric(tmp_path, diffobj: Diffobj):
@@ -342,6 +358,9 @@ def test_a_folder_of_ones_own_configurations_holds_for_every_job(tmp_path, diffo
 def test_a_sweeper_that_is_missing_is_named_with_its_package(
     told, message, tmp_path, diffobj, monkeypatch
 ):
+    package = message.rpartition(" ")[2].rstrip(")").replace("-", "_")
+    if find_spec("hydra_plugins") and find_spec(f"hydra_plugins.{package}"):
+        pytest.skip(f"{package} is installed here")
     monkeypatch.chdir(tmp_path)
     outcome = diffobj("train", "-m", "experiment=javelin", *told)
     assert (outcome.status, outcome.err) == (2, f"diffobj: {message}\n")

@@ -14,6 +14,7 @@ import framework
 from framework.config.composition import with_own_folders
 from framework.errors import UserError
 from framework.run import compose
+from framework.tuning.processes import stopped_by_any
 from framework.tuning.study_folder import StudyFolder
 from framework.tuning.trials import Trials
 from tests.runs import Diffobj, files, python, records, result
@@ -198,6 +199,8 @@ JAVELIN = ["experiment=javelin", *QUIET]
             ["seed=0,1", "hydra/launcher=joblib"],
             "a study runs its own trials; folder=PATH and workers=N",
         ),
+        (["seed=0,1", "folder="], "folder = '': expected a folder"),
+        (["seed=0,1", "resume=auto"], "'resume=auto': a study runs its own trials"),
         (["seed=0,1", "-m"], "'-m' does not go with tune, which takes --config-dir=FOLDER only"),
         (["seed=0,1", "trainer.ranks=2"], "trainer.ranks = 2: a trial is trained by one process"),
     ],
@@ -222,8 +225,11 @@ def test_a_metric_that_the_task_does_not_have_ends_the_study_with_those_that_it_
     assert outcome.err.count("\n") == 1
 
 
-def test_another_study_or_a_damaged_one_in_the_folder_is_refused(toy):
+def test_another_study_or_a_damaged_one_in_the_folder_is_refused(toy, monkeypatch):
+    monkeypatch.setattr("framework.tuning.tune.work", lambda *given: None)
     tuned(trials=1)
+    Path("here/0").mkdir()
+    Path("here/0/config.yaml").touch()
     before = files(Path("here"))
     for changes, said in OTHERS:
         with pytest.raises(UserError) as error:
@@ -231,6 +237,16 @@ def test_another_study_or_a_damaged_one_in_the_folder_is_refused(toy):
         assert str(error.value).startswith("here holds another study: ")
         assert said in str(error.value)
         assert files(Path("here")) == before
+    database = Path("here/study.db").read_bytes()
+    for lost in (b"", None):
+        Path("here/study.db").unlink()
+        if lost is not None:
+            Path("here/study.db").write_bytes(lost)
+        with pytest.raises(
+            UserError, match=r"^here/study.db: it is lost, and the trials' runs are"
+        ):
+            tuned()
+        Path("here/study.db").write_bytes(database)
     for name in ("study.db", "study.json"):
         (Path("here") / name).write_bytes(b"{" + b"\x00" * 5000)
         with pytest.raises(UserError, match=rf"^here/{name}: ") as error:
@@ -373,3 +389,14 @@ def test_workers_end_with_the_command_that_started_them(tmp_path):
             time.sleep(0.1)
             waited += 0.1
         assert json.loads(place.read_text())["stopped"] == "stopped by SIGTERM"
+
+
+def test_a_worker_that_was_killed_matters_where_trials_are_left():
+    assert stopped_by_any([0, -9], ["", ""], left=0) is None
+    assert stopped_by_any([0, 143], ["", ""], left=1) == 15
+    with pytest.raises(UserError, match="a worker ended by SIGKILL; the same command goes on"):
+        stopped_by_any([0, -9], ["", ""], left=1)
+    with pytest.raises(UserError, match=r"^metric = 'x': expected one of y$"):
+        stopped_by_any(
+            [2, 0], ["a warning\ndiffobj: metric = 'x': expected one of y\n", ""], left=2
+        )
