@@ -6,7 +6,8 @@
 with its defaults for data of one's own. Who is not installed is left out (make install EXTRAS=benchmarks). Each is
 trained on one thread until the CPU-seconds are spent, and its learning-rate schedule ends there: the speed of a step is
 measured first. Evaluations, which cost all of them nothing here, are by the same code on the same images. Prints a
-table of the test images, and writes the curves of the validation images over CPU time to OUTPUT/peers.png and .json.
+table of the test images, and writes it to OUTPUT/peers.md, and the curves of the validation images over CPU time to
+OUTPUT/peers.png and .json.
 """
 
 from __future__ import annotations
@@ -234,14 +235,39 @@ def figure(peers: Sequence[Peer]) -> Image:
     return Image.from_figure("peers", drawn)
 
 
-def main(arguments: Sequence[str]) -> None:
+def table(peers: Sequence[Peer]) -> str:
+    """What each reached on the test images, as Markdown."""
+    head = "| from random weights | parameters | steps | CPU-seconds | AP | AP50 |\n|---|---|---|---|---|---|\n"
+    rows = [
+        f"| {peer.name} | {peer.parameters / 1e6:.1f} M | {peer.steps} | {peer.seconds:.0f} | {peer.test[0]:.3f} "
+        f"| {peer.test[1]:.3f} |\n"
+        for peer in peers
+    ]
+    return head + "".join(rows)
+
+
+def parsed(arguments: Sequence[str]) -> tuple[Path, float, int, Path]:
+    """The data's folder, CPU-seconds, the size of images, and the folder of what is written.
+
+    Raises:
+        SystemExit: other arguments, in one line, or none.
+    """
     roots = [a for a in arguments if "=" not in a]
-    given = dict(a.split("=", 1) for a in arguments if "=" in a)
-    if len(roots) != 1 or not set(given) <= {"seconds", "size", "output"}:
+    given = {"seconds": "120", "size": "320", "output": "outputs/peers"}
+    for name, _, value in (a.partition("=") for a in arguments if "=" in a):
+        if name not in given:
+            sys.exit(f"'{name}': expected {', '.join(given)}")
+        given[name] = value
+    if len(roots) != 1:
         sys.exit(__doc__)
-    root, size = Path(roots[0]), int(given.get("size", "320"))
-    seconds = float(given.get("seconds", "120"))
-    folder = Path(given.get("output", "outputs/peers"))
+    for name in ("seconds", "size"):
+        if not given[name].isdecimal() or not int(given[name]):
+            sys.exit(f"{name} = '{given[name]}': expected a whole number above 0")
+    return Path(roots[0]), float(given["seconds"]), int(given["size"]), Path(given["output"])
+
+
+def main(arguments: Sequence[str]) -> None:
+    root, seconds, size, folder = parsed(arguments)
     torch.set_num_threads(1)
     splits = open_data(Data(root=str(root), size=size))
     peers = []
@@ -249,14 +275,7 @@ def main(arguments: Sequence[str]) -> None:
         peers.append(ours(model, root, size, seconds, splits, folder))
     if find_spec("ultralytics") is not None:
         peers.append(ultralytics(root, size, seconds, splits, folder))
-    print(
-        "| from random weights | parameters | steps | CPU-seconds | AP | AP50 |\n|---|---|---|---|---|---|"
-    )
-    for peer in peers:
-        ap, ap50 = peer.test
-        millions = f"{peer.parameters / 1e6:.1f} M"
-        print(
-            f"| {peer.name} | {millions} | {peer.steps} | {peer.seconds:.0f} | {ap:.3f} | {ap50:.3f} |"
-        )
+    print(table(peers), end="")
     figure(peers).save(folder)
+    (folder / "peers.md").write_text(table(peers))
     (folder / "peers.json").write_text(json.dumps([asdict(peer) for peer in peers]))

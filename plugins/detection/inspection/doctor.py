@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 from PIL import Image as Pillow
+from torch import Tensor
 
 import framework
 from framework import Image, Run, Text, UserError
@@ -27,6 +28,7 @@ from framework.randomness import key, seeded
 from plugins.detection.boxes import pairwise_iou
 from plugins.detection.data.folder import Folder
 from plugins.detection.data.near_copies import groups_of
+from plugins.detection.data.resizing import original
 from plugins.detection.data.splits import Whole, mean_objects_per_image
 from plugins.detection.evaluation.boxes_on_images import draw_boxes, grid
 from plugins.detection.models.initial import PRETRAINED
@@ -39,7 +41,8 @@ if TYPE_CHECKING:
 LOWEST = 0.05
 # A detection overlaps an object less than this: it is another one; more than this: it is the same one.
 APART, SAME = 0.3, 0.5
-SHOWN, COLUMNS, MARGIN = 24, 6, 0.5
+# The sheet's pictures: how many, in columns, the margin as a share of the box, their side in pixels.
+SHOWN, COLUMNS, MARGIN, SIDE = 24, 6, 0.5, 200
 # The trainer's options that decide what is learned.
 AS_IN_THE_RUN = (
     *("device", "precision", "threads", "accumulate", "clip_norm", "ema"),
@@ -101,12 +104,14 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Judged:
-    """An image that a model has looked at."""
+    """An image that a model has looked at: number `index` of a source."""
 
     name: str
     sample: Sample
     found: Detections
     learned: bool
+    source: Source
+    index: int
 
 
 def diagnose(run: Run, *, folds: int = 0, steps: int | None = None) -> Diagnosis:
@@ -171,7 +176,8 @@ def look(
     task.model.eval()
     with torch.no_grad():
         for i, sample, found in task.searched(source, indices):
-            yield Judged(name_of(source, i, split), sample, found.above(LOWEST), learned)
+            name, seen = name_of(source, i, split), found.above(LOWEST)
+            yield Judged(name, sample, seen, learned, source, i)
 
 
 def parts_of(source: Source, folds: int) -> list[list[int]]:
@@ -297,23 +303,23 @@ def sheet(doubts: Sequence[Doubt], judged: dict[str, Judged]) -> Image | None:
     """The places of the first doubts, each cut out with some surroundings, with its number in the table."""
     pictures = []
     for number, one in enumerate(doubts, 1):
-        sample = judged[one.image].sample
-        back = (1 / sample.scale[0], 1 / sample.scale[1])
-        box = scaled(torch.tensor([one.box]), back)[0]
-        side = max(16.0, float((box[2:] - box[:2]).max())) * (1 + 2 * MARGIN)
-        height, width = sample.image.shape[-2:]
-        side = int(min(side, height, width))
-        centre = (box[:2] + box[2:]) / 2
-        left = int((centre[0] - side / 2).clamp(0, width - side))
-        top = int((centre[1] - side / 2).clamp(0, height - side))
-        cut = sample.image[:, top : top + side, left : left + side]
-        moved = (box - torch.tensor([left, top, left, top])).unsqueeze(0)
-        names = [f"{number}. {one.kind} {one.label or one.labelled}"]
-        drawn = draw_boxes(cut, moved, torch.zeros(1, dtype=torch.long), names, min_side=160)
-        pictures.append(fitted(drawn))
-    return Image("doctor", grid(pictures, COLUMNS)) if pictures else None
+        looked = judged[one.image]
+        name = f"{number}. {one.kind} {one.label or one.labelled}"
+        pictures.append(place(original(looked.source, looked.index).image, one.box, name))
+    return Image("doctor", grid(pictures, min(COLUMNS, len(pictures)))) if pictures else None
 
 
-def fitted(pixels: Pixels) -> Pixels:
-    """A picture of 200 x 200 pixels."""
-    return numpy.asarray(Pillow.fromarray(pixels).resize((200, 200)))
+def place(image: Tensor, box: Sequence[float], name: str) -> Pixels:
+    """A box in an image `[3, H, W]` with some surroundings, `[SIDE, SIDE, 3]`."""
+    corners = torch.tensor(box)
+    side = max(16.0, float((corners[2:] - corners[:2]).max())) * (1 + 2 * MARGIN)
+    height, width = image.shape[-2:]
+    side = int(min(side, height, width))
+    centre = (corners[:2] + corners[2:]) / 2
+    left = int((centre[0] - side / 2).clamp(0, width - side))
+    top = int((centre[1] - side / 2).clamp(0, height - side))
+    cut = image[:, top : top + side, left : left + side].permute(1, 2, 0).numpy()
+    pixels = numpy.array(Pillow.fromarray(cut).resize((SIDE, SIDE)))
+    shown = torch.from_numpy(pixels).permute(2, 0, 1)
+    moved = (corners - torch.tensor([left, top, left, top])) * SIDE / side
+    return draw_boxes(shown, moved[None], torch.zeros(1, dtype=torch.long), [name], min_side=SIDE)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 from PIL import Image
 
-from plugins.detection.data.folder import FolderSplits
+from plugins.detection.data.folder import Folder, FolderSplits
 
 # Of every image: width and height.
 SIZE = (60, 40)
@@ -72,3 +72,55 @@ def coco(names: list[str], **more: Any) -> dict[str, Any]:
         "annotations": [{"id": n, "image_id": n} | note for n in range(len(names))],
         "categories": [{"id": 1, "name": "cat"}],
     }
+
+
+def picture(path: Path, height: int = 40, width: int = 60) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(numpy.zeros((height, width, 3), numpy.uint8)).save(path)
+
+
+def named(folder: Folder, index: int) -> list[tuple[str, list[float]]]:
+    sample = folder.sample(index)
+    names = [folder.categories[label] for label in sample.labels.tolist()]
+    return sorted(zip(names, sample.boxes.tolist(), strict=True))
+
+
+def marked(path: Path, value: int) -> None:
+    """A picture that can be reported by its grey."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(numpy.full((40, 60, 3), value, numpy.uint8)).save(path)
+
+
+def coco_json(path: Path, names, *, categories=("x",), box=(1, 1, 9, 9), **more) -> None:
+    """An annotation file with one object in each image."""
+    images = [{"id": n, "file_name": name} for n, name in enumerate(names)]
+    notes = [
+        {"id": n, "image_id": n, "category_id": n % len(categories), "bbox": list(box)} | more
+        for n in range(len(images))
+    ]
+    kinds = [{"id": n, "name": name} for n, name in enumerate(categories)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "annotations": notes, "categories": kinds}))
+
+
+# A square of ten pixels, in every format.
+SQUARE = {
+    "voc": (
+        "a.xml",
+        "<annotation><filename>a.png</filename><object><name>square</name><bndbox><xmin>21</xmin>"
+        "<ymin>6</ymin><xmax>30</xmax><ymax>15</ymax></bndbox></object></annotation>",
+    ),
+    "coco": (
+        "a.json",
+        json.dumps(
+            {
+                "images": [{"id": 5, "file_name": "a.png", "width": 60, "height": 40}],
+                "annotations": [
+                    {"id": 9, "image_id": 5, "category_id": 7, "bbox": [20, 5, 10, 10]}
+                ],
+                "categories": [{"id": 7, "name": "square"}],
+            }
+        ),
+    ),
+    "csv": ("a.csv", "filename,class,xmin,ymin,xmax,ymax\na.png,square,20,5,30,15\n"),
+}

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -10,11 +10,13 @@ import torch
 import framework
 from framework import UserError
 from plugins.detection.inspection.doctor import (
+    SIDE,
     Judged,
     diagnose,
     doubts_about,
     innermost,
     parts_of,
+    sheet,
     unwrapped,
 )
 from plugins.detection.sample import Detections, Sample
@@ -36,7 +38,21 @@ def judged(
         torch.tensor([score for *_, score in found]),
         torch.tensor([label for _, label, _ in found]).long(),
     )
-    return Judged("a.png", sample, detections, False)
+    return Judged("a.png", sample, detections, False, One(), 0)
+
+
+class One:
+    """The original of 80 x 80 pixels is green; the resized image is black."""
+
+    categories: ClassVar[list[str]] = ["ant", "bee"]
+
+    def __len__(self) -> int:
+        return 1
+
+    def sample(self, index: int) -> Sample:
+        none, green = torch.zeros(0), torch.zeros(3, 80, 80, dtype=torch.uint8)
+        green[1] = 255
+        return Sample(green, none.view(0, 4), none.long(), none.bool(), none, 1, (80, 80))
 
 
 @pytest.mark.parametrize(
@@ -57,6 +73,18 @@ def test_each_kind_of_doubt_is_known(labelled: Any, found: Any, expected: Any) -
     assert [
         (d.kind, pytest.approx(d.score, abs=1e-3), list(d.box), d.label, d.labelled) for d in doubts
     ] == expected
+
+
+def test_the_sheet_shows_the_original_around_the_box() -> None:
+    one = judged([], [(B, 1, 0.9)])
+    shown = sheet(list(doubts_about(one, One.categories)), {"a.png": one})
+    assert shown is not None
+    pixels = torch.from_numpy(shown.pixels.copy())
+    assert pixels.shape == (SIDE, SIDE, 3)
+    # 40 pixels around a box of 20: it begins and ends at a quarter of the picture.
+    drawn = (pixels[110:140] != torch.tensor([0, 255, 0])).any(-1).all(0).nonzero().flatten()
+    assert [int(drawn.min()), int(drawn.max())] == pytest.approx([50, 150], abs=2)
+    assert pixels[125, 100].tolist() == [0, 255, 0]
 
 
 def test_near_copies_are_in_one_fold(tmp_path: Path) -> None:
