@@ -36,16 +36,9 @@ RECIPES: Mapping[str, tuple[str, ...]] = {
     FIRST: (),
     "network beside 100 synthetic people": ("task.data.extra_people=100",),
     "network with dropout 0.5": ("task.network.dropout=0.5",),
-    "network without dropout and augmentation": (
-        "task.network.dropout=0",
-        "task.augmentation={flip: 0.5}",
-    ),
 }
-# Those that begin with self-supervision, and whether by the pictures of the people to test on, too.
-STARTS: Mapping[str, bool] = {
-    "network after self-supervision": False,
-    "network after self-supervision by everybody's pictures": True,
-}
+# Trained by names after a start by pictures alone.
+STARTED = "network after self-supervision"
 NETWORK, GRADIENTS, PATTERNS, PIXELS = (
     "network_alone_",
     "whitened_gradients_",
@@ -118,9 +111,7 @@ def by_recipe(people: Path, folder: Path, recipe: str, seed: int) -> Parts:
 
 def by_start(people: Path, recipe: str, seed: int) -> Parts:
     """The embeddings of a network that begins with self-supervision; no run is kept of it."""
-    everyone = STARTS[recipe]
-    task = started_by_pictures(people, seed, STEPS, everyone=everyone, precision=PRECISION)
-    return embeddings(task, seed)
+    return embeddings(started_by_pictures(people, seed, STEPS, PRECISION), seed)
 
 
 def main(people: Path, folder: Path) -> None:
@@ -128,7 +119,7 @@ def main(people: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     found: dict[str, list[dict[str, float]]] = {}
     makers = {recipe: partial(by_recipe, people, folder) for recipe in RECIPES}
-    makers |= {recipe: partial(by_start, people) for recipe in STARTS}
+    makers[STARTED] = partial(by_start, people)
     for recipe, make in makers.items():
         rows = {f"{recipe} {name}": keys for name, keys in PARTS.items()}
         for seed in SEEDS:
