@@ -19,7 +19,13 @@ from plugins.faces.models.descriptors import (
     pixels,
 )
 from plugins.faces.models.networks import Embedder, unit
-from plugins.faces.models.recogniser import Network, Recogniser, TrainingData, descriptors_beside
+from plugins.faces.models.recogniser import (
+    Network,
+    Recogniser,
+    TrainingData,
+    descriptors_beside,
+    weight_beside,
+)
 from plugins.faces.models.whitened import (
     COMPONENTS,
     RIDGE,
@@ -124,10 +130,11 @@ def test_the_components_of_some_people_tell_other_people_apart():
         assert verification(features, others.people)["eer"] < 0.4
 
 
-def test_a_cosine_is_the_mean_of_the_parts_cosines():
+def test_a_cosine_is_the_weighted_mean_of_the_parts_cosines():
     torch.manual_seed(0)
     task = Recognition(
-        data=Data(people=2, pictures=2, side=48), network=Network(whitened=DESCRIPTORS)
+        data=Data(people=2, pictures=2, side=48),
+        network=Network(whitened=DESCRIPTORS, weight=0.25),
     )
     model = task.model
     assert isinstance(model, Recogniser)
@@ -141,8 +148,22 @@ def test_a_cosine_is_the_mean_of_the_parts_cosines():
         alone = Recogniser(model.embedder, model.identity).embed(CROPS.images[:4])
         parts = [alone, *(model.whitened(CROPS.images[:4], name) for name in DESCRIPTORS)]
     assert whole.shape == (4, task.embedding_size) == (4, 128 + 3 * COMPONENTS)
-    mean = torch.stack([part @ part.T for part in parts]).mean(0)
+    weights = torch.tensor([0.25, 1, 1, 1])[:, None, None]
+    mean = (weights * torch.stack([part @ part.T for part in parts])).sum(0) / weights.sum()
     assert torch.allclose(whole @ whole.T, mean, atol=1e-5)
+    before = task.fingerprint()
+    model.weight = 0.5
+    # Embeddings that are weighted otherwise cannot be compared.
+    assert task.fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("people", "given", "weight"),
+    [(7, None, 0.1), (70, None, 1.0), (900, None, 1.0), (7, 0.5, 0.5)],
+)
+def test_a_network_counts_the_more_the_more_people_it_learned(people, given, weight):
+    data = TrainingData(True, people, True)
+    assert weight_beside(Network(weight=given), data) == pytest.approx(weight)
 
 
 @pytest.mark.parametrize(
