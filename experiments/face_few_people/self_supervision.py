@@ -15,6 +15,7 @@ import torch
 
 from framework import Program, fit
 from framework.randomness import generator, seeded
+from framework.task import TrainingPlan
 from plugins.faces.data.augmentation import augmented
 from plugins.faces.tasks.people_data import Data
 from plugins.faces.tasks.recognition import Batch, Recognition
@@ -31,37 +32,30 @@ TEMPERATURE = 0.2
 
 
 class PicturesAlone(Recognition):
-    """Two views of each picture of a batch; the loss is over pairs, and people's names are not looked at.
+    """Two views of each picture of a batch; the loss is over pairs, and people's names are not looked at."""
 
-    Args:
-        everyone: learn from the pictures of the people to test on, too, of whom a training by names sees none.
-    """
-
-    everyone = False
+    def begin(self, plan: TrainingPlan) -> None:
+        """Read the photographs; nothing is whitened, which would need names."""
+        self.people.check()
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:
         """Batch number k depends on the seed and k only."""
-        images = (self.people.everyone if self.everyone else self.people.training).images
+        images = self.people.training.images
         for number in count(start):
             random = generator(seed, "self-supervision", number)
             chosen = torch.randperm(len(images), generator=random)[: self.batch_size // 2].repeat(2)
             yield Batch(augmented(images[chosen], self.augmentation, random), chosen, number)
 
 
-def started_by_pictures(
-    people: Path, seed: int, steps: int, *, everyone: bool, precision: str
-) -> Recognition:
+def started_by_pictures(people: Path, seed: int, steps: int, precision: str) -> Recognition:
     """Recognition trained for `steps` steps by names after as many by pictures alone."""
-    data, settings = (
-        Data(root=str(people), seed=seed),
-        (*SETTINGS, f"trainer.precision={precision}"),
-    )
+    data = Data(root=str(people), seed=seed)
+    settings = (*SETTINGS, f"trainer.precision={precision}")
     with seeded(seed):
         start = PicturesAlone(
             data=data, loss={"name": "supcon", "temperature": TEMPERATURE}, pictures_per_person=2
         )
         task = Recognition(data=data, margin_warmup=MARGIN_WARMUP)
-    start.everyone = everyone
     for task_of_stage in (start, task):
         task.model.embedder.load_state_dict(start.model.embedder.state_dict())
         fit(

@@ -49,10 +49,10 @@ class ExportedEmbedder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x, embedder = images / 255, self.model.embedder
-        parts = [unit(unit(embedder(x)) + unit(embedder(x.flip(3))))]
-        if self.model.whitened is not None:
-            parts += [self.model.whitened(x, name) for name in self.model.beside]
-        return unit(torch.cat(parts, 1)) if len(parts) > 1 else parts[0]
+        own = unit(unit(embedder(x)) + unit(embedder(x.flip(3))))
+        if self.model.whitened is None or not self.model.beside:
+            return own
+        return self.model.together(own, [self.model.whitened(x, n) for n in self.model.beside])
 
 
 class ExportedFinder(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,6 +20,8 @@ from plugins.faces.models.whitened import COMPONENTS, Whitened
 
 # Crops that are embedded at once by a network, and described at once, each in many views.
 BATCH, WHITENED_BATCH = 256, 64
+# Learned people from whom on a network's features count as much as a descriptor.
+ENOUGH_PEOPLE = 70
 
 
 class Network(Section):
@@ -30,8 +33,10 @@ class Network(Section):
         blocks: residual blocks in each stage.
         dropout: None: 0.3 for photographs, else 0.
         grey, standardise: see `Embedder`; None: where the pictures have no colours, and True for photographs.
-        whitened: descriptors whose whitened components stand beside the network's features, with the same weight (see
-            `whitened.py`); None: gradients and patterns for photographs, which are of few people, else none.
+        whitened: descriptors whose whitened components stand beside the network's features (see `whitened.py`); None:
+            gradients and patterns for photographs, which are of few people, else none.
+        weight: of the network's cosine where a descriptor's is 1; None: the more people are learned, the more it
+            counts, 1 from `ENOUGH_PEOPLE` on.
     """
 
     embedding_size: Annotated[int, Field(ge=2, le=1024)] = 128
@@ -41,6 +46,7 @@ class Network(Section):
     grey: bool | None = None
     standardise: bool | None = None
     whitened: tuple[Descriptor, ...] | None = None
+    weight: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Recogniser(nn.Module):
     Args:
         beside: the descriptors that are part of an embedding.
         whitened: their components, and those of the other descriptors as baselines; None: there are none.
+        weight: of the network's cosine where a descriptor's is 1.
     """
 
     def __init__(
@@ -72,22 +79,27 @@ class Recogniser(nn.Module):
         identity: IdentityLoss,
         beside: Sequence[Descriptor] = (),
         whitened: Whitened | None = None,
+        weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.embedder, self.identity, self.whitened = embedder, identity, whitened
-        self.beside = tuple(beside)
+        self.beside, self.weight = tuple(beside), weight
 
     @property
     def embedding_size(self) -> int:
         return self.embedder.embedding_size + COMPONENTS * len(self.beside)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Embeddings `[N, D]` of norm 1 of crops `[N, 3, S, S]` uint8: the cosine of two is the mean of the parts'."""
+        """Embeddings `[N, D]` of norm 1 of crops `[N, 3, S, S]` uint8: a cosine is the weighted mean of the parts'."""
         own = embed(self.embedder, images)
         if self.whitened is None or not self.beside:
             return own
         beside = [components_of(self.whitened, images, name) for name in self.beside]
-        return unit(torch.cat([own, *beside], 1))
+        return self.together(own, beside)
+
+    def together(self, own: Tensor, beside: Sequence[Tensor]) -> Tensor:
+        """One embedding `[N, D]` of the network's and the descriptors' parts, each of norm 1."""
+        return unit(torch.cat([math.sqrt(self.weight) * own, *beside], 1))
 
 
 def components_of(whitened: Whitened, images: Tensor, name: Descriptor) -> Tensor:
@@ -125,3 +137,8 @@ def descriptors_beside(network: Network, data: TrainingData) -> tuple[Descriptor
     if network.whitened is not None:
         return network.whitened
     return ("gradients", "patterns") if data.photographs else ()
+
+
+def weight_beside(network: Network, data: TrainingData) -> float:
+    """The weight of the network's cosine where a descriptor's is 1."""
+    return min(1.0, data.people / ENOUGH_PEOPLE) if network.weight is None else network.weight

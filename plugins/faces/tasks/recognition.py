@@ -11,6 +11,7 @@ a network, so that of photographs the whitened components stand beside its featu
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -61,6 +62,7 @@ from plugins.faces.models.recogniser import (
     TrainingData,
     descriptors_beside,
     make_embedder,
+    weight_beside,
 )
 from plugins.faces.models.whitened import Whitened
 from plugins.faces.tasks.face_task import FaceTask
@@ -151,7 +153,8 @@ class Recognition(FaceTask):
         identity = make_loss(self.loss, size, people, "task.loss")
         beside = descriptors_beside(self.network, self.training_data)
         whitened = Whitened() if beside or self.training_data.photographs else None
-        return Recogniser(self.make_embedder(), identity, beside, whitened)
+        weight = weight_beside(self.network, self.training_data)
+        return Recogniser(self.make_embedder(), identity, beside, whitened, weight)
 
     def make_embedder(self) -> Embedder:
         """An embedder with random weights."""
@@ -189,6 +192,14 @@ class Recognition(FaceTask):
         whitened, training = Whitened(), self.people.training
         whitened.fit(training.images, training.people)
         return whitened
+
+    def fingerprint(self) -> str:
+        """A hash of the parameters and of how the parts of an embedding are weighted."""
+        own = super().fingerprint()
+        if not self.model.beside:
+            return own
+        parts = f"{own} {self.model.beside} {self.model.weight:.9g}"
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     def has_seen(self, photograph: Pillow.Image) -> bool:
         return self.have_seen(square(photograph, self.side)[None])

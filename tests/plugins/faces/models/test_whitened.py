@@ -19,7 +19,13 @@ from plugins.faces.models.descriptors import (
     pixels,
 )
 from plugins.faces.models.networks import Embedder, unit
-from plugins.faces.models.recogniser import Network, Recogniser, TrainingData, descriptors_beside
+from plugins.faces.models.recogniser import (
+    Network,
+    Recogniser,
+    TrainingData,
+    descriptors_beside,
+    weight_beside,
+)
 from plugins.faces.models.whitened import (
     COMPONENTS,
     RIDGE,
@@ -32,7 +38,7 @@ from plugins.faces.synthetic.crops import synthetic_crops
 from plugins.faces.tasks.people_data import Data
 from plugins.faces.tasks.recognition import Recognition
 
-CROPS = synthetic_crops(0, 0, 12, 6, 48)
+CROPS = synthetic_crops(0, 0, 11, 4, 48)
 
 
 def test_the_scatter_within_people_becomes_even():
@@ -112,37 +118,52 @@ def test_every_descriptor_has_its_length():
 
 def test_the_components_of_some_people_tell_other_people_apart():
     whitened = Whitened()
-    learned = CROPS.of(range(6))
+    learned = CROPS.of(range(5))
     assert torch.equal(whitened(CROPS.images[:2], "gradients"), torch.zeros(2, COMPONENTS))
     whitened.fit(learned.images, learned.people)
-    others = CROPS.of(range(6, 12))
+    others = CROPS.of(range(5, 11))
     for name in DESCRIPTORS:
         features = whitened(others.images, name)
-        assert features.shape == (36, COMPONENTS)
-        assert torch.allclose(features.norm(dim=1), torch.ones(36), atol=1e-5)
+        assert features.shape == (24, COMPONENTS)
+        assert torch.allclose(features.norm(dim=1), torch.ones(24), atol=1e-5)
         assert torch.allclose(features, whitened(others.images.flip(3), name), atol=1e-4)
         assert verification(features, others.people)["eer"] < 0.4
-    again = Whitened()
-    again.fit(learned.images, learned.people)
-    assert all(torch.equal(a, b) for a, b in zip(again.buffers(), whitened.buffers(), strict=True))
 
 
-def test_a_cosine_is_the_mean_of_the_parts_cosines():
+def test_a_cosine_is_the_weighted_mean_of_the_parts_cosines():
     torch.manual_seed(0)
     task = Recognition(
-        data=Data(people=2, pictures=2, side=48), network=Network(whitened=DESCRIPTORS)
+        data=Data(people=2, pictures=2, side=48),
+        network=Network(whitened=DESCRIPTORS, weight=0.25),
     )
     model = task.model
     assert isinstance(model, Recogniser)
     assert model.whitened is not None
-    model.whitened.fit(CROPS.images, CROPS.people)
+    model.whitened.fit(CROPS.images[:12], CROPS.people[:12])
+    first = [buffer.clone() for buffer in model.whitened.buffers()]
+    model.whitened.fit(CROPS.images[:12], CROPS.people[:12])
+    assert all(torch.equal(a, b) for a, b in zip(first, model.whitened.buffers(), strict=True))
     with task.inference():
         whole = model.embed(CROPS.images[:4])
         alone = Recogniser(model.embedder, model.identity).embed(CROPS.images[:4])
         parts = [alone, *(model.whitened(CROPS.images[:4], name) for name in DESCRIPTORS)]
     assert whole.shape == (4, task.embedding_size) == (4, 128 + 3 * COMPONENTS)
-    mean = torch.stack([part @ part.T for part in parts]).mean(0)
+    weights = torch.tensor([0.25, 1, 1, 1])[:, None, None]
+    mean = (weights * torch.stack([part @ part.T for part in parts])).sum(0) / weights.sum()
     assert torch.allclose(whole @ whole.T, mean, atol=1e-5)
+    before = task.fingerprint()
+    model.weight = 0.5
+    # Embeddings that are weighted otherwise cannot be compared.
+    assert task.fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("people", "given", "weight"),
+    [(7, None, 0.1), (70, None, 1.0), (900, None, 1.0), (7, 0.5, 0.5)],
+)
+def test_a_network_counts_the_more_the_more_people_it_learned(people, given, weight):
+    data = TrainingData(True, people, True)
+    assert weight_beside(Network(weight=given), data) == pytest.approx(weight)
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,17 @@ from framework.commands import train
 
 SMALL = (
     "experiment=faces_recognition",
-    "task.data.people=12",
-    "task.data.pictures=4",
-    "task.data.test_people=6",
-    "task.data.test_pictures=4",
+    "task.data.people=8",
+    "task.data.pictures=3",
+    "task.data.test_people=5",
+    "task.data.test_pictures=3",
     "task.data.side=24",
     "task.network.widths=[8,16]",
     "task.network.blocks=0",
     "task.batch_size=16",
     "trainer.steps=6",
-    "trainer.log_every=2",
+    "trainer.log_every=1",
+    "trainer.checkpoint_every=3",
     "monitor.progress=none",
 )
 SCENES = (
@@ -34,7 +35,7 @@ SCENES = (
 
 FINDING = (
     "experiment=face_detection",
-    "task.side=192",
+    "task.side=96",
     "task.test_fraction=0.3",
     "task.batch_size=2",
     "trainer.steps=2",

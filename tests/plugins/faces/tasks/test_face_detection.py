@@ -18,7 +18,7 @@ from tests.plugins.faces.tasks.small_runs import FINDING, run
 from tests.runs import Diffobj, records, result
 
 
-@pytest.mark.parametrize("form", ["wider", "retinaface"])
+@pytest.mark.parametrize("form", [pytest.param("wider", marks=pytest.mark.slow), "retinaface"])
 def test_faces_in_ones_own_photographs_are_learned_from_a_list(form, tmp_path):
     scenes = synthetic_scenes(0, 0, 6, 96, 0, 8, 3)
     lines = []
