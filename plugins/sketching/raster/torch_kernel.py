@@ -358,8 +358,8 @@ def decompose(
     depth = -torch.log1p(-alpha)
     if request.composition == "smooth_max":
         largest = smooth_largest(depth, chunk, tuple(tiles.shape))[chunk.tile]
-        # Powers may underflow.
-        share = torch.where(largest > 0, depth / largest, 0.0).clamp(max=1)
+        # Of nothing else than this ink, the norm is its depth; powers may underflow.
+        share = torch.where(largest > 0, depth / largest, 1.0).clamp(max=1)
         return -own * torch.exp(depth - largest) * share ** (SHARPNESS - 1), None
     assert request.colour is not None
     # In float64.
