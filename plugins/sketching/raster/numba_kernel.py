@@ -31,7 +31,7 @@ from plugins.sketching.raster.compiled import (
 )
 from plugins.sketching.raster.numba_fills import edge_gradients, nearest_of, take_edges
 from plugins.sketching.raster.request import PEN_WIDTH, REACH, RenderRequest
-from plugins.sketching.raster.soft_lines import SoftLines
+from plugins.sketching.raster.soft_lines import Drawn, SoftLines
 from plugins.sketching.raster.torch_kernel import (
     HALF_PEN,
     INNER,
@@ -41,7 +41,7 @@ from plugins.sketching.raster.torch_kernel import (
     Gradients,
 )
 
-__all__ = ["SoftLines", "backward", "forward", "plan"]
+__all__ = ["Drawn", "SoftLines", "backward", "forward", "plan"]
 
 SOFT_OR, MAX, SMOOTH_MAX, OVER = 0, 1, 2, 3
 CODES = {"soft_or": SOFT_OR, "max": MAX, "smooth_max": SMOOTH_MAX, "over": OVER}

@@ -385,16 +385,14 @@ def test_inks_at_the_ends_of_their_range_have_their_gradients(backend, compositi
     for name in at_end:
         found = []
         for place in (at_end, beside):
-            rest = {"width": [1.0], "opacity": [0.8], "colour": [[0.3, 0.4, 0.6]]}
-            given = {k: torch.tensor(v) for k, v in (rest | {name: place[name]}).items()}
-            given[name].requires_grad_()
-            width = given.pop("width")
-            options: Any = {"composition": composition, "backend": backend}
-            picture = render(points, width, 40, **given, **options)
-            picture.sum().backward()
-            grad = (width if name == "width" else given[name]).grad
-            assert grad is not None
-            found.append(grad)
+            rest: dict[str, Any] = {"width": [1.0], "opacity": [0.8], "colour": [[0.3, 0.4, 0.6]]}
+            given: dict[str, Any] = {
+                key: torch.tensor(value) for key, value in (rest | {name: place[name]}).items()
+            }
+            learned = given[name].requires_grad_()
+            given |= {"composition": composition, "backend": backend}
+            picture = render(points, size=40, **given)
+            found += torch.autograd.grad(picture.sum(), learned)
         assert found[0].abs().min() > 1
         torch.testing.assert_close(found[0], found[1], rtol=0.03, atol=0)
 
