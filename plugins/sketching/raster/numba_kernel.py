@@ -29,6 +29,7 @@ from plugins.sketching.raster.compiled import (
     inlined,
     make_workspace,
 )
+from plugins.sketching.raster.composing import SHARPNESS
 from plugins.sketching.raster.numba_fills import edge_gradients, nearest_of, take_edges
 from plugins.sketching.raster.request import PEN_WIDTH, REACH, RenderRequest
 from plugins.sketching.raster.soft_lines import Drawn, SoftLines
@@ -36,7 +37,6 @@ from plugins.sketching.raster.torch_kernel import (
     HALF_PEN,
     INNER,
     OUTER,
-    SHARPNESS,
     SOFT,
     Gradients,
 )

@@ -130,8 +130,12 @@ def test_any_estimator_learns_which_strokes_are_worth_it(name):
 
 
 @pytest.mark.parametrize("name", ["rloo", "disarm"])
-def test_estimated_gradients_reach_what_the_exact_gradient_reaches(name):
-    assert learned(name, 200)[1] < 1.05 * learned("exact", 200)[1]
+def test_estimated_gradients_remove_what_the_exact_gradient_removes(name):
+    """98 % of it: what noise leaves above the minimum does not depend on how low the minimum is."""
+    before, after = learned(name, 200)
+    best_before, best_after = learned("exact", 200)
+    assert before == best_before
+    assert before - after > 0.98 * (best_before - best_after)
 
 
 def test_estimates_work_with_parameters_that_are_not_the_models_own():
