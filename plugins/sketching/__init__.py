@@ -44,6 +44,6 @@ plugin = Plugin(
         "edge": "plugins.sketching.losses:edge",
         "chamfer": "plugins.sketching.losses:chamfer",
         "ssim": "plugins.sketching.losses:ssim",
-        "perceptual": "plugins.sketching.losses:perceptual",
+        "perceptual": "plugins.sketching.perceptual.loss:perceptual",
     },
 )

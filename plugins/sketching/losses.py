@@ -1,4 +1,4 @@
-"""How far a picture is from its target, `[..., C, H, W]` -> `[...]`; no learned weights unless a file is named.
+"""How far a picture is from its target, `[..., C, H, W]` -> `[...]`, without learned weights.
 
 Plain squared error rewards exact pixels only; a line one pixel off is worse than none. The blurred and pyramid losses
 see lines from afar, the edge losses see contours, SSIM sees structure (Wang et al. 2004).
@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from framework.config.types import NonNegative
-from framework.errors import UserError
 from plugins.sketching.images.photo import blurred, slopes
 
 Loss = Callable[[Tensor], Tensor]
@@ -119,53 +117,6 @@ def ssim(target: Tensor, *, sigma: float = 1.5) -> Loss:
         shared = blurred(picture * target, sigma) - mean * mean_target
         light = (2 * mean * mean_target + c1) / (mean**2 + mean_target**2 + c1)
         return average(1 - light * (2 * shared + c2) / (spread + spread_target + c2))
-
-    return loss
-
-
-def perceptual(target: Tensor, *, weights: str) -> Loss:
-    """Distance of VGG16's features (Johnson et al. 2016), with weights from a file of the user's.
-
-    Args:
-        weights: a state dict of torchvision's vgg16, such as vgg16-397923af.pth; nothing is downloaded.
-
-    Raises:
-        UserError: no such file, or other weights.
-    """
-    path = Path(weights)
-    if not path.is_file():
-        raise UserError(f"task.losses.perceptual.weights = '{weights}': no such file")
-    from torchvision.models import vgg16
-
-    # The weights come from the file: there is nothing to initialise.
-    with torch.device("meta"):
-        network = vgg16()
-    try:
-        read = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(read, assign=True)
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: no weights of torchvision's vgg16 ({reason})") from None
-    layers = network.features[:16].eval().requires_grad_(False).to(target.device)
-
-    def features(picture: Tensor) -> list[Tensor]:
-        seen = picture.reshape(-1, *picture.shape[-3:])
-        seen = seen.expand(-1, 3, -1, -1)
-        mean = seen.new_tensor([0.485, 0.456, 0.406])[:, None, None]
-        deviation = seen.new_tensor([0.229, 0.224, 0.225])[:, None, None]
-        seen = (seen - mean) / deviation
-        kept = []
-        for number, layer in enumerate(layers):
-            seen = layer(seen)
-            if number in {3, 8, 15}:
-                kept.append(functional.normalize(seen, dim=1))
-        return kept
-
-    target_features = features(target)
-
-    def loss(picture: Tensor) -> Tensor:
-        pairs = zip(features(picture), target_features, strict=True)
-        return total(average((a - b) ** 2) for a, b in pairs).reshape(picture.shape[:-3])
 
     return loss
 

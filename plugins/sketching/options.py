@@ -44,5 +44,18 @@ def check_together(
         )
 
 
+def check_overlap(cost: float, coloured: bool, filled: bool, start_svg: str | None) -> None:
+    """Refuse a cost of overlapping ink where ink is not what a drawing consists of.
+
+    Raises:
+        UserError: in one line.
+    """
+    for given, name in ((coloured, "coloured"), (filled, "filled"), (bool(start_svg), "start_svg")):
+        if cost and given:
+            raise UserError(
+                f"task.overlap_cost = {cost:g} is for lines or dots of one ink, without task.{name}"
+            )
+
+
 def triple(colour: list[float]) -> tuple[float, float, float]:
     return colour[0], colour[1], colour[2]

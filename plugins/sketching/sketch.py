@@ -28,14 +28,16 @@ from framework.task import Split
 from plugins.sketching.fitting import fit_in_memory
 from plugins.sketching.images.photo import default_photo, photo_of, pictures_in, readable
 from plugins.sketching.images.subject import Subject, mask_of
-from plugins.sketching.options import Colour, Learned, check_together, triple
+from plugins.sketching.options import Colour, Learned, check_overlap, check_together, triple
 from plugins.sketching.presentation import FRAMES, comparison, drawing_film, pixels
 from plugins.sketching.raster.request import Composition
 from plugins.sketching.scene.drawing import SceneDrawing
 from plugins.sketching.scene.starting import drawing_of
+from plugins.sketching.schedule import Schedule
 from plugins.sketching.strokes import primitives
 from plugins.sketching.strokes.colours import palette_of, snapped
 from plugins.sketching.strokes.drawing import Drawing, Style
+from plugins.sketching.strokes.overlapping import overlap
 from plugins.sketching.strokes.placing import Placing
 from plugins.sketching.strokes.plotter import Route, ordered, travel
 from plugins.sketching.strokes.primitives import Knots, Name
@@ -106,6 +108,7 @@ class Sketch(Task):
         # How they are fitted.
         losses: dict[str, float | dict[str, Any] | None] = {"pyramid": 1.0},  # noqa: B006
         bend_cost: NonNegative = 0.0,
+        overlap_cost: NonNegative = 0.0,
         widening: Annotated[float, Field(ge=1)] = 4.0,
         widening_until: Fraction = 0.5,
         flat_from: Fraction = 0.8,
@@ -118,17 +121,19 @@ class Sketch(Task):
         self.size, self.gamma, self.coloured, self.mask = size, gamma, coloured, mask
         self.line_scale = line_scale if subject == "lines" else 0.0
         check_together(coloured, pens, palette, learned, continuous, closed, strokes)
+        check_overlap(overlap_cost, coloured, filled, start_svg)
         name: Name = "catmull_rom" if continuous else primitive
         points = strokes if continuous else control_points
         kind = primitives.primitive(name, controls=points, closed=closed, knots=knots)
         self.learned, self.min_width, self.max_width = frozenset(learned), min_width, max_width
-        self.start_svg, self.palette, self.bend_cost = start_svg, palette, bend_cost
+        self.start_svg, self.palette = start_svg, palette
+        self.bend_cost, self.overlap_cost = bend_cost, overlap_cost
         look = Placing(kind, length * size, width, opacity, coarse_to_fine, contours, contour_size)
         inks = torch.tensor(pens) if pens else None
         self.start = Start(look, strokes, coloured, edge_weight, inks, continuous)
         self.style = Style(composition, filled, coloured, triple(paper), triple(ink))
         self.losses = checked_losses(losses)
-        self.widening, self.widening_until, self.flat_from = widening, widening_until, flat_from
+        self.schedule = Schedule(widening, widening_until, flat_from)
         self.respawn_every, self.respawn_until = respawn_every, respawn_until
         self.prune_below, self.output_size = prune_below, output_size
         self.plan = DEFAULT_PLAN
@@ -200,14 +205,18 @@ class Sketch(Task):
         early = step < self.respawn_until * steps
         if self.respawn_every and step and step % self.respawn_every == 0 and early:
             self.respawn(generator(self.plan.seed, "respawn", step))
-        if step >= self.flat_from * steps:
+        if step >= self.schedule.flat_from * steps:
             self.snap()
         if step % max(1, steps // FRAMES) == 0:
             self.frames.append(pixels(self.model(profile="flat")))
 
     def objective(self, context: Context, batch: Any) -> None:
-        """How far the drawing is from the photograph, and how much its strokes bend."""
-        context.cost(self.loss(self.model(**self.render_options())), "distance")
+        """How far the drawing is from the photograph, and how much its strokes bend and lie on one another."""
+        options = self.render_options()
+        picture = self.model(**options)
+        context.cost(self.loss(picture), "distance")
+        if self.overlap_cost and isinstance(self.model, Drawing):
+            context.cost(self.overlap_cost * overlap(self.model, picture, **options), "overlap")
         if self.bend_cost and isinstance(self.model, Drawing) and self.model.places.shape[1] > 2:
             context.cost(self.bend_cost * bending(self.model.strokes.control), "bends")
 
@@ -221,12 +230,8 @@ class Sketch(Task):
             self.model.recolour(snapped(self.model.shades, self.colours.to(self.device)))
 
     def render_options(self) -> dict[str, Any]:
-        """How the drawing is rendered at this step: wide at first, with the flat pen at the end."""
-        done = self.step / self.plan.steps
-        if done >= self.flat_from:
-            return {"profile": "flat"}
-        left = max(0.0, 1 - done / self.widening_until) if self.widening_until else 0.0
-        return {"widening": self.widening**left}
+        """How the drawing is rendered at this step."""
+        return self.schedule.render_options(self.step / self.plan.steps)
 
     @torch.no_grad()
     def respawn(self, draw: torch.Generator) -> None:

@@ -29,19 +29,19 @@ from plugins.sketching.raster.compiled import (
     inlined,
     make_workspace,
 )
+from plugins.sketching.raster.composing import SHARPNESS
 from plugins.sketching.raster.numba_fills import edge_gradients, nearest_of, take_edges
 from plugins.sketching.raster.request import PEN_WIDTH, REACH, RenderRequest
-from plugins.sketching.raster.soft_lines import SoftLines
+from plugins.sketching.raster.soft_lines import Drawn, SoftLines
 from plugins.sketching.raster.torch_kernel import (
     HALF_PEN,
     INNER,
     OUTER,
-    SHARPNESS,
     SOFT,
     Gradients,
 )
 
-__all__ = ["SoftLines", "backward", "forward", "plan"]
+__all__ = ["Drawn", "SoftLines", "backward", "forward", "plan"]
 
 SOFT_OR, MAX, SMOOTH_MAX, OVER = 0, 1, 2, 3
 CODES = {"soft_or": SOFT_OR, "max": MAX, "smooth_max": SMOOTH_MAX, "over": OVER}
@@ -335,10 +335,16 @@ def _prepass(tile: int, scene: Any, fills: Any, style: Any, workspace: Any, know
                     known[0, c, p] += (-math.log1p(-alpha)) ** SHARPNESS
                 elif composition == OVER and g > low:
                     known[g - low - 1, 0, p] = known[g - low, 0, p] * (1 - alpha)
-                elif composition == MAX and alpha > known[0, c, p]:
+                elif composition == MAX and _is_more(alpha, ink, known[0, c, p], known[1, c, p]):
                     known[0, c, p], known[1, c, p] = alpha, g
     if composition == SMOOTH_MAX:
         _root(known[0])
+
+
+@inlined
+def _is_more(alpha: Any, ink: Any, largest: Any, owner: Any) -> Any:
+    """Whether a stroke's ink is a pixel's largest; the first one's is, also where it is transparent yet."""
+    return alpha > largest or (owner < 0 and ink > 0)
 
 
 @inlined
@@ -371,5 +377,7 @@ def _alpha_gradient(alpha: Any, kept: Any, largest: Any, is_largest: bool, compo
         return -kept / (1 - alpha)
     if composition == MAX:
         return -1.0 if is_largest else 0.0
-    depth, norm = -math.log1p(-alpha), max(largest, 1e-30)
-    return -math.exp(depth - norm) * (depth / norm) ** (SHARPNESS - 1)
+    depth = -math.log1p(-alpha)
+    # Of nothing else than this ink, the norm is its depth.
+    share = depth / largest if largest > 1e-30 else 1.0
+    return -math.exp(depth - largest) * share ** (SHARPNESS - 1)

@@ -110,7 +110,8 @@ def render(
     if plain and strokes * count > 0 and kernel is not torch_kernel and not lines.fills:
         ink: Tensor = kernel.SoftLines.apply(lines.points, width, opacity, canvas)
         return ink
-    width = width.clamp(min=MIN_WIDTH)
+    # Not by clamp, which leaves out the gradient of a width that is exactly the least.
+    width = torch.where(width < MIN_WIDTH, MIN_WIDTH, width)
     if profile == "gaussian":
         blurred = (width * width + PIXEL**2).sqrt()
         # A line spreads its ink to both sides, a dot in all directions, a fill's edge none.

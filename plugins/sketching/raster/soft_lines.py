@@ -7,6 +7,7 @@ and points, widths and opacities have their gradients without a graph of small o
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -54,48 +55,69 @@ class SoftLines(Function):
     def forward(
         ctx: Any, points: Tensor, width: Tensor, opacity: Tensor, canvas: tuple[int, int]
     ) -> Tensor:
-        *batch, strokes, vertices, _ = points.shape
-        layout = choose_layout(math.prod(batch), canvas, LINE_SIDE if vertices <= 2 else None)
-        scene, by_width = scene_of(points, width, opacity)
-        lists = bin_lines(scene[0], scene[1] * numpy.float32(REACH), layout, strokes)
-        shape = (layout.count, *canvas)
-        kept, ink = numpy.empty(shape, numpy.float32), torch.empty(shape)
-        grid = grid_array(layout)
-        pieces = max(vertices - 1, 1)
-        lines = (
-            scene[0].reshape(-1, 4),
-            *scene[1:],
-            *lists,
-            grid,
-            numpy.array(canvas),
-            pieces == 1,
-        )
-        in_threads(_forward, lists, *lines, kept, ink.numpy())
-        ctx.lines, ctx.lists, ctx.kept, ctx.by_width = lines, lists, kept, by_width
-        ctx.shapes = points.shape, width.shape
-        return ink.reshape(*batch, *canvas)
+        drawn = Drawn.of(points, width, opacity, canvas)
+        ctx.drawn = drawn
+        return drawn.ink
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        shape, strokes = ctx.shapes
-        pieces, _, stroke, _ = ctx.lists
+        return *ctx.drawn.gradients(gradient), None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture, and what its gradients are computed from.
+
+    Attributes:
+        ink: `[*batch, height, width]`.
+        lines: what the kernel reads: pieces, blurred widths, amplitudes, tiles' lists, layout.
+        kept: the paper that remains, `[canvases, height, width]`.
+        slopes: of `scene_of`.
+        shapes: of points and of width.
+    """
+
+    ink: Tensor
+    lines: tuple[Any, ...]
+    kept: Array
+    slopes: tuple[Array, Array, Array]
+    shapes: tuple[torch.Size, torch.Size]
+
+    @classmethod
+    def of(cls, points: Tensor, width: Tensor, opacity: Tensor, canvas: tuple[int, int]) -> Drawn:
+        *batch, strokes, vertices, _ = points.shape
+        layout = choose_layout(math.prod(batch), canvas, LINE_SIDE if vertices <= 2 else None)
+        scene, slopes = scene_of(points, width, opacity)
+        lists = bin_lines(scene[0], scene[1] * numpy.float32(REACH), layout, strokes)
+        shape = (layout.count, *canvas)
+        kept, ink = numpy.empty(shape, numpy.float32), torch.empty(shape)
+        grid, single = grid_array(layout), max(vertices - 1, 1) == 1
+        ends = scene[0].reshape(-1, 4)
+        lines = (ends, *scene[1:], *lists, grid, numpy.array(canvas), single)
+        in_threads(_forward, lists, *lines, kept, ink.numpy())
+        shapes = points.shape, width.shape
+        return cls(ink.reshape(*batch, *canvas), lines, kept, slopes, shapes)
+
+    def gradients(self, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Those of points, width and opacity, given that of the ink."""
+        shape, strokes = self.shapes
+        lists = self.lines[3:7]
+        pieces, _, stroke, _ = lists
         by_piece = numpy.empty((len(pieces), 4), numpy.float32)
         by_group = numpy.empty((len(stroke), 2), numpy.float32)
-        above = gradient.reshape(ctx.kept.shape).contiguous().numpy()
-        in_threads(_backward, ctx.lists, *ctx.lines, ctx.kept, above, by_piece, by_group)
-        ends = numpy.zeros_like(ctx.lines[0])
-        sums = numpy.zeros((len(ctx.lines[1]), 2), numpy.float32)
+        above = gradient.reshape(self.kept.shape).contiguous().numpy()
+        in_threads(_backward, lists, *self.lines, self.kept, above, by_piece, by_group)
+        ends = numpy.zeros_like(self.lines[0])
+        sums = numpy.zeros((len(self.lines[1]), 2), numpy.float32)
         add_rows(by_piece, pieces, ends)
         add_rows(by_group, stroke, sums)
-        reach_by_width, amplitude_by_width, amplitude_by_opacity = ctx.by_width
+        reach_by_width, amplitude_by_width, amplitude_by_opacity = self.slopes
         width = sums[:, 0] * reach_by_width + sums[:, 1] * amplitude_by_width
         opacity = sums[:, 1] * amplitude_by_opacity
         return (
             torch.from_numpy(points_gradient(ends, shape[-2])).reshape(shape),
             torch.from_numpy(width).reshape(strokes),
             torch.from_numpy(opacity).reshape(strokes),
-            None,
         )
 
 

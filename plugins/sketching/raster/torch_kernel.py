@@ -8,13 +8,14 @@ piece, with q the vector from it to the pixel, d(q^2)/da = -2 (1 - t) q and d(q^
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from plugins.sketching.raster.chunks import Chunk, chunks
+from plugins.sketching.raster.composing import compose, decompose
 from plugins.sketching.raster.request import (
     EVENODD,
     NONZERO,
@@ -24,10 +25,6 @@ from plugins.sketching.raster.request import (
 )
 from plugins.sketching.raster.tiles import Work, bin_pieces, everywhere
 
-# Group-pixels computed at a time.
-CHUNK = 2**17
-# The exponent of smooth_max.
-SHARPNESS = 4
 # Half a flat pen's width, in s.
 HALF_PEN = math.sqrt(math.pi) / 2
 # The squared distance of a pixel that sees no edge.
@@ -84,51 +81,6 @@ def backward(request: RenderRequest, work: Work, tiles: Tensor, gradient: Tensor
             colour.index_add_(0, chunk.stroke, by_colour)
         add_endpoint_gradients(ends, work, chunk, near, by_ink * by_square)
     return ends, width, amplitude, colour
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """All groups of the tiles from `low` up to, but not including, `high`.
-
-    Attributes:
-        first: `[g]`, where each group's pieces begin.
-        sizes: `[g]`, the number of pieces of each.
-        max_pieces: pieces of the largest group.
-        stroke: `[g]`.
-        tile: `[g]`, counted from `low`.
-    """
-
-    low: int
-    high: int
-    first: Tensor
-    sizes: Tensor
-    max_pieces: int
-    stroke: Tensor
-    tile: Tensor
-
-
-def chunks(request: RenderRequest, work: Work) -> Iterator[Chunk]:
-    """Cut the work at tile boundaries into chunks of about `CHUNK` group-pixels."""
-    limit = max(1, CHUNK // (request.layout.pixels * request.amplitude.shape[1]))
-    starts = work.tile_first.cpu()
-    low, tiles = 0, request.layout.tiles
-    while low < tiles:
-        high = int(torch.searchsorted(starts, starts[low] + limit, right=True)) - 1
-        high = min(max(high, low + 1), tiles)
-        groups = slice(int(starts[low]), int(starts[high]))
-        if groups.start < groups.stop:
-            first = work.first[groups.start : groups.stop + 1]
-            sizes = first.diff()
-            yield Chunk(
-                low,
-                high,
-                first[:-1],
-                sizes,
-                int(sizes.max()),
-                work.stroke[groups],
-                work.tile[groups] - low,
-            )
-        low = high
 
 
 @dataclass
@@ -321,95 +273,6 @@ def covered(inside: Tensor) -> tuple[Tensor, Tensor]:
     flank = torch.where(away < INNER, 0.5 - away, rest * rest / (2 * SOFT))
     ink = torch.where(inside > 0, 1 - flank, flank)
     return ink, torch.where(away < INNER, 1.0, rest / SOFT)
-
-
-def compose(request: RenderRequest, chunk: Chunk, alpha: Tensor) -> Tensor:
-    """The tiles of a chunk, `[tiles, channels, pixels]`, from its groups' inks `[g, A, pixels]`."""
-    shape = (chunk.high - chunk.low, *alpha.shape[1:])
-    if request.composition == "max":
-        return 1 - largest_ink(alpha, chunk, shape)
-    if request.composition == "soft_or":
-        # log1p would be more exact for faint ink, but by less than a picture can show.
-        shade = (1 - alpha).log_()
-        return alpha.new_zeros(shape).index_add_(0, chunk.tile, shade).exp_()
-    depth = -torch.log1p(-alpha)
-    if request.composition == "smooth_max":
-        return torch.exp(-smooth_largest(depth, chunk, shape))
-    kept = torch.exp(-alpha.new_zeros(shape).index_add_(0, chunk.tile, depth))
-    assert request.colour is not None
-    weight = alpha * visible(depth, chunk).to(alpha)
-    paint = request.colour[chunk.stroke, :, None] * weight
-    tiles = alpha.new_zeros(shape[0], paint.shape[1], shape[2])
-    return torch.cat([tiles.index_add_(0, chunk.tile, paint), kept], 1)
-
-
-def decompose(
-    request: RenderRequest, chunk: Chunk, alpha: Tensor, tiles: Tensor, above: Tensor
-) -> tuple[Tensor, Tensor | None]:
-    """The gradient of `compose`: by the inks `[g, A, pixels]`, and by the strokes' colours `[g, C]`."""
-    if request.composition == "soft_or":
-        return (above * tiles)[chunk.tile].div_(alpha - 1), None
-    own = above[chunk.tile]  # [g, channels, pixels]
-    if request.composition == "max":
-        largest = largest_ink(alpha, chunk, tuple(tiles.shape))
-        wins = (alpha == largest[chunk.tile]).to(alpha)
-        ties = torch.zeros_like(largest).index_add_(0, chunk.tile, wins)
-        return -own * wins / ties[chunk.tile].clamp(min=1), None
-    depth = -torch.log1p(-alpha)
-    if request.composition == "smooth_max":
-        largest = smooth_largest(depth, chunk, tuple(tiles.shape))[chunk.tile]
-        # Powers may underflow.
-        share = torch.where(largest > 0, depth / largest, 0.0).clamp(max=1)
-        return -own * torch.exp(depth - largest) * share ** (SHARPNESS - 1), None
-    assert request.colour is not None
-    # In float64.
-    front = visible(depth, chunk)
-    paints = request.colour.shape[1]
-    own, rest = own[:, :paints].double(), own[:, paints:].double()
-    colour = request.colour[chunk.stroke, :, None].double()
-    worth = (own * colour).sum(1, keepdim=True)  # [g, 1, pixels]
-    kept = tiles[chunk.tile, paints:].double()
-    under = sum_of_earlier(worth * alpha * front, chunk) + rest * kept
-    by_alpha = worth * front - under / (1 - alpha.double())
-    return by_alpha.to(alpha), (own * alpha * front).sum(-1).to(alpha)
-
-
-def largest_ink(alpha: Tensor, chunk: Chunk, shape: tuple[int, ...]) -> Tensor:
-    """The largest ink of each pixel."""
-    tile = chunk.tile[:, None, None].expand_as(alpha)
-    return alpha.new_zeros(shape).scatter_reduce_(0, tile, alpha, "amax")
-
-
-def smooth_largest(depth: Tensor, chunk: Chunk, shape: tuple[int, ...]) -> Tensor:
-    """The 4-norm of each pixel's depths."""
-    powers = depth.new_zeros(shape).index_add_(0, chunk.tile, depth**SHARPNESS)
-    return powers ** (1 / SHARPNESS)
-
-
-def visible(depth: Tensor, chunk: Chunk) -> Tensor:
-    """The fraction of each group's paint that later strokes of its tile leave visible, in float64."""
-    return torch.exp(-(tile_sums(depth, chunk) - running_sums(depth, chunk)))
-
-
-def sum_of_earlier(value: Tensor, chunk: Chunk) -> Tensor:
-    """The sum of `value` over earlier strokes of the tile."""
-    return running_sums(value, chunk) - value
-
-
-def running_sums(value: Tensor, chunk: Chunk) -> Tensor:
-    """Inclusive running sums over the groups of each tile, in float64."""
-    total = value.double().cumsum(0)
-    # The first group of each group's tile.
-    starts = torch.searchsorted(chunk.tile, chunk.tile)
-    return total - torch.where((starts > 0)[:, None, None], total[(starts - 1).clamp(min=0)], 0.0)
-
-
-def tile_sums(value: Tensor, chunk: Chunk) -> Tensor:
-    """The sum over each group's whole tile, in float64."""
-    sums = value.new_zeros(
-        chunk.high - chunk.low, *value.shape[1:], dtype=torch.float64
-    ).index_add_(0, chunk.tile, value.double())
-    return sums[chunk.tile]
 
 
 def add_endpoint_gradients(

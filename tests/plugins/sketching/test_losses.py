@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from framework.errors import UserError
 from framework.plugin import registry
-from plugins.sketching.losses import chamfer, distance_to, dog_pyramid, perceptual, ssim
+from plugins.sketching.losses import chamfer, distance_to, dog_pyramid, ssim
 
 NAMES = ["squared", "blurred", "pyramid", "dog_pyramid", "edge", "ssim"]
 
@@ -77,11 +76,3 @@ def test_local_contrast_does_not_mind_the_overall_tone():
 def test_ssim_of_an_inverted_picture_is_worse_than_that_of_a_brighter_one():
     target = picture()
     assert float(ssim(target)(1 - target)) > 1 > float(ssim(target)((target + 0.1).clamp(max=1)))
-
-
-def test_missing_weights_are_refused(tmp_path):
-    with pytest.raises(UserError, match="no such file"):
-        perceptual(picture(3), weights=str(tmp_path / "vgg16.pth"))
-    (tmp_path / "bad.pth").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="no weights of torchvision's vgg16"):
-        perceptual(picture(3), weights=str(tmp_path / "bad.pth"))

@@ -375,6 +375,28 @@ def test_fills_by_windings_are_fills_by_all_pieces(seed, vertices, evenodd):
     assert (pictures[0][1] - pictures[1][1]).norm() < 1e-3 * (1 + pictures[0][1].norm())
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_inks_at_the_ends_of_their_range_have_their_gradients(backend, composition):
+    """As at a thousandth from the end: a stroke that is invisible, white or the thinnest is not dead."""
+    points = torch.tensor([[[5.0, 5.0], [30.0, 20.0]]])
+    at_end = {"width": [0.05], "opacity": [0.0], "colour": [[0.0, 0.5, 1.0]]}
+    beside = {"width": [0.0501], "opacity": [0.001], "colour": [[0.001, 0.5, 0.999]]}
+    for name in at_end:
+        found = []
+        for place in (at_end, beside):
+            rest: dict[str, Any] = {"width": [1.0], "opacity": [0.8], "colour": [[0.3, 0.4, 0.6]]}
+            given: dict[str, Any] = {
+                key: torch.tensor(value) for key, value in (rest | {name: place[name]}).items()
+            }
+            learned = given[name].requires_grad_()
+            given |= {"composition": composition, "backend": backend}
+            picture = render(points, size=40, **given)
+            found += torch.autograd.grad(picture.sum(), learned)
+        assert found[0].abs().min() > 1
+        torch.testing.assert_close(found[0], found[1], rtol=0.03, atol=0)
+
+
 def test_no_strokes_can_be_differentiated():
     points = torch.empty(0, 4, 2, requires_grad=True)
     width = torch.tensor(1.0, requires_grad=True)

@@ -1,0 +1,1 @@
+"""Perceptual guidance by networks whose weights the user names: nothing is downloaded."""
