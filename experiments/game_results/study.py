@@ -48,6 +48,12 @@ ROWS = {
     "cartpole_ppo": Row(
         "CartPole-v1, PPO", ("experiment=cartpole", "estimator=ppo"), 500.0, "500.0 (PPO, 100k)"
     ),
+    "cartpole_evolution_strategies": Row(
+        "CartPole-v1, evolution strategies",
+        ("experiment=cartpole", "estimator=evolution_strategies"),
+        475.0,
+        "500.0 (ARS, 50k)",
+    ),
     "cartpole_memory": Row(
         "CartPole-v1, no velocities, GRU",
         ("experiment=cartpole_memory",),
