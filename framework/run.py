@@ -145,7 +145,7 @@ def train(
     *,
     estimator: str | None = None,
     optimizer: str | None = None,
-    scheduler: str | None = None,
+    scheduler: str | Callable[[int], float] | None = None,
     steps: int | None = None,
     learning_rate: float | None = None,
     seed: int | None = None,
@@ -162,12 +162,13 @@ def train(
     Args:
         experiment: an experiment's name, or a task object of your own, which needs no configuration and no plugin.
         estimator, optimizer, scheduler: by registered name; None: the experiment's, for a task object the defaults.
+            Or a scheduler of your own: a function of the step, from 0, that gives the factor of the learning rate.
         steps, learning_rate, seed: short for the overrides `trainer.steps`, `optimizer.learning_rate` and `seed`.
         overrides: "key=value", as on the command line; they count above all other arguments.
         folder: the run folder; None: `outputs/<experiment>/<time>`.
-        resume: an earlier run's folder, as `load` takes it, to be continued exactly; with it only `overrides` and
-            callbacks apply, and `experiment` where that run trained a task object. "auto": begin in `folder`, or
-            continue what is there.
+        resume: an earlier run's folder, as `load` takes it, to be continued exactly; with it only `overrides`,
+            callbacks and a scheduler of your own apply, and `experiment` where that run trained a task object. "auto":
+            begin in `folder`, or continue what is there.
         force: resume although a change decides which data a step sees (`trainer.accumulate`).
         on_step: called with (step, estimate) after each optimiser step, from 1; returning False stops the training.
         on_evaluation: called with (step, metrics) after each evaluation; returning False stops the training.
@@ -180,12 +181,13 @@ def train(
         ProgramError: an estimator that cannot serve the task.
     """
     own = task_object(experiment)
+    schedule = scheduler if callable(scheduler) else None
     check_arguments(overrides, on_step, on_evaluation)
     chosen = {
         "experiment": None if own is not None else experiment,
         "estimator": estimator,
         "optimizer": optimizer,
-        "scheduler": scheduler,
+        "scheduler": None if schedule else scheduler,
         "trainer.steps": steps,
         "optimizer.learning_rate": learning_rate,
         "seed": seed,
@@ -218,6 +220,7 @@ def train(
         notice=notice,
         on_step=on_step,
         on_evaluation=on_evaluation,
+        schedule=schedule,
         progress=progress,
     )
 
@@ -362,17 +365,19 @@ def train_composed(
     notice: str = "",
     on_step: Callable[[int, Estimate], Any] | None = None,
     on_evaluation: Callable[[int, dict[str, float]], Any] | None = None,
+    schedule: Callable[[int], float] | None = None,
     progress: bool = False,
 ) -> Run:
     """Train by a configuration that is composed already, in a folder; arguments as in `train`.
 
     Args:
         notice: a line to print below the start summary.
+        schedule: the factor of the learning rate at each step, in place of the configured one.
     """
     require_extras(settings)
     refuse_together(settings)
     check_processes(settings.trainer.ranks)
-    callbacks = {"on_step": on_step, "on_evaluation": on_evaluation}
+    callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "schedule": schedule}
     if follows():
         trainer = followed(settings, task, callbacks)
         folder = trainer.folder.path

@@ -29,27 +29,47 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Row:
-    """One game: the arguments of `diffobj train`, and the mean return of greedy episodes to reach."""
+    """One game: the arguments of `diffobj train`, and the mean return of greedy episodes to reach.
+
+    `zoo` is what rl-zoo's page of trained agents gives for the same game, from one run, and the steps of that run.
+    """
 
     title: str
     options: tuple[str, ...]
     bar: float
+    zoo: str = "-"
 
     def place(self, folder: Path, name: str, seed: int) -> Path:
         return folder / name / f"seed_{seed}"
 
 
 ROWS = {
-    "cartpole": Row("CartPole-v1, RLOO", ("experiment=cartpole",), 500.0),
-    "cartpole_ppo": Row("CartPole-v1, PPO", ("experiment=cartpole", "estimator=ppo"), 500.0),
-    "cartpole_memory": Row(
-        "CartPole-v1, no velocities, GRU", ("experiment=cartpole_memory",), 475.0
+    "cartpole": Row("CartPole-v1, RLOO", ("experiment=cartpole",), 500.0, "500.0 (PPO, 100k)"),
+    "cartpole_ppo": Row(
+        "CartPole-v1, PPO", ("experiment=cartpole", "estimator=ppo"), 500.0, "500.0 (PPO, 100k)"
     ),
-    "acrobot": Row("Acrobot-v1", ("experiment=acrobot",), -85.0),
-    "pendulum": Row("Pendulum-v1", ("experiment=pendulum",), -180.0),
-    "lunar_lander": Row("LunarLander-v3", ("experiment=lunar_lander",), 240.0),
+    "cartpole_evolution_strategies": Row(
+        "CartPole-v1, evolution strategies",
+        ("experiment=cartpole", "estimator=evolution_strategies"),
+        475.0,
+        "500.0 (ARS, 50k)",
+    ),
+    "cartpole_memory": Row(
+        "CartPole-v1, no velocities, GRU",
+        ("experiment=cartpole_memory",),
+        475.0,
+        "500.0 (recurrent PPO, 100k)",
+    ),
+    "acrobot": Row("Acrobot-v1", ("experiment=acrobot",), -85.0, "-73.5 (PPO, 1M)"),
+    "pendulum": Row("Pendulum-v1", ("experiment=pendulum",), -180.0, "-172.2 (PPO, 100k)"),
+    "lunar_lander": Row(
+        "LunarLander-v3", ("experiment=lunar_lander",), 240.0, "242.1 (PPO, 1M; -v2)"
+    ),
     "lunar_lander_continuous": Row(
-        "LunarLanderContinuous-v3", ("experiment=lunar_lander_continuous",), 240.0
+        "LunarLanderContinuous-v3",
+        ("experiment=lunar_lander_continuous",),
+        240.0,
+        "270.9 (PPO, 1M; -v2)",
     ),
     "key_door": Row("Key and door", ("experiment=key_door",), 0.85),
     "snake": Row("Snake", ("experiment=snake",), 10.0),
@@ -79,7 +99,7 @@ def line(row: Row, places: Sequence[Path]) -> str:
     seconds = statistics.fmean(each["seconds"] for each in results)
     reached = "yes" if statistics.fmean(greedy) >= row.bar else "no"
     return (
-        f"| {row.title} | {row.bar:g} | {cell(greedy, digits)} | {cell(sampled, digits)} | {reached} "
+        f"| {row.title} | {row.bar:g} | {row.zoo} | {cell(greedy, digits)} | {cell(sampled, digits)} | {reached} "
         f"| {steps / 1000:,.0f}k | {seconds:.0f} |"
     )
 
@@ -122,8 +142,8 @@ def main(arguments: Sequence[str]) -> None:
     places |= given
     folder = Path(places["folder"])
     done: dict[str, list[Path]] = {}
-    head = "| game | bar | greedy return | sampled | reached | steps | seconds |"
-    print(f"{head}\n|---|---|---|---|---|---|---|", flush=True)
+    head = "| game | bar | rl-zoo | greedy return | sampled | reached | steps | seconds |"
+    print(f"{head}\n|---|---|---|---|---|---|---|---|", flush=True)
     for name, row in ROWS.items():
         runs = [row.place(folder, name, seed) for seed in SEEDS]
         if name in chosen:

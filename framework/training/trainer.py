@@ -55,6 +55,7 @@ from framework.training.updates.nonfinite import (
     skip_step,
     without_estimate,
 )
+from framework.training.updates.optimization import checked
 from framework.training.updates.precision import autocast
 from framework.training.updates.rollback import Rollback
 from framework.training.watchdog import Watchdog
@@ -83,10 +84,12 @@ class Callbacks:
     Attributes:
         on_step: called after each optimiser step with its number, from 1, and its estimate.
         on_evaluation: called after each evaluation with the step and the metrics.
+        schedule: the factor of the learning rate at each step, from 0; None: as configured.
     """
 
     on_step: Callable[[int, Estimate], Any] | None = None
     on_evaluation: Callable[[int, dict[str, float]], Any] | None = None
+    schedule: Callable[[int], Any] | None = None
 
 
 class Trainer:
@@ -102,6 +105,8 @@ class Trainer:
         self.settings, self.options = settings, settings.trainer
         self.task, self.estimator = components.task, components.estimator
         self.optimizer, self.schedule = components.optimizer, components.schedule
+        if callbacks.schedule is not None:
+            self.schedule = checked(callbacks.schedule)
         self.device, self.folder, self.callbacks = components.device, folder, callbacks
         self.program = self.task.program(self.estimator)
         share_batch_norm(self.task.model)

@@ -147,6 +147,24 @@ def test_a_callback_that_returns_false_stops_the_training_which_can_be_resumed(t
     assert resumed.metrics == whole.metrics
 
 
+def test_a_function_of_the_step_is_the_schedule_and_is_given_again_to_resume(tmp_path):
+    def halving(step: int) -> float:
+        return 0.5**step
+
+    options: dict[str, Any] = {"overrides": [*SHORT, "trainer.log_every=1"], "scheduler": halving}
+    whole = framework.train("javelin", folder=tmp_path / "whole", learning_rate=0.08, **options)
+    rows = [json.loads(row) for row in (whole.folder / "metrics.jsonl").open()]
+    rates = [row["train/learning_rate"] for row in rows if "train/learning_rate" in row]
+    assert rates == pytest.approx([0.08, 0.04, 0.02, 0.01])
+    folder = tmp_path / "parts"
+    options["overrides"] = [*options["overrides"], "trainer.stop_at=2"]
+    framework.train("javelin", folder=folder, learning_rate=0.08, **options)
+    resumed = framework.train(resume=folder, scheduler=halving, overrides=["trainer.stop_at=null"])
+    assert resumed.metrics == whole.metrics
+    with pytest.raises(UserError, match=r"scheduler: the function gave -1 for step 0; expected"):
+        framework.train(Aim(), scheduler=lambda step: -1, steps=2, folder=tmp_path / "refused")
+
+
 def test_a_task_object_trains_without_configuration_files_and_plugin(tmp_path):
     run = framework.train(
         Aim(),

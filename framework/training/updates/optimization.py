@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -142,6 +143,24 @@ def linear(steps: int, *, warmup: Count = 0, final: Share = 0.0) -> Schedule:
 
     def factor(step: int) -> float:
         return warmup_factor(step, warmup) * (1 - (1 - final) * progress(step, warmup, steps))
+
+    return factor
+
+
+def checked(schedule: Callable[[int], Any]) -> Schedule:
+    """A schedule of the user's own, which is asked once for each step.
+
+    Raises:
+        UserError: by the schedule, where the function gives no number from 0 on.
+    """
+
+    def factor(step: int) -> float:
+        given = schedule(step)
+        if isinstance(given, Real) and 0 <= float(given) < math.inf:
+            return float(given)
+        raise UserError(
+            f"scheduler: the function gave {given!r} for step {step}; expected a factor of the learning rate, 0 or more"
+        )
 
     return factor
 
