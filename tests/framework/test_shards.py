@@ -90,6 +90,7 @@ def test_the_derivative_of_a_sum_reaches_all():
         x = torch.tensor(float(ranks.rank() + 1), requires_grad=True)
         loss = (ranks.rank() + 1) * ranks.summed_with_derivative(x * x)
         loss.backward()
+        assert x.grad is not None
         return x.grad.item()
 
     # d/dx of (1 + 2) x^2
