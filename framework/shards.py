@@ -37,6 +37,7 @@ class Shards:
         self.working = 0
         self.left: dict[int, BaseException | None] = {}
         self.given: list[Any] = [None] * self.count
+        self.kinds: list[Any] = [None] * self.count
         self.found: Any = None
         # How many exchanges are complete.
         self.complete = 0
@@ -77,15 +78,19 @@ class Shards:
         return found[0]
 
     def exchange(self, number: int, value: Any, combine: Callable[[list[Any]], Any]) -> Any:
-        """What `combine` makes of all shards' values; it is called once, in the last one's thread."""
+        """What `combine` makes of all shards' values; it is called once, in the last one's thread.
+
+        Raises:
+            LostShard: another has ended, or is elsewhere: it exchanges something else.
+        """
         states, before = save_states(), self.complete
-        self.given[number] = value
-        if number == self.count - 1 and not self.left:
+        self.given[number], self.kinds[number] = value, kind_of(value)
+        if number == self.count - 1 and not self.left and len(set(self.kinds)) == 1:
             self.found, self.complete = combine(self.given), before + 1
         self.pass_on(number)
         self.wait(number)
         if self.complete == before:
-            raise LostShard("a shard has ended before the others")
+            raise LostShard("a shard has ended, or is elsewhere")
         restore_states(states)
         return self.found
 
@@ -104,3 +109,8 @@ class Shards:
         self.left[number] = error
         if self.working == number:
             self.pass_on(number)
+
+
+def kind_of(value: Any) -> Any:
+    """What shards that are at the same place give alike."""
+    return (value.shape, value.dtype) if isinstance(value, torch.Tensor) else None

@@ -230,7 +230,12 @@ class Trainer:
             estimate = self.accumulate(batches)
         except Exception as error:
             failure = error
-        if any(ranks.largest(failure is not None)):
+        try:
+            failed = any(ranks.largest(failure is not None))
+        except UserError as lost:
+            # The others are elsewhere: this one's own error says more.
+            raise failure or lost from None
+        if failed:
             failure = failure or ProgramError("the program raised an error in another process")
             return without_estimate(self, failure, log), torch.tensor(math.nan)
         estimate.objective = ranks.add_gradients([*self.parameters.values()], estimate.objective)

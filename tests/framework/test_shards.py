@@ -9,6 +9,7 @@ from framework.errors import ProgramError, UserError
 from framework.gradients.score_function import rloo
 from framework.program import Program
 from framework.ranks import tree
+from framework.training.updates.batch_norm import share_batch_norm
 
 
 def in_shards(count, work):
@@ -85,16 +86,27 @@ def test_each_has_a_random_stream_of_its_own():
         assert values == (float(torch.rand(())), float(torch.rand(())))
 
 
-def test_the_derivative_of_a_sum_reaches_all():
-    def work():
-        x = torch.tensor(float(ranks.rank() + 1), requires_grad=True)
-        loss = (ranks.rank() + 1) * ranks.summed_with_derivative(x * x)
-        loss.backward()
-        assert x.grad is not None
-        return x.grad.item()
+def test_batch_normalisation_is_that_of_all_and_so_is_its_derivative():
+    x = torch.randn(7, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weights = torch.randn(7, 3, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
-    # d/dx of (1 + 2) x^2
-    assert in_shards(2, work) == [6.0, 12.0]
+    def work():
+        layer = torch.nn.BatchNorm1d(3).double()
+        share_batch_norm(layer)
+        own = x[ranks.part(7)].clone().requires_grad_()
+        output = layer(own)
+        (output * weights[ranks.part(7)]).sum().backward()
+        ranks.add_gradients(list(layer.parameters()), torch.zeros(1))
+        return output, own.grad, layer.weight.grad, layer.bias.grad, layer.running_var
+
+    whole = in_shards(1, work)[0]
+    # Of nine, two have nothing.
+    for count in (2, 3, 9):
+        found = in_shards(count, work)
+        for k in (0, 1):
+            assert torch.allclose(torch.cat([f[k] for f in found]), whole[k], atol=1e-12)
+        for k in (2, 3, 4):
+            assert all(torch.allclose(f[k], whole[k], atol=1e-12) for f in found)
 
 
 def test_alone_a_shard_exchanges_nothing():
@@ -129,7 +141,7 @@ def test_one_that_returns_early_is_lost_and_not_waited_for():
             return
         ranks.summed(torch.ones(1))
 
-    with pytest.raises(UserError, match="a shard has ended before the others"):
+    with pytest.raises(UserError, match="a shard has ended, or is elsewhere"):
         in_shards(3, work)
 
 
