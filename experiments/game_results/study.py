@@ -62,6 +62,9 @@ ROWS = {
     ),
     "acrobot": Row("Acrobot-v1", ("experiment=acrobot",), -85.0, "-73.5 (PPO, 1M)"),
     "pendulum": Row("Pendulum-v1", ("experiment=pendulum",), -180.0, "-172.2 (PPO, 100k)"),
+    "pendulum_sac": Row(
+        "Pendulum-v1, SAC", ("experiment=pendulum_sac",), -170.0, "-157.0 (SAC, 20k)"
+    ),
     "lunar_lander": Row(
         "LunarLander-v3", ("experiment=lunar_lander",), 240.0, "242.1 (PPO, 1M; -v2)"
     ),
