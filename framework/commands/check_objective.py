@@ -92,10 +92,15 @@ def imported(file: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(file.resolve().parent))
+    before = sys.modules.get(file.stem)
     sys.modules[file.stem] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        # Half a module is none: what imports this name later finds what it found before.
+        del sys.modules[file.stem]
+        if before is not None:
+            sys.modules[file.stem] = before
         frames = traceback.extract_tb(error.__traceback__)
         lines = [
             frame.lineno for frame in frames if Path(frame.filename).resolve() == file.resolve()

@@ -201,18 +201,38 @@ def find_all(rank: int, folder: Path) -> None:
     torch.save(found, folder / f"{rank}.pt")
 
 
+def of_both(folder: Path) -> list[dict[str, Any]]:
+    return [torch.load(folder / f"{i}.pt", weights_only=False) for i in range(COUNT)]
+
+
 @cache
 def by_process() -> list[dict[str, Any]]:
     """What each of the processes finds."""
     with TemporaryDirectory() as folder:
         together(COUNT, find_all, Path(folder))
-        return [torch.load(Path(folder, f"{i}.pt"), weights_only=False) for i in range(COUNT)]
+        return of_both(Path(folder))
 
 
+@cache
+def by_shard() -> list[dict[str, Any]]:
+    """What each of as many shards of this process finds."""
+    with TemporaryDirectory() as folder:
+
+        def one() -> None:
+            find_all(ranks.rank(), Path(folder))
+
+        ranks.divided(COUNT, one, one)
+        return of_both(Path(folder))
+
+
+PARTS = [by_shard, pytest.param(by_process, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("name", CASES)
-def test_two_processes_with_uneven_parts_have_the_gradients_of_one_with_all(name):
+def test_two_processes_with_uneven_parts_have_the_gradients_of_one_with_all(name, parts):
     whole = CASES[name]()
-    for found in by_process():
+    for found in parts():
         for key, expected in whole.items():
             if expected is None:
                 assert found[name][key] is None
@@ -221,8 +241,9 @@ def test_two_processes_with_uneven_parts_have_the_gradients_of_one_with_all(name
             assert error < 1e-6, f"{key}: {error}"
 
 
-def test_processes_agree():
-    first, second = by_process()
+@pytest.mark.parametrize("parts", PARTS)
+def test_processes_agree(parts):
+    first, second = parts()
     assert first["largest"] == second["largest"] == [1.0, 0.0]
     assert first["of first"] == second["of first"] == "given by 0"
     assert first["alone"] == second["alone"] == (1, slice(0, SAMPLES))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.runs import Diffobj
@@ -100,6 +102,8 @@ def test_a_file_s_own_error_is_told_with_its_line(file, tmp_path, diffobj: Diffo
     assert (
         "misspelt.py, line 2: SyntaxError: invalid syntax" in diffobj("check", "misspelt.py:f").err
     )
+    # Another module of that name would not be found.
+    assert "misspelt" not in sys.modules
 
 
 ZERO = """

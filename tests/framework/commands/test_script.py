@@ -97,6 +97,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS)
 def test_changed_settings_are_honoured(pair, tmp_path):
     changes = ["optimizer.learning_rate=0.002", "seed=3", "trainer.steps=30", *CHANGES[pair]]

@@ -45,6 +45,7 @@ def tuned(**changes: Any) -> framework.Study:
     return framework.tune(**options)
 
 
+@pytest.mark.slow
 def test_the_best_trial_is_the_one_whose_run_was_judged_best(toy):
     found = tuned(overrides=["trainer.evaluate_every=2"])
     assert [trial.state for trial in found.trials] == ["finished"] * 3
@@ -225,6 +226,7 @@ def test_a_metric_that_the_task_does_not_have_ends_the_study_with_those_that_it_
     assert outcome.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_another_study_or_a_damaged_one_in_the_folder_is_refused(toy, monkeypatch):
     monkeypatch.setattr("framework.tuning.tune.work", lambda *given: None)
     tuned(trials=1)

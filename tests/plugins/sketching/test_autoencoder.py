@@ -50,7 +50,7 @@ def autoencoder(path, **options) -> SketchAutoencoder:
     ("options", "estimator"),
     [
         ({}, "exact"),
-        ({"decoder": "recurrent"}, "exact"),
+        pytest.param({"decoder": "recurrent"}, "exact", marks=pytest.mark.slow),
         pytest.param({"variational": True}, "reparameterisation", marks=pytest.mark.slow),
     ],
 )

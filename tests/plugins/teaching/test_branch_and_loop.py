@@ -28,7 +28,8 @@ def test_the_best_habits_are_a_half_and_two_thirds():
         assert expected_cost(bite, cook) > BEST
 
 
-@pytest.mark.parametrize("estimator", ["rloo", pytest.param("reinforce", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", ["rloo", "reinforce"])
 def test_the_gradient_is_that_of_the_closed_form(estimator):
     task = BranchAndLoop(bite=0.4, cook=0.3)
     found = many_gradients(task, make_estimator(estimator, 8), 120)
