@@ -53,7 +53,9 @@ def test_forward_mode_and_differences_pass_through_the_descent_as_well():
     assert found["log_rate"].item() == pytest.approx(true_gradient(task), rel=1e-2)
 
 
-@pytest.mark.parametrize("estimator", ["reparameterisation", "spsa"])
+@pytest.mark.parametrize(
+    "estimator", ["reparameterisation", pytest.param("spsa", marks=pytest.mark.slow)]
+)
 def test_training_finds_the_best_rate(tmp_path, estimator):
     folder = tmp_path / "run"
     run(

@@ -26,6 +26,7 @@ def jump(context, parameters, batch):
     context.cost(x + 3 * (x > 0).float().detach())
 
 
+@pytest.mark.slow
 def test_every_estimator_has_a_row_and_those_that_serve_have_figures():
     found = framework.check(toss, LOGITS, seed=1)
     assert [row.estimator for row in found.rows] == registry().names("estimators")

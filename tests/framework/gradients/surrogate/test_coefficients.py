@@ -83,6 +83,7 @@ def test_a_coefficient_that_depends_on_the_draw_stays_unbiased() -> None:
     assert z_of(found, logits.grad.reshape(1)) < 4
 
 
+@pytest.mark.slow
 def test_a_log_probability_that_a_later_draw_reads_stays_unbiased() -> None:
     def function(context: Context, p: Any, batch: Any) -> None:
         context.sample("a", Bernoulli(logits=p["logits"]))

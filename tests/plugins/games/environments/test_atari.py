@@ -72,6 +72,7 @@ def game_rule():
     return ScoreFunction()
 
 
+@pytest.mark.slow
 def test_sticky_actions_change_the_game_and_are_off_by_default():
     pytest.importorskip("ale_py")
     scores = []
