@@ -49,7 +49,7 @@ class Training:
     """What is trained, and the least ratio that two processes are to reach.
 
     Attributes:
-        exchanges: sums over all processes in a step, the gradient's among them.
+        exchanges: sums over all processes in a step, the gradient's and batch normalisation's among them.
     """
 
     arguments: tuple[str, ...]
@@ -59,7 +59,7 @@ class Training:
 
 
 TRAININGS = {
-    "detection": Training(("experiment=detection", "task.workers=0"), 60, 1.7, 12),
+    "detection": Training(("experiment=detection", "task.workers=0"), 60, 1.7, 36),
     "ppo": Training(
         (
             "experiment=cartpole",
