@@ -29,42 +29,41 @@ def held_and_trained(
     with held.held():
         # After that: a folder that cannot be written or is in use is refused before the seconds that torch takes.
         try:
-            from framework import ranks
-            from framework.data import lost_workers_in_one_line
-            from framework.training.session import follow, train_in
+            from framework.training.session import train_in
             from framework.training.trainer import Callbacks
+
+            copied = unshared(task, settings.trainer.shards)
         except BaseException:
             held.discard()
             raise
         own = Callbacks(**callbacks)
-        copied = unshared(task, settings.trainer.shards)
-
-        def lead() -> Trainer:
-            return train_in(held, config, settings, task, callbacks=own, **how)
-
-        options = settings.trainer
-        with own_torch_state(), lost_workers_in_one_line(), ranks.joined(options.watchdog):
-            return ranks.divided(
-                options.shards, lead, lambda: follow(settings, copied(), Callbacks())
-            )
+        return in_shards(
+            settings, copied, lambda: train_in(held, config, settings, task, callbacks=own, **how)
+        )
 
 
 def followed(settings: Settings, task: Task | None, callbacks: Mapping[str, Any]) -> Trainer:
     """Train beside the first process."""
+    from framework.training.session import follow
+    from framework.training.trainer import Callbacks
+
+    own = Callbacks(**callbacks)
+    copied = unshared(task, settings.trainer.shards)
+    return in_shards(settings, copied, lambda: follow(settings, task, own))
+
+
+def in_shards(
+    settings: Settings, copied: Callable[[], Task | None], first: Callable[[], Trainer]
+) -> Trainer:
+    """Do `first` together with the other processes, and follow it in this process's further shards."""
     from framework import ranks
     from framework.data import lost_workers_in_one_line
     from framework.training.session import follow
     from framework.training.trainer import Callbacks
 
-    own = Callbacks(**callbacks)
     options = settings.trainer
-    copied = unshared(task, options.shards)
     with own_torch_state(), lost_workers_in_one_line(), ranks.joined(options.watchdog):
-        return ranks.divided(
-            options.shards,
-            lambda: follow(settings, task, own),
-            lambda: follow(settings, copied(), Callbacks()),
-        )
+        return ranks.divided(options.shards, first, lambda: follow(settings, copied(), Callbacks()))
 
 
 def unshared(task: Task | None, shards: int | None) -> Callable[[], Task | None]:

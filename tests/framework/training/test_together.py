@@ -1,5 +1,6 @@
 """Several processes train one run together: what they learn, write and agree on."""
 
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -212,6 +213,14 @@ def test_more_processes_or_games_than_there_can_be_are_refused(tmp_path):
         games(tmp_path / "run", 9)
     with pytest.raises(UserError, match="estimator = automatic in 2 shards"):
         sharded(tmp_path / "run", 2, "javelin", estimator="automatic")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_task_that_cannot_be_copied_for_each_shard_leaves_no_run(tmp_path):
+    task = Fitted()
+    task.held = threading.Lock()  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"trainer\.shards = 2: .* cannot be copied"):
+        sharded(tmp_path / "run", 2, task)
     assert not (tmp_path / "run").exists()
 
 
