@@ -16,7 +16,7 @@ PARTIAL = ".partial-"
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
+def write_atomically(path: Path, data: bytes | memoryview, *, mode: int | None = None) -> None:
     """Write a file under a temporary name, flush it to the disk and rename it into place, making folders on the way.
 
     Args:
@@ -38,7 +38,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> Non
         raise cannot_write(path, error, len(data)) from None
 
 
-def write_new(path: Path, data: bytes, mode: int | None = None) -> None:
+def write_new(path: Path, data: bytes | memoryview, mode: int | None = None) -> None:
     """Write a file that must not be there yet, nor a link of its name, and flush it to the disk."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666 if mode is None else 0o600)
@@ -51,7 +51,7 @@ def write_new(path: Path, data: bytes, mode: int | None = None) -> None:
         os.close(descriptor)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of `data`: a single call may take only a part."""
     rest = memoryview(data)
     while rest:

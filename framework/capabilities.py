@@ -58,6 +58,8 @@ class Capabilities:
         biased: whether the expectation of the gradient may differ from the objective's gradient.
         bias: which bias, in words.
         automatic: a candidate of `automatic`.
+        divided_model: its gradient comes by one backward pass through the model as it is, which a model divided among
+            processes needs (`trainer.sharding`).
         delegates: chooses among other estimators; refusals do not name it.
 
     Raises:
@@ -80,6 +82,7 @@ class Capabilities:
     biased: bool = False
     bias: str = ""
     automatic: bool = False
+    divided_model: bool = False
     delegates: bool = False
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from framework.errors import UserError
+from framework.sharding import divided_as
 
 
 def named_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -65,10 +66,9 @@ def load_named_state(
         kept = by_name(optimizer, kept, names, order)
     if unknown := [name for name in kept if name not in names]:
         raise UserError(f"checkpoint: the optimiser's state of '{unknown[0]}', no parameter of it")
-    alone = [{**g, "params": [p]} for g in optimizer.param_groups for p in g["params"]]
-    for name, group in zip(names, alone, strict=True):
-        if name in kept:
-            check_state(optimizer, group, name, kept[name])
+    own = empty_state(optimizer, parameters)
+    for name, state in kept.items():
+        check_state(name, state, own[name])
     # The options are the configuration's, but for the rate that the schedule has reached.
     groups = optimizer.state_dict()["param_groups"]
     for group, rate in zip(groups, rates(saved.get("param_groups")), strict=False):
@@ -76,7 +76,7 @@ def load_named_state(
     optimizer.load_state_dict(
         {
             "state": {
-                place: {key: cloned(value) for key, value in kept[name].items()}
+                place: {key: cloned(value, own[name].get(key)) for key, value in kept[name].items()}
                 for place, name in enumerate(names)
                 if name in kept
             },
@@ -117,13 +117,12 @@ def by_name(
     return {numbered[position]: state for position, state in kept.items()}
 
 
-def check_state(optimizer: Optimizer, group: dict[str, Any], name: str, state: Any) -> None:
+def check_state(name: str, state: Any, expected: Mapping[str, Any]) -> None:
     """Check one parameter's state against what the optimiser makes of a parameter of its kind.
 
     Raises:
         UserError: names the parameter and what differs.
     """
-    expected = fresh_state(optimizer, group)
     if not isinstance(state, Mapping) or set(state) != set(expected):
         have = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
         raise UserError(
@@ -162,6 +161,15 @@ def described(value: Any) -> str:
     return type(value).__name__
 
 
-def cloned(value: Any) -> Any:
-    """A copy: an optimiser keeps the very tensors that it is given."""
-    return value.clone() if isinstance(value, Tensor) else value
+def cloned(value: Any, own: Any) -> Any:
+    """A copy, divided as `own` is: an optimiser keeps the very tensors that it is given."""
+    return divided_as(value, own).clone() if isinstance(value, Tensor) else value
+
+
+def empty_state(
+    optimizer: Optimizer, parameters: Mapping[str, Tensor]
+) -> dict[str, dict[str, Any]]:
+    """What the optimiser keeps for each parameter after its first step, by the parameter's name."""
+    names = names_by_position(optimizer, parameters)
+    alone = [{**g, "params": [p]} for g in optimizer.param_groups for p in g["params"]]
+    return {name: fresh_state(optimizer, g) for name, g in zip(names, alone, strict=True)}

@@ -313,7 +313,9 @@ def add_gradients(parameters: Sequence[Tensor], number: Tensor) -> Tensor:
     A parameter that has no gradient in any of them stays without.
     """
     learned = [p for p in parameters if p.requires_grad]
-    if size() == 1 or not learned:
+    if not learned:
+        return summed(number)
+    if size() == 1:
         return number
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in learned]
     given = torch.tensor([float(p.grad is not None) for p in learned], device=parts[0].device)

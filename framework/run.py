@@ -11,11 +11,12 @@ handlers outside the main thread or ends the process; a user's mistake raises `U
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from framework.config import composition
 from framework.config.schema import Settings
@@ -23,7 +24,7 @@ from framework.config.tuning import untuned_notice
 from framework.config.validation import validate
 from framework.errors import UserError
 from framework.launch import check_processes, follows
-from framework.training.assembly import refuse_together, require_extras
+from framework.training.assembly import refuse_to_divide, refuse_together, require_extras
 from framework.training.checkpoints.resume import change_config, load_config, reopen, warn
 from framework.training.folders.records import read_records
 from framework.training.folders.run_folder import RunFolder
@@ -266,17 +267,26 @@ def fit(
     alone = ["monitor.tensorboard=false", "trainer.quality.every=0"]
     settings = validate(composed(task, chosen, [*alone, *overrides]).config, registered=False)
     with own_torch_state(), torch.enable_grad():
-        train_in_memory(settings, make_components(settings, task), Callbacks(on_step=on_step))
+        train_in_memory(
+            settings, make_components(settings, task, to_train=True), Callbacks(on_step=on_step)
+        )
     task.model.eval()
 
 
-def copied(task: Task | None) -> Task | None:
+def copied(task: Task | None, *, without_parameters: bool = False) -> Task | None:
     """A task object as it was before any training, for one of several.
+
+    Args:
+        without_parameters: whether its model's parameters are to have no memory yet.
 
     Raises:
         UserError: it cannot be copied.
     """
     try:
+        if task is not None and without_parameters:
+            from framework.sharding import copied_without_parameters
+
+            return cast("Task", copied_without_parameters(task))
         return copy.deepcopy(task)
     except Exception as error:
         kind = type(task).__name__
@@ -376,8 +386,12 @@ def train_composed(
     """
     require_extras(settings)
     refuse_together(settings)
+    refuse_to_divide(settings)
     check_processes(settings.trainer.ranks)
     callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "schedule": schedule}
+    divided = settings.trainer.sharding == "full"
+    # The one that is trained is in parts for ever.
+    kept = copied(task, without_parameters=True) if divided else None
     if follows():
         trainer = followed(settings, task, callbacks)
         folder = trainer.folder.path
@@ -393,6 +407,19 @@ def train_composed(
             notice=notice,
             quiet=not progress,
         )
+    if divided:
+        stopped_by = trainer.signals.received
+        # Gradients and the optimiser's state make room for the whole model.
+        trainer.optimizer.zero_grad()
+        del trainer
+        gc.collect()
+        if kept is not None:
+            from framework.sharding import give_memory
+
+            give_memory(kept.model)
+            kept.__dict__.pop("parameters", None)
+        run = load(folder, checkpoint="last", task=kept)
+        return replace(run, stopped_by=stopped_by)
     trainer.use_averages()
     trainer.task.model.eval()
     return Run(

@@ -53,6 +53,7 @@ LAYERS = (
         "shards",
         "replay",
         "saved_state",
+        "sharding",
     ),
     ("launch",),
     ("errors",),

@@ -55,6 +55,8 @@ class TrainerSettings(Section):
     threads: Count | None = None
     ranks: Count | None = None
     shards: Count | None = None
+    sharding: Literal["none", "full"] = "none"
+    activation_checkpointing: bool = False
     watchdog: Positive = 10.0
     accumulate: Count = 1
     clip_norm: Positive | None = None

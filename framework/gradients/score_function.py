@@ -46,6 +46,7 @@ def names_exact(rule: str | Mapping[str, Any]) -> bool:
     recorded_actions=True,
     multi_sample_bounds="served",
     higher_derivatives=True,
+    divided_model=True,
 )
 def reinforce(
     *,
@@ -72,6 +73,7 @@ def reinforce(
     multi_sample_bounds="served",
     higher_derivatives=True,
     automatic=True,
+    divided_model=True,
 )
 def rloo(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SurrogateEstimator:
     """REINFORCE where each sample's baseline is the mean of the others (leave-one-out); vimco is the same estimator.
@@ -92,6 +94,7 @@ def rloo(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SurrogateEsti
     recorded_actions=True,
     multi_sample_bounds="speciality",
     higher_derivatives=True,
+    divided_model=True,
 )
 def vimco(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SurrogateEstimator:
     """rloo by the name that it has in the literature on multi-sample bounds (`context.bound`): one estimator."""

@@ -9,7 +9,7 @@ import sys
 # mallopt's numbers for them, from malloc.h.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 # In bytes.
-KEPT = 2**30
+KEPT, RETURNED = 2**30, 2**17
 CHOICES = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}  # a user's own
 
 
@@ -19,9 +19,19 @@ def keep_freed_memory() -> None:
     By itself it gives blocks of megabytes back to the system at once, and the next step's tensors take new pages, which
     the system must find and clear: on a CPU that costs a network of images about a seventh of its time.
     """
+    choose(KEPT, KEPT)
+
+
+def return_freed_memory() -> None:
+    """Let glibc give every freed tensor back at once: for who divides a model, memory is scarce."""
+    choose(RETURNED, RETURNED)
+
+
+def choose(trim: int, mmap: int) -> None:
+    """Set the sizes from which on what is freed is given back, unless the user has chosen them."""
     if sys.platform != "linux" or CHOICES & os.environ.keys():
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):  # musl has none
-        library.mallopt(TRIM_THRESHOLD, KEPT)
-        library.mallopt(MMAP_THRESHOLD, KEPT)
+        library.mallopt(TRIM_THRESHOLD, trim)
+        library.mallopt(MMAP_THRESHOLD, mmap)

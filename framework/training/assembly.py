@@ -70,11 +70,42 @@ def refuse_together(settings: Settings) -> None:
         raise UserError(f"estimator = {settings.estimator.name} in {count} {kind}: it {why}")
 
 
-def make_components(settings: Settings, task: Task | None = None) -> Components:
+def refuse_to_divide(settings: Settings) -> None:
+    """Refuse to divide a model among processes where that cannot be.
+
+    Raises:
+        UserError: names the key and why.
+    """
+    options = settings.trainer
+    if options.sharding == "none":
+        return
+    known = {c.name: given for c, given in estimators()}
+    own = known.get(settings.estimator.name)
+    why = ""
+    if not launched() and (options.ranks or 1) == 1:
+        why = "it divides a model among several processes; expected trainer.ranks=2 or more, or torchrun"
+    elif options.shards is not None:
+        why = f"shards of one process have a model each; expected trainer.shards=null, got {options.shards}"
+    elif options.precision == "float16":
+        why = "expected trainer.precision=float32 or bfloat16, got float16"
+    elif own is not None and not own.divided_model:
+        able = ", ".join(name for name, given in known.items() if given.divided_model)
+        why = (
+            f"estimator {settings.estimator.name} replaces the model's parameters, or derives by them one by one; "
+            f"estimators that need one run forwards and backwards: {able}"
+        )
+    if why:
+        raise UserError(f"trainer.sharding = full: {why}")
+
+
+def make_components(
+    settings: Settings, task: Task | None = None, *, to_train: bool = False
+) -> Components:
     """Build what the settings name, in the order in which random numbers are drawn.
 
     Args:
         task: used as it is, in place of the one that the settings name.
+        to_train: whether the model is prepared for what only a training needs: recomputed, divided.
 
     Raises:
         UserError: an option that a component does not have or refuses, or a device that is not there.
@@ -82,7 +113,9 @@ def make_components(settings: Settings, task: Task | None = None) -> Components:
     import torch
 
     from framework.randomness import key, seed_torch
+    from framework.sharding import divide
     from framework.task import Task
+    from framework.training.updates.recomputation import recompute
 
     options = settings.trainer
     if options.threads is not None:
@@ -105,6 +138,12 @@ def make_components(settings: Settings, task: Task | None = None) -> Components:
             f"task '{settings.task.name}': progress_numbers names {named}; expected three at most"
         )
     task.model.to(device)
+    if to_train and options.activation_checkpointing:
+        recompute(task.model)
+    if to_train and options.sharding == "full":
+        divide(task.model)
+        # Its own are parts from now on.
+        task.__dict__.pop("parameters", None)
     if options.compile:
         task.model.compile()
     optimizer = build("optimizer", settings.optimizer, list(task.parameters.values()))

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from framework.errors import UserError
+from framework.sharding import forget_brought_together
 from framework.task import Task
 from framework.training.checkpoints import checkpoint
 from framework.training.checkpoints.restoring import load_model, load_task
+from framework.training.checkpoints.sharded import Place, divided_in
 from framework.training.stopping import Progress
 from framework.training.updates.averages import AveragedParameters
 
@@ -58,11 +61,23 @@ class Reported:
         if not self.task.reports_best:
             return None
         try:
-            state = checkpoint.load_newest(self.folder / "checkpoints", self.log, kind="best")
+            state = checkpoint.load_newest(
+                self.folder / "checkpoints",
+                self.log,
+                kind="best",
+                into=self.parts(),
+                kinds=("model", "average"),
+            )
         except UserError as error:
             self.log(f"the last step's numbers are reported: {error}")
             return None
         return state if state["step"] == step else None
+
+    def parts(self) -> dict[Place, Tensor]:
+        """Of a divided model: tensors for this process's parts of it, and of its averages."""
+        average = {} if self.average is None else self.average.values
+        found = divided_in({"model": self.task.model.state_dict(), "average": average})
+        return {place: torch.empty_like(own) for place, own in found.items()}
 
     def take(
         self,
@@ -71,6 +86,7 @@ class Reported:
         average: Mapping[str, Tensor] | None,
     ) -> None:
         load_model(self.task, model)
+        forget_brought_together(self.task.model)
         load_task(self.task, state)
         if self.average is not None and average is not None:
             self.average.copy_from(average)

@@ -18,7 +18,7 @@ from framework.config.explanation import first_line
 from framework.config.schema import Settings
 from framework.errors import UserError
 from framework.task import Task
-from framework.training.allocator import keep_freed_memory
+from framework.training.allocator import keep_freed_memory, return_freed_memory
 from framework.training.assembly import Components, make_components
 from framework.training.checkpoints.checkpoint import delete_after, load_newest, was_saved
 from framework.training.checkpoints.resume import (
@@ -71,7 +71,7 @@ def train_in(
     Raises:
         UserError: the folder holds a run already, or the training ended by a user's mistake.
     """
-    keep_freed_memory()
+    choose_allocator(settings)
 
     def log(text: str) -> None:
         if not quiet:
@@ -88,10 +88,13 @@ def train_in(
         folder.refuse_second_run()
     trainer = None
     try:
-        trainer = Trainer(settings, make_components(settings, task), folder, callbacks)
+        components = make_components(settings, task, to_train=True)
+        # Before the trainer: what it refuses, each process says itself.
+        ranks.of_first(folder.path.absolute())
+        trainer = Trainer(settings, components, folder, callbacks)
         if going_on:
             restore(trainer, folder, log)
-        ranks.of_first((folder.path.absolute(), trainer.progress.step))
+        ranks.of_first(trainer.progress.step)
         run(folder, config, trainer, changes=changes, notice=notice, quiet=quiet)
     except (UserError, KeyboardInterrupt):
         if not going_on and (trainer is None or not trainer.progress.step):
@@ -102,11 +105,18 @@ def train_in(
 
 def follow(settings: Settings, task: Task | None, callbacks: Callbacks) -> Trainer:
     """Train beside the first of several processes, which writes and prints for all; returns the trainer as it ended."""
-    components = make_components(settings, task)
-    place, step = ranks.of_first(None)
-    trainer = Trainer(settings, components, RunFolder(place), callbacks)
-    if step:
-        trainer.load(load_newest(trainer.folder.checkpoints, lambda line: None, up_to=step))
+    choose_allocator(settings)
+    components = make_components(settings, task, to_train=True)
+    trainer = Trainer(settings, components, RunFolder(ranks.of_first(None)), callbacks)
+    if step := ranks.of_first(None):
+        trainer.load(
+            load_newest(
+                trainer.folder.checkpoints,
+                lambda line: None,
+                up_to=step,
+                into=trainer.own_parts(),
+            )
+        )
     with TemporaryDirectory() as own:
         silent = settings.monitor.model_copy(
             update={"tensorboard": False, "loggers": [], "histograms_every": 0}
@@ -124,6 +134,14 @@ def follow(settings: Settings, task: Task | None, callbacks: Callbacks) -> Train
         finally:
             monitor.close()
     return trainer
+
+
+def choose_allocator(settings: Settings) -> None:
+    """Trade memory for speed, or the other way round where a model is divided among processes."""
+    if settings.trainer.sharding == "none":
+        keep_freed_memory()
+    else:
+        return_freed_memory()
 
 
 def train_in_memory(settings: Settings, components: Components, callbacks: Callbacks) -> None:
@@ -157,7 +175,7 @@ def restore(trainer: Trainer, folder: RunFolder, log: Callable[[str], None]) -> 
         delete_after(place, 0)
         log(f"{folder.path}: stopped before its first checkpoint; it begins again")
         return
-    trainer.load(load_newest(place, log))
+    trainer.load(load_newest(place, log, into=trainer.own_parts()))
     done, asked = trainer.progress.step, trainer.options.steps
     if asked < done:
         raise UserError(

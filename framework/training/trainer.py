@@ -24,11 +24,12 @@ from framework.errors import ProgramError, UserError
 from framework.gradients.estimator import Estimate
 from framework.gradients.registered import make_estimator
 from framework.gradients.selection.comparison import compare
-from framework.optimizer_state import forget_rows, load_named_state, named_state
+from framework.optimizer_state import empty_state, forget_rows, load_named_state, named_state
 from framework.parameters import placed
 from framework.program import Program
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
 from framework.saved_state import check_saved
+from framework.sharding import exchanged, forget_brought_together, mixing_in_one_line, whole
 from framework.task import Split, Task, TrainingPlan
 from framework.training.assembly import Components
 from framework.training.checkpoints import checkpoint
@@ -40,6 +41,7 @@ from framework.training.checkpoints.restoring import (
 )
 from framework.training.checkpoints.resume import warn
 from framework.training.checkpoints.saving import Saving
+from framework.training.checkpoints.sharded import Place, divided_in
 from framework.training.clock import TrainingClock
 from framework.training.folders.run_folder import RunFolder
 from framework.training.monitor import Monitor
@@ -109,6 +111,11 @@ class Trainer:
             self.schedule = checked(callbacks.schedule)
         self.device, self.folder, self.callbacks = components.device, folder, callbacks
         self.program = self.task.program(self.estimator)
+        self.divided = self.options.sharding == "full"
+        if self.divided:
+            refuse_uneven_runs(self.program)
+            # The watch over the first run looks for derivatives by whole parameters.
+            self.program.checked = False
         share_batch_norm(self.task.model)
         self.parameters = self.task.parameters
         self.rollback = Rollback(self.task.model)
@@ -131,7 +138,8 @@ class Trainer:
         # The configuration as `config.yaml` holds it: a checkpoint carries it, too.
         self.config = ""
         first = ranks.rank() == 0
-        self.saving = Saving(folder.checkpoints, self.options.keep_checkpoints, writes=first)
+        kept, divided = self.options.keep_checkpoints, self.divided
+        self.saving = Saving(folder.checkpoints, kept, writes=first, divided=divided)
         self.reported = Reported(self.task, self.average, folder.path, warn)
 
     def train(self, monitor: Monitor) -> dict[str, Any]:
@@ -238,7 +246,9 @@ class Trainer:
         if failed:
             failure = failure or ProgramError("the program raised an error in another process")
             return without_estimate(self, failure, log), torch.tensor(math.nan)
-        estimate.objective = ranks.add_gradients([*self.parameters.values()], estimate.objective)
+        # Of a divided model they are added up on the way back.
+        learned = [] if self.divided else [*self.parameters.values()]
+        estimate.objective = ranks.add_gradients(learned, estimate.objective)
         return estimate, self.clip_and_step(log)
 
     def agree(self) -> None:
@@ -277,7 +287,7 @@ class Trainer:
             share = self.program.share(self.batch)
             if share != 1.0 and not self.parted:
                 self.parted = refuse_same_batch(self.program, self.batch)
-            with self.autocast():
+            with self.autocast(), mixing_in_one_line() if self.divided else nullcontext():
                 estimate = self.estimator.backward(
                     self.program, self.parameters, self.batch, scale=scale * share
                 )
@@ -303,7 +313,7 @@ class Trainer:
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = whole(torch.nn.utils.get_total_norm(gradients))
         if math.isfinite(length := norm.item()):
             self.optimizer_step(norm, length)
             self.progress.skipped_in_a_row = 0
@@ -346,13 +356,13 @@ class Trainer:
         step, options = self.progress.step, self.options
         last = step >= options.steps
         if due(step, self.settings.monitor.histograms_every):
-            monitor.histograms(step, self.parameters)
+            monitor.histograms(step, {name: whole(p) for name, p in self.parameters.items()})
         if due(step, options.evaluate_every):
             self.validate(monitor)
             times = step // options.evaluate_every
             if due(times, self.settings.monitor.show_every) and not last:
                 self.show(monitor)
-        if due(step, options.quality.every) and ranks.size() == 1:
+        if due(step, options.quality.every) and ranks.size() == 1 and not self.divided:
             monitor.scalars(step, self.quality())
         # A skipped step has nothing new to save, and would push a sound checkpoint out.
         if due(step, options.checkpoint_every) and not last and not self.progress.skipped_in_a_row:
@@ -421,11 +431,14 @@ class Trainer:
         return {t: v for name, q in found.items() for t, v in q.scalars(f"quality/{name}").items()}
 
     def evaluate(self, split: Split) -> dict[str, float]:
-        """The task's metrics; of several processes one measures them, and the others wait for it."""
+        """The task's metrics; of several processes one measures them, and the others wait for it.
+
+        A divided model runs in all at once: they measure the same.
+        """
         metrics: dict[str, float] | None = None
         failure: Exception | None = None
         with self.watchdog.resting():
-            if ranks.rank() == 0:
+            if ranks.rank() == 0 or self.divided:
                 try:
                     with ranks.alone():
                         metrics = self.measured(split)
@@ -442,7 +455,7 @@ class Trainer:
         model, states = self.task.model, save_states()
         model.eval()
         try:
-            with torch.no_grad(), self.autocast(), placed(model, self.averages):
+            with torch.no_grad(), self.autocast(), self.averages_in_use():
                 metrics = self.task.evaluate(key(self.settings.seed, split) % 2**31, split)
         finally:
             model.train()
@@ -457,7 +470,7 @@ class Trainer:
     def show(self, monitor: Monitor) -> None:
         """The task's pictures and videos, reproducible and without effect on training; by one process."""
         with self.watchdog.resting():
-            if ranks.rank() == 0:
+            if ranks.rank() == 0 or self.divided:
                 with ranks.alone():
                     self.shown(monitor)
             ranks.wait_for_first()
@@ -468,7 +481,7 @@ class Trainer:
         model.eval()
         over = self.progress.step >= self.options.steps or bool(self.stop_reason)
         reported = self.reported.in_use(self.progress) if over else nullcontext()
-        with reported, torch.no_grad(), seeded(seed), placed(model, self.averages):
+        with reported, torch.no_grad(), seeded(seed), self.averages_in_use():
             monitor.media(self.progress.step, self.task.show(seed))
         model.train()
 
@@ -476,6 +489,19 @@ class Trainer:
     def averages(self) -> Mapping[str, Tensor]:
         """The averaged parameters; none where nothing is averaged."""
         return {} if self.average is None else self.average.values
+
+    def averages_in_use(self) -> AbstractContextManager[None]:
+        """Inside the block the model has the averaged parameters, where there are any."""
+        put_in = exchanged if self.divided and self.averages else placed
+        return put_in(self.task.model, self.averages)
+
+    def own_parts(self) -> dict[Place, Tensor]:
+        """This process's parts of a divided model and of what is kept for it, to be read into."""
+        if not self.divided:
+            return {}
+        kept = empty_state(self.optimizer, self.parameters)
+        state = {"model": self.task.model.state_dict(), "optimizer": {"state": kept}}
+        return divided_in(state | {"average": self.averages})
 
     def check_budget(self, start: int) -> None:
         """Set `stop_reason` where the budget is spent; `start` is the step that this session began with."""
@@ -495,7 +521,8 @@ class Trainer:
                 raise UserError(
                     f"nothing was learned: the gradient was not finite in any of {progress.step} steps"
                 )
-            with nullcontext() if ranks.rank() else self.reported.in_use(progress):
+            apart = ranks.rank() > 0 and not self.divided
+            with nullcontext() if apart else self.reported.in_use(progress):
                 metrics = self.evaluate("test")
             tags = {f"final/{name}": value for name, value in metrics.items()}
             monitor.scalars(progress.step, tags, announce=True)
@@ -538,7 +565,9 @@ class Trainer:
         }
 
     def save(self, together: bool = True) -> None:
-        """Save this step; not `together`: the other processes may be elsewhere."""
+        """Save this step; not `together`: the other processes may be elsewhere, with their parts of a divided model."""
+        if self.divided and not together:
+            return
         with nullcontext() if together else ranks.alone():
             self.saving.save(self.progress, self.state)
 
@@ -561,6 +590,7 @@ class Trainer:
     def load_learned(self, state: Mapping[str, Any]) -> None:
         """Put back what the optimiser and the estimator have made, and what they keep for it."""
         load_model(self.task, state["model"])
+        forget_brought_together(self.task.model)
         order = list(state["model"])
         load_named_state(self.optimizer, self.parameters, state["optimizer"], order)
         load_estimator(self.estimator, to_device(state["estimator"], self.device))
@@ -587,6 +617,27 @@ class Trainer:
         return autocast(self.device, self.options.precision)
 
 
+def refuse_uneven_runs(program: Program) -> None:
+    """Refuse a program that processes run more or less often, with a model that all have to run at once.
+
+    Raises:
+        ProgramError: it plays episodes, or runs once for each sample.
+    """
+    runs = (
+        (program.recorded_trajectories, "plays episodes"),
+        (
+            program.one_sample_at_a_time,
+            "runs one sample at a time",
+        ),
+    )
+    for given, what in runs:
+        if given:
+            raise ProgramError(
+                f"trainer.sharding = full: the task {what}, so that processes would run the model more or less often, "
+                "and wait for each other; expected trainer.sharding=none"
+            )
+
+
 def refuse_same_batch(program: Program, batch: Any) -> bool:
     """Refuse to give several processes one batch: each would do the work of all.
 
@@ -594,8 +645,10 @@ def refuse_same_batch(program: Program, batch: Any) -> bool:
         ProgramError: names what gives each its part.
     """
     if program.batch_axes or program.recorded_trajectories:
-        sums = [float(tensor.detach().double().sum()) for tensor in leaves(batch)]
-        own = zlib.crc32(repr(sums).encode())
+        own = 0
+        for tensor in leaves(batch):
+            values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            own = zlib.crc32(values.numpy().tobytes(), own)
         first, last = ranks.largest(own, -own)
         if first == -last:
             raise ProgramError(

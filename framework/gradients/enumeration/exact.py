@@ -68,6 +68,7 @@ RULES: dict[str, Rule] = {
     own_randomness=False,
     bias="except by quadrature, within its error",
     automatic=True,
+    divided_model=True,
 )
 class Exact(SurrogateEstimator):
     """Exact: autodiff, every value of finite draws, Gauss-Hermite quadrature of Normal draws.

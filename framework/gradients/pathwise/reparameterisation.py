@@ -52,6 +52,7 @@ class Reparameterisation:
     moving_support=True,
     bias="except where a cost jumps in a draw",
     automatic=True,
+    divided_model=True,
 )
 def reparameterisation(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
     """Differentiate along the path of each draw, for continuous draws and differentiable costs."""

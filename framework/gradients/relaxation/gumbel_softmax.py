@@ -112,6 +112,7 @@ class GumbelSoftmax(Tempered):
     relaxed=True,
     biased=True,
     bias="less at a lower temperature",
+    divided_model=True,
 )
 def gumbel(
     *,

@@ -191,6 +191,7 @@ def gumbel_given(hard: Tensor, logits: Tensor, count: int) -> Tensor:
     costs="differentiable",
     multi_sample_bounds="served",
     biased=True,
+    divided_model=True,
 )
 def straight_through(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> SampledSurrogate:
     """Hard draws with the gradient of their mean; the cheapest, and far off for most costs."""
@@ -203,6 +204,7 @@ def straight_through(*, samples: Count = 64, sites: Mapping[str, Any] = {}) -> S
     costs="differentiable",
     multi_sample_bounds="served",
     biased=True,
+    divided_model=True,
 )
 def straight_through_gumbel(
     *,
@@ -225,6 +227,7 @@ def straight_through_gumbel(
     costs="differentiable",
     multi_sample_bounds="served",
     biased=True,
+    divided_model=True,
 )
 def gumbel_rao(
     *,
@@ -252,6 +255,7 @@ def gumbel_rao(
     multi_sample_bounds="served",
     biased=True,
     bias="except for quadratic costs",
+    divided_model=True,
 )
 def reinmax(
     *, samples: Count = 64, temperature: Positive = 1.0, sites: Mapping[str, Any] = {}

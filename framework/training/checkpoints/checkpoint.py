@@ -13,9 +13,10 @@ import json
 import os
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import torch
@@ -25,6 +26,7 @@ from framework.atomic import write_atomically
 from framework.config.types import CountOrZero
 from framework.errors import UserError
 from framework.saved_state import check_saved
+from framework.training.checkpoints import sharded
 from framework.training.folders.untrusted import RECORD, read_bytes
 
 # The version of what a checkpoint holds; 0: before versions were written.
@@ -57,7 +59,7 @@ def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
     check_plain_data(state)
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    data = buffer.getvalue()
+    data = buffer.getbuffer()
     path = folder / f"{name}.pt"
     record = {
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -90,8 +92,17 @@ def read_record(path: Path) -> dict[str, Any]:
     return read if whole else {}
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load(
+    path: Path,
+    device: torch.device | str = "cpu",
+    into: Mapping[sharded.Place, Tensor] = MappingProxyType({}),
+    kinds: Collection[str] = PARTS,
+) -> dict[str, Any]:
     """Read one checkpoint and check that it is what was written.
+
+    Args:
+        into, kinds: of a divided model: tensors that take what is read of it, in the place of new ones, and what is
+            read, such as ("model", "average").
 
     Raises:
         UserError: missing, cut off, damaged, or of a size that cannot be.
@@ -114,6 +125,8 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     step = state.get("step") if isinstance(state, dict) else record["step"]
     if type(step) is not type(record["step"]) or step != record["step"]:
         raise UserError(f"{path}: damaged (its record is that of step {record['step']})")
+    if isinstance(state, dict) and "shards" in state:
+        sharded.load(path, state, into, kinds)
     return cast(dict[str, Any], state)
 
 
@@ -174,11 +187,14 @@ def load_newest(
     device: torch.device | str = "cpu",
     kind: Literal["step", "best"] = "step",
     up_to: int | None = None,
+    into: Mapping[sharded.Place, Tensor] = MappingProxyType({}),
+    kinds: Collection[str] = PARTS,
 ) -> dict[str, Any]:
     """The newest undamaged checkpoint; `log` gets a line about each one passed over.
 
     Args:
         up_to: the newest step that may be taken; None: any.
+        into, kinds: as in `load`.
 
     Raises:
         UserError: there is none.
@@ -188,7 +204,7 @@ def load_newest(
         candidates = [path for path in candidates if path.stem <= name(kind, up_to)]
     for path in reversed(candidates):
         try:
-            return load(path, device)
+            return load(path, device, into, kinds)
         except UserError as error:
             log(f"{error}; trying the one before")
     what = "best" if kind == "best" else "step"
@@ -239,6 +255,7 @@ def keep_best(folder: Path, steps: set[int]) -> None:
 def delete(path: Path) -> None:
     path.with_suffix(".json").unlink(missing_ok=True)
     path.unlink(missing_ok=True)
+    sharded.delete_shards(path.parent, path.stem)
 
 
 def check_plain_data(value: Any, key: str = "") -> None:

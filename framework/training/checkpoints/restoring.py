@@ -13,9 +13,11 @@ from torch import Tensor
 from framework.config.explanation import first_line
 from framework.errors import UserError
 from framework.gradients.estimator import Estimator
+from framework.sharding import divided_as
 from framework.task import Task
 from framework.training.checkpoints import checkpoint
 from framework.training.checkpoints.resume import warn
+from framework.training.checkpoints.sharded import Place
 
 
 def load_model(task: Task, state: Mapping[str, Tensor]) -> None:
@@ -24,8 +26,11 @@ def load_model(task: Task, state: Mapping[str, Tensor]) -> None:
     Raises:
         UserError: names, shapes or dtypes that are not the model's.
     """
-    check_tensors(task.model.state_dict(), state)
-    task.model.load_state_dict(dict(state))
+    own = task.model.state_dict()
+    check_tensors(own, state)
+    task.model.load_state_dict(
+        {name: divided_as(saved, own[name]) for name, saved in state.items()}
+    )
 
 
 def check_tensors(own: Mapping[str, Tensor], state: Any) -> None:
@@ -98,7 +103,12 @@ def load_for_use(task: Task, folder: Path, which: str) -> int:
         raise UserError(
             f"{folder}: it was stopped before it had a best checkpoint; take checkpoint=last"
         )
-    state = checkpoint.load_newest(folder / "checkpoints", warn, kind=kind)
+    own: dict[Place, Tensor] = {
+        ("model", name): values for name, values in task.model.state_dict().items()
+    }
+    state = checkpoint.load_newest(
+        folder / "checkpoints", warn, kind=kind, into=own, kinds=("model", "average")
+    )
     checkpoint.check_format(state)
     # First: a task may take its model's shape from it.
     load_task(task, state["task"])

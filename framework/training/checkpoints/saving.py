@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.training.checkpoints import checkpoint
+from framework.training.checkpoints import checkpoint, sharded
 from framework.training.stopping import Progress
 
 
@@ -15,14 +15,18 @@ class Saving:
 
     Args:
         writes: whether this process writes them; of several that train together one does, and all take note.
+        divided: whether the model is divided among processes, each of which writes its part.
 
     Attributes:
         step: that of the newest checkpoint; None: there is none.
         best: that of the best one which the newest checkpoint names; 0: it names none.
     """
 
-    def __init__(self, folder: Path, keep: int, *, writes: bool = True) -> None:
-        self.folder, self.keep, self.writes = folder, keep, writes
+    def __init__(
+        self, folder: Path, keep: int, *, writes: bool = True, divided: bool = False
+    ) -> None:
+        self.folder, self.keep = folder, keep
+        self.writes, self.divided = writes, divided
         self.step: int | None = None
         self.best = 0
         # Whether something but a step has changed since, such as by an evaluation.
@@ -37,9 +41,7 @@ class Saving:
         if self.step == progress.step and not self.changed:
             return
         # What each of several processes holds is brought together by it.
-        saved = state()
-        if self.writes:
-            checkpoint.save(self.folder, checkpoint.name("step", progress.step), saved)
+        self.write(checkpoint.name("step", progress.step), state())
         self.resumed(progress)
         self.changed = False
         self.delete_old(progress)
@@ -66,11 +68,19 @@ class Saving:
         before = progress.best
         progress.best = {"step": progress.step, **metrics}
         try:
-            saved = state()
-            if not self.writes:
-                return
-            checkpoint.save(self.folder, checkpoint.name("best", progress.step), saved)
+            self.write(checkpoint.name("best", progress.step), state())
         except BaseException:
             progress.best = before
             raise
-        checkpoint.keep_best(self.folder, {progress.step, self.best})
+        if self.writes:
+            checkpoint.keep_best(self.folder, {progress.step, self.best})
+
+    def write(self, name: str, state: dict[str, Any]) -> None:
+        """Write a checkpoint: one process what all have, and each its parts of a divided model."""
+        if self.divided:
+            state = sharded.save(self.folder, name, state)
+        if self.writes:
+            checkpoint.save(self.folder, name, state)
+        if self.writes and self.divided:
+            sharded.delete_shards(self.folder, name, but=state["shards"]["folder"])
+            sharded.delete_unfinished(self.folder)

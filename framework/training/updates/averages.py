@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from framework.gradients.estimator import Estimate
+from framework.sharding import divided_as
 
 
 class RunningMeans:
@@ -73,7 +74,7 @@ class AveragedParameters:
     def copy_from(self, values: Mapping[str, Tensor]) -> None:
         """Take the average from elsewhere: a checkpoint, or the parameters themselves."""
         for name, value in self.values.items():
-            value.copy_(values[name].detach())
+            value.copy_(divided_as(values[name].detach(), value))
 
 
 def ema_decay(highest: float, step: int) -> float:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from framework.sharding import whole
+
 
 @torch.no_grad()
 def clip(groups: Sequence[Sequence[Tensor]], longest: float, norm: Tensor) -> None:
@@ -19,5 +21,5 @@ def clip(groups: Sequence[Sequence[Tensor]], longest: float, norm: Tensor) -> No
     for group in groups:
         own = norm
         if len(groups) > 1:
-            own = get_total_norm([p.grad for p in group if p.grad is not None])
+            own = whole(get_total_norm([p.grad for p in group if p.grad is not None]))
         clip_grads_with_norm_(group, longest, own)

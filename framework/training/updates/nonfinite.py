@@ -20,6 +20,7 @@ from framework.batch import leaves
 from framework.config.explanation import first_line
 from framework.errors import UserError
 from framework.gradients.estimator import Estimate
+from framework.sharding import own_part
 from framework.training.checkpoints import checkpoint
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def skip_step(trainer: Trainer, log: Callable[[str], None]) -> None:
 
 
 def diverged(parameters: Iterable[Tensor]) -> bool:
-    """Whether the parameters' norm is not finite."""
-    numbers = [values.detach() for values in parameters if values.is_floating_point()]
+    """Whether the norm of this process's parts of the parameters is not finite."""
+    numbers = [own_part(v.detach()) for v in parameters if v.is_floating_point()]
     norm = torch.nn.utils.get_total_norm(numbers)
     return not math.isfinite(norm.item())
 
@@ -63,7 +64,8 @@ def without_estimate(trainer: Trainer, error: Exception, log: Callable[[str], No
         UserError: there is nothing to go back to.
         Exception: the error itself, where the parameters are sound.
     """
-    if isinstance(error, UserError) or not diverged(trainer.parameters.values()):
+    [grown] = ranks.largest(diverged(trainer.parameters.values()))
+    if isinstance(error, UserError) or not grown:
         raise error
     trainer.rollback.restore()
     progress = trainer.progress
@@ -87,7 +89,7 @@ def roll_back(trainer: Trainer, log: Callable[[str], None]) -> None:
     """
     folder, progress = trainer.folder.checkpoints, trainer.progress
     try:
-        state = checkpoint.load_newest(folder, log, up_to=progress.finite)
+        state = checkpoint.load_newest(folder, log, up_to=progress.finite, into=trainer.own_parts())
     except UserError:
         give_up(trainer, "; there is no checkpoint with a finite gradient to go back to")
     trainer.load_learned(state)
