@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from framework.errors import UserError
-from framework.sharding import divided_as
+from framework.sharding import divided_as, is_divided
 
 
 def named_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def load_named_state(
         order: the names of the saved model's tensors; a checkpoint of an earlier version holds positions among them.
 
     Raises:
-        UserError: a name, shape, dtype, memory layout or group that is not this optimiser's.
+        UserError: a name, shape, dtype or group that is not this optimiser's.
     """
     if not isinstance(saved, Mapping) or not isinstance(saved.get("state"), Mapping):
         raise UserError("checkpoint: the optimiser's state is no mapping of parameters' states")
@@ -66,20 +66,21 @@ def load_named_state(
         kept = by_name(optimizer, kept, names, order)
     if unknown := [name for name in kept if name not in names]:
         raise UserError(f"checkpoint: the optimiser's state of '{unknown[0]}', no parameter of it")
-    own = empty_state(optimizer, parameters)
-    for name, state in kept.items():
-        check_state(name, state, own[name])
+    alone = [{**g, "params": [p]} for g in optimizer.param_groups for p in g["params"]]
+    taken: dict[int, dict[str, Any]] = {}
+    for place, (name, group) in enumerate(zip(names, alone, strict=True)):
+        if name in kept:
+            # One at a time: it may be large.
+            expected = fresh_state(optimizer, group)
+            check_state(name, kept[name], expected)
+            taken[place] = {key: as_own(kept[name][key], own) for key, own in expected.items()}
     # The options are the configuration's, but for the rate that the schedule has reached.
     groups = optimizer.state_dict()["param_groups"]
     for group, rate in zip(groups, rates(saved.get("param_groups")), strict=False):
         group["lr"] = rate
     optimizer.load_state_dict(
         {
-            "state": {
-                place: {key: cloned(value, own[name].get(key)) for key, value in kept[name].items()}
-                for place, name in enumerate(names)
-                if name in kept
-            },
+            "state": taken,
             "param_groups": groups,
         }
     )
@@ -153,17 +154,19 @@ def fresh_state(optimizer: Optimizer, group: dict[str, Any]) -> dict[str, Any]:
 
 
 def described(value: Any) -> str:
-    """A tensor's shape, dtype and strides, or the type of something else."""
+    """A tensor's shape and dtype, or the type of something else."""
     if isinstance(value, Tensor):
         plain = value.layout == torch.strided and not value.is_quantized
-        strides = list(value.stride()) if plain else value.layout
-        return f"{value.dtype} {list(value.shape)} of strides {strides}"
+        layout = "" if plain else f" of layout {value.layout}"
+        return f"{value.dtype} {list(value.shape)}{layout}"
     return type(value).__name__
 
 
-def cloned(value: Any, own: Any) -> Any:
-    """A copy, divided as `own` is: an optimiser keeps the very tensors that it is given."""
-    return divided_as(value, own).clone() if isinstance(value, Tensor) else value
+def as_own(value: Any, own: Any) -> Any:
+    """A copy that lies in memory, and is divided, as `own`: a fused kernel asks nothing."""
+    if not isinstance(value, Tensor) or is_divided(value):
+        return value
+    return torch.empty_like(own).copy_(divided_as(value, own))
 
 
 def empty_state(

@@ -62,6 +62,9 @@ def divide(model: nn.Module) -> None:
     # A second of imports that other runs need not wait for.
     from torch.distributed.fsdp import fully_shard
 
+    for parameter in model.parameters():
+        # The others cannot be divided: images' layers have their channels last.
+        parameter.data = parameter.data.contiguous()
     for block in blocks(model):
         fully_shard(block)
     fully_shard(model)

@@ -75,12 +75,10 @@ def test_the_state_is_copied_and_the_options_stay_the_configurations():
 
 
 WRONG = {
-    "too short": (torch.zeros(1), "torch.float32 [1] of strides [1]"),
-    "empty": (torch.zeros(0), "[0] of strides [1]"),
+    "too short": (torch.zeros(1), "torch.float32 [1]"),
+    "empty": (torch.zeros(0), "torch.float32 [0]"),
     "another shape": (torch.zeros(2, 3), "[2, 3]"),
     "another type": (torch.zeros(3, 2, dtype=torch.float64), "torch.float64 [3, 2]"),
-    "another layout": (torch.zeros(2, 3).t(), "[3, 2] of strides [1, 3]"),
-    "expanded": (torch.zeros(1).expand(3, 2), "[3, 2] of strides [0, 0]"),
     "sparse": (torch.zeros(3, 2).to_sparse(), "torch.sparse_coo"),
     "a number": (0.0, "float"),
     "nothing": (None, "NoneType"),
@@ -102,8 +100,20 @@ def test_a_moment_that_does_not_fit_is_refused_by_name(make, key, case):
     ) as told:
         load_named_state(make(list(given.values())), given, saved, [])
     assert said in str(told.value)
-    assert "expected torch.float32 [3, 2] of strides [2, 1]" in str(told.value)
+    assert "expected torch.float32 [3, 2]" in str(told.value)
     assert all(torch.equal(before[name], given[name]) for name in given)
+
+
+@pytest.mark.parametrize("moment", [torch.arange(6.0).view(2, 3).t(), torch.ones(1).expand(3, 2)])
+def test_a_moment_lies_in_memory_as_its_parameter_does(moment):
+    given = parameters()
+    saved = named_state(stepped(adam, given), given)
+    saved["state"]["w"]["exp_avg"] = moment
+    after = adam(list(given.values()))
+    load_named_state(after, given, saved, [])
+    found = after.state[given["w"]]["exp_avg"]
+    assert torch.equal(found, moment)
+    assert found.stride() == given["w"].stride()
 
 
 def test_steps_keys_names_and_forms_are_checked():
