@@ -104,7 +104,7 @@ class Replaying:
         outcome = games.timed_step(head.from_unit(unit))
         taken = Taken(state.observation, state.episode_start, unit, outcome)
         state.observation, state.episode_start = outcome.observations, outcome.episode_start
-        count = int(outcome.valid.sum())
+        count = outcome.valid.tolist().count(True)
         self.steps += count
         self.unlogged += count
         return taken
