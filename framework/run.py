@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from framework.config import composition
 from framework.config.schema import Settings
 from framework.config.tuning import untuned_notice
-from framework.config.validation import validate
+from framework.config.validation import check_components, validate
 from framework.errors import UserError
 from framework.launch import check_processes, follows
 from framework.training.assembly import refuse_to_divide, refuse_together, require_extras
@@ -138,7 +138,9 @@ def compose(*overrides: str) -> Settings:
         UserError: an unknown option or key, a wrong type, a value out of range; one line.
     """
     check_arguments(overrides)
-    return validate(composition.compose(overrides).config)
+    settings = validate(composition.compose(overrides).config)
+    check_components(settings)
+    return settings
 
 
 def train(

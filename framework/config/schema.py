@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from framework.config.types import Count, CountOrZero, Positive
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys, NaN and infinity are errors."""
+    """A part of the configuration: unknown keys, NaN and infinity are errors, and so is `true` for a number."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def refuse_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
+        if stands_for_number(value, cls.model_fields[str(info.field_name)].annotation):
+            raise PydanticCustomError("number", "expected a number, not true or false")
+        return value
+
+
+def stands_for_number(value: Any, annotation: Any) -> bool:
+    """Whether there is a truth value where the annotation allows numbers only, in a list, too."""
+    kinds = alternatives(annotation)
+    if isinstance(value, list):
+        parts = [part for kind in kinds for part in get_args(kind) if part is not ...]
+        return any(stands_for_number(item, Union[*parts]) for item in value) if parts else False
+    return isinstance(value, bool) and bool(kinds & {int, float}) and not kinds & {bool, Any}
+
+
+def alternatives(annotation: Any) -> set[Any]:
+    """The types that an annotation allows, without what else is said of them."""
+    if get_origin(annotation) is Annotated:
+        return alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return {kind for part in get_args(annotation) for kind in alternatives(part)}
+    return {annotation}
 
 
 class Choice(BaseModel):

@@ -94,14 +94,19 @@ def refuse_renamed(component: Component, options: Mapping[str, Any], key: str) -
 
 
 def check_components(settings: Settings) -> None:
-    """Check the options of every component against its signature; imports their modules.
+    """Check the options of every component, and make all but the task as a training would; imports their modules.
 
     Raises:
         UserError: an option that a component does not have or refuses.
     """
+    import torch
+
     for key, group in COMPONENT_GROUPS.items():
         choice = getattr(settings, key)
         check_options(registry().component(group, choice.name).load(), choice.options, key)
+    build("estimator", settings.estimator)
+    build("scheduler", settings.scheduler, settings.trainer.steps)
+    build("optimizer", settings.optimizer, [torch.zeros(1)])
 
 
 def build(key: str, choice: Choice, *given: Any) -> Any:

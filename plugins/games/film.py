@@ -54,6 +54,12 @@ def greedy_frames(
     for number, step in enumerate(play(games, agent, agent.greedy_actions, seed, device)):
         ended = bool(step.terminated.any() | step.truncated.any())
         frame = games.render() if number % stride == 0 and not ended else None
+        if frame is not None and frames and frame.shape != frames.shape:
+            shapes = f"{list(frames.shape)} to {list(frame.shape)}"
+            print(
+                f"the film ends where its frames change from {shapes}", file=sys.stderr, flush=True
+            )
+            break
         if frame is not None:
             frames.append(frame)
         if ended or number + 1 >= max_steps:

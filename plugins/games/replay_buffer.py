@@ -26,12 +26,12 @@ NONE = -1
 
 @dataclass(frozen=True)
 class GameSteps:
-    """One step of N games, or the rows of a buffer; every tensor's first axis counts them.
+    """T steps of N games, `[T, N, ...]`, or the rows of a buffer, `[capacity, ...]`.
 
     Attributes:
         observations: before the step.
         actions: as a critic reads them.
-        rewards: `[N]`, as they are learned from.
+        rewards: as they are learned from.
         next_observations: what the step led to, before any reset.
         terminated: `[N]`, the game was over; what only cut the episode off is not.
     """
@@ -69,26 +69,41 @@ class ReplayBuffer:
         self.latest = torch.full((games,), NONE, device=device)
 
     def add(self, steps: GameSteps, *, valid: Tensor, episode_start: Tensor, ended: Tensor) -> int:
-        """Write a step of each game, but for those that are no steps; returns how many.
+        """Write T steps of each game, but for those that are no steps; returns how many.
 
         Args:
-            valid: `[N]`, false for steps that only reset a game.
-            episode_start: `[N]`, an episode began with the observation before the step.
-            ended: `[N]`, the episode ended with it.
+            valid: `[T, N]`, false for steps that only reset a game: an episode begins after one.
+            episode_start: `[T, N]`, an episode began with the observation before the step.
+            ended: `[T, N]`, the episode ended with it.
         """
-        games = slice(None) if bool(valid.all()) else valid.nonzero().squeeze(1)
-        before = self.latest[games]
-        count = len(before)
-        places = (self.head + torch.arange(count, device=self.device)).remainder_(self.capacity)
+        # None at once that would overwrite the steps before them, which are to lead to them.
+        most, count = self.capacity // len(self.latest) - 1, 0
+        for first in range(0, len(valid), most):
+            some = slice(first, first + most)
+            part = map_tensors(lambda rows: rows[some], steps)  # noqa: B023  (called at once)
+            count += self.write(part, valid[some], episode_start[some], ended[some])
+        return count
+
+    def write(self, steps: GameSteps, valid: Tensor, episode_start: Tensor, ended: Tensor) -> int:
+        """The same for steps of which there is room for all beside those before them."""
+        which = valid.flatten().nonzero().squeeze(1)
+        count = len(which)
+        written = (self.head + torch.arange(count, device=self.device)).remainder_(self.capacity)
+        flat = map_tensors(lambda part: part.flatten(0, 1)[which], steps)
         if self.rows is None:
             self.rows = map_tensors(
-                lambda part: part.new_empty((self.capacity, *part.shape[1:])), steps
+                lambda part: part.new_empty((self.capacity, *part.shape[1:])), flat
             )
-        map_tensors(lambda row, part: row.index_copy_(0, places, part[games]), self.rows, steps)
-        self.following.index_fill_(0, places, NONE)
-        # Where there is no step before, the spare row is written.
-        self.following[before.masked_fill(episode_start[games], NONE)] = places
-        self.latest[games] = places.masked_fill(ended[games], NONE)
+        map_tensors(lambda row, part: row.index_copy_(0, written, part), self.rows, flat)
+        places = which.new_full((valid.numel(),), NONE)
+        places = places.index_copy_(0, which, written).view_as(valid)
+        leading = torch.cat([self.latest.unsqueeze(0), places.masked_fill(ended, NONE)])
+        self.latest = leading[-1].clone()
+        self.following.index_fill_(0, written, NONE)
+        # Where there is no step before, or none after it, the spare row is written.
+        before = leading[:-1].masked_fill(episode_start | ~valid, NONE)
+        self.following[before.flatten()] = places.flatten()
+        self.following[NONE] = NONE
         self.head = (self.head + count) % self.capacity
         self.size = min(self.size + count, self.capacity)
         return count

@@ -15,12 +15,11 @@ from torch.nn.functional import smooth_l1_loss
 
 from framework.capabilities import Capabilities
 from framework.config.types import Count, Fraction, FractionAboveZero
-from framework.gradients.estimator import Estimate
+from framework.gradients.estimator import Estimate, differentiate
 from framework.gradients.off_policy.learned_critic import (
     LearnedCritic,
     bootstrapped,
-    differentiate,
-    values_of,
+    values_of_all,
 )
 from framework.parameters import Parameters
 from framework.program import Program
@@ -76,8 +75,7 @@ class DQN(LearnedCritic):
         scale: float | Tensor,
     ) -> Estimate:
         def values(given: Parameters, observations: object) -> Tensor:
-            """Of all actions, `[B, A]`."""
-            return values_of(self.decide(program, given, self.plain, observations))[0]
+            return values_of_all(self.decide(program, given, self.plain, observations))
 
         with torch.no_grad():
             slow = values(self.targets.values, steps.next_observations)
@@ -87,7 +85,7 @@ class DQN(LearnedCritic):
         now = values(parameters, steps.observations)
         taken = now.gather(-1, steps.actions.long().unsqueeze(-1)).squeeze(-1)
         loss = smooth_l1_loss(taken, targets)
-        differentiate(loss, parameters, scale)
+        differentiate(loss, scale)
         return Estimate(
             objective=-now.detach().amax(-1).mean(),
             evaluations=len(targets),

@@ -120,10 +120,36 @@ def policy_of(parameters: Parameters) -> dict[str, Tensor]:
 
 
 def values_of(trace: Trace) -> Tensor:
-    """The critics' predictions `[K, B]` of one action for each observation, or `[K, B, A]` of all actions."""
-    assert trace.action_values is not None
+    """The critics' predictions of one action for each observation, `[K, B]`.
+
+    Raises:
+        ProgramError: the program reports those of all actions.
+    """
+    values = trace.action_values
+    assert values is not None
+    if values.dim() != len(trace.shape) + 1:
+        raise ProgramError(
+            "the estimator learns critics of the action taken, [K, n, B]; the program reports the values of all "
+            f"actions, {list(values.shape)}, which dqn learns"
+        )
     # The one sample of the program.
-    return trace.action_values.squeeze(1)
+    return values.squeeze(1)
+
+
+def values_of_all(trace: Trace) -> Tensor:
+    """The one critic's predictions of all actions, `[B, A]`.
+
+    Raises:
+        ProgramError: the program reports others.
+    """
+    values = trace.action_values
+    assert values is not None
+    if values.dim() != len(trace.shape) + 2 or values.shape[:2] != (1, 1):
+        raise ProgramError(
+            "the estimator learns one critic of all actions, [1, 1, B, A]; the program reports values "
+            f"{list(values.shape)}"
+        )
+    return values.flatten(0, 2)
 
 
 @torch.no_grad()
@@ -140,4 +166,6 @@ def squared_errors(values: Tensor, targets: Tensor) -> Tensor:
 def differentiate(loss: Tensor, parameters: Mapping[str, Tensor], scale: float | Tensor) -> None:
     """Add `scale` times the loss's gradient to the `.grad` of these parameters, and of no others."""
     inputs = [value for value in parameters.values() if value.requires_grad]
-    (loss * scale).backward(inputs=inputs)
+    if not (isinstance(scale, float) and scale == 1.0):
+        loss = loss * scale
+    loss.backward(inputs=inputs)

@@ -13,18 +13,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy
-from gymnasium.spaces import Box, Dict, Tuple
-from gymnasium.vector import AutoresetMode
+from gymnasium.spaces import Box, Dict
+from gymnasium.vector import AutoresetMode, VectorEnv
 
 from framework.commands.check import Finding, report
 from framework.errors import UserError
 from framework.run import compose
+from plugins.games.commands.generators import GlobalGenerators
 from plugins.games.commands.walk import Walk, random_actions, vector_behind, walk
+from plugins.games.environments.foreign.checking import whole_numbers
+from plugins.games.environments.foreign.games import single
 from plugins.games.environments.foreign.guarding import FAILED
+from plugins.games.environments.foreign.reading import followed, leaves, named
 from plugins.games.environments.making import make_games
 from plugins.games.task import Game
 
 GAMES, STEPS, SEED = 4, 500, 1
+# Whole numbers up to this one are exact in single precision.
+EXACT = 2**24
 # A step that costs more microseconds is worth a process of its own.
 SLOW = 1000
 
@@ -61,7 +67,9 @@ def environment_findings(**options: Any) -> Iterator[Finding]:
         f"{games.observation_space} seen by {type(game.model.body).__name__}, {games.action_space} chosen",
     )
     actions = random_actions(vector, STEPS, SEED)
-    first, again, other = (walk(vector, seed, actions) for seed in (SEED, SEED, SEED + 1))
+    with GlobalGenerators() as generators:
+        first, again, other = (walk(vector, seed, actions) for seed in (SEED, SEED, SEED + 1))
+        touched = generators.touched()
     if wrong := first.error or failures(first):
         fix = f"the environment must play {STEPS} random actions of its own action space"
         yield Finding("steps", wrong, fix)
@@ -70,7 +78,7 @@ def environment_findings(**options: Any) -> Iterator[Finding]:
         lambda: observations(first, vector.single_observation_space),
         lambda: rewards(first),
         lambda: episodes(first, games.time_limit),
-        lambda: seeds(first, again, other),
+        lambda: seeds(first, again, other, touched if isinstance(vector, VectorEnv) else []),
         lambda: replay(first, again),
         lambda: masks(first, vector.single_observation_space),
         lambda: autoreset(first, vector.metadata.get("autoreset_mode")),
@@ -99,21 +107,25 @@ def limit(steps: int | None) -> str:
 def observations(found: Walk, space: Any) -> Finding:
     """What is returned is what the space declares."""
     ranges, wrong = [], []
-    for name, part in leaves(space).items():
-        rows = [leaf(row, name) for row in found.observations]
-        label = f"'{name}' " if name else ""
+    for way, part in leaves(space):
+        rows = [numpy.asarray(followed(row, way)) for row in found.observations]
+        label = f"'{named(way)}' " if way else ""
         shapes = {row.shape[1:] for row in rows}
         if isinstance(part, Box) and shapes != {part.shape}:
             wrong.append(f"{label}has the shape {sorted(shapes)}, declared {part.shape}")
             continue
         values = numpy.stack(rows)
-        if values.dtype.kind not in "biuf":
+        if values.dtype.kind not in "biuf" or not values.size:
             continue
-        if not numpy.isfinite(values).all():
-            wrong.append(f"{label}is not finite in {int((~numpy.isfinite(values)).sum())} numbers")
+        spoilt = int((~numpy.isfinite(single(values))).sum())
+        if spoilt:
+            wrong.append(f"{label}is not finite, in single precision, in {spoilt} numbers")
         ranges.append(f"{label}{values.min():g} to {values.max():g}")
-        if isinstance(part, Box) and ((values < part.low) | (values > part.high)).any():
-            wrong.append(f"{label}leaves its bounds {part.low.min():g} to {part.high.max():g}")
+        if values.dtype.kind in "iu" and isinstance(part, Box) and numpy.abs(values).max() > EXACT:
+            ranges[-1] += f"; whole numbers above {EXACT:,} lose digits in single precision"
+        low, high = (part.low, part.high) if isinstance(part, Box) else whole_numbers(part)
+        if low is not None and ((values < low) | (values > high)).any():
+            wrong.append(f"{label}leaves its bounds {numpy.min(low):g} to {numpy.max(high):g}")
     detail = "; ".join([*wrong, *ranges])
     fix = "declare in observation_space what reset and step return" if wrong else ""
     return Finding("observations", detail, fix)
@@ -123,8 +135,9 @@ def rewards(found: Walk) -> Finding:
     """Finite, and of a size that can be learned from."""
     values = numpy.stack(found.rewards)
     detail = f"{values.min():g} to {values.max():g}, mean {values.mean():.4g}"
-    if not numpy.isfinite(values).all():
-        return Finding("rewards", detail, "a reward must be a finite number: what divides by zero?")
+    if not numpy.isfinite(single(values)).all():
+        fix = "a reward must be a finite number, in single precision: what divides by zero?"
+        return Finding("rewards", detail, fix)
     if not values.any():
         return Finding("rewards", f"all {values.size:,} were 0: chance finds nothing to learn from")
     largest = numpy.abs(values).max()
@@ -150,11 +163,18 @@ def episodes(found: Walk, time_limit: int | None) -> Finding:
     )
 
 
-def seeds(found: Walk, again: Walk, other: Walk) -> Finding:
-    """The same seed begins the same episodes."""
+def seeds(found: Walk, again: Walk, other: Walk, touched: Sequence[str]) -> Finding:
+    """The same seed begins the same episodes, and nobody else's random numbers are changed.
+
+    Args:
+        touched: whose global generator was drawn from or seeds anew.
+    """
     if not same(found.observations[0], again.observations[0]):
         fix = "begin reset(self, *, seed=None, options=None) with super().reset(seed=seed) and draw from self.np_random"
         return Finding("seeds", "two resets with one seed differ", fix)
+    if touched:
+        fix = "draw from self.np_random only: the agent's own draws would be changed"
+        return Finding("seeds", f"{touched[0]}'s global generator is drawn from or seeded", fix)
     alike = same(found.observations[0], other.observations[0])
     return Finding("seeds", "each seed begins alike" if alike else "one seed, one beginning")
 
@@ -221,21 +241,6 @@ def cost(found: Walk) -> Finding:
     each = 1e6 * found.seconds / steps
     hint = "; slow: task.processes=true gives each game a process" if each > SLOW else ""
     return Finding("cost", f"{each:.3g} microseconds a step, {1e6 / each:,.0f} steps/s{hint}")
-
-
-def leaves(space: Any, name: str = "") -> dict[str, Any]:
-    """The spaces of a space of spaces, by the way to each."""
-    if isinstance(space, Dict | Tuple):
-        parts = space.spaces.items() if isinstance(space, Dict) else enumerate(space.spaces)
-        return {k: v for key, part in parts for k, v in leaves(part, f"{name}/{key}").items()}
-    return {name.lstrip("/"): space}
-
-
-def leaf(observation: Any, name: str) -> Any:
-    """The part of an observation at the end of a way."""
-    for key in name.split("/") if name else ():
-        observation = observation[key if isinstance(observation, Mapping) else int(key)]
-    return numpy.asarray(observation)
 
 
 def same(a: Any, b: Any) -> bool:

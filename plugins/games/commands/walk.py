@@ -12,6 +12,7 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from plugins.games.environments.foreign.guarding import reason
 from plugins.games.environments.games import Games, Observation
 
 
@@ -59,7 +60,7 @@ def walk(vector: Any, seed: int, actions: list[Any]) -> Walk:
             found.infos.append(info)
         found.seconds = time.perf_counter() - began
     except Exception as error:
-        found.error = f"{type(error).__name__}: {error}".partition("\n")[0]
+        found.error = reason(error)
     return found
 
 

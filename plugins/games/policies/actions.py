@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy
 import torch
 from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
@@ -22,7 +23,7 @@ from torch.distributions import Beta, Categorical, Distribution, Independent, No
 from torch.nn.functional import softplus
 
 from framework.errors import UserError
-from plugins.games.policies.bodies import initialised
+from plugins.games.policies.bodies import MOST_VALUES, initialised
 
 # Values of a whole number that is chosen.
 MOST = 256
@@ -143,7 +144,10 @@ class GaussianHead(Head):
         self.kind = kind
         self.state_dependent_std = state_dependent_std
         self.log_std_init = log_std_init
-        self.bounded = bool(space.is_bounded())
+        # The largest number of a type is no bound: to be bounded, a box must have a width.
+        with numpy.errstate(over="ignore"):
+            width = space.high.astype(numpy.float32) - space.low.astype(numpy.float32)
+        self.bounded = bool(numpy.isfinite(width).all())
         if kind != "clipped" and not self.bounded:
             raise UserError(
                 f"task.continuous = '{kind}' needs bounds, and the actions are {space}; choices: clipped"
@@ -171,15 +175,14 @@ class GaussianHead(Head):
         return (actions.tanh() if self.kind == "squashed" else actions).clamp(-1, 1)
 
     def from_unit(self, unit: Tensor) -> Tensor:
-        inside = self.low + (self.high - self.low) * (unit + 1) / 2
-        return torch.unflatten(inside, -1, self.shape)
+        return shaped(self.low + (self.high - self.low) * (unit + 1) / 2, self.shape)
 
     def any_action(self, policy: Distribution) -> Tensor:
         return 2 * torch.rand_like(policy.mean) - 1
 
     def to_environment(self, actions: Tensor) -> Tensor:
         if not self.bounded:
-            return torch.unflatten(actions.clamp(self.low, self.high), -1, self.shape)
+            return shaped(actions.clamp(self.low, self.high), self.shape)
         return self.from_unit(self.to_unit(actions))
 
 
@@ -207,7 +210,7 @@ class BetaHead(Head):
         return policy.mean
 
     def to_environment(self, actions: Tensor) -> Tensor:
-        return torch.unflatten(self.low + (self.high - self.low) * actions, -1, self.shape)
+        return shaped(self.low + (self.high - self.low) * actions, self.shape)
 
 
 class GumbelMaxCategorical(Categorical):
@@ -311,6 +314,7 @@ def make_head(
     Raises:
         UserError: a space that none serves, or a distribution that needs bounds which the space lacks.
     """
+    refuse_too_many(actions)
     if isinstance(actions, Discrete):
         return DiscreteHead(features, int(actions.n), int(actions.start))
     if isinstance(actions, MultiDiscrete):
@@ -329,6 +333,23 @@ def make_head(
     )
 
 
+def refuse_too_many(actions: Space[Any]) -> None:
+    """Refuse what would need a layer of an output for each of too many choices.
+
+    Raises:
+        UserError: names the space.
+    """
+    sizes = (
+        [actions.n] if isinstance(actions, Discrete) else getattr(actions, "nvec", numpy.zeros(1))
+    )
+    count = int(numpy.sum(sizes, dtype=float))
+    if count > MOST_VALUES:
+        raise UserError(
+            f"no policy serves the actions {actions}: {count:,} choices, and {MOST_VALUES:,} at most can have "
+            "outputs of their own; declare several smaller ones (MultiDiscrete)"
+        )
+
+
 def whole_numbers_head(features: int, space: Box) -> MultiDiscreteHead:
     """A choice for each whole number of a box.
 
@@ -342,6 +363,11 @@ def whole_numbers_head(features: int, space: Box) -> MultiDiscreteHead:
             f"no policy serves the actions {space}: whole numbers have {MOST} values at most; declare floats"
         )
     return MultiDiscreteHead(features, sizes, low, space.shape)
+
+
+def shaped(actions: Tensor, shape: Sequence[int]) -> Tensor:
+    """Numbers `[*batch, count]` as actions `[*batch, *shape]`; a box without axes has one number."""
+    return actions.unflatten(-1, tuple(shape)) if shape else actions.squeeze(-1)
 
 
 def mask_logits(logits: Tensor, mask: Tensor | None) -> Tensor:

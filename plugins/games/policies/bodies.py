@@ -21,6 +21,8 @@ from plugins.games.policies.layout import can_be_picture, is_picture, layout_of,
 # The entry of a dict observation that says which actions are allowed.
 MASK = "action_mask"
 SERVED = "Box, Discrete, MultiDiscrete and MultiBinary"
+# Values of whole numbers that each get a weight of their own.
+MOST_VALUES = 100_000
 BodyKind = Literal["auto", "multilayer", "board", "egocentric", "nature", "impala"]
 
 
@@ -92,6 +94,7 @@ class OneHot(Body):
     def __init__(self, space: Discrete, hidden: Sequence[int], activation: Activation) -> None:
         super().__init__()
         self.first, self.count = int(space.start), int(space.n)
+        refuse_too_many(self.count, space)
         self.body = Multilayer(Box(0, 1, (self.count,)), hidden, None, activation)
         self.width = self.body.width
 
@@ -112,6 +115,7 @@ class OneHots(Body):
         begins = sizes.cumsum() - sizes - numpy.asarray(space.start).flatten()
         self.register_buffer("first", torch.as_tensor(begins), persistent=False)
         self.axes, self.count = space.nvec.ndim, int(sizes.sum())
+        refuse_too_many(self.count, space)
         self.body = Multilayer(Box(0, 1, (self.count,)), hidden, None, activation)
         self.width = self.body.width
 
@@ -119,6 +123,19 @@ class OneHots(Body):
         which = observation.long().flatten(-self.axes) + self.first
         ones = torch.zeros(*which.shape[:-1], self.count, device=which.device)
         return self.body(ones.scatter_(-1, which, 1.0))  # type: ignore[no-any-return]
+
+
+def refuse_too_many(count: int, space: Space[Any]) -> None:
+    """Refuse what would need a layer of an input for each of too many values.
+
+    Raises:
+        UserError: names the space.
+    """
+    if count > MOST_VALUES:
+        raise UserError(
+            f"no policy reads the observations {space}: {count:,} values, and {MOST_VALUES:,} at most can have "
+            "weights of their own; declare numbers (Box), or several smaller ones (MultiDiscrete)"
+        )
 
 
 class Picture(Body):

@@ -159,7 +159,7 @@ class EpsilonGreedy(GumbelMaxCategorical):
 
     def any_action(self, sample_shape: Any = ()) -> Tensor:
         """An allowed action, all with equal chances, `[*sample_shape, *batch]`."""
-        chances = self.values.new_empty((*sample_shape, *self.values.shape)).uniform_()
+        chances = torch.rand((*sample_shape, *self.values.shape), device=self.values.device)
         if self.mask is not None:
             chances = chances.masked_fill(~self.mask.bool(), -1.0)
         return chances.argmax(-1)
@@ -167,5 +167,5 @@ class EpsilonGreedy(GumbelMaxCategorical):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
             by_chance = self.any_action(sample_shape)
-            explores = torch.rand_like(by_chance, dtype=torch.float32) < self.epsilon
+            explores = torch.rand(by_chance.shape, device=by_chance.device) < self.epsilon
             return torch.where(explores, by_chance, self.values.argmax(-1))

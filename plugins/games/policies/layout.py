@@ -50,7 +50,7 @@ def layout_of(space: Box) -> Layout:
 
 def is_picture(space: Space[Any]) -> bool:
     """Whether an observation is read as a picture where nothing else is asked for."""
-    if not isinstance(space, Box):
+    if not isinstance(space, Box) or 0 in space.shape:
         return False
     return len(space.shape) == 3 or (
         len(space.shape) in (2, 4)
@@ -70,6 +70,8 @@ def has_bytes(space: Box) -> bool:
 
 def scale_of(space: Box) -> float:
     """What values are divided by: bytes, and pictures whose numbers go from 0 to 255, become 0 to 1."""
+    if 0 in space.shape:
+        return 1.0
     if space.dtype == numpy.uint8:
         return max(float(space.high.max()), 1.0)
     return 255.0 if len(space.shape) >= 3 and has_bytes(space) else 1.0

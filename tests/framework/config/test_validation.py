@@ -161,6 +161,10 @@ MISTAKES = {
     "trainer.steps=1.5": "trainer.steps = 1.5: expected a valid integer, got a number with a fractional part",
     "trainer.steps=[1]": "trainer.steps = [1]: expected a valid integer",
     "trainer.steps={a: 1}": "trainer.steps = {'a': 1}: expected a valid integer",
+    "trainer.steps=true": "trainer.steps = True: expected a number, not true or false",
+    "trainer.ema=true": "trainer.ema = True: expected a number, not true or false",
+    "estimator.samples=true": "estimator.samples = True: expected a number, not true or false",
+    "task=cartpole task.hidden=[true]": "task.hidden = [True]: expected a number, not true or false",
     "trainer.steps=null": "trainer.steps = None: expected a valid integer",
     "trainer.device=gpu": "trainer.device = 'gpu': expected 'auto', 'cpu', 'cuda' or 'mps'",
     "trainer.ema=1": "trainer.ema = 1: expected less than 1",
@@ -216,7 +220,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     arguments, tmp_path, monkeypatch, diffobj: Diffobj
 ):
     monkeypatch.chdir(tmp_path)
-    given = [arguments] if "{" in arguments or "[" in arguments else arguments.split()
+    given = [arguments] if "{" in arguments or "[1" in arguments else arguments.split()
     outcome = diffobj("train", *SHORT, *given)
     assert outcome.status == 2
     assert outcome.err.startswith(f"diffobj: {MISTAKES[arguments]}")

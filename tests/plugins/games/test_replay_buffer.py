@@ -13,23 +13,29 @@ from plugins.games.replay_buffer import GameSteps, ReplayBuffer
 CPU = torch.device("cpu")
 
 
-def fill(buffer: ReplayBuffer, times: range, ends: dict[int, str], games: int = 1) -> None:
+def fill(
+    buffer: ReplayBuffer, times: range, ends: dict[int, str], games: int = 1, at_a_time: int = 1
+) -> None:
     """At time t: the observation t, the action 10 t, the reward t + 1; `ends` says how episodes end, or "reset"."""
-    for t in times:
-        kind, before = ends.get(t, ""), ends.get(t - 1, "")
-        every = torch.ones(games, dtype=torch.bool)
-        seen = torch.full((games, 1), float(t)) + 100 * torch.arange(games).unsqueeze(-1)
+    for first in range(times.start, times.stop, at_a_time):
+        some = range(first, min(first + at_a_time, times.stop))
+
+        def every(holds: Any, some: range = some) -> torch.Tensor:
+            return torch.tensor([[holds(t)] * games for t in some])
+
+        rewards = every(lambda t: t + 1.0)
+        seen = (rewards - 1 + 100 * torch.arange(games)).unsqueeze(-1)
         buffer.add(
             GameSteps(
                 observations=seen,
                 actions=10 * seen,
-                rewards=torch.full((games,), t + 1.0),
+                rewards=rewards,
                 next_observations=seen + 1,
-                terminated=every & (kind == "terminated"),
+                terminated=every(lambda t: ends.get(t) == "terminated"),
             ),
-            valid=every & (kind != "reset"),
-            episode_start=every & (before == "reset" or t == 0),
-            ended=every & (kind in ("terminated", "truncated")),
+            valid=every(lambda t: ends.get(t) != "reset"),
+            episode_start=every(lambda t: ends.get(t - 1) == "reset" or t == 0),
+            ended=every(lambda t: ends.get(t) in ("terminated", "truncated")),
         )
 
 
@@ -87,24 +93,39 @@ def test_games_do_not_mix_and_old_rows_are_overwritten():
     assert rows.next_observations.squeeze(-1).tolist() == [7, 107, 6, 106, 7, 107]
 
 
+@pytest.mark.parametrize("games", [1, 2])
+@pytest.mark.parametrize("at_a_time", [2, 3, 11])
+def test_several_steps_at_a_time_are_kept_as_one_after_the_other(games, at_a_time):
+    """In a ring of fewer steps than are written at once, too."""
+    ends = {3: "terminated", 4: "reset", 7: "truncated", 8: "reset"}
+    single, several = ReplayBuffer(6, games, CPU), ReplayBuffer(6, games, CPU)
+    fill(single, range(11), ends, games)
+    fill(several, range(11), ends, games, at_a_time)
+    torch.testing.assert_close(several.state_dict(), single.state_dict(), rtol=0, atol=0)
+
+
 def test_walks_stay_within_an_episode_whatever_was_overwritten():
-    """Episodes of random lengths in a small ring, each row's reward the episode's number: none adds up two of them."""
+    """Episodes of random lengths in a small ring, each row's reward the episode's number: none adds up two of them.
+
+    After a step that is none, such as a reset, another episode begins.
+    """
     random = torch.Generator().manual_seed(0)
     buffer = ReplayBuffer(50, 3, CPU)
     episode, start = torch.arange(3.0), torch.ones(3, dtype=torch.bool)
     for _ in range(400):
         ended = torch.rand(3, generator=random) < 0.2
+        valid = torch.rand(3, generator=random) < 0.9
         steps = GameSteps(
-            episode.unsqueeze(-1),
-            episode.clone(),
-            episode.clone(),
-            episode.unsqueeze(-1).clone(),
-            ended,
+            *(episode.unsqueeze(-1), episode, episode, episode.unsqueeze(-1), ended & valid)
         )
-        valid = torch.rand(3, generator=random) < 0.8
-        buffer.add(steps, valid=valid, episode_start=start, ended=ended)
-        episode = torch.where(ended & valid, episode + 3, episode)
-        start = torch.where(valid, ended, start)
+        buffer.add(
+            GameSteps(*(part.unsqueeze(0) for part in vars(steps).values())),
+            valid=valid.unsqueeze(0),
+            episode_start=start.unsqueeze(0),
+            ended=ended.unsqueeze(0),
+        )
+        start = ended | ~valid
+        episode = torch.where(start, episode + 3, episode)
     drawn = buffer.from_rows(torch.arange(50), 5, 1.0)
     count = drawn.rewards / drawn.actions
     assert torch.equal(count, count.round())

@@ -75,6 +75,23 @@ def test_without_a_word_a_rollout_has_32_steps_and_a_replayed_one_1():
     assert game.replaying.steps == 9
 
 
+def test_what_an_episode_has_earned_goes_on_across_rounds():
+    """Games of 4 and 5 steps with reward 1 each, and a reset between two of them, in rounds of 1, 3 and 50 steps."""
+    logs = []
+    for steps in (1, 3, 50):
+        environment = vectors(lambda i: Counter(LENGTH + i, terminates=True))
+        game = Game(environment=environment, **{**SMALL, "games": 2}, rollout_steps=steps)
+        replayed(game, DQN(warmup_steps=240, batch_size=2), 1)
+        assert game.replaying is not None
+        game.replaying.settle()
+        logs.append([pair for pair in game.log.recent if pair[1]])
+    assert {length for _, length in logs[0]} == {LENGTH, LENGTH + 1}
+    assert all(earned == length for earned, length in logs[0])
+    shortest = min(len(log) for log in logs)
+    assert shortest > 30
+    assert all(sorted(log[:20]) == sorted(logs[0][:20]) for log in logs)
+
+
 def test_an_episode_is_replayed_without_its_reset_and_up_to_its_last_observation():
     """A counter observes its step's number: what each step led to is the next number, the last one, too."""
     game = Game(environment=vectors(lambda i: Counter(LENGTH, terminates=True)), **SMALL)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 from gymnasium import Space
-from gymnasium.spaces import Dict
+from gymnasium.spaces import Dict, Discrete, MultiDiscrete
 
 
 def overwrite_spoilt(observations: Any, rewards: Any, failed: Any) -> tuple[Any, str]:
@@ -26,7 +26,7 @@ def overwrite_spoilt(observations: Any, rewards: Any, failed: Any) -> tuple[Any,
             continue
         rows = ~numpy.isfinite(values).reshape(len(failed), -1).all(-1)
         values[rows] = 0
-        spoilt, why = spoilt | (rows & ~failed), f"a {what} that is not finite"
+        spoilt, why = spoilt | (rows & ~failed), f"{article(what)} that is not finite"
     return spoilt, why
 
 
@@ -45,7 +45,26 @@ def check_playable(space: Space[Any], count: int, observations: Any, rewards: An
             raise ValueError(
                 f"observations of shape {list(values.shape)}, declared {list(declared)}"
             )
+        first, last = whole_numbers(spaces[name])
+        if first is not None and ((values < first) | (values > last)).any():
+            lowest, highest = values.min(), values.max()
+            raise ValueError(
+                f"an observation of {lowest:g} to {highest:g}, declared {spaces[name]}"
+            )
     checked = [("observation", part) for part in parts.values()]
     for what, values in (("reward", numpy.asarray(rewards)), *checked):
         if values.dtype.kind == "f" and not numpy.isfinite(values).all():
-            raise ValueError(f"a {what} that is not finite")
+            raise ValueError(f"{article(what)} that is not finite")
+
+
+def whole_numbers(space: Space[Any]) -> tuple[Any, Any]:
+    """The lowest and the highest of whole numbers that are read one by one; None for other spaces."""
+    if isinstance(space, Discrete):
+        return space.start, space.start + space.n - 1
+    if isinstance(space, MultiDiscrete):
+        return space.start, space.start + space.nvec - 1
+    return None, None
+
+
+def article(what: str) -> str:
+    return f"{'an' if what[0] == 'o' else 'a'} {what}"

@@ -69,7 +69,8 @@ class ForeignGames(Games):
         self.observation_space, self.left_out = self.reading.space, self.reading.left_out
         self.action_space = self.vector.single_action_space
         self.choices = group_sizes(self.action_space)
-        self.frames_per_second = float(self.vector.metadata.get("render_fps") or 50)
+        rate = self.vector.metadata.get("render_fps")
+        self.frames_per_second = float(rate) if isinstance(rate, int | float) and rate > 0 else 50.0
         self.ended = numpy.zeros(count, dtype=bool)
         self.failures = Failures(environment)
         # Whether one game can begin again alone.
@@ -84,7 +85,7 @@ class ForeignGames(Games):
     def reset(self, seed: int) -> Observation:
         while True:
             try:
-                observations = self.read(self.vector.reset(seed=seed)[0])
+                observations = self.seen(self.vector.reset(seed=seed)[0])
                 self.check_playable(observations)
                 break
             # A foreign environment may raise anything.
@@ -106,7 +107,8 @@ class ForeignGames(Games):
         try:
             chosen = actions.cpu().numpy().astype(self.action_space.dtype, copy=False)
             observations, rewards, terminated, truncated, info = self.vector.step(chosen)
-            observations = self.read(observations)
+            observations = self.seen(observations)
+            rewards = single(rewards)
             ended = numpy.logical_or(terminated, truncated)
             failed = self.failed_games(info)
             if self.guarded:
@@ -134,7 +136,7 @@ class ForeignGames(Games):
         self.failures.sound(valid)
         return Outcome(
             observations=self.to_tensors(observations),
-            rewards=self.tensor(numpy.asarray(rewards, dtype=numpy.float32)),
+            rewards=self.tensor(rewards),
             terminated=self.tensor(terminated),
             truncated=self.tensor(numpy.logical_and(truncated, ~numpy.asarray(terminated))),
             valid=self.tensor(valid),
@@ -150,12 +152,12 @@ class ForeignGames(Games):
         if self.mode == AutoresetMode.NEXT_STEP:
             return observations, None
         if self.mode == AutoresetMode.SAME_STEP:
-            final = final_observations(observations, info, self.reading)
+            final = single_of_all(final_observations(observations, info, self.reading))
             self.check_playable(final)
             return observations, final
         final = observations
         if ended.any():
-            observations = self.read(self.vector.reset(options={"reset_mask": ended})[0])
+            observations = self.seen(self.vector.reset(options={"reset_mask": ended})[0])
             self.check_playable(observations)
         return observations, final
 
@@ -254,11 +256,14 @@ class ForeignGames(Games):
                 f"{int(empty.argmax())} allows no action"
             )
 
+    def seen(self, observation: Any) -> Any:
+        """What an agent gets of the vector's observation, numbers in single precision."""
+        return single_of_all(self.read(observation))
+
     def to_tensors(self, observations: Any) -> Observation:
-        """Observations as float tensors; images stay bytes."""
         if isinstance(observations, Mapping):
-            return {name: self.tensor(to_float32(part)) for name, part in observations.items()}
-        return self.tensor(to_float32(observations))
+            return {name: self.tensor(part) for name, part in observations.items()}
+        return self.tensor(observations)
 
     def tensor(self, values: Any) -> Tensor:
         # A copy: vectors reuse their arrays.
@@ -268,7 +273,7 @@ class ForeignGames(Games):
         if not self.rendered:
             return None
         try:
-            frames = self.vector.render()
+            frame = picture(self.vector.render())
         # Without a display, say: a trained agent must not be lost because it cannot be filmed.
         except Exception as error:
             self.rendered = False
@@ -278,7 +283,7 @@ class ForeignGames(Games):
                 flush=True,
             )
             return None
-        return None if not frames else numpy.asarray(frames[0])
+        return frame
 
     def state_dict(self) -> dict[str, Any] | None:
         """The games as they stand; None where the vector's class cannot be saved."""
@@ -301,9 +306,33 @@ class ForeignGames(Games):
         self.vector.close()
 
 
-def to_float32(values: Any) -> Any:
+def picture(frames: Any) -> Frame | None:
+    """The first game's frame of those that a vector renders.
+
+    Raises:
+        ValueError: it is no picture.
+    """
+    if not frames:
+        return None
+    frame = numpy.asarray(frames[0])
+    if frame.dtype != numpy.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
+        raise ValueError(
+            f"render gave {frame.dtype} of shape {list(frame.shape)}, expected bytes [height, width, 3]"
+        )
+    return frame
+
+
+def single_of_all(observations: Any) -> Any:
     """Numbers in single precision; the bytes of images stay bytes."""
-    return values if values.dtype == numpy.uint8 else values.astype(numpy.float32)
+    if isinstance(observations, Mapping):
+        return {name: single_of_all(part) for name, part in observations.items()}
+    return observations if observations.dtype == numpy.uint8 else single(observations)
+
+
+def single(values: Any) -> Any:
+    """In single precision, infinite where a number is too large for it."""
+    with numpy.errstate(over="ignore"):
+        return numpy.asarray(values).astype(numpy.float32)
 
 
 def close(vector: VectorEnv[Any, Any, Any]) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from framework.errors import UserError
 
-# What `info` says of a game that failed, and why.
+# What the vector's `info` says of a game that failed, and why.
 FAILED = "failed"
 # Failures in a row that are survived, and how much of one each sound step of a game makes good.
 PATIENCE, RECOVERY = 10, 0.1
@@ -65,13 +65,18 @@ class Failures:
 class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A game whose failures are truncations that `info` names; it is made again before its next episode.
 
+    Its own `info`, which may hold anything, ends here, but for `passed`.
+
+    Args:
+        passed: the entry of `info` that is kept.
+
     Attributes:
         spoilt: why what it has just returned cannot be used: its next step cuts the episode off.
     """
 
-    def __init__(self, make: Callable[[], gymnasium.Env[Any, Any]]) -> None:
+    def __init__(self, make: Callable[[], gymnasium.Env[Any, Any]], passed: str) -> None:
         super().__init__(make())
-        self.make = make
+        self.make, self.passed = make, passed
         self.spoilt = ""
         self.observation: Any = None
 
@@ -83,26 +88,30 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         while True:
             # A foreign environment may raise anything.
             try:
-                self.observation, info = self.env.reset(seed=seed, options=options)
+                self.observation, _ = self.env.reset(seed=seed, options=options)
                 break
+            except UserError:
+                raise
             except Exception as error:
                 failures.append(reason(error))
                 if len(failures) > PATIENCE:
                     raise
                 self.remake()
                 seed = None if seed is None else (seed + 1) % 2**31
-        return self.observation, {**info, FAILED: failures[0]} if failures else info
+        return self.observation, {FAILED: failures[0]} if failures else {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         if self.spoilt:
             return self.observation, 0.0, False, True, {FAILED: self.spoilt}
         try:
-            outcome = self.env.step(action)
+            self.observation, *outcome, info = self.env.step(action)
+        except UserError:
+            raise
         except Exception as error:
             self.remake()
             return self.observation, 0.0, False, True, {FAILED: reason(error)}
-        self.observation = outcome[0]
-        return outcome
+        kept = {self.passed: info[self.passed]} if self.passed in info else {}
+        return self.observation, *outcome, kept
 
     def remake(self) -> None:
         with contextlib.suppress(Exception):
@@ -111,5 +120,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def reason(error: Exception) -> str:
-    """An exception in one line."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """An exception in one line, with its type where its words alone say little."""
+    line = str(error).strip().partition("\n")[0]
+    alone = line and not isinstance(error, LookupError | AssertionError | StopIteration)
+    return line if alone else f"{type(error).__name__}: {line}".removesuffix(": ")

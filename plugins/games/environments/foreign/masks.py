@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import gymnasium
@@ -30,7 +31,7 @@ def place_of_mask(game: gymnasium.Env[Any, Any]) -> Place | None:
         _, info = game.reset(seed=0)
     except Exception:
         return None
-    return "info" if MASK in info else None
+    return "info" if isinstance(info, Mapping) and MASK in info else None
 
 
 class MaskInObservation(gymnasium.Wrapper[Any, Any, Any, Any]):

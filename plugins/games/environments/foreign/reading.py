@@ -7,6 +7,7 @@ from typing import Any
 
 from gymnasium import Space
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from torch import nn
 
 READABLE = (Box, Discrete, MultiDiscrete, MultiBinary)
 Way = tuple[Any, ...]
@@ -31,9 +32,17 @@ class Reading:
         if not readable:
             return
         self.left_out = [named(way) for way in parts if way not in readable]
-        self.ways = {named(way): way for way in readable}
+        for way in readable:
+            self.ways[self.free_name(way)] = way
         if self.left_out or any(way != (name,) for name, way in self.ways.items()):
-            self.space = Dict({named(way): part for way, part in readable.items()})
+            self.space = Dict({name: readable[way] for name, way in self.ways.items()})
+
+    def free_name(self, way: Way) -> str:
+        """A part's name that no other has, and that a module can have."""
+        name = named(way)
+        while not name or name in self.ways or hasattr(nn.ModuleDict, name) or name == "training":
+            name += "_"
+        return name
 
     def __call__(self, observation: Any) -> Any:
         if not self.ways:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import warnings
@@ -19,12 +20,13 @@ from plugins.games.environments.arguments import checked_arguments, takes
 from plugins.games.environments.foreign.guarding import Guarded, reason
 from plugins.games.environments.foreign.masks import MaskInObservation, Place, place_of_mask
 from plugins.games.environments.foreign.repeating import Repeatable
+from plugins.games.environments.foreign.returned import AsDocumented
 from plugins.games.environments.foreign.sources import Source
 from plugins.games.environments.foreign.wrapping import Wrapper, wrappers_of
 from plugins.games.environments.options import EnvironmentOptions
 
 # What an environment's info says of an episode that `task.longest_episode` has ended.
-CUT_OFF = "cut_off"
+CUT_OFF = "diffobj/cut_off"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ class VectorMaker:
         wrappers = wrappers_of(self.options.wrappers, trust=self.options.trust)
         game = Single(self.source, self.options, arguments, None, wrappers).game()
         place = place_of_mask(game)
-        game.close()
+        with contextlib.suppress(Exception):
+            game.close()
         return place
 
     def uses_own_vector(self) -> bool:
@@ -167,7 +170,7 @@ class Single:
     def __call__(self) -> gymnasium.Env[Any, Any]:
         if multiprocessing.current_process().daemon:
             end_with_parent()
-        return Repeatable(Guarded(self.game))
+        return Repeatable(Guarded(self.game, CUT_OFF))
 
     def game(self) -> gymnasium.Env[Any, Any]:
         """The environment with its time limit, wrappers and mask."""
@@ -206,7 +209,7 @@ class Single:
             raise UserError(
                 f"environment '{name}' takes no render_mode={self.render_mode!r}, so that it cannot be shown"
             )
-        return game  # type: ignore[no-any-return]
+        return AsDocumented(game, name)
 
     def limited(self, game: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
         """The environment with the time limit that was asked for, or the longest episode where there is none."""

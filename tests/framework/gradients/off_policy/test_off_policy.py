@@ -231,6 +231,15 @@ def test_what_does_not_fit_is_refused_in_one_line():
 
     with pytest.raises(ProgramError, match=r"shape \[3\]; expected \[critics, ...\]"):
         run(TD3(), fresh(), wrong)
+
+    def of_all(context: Context, parameters: Parameters, batch: Decisions) -> None:
+        context.action_values(torch.zeros(2, 1, 3, 3))
+        context.cost(parameters["mean"] * batch.observations)
+
+    with pytest.raises(ProgramError, match=r"critics of the action taken, .* \[2, 1, 3, 3\]"):
+        run(TD3(), fresh(), of_all)
+    with pytest.raises(ProgramError, match=r"one critic of all actions, .* \[2, 1, 3, 3\]"):
+        run(DQN(), fresh(), of_all)
     estimator = TD3()
     estimator.targets.values, estimator.targets.updates = {"mean": torch.zeros(2)}, 2
     with pytest.raises(UserError, match=r"target network's 'mean' is \[2\], the model's \[\]"):
