@@ -49,7 +49,7 @@ from plugins.sketching.raster.request import (
     choose_layout,
 )
 
-Backend = Literal["auto", "torch", "numba"]
+Backend = Literal["auto", "torch", "numba", "triton"]
 
 COMPOSITIONS = ("soft_or", "max", "smooth_max", "over")
 PROFILES = ("gaussian", "flat")
@@ -85,7 +85,8 @@ def render(
         filled: fill the inside of closed shapes; a last edge back to the first vertex is implied. For a list of
             strokes it may differ from stroke to stroke.
         fill_rule: what is inside, as in SVG; it may differ, too.
-        backend: "auto" uses numba's kernel for float32 on the CPU where numba is installed.
+        backend: "auto" uses numba's kernel for float32 on the CPU where numba is installed, and on a GPU Triton's for
+            soft lines of one ink.
 
     Returns:
         without colour the ink `[*batch, height, width]`, 0 paper and 1 ink; with it the picture
@@ -107,9 +108,11 @@ def render(
     kernel = choose_kernel(backend, lines.points)
     transparent = composition == "soft_or" or (composition == "over" and colour is None)
     plain = colour is None and transparent and profile == "gaussian" and lines.uniform
-    if plain and strokes * count > 0 and kernel is not torch_kernel and not lines.fills:
-        ink: Tensor = kernel.SoftLines.apply(lines.points, width, opacity, canvas)
+    soft = getattr(kernel, "SoftLines", None)
+    if plain and strokes * count > 0 and soft is not None and not lines.fills:
+        ink: Tensor = soft.apply(lines.points, width, opacity, canvas)
         return ink
+    kernel = choose_kernel(backend, lines.points, plain=False)
     # Not by clamp, which leaves out the gradient of a width that is exactly the least.
     width = torch.where(width < MIN_WIDTH, MIN_WIDTH, width)
     if profile == "gaussian":
@@ -226,11 +229,14 @@ def detached(
     )
 
 
-def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
+def choose_kernel(backend: Backend, points: Tensor, *, plain: bool = True) -> ModuleType:
     """The kernel's module: numba's for float32 on the CPU where it is installed, else torch's.
 
-    Each type would be compiled by itself, for seconds; float64 is for difference quotients.
+    Each type would be compiled by itself, for seconds; float64 is for difference quotients. On a GPU it is Triton's for
+    what is `plain`: soft lines of one ink.
     """
+    if backend == "triton" or (backend == "auto" and plain and triton_suits(points)):
+        return by_triton(points, plain)
     suits = points.device.type == "cpu" and points.dtype == torch.float32
     if backend == "torch" or (backend == "auto" and not (suits and find_spec("numba"))):
         return torch_kernel
@@ -244,6 +250,32 @@ def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
     from plugins.sketching.raster import numba_kernel
 
     return numba_kernel
+
+
+def triton_suits(points: Tensor) -> bool:
+    return points.is_cuda and points.dtype == torch.float32 and find_spec("triton") is not None
+
+
+def by_triton(points: Tensor, plain: bool) -> ModuleType:
+    """Triton's kernel.
+
+    Raises:
+        ProgramError: there is no Triton, or it does not serve what is to be rendered.
+    """
+    if find_spec("triton") is None:
+        raise ProgramError(
+            "backend 'triton' needs Triton, which torch brings on Linux where it has CUDA; backend='torch'"
+        )
+    if points.dtype != torch.float32:
+        kind = str(points.dtype).removeprefix("torch.")
+        raise ProgramError(f"backend 'triton' renders float32, not {kind}; backend='torch'")
+    if not plain:
+        raise ProgramError(
+            "backend 'triton' renders soft lines of one ink, soft_or and gaussian; backend='torch'"
+        )
+    from plugins.sketching.raster import triton_kernel
+
+    return triton_kernel
 
 
 def amplitude_of(opacity: Tensor, colour: Tensor | None, composition: str) -> Tensor:
