@@ -12,11 +12,15 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Independent, Normal, OneHotCategorical
 
 import framework
-from framework import Program, waiting
+from framework import Program, ProgramError, waiting
 from framework.gradients.registered import make_estimator
 from framework.recording.sampling import sampled, unvalidated
 from framework.training.trainer import Trainer
 from plugins.games.ended import EndedEpisodes, EpisodeStatistics
+from plugins.sketching.raster import render
+from plugins.sketching.strokes.drawing import Drawing, Strokes, Style
+from plugins.sketching.strokes.primitives import primitive
+from tests.kernels import interpreted
 from tests.waits import noted
 
 # Where a wait stays, and why.
@@ -70,13 +74,16 @@ def waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *overrides: str) -> C
             "task.normalise_returns=true",
         ],
         ["experiment=cartpole_torch", *GAMES],
-        [
-            "experiment=cartpole_torch",
-            "estimator=evolution_strategies",
-            *GAMES,
-            "estimator.samples=2",
-            "estimator.directions=1",
-        ],
+        pytest.param(
+            [
+                "experiment=cartpole_torch",
+                "estimator=evolution_strategies",
+                *GAMES,
+                "estimator.samples=2",
+                "estimator.directions=1",
+            ],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["ppo", "rloo", "evolution strategies"],
 )
@@ -116,6 +123,29 @@ def test_an_estimator_of_the_core_waits_for_nothing(name):
 def bits(context: Any, parameters: Any, batch: Any) -> None:
     drawn = context.sample("drawn", Bernoulli(logits=parameters["logits"]))
     context.cost((drawn.sum(-1) - parameters["scale"]) ** 2)
+
+
+def test_a_drawing_of_lines_waits_for_nothing_by_tritons_kernel(monkeypatch):
+    """Once it has been drawn: which strokes are there is known, and what is wrong is seen at the next log."""
+    model = drawing()
+    monkeypatch.setattr(render, "triton_suits", lambda points: True)
+    with interpreted(), noted() as found, waiting.deferred(torch.device("cpu")):
+        model().sum().backward()
+        found.clear()
+        model.confine(0.1, 10.0)
+        model().sum().backward()
+        assert not found
+        model.widths.data.fill_(float("nan"))
+        model()
+        waiting.read()
+        with pytest.raises(ProgramError, match="width has the value nan"):
+            model()
+
+
+def drawing() -> Drawing:
+    strokes = Strokes(8 * torch.rand(2, 2, 2), torch.ones(2), torch.ones(2), torch.zeros(2, 3))
+    style = Style("soft_or", False, False, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    return Drawing(primitive("line"), (8, 8), strokes, style, frozenset({"width"}))
 
 
 @pytest.mark.parametrize("name", ["rebar", "relax", "gumbel", "straight_through"])

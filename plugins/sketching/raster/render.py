@@ -35,6 +35,7 @@ from torch._C._functorch import is_batchedtensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from framework import waiting
 from framework.errors import ProgramError, suggestion
 from framework.extras import missing
 from plugins.sketching.raster import torch_kernel
@@ -100,9 +101,11 @@ def render(
     canvas = (size, size) if isinstance(size, int) else size
     refuse_vmap(points, width, opacity, colour)
     lines = Lines.of(points, filled, fill_rule)
-    check_inputs(lines, canvas, composition, profile)
+    check_names(canvas, composition, profile)
     width, opacity, colour, lines = broadcast_inputs(lines, width, opacity, colour)
-    check_ranges(width, opacity, colour, background)
+    if looks_wrong(lines, width, opacity, colour, background):
+        check_finite(lines)
+        check_ranges(width, opacity, colour, background)
     *batch, strokes = lines.shape
     count = math.prod(batch)
     kernel = choose_kernel(backend, lines.points)
@@ -112,7 +115,6 @@ def render(
     if plain and strokes * count > 0 and soft is not None and not lines.fills:
         ink: Tensor = soft.apply(lines.points, width, opacity, canvas)
         return ink
-    kernel = choose_kernel(backend, lines.points, plain=False)
     # Not by clamp, which leaves out the gradient of a width that is exactly the least.
     width = torch.where(width < MIN_WIDTH, MIN_WIDTH, width)
     if profile == "gaussian":
@@ -140,7 +142,7 @@ def render(
         drawn = nothing.expand(count, 1 if colour is None else colour.shape[-1], *canvas)
         kept = 1 - drawn
     else:
-        drawn, kept = paint(request, kernel)
+        drawn, kept = paint(request, choose_kernel(backend, lines.points, plain=False))
     if colour is None:
         return (1 - kept).reshape(*batch, *canvas)
     channels = colour.shape[-1]
@@ -311,7 +313,16 @@ def broadcast_inputs(
     )
 
 
-def check_inputs(lines: Lines, canvas: tuple[int, int], composition: str, profile: str) -> None:
+def looks_wrong(lines: Lines, width: Tensor, *shades: Tensor | None) -> bool:
+    """Whether numbers are to be checked: always, or where that is deferred once something was wrong."""
+    if not waiting.deferring():
+        return True
+    signs = [~lines.points.isfinite().all(), ~((width > 0) & width.isfinite()).all()]
+    signs += [((s < -1e-6) | ~(s <= 1 + 1e-6)).any() for s in shades if s is not None]
+    return waiting.suspicious("render", torch.stack(signs))
+
+
+def check_names(canvas: tuple[int, int], composition: str, profile: str) -> None:
     if min(canvas) < 1:
         raise ProgramError(f"size = {canvas}: expected a height and a width of 1 pixel or more")
     for name, value, known in (
@@ -320,6 +331,9 @@ def check_inputs(lines: Lines, canvas: tuple[int, int], composition: str, profil
     ):
         if value not in known:
             raise ProgramError(f"{name} = '{value}'; {suggestion(value, known)}")
+
+
+def check_finite(lines: Lines) -> None:
     stroke = lines.not_finite()
     if stroke is not None:
         raise ProgramError(f"stroke {stroke} has a coordinate that is not finite")

@@ -207,7 +207,8 @@ class Drawing(nn.Module):
         A straight line is moved as a whole: cut off at the frame it would turn along it, and stay there.
         """
         height, width = self.canvas
-        limit = self.places.new_tensor([width / self.side, height / self.side])
+        limit = self.places.new_full((2,), width / self.side)
+        limit[1] = height / self.side
         if self.places.shape[1] == 2:
             low, high = self.places.amin(1, keepdim=True), self.places.amax(1, keepdim=True)
             self.places.add_((-low).clamp(min=0) + (limit - high).clamp(max=0))

@@ -7,6 +7,7 @@ import torch
 
 from framework.errors import ProgramError
 from plugins.sketching.raster.render import render
+from plugins.sketching.raster.step import render_and_loss
 from tests.kernels import interpreted
 
 LINE = torch.tensor([[[1.0, 1.0], [5.0, 5.0]]])
@@ -53,3 +54,12 @@ def test_without_triton_it_is_refused_and_nothing_else_is_missing(monkeypatch):
     with pytest.raises(ProgramError, match=r"'triton' needs Triton, .*backend='torch'"):
         render(LINE, 1.0, 8, backend="triton")
     assert render(LINE, 1.0, 8).max() > 0.5
+
+
+def test_no_strokes_leave_the_paper_and_a_step_is_that_of_autograd():
+    with interpreted():
+        assert not render(torch.zeros(0, 2, 2), 1.0, 8, backend="triton").any()
+        target = torch.zeros(8, 8)
+        own, right = (render_and_loss(LINE, 1.0, target, backend=b) for b in ("triton", "torch"))
+    torch.testing.assert_close(own.loss, right.loss)
+    torch.testing.assert_close(own.points, right.points)
