@@ -10,7 +10,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install train demo test test-slow test-faults soak lint types docs format reading tensorboard clean
+.PHONY: help install train demo gpu test test-slow test-faults soak lint types docs format reading tensorboard clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ train: .venv/installed ## Train an experiment: make train EXPERIMENT=javelin ARG
 
 demo: .venv/installed-demo ## Try it on a page in your browser (on this machine only)
 	@$(BIN)/diffobj demo
+
+gpu: .venv/installed ## Measure games, drawings and estimators on a GPU; without one a tiny run on the CPU
+	@$(BIN)/python -m experiments.benchmarks.gpu $(ARGS)
 
 test: .venv/installed-dev lint types ## Lint, check types and run the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"

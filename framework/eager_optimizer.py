@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 Kind = TypeVar("Kind", bound=Optimizer)
@@ -28,3 +29,16 @@ def eager(kind: type[Kind]) -> type[Kind]:
 
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in DECORATED}
     return type(kind.__name__, (kind,), {"step": step, **methods})
+
+
+def step_unless(optimizer: Optimizer, wrong: Tensor) -> None:
+    """One step of a fused optimiser, which changes neither parameters nor its own state where `wrong` is true.
+
+    The device decides, as for `torch.amp.GradScaler`: nothing is read from it.
+    """
+    told: Any = optimizer
+    told.grad_scale, told.found_inf = None, wrong.float()
+    try:
+        told.step()
+    finally:
+        del told.grad_scale, told.found_inf

@@ -51,6 +51,7 @@ LAYERS = (
         "randomness",
         "ranks",
         "shards",
+        "waiting",
         "replay",
         "saved_state",
         "sharding",
@@ -82,6 +83,7 @@ PUBLIC = (
     "framework.replay",
     "framework.saved_state",
     "framework.task",
+    "framework.waiting",
 )
 # What a plugin's commands may import, too.
 PUBLIC_TO_COMMANDS = ("framework.commands", "framework.run")

@@ -35,6 +35,7 @@ from framework.program import Program
 from framework.randomness import fresh_key, restore_states, save_states
 from framework.recording.axes import AxesUnknown
 from framework.recording.rule import Plain
+from framework.recording.sampling import sampled
 
 Shaping = Literal["none", "ranks"]
 # Elements that shifted copies may have together; beyond a cache, one after the other is as fast.
@@ -49,7 +50,11 @@ class SharedNoise(Plain):
     """Draws along their path where there is one: noise that no shift reaches is the same for copies under vmap."""
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        return (distribution.rsample if distribution.has_rsample else distribution.sample)(shape)
+        return (
+            distribution.rsample(shape)
+            if distribution.has_rsample
+            else sampled(distribution, shape)
+        )
 
 
 class Numerical(Estimator):

@@ -20,6 +20,7 @@ from framework.gradients.estimator import SurrogateEstimator
 from framework.gradients.surrogate.baselines import LeaveOneOut, MovingAverage
 from framework.gradients.surrogate.learned_baseline import LearnedBaseline
 from framework.gradients.surrogate.sampled import SampledSurrogate
+from framework.recording.sampling import sampled
 
 
 class ScoreFunction:
@@ -32,7 +33,7 @@ class ScoreFunction:
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         refuse_boundary(self.name, site, distribution)
-        return distribution.sample(shape)
+        return sampled(distribution, shape)
 
 
 def names_exact(rule: str | Mapping[str, Any]) -> bool:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from framework.recording.sampling import sampled
+
 
 class Rule(Protocol):
     """How one draw is sampled and whether its log-probability enters the surrogate.
@@ -51,4 +53,4 @@ class Plain:
     relaxed = False
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        return distribution.sample(shape)
+        return sampled(distribution, shape)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework import ranks
+from framework import ranks, waiting
 from framework.batch import leaves, map_tensors
 from framework.config.schema import Settings
 from framework.config.types import Count, CountOrZero, Positive
@@ -28,6 +28,7 @@ from framework.optimizer_state import empty_state, forget_rows, load_named_state
 from framework.parameters import placed
 from framework.program import Program
 from framework.randomness import key, restore_states, save_states, seed_torch, seeded
+from framework.recording.sampling import unvalidated
 from framework.saved_state import check_saved
 from framework.sharding import exchanged, forget_brought_together, mixing_in_one_line, whole
 from framework.task import Split, Task, TrainingPlan
@@ -59,6 +60,7 @@ from framework.training.updates.nonfinite import (
 )
 from framework.training.updates.optimization import checked
 from framework.training.updates.precision import autocast
+from framework.training.updates.queued import QueuedSteps, decides_itself
 from framework.training.updates.rollback import Rollback
 from framework.training.watchdog import Watchdog
 
@@ -124,11 +126,15 @@ class Trainer:
         self.average = None if ema is None else AveragedParameters(self.parameters, ema)
         float16 = self.options.precision == "float16"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=float16)
+        # Where the device decides by itself which gradients are finite.
+        self.queued = QueuedSteps(self) if decides_itself(self) else None
         self.progress = Progress()
         # Of the step under way, kept in case its gradient is not finite.
         self.batch: Any = None
         # Of several processes: whether their batches are known to differ.
         self.parted = False
+        # Whether a step of this session is done: the program has been looked at.
+        self.begun = False
         # Whether the optimiser has begun to change the parameters in a step that is not counted yet.
         self.moving = False
         self.stop_reason = ""
@@ -146,7 +152,8 @@ class Trainer:
         """Train to the end of the budget; returns what `result.json` holds. What was made is saved whatever ends it."""
         start = self.progress.step
         together = False
-        with self.signals.handled(), self.watchdog.watching():
+        quiet = waiting.deferred(self.device)
+        with self.signals.handled(), self.watchdog.watching(), quiet:
             try:
                 self.begin()
                 self.loop(monitor)
@@ -213,7 +220,7 @@ class Trainer:
                 forget_rows(self.optimizer, self.parameters, rows)
             estimate, norm = self.step(batches, monitor.log)
             progress.step += 1
-            self.moving = False
+            self.moving, self.begun = False, True
             self.signals.phase = "between"
             for message in (*self.estimator.messages(), *self.program.findings.read()):
                 monitor.log(message)
@@ -230,6 +237,8 @@ class Trainer:
             # Evaluation is no training time.
             self.clock.restart()
             self.check_budget(start)
+        if self.queued is not None:
+            self.queued.read(progress)
 
     def step(self, batches: Iterator[Any], log: Callable[[str], None]) -> tuple[Estimate, Tensor]:
         """One optimiser step: the estimate, and the norm of its gradient; NaN where there was none."""
@@ -287,7 +296,8 @@ class Trainer:
             share = self.program.share(self.batch)
             if share != 1.0 and not self.parted:
                 self.parted = refuse_same_batch(self.program, self.batch)
-            with self.autocast(), mixing_in_one_line() if self.divided else nullcontext():
+            told = mixing_in_one_line() if self.divided else nullcontext()
+            with self.autocast(), unvalidated(after=self.begun), told:
                 estimate = self.estimator.backward(
                     self.program, self.parameters, self.batch, scale=scale * share
                 )
@@ -314,6 +324,11 @@ class Trainer:
             self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = whole(torch.nn.utils.get_total_norm(gradients))
+        if self.queued is not None:
+            self.queued.step(norm)
+            if self.reads_after(self.progress.step + 1):
+                self.queued.settle(log)
+            return norm
         if math.isfinite(length := norm.item()):
             self.optimizer_step(norm, length)
             self.progress.skipped_in_a_row = 0
@@ -324,6 +339,12 @@ class Trainer:
             # A smaller scale where it was too large.
             self.scaler.update()
         return norm
+
+    def reads_after(self, step: int) -> bool:
+        """Whether anything is read from the device after a step: a log, an evaluation, a checkpoint."""
+        options = self.options
+        every = options.evaluate_every, options.checkpoint_every, options.quality.every
+        return step >= options.steps or any(due(step, n) for n in (options.log_every, *every))
 
     def optimizer_step(self, norm: Tensor, length: float) -> None:
         """One step of the optimiser along the clipped gradient, then the averages."""
@@ -551,6 +572,8 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All that an exact resume needs: tensors and plain Python."""
+        if self.queued is not None:
+            self.queued.read(self.progress)
         return {
             "format": checkpoint.FORMAT,
             "config": self.config,

@@ -13,11 +13,8 @@ from framework import ranks
 from framework.config.types import CountOrZero
 from framework.curve import Curve
 from framework.saved_state import check_saved
+from plugins.games.ended import RECENT, EndedEpisodes
 from plugins.games.environments.games import Games
-from plugins.games.rollouts import EpisodeStatistics
-
-# Episodes over which returns and lengths are averaged for the log.
-RECENT = 100
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class EpisodeLog:
         recent: return and length of the latest `RECENT` episodes.
         scalars: what to log now, by tag.
         steps: environment steps of this training so far.
-        unread: whole episodes whose numbers have not been looked at yet.
+        unread: episodes whose numbers have not been looked at yet.
     """
 
     def __init__(self) -> None:
@@ -61,13 +58,13 @@ class EpisodeLog:
         self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self.scalars: dict[str, float] = {}
         self.steps = 0
-        self.unread: list[tuple[EpisodeStatistics, Timing]] = []
+        self.unread: list[tuple[EndedEpisodes, Timing]] = []
         # When the latest rollout was complete, and the seconds of evaluation since then.
         self.learning_since: float | None = None
         self.evaluation_seconds = 0.0
 
-    def add_later(self, episodes: EpisodeStatistics, timing: Timing) -> None:
-        """Note whole episodes without looking at a number of theirs; `settle` counts them."""
+    def add_later(self, episodes: EndedEpisodes, timing: Timing) -> None:
+        """Note episodes without looking at a number of theirs; `settle` counts them."""
         self.unread.append((episodes, timing))
 
     def settle(self) -> None:
@@ -76,25 +73,22 @@ class EpisodeLog:
             return
         unread, self.unread = self.unread, []
         for episodes, timing in unread:
-            self.add(episodes, int(episodes.lengths.sum()), timing)
+            self.add(episodes, timing)
 
-    def add(self, episodes: EpisodeStatistics, steps: int, timing: Timing) -> None:
-        """Count the finished episodes and all `steps` of what was just collected.
+    def add(self, episodes: EndedEpisodes, timing: Timing) -> None:
+        """Count the finished episodes and all steps of what was just collected.
 
         Learning is all that happens between two rollouts, evaluation left out. On an accelerator the parts count how
         long it takes to launch them.
         """
         seconds, environment = timing.seconds, timing.environment
-        pairs = list(zip(episodes.returns.tolist(), episodes.lengths.tolist(), strict=True))
-        if ranks.size() > 1:
-            # The first, which writes the log, has those of all.
-            parts = ranks.gathered((pairs, steps))
-            pairs = [pair for of_one, _ in parts for pair in of_one]
-            steps = sum(played for _, played in parts)
-        self.recent.extend(pairs)
+        # The first of several processes, which writes the log, has the episodes of all.
+        parts = ranks.gathered(episodes.read())
+        self.recent.extend(pair for part in parts for pair in part.latest)
+        steps = sum(part.steps for part in parts)
         self.steps += steps
-        if pairs:
-            self.curve.add((self.steps, sum(r for r, _ in pairs) / len(pairs)))
+        if count := sum(part.number for part in parts):
+            self.curve.add((self.steps, sum(part.total for part in parts) / count))
         self.scalars = {
             "time/game_steps_per_second": steps / max(seconds, 1e-9),
             "time/environment_steps_per_second": steps / max(environment, 1e-9),

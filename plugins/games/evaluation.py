@@ -9,9 +9,10 @@ from torch import Tensor
 
 from framework.data import interruptible
 from framework.randomness import seeded
+from plugins.games.ended import EpisodeStatistics
 from plugins.games.environments.games import Games
 from plugins.games.policies.agent import Agent
-from plugins.games.rollouts import EpisodeStatistics, play_episodes
+from plugins.games.rollouts import play_episodes
 
 
 def greedy_and_sampled(

@@ -10,22 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework import UserError, ranks
+from framework import UserError, ranks, waiting
 from framework.batch import leaves, map_tensors
 from framework.data import interruptible
 from framework.program import RolloutPlan
 from framework.randomness import generator, key, seeded
 from framework.saved_state import check_saved
+from plugins.games.ended import EndedEpisodes, EpisodeStatistics
 from plugins.games.environments.foreign.repeating import NotRepeatable
 from plugins.games.environments.games import Games, Observation
 from plugins.games.environments.making import make_games
 from plugins.games.environments.options import EnvironmentOptions
-from plugins.games.episode_log import EpisodeLog, Stopwatch
+from plugins.games.episode_log import EpisodeLog, Stopwatch, Timing
 from plugins.games.pieces import in_pieces
 from plugins.games.policies.agent import Agent
 from plugins.games.rewards import RewardOptions
 from plugins.games.rollouts import (
-    EpisodeStatistics,
     Rollout,
     RolloutBuffer,
     RolloutState,
@@ -143,8 +143,17 @@ class Experience:
             )
         self.update_statistics(rollout.observations, rollout.valid)
         episodes = EpisodeStatistics(rollout.returns, rollout.lengths)
-        self.log.add(episodes, int(rollout.lengths.sum()), stopwatch.stop())
+        self.note(EndedEpisodes.whole(episodes), stopwatch.stop())
         return rollout
+
+    def note(self, episodes: EndedEpisodes, timing: Timing) -> None:
+        """Give episodes to the log, which looks at them at once where nothing has to be waited for.
+
+        Several processes look together.
+        """
+        self.log.add_later(episodes, timing)
+        if ranks.size() > 1 or not waiting.queues(self.device):
+            self.log.settle()
 
     def rollouts(self, plan: RolloutPlan, seed: int, start: int) -> Iterator[Rollout]:
         """Minibatches from number `start` on: each rollout `epochs` times, its games divided again in each epoch.
@@ -169,7 +178,8 @@ class Experience:
                 if plan.minibatches > 1:
                     random = generator(seed, "parts", number, epoch)
                     games = rollout.rewards.shape[1]
-                    order = torch.randperm(games, generator=random).to(self.device)
+                    order = torch.randperm(games, generator=random)
+                    order = order.to(self.device, non_blocking=True)
                     batch = rollout.select_games(order.tensor_split(plan.minibatches)[which])
                 if part + 1 == uses:
                     # A checkpoint between two rollouts needs neither.
@@ -202,7 +212,7 @@ class Experience:
         seen = map_tensors(lambda part: part[:-1], rollout.observations)
         self.update_statistics(seen, rollout.valid)
         self.update_return_scale(rollout, self.state)
-        self.log.add(episodes, int(rollout.valid.sum()), stopwatch.stop())
+        self.note(episodes, stopwatch.stop())
         return rollout
 
     def cut(self, rollout: Rollout) -> Rollout:
@@ -229,7 +239,7 @@ class Experience:
     def update_statistics(self, observations: Observation, valid: Tensor) -> None:
         """Add the observations `[..., *shape]` before valid steps `[...]` to the normaliser's statistics."""
         if self.agent.normaliser is not None:
-            self.agent.normaliser.update(map_tensors(lambda part: part[valid], observations))
+            self.agent.normaliser.update(observations, valid)  # type: ignore[arg-type]
 
     def update_return_scale(self, rollout: Rollout, state: RolloutState) -> None:
         """Add a rollout's discounted returns; they count at once, since no action depends on them."""
@@ -241,7 +251,7 @@ class Experience:
                 self.discount,
             )
             state.discounted = returns[-1]
-            self.agent.return_scale.update(returns[rollout.valid])
+            self.agent.return_scale.update(returns, rollout.valid)
 
     def resume(self) -> None:
         """Put the games and the rollout of the loaded state in place; the next rollouts go on from them."""

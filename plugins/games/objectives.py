@@ -9,10 +9,11 @@ from framework import Context
 from framework.batch import first_tensor
 from framework.randomness import fresh_key
 from framework.replay import Decisions
+from plugins.games.ended import EndedEpisodes, EpisodeStatistics
 from plugins.games.environments.games import Observation
 from plugins.games.episode_log import Stopwatch
 from plugins.games.experience import Experience
-from plugins.games.rollouts import EpisodeStatistics, Rollout, play
+from plugins.games.rollouts import Rollout, play
 
 
 def whole_episodes(experience: Experience, context: Context, batch: Rollout) -> None:
@@ -95,5 +96,6 @@ def play_out(experience: Experience, context: Context, batch: None) -> None:
         lengths = torch.where(step.failed, 0.0, lengths + step.valid)
         experience.update_statistics(step.observation, step.valid)
     if not context.dry_run:
-        experience.log.add_later(EpisodeStatistics(returns, lengths), stopwatch.stop())
+        episodes = EndedEpisodes.whole(EpisodeStatistics(returns, lengths))
+        experience.log.add_later(episodes, stopwatch.stop())
     context.cost(-earned, "return", per_sample=True)

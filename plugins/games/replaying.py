@@ -16,12 +16,12 @@ from framework.data import interruptible
 from framework.randomness import generator, key, seeded
 from framework.replay import ReplayedSteps, ReplayPlan
 from framework.saved_state import check_saved
+from plugins.games.ended import EndedEpisodes, EpisodeStatistics
 from plugins.games.environments.games import Games, Observation, Outcome
 from plugins.games.episode_log import Stopwatch, Timing
 from plugins.games.experience import Experience
 from plugins.games.policies.critics import ActionValueHead
 from plugins.games.replay_buffer import GameSteps, ReplayBuffer
-from plugins.games.rollouts import EpisodeStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,8 @@ class Replaying:
             torch.cat([part.returns for part in ended]), torch.cat([part.lengths for part in ended])
         )
         timing = Timing(time.monotonic() - self.seconds, self.seconds, self.environment)
-        self.experience.log.add(episodes, self.unlogged, timing)
+        steps = torch.tensor(self.unlogged)
+        self.experience.log.add(EndedEpisodes.whole(episodes, steps), timing)
         self.ended, self.unlogged, self.seconds, self.environment = [], 0, 0.0, 0.0
 
     def state_dict(self) -> dict[str, Any]:

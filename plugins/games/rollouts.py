@@ -10,10 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework import waiting
 from framework.batch import map_tensors
+from plugins.games.ended import EndedEpisodes, EpisodeStatistics
 from plugins.games.environments.games import Games, Observation, Outcome
 from plugins.games.policies.agent import Agent
 
+# Steps between two looks at whether all games have ended, on a device where each look waits.
+LOOK_EVERY = 32
 # (observations [N, ...], memory, episode_start [N]) -> (sampled actions [N, ...], memory).
 ActionSelector = Callable[[Observation, Tensor | None, Tensor], tuple[Tensor, Tensor | None]]
 
@@ -102,14 +106,6 @@ class RolloutState:
     discounted: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class EpisodeStatistics:
-    """The episodes that ended within a rollout: `returns [E]` and `lengths [E]`."""
-
-    returns: Tensor
-    lengths: Tensor
-
-
 def begin_episodes(games: Games, agent: Agent, seed: int, device: torch.device) -> RolloutState:
     """New episodes in all games."""
     observation = games.reset(seed)
@@ -158,7 +154,7 @@ class RolloutBuffer:
 @torch.no_grad()
 def collect_rollout(
     games: Games, agent: Agent, state: RolloutState, buffer: RolloutBuffer
-) -> tuple[Rollout, EpisodeStatistics]:
+) -> tuple[Rollout, EndedEpisodes]:
     """Play `buffer.steps` steps from `state` on, and advance it.
 
     An agent with a shared body computes log-probabilities and values as it plays. One with two bodies computes them in
@@ -180,7 +176,7 @@ def collect_rollout(
         life_lost=rows.get("life_lost"),
     )
     ended = rows["terminated"] | rows["truncated"]
-    finished = EpisodeStatistics(rows["returns"][ended], rows["lengths"][ended])
+    finished = EndedEpisodes.of(rows["returns"], rows["lengths"], ended, rows["valid"].sum())
     if agent.value_body is None:
         return replace(rollout, log_prob=rows["log_prob"], values=rows["values"]), finished
     policy, values = agent.policy_and_values(rollout.observations, memory, rollout.episode_start)
@@ -272,6 +268,8 @@ def play(
     A game that has ended before the others is still stepped by its vector; none of those steps is valid. One that fails
     before its end plays its episode again. An episode of as many steps as the games' time limit is truncated, whether
     its vector does so or not: nothing is waited for without end.
+    Where each look at whether a game still plays would wait for the device, there is one in `LOOK_EVERY` steps, and the
+    last steps may be of no game.
     """
     limit = games.time_limit or math.inf
     now = begin_episodes(games, agent, seed, device)
@@ -280,7 +278,9 @@ def play(
     # The number of the step with which each game's episode began.
     began = torch.zeros(games.count, device=device)
     number = 0
-    while bool(playing.any()):
+    looks = LOOK_EVERY if games.on_device and waiting.queues(device) else 1
+    any_cut_off = torch.zeros((), dtype=torch.bool, device=device)
+    while number % looks or bool(playing.any()):
         actions, memory = select(observation, memory, episode_start)
         outcome = games.timed_step(agent.to_environment(actions))
         number += 1
@@ -289,7 +289,8 @@ def play(
             cut_off = playing & outcome.valid & (number - began >= limit)
             cut_off &= ~(outcome.terminated | truncated)
             truncated = truncated | cut_off
-            if bool(cut_off.any()):
+            any_cut_off = any_cut_off | cut_off.any()
+            if number % looks == 0 and bool(any_cut_off):
                 games.report_cut_off()
         ended = outcome.terminated | truncated
         failed = playing & outcome.episode_start & ~ended

@@ -19,6 +19,7 @@ from framework.randomness import key
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.games.doctor import Doctor
+from plugins.games.ended import EpisodeStatistics
 from plugins.games.environments.making import make_games
 from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog
@@ -38,7 +39,7 @@ from plugins.games.policies.memory import MemoryKind
 from plugins.games.programs import program_for
 from plugins.games.replaying import Replaying
 from plugins.games.rewards import RewardOptions
-from plugins.games.rollouts import EpisodeStatistics, Rollout
+from plugins.games.rollouts import Rollout
 
 # Of a rollout, where nothing is said.
 ROLLOUT_STEPS = 32

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework import ranks
-from framework.eager_optimizer import eager
+from framework import ranks, waiting
+from framework.eager_optimizer import eager, step_unless
 from framework.optimizer_state import load_named_state, named_state
 
 
@@ -18,7 +18,10 @@ class TunedTensors:
 
     def __init__(self, tensors: dict[str, Tensor], rate: float) -> None:
         self.tensors = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
-        self.adam = eager(torch.optim.Adam)(list(self.tensors.values()), lr=rate)
+        found = list(self.tensors.values())
+        # A fused step may be decided on the device.
+        self.queued = bool(found) and waiting.queues(found[0].device)
+        self.adam = eager(torch.optim.Adam)(found, lr=rate, fused=True if self.queued else None)
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Move by one step, unless a gradient is not finite; along the mean of all processes' gradients."""
@@ -26,7 +29,12 @@ class TunedTensors:
             flat = ranks.summed(torch.cat([g.flatten() for g in gradients])) / ranks.size()
             parts = flat.split([g.numel() for g in gradients])
             gradients = [part.view_as(g) for part, g in zip(parts, gradients, strict=True)]
-        if all(bool(gradient.isfinite().all()) for gradient in gradients):
+        if self.queued:
+            for tensor, gradient in zip(self.tensors.values(), gradients, strict=True):
+                tensor.grad = gradient
+            wrong = torch.stack([~gradient.isfinite().all() for gradient in gradients]).any()
+            step_unless(self.adam, wrong)
+        elif all(bool(gradient.isfinite().all()) for gradient in gradients):
             for tensor, gradient in zip(self.tensors.values(), gradients, strict=True):
                 tensor.grad = gradient
             self.adam.step()

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.distributions import ContinuousBernoulli, Distribution, Poisson
 
+from framework import waiting
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
 from framework.gradients.distributions.noise_families import base_of, built_from_probs
@@ -48,7 +49,9 @@ def refuse_boundary(estimator: str, site: str, distribution: Distribution) -> No
         at_end = (value - 0.5).abs() >= 0.5 - rounding
     # torch clamps what a continuous Bernoulli draw is given, and with it the derivative that `moves` looks for.
     clamped = isinstance(base, ContinuousBernoulli)
-    if bool(at_end.any()) and ([*unsquashed(parameter)] if clamped else moves(parameter, at_end)):
+    if not waiting.suspicious(("boundary", site), at_end):
+        return
+    if [*unsquashed(parameter)] if clamped else moves(parameter, at_end):
         kind = type(base).__name__
         raise ProgramError(
             f"draw '{site}' ~ {kind}: {what} that a parameter moves, where logits and log-probabilities have no "

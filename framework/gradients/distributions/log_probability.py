@@ -14,6 +14,7 @@ from torch.distributions import (
 )
 from torch.nn.functional import logsigmoid
 
+from framework import waiting
 from framework.errors import ProgramError
 from framework.gradients.distributions.noise_families import base_of
 
@@ -24,7 +25,7 @@ ROUNDED = (Gamma, Beta, Dirichlet)
 def log_probability(distribution: Distribution, value: Tensor) -> Tensor:
     """As `distribution.log_prob`, and right for a Bernoulli draw with an infinite logit, where torch has inf - inf."""
     base = base_of(distribution)
-    if not (isinstance(base, Bernoulli) and base.logits.isinf().any()):
+    if not (isinstance(base, Bernoulli) and waiting.suspicious("logits", base.logits.isinf())):
         return distribution.log_prob(value)
     return over_events(logsigmoid((2 * value - 1) * base.logits), distribution, base)
 
@@ -94,7 +95,7 @@ def beyond(
         edge: the largest distance that is put there; None: `end`.
     """
     rounded = distance <= end.clamp_min(torch.finfo(distance.dtype).tiny) * 1.0001
-    if not bool(rounded.any()):
+    if not waiting.deferring() and not bool(rounded.any()):
         return None
     a, log_edge = concentration, (end if edge is None else edge).log()
     more = a * log_edge - a.log() - (a - 1) * distance.log()

@@ -18,6 +18,7 @@ would have gone on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -114,6 +115,10 @@ def upgo(steps: Transitions, discount: float) -> Tensor:
 @torch.no_grad()
 def backwards(terms: Tensor, factors: Tensor) -> Tensor:
     """x_t = terms_t + factors_t x_{t+1} over the first axis, beginning at the end with 0; carries no gradient."""
+    if terms.is_cuda and terms.dim() == 2 and find_spec("triton"):
+        from framework.gradients.policy_gradient import scan_kernel
+
+        return scan_kernel.backwards(terms, factors)
     result = torch.empty_like(terms)
     result_after = torch.zeros_like(terms[0])
     rows = zip(terms.unbind(), factors.unbind(), result.unbind(), strict=True)

@@ -65,11 +65,16 @@ class AveragedParameters:
         self.highest = highest
         self.values = {name: p.detach().clone() for name, p in parameters.items()}
 
-    def update(self, step: int) -> None:
-        """Move the average towards the parameters, by 1 - decay."""
+    def update(self, step: int, unless: Tensor | None = None) -> None:
+        """Move the average towards the parameters, by 1 - decay; it stays where it is where `unless` is true."""
         share = 1 - ema_decay(self.highest, step)
+        values = list(self.values.values())
         latest = [p.detach() for p in self.parameters.values()]
-        torch._foreach_lerp_(list(self.values.values()), latest, share)
+        if unless is None:
+            torch._foreach_lerp_(values, latest, share)
+            return
+        for value, now in zip(values, latest, strict=True):
+            value.lerp_(torch.where(unless, value, now), share)
 
     def copy_from(self, values: Mapping[str, Tensor]) -> None:
         """Take the average from elsewhere: a checkpoint, or the parameters themselves."""

@@ -34,12 +34,22 @@ def skip_step(trainer: Trainer, log: Callable[[str], None]) -> None:
         UserError: there were too many, and nothing to go back to.
     """
     trainer.rollback.restore()
-    progress, answer = trainer.progress, trainer.options.on_nonfinite
+    progress = trainer.progress
     progress.skipped += 1
     progress.skipped_in_a_row += 1
     # float16 looks for its scale.
     if trainer.scaler.is_enabled() and trainer.scaler.get_scale() > 1:
         return
+    act(trainer, log)
+
+
+def act(trainer: Trainer, log: Callable[[str], None]) -> None:
+    """Go back or give up after too many skipped steps in a row.
+
+    Raises:
+        UserError: there were too many, and nothing to go back to.
+    """
+    progress, answer = trainer.progress, trainer.options.on_nonfinite
     patience = 1 if answer == "stop" else trainer.options.nonfinite_patience
     if progress.skipped_in_a_row < patience:
         return

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Rollback:
@@ -20,6 +20,13 @@ class Rollback:
         """Take the buffers as they are for the ones to go back to."""
         if self.buffers:
             torch._foreach_copy_(self.before, self.buffers)
+
+    @torch.no_grad()
+    def keep_unless(self, wrong: Tensor) -> None:
+        """`restore` where `wrong` is true, else `keep`: decided on the device."""
+        for before, now in zip(self.before, self.buffers, strict=True):
+            before.copy_(torch.where(wrong, before, now))
+            now.copy_(before)
 
     def restore(self) -> None:
         """Put the kept buffers back into the model."""

@@ -59,6 +59,8 @@ class Games(ABC):
     action_space: Space[Any]
     # Rewards can be differentiated with respect to actions.
     differentiable: ClassVar[bool] = False
+    # A step needs nothing from the CPU.
+    on_device: ClassVar[bool] = False
     # A step may cost one of several lives.
     has_lives: ClassVar[bool] = False
     frames_per_second: float = 25.0

@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from framework import ranks
+from framework import ranks, waiting
 
 # Standard deviations; what lies beyond is clipped.
 LARGEST = 10.0
@@ -29,10 +29,33 @@ class Moments(NamedTuple):
 
 def together(a: Moments, b: Moments) -> Moments:
     """The moments of two sets as one (Chan et al. 1979)."""
-    total = a.number + b.number
+    number = a.number + b.number
+    # Of none, all is 0.
+    total = number.clamp(min=1)
     shift = b.mean - a.mean
     square = b.square + shift.square() * a.number * b.number / total
-    return Moments(total, a.mean + shift * b.number / total, a.square + square)
+    return Moments(number, a.mean + shift * b.number / total, a.square + square)
+
+
+def moments(values: Tensor, valid: Tensor) -> Moments | None:
+    """The moments of those of `values [*B, *shape]` that are `valid`, `[*B]`; None where none is known to be.
+
+    To select them would be to wait for an accelerator: there, the others weigh 0.
+    """
+    if waiting.queues(values.device):
+        over = tuple(range(valid.dim()))
+        weight = valid.double().reshape(*valid.shape, *[1] * (values.dim() - valid.dim()))
+        number = valid.sum().double()
+        least = number.clamp(min=1)
+        mean = (values.double() * weight).sum(over) / least
+        return Moments(number, mean, ((values - mean).square() * weight).sum(over))
+    values = values[valid].double()
+    if len(values) == 0:
+        # The mean of nothing is NaN.
+        return None
+    count = torch.tensor(float(len(values)), dtype=torch.float64, device=values.device)
+    mean = values.mean(0)
+    return Moments(count, mean, (values - mean).square().sum(0))
 
 
 class Normaliser(nn.Module):
@@ -58,15 +81,11 @@ class Normaliser(nn.Module):
         return ((values.float() - self.mean) / self.deviation).clamp(-LARGEST, LARGEST)
 
     @torch.no_grad()
-    def update(self, values: Tensor) -> None:
-        """Add values `[B, *shape]` to the statistics."""
-        if len(values) == 0:
-            # The mean of nothing is NaN.
+    def update(self, values: Tensor, valid: Tensor) -> None:
+        """Add values `[*B, *shape]` to the statistics, those that are `valid`, `[*B]`."""
+        added = moments(values, valid)
+        if added is None:
             return
-        values = values.double()
-        count = torch.tensor(float(len(values)), dtype=torch.float64, device=values.device)
-        mean = values.mean(0)
-        added = Moments(count, mean, (values - mean).square().sum(0))
         if ranks.size() > 1:
             self.own = added if self.own is None else together(self.own, added)
         else:
@@ -112,10 +131,10 @@ class NamedNormalisers(nn.Module):
         normalised = {name: each(values[name]) for name, each in self.each.items()}
         return {**values, **normalised}
 
-    def update(self, values: Mapping[str, Tensor]) -> None:
-        """Add values `[B, ...]` to the statistics."""
+    def update(self, values: Mapping[str, Tensor], valid: Tensor) -> None:
+        """Add values `[*B, ...]` to the statistics, those that are `valid`, `[*B]`."""
         for name, each in self.each.items():
-            cast(Normaliser, each).update(values[name])
+            cast(Normaliser, each).update(values[name], valid)
 
     def merge(self) -> None:
         """Bring together what several processes have seen."""
@@ -150,10 +169,15 @@ class ReturnScale(nn.Module):
         return (rewards / size.to(rewards.dtype)).clamp(-LARGEST, LARGEST)
 
     @torch.no_grad()
-    def update(self, returns: Tensor) -> None:
-        """Add returns `[B]` to the statistics, and those of all processes."""
-        square = returns.double().square().sum()
-        added = torch.stack([torch.full_like(square, len(returns)), square])
+    def update(self, returns: Tensor, valid: Tensor) -> None:
+        """Add returns `[*B]` to the statistics, those that are `valid`, and those of all processes."""
+        if waiting.queues(returns.device):
+            square = torch.where(valid, returns.double(), 0.0).square().sum()
+            number = valid.sum().double()
+        else:
+            square = returns[valid].double().square().sum()
+            number = torch.full_like(square, int(valid.sum()))
+        added = torch.stack([number, square])
         count, square = ranks.summed(added)
         self.count += count
         self.square += square

@@ -35,6 +35,7 @@ from torch._C._functorch import is_batchedtensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from framework import waiting
 from framework.errors import ProgramError, suggestion
 from framework.extras import missing
 from plugins.sketching.raster import torch_kernel
@@ -49,7 +50,7 @@ from plugins.sketching.raster.request import (
     choose_layout,
 )
 
-Backend = Literal["auto", "torch", "numba"]
+Backend = Literal["auto", "torch", "numba", "triton"]
 
 COMPOSITIONS = ("soft_or", "max", "smooth_max", "over")
 PROFILES = ("gaussian", "flat")
@@ -85,7 +86,8 @@ def render(
         filled: fill the inside of closed shapes; a last edge back to the first vertex is implied. For a list of
             strokes it may differ from stroke to stroke.
         fill_rule: what is inside, as in SVG; it may differ, too.
-        backend: "auto" uses numba's kernel for float32 on the CPU where numba is installed.
+        backend: "auto" uses numba's kernel for float32 on the CPU where numba is installed, and on a GPU Triton's for
+            soft lines of one ink.
 
     Returns:
         without colour the ink `[*batch, height, width]`, 0 paper and 1 ink; with it the picture
@@ -99,16 +101,19 @@ def render(
     canvas = (size, size) if isinstance(size, int) else size
     refuse_vmap(points, width, opacity, colour)
     lines = Lines.of(points, filled, fill_rule)
-    check_inputs(lines, canvas, composition, profile)
+    check_names(canvas, composition, profile)
     width, opacity, colour, lines = broadcast_inputs(lines, width, opacity, colour)
-    check_ranges(width, opacity, colour, background)
+    if looks_wrong(lines, width, opacity, colour, background):
+        check_finite(lines)
+        check_ranges(width, opacity, colour, background)
     *batch, strokes = lines.shape
     count = math.prod(batch)
     kernel = choose_kernel(backend, lines.points)
     transparent = composition == "soft_or" or (composition == "over" and colour is None)
     plain = colour is None and transparent and profile == "gaussian" and lines.uniform
-    if plain and strokes * count > 0 and kernel is not torch_kernel and not lines.fills:
-        ink: Tensor = kernel.SoftLines.apply(lines.points, width, opacity, canvas)
+    soft = getattr(kernel, "SoftLines", None)
+    if plain and strokes * count > 0 and soft is not None and not lines.fills:
+        ink: Tensor = soft.apply(lines.points, width, opacity, canvas)
         return ink
     # Not by clamp, which leaves out the gradient of a width that is exactly the least.
     width = torch.where(width < MIN_WIDTH, MIN_WIDTH, width)
@@ -137,7 +142,7 @@ def render(
         drawn = nothing.expand(count, 1 if colour is None else colour.shape[-1], *canvas)
         kept = 1 - drawn
     else:
-        drawn, kept = paint(request, kernel)
+        drawn, kept = paint(request, choose_kernel(backend, lines.points, plain=False))
     if colour is None:
         return (1 - kept).reshape(*batch, *canvas)
     channels = colour.shape[-1]
@@ -226,11 +231,14 @@ def detached(
     )
 
 
-def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
+def choose_kernel(backend: Backend, points: Tensor, *, plain: bool = True) -> ModuleType:
     """The kernel's module: numba's for float32 on the CPU where it is installed, else torch's.
 
-    Each type would be compiled by itself, for seconds; float64 is for difference quotients.
+    Each type would be compiled by itself, for seconds; float64 is for difference quotients. On a GPU it is Triton's for
+    what is `plain`: soft lines of one ink.
     """
+    if backend == "triton" or (backend == "auto" and plain and triton_suits(points)):
+        return by_triton(points, plain)
     suits = points.device.type == "cpu" and points.dtype == torch.float32
     if backend == "torch" or (backend == "auto" and not (suits and find_spec("numba"))):
         return torch_kernel
@@ -244,6 +252,32 @@ def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
     from plugins.sketching.raster import numba_kernel
 
     return numba_kernel
+
+
+def triton_suits(points: Tensor) -> bool:
+    return points.is_cuda and points.dtype == torch.float32 and find_spec("triton") is not None
+
+
+def by_triton(points: Tensor, plain: bool) -> ModuleType:
+    """Triton's kernel.
+
+    Raises:
+        ProgramError: there is no Triton, or it does not serve what is to be rendered.
+    """
+    if find_spec("triton") is None:
+        raise ProgramError(
+            "backend 'triton' needs Triton, which torch brings on Linux where it has CUDA; backend='torch'"
+        )
+    if points.dtype != torch.float32:
+        kind = str(points.dtype).removeprefix("torch.")
+        raise ProgramError(f"backend 'triton' renders float32, not {kind}; backend='torch'")
+    if not plain:
+        raise ProgramError(
+            "backend 'triton' renders soft lines of one ink, soft_or and gaussian; backend='torch'"
+        )
+    from plugins.sketching.raster import triton_kernel
+
+    return triton_kernel
 
 
 def amplitude_of(opacity: Tensor, colour: Tensor | None, composition: str) -> Tensor:
@@ -279,7 +313,16 @@ def broadcast_inputs(
     )
 
 
-def check_inputs(lines: Lines, canvas: tuple[int, int], composition: str, profile: str) -> None:
+def looks_wrong(lines: Lines, width: Tensor, *shades: Tensor | None) -> bool:
+    """Whether numbers are to be checked: always, or where that is deferred once something was wrong."""
+    if not waiting.deferring():
+        return True
+    signs = [~lines.points.isfinite().all(), ~((width > 0) & width.isfinite()).all()]
+    signs += [((s < -1e-6) | ~(s <= 1 + 1e-6)).any() for s in shades if s is not None]
+    return waiting.suspicious("render", torch.stack(signs))
+
+
+def check_names(canvas: tuple[int, int], composition: str, profile: str) -> None:
     if min(canvas) < 1:
         raise ProgramError(f"size = {canvas}: expected a height and a width of 1 pixel or more")
     for name, value, known in (
@@ -288,6 +331,9 @@ def check_inputs(lines: Lines, canvas: tuple[int, int], composition: str, profil
     ):
         if value not in known:
             raise ProgramError(f"{name} = '{value}'; {suggestion(value, known)}")
+
+
+def check_finite(lines: Lines) -> None:
     stroke = lines.not_finite()
     if stroke is not None:
         raise ProgramError(f"stroke {stroke} has a coordinate that is not finite")

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from framework.errors import ProgramError
-from plugins.sketching.raster import torch_kernel
 from plugins.sketching.raster.lines import Lines
 from plugins.sketching.raster.render import (
     Backend,
     broadcast_inputs,
-    check_inputs,
+    check_finite,
+    check_names,
     check_ranges,
     choose_kernel,
     render,
@@ -56,7 +56,8 @@ def render_and_loss(
     """
     canvas = (int(target.shape[-2]), int(target.shape[-1]))
     lines = Lines.of(points, False, "nonzero")
-    check_inputs(lines, canvas, "soft_or", "gaussian")
+    check_names(canvas, "soft_or", "gaussian")
+    check_finite(lines)
     given_width, given_opacity, _, lines = broadcast_inputs(lines, width, opacity, None)
     check_ranges(given_width, given_opacity, None, None)
     expected = (*lines.shape[:-1], *canvas)
@@ -64,7 +65,7 @@ def render_and_loss(
         raise ProgramError(f"target {list(target.shape)}: expected {list(expected)}")
     parts = [part.detach() for part in (lines.points, given_width, given_opacity)]
     kernel = choose_kernel(backend, lines.points)
-    if kernel is torch_kernel or not lines.shape[-1]:
+    if not hasattr(kernel, "Drawn") or not lines.shape[-1]:
         leaves = [part.clone().requires_grad_() for part in parts]
         with torch.enable_grad():
             ink = render(leaves[0], leaves[1], canvas, opacity=leaves[2], backend=backend)

@@ -92,6 +92,7 @@ class Drawing(nn.Module):
         self.widths = nn.Parameter(torch.empty_like(strokes.width), "width" in learned)
         self.opacities = nn.Parameter(torch.empty_like(strokes.opacity), "opacity" in learned)
         self.colours = nn.Parameter(torch.empty_like(strokes.colour), "colour" in learned)
+        self._here: tuple[tuple[int, int], Tensor] | None = None
         self.register_buffer("present", torch.ones(len(strokes.width), dtype=torch.bool))
         self.register_buffer("ink", torch.tensor(style.ink))
         self.register_buffer("paper", torch.tensor(style.paper))
@@ -117,9 +118,17 @@ class Drawing(nn.Module):
         self.colours.copy_(colours.clamp(*SHADES).logit() / PACE)
 
     @property
+    def here(self) -> Tensor:
+        """The numbers of the strokes that are present; looked for again only where `present` has changed."""
+        version = self.present._version, self.present.data_ptr()
+        if self._here is None or self._here[0] != version:
+            self._here = version, self.present.nonzero()[:, 0]
+        return self._here[1]
+
+    @property
     def strokes(self) -> Strokes:
         """The strokes that are present, as they are now."""
-        here = self.present
+        here = self.here
         control = self.places[here] * self.side
         colour = torch.sigmoid(PACE * self.colours[here])
         if not self.style.coloured:
@@ -198,7 +207,8 @@ class Drawing(nn.Module):
         A straight line is moved as a whole: cut off at the frame it would turn along it, and stay there.
         """
         height, width = self.canvas
-        limit = self.places.new_tensor([width / self.side, height / self.side])
+        limit = self.places.new_full((2,), width / self.side)
+        limit[1] = height / self.side
         if self.places.shape[1] == 2:
             low, high = self.places.amin(1, keepdim=True), self.places.amax(1, keepdim=True)
             self.places.add_((-low).clamp(min=0) + (limit - high).clamp(max=0))

@@ -52,7 +52,8 @@ class Primitive:
         if self.segments is None:
             return control
         cubics = self.segments(control)
-        return flatten(cubics, pieces_needed(cubics, tolerance))
+        # A straight line needs no look at where it lies.
+        return flatten(cubics, 1 if self.name == "line" else pieces_needed(cubics, tolerance))
 
 
 def primitive(

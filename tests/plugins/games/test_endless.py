@@ -67,7 +67,7 @@ def test_rollouts_cut_it_off_too_and_begin_anew():
         state = begin_episodes(games, agent, 0, torch.device("cpu"))
         rollout, finished = collect_rollout(games, agent, state, RolloutBuffer(9))
     assert rollout.truncated[:, 0].tolist() == [False] * 3 + [True] + [False] * 4 + [True]
-    assert finished.lengths.tolist() == [4, 4, 4, 4]
+    assert [length for _, length in finished.read().latest] == [4, 4, 4, 4]
 
 
 class Fails(Counter):

@@ -42,7 +42,7 @@ def test_a_file_plays_as_the_agent_does(tmp_path, space, choices, options, suffi
     actions, continuous = SPACES[space]
     game = game_of(lambda i: Choosy(actions, choices), 2, continuous=continuous, **options)
     if game.model.normaliser is not None:
-        game.model.normaliser.update(torch.randn(50, 1) * 30 + 40)  # type: ignore[arg-type]
+        game.model.normaliser.update(torch.randn(50, 1) * 30 + 40, torch.ones(50, dtype=torch.bool))  # type: ignore[arg-type]
         game.model.normaliser.commit()
     path = game.export(tmp_path / f"policy{suffix}")
     assert path.stat().st_size > 1000

@@ -69,7 +69,7 @@ def test_the_failed_game_alone_begins_again(monkeypatch, capsys, kind):
     assert rows[1] == ("vvv..vvvvvv.vv" if kind == "raises" else "vvv...vvvvvv.v")
     assert torch.isfinite(rollout.observations).all()  # type: ignore[arg-type]
     assert rollout.rewards.sum(0).tolist() == [row.count("v") for row in rows]
-    assert finished.returns.tolist() == [6.0] * 5
+    assert [earned for earned, _ in finished.read().latest] == [6.0] * 5
     assert not (rollout.terminated | rollout.truncated)[:6, 1].any()
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -93,10 +93,11 @@ def test_one_in_a_hundred_rewards_that_are_no_number_ends_no_run(capsys):
     failures = games.failures.count  # type: ignore[attr-defined]
     steps = int(rollout.valid.sum())
     assert abs(failures / (steps + failures) - 0.01) < 4 * (0.01 / steps) ** 0.5
-    assert set(finished.returns.tolist()) == {20.0}
+    ended = finished.read()
+    assert {earned for earned, _ in ended.latest} == {20.0}
     # An episode of 20 steps comes to its end with probability 0.99^20 = 0.82.
-    share = len(finished.returns) / (len(finished.returns) + failures)
-    assert abs(share - 0.82) < 4 * (0.82 * 0.18 / len(finished.returns)) ** 0.5
+    share = ended.number / (ended.number + failures)
+    assert abs(share - 0.82) < 4 * (0.82 * 0.18 / ended.number) ** 0.5
     # Three, then the tenth.
     assert capsys.readouterr().err.count("\n") == 4
 

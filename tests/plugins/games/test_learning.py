@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from framework import waiting
 from framework.errors import UserError
 from framework.gradients.policy_gradient.actor_critic import A2C
 from framework.gradients.policy_gradient.advantages import Transitions, gae
@@ -123,8 +124,8 @@ def test_episodes_that_are_played_for_an_estimate_are_logged_as_recorded_ones_ar
 
 def test_nothing_seen_leaves_the_statistics_as_they_are():
     normaliser = Normaliser((2,))
-    normaliser.update(torch.zeros(0, 2))
-    normaliser.update(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
+    normaliser.update(torch.zeros(0, 2), torch.zeros(0, dtype=torch.bool))
+    normaliser.update(torch.tensor([[1.0, 2.0], [3.0, 6.0]]), torch.ones(2, dtype=torch.bool))
     normaliser.commit()
     torch.testing.assert_close(normaliser.mean, torch.tensor([2.0, 4.0]))
 
@@ -157,11 +158,28 @@ def test_the_speed_of_playing_is_split_into_acting_environment_and_learning(monk
 def test_the_size_of_returns_is_one_until_something_is_earned_and_rare_rewards_are_cut():
     scale = ReturnScale()
     assert scale(torch.tensor([2.0])).tolist() == [2.0]
-    scale.update(torch.zeros(10))
+    scale.update(torch.zeros(10), torch.ones(10, dtype=torch.bool))
     assert scale(torch.tensor([0.0, 2.0])).tolist() == [0.0, 2.0]
-    scale.update(torch.tensor([3.0, 3.0]))
+    scale.update(torch.tensor([3.0, 3.0]), torch.ones(2, dtype=torch.bool))
     torch.testing.assert_close(scale(torch.tensor([3.0])), torch.tensor([6.0**0.5]))
     assert scale(torch.tensor([100.0, -100.0])).tolist() == [10.0, -10.0]
+
+
+def test_statistics_on_a_device_with_a_queue_are_those_of_the_same_steps(monkeypatch):
+    """There, steps that are none weigh 0, where the CPU leaves them out; also if all are none."""
+    torch.manual_seed(0)
+    values, valid = torch.randn(5, 3, 2), torch.rand(5, 3) < 0.5
+    found = []
+    for queues in (False, True):
+        monkeypatch.setattr(waiting, "queues", lambda device, queues=queues: queues)
+        normaliser, scale = Normaliser((2,)), ReturnScale()
+        for steps in (torch.zeros_like(valid), valid, ~valid):
+            normaliser.update(values, steps)
+            scale.update(values[..., 0], steps)
+        normaliser.commit()
+        found.append([*normaliser.buffers(), *scale.buffers()])
+    assert found[0][2] == 15
+    torch.testing.assert_close(*found)
 
 
 def test_the_size_of_returns_is_refused_where_none_are_predicted():

@@ -82,8 +82,11 @@ def test_a_counter_counts_in_every_autoreset_mode(monkeypatch, mode, terminates)
     for n, length in enumerate(lengths.tolist()):
         rows = 40 / (length + (mode == NEXT_STEP))  # one row more where a reset takes one
         assert abs(int(ended[:, n].sum()) - rows) <= 1
-    assert set(finished.returns.tolist()) == {5.0, 6.0, 7.0}
-    assert torch.equal(finished.returns, finished.lengths)
+    latest, count, total, steps = finished.read()
+    assert {earned for earned, _ in latest} == {5.0, 6.0, 7.0}
+    assert all(earned == length for earned, length in latest)
+    assert (count, steps) == (int(ended.sum()), int(rollout.valid.sum()))
+    assert total == sum(earned for earned, _ in latest)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -244,7 +247,7 @@ def test_episodes_under_way_are_counted_across_rollouts(monkeypatch):
     returns = []
     for _ in range(8):
         _, finished = collect_rollout(games, agent, state, buffer)
-        returns += finished.returns.tolist()
+        returns += [earned for earned, _ in finished.read().latest]
     assert returns == [7.0] * 6
 
 
@@ -257,7 +260,7 @@ def test_a_normaliser_changes_only_on_commit_and_knows_mean_and_deviation(monkey
     assert isinstance(rollout.observations, Tensor)
     seen = rollout.observations[:-1][rollout.valid]
     for half in seen.chunk(2):
-        normaliser.update(half)
+        normaliser.update(half, torch.ones(len(half), dtype=torch.bool))
     before = agent.policy_and_values(rollout.observations, None, rollout.episode_start)[1]
     assert float(normaliser.mean) == 0
     normaliser.commit()

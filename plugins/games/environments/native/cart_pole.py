@@ -28,6 +28,8 @@ FORCE = 10.0
 TIME_STEP = 0.02
 # In m from the middle, and rad from the vertical.
 FARTHEST = 2.4
+# The state begins this far from 0 at most.
+START = 0.05
 STEEPEST = math.radians(12)
 
 
@@ -48,7 +50,7 @@ class CartPole(NativeGames):
 
     def begin(self, count: int) -> State:
         """The state is the observation, `[N, 4]`: place and speed of the cart, angle and spin of the pole."""
-        return {"seen": torch.empty(4, count, device=self.device).uniform_(-0.05, 0.05).T}
+        return {"seen": torch.empty(4, count, device=self.device).uniform_(-START, START).T}
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
         force = torch.add(self.to_the_left, actions, alpha=2 * FORCE / MASS)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from framework import waiting
 from framework.randomness import seeded
 from plugins.games.environments.games import Games, Observation, Outcome, choose
 
@@ -23,6 +24,7 @@ class NativeGames(Games):
     """N games whose state is a mapping of tensors."""
 
     time_limit: int
+    on_device: ClassVar[bool] = True
 
     def __init__(self, count: int, device: torch.device | str = "cpu") -> None:
         self.count = count
@@ -76,7 +78,7 @@ class NativeGames(Games):
 
         To count how many begin would synchronise with an accelerator: there, first states are sampled for all games.
         """
-        if self.device.type != "cpu":
+        if waiting.queues(self.device):
             first = self.begin(self.count)
             state = {name: choose(beginning, first[name], moved[name]) for name in moved}
             return state, clock * ~beginning

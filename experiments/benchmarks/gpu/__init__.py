@@ -1,0 +1,1 @@
+"""What an accelerator makes of games, drawings and estimators."""

@@ -1,0 +1,122 @@
+"""Games: steps a second as they are stepped, as PPO and RLOO learn, and the seconds until a game is learned."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+import framework
+from experiments.benchmarks.gpu.figures import Figure, Machine
+from plugins.games.environments.making import make_games
+
+# What is timed is training alone.
+QUIET = (
+    "trainer.quality.every=0",
+    "trainer.threads=null",
+    "monitor.tensorboard=false",
+    "monitor.progress=none",
+    "task.video_frames=1",
+)
+# 64 x 32 steps in the experiment's own settings; here many games with few steps each.
+PPO = (
+    "experiment=cartpole",
+    "task=cartpole_torch",
+    "estimator=ppo",
+    "task.hidden=[64,64]",
+    "task.rollout_steps=32",
+)
+RLOO = ("experiment=cartpole_torch", "task.hidden=[64,64]")
+# Of each score: the settings with which it is to be reached, the mean return, and the most seconds.
+SCORES = {
+    "CartPole to 475, PPO": ((*PPO, "task.games=4096", "optimizer.learning_rate=0.01"), 475, 2.0),
+    "bricks to 15, PPO": (("experiment=bricks", "task.games=4096"), 15, None),
+}
+
+
+def stepping(machine: Machine) -> Iterator[Figure]:
+    """Native games under random actions."""
+    sizes = machine.sizes
+    for name in ("cart_pole", "bricks"):
+        for count in sizes.games:
+            games = make_games(name, count, machine.device)
+            games.reset(0)
+            choices = int(games.action_space.n)  # type: ignore[attr-defined]
+            actions = torch.randint(choices, (64, count), device=machine.device)
+
+            def step_all(games: object = games, actions: torch.Tensor = actions) -> None:
+                for row in actions:
+                    games.step(row)  # type: ignore[attr-defined]
+
+            with torch.no_grad():
+                seconds = machine.seconds(step_all)
+            bar = machine.bar(200e6) if (name, count) == ("cart_pole", sizes.games[-1]) else None
+            yield Figure(f"{name}, {count:,} games stepped", 64 * count / seconds, "steps/s", bar)
+
+
+def learning(machine: Machine) -> Iterator[Figure]:
+    """Cart-pole while PPO and RLOO learn, a policy of 64 x 64."""
+    sizes = machine.sizes
+    for name, settings in (("PPO", PPO), ("RLOO", RLOO)):
+        for count in sizes.games:
+            rate, memory = trained_rate(machine, *settings, f"task.games={count}")
+            wanted = name == "PPO" and count == sizes.games[-1]
+            bar = machine.bar(40e6) if wanted else None
+            yield Figure(f"cart-pole, {count:,} games while {name} learns", rate, "steps/s", bar)
+            yield Figure(f"memory of it, {count:,} games, {name}", memory, "MiB")
+
+
+def trained_rate(machine: Machine, *settings: str) -> tuple[float, float]:
+    """Environment steps per second between the first and the last log of a training, and the most memory in MiB."""
+    sizes = machine.sizes
+    machine.most_memory()
+    with tempfile.TemporaryDirectory() as place:
+        run = framework.train(
+            folder=Path(place, "run"),
+            overrides=[
+                *QUIET,
+                *machine.small,
+                *settings,
+                f"trainer.device={machine.device.type}",
+                f"trainer.steps={16 * sizes.steps}",
+                f"trainer.seconds={sizes.seconds}",
+                f"trainer.log_every={max(1, sizes.steps // 16)}",
+                "trainer.evaluate_every=0",
+                "task.evaluation_episodes=2",
+            ],
+        )
+        played = [(r["seconds"], r["train/game_steps"]) for r in run.records if steps_in(r)]
+    pairs = [(b[1] - a[1], b[0] - a[0]) for a, b in pairwise((played[0], played[-1]))]
+    return sum(n for n, _ in pairs) / max(1e-9, sum(s for _, s in pairs)), machine.most_memory()
+
+
+def steps_in(record: dict[str, object]) -> bool:
+    return "train/game_steps" in record
+
+
+def solving(machine: Machine) -> Iterator[Figure]:
+    """Seconds of training until the greedy return is high enough; evaluations are not counted."""
+    for name, (settings, score, bar) in SCORES.items():
+        with tempfile.TemporaryDirectory() as place:
+            run = framework.train(
+                folder=Path(place, "run"),
+                overrides=[
+                    *settings,
+                    *QUIET,
+                    *machine.small,
+                    f"trainer.device={machine.device.type}",
+                    f"trainer.steps={16 * machine.sizes.steps}",
+                    f"trainer.seconds={3 * machine.sizes.seconds}",
+                    "trainer.evaluate_every=32",
+                    f"trainer.early_stopping.target={score}",
+                    f"task.evaluation_episodes={256 if machine.sizes.bars else 2}",
+                ],
+            )
+            result = run.result
+        reached = result["best"].get("return_mean", 0.0)
+        yield Figure(f"{name}: greedy return", reached, "", machine.bar(float(score)))
+        limit = None if bar is None else machine.bar(bar)
+        yield Figure(f"{name}: training", result["seconds"], "s", limit, most=True)
