@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from framework.errors import UserError
+from framework.errors import ProgramError, UserError
 from framework.launch import launched
 from framework.shards import Shards
 
@@ -305,6 +305,23 @@ def gathered(value: Any) -> list[Any]:
         between = sent if dist.is_initialized() else list
         found: list[Any] = PLACE.shards.exchange(PLACE.own, value, between)
     return found if rank() == 0 else [value]
+
+
+def in_parts(total: int, work: Callable[[slice], T]) -> list[T]:
+    """What `work` makes of each one's part of `total` things, in order; for the first: the others get their own alone.
+
+    Raises:
+        ProgramError: it failed elsewhere; where it failed, its own error.
+    """
+    failure: Exception | None = None
+    made: list[T] = []
+    try:
+        made.append(work(part(total)))
+    except Exception as error:
+        failure = error
+    if any(largest(failure is not None)):
+        raise failure or ProgramError("another process could not do its part")
+    return gathered(made[0])
 
 
 def add_gradients(parameters: Sequence[Tensor], number: Tensor) -> Tensor:

@@ -75,6 +75,9 @@ class Task(ABC):
     # Whether the final evaluation and what is shown then are the best checkpoint's, which `load` takes by default, and
     # not the last one's.
     reports_best: ClassVar[bool] = False
+    # Whether several processes evaluate together, each its part of the data (`framework.ranks.in_parts`). The first one
+    # returns the metrics; what the others return is not read.
+    evaluates_in_parts: ClassVar[bool] = False
     # Three numbers that the console shows while training besides the primary metric: their tags by short names.
     progress_numbers: ClassVar[Mapping[str, str]] = {
         "train": "train/objective",

@@ -454,14 +454,15 @@ class Trainer:
     def evaluate(self, split: Split) -> dict[str, float]:
         """The task's metrics; of several processes one measures them, and the others wait for it.
 
-        A divided model runs in all at once: they measure the same.
+        A divided model runs in all at once: they measure the same. A task may let each measure a part.
         """
+        parts = self.task.evaluates_in_parts and not self.divided
         metrics: dict[str, float] | None = None
         failure: Exception | None = None
         with self.watchdog.resting():
-            if ranks.rank() == 0 or self.divided:
+            if ranks.rank() == 0 or self.divided or parts:
                 try:
-                    with ranks.alone():
+                    with nullcontext() if parts else ranks.alone():
                         metrics = self.measured(split)
                 except Exception as error:
                     failure = error
@@ -481,7 +482,7 @@ class Trainer:
         finally:
             model.train()
             restore_states(states)
-        if self.task.primary_metric not in metrics:
+        if self.task.primary_metric not in metrics and ranks.rank() == 0:
             known = ", ".join(metrics) or "none"
             raise ProgramError(
                 f"the task's primary metric '{self.task.primary_metric}' is not among its metrics: {known}"
@@ -542,7 +543,7 @@ class Trainer:
                 raise UserError(
                     f"nothing was learned: the gradient was not finite in any of {progress.step} steps"
                 )
-            apart = ranks.rank() > 0 and not self.divided
+            apart = ranks.rank() > 0 and not self.divided and not self.task.evaluates_in_parts
             with nullcontext() if apart else self.reported.in_use(progress):
                 metrics = self.evaluate("test")
             tags = {f"final/{name}": value for name, value in metrics.items()}

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from pydantic import Field
 from torch import Tensor
 
-from framework import Context, Program, Task, UserError
+from framework import Context, Program, Task, UserError, ranks
 from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
 from framework.config.validation import check_options
 from framework.media import Media
@@ -73,6 +73,7 @@ class Detection(Task):
     primary_metric: ClassVar[str] = "AP"
     metric_mode: ClassVar[Literal["min", "max"]] = "max"
     reports_best: ClassVar[bool] = True
+    evaluates_in_parts: ClassVar[bool] = True
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "AP": "average precision as in COCO, mean over IoU 0.50 to 0.95",
         "AP50": "average precision at IoU 0.50",
@@ -255,6 +256,9 @@ class Detection(Task):
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """COCO's numbers on held-out images, the AP of each class, and the kinds of errors."""
         targets, detections = self.targets_and_detections(split)
+        if ranks.rank() > 0:
+            # The first process measures what all have found.
+            return {}
         if split == "validation" and self.learning:
             classes = len(self.categories)
             self.tuned = tuned_thresholds(targets, detections, classes, self.miss_cost)
@@ -271,15 +275,16 @@ class Detection(Task):
         Raises:
             UserError: all images are damaged.
         """
-        targets: list[Sample] = []
-        detections: list[Detections] = []
         source = self.splits.held_out(split)
-        for _, sample, found in self.searched(source, range(len(source))):
-            targets.append(sample.without_pixels())
-            detections.append(found)
-        if not targets:
+
+        def of(images: slice) -> list[tuple[Sample, Detections]]:
+            own = self.searched(source, range(len(source))[images])
+            return [(sample.without_pixels(), found) for _, sample, found in own]
+
+        pairs = [pair for part in ranks.in_parts(len(source), of) for pair in part]
+        if not pairs and ranks.rank() == 0:
             raise UserError(f"task.data.root: every image of the {split} data is damaged")
-        return targets, detections
+        return [sample for sample, _ in pairs], [found for _, found in pairs]
 
     def searched(
         self, source: Source, indices: Iterable[int]

@@ -73,6 +73,25 @@ def test_gradients_are_added_and_one_that_none_has_stays_without():
         assert objective == 1.0
 
 
+def test_work_is_done_in_parts_and_the_first_has_all_in_order():
+    assert ranks.in_parts(3, lambda own: [*range(3)][own]) == [[0, 1, 2]]
+    found = in_shards(3, lambda: ranks.in_parts(5, lambda own: [*range(5)][own]))
+    assert found == [[[0], [1, 2], [3, 4]], [[1, 2]], [[3, 4]]]
+
+
+def test_where_one_part_fails_all_end_and_the_failed_one_says_why():
+    def work():
+        def half(own: slice) -> None:
+            if own.stop == 2:
+                raise UserError("the second one's own")
+
+        with pytest.raises(UserError) as told:
+            ranks.in_parts(2, half)
+        return str(told.value)
+
+    assert in_shards(2, work) == ["another process could not do its part", "the second one's own"]
+
+
 def test_each_has_a_random_stream_of_its_own():
     def work():
         torch.manual_seed(ranks.rank())

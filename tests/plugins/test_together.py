@@ -61,3 +61,27 @@ def test_parts_have_the_gradient_of_the_whole_batch(name, monkeypatch):
                 assert (value - objective).abs() <= 1e-12 * objective.abs()
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_detections_found_in_parts_have_the_metrics_of_the_whole(split):
+    settings = framework.compose(
+        "experiment=detection", "task.workers=0", "task.data.validation=7", "task.data.test=5"
+    )
+
+    def measured() -> dict[str, float]:
+        task = make_components(settings).task
+        plan = TrainingPlan(seed=0, steps=10, accumulate=1, learning_rate=0.1, start=0)
+        task.begin(plan)
+        task.model.eval()
+        with torch.no_grad():
+            return task.evaluate(0, split)
+
+    whole = measured()
+    assert len(whole) > 10
+    parts: list[dict[str, float]] = []
+    first = ranks.divided(2, measured, lambda: parts.append(measured()))
+    assert first == pytest.approx(whole, rel=1e-5)
+    # Left to the first.
+    assert parts == [{}]
