@@ -24,10 +24,11 @@ class Watchdog:
         self.seconds = 60 * minutes
         self.watches = ranks.processes() > 1 and ranks.first_here()
         self.armed = 0.0
+        self.begun = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch inside the block, from the first `step` on."""
+        """Watch inside the block, from the second `step` on: before the first one's end data are made, or read."""
         try:
             yield
         finally:
@@ -35,8 +36,9 @@ class Watchdog:
 
     def step(self) -> None:
         """A step begins. To arm it takes longer than many a step does, so that it is done now and then."""
-        if self.watches and time.monotonic() - self.armed > min(1.0, self.seconds / 10):
+        if self.watches and self.begun and time.monotonic() - self.armed > min(1.0, self.seconds / 10):
             self.arm()
+        self.begun = True
 
     def arm(self) -> None:
         self.armed = time.monotonic()
