@@ -54,16 +54,26 @@ ROWS = {
         475.0,
         "500.0 (ARS, 50k)",
     ),
+    "cartpole_dqn": Row(
+        "CartPole-v1, DQN",
+        ("experiment=cartpole", "estimator=dqn"),
+        475.0,
+        "500.0 (DQN, 50k)",
+    ),
     "cartpole_memory": Row(
         "CartPole-v1, no velocities, GRU",
         ("experiment=cartpole_memory",),
         475.0,
         "500.0 (recurrent PPO, 100k)",
     ),
-    "acrobot": Row("Acrobot-v1", ("experiment=acrobot",), -85.0, "-73.5 (PPO, 1M)"),
+    "acrobot": Row("Acrobot-v1", ("experiment=acrobot",), -80.0, "-73.5 (PPO, 1M)"),
+    "mountain_car": Row("MountainCar-v0", ("experiment=mountain_car",), -115.0, "-110.4 (PPO, 1M)"),
     "pendulum": Row("Pendulum-v1", ("experiment=pendulum",), -180.0, "-172.2 (PPO, 100k)"),
     "pendulum_sac": Row(
         "Pendulum-v1, SAC", ("experiment=pendulum_sac",), -170.0, "-157.0 (SAC, 20k)"
+    ),
+    "pendulum_td3": Row(
+        "Pendulum-v1, TD3", ("experiment=pendulum_td3",), -170.0, "-151.9 (TD3, 20k)"
     ),
     "lunar_lander": Row(
         "LunarLander-v3", ("experiment=lunar_lander",), 240.0, "242.1 (PPO, 1M; -v2)"
