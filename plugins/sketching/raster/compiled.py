@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy
@@ -23,7 +24,25 @@ OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
 }
-compiled: Callable[[Kernel], Kernel] = njit(**OPTIONS)
+# Sizes and times of all files here: a kernel holds the code of those that it calls, whose files numba does not look at.
+SOURCES = tuple(
+    (file.name, file.stat().st_mtime, file.stat().st_size)
+    for file in sorted(Path(__file__).parent.glob("*.py"))
+)
+
+
+def compiled(function: Kernel, **options: Any) -> Kernel:
+    """A function that numba compiles on first use, and caches until any file of this folder changes."""
+    kernel: Any = njit(**OPTIONS | options)(function)
+    kernel._cache._cache_file._source_stamp = SOURCES
+    return kernel  # type: ignore[no-any-return]
+
+
+def exact(function: Kernel) -> Kernel:
+    """`compiled`, without liberties: the same number wherever it is computed."""
+    return compiled(function, fastmath=False)
+
+
 # Part of its caller before types are inferred: LLVM optimises a function once alone and once more within each caller.
 inlined: Callable[[Kernel], Kernel] = njit(inline="always", **OPTIONS)
 

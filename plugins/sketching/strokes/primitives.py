@@ -47,12 +47,17 @@ class Primitive:
     segments: Callable[[Tensor], Tensor] | None
     closed: bool
 
-    def vertices(self, control: Tensor, tolerance: float = TOLERANCE) -> Tensor:
-        """`[..., strokes, controls, 2]` in pixels -> a polyline `[..., strokes, V, 2]` within `tolerance` pixels."""
+    def vertices(self, control: Tensor, tolerance: float = TOLERANCE, *, least: int = 1) -> Tensor:
+        """`[..., strokes, controls, 2]` in pixels -> a polyline `[..., strokes, V, 2]` within `tolerance` pixels.
+
+        Args:
+            least: pieces that each polyline has at least.
+        """
         if self.segments is None:
             return control
         cubics = self.segments(control)
-        return flatten(cubics, pieces_needed(cubics, tolerance))
+        pieces = max(pieces_needed(cubics, tolerance), -(-least // cubics.shape[-3]))
+        return flatten(cubics, pieces)
 
 
 def primitive(

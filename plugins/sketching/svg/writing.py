@@ -1,7 +1,8 @@
 """Writing a drawing as SVG.
 
 One unit is one pixel of the canvas. A stroke of profile exp(-d^2 / s^2) is written 1.772 s wide, which leaves the same
-ink; curves are written as the cubics they are. Transparent inks become mix-blend-mode: multiply.
+ink; curves are written as the cubics they are, tapered ones as their outlines. Transparent inks become mix-blend-mode:
+multiply.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from plugins.sketching.raster.request import PEN_WIDTH
-from plugins.sketching.strokes.drawing import Strokes, Style
+from plugins.sketching.strokes.canvas import Style
+from plugins.sketching.strokes.drawing import Strokes
 from plugins.sketching.strokes.plotter import Route
 from plugins.sketching.strokes.primitives import Primitive
+from plugins.sketching.strokes.tapering import PIECES, lines_of
+from plugins.sketching.svg.outlines import outline
 
 
 def write(
@@ -38,6 +42,7 @@ def write(
         '<g fill="none" stroke-linecap="round" stroke-linejoin="round">',
     ]
     cubics = None if primitive.segments is None else primitive.segments(strokes.control)
+    drawn, along = lines_of(primitive, strokes.control, style.taper, 0.03, 2 * PIECES)
     order = range(len(strokes.width)) if route is None else route.order.tolist()
     for place, i in enumerate(order):
         colour = hexadecimal(strokes.colour[i].tolist())
@@ -49,6 +54,11 @@ def write(
             lines.append(
                 f'<circle cx="{x:.2f}" cy="{y:.2f}" r="{radius:.3g}" fill="{colour}" fill-opacity="{opacity}"{blend}/>'
             )
+            continue
+        if along is not None:
+            line = drawn[i].double().numpy()
+            edge = outline(line, along.double().numpy() * float(strokes.width[i]) * PEN_WIDTH)
+            lines.append(f'<path d="{edge}" fill="{colour}" fill-opacity="{opacity}"{blend}/>')
             continue
         chain = cubics[i]
         if route is not None and route.flipped[place]:
