@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 
-from plugins.sketching.raster.compiled import compiled, exact, grid_array, inlined
+from plugins.sketching.raster.compiled import compiled, exact, grid_array, inlined, inner
 from plugins.sketching.raster.tiles import Layout
 
 # Touches of tiles for each piece that there is room for at first: unwritten memory costs nothing.
@@ -67,7 +67,7 @@ def _near_tile(piece: Any, inverse: Any, far: Any, column: Any, row: Any, grid: 
     return (u - t * dx) ** 2 + (v - t * dy) ** 2 <= far * far
 
 
-@compiled
+@inner
 def _box(pieces: Any, reach: Any, grid: Any, box: Any) -> None:
     """The first and last column and row of tiles that `pieces [P, 4]` reach."""
     left = right = pieces[0, 0]

@@ -38,9 +38,14 @@ def compiled(function: Kernel, **options: Any) -> Kernel:
     return kernel  # type: ignore[no-any-return]
 
 
+def inner(function: Kernel) -> Kernel:
+    """`compiled`, for compiled callers alone: without what reads Python's objects, which takes long to compile."""
+    return compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
 def exact(function: Kernel) -> Kernel:
     """`compiled`, without liberties: the same number wherever it is computed."""
-    return compiled(function, fastmath=False)
+    return compiled(function, fastmath=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 # Part of its caller before types are inferred: LLVM optimises a function once alone and once more within each caller.
@@ -80,7 +85,7 @@ def add_rows(rows: Any, places: Any, sums: Any) -> None:
             sums[places[i], c] += rows[i, c]
 
 
-@compiled
+@inner
 def nearest_pieces(
     ends: Any, pieces: Any, begin: int, end: int, corner: Any, workspace: Any
 ) -> None:
@@ -97,7 +102,7 @@ def nearest_pieces(
             nearest[p] = numpy.int32(k) if nearer else nearest[p]
 
 
-@compiled
+@inner
 def segment_of(ends: Any, piece: int, corner: Any) -> Any:
     """A piece's start seen from a tile's corner, its vector (x, y), and that over its squared length (0 for a dot)."""
     ax, ay, bx, by = ends[piece]
@@ -122,7 +127,7 @@ def measure(segment: Any, xs: Any, ys: Any, square: Any) -> None:
         square[p] = x * x + y * y
 
 
-@compiled
+@inner
 def make_workspace(grid: Any, ends: Any) -> Any:
     """The x and y of pixel centres in a tile, and buffers for `nearest_pieces` (`found` is scratch space)."""
     pixels = grid[3] * grid[4]
@@ -142,7 +147,7 @@ def corner_of(tile: int, grid: Any, ends: Any) -> Any:
     return number(place % grid[2] * grid[4]), number(place // grid[2] * grid[3])
 
 
-@compiled
+@inner
 def endpoint_gradients(
     ends: Any,
     pieces: Any,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from plugins.sketching.raster.compiled import compiled, inlined
+from plugins.sketching.raster.compiled import inlined, inner
 from plugins.sketching.raster.composing import SHARPNESS
 from plugins.sketching.raster.soft_lines import ONE, ZERO
 
@@ -34,7 +34,7 @@ def clear(kept: Any, paint: Any, composition: int, empty: bool) -> None:
             paint[d, p] = ZERO
 
 
-@compiled
+@inner
 def compose(ink: Any, amplitude: Any, colour: Any, composition: int, kept: Any, paint: Any) -> None:
     """Lay one stroke's ink; for "smooth_max" `kept` is the sum of powers of depths until `finish`."""
     if composition == OVER:
@@ -86,7 +86,7 @@ def nothing_known(groups: int, inks: int, pixels: int, composition: int) -> Any:
     return known
 
 
-@compiled
+@inner
 def learn(row: int, ink: Any, amplitude: Any, composition: int, known: Any) -> None:
     """Write what the gradients need of a tile's other groups; `row` is a group's place, the last one's first.
 
@@ -110,7 +110,7 @@ def learn(row: int, ink: Any, amplitude: Any, composition: int, known: Any) -> N
                     known[0, c, p], known[1, c, p] = alpha, row
 
 
-@compiled
+@inner
 def over_gradients(
     ink: Any,
     amplitude: Any,
@@ -147,7 +147,7 @@ def over_gradients(
     by_group[1] += total
 
 
-@compiled
+@inner
 def transparent_gradients(
     row: int,
     ink: Any,

@@ -12,11 +12,11 @@ from typing import Any
 import numpy
 
 from plugins.sketching.raster.binning import crossing, first_row, last_row
-from plugins.sketching.raster.compiled import compiled, inlined, segment_of
+from plugins.sketching.raster.compiled import inlined, inner, segment_of
 from plugins.sketching.raster.torch_kernel import FAR, ON_EDGE, SMALLEST
 
 
-@compiled
+@inner
 def wind(g: int, i: int, tile: int, scene: Any, fills: Any, side: Any) -> None:
     """Write the winding numbers of a fill around a tile's pixels, from those at the left ends of its rows."""
     ends, pieces, first, grid = scene[0], scene[4], scene[5], scene[8]
@@ -38,7 +38,7 @@ def wind(g: int, i: int, tile: int, scene: Any, fills: Any, side: Any) -> None:
                     side[(row - top) * grid[4] + c] += turn
 
 
-@compiled
+@inner
 def nearest_edge(
     ends: Any, pieces: Any, begin: int, end: int, corner: Any, workspace: Any, evenodd: bool
 ) -> None:

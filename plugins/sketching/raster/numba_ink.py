@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from plugins.sketching.raster.compiled import compiled, inlined
+from plugins.sketching.raster.compiled import inlined, inner
 from plugins.sketching.raster.soft_lines import CLOSE, ONE, ZERO, bell
 from plugins.sketching.raster.torch_kernel import HALF_PEN, INNER, OUTER, SMALLEST, SOFT
 
@@ -53,7 +53,7 @@ def steepness(away: Any) -> Any:
     return ONE if away < STEEP else rest / SIDE
 
 
-@compiled
+@inner
 def line_ink(square: Any, width: Any, flat: bool, ink: Any) -> None:
     """Write the ink of a line `width` wide at squared distances `square [pixels]`."""
     if flat:
@@ -70,7 +70,7 @@ def line_ink(square: Any, width: Any, flat: bool, ink: Any) -> None:
         ink[p] = bell(near) if scaled < CLOSE else ZERO
 
 
-@compiled
+@inner
 def fill_ink(square: Any, side: Any, width: Any, flat: bool, ink: Any) -> None:
     """Write the ink of a fill; `side` is 0 outside."""
     if flat:
@@ -86,7 +86,7 @@ def fill_ink(square: Any, side: Any, width: Any, flat: bool, ink: Any) -> None:
         ink[p] = rest if side[p] == 0 else ONE - rest
 
 
-@compiled
+@inner
 def line_slopes(square: Any, ink: Any, width: Any, flat: bool, by_ink: Any) -> Any:
     """Turn the gradient of the ink into that of the squared distance, in place; returns that of the width."""
     by_width = ZERO
@@ -107,7 +107,7 @@ def line_slopes(square: Any, ink: Any, width: Any, flat: bool, by_ink: Any) -> A
     return -TWO * by_width / width
 
 
-@compiled
+@inner
 def fill_slopes(square: Any, side: Any, width: Any, flat: bool, by_ink: Any) -> Any:
     """`line_slopes` of a fill."""
     by_width, inverse = ZERO, ONE / width

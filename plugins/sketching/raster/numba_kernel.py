@@ -26,6 +26,7 @@ from plugins.sketching.raster.compiled import (
     grid_array,
     in_threads,
     inlined,
+    inner,
     make_workspace,
     nearest_pieces,
 )
@@ -137,7 +138,7 @@ def _forward(start: int, stop: int, scene: Any, fills: Any, style: Any, tiles: A
             finish(kept, composition)
 
 
-@compiled
+@inner
 def _look(
     g: int, tile: int, scene: Any, fills: Any, flat: bool, corner: Any, view: Any, ink: Any
 ) -> None:
@@ -232,7 +233,7 @@ def _backward_tile(
             )
 
 
-@compiled
+@inner
 def _piece_gradients(
     g: int,
     scene: Any,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from plugins.sketching.raster.compiled import compiled, inlined, segment_of
+from plugins.sketching.raster.compiled import inlined, inner, segment_of
 from plugins.sketching.raster.numba_ink import HALF, HALF_WIDE, LEAST, TWO, covered, steepness
 from plugins.sketching.raster.request import PIXEL
 from plugins.sketching.raster.soft_lines import CLOSE, ONE, ZERO, bell
@@ -28,7 +28,7 @@ def share(p: int, segment: Any, view: Any) -> Any:
     return t if t < ONE else ONE
 
 
-@compiled
+@inner
 def pens_seen(
     ends: Any, pens: Any, pieces: Any, begin: int, end: int, corner: Any, view: Any
 ) -> None:
@@ -42,7 +42,7 @@ def pens_seen(
             seen[p] = pen if alone or nearest[p] == numpy.int32(k) else seen[p]
 
 
-@compiled
+@inner
 def tapered_ink(
     ends: Any,
     pens: Any,
@@ -71,7 +71,7 @@ def tapered_ink(
         ink[p] = shade * pen[p] / math.sqrt(blurred)
 
 
-@compiled
+@inner
 def tapered_slopes(
     ends: Any,
     pens: Any,
@@ -105,7 +105,7 @@ def tapered_slopes(
         by_ink[p] = -shaded
 
 
-@compiled
+@inner
 def pen_gradients(
     ends: Any,
     pens: Any,
