@@ -53,6 +53,7 @@ LAYERS = (
         "shards",
         "replay",
         "saved_state",
+        "tensor_files",
     ),
     ("launch",),
     ("errors",),
@@ -81,6 +82,7 @@ PUBLIC = (
     "framework.replay",
     "framework.saved_state",
     "framework.task",
+    "framework.tensor_files",
 )
 # What a plugin's commands may import, too.
 PUBLIC_TO_COMMANDS = ("framework.commands", "framework.run")

@@ -14,8 +14,11 @@ from plugins.sketching.strokes.canvas import Style
 from plugins.sketching.strokes.drawing import Strokes
 from plugins.sketching.strokes.plotter import Route
 from plugins.sketching.strokes.primitives import Primitive
-from plugins.sketching.strokes.tapering import PIECES, lines_of
+from plugins.sketching.strokes.tapering import lines_of
 from plugins.sketching.svg.outlines import outline
+
+# Pixels between a tapered curve and its outline.
+SEEN = 0.05
 
 
 def write(
@@ -42,7 +45,6 @@ def write(
         '<g fill="none" stroke-linecap="round" stroke-linejoin="round">',
     ]
     cubics = None if primitive.segments is None else primitive.segments(strokes.control)
-    drawn, along = lines_of(primitive, strokes.control, style.taper, 0.03, 2 * PIECES)
     order = range(len(strokes.width)) if route is None else route.order.tolist()
     for place, i in enumerate(order):
         colour = hexadecimal(strokes.colour[i].tolist())
@@ -55,9 +57,8 @@ def write(
                 f'<circle cx="{x:.2f}" cy="{y:.2f}" r="{radius:.3g}" fill="{colour}" fill-opacity="{opacity}"{blend}/>'
             )
             continue
-        if along is not None:
-            line = drawn[i].double().numpy()
-            edge = outline(line, along.double().numpy() * float(strokes.width[i]) * PEN_WIDTH)
+        if style.taper:
+            edge = tapered(strokes, primitive, style.taper, int(i))
             lines.append(f'<path d="{edge}" fill="{colour}" fill-opacity="{opacity}"{blend}/>')
             continue
         chain = cubics[i]
@@ -71,6 +72,15 @@ def write(
                 f'<path d="{path}" stroke="{colour}" stroke-opacity="{opacity}" stroke-width="{pen}"{blend}/>'
             )
     return "\n".join([*lines, "</g>", "</svg>", ""])
+
+
+def tapered(strokes: Strokes, primitive: Primitive, taper: float, number: int) -> str:
+    """The outline of one stroke as path data, in as many pieces as its own bends need."""
+    control = strokes.control[number : number + 1].detach()
+    lines, along = lines_of(primitive, control, taper, SEEN)
+    assert along is not None
+    pens = along.double().numpy() * float(strokes.width[number]) * PEN_WIDTH
+    return outline(lines[0].double().numpy(), pens)
 
 
 def path_of(chain: Tensor, *, closed: bool) -> str:
