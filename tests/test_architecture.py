@@ -55,6 +55,7 @@ LAYERS = (
         "replay",
         "saved_state",
         "sharding",
+        "tensor_files",
     ),
     ("launch",),
     ("errors",),
@@ -84,6 +85,7 @@ PUBLIC = (
     "framework.saved_state",
     "framework.task",
     "framework.waiting",
+    "framework.tensor_files",
 )
 # What a plugin's commands may import, too.
 PUBLIC_TO_COMMANDS = ("framework.commands", "framework.run")

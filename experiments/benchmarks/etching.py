@@ -11,6 +11,7 @@ are written there as SVG and PNG.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,21 +23,19 @@ from plugins.sketching.drawn import Drawn, sketch
 from plugins.sketching.images.photo import blurred
 from plugins.sketching.strokes.drawing import Drawing
 
-# By package, where its photographs lie and which are drawn.
+# By package, where its photographs lie, and which are drawn.
+FOLDERS = {"sklearn": "datasets/images", "skimage": "data"}
 PHOTOGRAPHS = {
-    "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
+    "sklearn": ("china.jpg", "flower.jpg"),
     "skimage": (
-        "data",
-        (
-            "chelsea.png",
-            "coffee.png",
-            "coins.png",
-            "gravel.png",
-            "moon.png",
-            "motorcycle_left.png",
-            "retina.jpg",
-            "rocket.jpg",
-        ),
+        "chelsea.png",
+        "coffee.png",
+        "coins.png",
+        "gravel.png",
+        "moon.png",
+        "motorcycle_left.png",
+        "retina.jpg",
+        "rocket.jpg",
     ),
 }
 # Degrees.
@@ -63,19 +62,22 @@ def main(folder: str | None = None) -> None:
 
 
 def photographs() -> list[Path]:
-    """The ten files.
+    """The ten files."""
+    return [
+        path for package, names in PHOTOGRAPHS.items() for path in photographs_of(package, names)
+    ]
+
+
+def photographs_of(package: str, names: Sequence[str]) -> list[Path]:
+    """Photographs that come with a package.
 
     Raises:
-        UserError: a package is not installed.
+        UserError: it is not installed.
     """
-    found = []
-    for package, (folder, names) in PHOTOGRAPHS.items():
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise UserError(f"the photographs come with the package {package}, which is missing")
-        place = Path(spec.submodule_search_locations[0]) / folder
-        found += [place / name for name in names]
-    return found
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"the photographs come with the package {package}, which is missing")
+    return [Path(spec.submodule_search_locations[0]) / FOLDERS[package] / name for name in names]
 
 
 @torch.no_grad()

@@ -25,7 +25,8 @@ from framework.task import Split
 from plugins.sketching.images.digits import Images, load_images, load_ink
 from plugins.sketching.images.photo import blurred, pictures_in, readable
 from plugins.sketching.raster.render import render
-from plugins.sketching.strokes.drawing import Strokes, Style
+from plugins.sketching.strokes.canvas import Style
+from plugins.sketching.strokes.drawing import Strokes
 from plugins.sketching.strokes.primitives import Name, primitive
 from plugins.sketching.svg import writing
 

@@ -131,8 +131,8 @@ def sketch(
         raise UserError(f"style = '{style}'; {suggestion(style, tuple(STYLES))}")
     pixels = photograph_of(image)
     settings = framework.compose(f"experiment={STYLES[style]}")
-    chosen = {"strokes": strokes, "size": size} | options
-    given = {key: value for key, value in chosen.items() if value is not None}
+    chosen = {"strokes": strokes, "size": size}
+    given = {key: value for key, value in chosen.items() if value is not None} | options
     checked = check_options(Sketch, settings.task.options | given, "sketch")
     plan = TrainingPlan(
         seed=seed,

@@ -28,22 +28,31 @@ from framework.task import Split
 from plugins.sketching.fitting import fit_in_memory
 from plugins.sketching.images.photo import default_photo, photo_of, pictures_in, readable
 from plugins.sketching.images.subject import Subject, mask_of
-from plugins.sketching.options import Colour, Learned, check_overlap, check_together, triple
-from plugins.sketching.presentation import FRAMES, comparison, drawing_film, pixels
+from plugins.sketching.options import (
+    Colour,
+    Learned,
+    check_overlap,
+    check_primitive,
+    check_start,
+    check_together,
+    check_widths,
+    triple,
+)
+from plugins.sketching.presentation import FRAMES, enlarged, pixels, shown, svg_of
 from plugins.sketching.raster.request import Composition
 from plugins.sketching.scene.drawing import SceneDrawing
 from plugins.sketching.scene.starting import drawing_of
 from plugins.sketching.schedule import Schedule
 from plugins.sketching.strokes import primitives
+from plugins.sketching.strokes.canvas import Style
 from plugins.sketching.strokes.colours import palette_of, snapped
-from plugins.sketching.strokes.drawing import Drawing, Style
+from plugins.sketching.strokes.drawing import Drawing
 from plugins.sketching.strokes.overlapping import overlap
 from plugins.sketching.strokes.placing import Placing
-from plugins.sketching.strokes.plotter import Route, ordered, travel
+from plugins.sketching.strokes.plotter import ordered, travel
 from plugins.sketching.strokes.primitives import Knots, Name
-from plugins.sketching.strokes.respawning import missing_ink, useless, where_missing
+from plugins.sketching.strokes.respawning import respawned
 from plugins.sketching.strokes.starting import Start, bending
-from plugins.sketching.svg import writing
 from plugins.sketching.weighted_loss import WeightedLoss, checked_losses
 
 # Of a task that no training has begun: for `draw` without a run, and for a look at the task alone.
@@ -83,6 +92,7 @@ class Sketch(Task):
         control_points: Annotated[int, Field(ge=2, le=64)] = 4,
         continuous: bool = False,
         closed: bool = False,
+        taper: Fraction = 0.0,
         knots: Knots = "centripetal",
         learned: list[Learned] = [],  # noqa: B006  (a schema's default, never changed)
         min_width: Positive = 0.3,
@@ -122,16 +132,22 @@ class Sketch(Task):
         self.line_scale = line_scale if subject == "lines" else 0.0
         check_together(coloured, pens, palette, learned, continuous, closed, strokes)
         check_overlap(overlap_cost, coloured, filled, start_svg)
+        # Of these an SVG's shapes have their own.
+        chosen = {"continuous": continuous, "closed": closed, "filled": filled, "pens": pens}
+        svg = f"task.start_svg = '{start_svg}'" if start_svg else ""
+        check_start(svg, chosen | {"contours": contours, "taper": taper})
+        check_widths(width, min_width, max_width, start_svg)
         name: Name = "catmull_rom" if continuous else primitive
         points = strokes if continuous else control_points
         kind = primitives.primitive(name, controls=points, closed=closed, knots=knots)
+        check_primitive(kind, closed, filled, taper, 0.0 if start_svg else bend_cost)
         self.learned, self.min_width, self.max_width = frozenset(learned), min_width, max_width
         self.start_svg, self.palette = start_svg, palette
         self.bend_cost, self.overlap_cost = bend_cost, overlap_cost
         look = Placing(kind, length * size, width, opacity, coarse_to_fine, contours, contour_size)
         inks = torch.tensor(pens) if pens else None
         self.start = Start(look, strokes, coloured, edge_weight, inks, continuous)
-        self.style = Style(composition, filled, coloured, triple(paper), triple(ink))
+        self.style = Style(composition, filled, coloured, triple(paper), triple(ink), taper)
         self.losses = checked_losses(losses)
         self.schedule = Schedule(widening, widening_until, flat_from)
         self.respawn_every, self.respawn_until = respawn_every, respawn_until
@@ -153,6 +169,9 @@ class Sketch(Task):
         canvas = self.subject.canvas
         if self.start_svg:
             drawing = drawing_of(Path(self.start_svg), canvas, self.style, self.learned)
+            if isinstance(drawing, SceneDrawing):
+                costs = {"bend_cost": self.bend_cost, "palette": self.palette}
+                check_start(f"{self.start_svg}, which has fills or chains of curves", costs)
         else:
             strokes = self.start.first(self.subject, draw)
             kind = self.start.placing.primitive
@@ -217,7 +236,7 @@ class Sketch(Task):
         context.cost(self.loss(picture), "distance")
         if self.overlap_cost and isinstance(self.model, Drawing):
             context.cost(self.overlap_cost * overlap(self.model, picture, **options), "overlap")
-        if self.bend_cost and isinstance(self.model, Drawing) and self.model.places.shape[1] > 2:
+        if self.bend_cost and isinstance(self.model, Drawing):
             context.cost(self.bend_cost * bending(self.model.strokes.control), "bends")
 
     def restarted_rows(self) -> dict[str, Tensor]:
@@ -240,16 +259,10 @@ class Sketch(Task):
         if isinstance(model, SceneDrawing) or self.start.continuous:
             # Shapes of an SVG, and one line, stay what they are.
             return
-        missing = missing_ink(model, self.loss.target)
-        which = useless(model, missing, self.prune_below)
-        if len(which) == 0:
-            return
-        opaque = self.style.composition == "over"
-        places = where_missing(missing, opaque and self.coloured, len(which), draw)
-        fresh = self.start.again(places, which, model.shades[which], self.subject, draw)
-        model.replace(which, fresh.to(self.device))
-        self.restarted = {name: which for name in self.parameters}
-        self.strokes_moved += len(which)
+        which = respawned(model, self.loss.target, self.start, self.subject, self.prune_below, draw)
+        if len(which):
+            self.restarted = {name: which for name in self.parameters}
+            self.strokes_moved += len(which)
 
     @torch.no_grad()
     def prune(self) -> None:
@@ -338,36 +351,15 @@ class Sketch(Task):
 
     def show(self, seed: int) -> Iterator[Image | Video | Text]:
         """The sketch, large; beside its photograph; as SVG; while it was fitted; and being drawn."""
-        yield Image("sketch", self.pixels())
-        yield Image("target_sketch_difference", comparison(self.model, self.loss.target))
-        yield Text("sketch", self.svg(), suffix=".svg")
-        if len(self.frames) > 1:
-            yield Video("learning", torch.stack(self.frames).numpy(), 15)
-        if self.model.present.any():
-            yield Video("drawing", drawing_film(self.model, self.route()), 20)
+        yield from shown(self.model, self.loss.target, self.frames, self.output_size)
 
-    @torch.no_grad()
     def pixels(self) -> NDArray[Any]:
         """The sketch as a pen would draw it, `[H, W, 3]` uint8, its longer side `output_size` or the canvas's."""
-        scale = max(1.0, self.output_size / self.model.side)
-        return pixels(self.model(profile="flat", scale=scale)).numpy()
+        return enlarged(self.model, self.output_size)
 
-    @torch.no_grad()
     def svg(self) -> str:
         """The sketch as SVG, in the order with little pen-up travel where the order is free."""
-        drawing = self.model
-        if isinstance(drawing, SceneDrawing):
-            return drawing.svg()
-        return writing.write(
-            drawing.strokes, drawing.primitive, drawing.canvas, drawing.style, self.route()
-        )
-
-    def route(self) -> Route | None:
-        """The order of drawing; None where it is given by the composition, or there is nothing to draw."""
-        drawing = self.model
-        if isinstance(drawing, SceneDrawing) or drawing.style.composition == "over":
-            return None
-        return ordered(drawing.ends()) if bool(drawing.present.any()) else None
+        return svg_of(self.model)
 
     def scalars(self) -> dict[str, float]:
         faint = self.model.faint(self.prune_below)

@@ -30,6 +30,7 @@ from plugins.sketching.raster.render import render
 from plugins.sketching.raster.request import DARKEST
 from plugins.sketching.sketch import Sketch
 from plugins.sketching.strokes.drawing import PACE, Drawing
+from plugins.sketching.strokes.tapering import lines_of
 
 # Options of the sketch, where none are given.
 SMALL_SKETCH: dict[str, Any] = {
@@ -123,14 +124,16 @@ class StochasticSketch(Sketch):
     def inks(self, *, widening: float = 1.0, profile: Any = "gaussian") -> Tensor:
         """Each stroke's ink on a separate canvas, `[S, H, W]`."""
         strokes = self.model.strokes
-        lines = self.model.primitive.vertices(strokes.control).unsqueeze(1)
+        style = self.model.style
+        lines, taper = lines_of(self.model.primitive, strokes.control, style.taper)
         ink = render(
-            lines,
+            lines.unsqueeze(1),
             strokes.width[:, None] * widening,
             self.model.canvas,
             opacity=strokes.opacity[:, None] / widening,
+            taper=taper,
             profile=profile,
-            filled=self.model.style.filled,
+            filled=style.filled,
         )
         # Not by clamp, which leaves out the gradient of an ink that is exactly the darkest.
         return torch.where(ink > DARKEST, DARKEST, ink)

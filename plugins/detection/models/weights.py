@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,51 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from framework import UserError
+from framework.tensor_files import read_tensors
 
-# Where training scripts put the parameters, and what they put before the names.
-INSIDE = ("state_dict", "model", "model_state_dict", "params", "ema", "average")
+# What training scripts put before the names.
 BEFORE = ("module.", "_orig_mod.", "model.", "backbone.", "network.", "features.")
 NAMED = 4
-
-
-def read_tensors(path: Path, key: str) -> dict[str, Tensor]:
-    """The tensors of a file by name; nothing in it is executed.
-
-    Args:
-        key: the option that names it, for messages.
-
-    Raises:
-        UserError: no file, another content, or safetensors without the package of this name.
-    """
-    if not path.is_file():
-        raise UserError(f"{key} = '{path}': there is no such file")
-    if path.suffix == ".safetensors":
-        try:
-            load_file = importlib.import_module("safetensors.torch").load_file
-        except ModuleNotFoundError:
-            raise UserError(f"{key}: '{path}' needs the package safetensors") from None
-        try:
-            return dict(load_file(path))
-        except Exception as error:
-            raise UserError(f"{key}: {path} is no safetensors ({type(error).__name__})") from None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{key}: {path} holds no plain parameters ({type(error).__name__})"
-        ) from None
-    return tensors_in(state, path, key)
-
-
-def tensors_in(state: object, path: Path, key: str) -> dict[str, Tensor]:
-    """The parameters of a checkpoint, wherever in it they are."""
-    if isinstance(state, Mapping):
-        inner = next((state[name] for name in INSIDE if isinstance(state.get(name), Mapping)), None)
-        state = state if inner is None else inner
-        found = {str(name): v for name, v in state.items() if isinstance(v, Tensor)}
-        if found and len(found) == len(state):
-            return found
-    raise UserError(f"{key}: {path} holds no plain parameters")
 
 
 @dataclass(frozen=True)

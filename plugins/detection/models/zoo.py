@@ -19,8 +19,9 @@ from torchvision.models import detection as zoo
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from framework import UserError
+from framework.tensor_files import read_tensors
 from plugins.detection.models.detector import Detector
-from plugins.detection.models.weights import BEFORE, fitting, read_tensors, stripped, take
+from plugins.detection.models.weights import BEFORE, fitting, stripped, take
 from plugins.detection.sample import Batch, Detections
 
 # The name of the published weights, where torch has downloaded them before.

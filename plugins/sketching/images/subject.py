@@ -22,8 +22,8 @@ from plugins.sketching.images.photo import (
     slopes,
     stretched,
 )
+from plugins.sketching.strokes.canvas import Style
 from plugins.sketching.strokes.colours import clustered
-from plugins.sketching.strokes.drawing import Style
 
 # Pixels of a picture's side in which saliency is looked for, and colours of its border.
 SIDE, GROUNDS = 64, 4

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from framework.errors import UserError
 from plugins.sketching.perceptual import transformers
-from plugins.sketching.perceptual.files import read_tensors
+from plugins.sketching.perceptual.files import read_weights
 
 # Of ImageNet's pixels.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -61,7 +61,7 @@ def network_of(
     Raises:
         UserError: no such file, or weights of another network.
     """
-    state = read_tensors(path)
+    state = read_weights(path)
     if model is not None:
         return of_timm(state, path, model, device)
     if "features.0.weight" in state:

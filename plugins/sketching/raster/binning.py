@@ -11,11 +11,12 @@ import math
 from typing import Any
 
 import numpy
-from numba import njit
 
-from plugins.sketching.raster.compiled import compiled, grid_array, inlined
+from plugins.sketching.raster.compiled import compiled, exact, grid_array, inlined, inner
 from plugins.sketching.raster.tiles import Layout
 
+# Touches of tiles for each piece that there is room for at first: unwritten memory costs nothing.
+ROOM = 16
 # Pieces, first, stroke and tile_first, as in `tiles.Work`.
 Lists = tuple[Any, Any, Any, Any]
 # For each stroke the first and last column and row of tiles, `[N, 4]`, and where its numbers begin, `[N]`; and the
@@ -36,10 +37,12 @@ def bin_pieces(
         _wind(ends, first_piece, kind, boxes, offsets, grid, windings)
     shapes = boxes, offsets, windings
     given = ends, first_piece, kind, reach, grid, *shapes
-    nowhere = numpy.empty(0, numpy.int64)
-    found = _touches(*given, nowhere, nowhere, nowhere)
-    pieces, strokes, tiles = (numpy.empty(found, numpy.int64) for _ in range(3))
-    _touches(*given, pieces, strokes, tiles)
+    touches = numpy.empty((3, ROOM * len(ends)), numpy.int64)
+    found = _touches(*given, *touches)
+    if found > touches.shape[1]:
+        touches = numpy.empty((3, found), numpy.int64)
+        _touches(*given, *touches)
+    pieces, strokes, tiles = touches[:, :found]
     return _sorted(pieces, strokes, tiles, layout.tiles), shapes
 
 
@@ -56,16 +59,15 @@ def bin_lines(ends: Any, reach: Any, layout: Layout, strokes: int) -> Lists:
 
 
 @inlined
-def _near_tile(piece: Any, reach: Any, column: Any, row: Any, grid: Any) -> Any:
+def _near_tile(piece: Any, inverse: Any, far: Any, column: Any, row: Any, grid: Any) -> Any:
+    """Whether a piece is within `far` of a tile's centre; `inverse` is 1 over its squared length."""
     ax, ay, dx, dy = piece[0], piece[1], piece[2] - piece[0], piece[3] - piece[1]
     u, v = (column + 0.5) * grid[4] - ax, (row + 0.5) * grid[3] - ay
-    t = (u * dx + v * dy) / max(dx * dx + dy * dy, 1e-12)
-    t = min(max(t, 0.0), 1.0)
-    far = reach + math.hypot(grid[3] - 1, grid[4] - 1) / 2
+    t = min(max((u * dx + v * dy) * inverse, 0.0), 1.0)
     return (u - t * dx) ** 2 + (v - t * dy) ** 2 <= far * far
 
 
-@compiled
+@inner
 def _box(pieces: Any, reach: Any, grid: Any, box: Any) -> None:
     """The first and last column and row of tiles that `pieces [P, 4]` reach."""
     left = right = pieces[0, 0]
@@ -97,18 +99,18 @@ def _boxes(ends: Any, first_piece: Any, kind: Any, reach: Any, grid: Any) -> Any
 
 
 # Without liberties: a crossing is computed twice, and must come out in the same column of pixels.
-@njit(cache=True, nogil=True, error_model="numpy")
+@exact
 def first_row(piece: Any) -> Any:
     """The first row of pixels whose centres a piece crosses; a huge one is cut off."""
     return math.ceil(min(max(min(piece[1], piece[3]), -1e9), 1e9) - 0.5)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@exact
 def last_row(piece: Any) -> Any:
     return math.ceil(min(max(max(piece[1], piece[3]), -1e9), 1e9) - 0.5) - 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@exact
 def crossing(piece: Any, row: int) -> Any:
     """The first column of pixels whose centres lie to the right of where a piece crosses the centres of a row."""
     share = (row + 0.5 - piece[1]) / (piece[3] - piece[1])
@@ -160,6 +162,7 @@ def _touches(
     """
     each = max(len(kind) // grid[0], 1)
     box = numpy.zeros(4, numpy.int64)
+    half_diagonal = math.hypot(grid[3] - 1, grid[4] - 1) / 2
     found = 0
     for i in range(len(kind)):
         base = i // each * grid[1] * grid[2]
@@ -167,9 +170,11 @@ def _touches(
         edge = numpy.zeros(grid[1] * grid[2] if kind[i] else 0, numpy.bool_)
         for j in range(first_piece[i], first_piece[i + 1]):
             _box(ends[j : j + 1], reach[i], grid, box)
+            dx, dy = ends[j, 2] - ends[j, 0], ends[j, 3] - ends[j, 1]
+            inverse, far = 1 / max(dx * dx + dy * dy, 1e-12), reach[i] + half_diagonal
             for row in range(box[2], box[3] + 1):
                 for column in range(box[0], box[1] + 1):
-                    if not _near_tile(ends[j], reach[i], column, row, grid):
+                    if not _near_tile(ends[j], inverse, far, column, row, grid):
                         continue
                     tile = row * grid[2] + column
                     if found < len(pieces):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy
@@ -23,7 +24,30 @@ OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
 }
-compiled: Callable[[Kernel], Kernel] = njit(**OPTIONS)
+# Sizes and times of all files here: a kernel holds the code of those that it calls, whose files numba does not look at.
+SOURCES = tuple(
+    (file.name, file.stat().st_mtime, file.stat().st_size)
+    for file in sorted(Path(__file__).parent.glob("*.py"))
+)
+
+
+def compiled(function: Kernel, **options: Any) -> Kernel:
+    """A function that numba compiles on first use, and caches until any file of this folder changes."""
+    kernel: Any = njit(**OPTIONS | options)(function)
+    kernel._cache._cache_file._source_stamp = SOURCES
+    return kernel  # type: ignore[no-any-return]
+
+
+def inner(function: Kernel) -> Kernel:
+    """`compiled`, for compiled callers alone: without what reads Python's objects, which takes long to compile."""
+    return compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def exact(function: Kernel) -> Kernel:
+    """`compiled`, without liberties: the same number wherever it is computed."""
+    return compiled(function, fastmath=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
 # Part of its caller before types are inferred: LLVM optimises a function once alone and once more within each caller.
 inlined: Callable[[Kernel], Kernel] = njit(inline="always", **OPTIONS)
 
@@ -61,7 +85,7 @@ def add_rows(rows: Any, places: Any, sums: Any) -> None:
             sums[places[i], c] += rows[i, c]
 
 
-@compiled
+@inner
 def nearest_pieces(
     ends: Any, pieces: Any, begin: int, end: int, corner: Any, workspace: Any
 ) -> None:
@@ -78,7 +102,7 @@ def nearest_pieces(
             nearest[p] = numpy.int32(k) if nearer else nearest[p]
 
 
-@compiled
+@inner
 def segment_of(ends: Any, piece: int, corner: Any) -> Any:
     """A piece's start seen from a tile's corner, its vector (x, y), and that over its squared length (0 for a dot)."""
     ax, ay, bx, by = ends[piece]
@@ -103,7 +127,7 @@ def measure(segment: Any, xs: Any, ys: Any, square: Any) -> None:
         square[p] = x * x + y * y
 
 
-@compiled
+@inner
 def make_workspace(grid: Any, ends: Any) -> Any:
     """The x and y of pixel centres in a tile, and buffers for `nearest_pieces` (`found` is scratch space)."""
     pixels = grid[3] * grid[4]
@@ -123,7 +147,7 @@ def corner_of(tile: int, grid: Any, ends: Any) -> Any:
     return number(place % grid[2] * grid[4]), number(place // grid[2] * grid[3])
 
 
-@compiled
+@inner
 def endpoint_gradients(
     ends: Any,
     pieces: Any,

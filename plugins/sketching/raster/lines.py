@@ -127,8 +127,15 @@ class Lines:
         """Both ends of all pieces, `[E, 4]`, and where each stroke's begin, `[N + 1]`; fills are closed."""
         if self.contours is None:
             return self.uniform_pieces()
+        starts, stops, sizes = self.indices(self.contours)
+        device = self.points.device
+        ends = torch.cat([self.points[starts], self.points[stops]], 1)
+        return ends, torch.tensor([0, *sizes], device=device).cumsum(0)
+
+    def indices(self, contours: list[list[int]]) -> tuple[Tensor, Tensor, list[int]]:
+        """The vertices at which each piece starts and stops, `[E]` both, and each stroke's number of pieces."""
         starts, stops, sizes, place = [], [], [], 0
-        for stroke, kind in zip(self.contours, self.kind.tolist(), strict=True):
+        for stroke, kind in zip(contours, self.kind.tolist(), strict=True):
             size = 0
             for count in stroke:
                 here = list(range(place, place + count))
@@ -139,14 +146,34 @@ class Lines:
                 place += count
             sizes.append(size)
         device = self.points.device
-        ends = torch.cat(
-            [
-                self.points[torch.tensor(part, dtype=torch.int64, device=device)]
-                for part in (starts, stops)
-            ],
-            1,
+        first, last = (
+            torch.tensor(part, dtype=torch.int64, device=device) for part in (starts, stops)
         )
-        return ends, torch.tensor([0, *sizes], device=device).cumsum(0)
+        return first, last, sizes
+
+    def pens(self, width: Tensor, taper: Tensor) -> Tensor:
+        """s at both ends of all pieces `[E, 2]`, from `width [*batch, strokes]` and its factors at vertices.
+
+        Raises:
+            ProgramError: dots, fills, or factors of another shape.
+        """
+        count = self.points.shape[-2] if self.contours is None else len(self.points)
+        dots = self.contours is None and count == 1
+        if self.fills or dots or any(1 in stroke for stroke in self.contours or []):
+            raise ProgramError("taper is of lines: strokes of two vertices or more, not filled")
+        if self.contours is not None:
+            if tuple(taper.shape) != (count,):
+                raise ProgramError(
+                    f"taper {list(taper.shape)}: expected [{count}], of all vertices"
+                )
+            owner = torch.tensor([sum(stroke) for stroke in self.contours], device=width.device)
+            at = width.repeat_interleave(owner) * taper
+            starts, stops, _ = self.indices(self.contours)
+            return torch.stack([at[starts], at[stops]], 1)
+        if taper.dim() == 0 or taper.shape[-1] != count:
+            raise ProgramError(f"taper {list(taper.shape)}: expected [*batch, strokes, {count}]")
+        along = (width.unsqueeze(-1) * taper).expand(*width.shape, count).flatten(0, -2)
+        return torch.stack([along[:, :-1], along[:, 1:]], -1).flatten(0, 1)
 
     def uniform_pieces(self) -> tuple[Tensor, Tensor]:
         points = self.points.flatten(0, -3)

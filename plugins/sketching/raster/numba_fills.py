@@ -12,25 +12,19 @@ from typing import Any
 import numpy
 
 from plugins.sketching.raster.binning import crossing, first_row, last_row
-from plugins.sketching.raster.compiled import compiled, inlined, nearest_pieces, segment_of
+from plugins.sketching.raster.compiled import inlined, inner, segment_of
 from plugins.sketching.raster.torch_kernel import FAR, ON_EDGE, SMALLEST
 
 
-@compiled
-def nearest_of(
-    g: int, i: int, tile: int, scene: Any, fills: Any, corner: Any, workspace: Any
-) -> None:
-    """Write what a group's pixels see of its stroke to the workspace: `side` is 0 outside a fill."""
+@inner
+def wind(g: int, i: int, tile: int, scene: Any, fills: Any, side: Any) -> None:
+    """Write the winding numbers of a fill around a tile's pixels, from those at the left ends of its rows."""
     ends, pieces, first, grid = scene[0], scene[4], scene[5], scene[8]
-    kind, boxes, offsets, windings = fills
-    if kind[i] == 0:
-        nearest_pieces(ends, pieces, first[g], first[g + 1], corner, workspace)
-        return
+    _, boxes, offsets, windings = fills
     place = tile % (grid[1] * grid[2])
     across = boxes[i, 1] - boxes[i, 0] + 1
     start = offsets[i] + (place // grid[2] - boxes[i, 2]) * grid[3] * across
     start += place % grid[2] - boxes[i, 0]
-    side = workspace[4]
     for p in range(len(side)):
         side[p] = windings[start + p // grid[4] * across]
     top, left = place // grid[2] * grid[3], place % grid[2] * grid[4]
@@ -42,10 +36,9 @@ def nearest_of(
             if column > 0:
                 for c in range(column, grid[4]):
                     side[(row - top) * grid[4] + c] += turn
-    nearest_edge(ends, pieces, first[g], first[g + 1], corner, workspace, kind[i] == 2)
 
 
-@inlined
+@inner
 def nearest_edge(
     ends: Any, pieces: Any, begin: int, end: int, corner: Any, workspace: Any, evenodd: bool
 ) -> None:

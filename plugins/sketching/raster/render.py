@@ -63,6 +63,7 @@ def render(
     *,
     colour: Tensor | None = None,
     opacity: Tensor | float | None = None,
+    taper: Tensor | None = None,
     background: Tensor | None = None,
     composition: Composition = "soft_or",
     profile: Profile = "gaussian",
@@ -70,7 +71,7 @@ def render(
     fill_rule: FillRule | Sequence[FillRule] = "nonzero",
     backend: Backend = "auto",
 ) -> Tensor:
-    """Render polylines; differentiable once in points, width, opacity, colour and background.
+    """Render polylines; differentiable once in points, width, opacity, taper, colour and background.
 
     Args:
         points: `[*batch, strokes, vertices, 2]`, x then y in pixels; one vertex is a dot. Or, for one canvas, a list of
@@ -80,6 +81,8 @@ def render(
         size: the canvas, (height, width) in pixels, or one side of a square.
         colour: `[*batch, strokes, C]` in 0..1; None: ink without colour.
         opacity: the ink at a stroke's centre in 0..1, a number or `[*batch, strokes]`; None: 1.
+        taper: factors of the width at each vertex in 0..1, linear in between, `[vertices]` or `[*batch, strokes,
+            vertices]`; for a list of strokes those of all vertices in order. None: 1. Of lines alone.
         background: the paper, `[C]` or a picture `[*batch, C, height, width]`; None: white. Needs `colour`.
         composition: how inks combine. All but "over" multiply the paper's colour as transparent inks do.
         profile: "gaussian" to train with, "flat" to see what a pen or an SVG would show.
@@ -103,24 +106,31 @@ def render(
     lines = Lines.of(points, filled, fill_rule)
     check_names(canvas, composition, profile)
     width, opacity, colour, lines = broadcast_inputs(lines, width, opacity, colour)
-    if looks_wrong(lines, width, opacity, colour, background):
+    if looks_wrong(lines, width, opacity, colour, background, taper):
         check_finite(lines)
-        check_ranges(width, opacity, colour, background)
+        check_ranges(width, opacity, colour, background, taper)
     *batch, strokes = lines.shape
     count = math.prod(batch)
     kernel = choose_kernel(backend, lines.points)
     transparent = composition == "soft_or" or (composition == "over" and colour is None)
     plain = colour is None and transparent and profile == "gaussian" and lines.uniform
+    plain = plain and taper is None
     soft = getattr(kernel, "SoftLines", None)
     if plain and strokes * count > 0 and soft is not None and not lines.fills:
         ink: Tensor = soft.apply(lines.points, width, opacity, canvas)
         return ink
     # Not by clamp, which leaves out the gradient of a width that is exactly the least.
     width = torch.where(width < MIN_WIDTH, MIN_WIDTH, width)
+    pens = None
+    if taper is not None:
+        pens = lines.pens(width, taper.to(width))
+        pens = torch.where(pens < MIN_WIDTH, MIN_WIDTH, pens)
+        width = width.detach()
     if profile == "gaussian":
         blurred = (width * width + PIXEL**2).sqrt()
-        # A line spreads its ink to both sides, a dot in all directions, a fill's edge none.
-        opacity = opacity * (width / blurred) ** lines.spread(width)
+        if pens is None:
+            # A line spreads its ink to both sides, a dot in all directions, a fill's edge none.
+            opacity = opacity * (width / blurred) ** lines.spread(width)
         width = blurred
     ends, first_piece = lines.pieces()
     request = RenderRequest(
@@ -134,6 +144,7 @@ def render(
         composition="soft_or" if composition == "over" and colour is None else composition,
         profile=profile,
         fills=lines.fills,
+        pens=pens,
     )
     if strokes * count == 0:
         # Of no strokes, and yet a function of them: a loss of it can be differentiated.
@@ -160,9 +171,7 @@ def refuse_vmap(*given: Any) -> None:
 
 def paint(request: RenderRequest, module: ModuleType) -> tuple[Tensor, Tensor]:
     """The paint, `[count, C, H, W]` (0 for transparent inks), and the fraction of the paper that remains visible."""
-    tiles = Paint.apply(
-        request.ends, request.width, request.amplitude, request.colour, request, module
-    )
+    tiles = Paint.apply(*tensors_of(request), request, module)
     image = request.layout.assemble(tiles)
     if request.colour is None:
         return torch.zeros((), dtype=image.dtype, device=image.device).expand_as(image), image
@@ -171,13 +180,17 @@ def paint(request: RenderRequest, module: ModuleType) -> tuple[Tensor, Tensor]:
 
 
 def check_ranges(
-    width: Tensor, opacity: Tensor, colour: Tensor | None, background: Tensor | None
+    width: Tensor,
+    opacity: Tensor,
+    colour: Tensor | None,
+    background: Tensor | None,
+    taper: Tensor | None = None,
 ) -> None:
     """Refuse what would be rendered as something else: NaN, negative widths, inks beyond 0..1.
 
     A millionth beyond is rounding, as of a sum of shares.
     """
-    named = {"opacity": opacity, "colour": colour, "background": background}
+    named = {"opacity": opacity, "colour": colour, "background": background, "taper": taper}
     for name, given in {"width": width, **named}.items():
         if given is None or given.numel() == 0:
             continue
@@ -194,41 +207,38 @@ class Paint(Function):
     """Forward and backward by a kernel; only the inputs, the tile lists and the result are saved in between."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        ends: Tensor,
-        width: Tensor,
-        amplitude: Tensor,
-        colour: Tensor | None,
-        request: RenderRequest,
-        module: ModuleType,
-    ) -> Tensor:
-        plain = detached(request, ends, width, amplitude, colour)
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        *given, request, module = inputs
+        plain = detached(request, given)
         plan = module.plan(plain)
         tiles: Tensor = module.forward(plain, plan)
-        ctx.save_for_backward(ends, width, amplitude, colour, tiles)
+        ctx.save_for_backward(*given, tiles)
         ctx.request, ctx.plan, ctx.module = request, plan, module
         return tiles
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        ends, width, amplitude, colour, tiles = ctx.saved_tensors
-        plain = detached(ctx.request, ends, width, amplitude, colour)
+        *given, tiles = ctx.saved_tensors
+        plain = detached(ctx.request, given)
         found = ctx.module.backward(plain, ctx.plan, tiles, gradient.contiguous())
         return *found, None, None
 
 
-def detached(
-    request: RenderRequest, ends: Tensor, width: Tensor, amplitude: Tensor, colour: Tensor | None
-) -> RenderRequest:
-    return replace(
-        request,
-        ends=ends.detach().contiguous(),
-        width=width.detach().contiguous(),
-        amplitude=amplitude.detach().contiguous(),
-        colour=None if colour is None else colour.detach().contiguous(),
+def tensors_of(request: RenderRequest) -> tuple[Tensor | None, ...]:
+    """What a picture is differentiated by, in the order of a kernel's gradients."""
+    return request.ends, request.width, request.amplitude, request.colour, request.pens
+
+
+def detached(request: RenderRequest, given: Sequence[Tensor | None]) -> RenderRequest:
+    """The request of `tensors_of`, without their graphs."""
+    ends, width, amplitude, colour, pens = (
+        None if one is None else one.detach().contiguous() for one in given
     )
+    assert ends is not None
+    assert width is not None
+    assert amplitude is not None
+    return replace(request, ends=ends, width=width, amplitude=amplitude, colour=colour, pens=pens)
 
 
 def choose_kernel(backend: Backend, points: Tensor, *, plain: bool = True) -> ModuleType:

@@ -53,6 +53,7 @@ class RenderRequest:
         amplitude: `[N, A]`, the largest ink; one per channel where inks are transparent.
         colour: `[N, C]` for opaque paint ("over"), else None.
         fills: whether any stroke is a fill.
+        pens: `[E, 2]`, s at both ends of each piece, where widths vary along lines; `width` is then the largest r.
     """
 
     ends: Tensor
@@ -65,6 +66,7 @@ class RenderRequest:
     composition: Composition
     profile: Profile
     fills: bool
+    pens: Tensor | None = None
 
     @property
     def channels(self) -> int:

@@ -20,6 +20,7 @@ from plugins.sketching.raster.request import (
     EVENODD,
     NONZERO,
     PEN_WIDTH,
+    PIXEL,
     REACH,
     RenderRequest,
 )
@@ -34,7 +35,7 @@ SOFT = math.sqrt(0.5)
 INNER, OUTER = (1 - SOFT) / 2, (1 + SOFT) / 2
 # Pixels: a centre nearer to a fill's edge than this lies on it, and the least distance that is divided by.
 ON_EDGE, SMALLEST = 1e-4, 1e-6
-Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None]
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
 
 
 def plan(request: RenderRequest) -> Work:
@@ -55,7 +56,7 @@ def forward(request: RenderRequest, work: Work) -> Tensor:
     for chunk in chunks(request, work):
         near = nearest(request, work, chunk)
         width = request.width[chunk.stroke, None]
-        soft = request.profile == "gaussian" and not request.fills
+        soft = request.profile == "gaussian" and not request.fills and request.pens is None
         ink = line_ink(near, width) if soft else profile(request, near, width)[0]
         alpha = request.amplitude[chunk.stroke, :, None] * ink[:, None]
         tiles[chunk.low : chunk.high] = compose(request, chunk, alpha)
@@ -63,10 +64,11 @@ def forward(request: RenderRequest, work: Work) -> Tensor:
 
 
 def backward(request: RenderRequest, work: Work, tiles: Tensor, gradient: Tensor) -> Gradients:
-    """The gradients of ends, width, amplitude and colour, given that of `tiles`."""
+    """The gradients of ends, width, amplitude, colour and pens, given that of `tiles`."""
     ends, width = torch.zeros_like(request.ends), torch.zeros_like(request.width)
     amplitude = torch.zeros_like(request.amplitude)
     colour = None if request.colour is None else torch.zeros_like(request.colour)
+    pens = None if request.pens is None else torch.zeros_like(request.pens)
     for chunk in chunks(request, work):
         near = nearest(request, work, chunk)
         ink, by_square, by_width = profile(request, near, request.width[chunk.stroke, None])
@@ -76,11 +78,15 @@ def backward(request: RenderRequest, work: Work, tiles: Tensor, gradient: Tensor
         by_alpha, by_colour = decompose(request, chunk, alpha, tiles[chunk.low : chunk.high], above)
         amplitude.index_add_(0, chunk.stroke, (by_alpha * ink[:, None]).sum(-1))
         by_ink = (by_alpha * largest[:, :, None]).sum(1)
-        width.index_add_(0, chunk.stroke, (by_ink * by_width).sum(-1))
+        by_width = by_ink * by_width
+        if pens is None:
+            width.index_add_(0, chunk.stroke, by_width.sum(-1))
+        else:
+            add_pen_gradients(request, work, chunk, near, by_width, ends, pens)
         if colour is not None and by_colour is not None:
             colour.index_add_(0, chunk.stroke, by_colour)
         add_endpoint_gradients(ends, work, chunk, near, by_ink * by_square)
-    return ends, width, amplitude, colour
+    return ends, width, amplitude, colour, pens
 
 
 @dataclass
@@ -89,7 +95,8 @@ class Nearest:
 
     `t` is that point's position on its piece, `rank` the piece's index in its group; `side` is +1 outside a fill and -1
     inside, and `filled [g, 1]` says which groups are fills, where any stroke is one; `turn` says on which side of the
-    nearest piece a pixel lies.
+    nearest piece a pixel lies. Where widths vary along lines, `pen` is that at the nearest point, and `lean` how much
+    it changes along the piece.
     """
 
     square: Tensor
@@ -100,6 +107,8 @@ class Nearest:
     side: Tensor | None = None
     filled: Tensor | None = None
     turn: Tensor | None = None
+    pen: Tensor | None = None
+    lean: Tensor | None = None
 
 
 def nearest(request: RenderRequest, work: Work, chunk: Chunk) -> Nearest:
@@ -135,7 +144,16 @@ def nearest(request: RenderRequest, work: Work, chunk: Chunk) -> Nearest:
         best.side = torch.where(inside, -1.0, 1.0).to(best.square)
         best.filled = kind > 0
         step_off_edges(request, work, chunk, best)
+    if request.pens is not None:
+        first, last = request.pens[piece_of(work, chunk, best)].unbind(-1)
+        best.lean = last - first
+        best.pen = first + best.t * best.lean
     return best
+
+
+def piece_of(work: Work, chunk: Chunk, near: Nearest) -> Tensor:
+    """The nearest piece of each group and pixel, `[g, pixels]`; `[g, 1]` where each group has one."""
+    return work.pieces[chunk.first[:, None] + (0 if near.rank is None else near.rank.long())]
 
 
 def step_off_edges(request: RenderRequest, work: Work, chunk: Chunk, best: Nearest) -> None:
@@ -221,6 +239,8 @@ def line_ink(near: Nearest, width: Tensor) -> Tensor:
 
 def profile(request: RenderRequest, near: Nearest, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The ink at each pixel for an amplitude of 1, and its derivatives by squared distance and by width."""
+    if near.pen is not None:
+        return tapered_profile(request, near, near.pen)
     line = line_profile if request.profile == "gaussian" else flat_line_profile
     if near.side is None or near.filled is None:
         return line(near, width)
@@ -234,6 +254,19 @@ def line_profile(near: Nearest, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ink = line_ink(near, width)
     by_square = ink * (-1 / (width * width))
     return ink, by_square, (by_square * near.square).mul_(-2 / width)
+
+
+def tapered_profile(
+    request: RenderRequest, near: Nearest, pen: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A line's profile where `pen [g, pixels]` is s at the nearest point: the pixel's blur is part of it."""
+    if request.profile == "flat":
+        return flat_line_profile(near, pen)
+    blurred = pen * pen + PIXEL**2
+    bell = torch.exp(-near.square / blurred)
+    ink = bell * pen / blurred.sqrt()
+    shaded = ink / blurred
+    return ink, -shaded, shaded * (2 * near.square * pen / blurred + PIXEL**2 / pen)
 
 
 def flat_line_profile(near: Nearest, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -293,3 +326,31 @@ def add_endpoint_gradients(
         mine = (near.rank[has] == rank).to(whole)
         by_ends = (whole[has] * mine[:, None]).sum(-1)
         ends.index_add_(0, work.pieces[chunk.first[has] + rank], by_ends)
+
+
+def add_pen_gradients(
+    request: RenderRequest,
+    work: Work,
+    chunk: Chunk,
+    near: Nearest,
+    by_pen: Tensor,
+    ends: Tensor,
+    pens: Tensor,
+) -> None:
+    """Add the gradients of the widths at pieces' ends, and of the ends along which the nearest points move."""
+    assert near.lean is not None
+    piece, t = piece_of(work, chunk, near).expand_as(by_pen), near.t
+    by_widths = torch.stack([by_pen * (1 - t), by_pen * t], -1)
+    pens.index_add_(0, piece.flatten(), by_widths.flatten(0, 1))
+    ax, ay, bx, by = request.ends[piece].unbind(-1)
+    dx, dy = bx - ax, by - ay
+    inside = (t > 0) & (t < 1)
+    length = torch.where(inside, dx * dx + dy * dy, 1.0)
+    by_place = torch.where(inside, by_pen * near.lean / length, 0.0)
+    parts = (
+        -by_place * ((1 - t) * dx + near.x),
+        -by_place * ((1 - t) * dy + near.y),
+        by_place * (near.x - t * dx),
+        by_place * (near.y - t * dy),
+    )
+    ends.index_add_(0, piece.flatten(), torch.stack(parts, -1).flatten(0, 1))

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from framework.errors import ProgramError, UserError
 from plugins.sketching.images.photo import grey
 from plugins.sketching.raster.lines import FillRule
-from plugins.sketching.raster.request import PEN_WIDTH, Profile
+from plugins.sketching.raster.request import PEN_WIDTH
 from plugins.sketching.scene.chains import Chains
 from plugins.sketching.scene.clips import Clips, clipped
 from plugins.sketching.scene.gradients import SHADE, LearnedGradient
 from plugins.sketching.scene.layers import Layer, composed
 from plugins.sketching.scene.paints import Paint
 from plugins.sketching.scene.writing import Inked, document, paths
-from plugins.sketching.strokes.drawing import PACE, Style
+from plugins.sketching.strokes.canvas import Canvas, Look, Style
+from plugins.sketching.strokes.drawing import PACE
 from plugins.sketching.svg.picture import Array, Colour, Gradient, Mark, Picture
 from plugins.sketching.svg.picture import Paint as SvgPaint
 from plugins.sketching.svg.writing import hexadecimal
@@ -42,7 +43,7 @@ class Part:
     clips: tuple[int, ...]
 
 
-class SceneDrawing(nn.Module):
+class SceneDrawing(Canvas):
     """The marks of an SVG on a canvas of (height, width) pixels, fitted into it.
 
     Inks lie over one another as SVG lays them. Without colours the drawing is as light as the SVG's colours are.
@@ -55,9 +56,6 @@ class SceneDrawing(nn.Module):
         UserError: the SVG holds no strokes.
     """
 
-    present: Tensor
-    ink: Tensor
-    paper: Tensor
     ground: Tensor
     low: Tensor
     high: Tensor
@@ -65,7 +63,6 @@ class SceneDrawing(nn.Module):
     def __init__(
         self, picture: Picture, canvas: tuple[int, int], style: Style, learned: frozenset[str]
     ) -> None:
-        super().__init__()
         height, width = canvas
         extent = numpy.array([picture.width, picture.height])
         scale = min(width / picture.width, height / picture.height)
@@ -74,10 +71,10 @@ class SceneDrawing(nn.Module):
         ground = picture.paper or (style.paper if style.coloured else WHITE)
         if not marks:
             raise UserError("the SVG holds no strokes")
-        self.canvas, self.side = canvas, max(canvas)
-        self.style = replace(style, composition="over", filled=False)
-        self.clips = Clips(marks, scale, shift)
-        points, chains, self.parts = gathered(marks, scale, self.clips)
+        clips = Clips(marks, scale, shift)
+        points, chains, parts = gathered(marks, scale, clips)
+        super().__init__(canvas, replace(style, composition="over", filled=False), len(parts))
+        self.clips, self.parts = clips, parts
         self.chains = Chains.of(chains)
         places = torch.from_numpy((points * scale + shift) / self.side).float()
         self.places = nn.Parameter(places)
@@ -99,41 +96,22 @@ class SceneDrawing(nn.Module):
         limit = torch.tensor([width, height]) / self.side
         self.register_buffer("low", places.amin(0).clamp(max=0))
         self.register_buffer("high", torch.maximum(places.amax(0), limit))
-        self.register_buffer("present", torch.ones(len(self.parts), dtype=torch.bool))
-        self.register_buffer("ink", torch.tensor(style.ink))
-        self.register_buffer("paper", torch.tensor(style.paper))
         self.register_buffer("ground", torch.tensor(ground))
 
-    def forward(
-        self,
-        *,
-        widening: float = 1.0,
-        profile: Profile = "gaussian",
-        scale: float = 1.0,
-        gates: Tensor | None = None,
-    ) -> Tensor:
-        """The picture `[C, H, W]`: one channel, the lightness, where a drawing is black on white, else three.
-
-        Args:
-            widening: factor of all widths; strokes become fainter by as much.
-            scale: size of the picture relative to the canvas.
-            gates: `[L]`, factors of the opacities of the parts that are present.
+    def rendered(self, look: Look) -> Tensor:
+        """The picture `[C, H, W]`, as `forward` returns it; gates are of parts, `[L]`.
 
         Raises:
             ProgramError: gates of several pictures.
         """
+        gates = look.gates
         if gates is not None and gates.dim() != 1:
             raise ProgramError(f"gates {list(gates.shape)}: a drawing from an SVG has one picture")
-        size = self.size(scale)
+        size = self.size(look.scale)
         paper = torch.cat([self.shown(self.ground), self.ground.new_ones(1)])
-        layers = list(self.layers(scale, widening, gates))
-        picture = composed(layers, size, paper, profile=profile)
+        layers = list(self.layers(look.scale, look.widening, gates))
+        picture = composed(layers, size, paper, profile=look.profile)
         return picture[:1] if self.plain else picture[:3]
-
-    def size(self, scale: float) -> tuple[int, int]:
-        """Height and width of the picture of a canvas `scale` times as large."""
-        height, width = (max(1, round(side * scale)) for side in self.canvas)
-        return height, width
 
     def shown(self, colours: Tensor) -> Tensor:
         """Colours `[..., 3]` as the drawing has them: without colours, between ink and paper by their lightness."""
@@ -171,12 +149,6 @@ class SceneDrawing(nn.Module):
         paint = gradient.paint(scale)
         shades = torch.cat([self.shown(paint.colours[:, :3]), paint.colours[:, 3:]], 1)
         return replace(paint, colours=shades)
-
-    @property
-    def plain(self) -> bool:
-        """Whether the drawing is black on white, so that one channel is enough."""
-        style = self.style
-        return not style.coloured and set(style.paper) == {1.0} and set(style.ink) == {0.0}
 
     @torch.no_grad()
     def confine(self, min_width: float, max_width: float) -> None:

@@ -13,7 +13,8 @@ from framework.errors import UserError
 from plugins.sketching.raster.request import PEN_WIDTH
 from plugins.sketching.scene.drawing import SceneDrawing
 from plugins.sketching.strokes import primitives
-from plugins.sketching.strokes.drawing import Drawing, Strokes, Style
+from plugins.sketching.strokes.canvas import Style
+from plugins.sketching.strokes.drawing import Drawing, Strokes
 from plugins.sketching.svg.picture import Picture
 from plugins.sketching.svg.reading import read
 

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plugins.sketching.raster.render import render
-from plugins.sketching.raster.request import PEN_WIDTH, Composition, Profile
+from plugins.sketching.raster.request import PEN_WIDTH
 from plugins.sketching.raster.torch_kernel import INNER, OUTER, SOFT
+from plugins.sketching.strokes.canvas import Canvas, Look, Style
 from plugins.sketching.strokes.plotter import Ends
 from plugins.sketching.strokes.primitives import Primitive
+from plugins.sketching.strokes.tapering import lines_of
 
 # Logits of colour and opacity, and logarithms of width, move this much faster than places.
 PACE = 8.0
@@ -26,21 +28,6 @@ SHADES = (0.02, 0.98)
 SUPERSAMPLING = 2
 # Of the integral of a dot's ink.
 DOT_STEPS = 64
-
-
-@dataclass(frozen=True)
-class Style:
-    """How strokes are put on paper.
-
-    Attributes:
-        paper, ink: colours in 0..1; `ink` is the colour of all strokes where colours are not learned.
-    """
-
-    composition: Composition
-    filled: bool
-    coloured: bool
-    paper: tuple[float, float, float]
-    ink: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -65,17 +52,13 @@ class Strokes:
         return Strokes(*(part.to(device) for part in parts))
 
 
-class Drawing(nn.Module):
+class Drawing(Canvas):
     """Strokes of one primitive on a canvas of (height, width) pixels.
 
     Args:
         strokes: the first strokes.
         learned: which of "width", "opacity", "colour" are learned; the others stay as given. Places always are.
     """
-
-    present: Tensor
-    ink: Tensor
-    paper: Tensor
 
     def __init__(
         self,
@@ -85,17 +68,13 @@ class Drawing(nn.Module):
         style: Style,
         learned: frozenset[str],
     ) -> None:
-        super().__init__()
-        self.primitive, self.canvas, self.style = primitive, canvas, style
-        self.side = max(canvas)
+        super().__init__(canvas, style, len(strokes.width))
+        self.primitive = primitive
         self.places = nn.Parameter(torch.empty_like(strokes.control))
         self.widths = nn.Parameter(torch.empty_like(strokes.width), "width" in learned)
         self.opacities = nn.Parameter(torch.empty_like(strokes.opacity), "opacity" in learned)
         self.colours = nn.Parameter(torch.empty_like(strokes.colour), "colour" in learned)
         self._here: tuple[tuple[int, int], Tensor] | None = None
-        self.register_buffer("present", torch.ones(len(strokes.width), dtype=torch.bool))
-        self.register_buffer("ink", torch.tensor(style.ink))
-        self.register_buffer("paper", torch.tensor(style.paper))
         self.replace(torch.arange(len(strokes.width)), strokes)
 
     @torch.no_grad()
@@ -140,23 +119,11 @@ class Drawing(nn.Module):
             colour,
         )
 
-    def forward(
-        self,
-        *,
-        widening: float = 1.0,
-        profile: Profile = "gaussian",
-        scale: float = 1.0,
-        gates: Tensor | None = None,
-    ) -> Tensor:
-        """The picture `[*n, C, H, W]`: one channel, the lightness, where all strokes are black on white, else three.
-
-        Args:
-            widening: factor of all widths; lines become fainter by as much: the same ink, spread out.
-            scale: size of the picture relative to the canvas.
-            gates: `[*n, S]`, factors of the opacities of the strokes that are present.
-        """
+    def rendered(self, look: Look) -> Tensor:
+        """The picture `[*n, C, H, W]`, as `forward` returns it."""
+        widening, profile, gates = look.widening, look.profile, look.gates
         fine = SUPERSAMPLING if self.primitive.segments is None and profile == "flat" else 1
-        strokes, scale = self.strokes, scale * fine
+        strokes, scale = self.strokes, look.scale * fine
         opacity = strokes.opacity if gates is None else strokes.opacity * gates
         faint = 1 if self.style.filled else widening
         control = strokes.control if scale == 1 else strokes.control * scale
@@ -164,12 +131,14 @@ class Drawing(nn.Module):
         if fine > 1:
             opacity = opacity * dot_share(strokes.width * scale)
         coloured = self.style.coloured
+        lines, taper = lines_of(self.primitive, control, self.style.taper)
         rendered = render(
-            self.primitive.vertices(control),
+            lines,
             strokes.width * (widening * scale),
             (size[0], size[1]),
             colour=strokes.colour if coloured else None,
             opacity=opacity / faint,
+            taper=taper,
             background=self.paper if coloured else None,
             composition=self.style.composition,
             profile=profile,
@@ -184,12 +153,6 @@ class Drawing(nn.Module):
             return 1 - rendered.unsqueeze(-3)
         paper, ink = self.paper[:, None, None], self.ink[:, None, None]
         return paper + (ink - paper) * rendered.unsqueeze(-3)
-
-    @property
-    def plain(self) -> bool:
-        """Whether all strokes are black on white, so that one channel is enough."""
-        style = self.style
-        return not style.coloured and set(style.paper) == {1.0} and set(style.ink) == {0.0}
 
     def ends(self) -> Ends:
         """The start and end of each stroke that is present, `[S, 2, 2]`, in pixels."""

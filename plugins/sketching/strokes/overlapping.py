@@ -8,6 +8,7 @@ from torch import Tensor
 
 from plugins.sketching.raster.request import PEN_WIDTH, PIXEL, Profile
 from plugins.sketching.strokes.drawing import Drawing, dot_share
+from plugins.sketching.strokes.tapering import lines_of
 
 
 def overlap(drawing: Drawing, picture: Tensor, widening: float, profile: Profile) -> Tensor:
@@ -25,14 +26,19 @@ def laid(drawing: Drawing, widening: float, profile: Profile) -> Tensor:
     """The ink of each stroke alone, `[S]`: the profile's integral along its line and around its ends."""
     strokes = drawing.strokes
     width, opacity = strokes.width * widening, strokes.opacity / widening
-    lines = drawing.primitive.vertices(strokes.control)
-    length = lines.diff(dim=1).square().sum(-1).clamp(min=1e-12).sqrt().sum(1)
+    lines, taper = lines_of(drawing.primitive, strokes.control, drawing.style.taper)
+    lengths = lines.diff(dim=1).square().sum(-1).clamp(min=1e-12).sqrt()
+    tip = 1.0
+    if taper is not None:
+        lengths, tip = lengths * (taper[1:] + taper[:-1]) / 2, float(taper[0])
+    length = lengths.sum(1)
     dots = drawing.primitive.segments is None
+    cap = width * tip
     if profile == "flat":
         # Both ends of a line together are a dot, whose ink `Drawing` corrects where there is nothing else.
-        ends = math.pi * (PEN_WIDTH * width / 2) ** 2 / (1 if dots else dot_share(width))
+        ends = math.pi * (PEN_WIDTH * cap / 2) ** 2 / (1 if dots else dot_share(cap))
     else:
-        ends = math.pi * width * (width if dots else (width**2 + PIXEL**2).sqrt())
+        ends = math.pi * cap * (cap if dots else (cap**2 + PIXEL**2).sqrt())
     return opacity * (PEN_WIDTH * width * length + ends)
 
 

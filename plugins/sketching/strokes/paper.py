@@ -11,8 +11,9 @@ import numpy
 from numpy.typing import NDArray
 
 from framework.errors import UserError, suggestion
+from plugins.sketching.strokes.canvas import Style
 from plugins.sketching.strokes.colours import clustered
-from plugins.sketching.strokes.drawing import Strokes, Style
+from plugins.sketching.strokes.drawing import Strokes
 from plugins.sketching.strokes.plotter import ordered
 from plugins.sketching.strokes.primitives import Primitive, flatten, pieces_needed
 from plugins.sketching.svg.writing import hexadecimal

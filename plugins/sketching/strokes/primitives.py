@@ -47,13 +47,18 @@ class Primitive:
     segments: Callable[[Tensor], Tensor] | None
     closed: bool
 
-    def vertices(self, control: Tensor, tolerance: float = TOLERANCE) -> Tensor:
-        """`[..., strokes, controls, 2]` in pixels -> a polyline `[..., strokes, V, 2]` within `tolerance` pixels."""
+    def vertices(self, control: Tensor, tolerance: float = TOLERANCE, *, least: int = 1) -> Tensor:
+        """`[..., strokes, controls, 2]` in pixels -> a polyline `[..., strokes, V, 2]` within `tolerance` pixels.
+
+        Args:
+            least: pieces that each polyline has at least.
+        """
         if self.segments is None:
             return control
         cubics = self.segments(control)
         # A straight line needs no look at where it lies.
-        return flatten(cubics, 1 if self.name == "line" else pieces_needed(cubics, tolerance))
+        needed = 1 if self.name == "line" else pieces_needed(cubics, tolerance)
+        return flatten(cubics, max(needed, -(-least // cubics.shape[-3])))
 
 
 def primitive(

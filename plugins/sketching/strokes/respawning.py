@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from plugins.sketching.images.photo import at, blurred, scattered
+from plugins.sketching.images.subject import Subject
 from plugins.sketching.strokes.drawing import Drawing
+from plugins.sketching.strokes.starting import Start
 
 # The share of strokes, by the paper under them that should be lighter, that may move at a time.
 WORST = 0.03
@@ -14,6 +16,26 @@ WORST = 0.03
 TOO_DARK = 0.05
 # Pixels, of the blur under which ink is missing.
 BLUR = 2.0
+
+
+@torch.no_grad()
+def respawned(
+    model: Drawing,
+    target: Tensor,
+    start: Start,
+    subject: Subject,
+    prune_below: float,
+    draw: torch.Generator,
+) -> Tensor:
+    """Let useless strokes start again; returns their numbers `[K]`."""
+    missing = missing_ink(model, target)
+    which = useless(model, missing, prune_below)
+    if len(which):
+        opaque = model.style.composition == "over" and model.style.coloured
+        places = where_missing(missing, opaque, len(which), draw)
+        fresh = start.again(places, which, model.shades[which], subject, draw)
+        model.replace(which, fresh.to(model.places.device))
+    return which
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """Writing a drawing as SVG.
 
 One unit is one pixel of the canvas. A stroke of profile exp(-d^2 / s^2) is written 1.772 s wide, which leaves the same
-ink; curves are written as the cubics they are. Transparent inks become mix-blend-mode: multiply.
+ink; curves are written as the cubics they are, tapered ones as their outlines. Transparent inks become mix-blend-mode:
+multiply.
 """
 
 from __future__ import annotations
@@ -9,9 +10,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from plugins.sketching.raster.request import PEN_WIDTH
-from plugins.sketching.strokes.drawing import Strokes, Style
+from plugins.sketching.strokes.canvas import Style
+from plugins.sketching.strokes.drawing import Strokes
 from plugins.sketching.strokes.plotter import Route
 from plugins.sketching.strokes.primitives import Primitive
+from plugins.sketching.strokes.tapering import lines_of
+from plugins.sketching.svg.outlines import outline
+
+# Pixels between a tapered curve and its outline.
+SEEN = 0.05
 
 
 def write(
@@ -50,6 +57,10 @@ def write(
                 f'<circle cx="{x:.2f}" cy="{y:.2f}" r="{radius:.3g}" fill="{colour}" fill-opacity="{opacity}"{blend}/>'
             )
             continue
+        if style.taper:
+            edge = tapered(strokes, primitive, style.taper, int(i))
+            lines.append(f'<path d="{edge}" fill="{colour}" fill-opacity="{opacity}"{blend}/>')
+            continue
         chain = cubics[i]
         if route is not None and route.flipped[place]:
             chain = chain.flip(0, 1)
@@ -61,6 +72,15 @@ def write(
                 f'<path d="{path}" stroke="{colour}" stroke-opacity="{opacity}" stroke-width="{pen}"{blend}/>'
             )
     return "\n".join([*lines, "</g>", "</svg>", ""])
+
+
+def tapered(strokes: Strokes, primitive: Primitive, taper: float, number: int) -> str:
+    """The outline of one stroke as path data, in as many pieces as its own bends need."""
+    control = strokes.control[number : number + 1].detach()
+    lines, along = lines_of(primitive, control, taper, SEEN)
+    assert along is not None
+    pens = along.double().numpy() * float(strokes.width[number]) * PEN_WIDTH
+    return outline(lines[0].double().numpy(), pens)
 
 
 def path_of(chain: Tensor, *, closed: bool) -> str:

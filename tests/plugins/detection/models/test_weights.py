@@ -11,7 +11,7 @@ from torchvision.models import mobilenet_v3_large
 from framework import UserError
 from plugins.detection.models.anchor_free import nano
 from plugins.detection.models.initial import with_shared_rows
-from plugins.detection.models.weights import read_tensors, start_from_file, take
+from plugins.detection.models.weights import start_from_file, take
 from plugins.detection.models.zoo import faster_rcnn_mobile
 
 
@@ -46,12 +46,6 @@ def test_what_does_not_fit_is_said(tmp_path: Path, capsys: Any) -> None:
         "1 of another shape (2.weight: [7, 4, 1, 1], expected [2, 4, 1, 1]); 1 of the file not used (extra)"
     )
     assert torch.equal(target[2].weight, before)  # type: ignore[arg-type]
-
-
-def test_safetensors_are_read(tmp_path: Path) -> None:
-    safetensors = pytest.importorskip("safetensors.torch")
-    safetensors.save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
-    assert torch.equal(read_tensors(tmp_path / "a.safetensors", "key")["a"], torch.ones(2))
 
 
 @pytest.mark.parametrize(

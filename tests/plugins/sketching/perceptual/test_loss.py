@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from framework.errors import UserError
-from plugins.sketching.perceptual.files import read_tensors
+from plugins.sketching.perceptual.files import read_weights
 from plugins.sketching.perceptual.loss import perceptual
 from plugins.sketching.perceptual.networks import network_of
 from plugins.sketching.perceptual.transformers import CLIP, CLIP_DEVIATION, CLIP_MEAN, DINO
@@ -193,7 +193,7 @@ def bad(path: Path) -> dict[str, Any]:
     state = called(transformer().state_dict(), DINO)
     wide = {k: v[:, :32] if k == "blocks.0.mlp.fc1.weight" else v for k, v in state.items()}
     return {
-        "numbers": ([1, 2], "no state dict; expected tensors by name"),
+        "numbers": ([1, 2], "holds no plain parameters; expected tensors by name"),
         "resnet": ({"conv1.weight": torch.zeros(8, 3, 7, 7)}, "its first tensor is 'conv1.weight'"),
         "vgg": (
             {"features.0.weight": torch.zeros(8, 3, 3, 3)},
@@ -229,10 +229,10 @@ def test_weights_of_another_network_are_refused_in_one_line(name, tmp_path):
 def test_files_without_weights_are_refused_in_one_line(tmp_path):
     refused(tmp_path / "absent.pth", "no such file")
     (tmp_path / "text.pth").write_bytes(b"nothing")
-    refused(tmp_path / "text.pth", "no plain state dict")
+    refused(tmp_path / "text.pth", "holds no plain parameters")
     with zipfile.ZipFile(tmp_path / "clip.pt", "w") as archive:
         archive.writestr("clip/code/model.py", "")
-    refused(tmp_path / "clip.pt", "a TorchScript program; save its weights with torch.save(")
+    refused(tmp_path / "clip.pt", "is a TorchScript program; save its weights with torch.save(")
     assert list(Path(tmp_path).glob("*.py")) == []
 
 
@@ -245,4 +245,4 @@ def refused(path: Path, said: str) -> None:
 
 def test_prefixes_and_wraps_are_seen_through(tmp_path):
     torch.save({"model": {"module.backbone.a": torch.ones(2).half()}}, tmp_path / "a.pth")
-    assert read_tensors(tmp_path / "a.pth")["a"].dtype == torch.float32
+    assert read_weights(tmp_path / "a.pth")["a"].dtype == torch.float32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from importlib.util import find_spec
 from itertools import product
 from typing import Any
@@ -533,3 +534,86 @@ def test_edges_through_the_centres_of_pixels_have_their_gradient(
     area = -area if backwards else area
     assert points.grad is not None
     torch.testing.assert_close(points.grad, area, atol=1.6, rtol=0)
+
+
+@pytest.mark.skipif("numba" not in BACKENDS, reason="needs numba")
+def test_a_change_of_any_kernels_file_makes_all_be_compiled_again():
+    """Each contains the code of those that it calls; numba itself looks at a kernel's own file alone."""
+    from plugins.sketching.raster import binning, numba_kernel, soft_lines
+
+    kernels: list[Any] = [binning._touches, binning.crossing]
+    kernels += [numba_kernel._forward, soft_lines.bell]
+    stamps = [kernel._cache._cache_file._source_stamp for kernel in kernels]
+    assert all(stamp == stamps[0] for stamp in stamps)
+    assert {"compiled.py", "numba_ink.py", "numba_fills.py"} <= {name for name, *_ in stamps[0]}
+
+
+def tapered(dtype: torch.dtype) -> dict[str, Tensor]:
+    """Lines of six vertices whose widths vary along them."""
+    inputs = strokes(5, 6, (34, 40), dtype)
+    draw = torch.Generator().manual_seed(3)
+    inputs["taper"] = (0.2 + 0.8 * torch.rand(5, 6, generator=draw)).to(dtype).requires_grad_()
+    return inputs
+
+
+@pytest.mark.parametrize("composition", ["soft_or", "over"])
+@pytest.mark.parametrize("profile", ["gaussian", "flat"])
+def test_widths_along_lines_have_the_gradients_of_difference_quotients(composition, profile):
+    inputs = tapered(torch.float64)
+    options: dict[str, Any] = {"composition": composition, "profile": profile}
+
+    def draw(points, width, opacity, colour, taper):
+        return render(
+            points, width, (34, 40), opacity=opacity, colour=colour, taper=taper, **options
+        )
+
+    # An edge of the flat profile has a kink.
+    tolerance = 1e-6 if profile == "gaussian" else 1e-4
+    assert torch.autograd.gradcheck(
+        draw, tuple(inputs.values()), fast_mode=True, atol=tolerance, eps=1e-7
+    )
+    if "numba" not in BACKENDS:
+        return
+    found: list[Any] = []
+    rest: dict[str, Any]
+    for backend, dtype in (("torch", torch.float64), ("numba", torch.float32)):
+        given = {k: v.detach().to(dtype).requires_grad_() for k, v in inputs.items()}
+        rest = {k: v for k, v in given.items() if k not in {"points", "width"}}
+        rest |= options | {"backend": backend}
+        picture = render(given["points"], given["width"], (34, 40), **rest)
+        found.append((picture.detach().double(), *gradients(picture, given)))
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_line_half_as_wide_at_its_end_leaves_three_quarters_of_the_ink(backend):
+    """A line of width 2 and one from 2 to 1, long enough that its ends do not count."""
+    line = torch.tensor([[[-60.0, 20.3], [160.0, 20.3]]])
+    whole = render(line, 2.0, (40, 100), backend=backend)
+    slope = render(
+        torch.tensor([[[0.0, 20.3], [100.0, 20.3]]]),
+        2.0,
+        (40, 100),
+        taper=torch.tensor([1.0, 0.5]),
+        backend=backend,
+    )
+    across = slope.sum(0)
+    mean, all_of_it = float(across[10:90].mean()), float(whole.sum(0)[10:90].mean())
+    assert mean == pytest.approx(0.75 * all_of_it, rel=2e-3)
+    assert float(across[50]) == pytest.approx(PEN_WIDTH * 2.0 * 0.7475, rel=2e-3)
+    listed = render([line[0]], torch.tensor([2.0]), (40, 100), taper=torch.ones(2), backend=backend)
+    torch.testing.assert_close(listed[None], whole[None], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"taper": torch.ones(3)}, "taper [3]: expected [*batch, strokes, 4]"),
+        ({"taper": torch.full((4,), 1.5)}, "taper has the value 1.5"),
+        ({"taper": torch.ones(4), "filled": True}, "taper is of lines"),
+    ],
+)
+def test_a_taper_that_does_not_fit_is_refused(change, message):
+    with pytest.raises(ProgramError, match=re.escape(message)):
+        render(torch.rand(2, 4, 2) * 20, 1.0, 20, **change)

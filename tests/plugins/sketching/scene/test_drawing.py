@@ -18,7 +18,7 @@ from plugins.sketching.scene.drawing import SceneDrawing
 from plugins.sketching.scene.paints import LinearPaint, RadialPaint
 from plugins.sketching.sketch import Sketch
 from plugins.sketching.stochastic import StochasticSketch
-from plugins.sketching.strokes.drawing import Style
+from plugins.sketching.strokes.canvas import Style
 from plugins.sketching.svg.picture import Gradient
 from plugins.sketching.svg.reading import parse
 from tests.plugins.sketching.agg import render_with_agg

@@ -12,7 +12,8 @@ from torch import Tensor
 from framework.errors import UserError
 from plugins.sketching.raster.request import PEN_WIDTH
 from plugins.sketching.sketch import Sketch
-from plugins.sketching.strokes.drawing import Drawing, Strokes, Style
+from plugins.sketching.strokes.canvas import Style
+from plugins.sketching.strokes.drawing import Drawing, Strokes
 from plugins.sketching.strokes.overlapping import overlap
 from plugins.sketching.strokes.primitives import primitive
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from framework.errors import UserError
+from plugins.sketching.strokes.canvas import Style
 from plugins.sketching.strokes.colours import clustered
-from plugins.sketching.strokes.drawing import Strokes, Style
+from plugins.sketching.strokes.drawing import Strokes
 from plugins.sketching.strokes.paper import plotted
 from plugins.sketching.strokes.primitives import primitive
 

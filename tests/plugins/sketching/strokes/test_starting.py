@@ -10,8 +10,9 @@ import torch
 
 from plugins.sketching.images.photo import Guide
 from plugins.sketching.images.subject import Subject
+from plugins.sketching.strokes.canvas import Style
 from plugins.sketching.strokes.colours import clustered, palette_of, separated, snapped
-from plugins.sketching.strokes.drawing import Drawing, Strokes, Style
+from plugins.sketching.strokes.drawing import Drawing, Strokes
 from plugins.sketching.strokes.placing import Placing
 from plugins.sketching.strokes.plotter import travel
 from plugins.sketching.strokes.primitives import primitive

@@ -12,7 +12,8 @@ import torch
 from framework.errors import UserError
 from plugins.sketching.raster.render import render
 from plugins.sketching.scene.starting import as_strokes
-from plugins.sketching.strokes.drawing import Strokes, Style
+from plugins.sketching.strokes.canvas import Style
+from plugins.sketching.strokes.drawing import Strokes
 from plugins.sketching.strokes.primitives import Primitive, flatten, primitive
 from plugins.sketching.svg import geometry, reading
 from plugins.sketching.svg.picture import Mark
