@@ -51,9 +51,10 @@ class Captured:
         self.graph: Graph | None = None
         self.refused = ""
 
-    def __call__(self) -> None:
-        """Do it once."""
+    def __call__(self) -> bool:
+        """Do it once; returns whether the function itself was called."""
         self.calls += 1
+        called = self.graph is None
         if self.graph is None and self.recordable():
             try:
                 self.graph = record(self.function)
@@ -63,6 +64,7 @@ class Captured:
             self.function()
         else:
             self.graph.replay()
+        return called
 
     def recordable(self) -> bool:
         """Whether to record it now."""
