@@ -22,16 +22,26 @@ class Graph(Protocol):
         """Do it again."""
 
 
-def record(function: Callable[[], Any]) -> Graph:
-    """Record a function on the current GPU; nothing is done yet.
+def record(function: Callable[[], Any], stream: Any = None) -> Graph:
+    """Record a function on a stream of the current GPU; nothing is done yet.
 
     Raises:
         RuntimeError: it does what cannot be recorded, such as to wait for a number.
     """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # What other threads do meanwhile is their own affair.
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         function()
     return graph
+
+
+def beside(function: Callable[[], Any], stream: Any) -> None:
+    """Call a function on another stream, after all that was asked for before and before all that comes."""
+    current = torch.cuda.current_stream()
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        function()
+    current.wait_stream(stream)
 
 
 class Captured:
@@ -50,6 +60,8 @@ class Captured:
         self.calls = 0
         self.graph: Graph | None = None
         self.refused = ""
+        # It is called where it will be recorded: what autograd keeps belongs to a stream.
+        self.stream: Any = None
 
     def __call__(self) -> bool:
         """Do it once; returns whether the function itself was called."""
@@ -57,13 +69,16 @@ class Captured:
         called = self.graph is None
         if self.graph is None and self.recordable():
             try:
-                self.graph = record(self.function)
+                self.graph = record(self.function, self.stream)
             except RuntimeError as error:
                 self.refused = str(error).strip().partition("\n")[0]
-        if self.graph is None:
-            self.function()
-        else:
+        if self.graph is not None:
             self.graph.replay()
+        elif self.device.type == "cuda" and not self.refused:
+            self.stream = self.stream or torch.cuda.Stream(self.device)
+            beside(self.function, self.stream)
+        else:
+            self.function()
         return called
 
     def recordable(self) -> bool:

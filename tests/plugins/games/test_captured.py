@@ -50,7 +50,7 @@ def on_tape(monkeypatch):
     """Graphs are recorded on the CPU."""
     monkeypatch.setattr(waiting, "queues", lambda device: True)
 
-    def record(function: Any) -> tape.Tape:
+    def record(function: Any, stream: Any) -> tape.Tape:
         return tape.record(function, list(leaves(function.__self__.kept)))
 
     monkeypatch.setattr(capture, "record", record)
@@ -74,10 +74,12 @@ def test_it_is_the_rollout_that_would_have_been_played(on_tape, name, options, s
 
 
 def test_what_cannot_be_recorded_is_played_step_by_step(monkeypatch):
-    def refuse(function: Any) -> None:
+    def refuse(function: Any, stream: Any) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(capture, "record", refuse)
+    monkeypatch.setattr(capture, "beside", lambda function, stream: function())
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: "a stream")
     calls: list[int] = []
     captured = capture.Captured(lambda: calls.append(1), torch.device("cuda"))
     for _ in range(5):
@@ -87,7 +89,7 @@ def test_what_cannot_be_recorded_is_played_step_by_step(monkeypatch):
 
 
 def test_elsewhere_nothing_is_recorded(monkeypatch):
-    monkeypatch.setattr(capture, "record", lambda function: pytest.fail("it is recorded"))
+    monkeypatch.setattr(capture, "record", lambda *given: pytest.fail("it is recorded"))
     calls: list[int] = []
     captured = capture.Captured(lambda: calls.append(1), CPU)
     for _ in range(5):

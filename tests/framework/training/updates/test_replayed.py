@@ -45,7 +45,7 @@ def test_a_training_by_replayed_gradients_is_the_same(monkeypatch, tmp_path):
     right = trained(tmp_path / "right", *options)
     recorded: list[tape.Tape] = []
 
-    def record(function: Any) -> tape.Tape:
+    def record(function: Any, stream: Any) -> tape.Tape:
         recorded.append(tape.record(function, []))
         return recorded[-1]
 
