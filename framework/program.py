@@ -74,6 +74,8 @@ class Program:
         stateful: a run keeps tensors outside, such as a game's state, so that several runs cannot be merged under vmap.
         repeatable: a second run with the same draws charges the same costs, so that it can be checked where they jump;
             None: it does unless it is stateful.
+        capturable: each run on a batch of one shape does the same operations, reads no number and keeps nothing outside
+            but tensors that stay where they are: an estimator's call may be recorded on a GPU and replayed.
         checked: watch the first run for faults that make a gradient wrong without any other sign; see `framework.lint`.
     """
 
@@ -84,6 +86,7 @@ class Program:
     rollouts: RolloutPlan | None = None
     stateful: bool = False
     repeatable: bool | None = None
+    capturable: bool = False
     checked: bool = True
     # Shared by the copies that estimators make of a program.
     findings: Findings = field(default_factory=Findings, repr=False)

@@ -1,6 +1,7 @@
 """What all tests share: one thread, so that workers side by side do not get in each other's way, and two fixtures."""
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,8 @@ from framework.training.trainer import Trainer
 from tests.runs import Diffobj, Outcome, forget_plugins, install
 
 torch.set_num_threads(1)
+# Kernels run on the CPU; Triton reads it once, when it is first imported.
+os.environ["TRITON_INTERPRET"] = "1"
 # One tree, one verdict; to look for more: pytest --hypothesis-profile=default
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")

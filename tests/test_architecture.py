@@ -37,6 +37,7 @@ LAYERS = (
     (
         "atomic",
         "builtin",
+        "capture",
         "curve",
         "data",
         "extras",
@@ -66,6 +67,7 @@ PUBLIC = (
     "framework.atomic",
     "framework.batch",
     "framework.capabilities",
+    "framework.capture",
     "framework.config.schema",
     "framework.config.types",
     "framework.config.validation.check_options",

@@ -14,9 +14,11 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal, One
 import framework
 from framework import Program, ProgramError, waiting
 from framework.gradients.registered import make_estimator
+from framework.plugin import registry
 from framework.recording.sampling import sampled, unvalidated
 from framework.training.trainer import Trainer
 from plugins.games.ended import EndedEpisodes, EpisodeStatistics
+from plugins.games.environments.making import make_games
 from plugins.sketching.raster import render
 from plugins.sketching.strokes.drawing import Drawing, Strokes, Style
 from plugins.sketching.strokes.primitives import primitive
@@ -90,6 +92,20 @@ def waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *overrides: str) -> C
 def test_games_wait_for_nothing_else(monkeypatch, tmp_path, overrides):
     found = waits(monkeypatch, tmp_path, *overrides)
     assert [each for each in found if each.partition(" ")[0] not in ON_PURPOSE] == []
+
+
+@pytest.mark.parametrize("name", registry().names("games.environments"))
+def test_a_game_in_torch_copies_nothing_to_the_device(name):
+    """Nor back; so that a rollout can be recorded as a CUDA graph."""
+    games = make_games(name, 3)
+    with noted() as found:
+        games.reset(0)
+        space = games.action_space
+        choices = getattr(space, "n", None)
+        for _ in range(3):
+            actions = torch.zeros(3, *(space.shape or ()))
+            games.step(actions if choices is None else actions.long())
+    assert not found
 
 
 def program(context: Any, parameters: Any, batch: Any) -> None:

@@ -56,6 +56,8 @@ class Estimator(ABC):
     supports_recorded_actions: bool = False
     # Reads recorded steps with value predictions, used this often.
     rollouts: RolloutPlan | None = None
+    # Runs the same operations in each call and reads no number: a call may be recorded and replayed.
+    capturable: bool = False
     # Learns a critic from replayed steps, collected like this.
     replay: ReplayPlan | None = None
 
@@ -86,6 +88,9 @@ class Estimator(ABC):
             f"'{name_of(self)}' estimates first derivatives only; "
             f"{alternatives(what='know higher ones', higher_derivatives=True)}"
         )
+
+    def repeated(self) -> None:
+        """Take note that a call was replayed, where calls are counted."""
 
     def clip_groups(self, parameters: Parameters) -> list[list[Tensor]]:
         """Parameters whose gradients are clipped together: those of each loss, where there are several."""

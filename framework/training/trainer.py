@@ -61,6 +61,7 @@ from framework.training.updates.nonfinite import (
 from framework.training.updates.optimization import checked
 from framework.training.updates.precision import autocast
 from framework.training.updates.queued import QueuedSteps, decides_itself
+from framework.training.updates.replayed import ReplayedGradients, is_replayed
 from framework.training.updates.rollback import Rollback
 from framework.training.watchdog import Watchdog
 
@@ -128,6 +129,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=float16)
         # Where the device decides by itself which gradients are finite.
         self.queued = QueuedSteps(self) if decides_itself(self) else None
+        self.replayed = ReplayedGradients(self) if is_replayed(self) else None
         self.progress = Progress()
         # Of the step under way, kept in case its gradient is not finite.
         self.batch: Any = None
@@ -298,9 +300,12 @@ class Trainer:
                 self.parted = refuse_same_batch(self.program, self.batch)
             told = mixing_in_one_line() if self.divided else nullcontext()
             with self.autocast(), unvalidated(after=self.begun), told:
-                estimate = self.estimator.backward(
-                    self.program, self.parameters, self.batch, scale=scale * share
-                )
+                if self.replayed is not None:
+                    estimate = self.replayed(self.batch)
+                else:
+                    estimate = self.estimator.backward(
+                        self.program, self.parameters, self.batch, scale=scale * share
+                    )
             if share != 1.0:
                 estimate.objective = estimate.objective * share
             estimates.append(estimate)

@@ -91,10 +91,14 @@ class EpisodeLog:
             self.curve.add((self.steps, sum(part.total for part in parts) / count))
         self.scalars = {
             "time/game_steps_per_second": steps / max(seconds, 1e-9),
-            "time/environment_steps_per_second": steps / max(environment, 1e-9),
-            "time/acting_steps_per_second": steps / max(seconds - environment, 1e-9),
             "train/game_steps": float(self.steps),
         }
+        # A rollout that is replayed as a whole has no such parts.
+        if environment > 0:
+            self.scalars |= {
+                "time/environment_steps_per_second": steps / environment,
+                "time/acting_steps_per_second": steps / max(seconds - environment, 1e-9),
+            }
         if self.learning_since is not None:
             learning = timing.started - self.learning_since - self.evaluation_seconds
             self.scalars["time/learning_steps_per_second"] = steps / max(learning, 1e-9)

@@ -16,10 +16,12 @@ from framework.data import interruptible
 from framework.program import RolloutPlan
 from framework.randomness import generator, key, seeded
 from framework.saved_state import check_saved
+from plugins.games.captured import CapturedRollout
 from plugins.games.ended import EndedEpisodes, EpisodeStatistics
 from plugins.games.environments.foreign.repeating import NotRepeatable
 from plugins.games.environments.games import Games, Observation
 from plugins.games.environments.making import make_games
+from plugins.games.environments.native.games import NativeGames
 from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog, Stopwatch, Timing
 from plugins.games.pieces import in_pieces
@@ -68,6 +70,7 @@ class Experience:
         agent: acts, and keeps the running statistics of what is collected.
         count: games played at once, by all that train together; each has its part of them from `divide` on.
         rollout_steps: T, the steps of a rollout.
+        graph: on a GPU, record a rollout of games in torch once and replay it.
 
     Attributes:
         discount, trace_decay: the estimator's gamma and lambda.
@@ -86,6 +89,7 @@ class Experience:
         *,
         count: int,
         rollout_steps: int,
+        graph: bool = True,
     ) -> None:
         self.environment = environment
         self.rewards = rewards
@@ -93,11 +97,13 @@ class Experience:
         self.log = log
         self.count = self.whole_count = count
         self.rollout_steps = rollout_steps
+        self.graph = graph
         self.discount = self.trace_decay = 1.0
         self.pieces: int | None = None
         self.examine: Callable[[Rollout, int, int], None] | None = None
         self.state: RolloutState | None = None
         self.current: Rollout | None = None
+        self.captured: CapturedRollout | None = None
         self.vectors: dict[tuple[str, int], Games] = {}
         # The states in a checkpoint, one for each process, until `resume`; the next rollouts go on from its own.
         self.restored: list[dict[str, Any]] = []
@@ -207,13 +213,31 @@ class Experience:
         stopwatch = Stopwatch(games)
         self.commit_statistics()
         with seeded(seed):
-            rollout, episodes = collect_rollout(games, self.agent, self.state, buffer)
+            fill = self.replayed(games, self.state, buffer)
+            rollout, episodes = collect_rollout(games, self.agent, self.state, buffer, fill)
         # The last row is the next rollout's first one.
         seen = map_tensors(lambda part: part[:-1], rollout.observations)
         self.update_statistics(seen, rollout.valid)
         self.update_return_scale(rollout, self.state)
         self.note(episodes, stopwatch.stop())
         return rollout
+
+    def replayed(
+        self, games: Games, state: RolloutState, buffer: RolloutBuffer
+    ) -> CapturedRollout | None:
+        """What plays rollouts of games in torch on an accelerator; None where each step is played by itself."""
+        if not (self.graph and isinstance(games, NativeGames) and waiting.queues(self.device)):
+            return None
+        if self.captured is None or not self.captured.serves(state, buffer):
+            self.captured = CapturedRollout(games, self.agent, state, buffer)
+        if refused := self.captured.captured.refused:
+            self.graph = False
+            print(
+                f"environment '{self.environment.name}': rollouts are not replayed as a graph: {refused}",
+                file=sys.stderr,
+                flush=True,
+            )
+        return self.captured
 
     def cut(self, rollout: Rollout) -> Rollout:
         """The rollout in the pieces that minibatches consist of."""

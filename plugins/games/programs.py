@@ -71,6 +71,7 @@ def by_rollouts(game: Game, estimator: Estimator, plan: RolloutPlan) -> Program:
     program = game.as_program(
         partial(rollouts, experience), recorded_trajectories=True, rollouts=plan
     )
+    program = replace(program, capturable=experience.graph)
     if game.doctor_every:
         experience.examine = game.doctor = Doctor(
             experience,

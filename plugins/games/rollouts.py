@@ -153,15 +153,27 @@ class RolloutBuffer:
 
 @torch.no_grad()
 def collect_rollout(
-    games: Games, agent: Agent, state: RolloutState, buffer: RolloutBuffer
+    games: Games,
+    agent: Agent,
+    state: RolloutState,
+    buffer: RolloutBuffer,
+    fill: Callable[[], None] | None = None,
 ) -> tuple[Rollout, EndedEpisodes]:
     """Play `buffer.steps` steps from `state` on, and advance it.
 
     An agent with a shared body computes log-probabilities and values as it plays. One with two bodies computes them in
     one pass over the whole rollout: its parameters do not change within it, and small networks cost by the call.
+
+    Args:
+        fill: what plays them; None: `fill_buffer`.
     """
     memory = state.memory
-    fill_buffer(games, agent, state, buffer)
+    if fill is None:
+        fill_buffer(games, agent, state, buffer)
+    else:
+        # It is overwritten.
+        memory = None if memory is None else memory.clone()
+        fill()
     rows = buffer.tensors
     rollout = Rollout(
         rewards=rows["rewards"],

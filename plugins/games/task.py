@@ -95,6 +95,7 @@ class Game(Task):
         longest_episode: Count = 1000,
         games: Count = 64,
         rollout_steps: Count | None = None,
+        graph: bool = True,
         hidden: Annotated[list[Count], Field(min_length=1)] = [64],  # noqa: B006  (a schema's default)
         encoder: BodyKind = "auto",
         shared: bool = False,
@@ -180,6 +181,7 @@ class Game(Task):
             self.log,
             count=games,
             rollout_steps=rollout_steps or ROLLOUT_STEPS,
+            graph=graph,
         )
         # What learns from a replay buffer; None: nothing does.
         self.replaying: Replaying | None = None

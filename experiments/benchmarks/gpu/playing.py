@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from itertools import pairwise
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ import torch
 import framework
 from experiments.benchmarks.gpu.figures import Figure, Machine
 from plugins.games.environments.making import make_games
+from plugins.games.environments.native.cart_pole import CartPole
 
 # What is timed is training alone.
 QUIET = (
@@ -53,14 +55,36 @@ def stepping(machine: Machine) -> Iterator[Figure]:
 
             with torch.no_grad():
                 seconds = machine.seconds(step_all)
-            bar = machine.bar(200e6) if (name, count) == ("cart_pole", sizes.games[-1]) else None
-            yield Figure(f"{name}, {count:,} games stepped", 64 * count / seconds, "steps/s", bar)
+            yield Figure(f"{name}, {count:,} games stepped", 64 * count / seconds, "steps/s")
+    yield from stepped_by_kernel(machine)
+
+
+def stepped_by_kernel(machine: Machine) -> Iterator[Figure]:
+    """Cart-poles, 64 steps in one launch; nothing where there is no GPU, or no Triton."""
+    if machine.device.type != "cuda" or find_spec("triton") is None:
+        return
+    from plugins.games.environments.native.cart_pole_kernel import play
+
+    for count in machine.sizes.games:
+        games = CartPole(count, machine.device)
+        games.reset(0)
+        actions = torch.randint(2, (64, count), device=machine.device)
+        seconds = machine.seconds(partial(play, games, actions))
+        bar = machine.bar(200e6) if count == machine.sizes.games[-1] else None
+        name = f"cart_pole, {count:,} games, 64 steps by one kernel"
+        yield Figure(name, 64 * count / seconds, "steps/s", bar)
 
 
 def learning(machine: Machine) -> Iterator[Figure]:
     """Cart-pole while PPO and RLOO learn, a policy of 64 x 64."""
     sizes = machine.sizes
-    for name, settings in (("PPO", PPO), ("RLOO", RLOO)):
+    ways = {
+        "PPO": PPO,
+        "PPO in bfloat16": (*PPO, "trainer.precision=bfloat16"),
+        "PPO step by step": (*PPO, "task.graph=false"),
+        "RLOO": RLOO,
+    }
+    for name, settings in ways.items():
         for count in sizes.games:
             rate, memory = trained_rate(machine, *settings, f"task.games={count}")
             wanted = name == "PPO" and count == sizes.games[-1]
@@ -89,8 +113,8 @@ def trained_rate(machine: Machine, *settings: str) -> tuple[float, float]:
             ],
         )
         played = [(r["seconds"], r["train/game_steps"]) for r in run.records if steps_in(r)]
-    pairs = [(b[1] - a[1], b[0] - a[0]) for a, b in pairwise((played[0], played[-1]))]
-    return sum(n for n, _ in pairs) / max(1e-9, sum(s for _, s in pairs)), machine.most_memory()
+    (began, before), (ended, after) = played[0], played[-1]
+    return (after - before) / max(1e-9, ended - began), machine.most_memory()
 
 
 def steps_in(record: dict[str, object]) -> bool:

@@ -72,6 +72,11 @@ class PPO(ActorCritic):
         self.clip_value = clip_value
         self.target_kl = target_kl
         self.normalise_advantages = normalise_advantages
+        # A clip that is annealed is another number in each call, and whether a policy is too far has to be read.
+        self.capturable = target_kl is None and self.final_clip == clip
+
+    def repeated(self) -> None:
+        self.calls += 1
 
     def losses(self, trajectory: EvaluatedTrajectory) -> ActorCriticLoss:
         """The clipped losses; no update where the policy is farther than `target_kl` from the recorded one."""

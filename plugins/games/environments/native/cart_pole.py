@@ -97,10 +97,13 @@ class SmoothCartPole(CartPole):
     differentiable: ClassVar[bool] = True
     action_space = Box(-1.0, 1.0, (1,), numpy.float32)
 
+    def __init__(self, count: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(count, device)
+        self.leaning = torch.tensor([1.0, 1.0, 4.0, 1.0], device=self.device)
+
     def begin(self, count: int) -> State:
         """As in CartPole, but the pole leans by up to 0.2 rad."""
-        leaning = torch.tensor([1.0, 1.0, 4.0, 1.0], device=self.device)
-        return {"seen": super().begin(count)["seen"] * leaning}
+        return {"seen": super().begin(count)["seen"] * self.leaning}
 
     def move(self, state: State, actions: Tensor) -> tuple[State, Tensor, Tensor]:
         moved = self.swing(state["seen"], FORCE / MASS * actions.squeeze(-1))
