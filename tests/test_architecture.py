@@ -18,7 +18,12 @@ from framework.plugin import ROOT, registry
 from tests.runs import python
 
 PLUGINS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.py").is_file())
-ALLOWED = {("faces", "detection")}  # a face is an object
+ALLOWED = {
+    # A face is an object.
+    ("faces", "detection"),
+    # A match is a game.
+    ("league", "games"),
+}
 
 # The framework's layers from the top to the ground: a module imports its own layer or one below.
 LAYERS = (
