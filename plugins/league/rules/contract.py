@@ -10,19 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
-import numpy
 import torch
 from gymnasium import Space
 from gymnasium.spaces import Discrete, MultiDiscrete
-from numpy.typing import NDArray
 from torch import Tensor
 
-# [N, ...], or several such by name.
-Observation = Tensor | dict[str, Tensor]
-# Every tensor's first axis is N.
-State = dict[str, Tensor]
-# [H, W, 3]
-Frame = NDArray[numpy.uint8]
+from plugins.games.environments.games import Frame, Observation, choose
+from plugins.games.environments.native.games import State
 
 
 class Rules(ABC):
@@ -35,15 +29,15 @@ class Rules(ABC):
     Attributes:
         observation_space: of one player of one board, without the mask of actions.
         action_space: of one player: `Discrete`, an action is `[N]`, or `MultiDiscrete`, `[N, K]`.
-        state: all there is to know about the boards, which `select` and checkpoints copy.
+        longest: no match has more moves than this: one, or one of either player where they move at once.
+        state: all there is to know about the boards, which `select` and checkpoints copy; empty before `restart`.
     """
 
     players: ClassVar[int] = 2
     # Both players see all of the board, and one of them is to move: a search may look ahead.
     perfect_information: ClassVar[bool] = False
-    # No match has more moves than this: one, or one of either player where they move at once.
-    longest: int
     frames_per_second: ClassVar[float] = 2.0
+    longest: int
     observation_space: Space[Any]
     action_space: Space[Any]
 
@@ -68,8 +62,8 @@ class Rules(ABC):
     # --- playing ------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def restart(self, which: Tensor) -> None:
-        """Begin a new match on these boards, `which [N]`."""
+    def begin(self, count: int) -> State:
+        """The first states of `count` new matches."""
 
     @property
     @abstractmethod
@@ -96,6 +90,18 @@ class Rules(ABC):
             what player 0 gains by this move (player 1 loses it), `[N]`, and on which boards the match ended with it,
             `[N]`. A match that reaches `longest` moves ends.
         """
+
+    def restart(self, which: Tensor | None = None) -> None:
+        """Begin a new match on these boards, `which [N]`; None: on all."""
+        if which is None or not self.state:
+            self.state = self.begin(self.boards)
+        elif self.device.type != "cpu":
+            # To count them would synchronise.
+            first = self.begin(self.boards)
+            self.state = {n: choose(which, first[n], value) for n, value in self.state.items()}
+        elif len(rows := which.nonzero().squeeze(1)):
+            first = self.begin(len(rows))
+            self.state = {n: value.index_copy(0, rows, first[n]) for n, value in self.state.items()}
 
     # --- shaping, pictures, words -------------------------------------------------------------------------------------
 
@@ -127,8 +133,8 @@ class Rules(ABC):
         copy.state = {name: value[boards] for name, value in self.state.items()}
         return copy
 
-    def deals(self) -> tuple[Self, Tensor]:
-        """Every way in which a match can begin, a board for each, and its probability `[M]`.
+    def deals(self) -> tuple[State, Tensor]:
+        """Every first state of a match, and its probability `[M]`.
 
         Chance must have no part later: what is drawn later is dealt before and hidden until then.
 
