@@ -22,7 +22,9 @@ def begun(rules, state):
     cards = rules.state["cards"][0].tolist()
     # Of Leduc's six cards the two of a rank follow each other; each is dealt once.
     suits = 2 if isinstance(rules, Leduc) else 1
-    dealt = [suits * card + (cards[:i].count(card) if suits == 2 else 0) for i, card in enumerate(cards)]
+    dealt = [
+        suits * card + (cards[:i].count(card) if suits == 2 else 0) for i, card in enumerate(cards)
+    ]
     for card in dealt[:2]:
         state.apply_action(card)
     return state, dealt
@@ -30,7 +32,12 @@ def begun(rules, state):
 
 @pytest.mark.parametrize(
     ("kind", "name", "matches"),
-    [(TicTacToe, "tic_tac_toe", 40), (ConnectFour, "connect_four", 40), (Kuhn, "kuhn_poker", 60), (Leduc, "leduc_poker", 200)],
+    [
+        (TicTacToe, "tic_tac_toe", 40),
+        (ConnectFour, "connect_four", 40),
+        (Kuhn, "kuhn_poker", 60),
+        (Leduc, "leduc_poker", 200),
+    ],
 )
 def test_every_move_of_random_matches_is_openspiels(kind, name, matches):
     game, chance = pyspiel.load_game(name), random.Random(5)
