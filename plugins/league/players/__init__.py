@@ -1,0 +1,1 @@
+"""Players that search: depth-limited minimax and Monte-Carlo tree search."""
