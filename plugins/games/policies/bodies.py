@@ -21,7 +21,7 @@ from plugins.games.policies.layout import can_be_picture, is_picture, layout_of,
 # The entry of a dict observation that says which actions are allowed.
 MASK = "action_mask"
 SERVED = "Box, Discrete, MultiDiscrete and MultiBinary"
-BodyKind = Literal["auto", "multilayer", "board", "egocentric", "nature", "impala"]
+BodyKind = Literal["auto", "multilayer", "board", "egocentric", "nature", "impala", "units"]
 
 
 Activation = Literal["tanh", "relu"]

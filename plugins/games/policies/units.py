@@ -23,7 +23,7 @@ from plugins.games.policies.bodies import Body, convolution, initialised
 from plugins.games.policies.layout import layout_of, scale_of
 
 MAP, CELLS = "map", "cells"
-BLOCKS = 2
+BLOCKS = 1
 
 
 class Units(Body):
@@ -48,6 +48,8 @@ class Units(Body):
         self.layout, self.scale = layout_of(board), scale_of(board)
         self.slots, self.features = int(cells.nvec.size), features
         self.stem = convolution(self.layout.shape[0], features, 3, padding=1)
+        # What is special about a place, such as the edge or the own side.
+        self.place = nn.Parameter(torch.zeros(features, *self.layout.shape[1:]))
         self.blocks = nn.ModuleList(Block(features) for _ in range(BLOCKS))
         self.summary = initialised(nn.Linear(2 * features, features), math.sqrt(2))
         self.width = self.slots * features + features
@@ -61,7 +63,7 @@ class Units(Body):
         if self.layout.channels_last:
             images = images.movedim(-1, -3)
         images = images.to(torch.float32, memory_format=torch.channels_last) / self.scale
-        grid = self.stem(images).relu()
+        grid = (self.stem(images) + self.place).relu()
         for block in self.blocks:
             grid = block(grid)
         # [B, cells + 1, F]; nothing is behind the last cell.

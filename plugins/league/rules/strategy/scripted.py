@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from plugins.games.policies.bodies import MASK
+from plugins.league.opponents import Opponent, View
 from plugins.league.rules.strategy.board import WAYS
 from plugins.league.rules.strategy.observation import PLANE
 from plugins.league.rules.strategy.orders import ACTIONS
@@ -44,13 +46,16 @@ ECONOMY = Plan(workers=4, barracks=2, fighter=HEAVY, together=3)
 PLANS = {"rush": RUSH, "economy": ECONOMY}
 
 
-class Scripted:
+class Scripted(Opponent):
     """A player by a plan."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
-    def act(self, observation: dict[str, Tensor], mask: Tensor) -> Tensor:
+    def act(self, view: View) -> tuple[Tensor, Tensor | None]:
+        return self.choose(view.observation, view.observation[MASK]), view.memory
+
+    def choose(self, observation: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Actions `[N, K]`.
 
         Args:
