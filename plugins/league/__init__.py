@@ -5,4 +5,15 @@ from framework.plugin import Plugin
 plugin = Plugin(
     name="league",
     summary="Two-player zero-sum games learned by self-play and in a league, judged by exact measures.",
+    tasks={
+        "league": "plugins.league.task:League",
+        "exact_league": "plugins.league.exact:ExactLeague",
+    },
+    games={
+        "kuhn": "plugins.league.rules.kuhn:Kuhn",
+        "leduc": "plugins.league.rules.leduc:Leduc",
+        "matrix": "plugins.league.rules.matrix:Matrix",
+        "tic_tac_toe": "plugins.league.rules.tic_tac_toe:TicTacToe",
+        "connect_four": "plugins.league.rules.connect_four:ConnectFour",
+    },
 )

@@ -20,6 +20,9 @@ from plugins.games.policies.bodies import MASK
 from plugins.league.opponents import Opponent, View, seen_by
 from plugins.league.rules.contract import Rules
 
+# What else there is to know about the boards than their rules' state.
+KEPT = ("episodes", "opponent", "seat", "earned", "carried", "surprise", "untouched")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -38,6 +41,7 @@ class Match(Games):
         candidates: the names from which new matches draw their opponent, each as likely as its place in the list.
         memory: parts and width of a policy's memory, which each opponent has of its match; None: none has any.
         shaping: how much of the change of `Rules.progress` is added to the rewards; results are without it.
+        regularisation: how much of the opponent's `Move.surprise` is added to the rewards, too.
 
     Attributes:
         seat: `[N]`, which player the learner is.
@@ -53,10 +57,11 @@ class Match(Games):
         *,
         memory: tuple[int, int] | None = None,
         shaping: float = 0.0,
+        regularisation: float = 0.0,
     ) -> None:
         self.rules, self.players, self.candidates = rules, players, list(candidates)
         self.count, self.device = rules.boards, rules.device
-        self.shaping = shaping
+        self.shaping, self.regularisation = shaping, regularisation
         self.observation_space = with_mask(rules)
         self.action_space = rules.action_space
         self.frames_per_second = rules.frames_per_second
@@ -73,6 +78,8 @@ class Match(Games):
         self.episodes, self.opponent = zeros(torch.long), zeros(torch.long)
         self.seat = self.numbers % 2
         self.earned, self.carried = zeros(torch.float), zeros(torch.float)
+        # The opponent's since the learner's last move.
+        self.surprise = zeros(torch.float)
         # The opponent has not moved in this match.
         self.untouched = zeros(torch.bool)
         self.memory: Tensor | None = None
@@ -94,8 +101,11 @@ class Match(Games):
         before = self.potential()
         everywhere = torch.ones(self.count, dtype=torch.bool, device=self.device)
         rewards, ended = self.advance(actions, everywhere)
-        rewards = rewards + self.carried
-        self.carried = torch.zeros_like(self.carried)
+        rewards = rewards + self.carried + self.regularisation * self.surprise
+        self.carried, self.surprise = (
+            torch.zeros_like(self.carried),
+            torch.zeros_like(self.surprise),
+        )
         if before is not None:
             after = self.potential()
             assert after is not None
@@ -170,10 +180,12 @@ class Match(Games):
                 memory,
                 self.untouched[rows],
             )
-            actions, memory = self.players[self.names[number]].act(view)
-            answers[rows] = actions
-            if self.memory is not None and memory is not None:
-                self.memory = self.memory.index_copy(1, rows, memory)
+            move = self.players[self.names[number]].act(view)
+            answers[rows] = move.actions
+            if self.memory is not None and move.memory is not None:
+                self.memory = self.memory.index_copy(1, rows, move.memory)
+            if move.surprise is not None:
+                self.surprise[rows] += move.surprise
         self.untouched = self.untouched > asked
         return answers
 
@@ -226,18 +238,18 @@ class Match(Games):
     # --- state --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        tensors = ("episodes", "opponent", "seat", "earned", "carried", "untouched", "memory")
         return {
             "rules": self.rules.state_dict(),
             "names": list(self.names),
             "candidates": list(self.candidates),
-            **{name: getattr(self, name) for name in tensors},
+            "memory": self.memory,
+            **{name: getattr(self, name) for name in KEPT},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rules.load_state_dict(state["rules"])
         self.names, self.candidates = list(state["names"]), list(state["candidates"])
-        for name in ("episodes", "opponent", "seat", "earned", "carried", "untouched"):
+        for name in KEPT:
             setattr(self, name, state[name].to(self.device))
         self.memory = None if state["memory"] is None else state["memory"].to(self.device)
 

@@ -35,18 +35,33 @@ class View:
     episode_start: Tensor
 
 
+@dataclass(frozen=True)
+class Move:
+    """What a player does on M boards.
+
+    Attributes:
+        actions: `[M, ...]`.
+        memory: `[parts, M, width]`, after it.
+        surprise: `[M]`, log p(action) less its logarithm under the policy that a regularised player is held to.
+    """
+
+    actions: Tensor
+    memory: Tensor | None = None
+    surprise: Tensor | None = None
+
+
 class Opponent(ABC):
     """Chooses moves on any number of boards."""
 
     @abstractmethod
-    def act(self, view: View) -> tuple[Tensor, Tensor | None]:
-        """Actions `[M, ...]`, and the memory after them."""
+    def act(self, view: View) -> Move:
+        """A move on each of the view's boards."""
 
 
 class RandomPlayer(Opponent):
     """Any action that is allowed, each as likely as the others."""
 
-    def act(self, view: View) -> tuple[Tensor, Tensor | None]:
+    def act(self, view: View) -> Move:
         mask = view.observation[MASK].bool()
         space = view.rules.action_space
         sizes = getattr(space, "nvec", None)
@@ -55,7 +70,7 @@ class RandomPlayer(Opponent):
             torch.rand(part.shape, device=part.device).masked_fill(~part, -1) for part in parts
         ]
         chosen = [part.argmax(-1) for part in chances]
-        return chosen[0] if sizes is None else torch.stack(chosen, -1), view.memory
+        return Move(chosen[0] if sizes is None else torch.stack(chosen, -1))
 
 
 class AgentPlayer(Opponent):
@@ -66,10 +81,28 @@ class AgentPlayer(Opponent):
         self.greedy = greedy
 
     @torch.no_grad()
-    def act(self, view: View) -> tuple[Tensor, Tensor | None]:
+    def act(self, view: View) -> Move:
         choose = self.agent.greedy_actions if self.greedy else self.agent.sample_actions
         actions, memory = choose(view.observation, view.memory, view.episode_start)
-        return self.agent.to_environment(actions), memory
+        return Move(self.agent.to_environment(actions), memory)
+
+
+class RegularisedPlayer(Opponent):
+    """A policy, and how far each of its actions is from another policy's habits.
+
+    Both have no memory.
+    """
+
+    def __init__(self, agent: Agent, reference: Agent) -> None:
+        self.agent, self.reference = agent, reference
+
+    @torch.no_grad()
+    def act(self, view: View) -> Move:
+        now = view.observation, None, view.episode_start
+        policy, _ = self.agent.act(*now)
+        actions = policy.sample()
+        surprise = policy.log_prob(actions) - self.reference.act(*now)[0].log_prob(actions)
+        return Move(self.agent.to_environment(actions), None, surprise)
 
 
 def seen_by(rules: Rules, player: Tensor) -> dict[str, Tensor]:

@@ -1,1 +1,1 @@
-"""Players that search: depth-limited minimax and Monte-Carlo tree search."""
+"""Players that are not learned: chance, depth-limited minimax, Monte-Carlo tree search, and scripts."""
