@@ -15,5 +15,10 @@ plugin = Plugin(
         "matrix": "plugins.league.rules.matrix:Matrix",
         "tic_tac_toe": "plugins.league.rules.tic_tac_toe:TicTacToe",
         "connect_four": "plugins.league.rules.connect_four:ConnectFour",
+        "strategy": "plugins.league.rules.strategy.game:Strategy",
+    },
+    players={
+        "rush": "plugins.league.rules.strategy.scripted:rush",
+        "economy": "plugins.league.rules.strategy.scripted:economy",
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
 from framework.batch import map_tensors
 from framework.randomness import seeded
@@ -81,6 +81,8 @@ def lessons(
 
 def divergence(policy: Distribution, habit: Distribution) -> Tensor:
     """The Kullback-Leibler divergence of a policy from a habit, `[T, N]`; of several choices their sum."""
+    if isinstance(policy, Independent) and isinstance(habit, Independent):
+        return divergence(policy.base_dist, habit.base_dist).sum(-1)
     pairs = zip(choices(policy), choices(habit), strict=True)
     return torch.stack([between(own, other) for own, other in pairs]).sum(0)
 

@@ -97,6 +97,7 @@ class League(Task):
         opponents_at_once: Count = 8,
         main_exploiters: CountOrZero = 1,
         league_exploiters: CountOrZero = 1,
+        rivals: list[str] = [],  # noqa: B006
         regularisation: NonNegative = 0.2,
         reference_every: Count = 50,
         shaping: NonNegative = 0.0,
@@ -119,6 +120,9 @@ class League(Task):
         self.shaping = shaping
         self.evaluation_matches, self.tournament_matches = evaluation_matches, tournament_matches
         self.anchors = {name: named_player(name, rules, "task.anchors") for name in anchors}
+        self.rivals = {name: named_player(name, rules, "task.rivals") for name in rivals}
+        if rivals and mode != "league":
+            raise UserError(f"task.rivals = {rivals}: expected none with task.mode={mode}, which meets itself alone")
         self.teacher = None if teacher is None else named_player(teacher, rules, "task.teacher")
         self.cloning_matches, self.cloning_epochs = cloning_matches, cloning_epochs
         self.teacher_weight = teacher_weight
@@ -152,8 +156,8 @@ class League(Task):
         self.model = nn.ModuleDict({name: make_agent() for name in roles})
         part = self.agent(MAIN).memory
         self.memory_shape = None if part is None else (part.parts, part.width)
-        # By name: the learners, their past, and the teacher's pupil.
-        self.players: dict[str, Opponent] = {}
+        # By name: the learners, their past, and the rivals.
+        self.players: dict[str, Opponent] = dict(self.rivals)
         self.learners = [self.learner(name, role) for name, role in roles.items()]
         self.snapshots: dict[str, list[str]] = {name: [] for name in roles}
         self.past: dict[str, Agent] = {}
@@ -210,7 +214,8 @@ class League(Task):
 
     @property
     def standing(self) -> Standing:
-        return Standing(self.payoffs, self.snapshots, self.roles)
+        # Rivals are met as if they were past players.
+        return Standing(self.payoffs, {**self.snapshots, "rivals": list(self.rivals)}, self.roles)
 
     # --- training -----------------------------------------------------------------------------------------------------
 

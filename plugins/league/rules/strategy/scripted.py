@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 
 from plugins.games.policies.bodies import MASK
-from plugins.league.opponents import Opponent, View
+from framework.errors import UserError
+from plugins.league.opponents import Move, Opponent, View
+from plugins.league.rules.contract import Rules
 from plugins.league.rules.strategy.board import WAYS
+from plugins.league.rules.strategy.game import Strategy
 from plugins.league.rules.strategy.observation import PLANE
 from plugins.league.rules.strategy.orders import ACTIONS
 from plugins.league.rules.strategy.paths import FAR, distances
@@ -43,7 +46,29 @@ class Plan:
 
 RUSH = Plan(workers=2, barracks=1, fighter=LIGHT, together=1)
 ECONOMY = Plan(workers=4, barracks=2, fighter=HEAVY, together=3)
-PLANS = {"rush": RUSH, "economy": ECONOMY}
+
+
+def rush(rules: Rules) -> Scripted:
+    """The player that rushes; of the strategy game only."""
+    return scripted("rush", RUSH, rules)
+
+
+def economy(rules: Rules) -> Scripted:
+    """The player that builds first; of the strategy game only."""
+    return scripted("economy", ECONOMY, rules)
+
+
+def scripted(name: str, plan: Plan, rules: Rules) -> Scripted:
+    """A player by a plan.
+
+    Raises:
+        UserError: another game.
+    """
+    if not isinstance(rules, Strategy):
+        raise UserError(
+            f"player '{name}': it plays task.game=strategy only, not {type(rules).__name__}"
+        )
+    return Scripted(plan)
 
 
 class Scripted(Opponent):
@@ -52,8 +77,8 @@ class Scripted(Opponent):
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
-    def act(self, view: View) -> tuple[Tensor, Tensor | None]:
-        return self.choose(view.observation, view.observation[MASK]), view.memory
+    def act(self, view: View) -> Move:
+        return Move(self.choose(view.observation, view.observation[MASK]))
 
     def choose(self, observation: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Actions `[N, K]`.
