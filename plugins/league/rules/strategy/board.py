@@ -28,17 +28,21 @@ class Geometry:
     Attributes:
         size: cells of a row, without the border.
         cells: P, with the border.
+        nowhere: the cell of empty slots, on the border; its neighbours are cells, too.
         inner: `[P]`, a cell's number without the border; size x size for the border.
-        row, column: `[P]`, with the border.
+        places: `[2 P]`, the same as each player sees the board.
+        row, bit: `[P]`, a cell's row with the border, and 1 shifted by its column.
         steps: `[2, 4]`, what each player's four directions add to a cell.
         wall: `[P]`, 1 on the border.
     """
 
     size: int
     cells: int
+    nowhere: int
     inner: Tensor
+    places: Tensor
     row: Tensor
-    column: Tensor
+    bit: Tensor
     steps: Tensor
     wall: Tensor
 
@@ -49,15 +53,23 @@ class Geometry:
         row, column = cells // width, cells % width
         inside = (row > 0) & (row <= size) & (column > 0) & (column <= size)
         steps = torch.tensor([down * width + across for down, across in WAYS], device=device)
+        inner = torch.where(inside, (row - 1) * size + column - 1, size**2)
         return cls(
             size=size,
             cells=width**2,
-            inner=torch.where(inside, (row - 1) * size + column - 1, size**2),
+            nowhere=width,
+            inner=inner,
+            places=torch.cat([inner, inner.flip(0)]),
             row=row,
-            column=column,
+            bit=(1 << column).int(),
             steps=torch.stack([steps, -steps]),
-            wall=(~inside).long(),
+            wall=(~inside).byte(),
         )
+
+    def origin(self, boards: int) -> Tensor:
+        """Where each board's cells begin in those of all boards, one after the other, `[N, 1, 1]`."""
+        first = torch.arange(0, boards * self.cells, self.cells, device=self.inner.device)
+        return first.view(-1, 1, 1)
 
     def cell(self, row: Tensor, column: Tensor) -> Tensor:
         """The cell of a row and a column that count from 0 without the border."""
@@ -75,7 +87,7 @@ class Start:
 
     Attributes:
         kind: `[B, K]`, by slot: the base in slot 0, then the workers.
-        cell: `[B, K]`, 0 in empty slots.
+        cell: `[B, K]`.
         ore: `[B, P]`, of both sides.
     """
 
@@ -108,11 +120,11 @@ def start(geometry: Geometry, count: int, slots: int, workers: int, ore: int) ->
     column = torch.where(mirrored.bool().unsqueeze(1), size - 1 - column, column)
     cells = geometry.cell(row, column)
     places = cells[:, :3]
-    amounts = torch.zeros(count, geometry.cells, dtype=torch.long, device=device)
+    amounts = torch.zeros(count, geometry.cells, dtype=torch.uint8, device=device)
     both = torch.cat([places, geometry.cells - 1 - places], 1)
     amounts.scatter_(1, both, ore)
-    kind = torch.zeros(count, slots, dtype=torch.long, device=device)
-    cell = torch.zeros_like(kind)
+    kind = torch.zeros(count, slots, dtype=torch.int32, device=device)
+    cell = torch.full((count, slots), geometry.nowhere, device=device)
     kind[:, 0], kind[:, 1 : 1 + workers] = BASE, WORKER
     cell[:, : 1 + workers] = cells[:, 3 : 4 + workers]
     return Start(kind, cell, amounts)

@@ -17,7 +17,7 @@ from plugins.games.environments.native.games import State
 from plugins.league.rules.contract import Rules
 from plugins.league.rules.strategy.board import LARGEST, SMALLEST, Geometry
 from plugins.league.rules.strategy.boards import Boards
-from plugins.league.rules.strategy.observation import PLANES, observe
+from plugins.league.rules.strategy.observation import PLANES, views
 from plugins.league.rules.strategy.orders import ACTIONS
 from plugins.league.rules.strategy.picture import picture
 from plugins.league.rules.strategy.sight import seen_rows
@@ -65,7 +65,7 @@ class Strategy(Rules):
         )
         self.action_space = MultiDiscrete([ACTIONS] * slots)
         self.geometry = Geometry.of(size, self.device)
-        self.tables = Tables(self.geometry, self.device)
+        self.tables = Tables(self.geometry, slots, self.device)
         # What follows from a state, and the state that it follows from.
         self.known: dict[str, Tensor] = {}
         self.known_of: State | None = None
@@ -82,11 +82,10 @@ class Strategy(Rules):
         return (~self.state["over"]).expand(2, -1)
 
     def observe(self, player: Tensor) -> Observation:
-        return observe(self.geometry, self.position, self.seen, player, self.longest)
+        return {name: of_player(both, player) for name, both in self.views.items()}
 
     def mask(self, player: Tensor) -> Tensor:
-        both = self.legal
-        return torch.where((player == 1).view(-1, 1, 1), both[:, 1], both[:, 0]).flatten(1)
+        return of_player(self.legal, player).flatten(1)
 
     def play(self, actions: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         before = self.position
@@ -139,8 +138,21 @@ class Strategy(Rules):
             )
         return self.known["seen"]
 
+    @property
+    def views(self) -> dict[str, Tensor]:
+        """What either player is shown, `[N, 2, ...]`."""
+        if "map" not in self.now():
+            self.known |= views(self.geometry, self.position, self.seen, self.longest)
+        return {name: self.known[name] for name in ("map", "cells")}
+
     def now(self) -> dict[str, Tensor]:
         """What is known of the state as it is; nothing where it has changed."""
         if self.known_of is not self.state:
             self.known, self.known_of = {}, self.state
         return self.known
+
+
+def of_player(both: Tensor, player: Tensor) -> Tensor:
+    """Of `[N, 2, ...]` the part of `player [N]`, `[N, ...]`."""
+    rows = torch.arange(0, 2 * len(player), 2, device=player.device) + player
+    return both.flatten(0, 1).index_select(0, rows)

@@ -44,22 +44,23 @@ def effect(player: int, kind: int, carrying: bool, content: int, group: int) -> 
 
 @cache
 def effects(device: torch.device) -> Tensor:
-    """`effect` of all arguments in their order, flat: 2 x 6 x 2 x 13 x 4."""
+    """`effect` by player, kind, carrying, group and content, flat: 2 x 6 x 2 x 4 x 13."""
     return torch.tensor(
         [
             effect(player, kind, bool(carrying), content, group)
             for player in range(2)
             for kind in range(len(KINDS))
             for carrying in range(2)
-            for content in range(CONTENTS)
             for group in range(GROUPS)
+            for content in range(CONTENTS)
         ],
+        dtype=torch.int32,
         device=device,
     )
 
 
 @cache
 def products(device: torch.device) -> Tensor:
-    """The kind that each kind makes by each group of actions, `[6, 4]`; 0: none."""
+    """The kind that each kind makes by each group of actions, flat: 6 x 4; 0: none."""
     rows = [[0, 0, *kind.makes, 0, 0][:GROUPS] for kind in KINDS]
-    return torch.tensor(rows, device=device)
+    return torch.tensor(rows, dtype=torch.int32, device=device).flatten()

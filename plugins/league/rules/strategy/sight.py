@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
 from plugins.league.rules.strategy.board import Geometry
+from plugins.league.rules.strategy.units import look
 
 
 def seen_rows(geometry: Geometry, kind: Tensor, cell: Tensor, sight: int) -> Tensor:
@@ -14,11 +17,11 @@ def seen_rows(geometry: Geometry, kind: Tensor, cell: Tensor, sight: int) -> Ten
     Args:
         kind, cell: `[N, 2, K]`.
     """
-    boards, width = len(kind), geometry.size + 2
+    width = geometry.size + 2
     # No two units stand on the same cell, so that sums of bits are unions.
-    bits = (kind > 0).long() << geometry.column[cell]
-    rows = torch.zeros(boards, 2, width, dtype=torch.long, device=kind.device)
-    rows.scatter_add_(2, geometry.row[cell], bits)
+    bits = look(geometry.bit, cell) * (kind > 0)
+    rows = torch.zeros(*kind.shape[:2], width, dtype=torch.int32, device=kind.device)
+    rows.scatter_add_(2, look(geometry.row, cell), bits)
     wide = rows
     for distance in range(1, sight + 1):
         wide = wide | (rows << distance) | (rows >> distance)
@@ -30,11 +33,19 @@ def seen_rows(geometry: Geometry, kind: Tensor, cell: Tensor, sight: int) -> Ten
 
 
 def sees(geometry: Geometry, rows: Tensor, cell: Tensor) -> Tensor:
-    """Whether the owner of `rows [N, size + 2]` sees each of the cells `[N, K]`."""
-    return (rows.gather(1, geometry.row[cell]) >> geometry.column[cell]) & 1 == 1
+    """Whether who sees `rows [N, 2, size + 2]` sees the cells `[N, 2, K]`."""
+    return (rows.gather(2, look(geometry.row, cell)) & look(geometry.bit, cell)) != 0
 
 
 def seen_cells(geometry: Geometry, rows: Tensor) -> Tensor:
-    """The same for all cells without the border, `[..., size, size]`."""
-    columns = torch.arange(1, geometry.size + 1, device=rows.device)
-    return (rows[..., 1:-1].unsqueeze(-1) >> columns) & 1 == 1
+    """The same for all cells without the border: bytes of 0 and 1, `[..., size, size]`."""
+    inside = rows[..., 1:-1] >> 1 & (1 << geometry.size) - 1
+    found = every_row(geometry.size, rows.device).index_select(0, inside.flatten())
+    return found.view(*inside.shape, geometry.size)
+
+
+@cache
+def every_row(size: int, device: torch.device) -> Tensor:
+    """The bits of all numbers of `size` bits, `[2 ** size, size]`."""
+    numbers = torch.arange(1 << size, device=device).unsqueeze(1)
+    return (numbers >> torch.arange(size, device=device) & 1).to(torch.uint8)

@@ -51,5 +51,12 @@ LOAD, GATHER_REST = 1, 1
 
 
 def table(name: str, device: torch.device) -> Tensor:
-    """One number of every kind, `[6]`: `table("cost", device)[kind]`."""
-    return torch.tensor([getattr(kind, name) for kind in KINDS], device=device)
+    """One number of every kind, `[6]`."""
+    return torch.tensor(
+        [getattr(kind, name) for kind in KINDS], dtype=torch.int32, device=device
+    )
+
+
+def look(table: Tensor, index: Tensor) -> Tensor:
+    """`table[index]` for a table of one axis: several times faster than indexing on a CPU."""
+    return table.index_select(0, index.flatten()).view(index.shape)

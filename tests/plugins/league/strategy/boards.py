@@ -53,15 +53,16 @@ def crowded(seed: int, boards: int = 8, **options: Any) -> Strategy:
     kind = torch.where((kind == 1), 2, kind)
     kind[:, :, 0] = 1
     there = kind > 0
+    kind = kind.int()
     state["kind"] = kind
-    state["cell"] = cells[:, :count].reshape(kind.shape) * there
-    state["health"] = (torch.rand(kind.shape) * rules.tables.health[kind]).long() + 1
+    state["cell"] = torch.where(there, cells[:, :count].reshape(kind.shape), geometry.nowhere)
+    state["health"] = (torch.rand(kind.shape) * rules.tables.health[kind.long()]).int() + 1
     state["health"] *= there
-    state["rest"] = (torch.rand(kind.shape) < 0.2).long() * torch.randint(1, 5, kind.shape) * there
-    state["carried"] = ((kind == 3) & (torch.rand(kind.shape) < 0.5)).long()
-    state["stock"] = torch.randint(0, 12, (boards, 2))
+    state["rest"] = ((torch.rand(kind.shape) < 0.2) * torch.randint(1, 5, kind.shape) * there).int()
+    state["carried"] = ((kind == 3) & (torch.rand(kind.shape) < 0.5)).int()
+    state["stock"] = torch.randint(0, 12, (boards, 2)).int()
     state["ore"].zero_()
-    state["ore"].scatter_(1, cells[:, count : count + 8], torch.randint(1, 3, (boards, 8)))
+    state["ore"].scatter_(1, cells[:, count : count + 8], torch.randint(1, 3, (boards, 8)).byte())
     rules.state = state
     return rules
 
@@ -72,7 +73,7 @@ def reflected(rules: Strategy) -> Strategy:
     cells = rules.geometry.cells
     turned = {name: state[name].flip(1) for name in ("kind", "health", "rest", "carried", "stock")}
     cell = state["cell"].flip(1)
-    turned["cell"] = torch.where(turned["kind"] > 0, cells - 1 - cell, 0)
+    turned["cell"] = torch.where(turned["kind"] > 0, cells - 1 - cell, rules.geometry.nowhere)
     turned["ore"] = state["ore"].flip(1)
     other = rules.select(torch.arange(rules.boards))
     other.state = {name: turned.get(name, state[name]).clone() for name in state}

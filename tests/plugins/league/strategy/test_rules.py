@@ -145,7 +145,8 @@ def test_who_loses_the_base_loses_and_a_match_ends_by_material_at_the_last_step(
     state = rules.state
     # Nothing but the bases, and beside them what destroys them with one blow.
     state["kind"][:, :, 2:] = 0
-    state["cell"][:, :, 2:] = state["rest"][:] = state["health"][:, :, 2:] = 0
+    state["cell"][:, :, 2:] = rules.geometry.nowhere
+    state["rest"][:] = state["health"][:, :, 2:] = 0
     state["kind"][:, :, 1] = 4
     state["carried"][:] = state["stock"][:] = 0
     state["ore"].zero_()
@@ -164,7 +165,7 @@ def test_who_loses_the_base_loses_and_a_match_ends_by_material_at_the_last_step(
     assert payoff.tolist() == [0, 1, -1, 0]
     assert ended.tolist() == [True, True, True, False]
     last = rules.select(torch.tensor([3, 3, 3]))
-    last.state = {**last.state, "clock": torch.tensor([99, 99, 99])}
+    last.state = {**last.state, "clock": torch.tensor([99, 99, 99]).int()}
     last.state["stock"][:] = torch.tensor([[0, 0], [1, 0], [0, 1]])
     payoff, ended = last.play(torch.zeros(2, 3, rules.slots, dtype=torch.long), everywhere(last))
     assert payoff.tolist() == [0, 1, -1]
@@ -194,10 +195,11 @@ def test_no_two_units_ever_share_a_cell_and_every_match_ends(size):
         state = rules.state
         there = state["kind"] > 0
         assert torch.equal(there, state["health"] > 0)
-        assert torch.equal(there, state["cell"] > 0)
+        nowhere = rules.geometry.nowhere
+        assert torch.equal(there, state["cell"] != nowhere)
         assert not rules.geometry.wall[state["cell"][there]].any()
         cells = state["cell"].flatten(1).sort(1).values
-        twice = (cells[:, 1:] == cells[:, :-1]) & (cells[:, 1:] > 0)
+        twice = (cells[:, 1:] == cells[:, :-1]) & (cells[:, 1:] != nowhere)
         assert not twice.any()
         assert not state["ore"].gather(1, state["cell"].flatten(1)).any()
     assert state["over"].all()
