@@ -7,8 +7,6 @@ from torch import Tensor
 
 # More than any way is long.
 FAR = 1000
-# Sweeps over the board in all four directions; each more allows for another turn back.
-ROUNDS = 3
 
 
 def distances(targets: Tensor, blocked: Tensor) -> Tensor:
@@ -25,7 +23,10 @@ def distances(targets: Tensor, blocked: Tensor) -> Tensor:
     steps = torch.where(goal, 0, FAR).to(torch.int16)
     cost = torch.where(wall, FAR, 1).to(torch.int16)
     upwards, downwards = range(1, size), range(size - 2, -1, -1)
-    for _ in range(ROUNDS):
+    before = torch.empty_like(steps)
+    # Sweeps in all four directions; each more allows for another turn back.
+    while not torch.equal(steps, before):
+        before.copy_(steps)
         for order, back in ((upwards, -1), (downwards, 1)):
             for i in order:
                 steps[i] = torch.minimum(steps[i], steps[i + back] + cost[i])

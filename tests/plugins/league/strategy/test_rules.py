@@ -29,7 +29,7 @@ def same(one: Strategy, other: Strategy) -> None:
         assert torch.equal(value, other.state[name]), name
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=8)
 @given(SEEDS, KINDS_OF_START, st.sampled_from([8, 11]))
 def test_masks_and_steps_are_those_of_the_slow_reference(seed, start, size):
     rules = boards_of(seed, start, size)
@@ -53,7 +53,7 @@ def test_masks_and_steps_are_those_of_the_slow_reference(seed, start, size):
                 assert {c: a for c, a in board.ore.items() if a} == expected_board.ore
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=8)
 @given(SEEDS, KINDS_OF_START)
 def test_the_whole_game_plays_mirrored(seed, start):
     rules = boards_of(seed, start)
@@ -82,7 +82,7 @@ def test_a_match_begins_the_same_for_both_sides():
         assert own_base[:, :4].flatten(1).count_nonzero(1).tolist() == [1] * 64
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=8)
 @given(SEEDS, KINDS_OF_START)
 def test_ore_is_gathered_carried_spent_or_lost_with_who_carried_it(seed, start):
     rules = boards_of(seed, start)
@@ -104,7 +104,7 @@ def ore_of(state):
     return state["ore"].sum(1) + state["stock"].sum(1) + state["carried"].flatten(1).sum(1)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=8)
 @given(SEEDS, KINDS_OF_START)
 def test_an_illegal_action_does_nothing(seed, start):
     rules = boards_of(seed, start)
@@ -118,7 +118,7 @@ def test_an_illegal_action_does_nothing(seed, start):
     same(rules, other)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=4)
 @given(SEEDS)
 def test_boards_that_are_not_played_or_have_ended_stay_as_they_are(seed):
     rules = played(seed, 6, 10, longest=12)
