@@ -122,7 +122,9 @@ class League(Task):
         self.anchors = {name: named_player(name, rules, "task.anchors") for name in anchors}
         self.rivals = {name: named_player(name, rules, "task.rivals") for name in rivals}
         if rivals and mode != "league":
-            raise UserError(f"task.rivals = {rivals}: expected none with task.mode={mode}, which meets itself alone")
+            raise UserError(
+                f"task.rivals = {rivals}: expected none with task.mode={mode}, which meets itself alone"
+            )
         self.teacher = None if teacher is None else named_player(teacher, rules, "task.teacher")
         self.cloning_matches, self.cloning_epochs = cloning_matches, cloning_epochs
         self.teacher_weight = teacher_weight

@@ -1,7 +1,7 @@
-"""Boards on which several units act: features for each cell, and a choice for each unit from the cell it stands on.
+"""Boards on which several units act: features for each cell, and a choice for each unit by the cell it stands on.
 
-The observation is a Dict with a picture, `map`, and for each of K slots the cell where its unit stands, `cells`, counted
-row by row; one more than the last cell where the slot is empty. Cells are looked at by convolutions, so that what is
+The observation is a Dict with a picture, `map`, and for each of K slots the cell where its unit stands, `cells`,
+counted row by row; one more than the last cell where the slot is empty. Cells are looked at by convolutions, so that what is
 learned for a unit in one place holds in all others, and each sees a summary of the whole board besides.
 """
 
@@ -40,7 +40,9 @@ class Units(Body):
         super().__init__()
         parts = space.spaces if isinstance(space, Dict) else {}
         board, cells = parts.get(MAP), parts.get(CELLS)
-        if not (isinstance(board, Box) and len(board.shape) == 3 and isinstance(cells, MultiDiscrete)):
+        if not (
+            isinstance(board, Box) and len(board.shape) == 3 and isinstance(cells, MultiDiscrete)
+        ):
             raise UserError(
                 f"task.encoder = 'units': expected a Dict with a picture '{MAP}' and MultiDiscrete '{CELLS}', not "
                 f"{space}"
@@ -79,11 +81,13 @@ class Units(Body):
         Raises:
             UserError: other actions than one choice for each slot, all of the same size.
         """
-        sizes = set(actions.nvec.flatten().tolist()) if isinstance(actions, MultiDiscrete) else set()
+        sizes = (
+            set(actions.nvec.flatten().tolist()) if isinstance(actions, MultiDiscrete) else set()
+        )
         if len(sizes) != 1 or actions.shape != (self.slots,):
             raise UserError(
-                f"task.encoder = 'units': expected MultiDiscrete actions, one of the same size for each of {self.slots} "
-                f"slots, not {actions}"
+                f"task.encoder = 'units': expected MultiDiscrete actions, one of the same size for each of "
+                f"{self.slots} slots, not {actions}"
             )
         return UnitsHead(self.slots, self.features, sizes.pop())
 
@@ -100,7 +104,8 @@ class Block(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         whole = self.whole(grid.mean((2, 3)))[:, :, None, None]
-        return (grid + self.second((self.first(grid) + whole).relu())).relu()
+        mixed: Tensor = (grid + self.second((self.first(grid) + whole).relu())).relu()
+        return mixed
 
 
 class UnitsHead(Head):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -83,7 +83,11 @@ class Table:
         kept = {}
         for slot, order in self.orders.items():
             kind = seen.kind(slot)
-            built = order.task == "make" and KINDS[kind].mobile and int(seen.board[PLANE["rest"]].view(-1)[seen.cells[slot]]) > 0
+            built = (
+                order.task == "make"
+                and KINDS[kind].mobile
+                and int(seen.board[PLANE["rest"]].view(-1)[seen.cells[slot]]) > 0
+            )
             if kind and not built:
                 kept[slot] = order
         self.orders = kept
@@ -165,7 +169,13 @@ class PlayPage(LocalPage):
 
     def activity(self, name: str) -> Activity | None:
         """What a visitor can do, by name: begin, order, step, look."""
-        function = {"begin": begin, "order": order, "step": step, "look": look}.get(name)
+        named: dict[str, Callable[..., None]] = {
+            "begin": begin,
+            "order": order,
+            "step": step,
+            "look": look,
+        }
+        function = named.get(name)
         if function is None:
             return None
 

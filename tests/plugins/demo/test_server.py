@@ -140,9 +140,7 @@ def test_a_post_without_a_length_is_refused(demo, length):
 def test_too_many_bytes_are_refused_before_they_are_read(demo):
     answer, data = ask(demo, "POST", "/do/detect", Content_Length=str(MAX_BYTES + 1))
     assert answer.status == 413
-    assert (
-        lines(data)[0]["error"] == "10,000,001 bytes were posted; expected at most 10,000,000"
-    )
+    assert lines(data)[0]["error"] == "10,000,001 bytes were posted; expected at most 10,000,000"
 
 
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(demo):

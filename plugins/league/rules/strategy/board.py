@@ -78,7 +78,8 @@ class Geometry:
     def within(self, cells: Tensor) -> Tensor:
         """Values of all cells `[..., P]` without the border's, `[..., size, size]`."""
         width = self.size + 2
-        return cells.unflatten(-1, (width, width))[..., 1:-1, 1:-1]
+        rows: Tensor = cells.unflatten(-1, (width, width))
+        return rows[..., 1:-1, 1:-1]
 
 
 @dataclass(frozen=True)

@@ -133,9 +133,7 @@ class Strategy(Rules):
         """What each player sees, `[N, 2, size + 2]`; see `sight`."""
         if "seen" not in self.now():
             state = self.state
-            self.known["seen"] = seen_rows(
-                self.geometry, state["kind"], state["cell"], self.sight
-            )
+            self.known["seen"] = seen_rows(self.geometry, state["kind"], state["cell"], self.sight)
         return self.known["seen"]
 
     @property

@@ -32,4 +32,5 @@ def distances(targets: Tensor, blocked: Tensor) -> Tensor:
                 steps[i] = torch.minimum(steps[i], steps[i + back] + cost[i])
             for i in order:
                 steps[:, i] = torch.minimum(steps[:, i], steps[:, i + back] + cost[:, i])
-    return steps.unflatten(2, (targets.shape[0], targets.shape[1])).permute(2, 3, 0, 1)
+    found: Tensor = steps.unflatten(2, targets.shape[:2])
+    return found.permute(2, 3, 0, 1)

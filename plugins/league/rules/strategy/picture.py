@@ -109,7 +109,9 @@ def unit(pen: ImageDraw.ImageDraw, corner: Point, kind: int, player: int, side: 
         pen.ellipse((*at(0.38, 0.24), *at(0.62, 0.48)), (240, 205, 170), outline=INK)
         pen.pieslice((*at(0.28, 0.46), *at(0.72, 1.2)), 180, 360, colour, outline=INK)
     elif kind == LIGHT:
-        pen.polygon([at(0.5, 0.22), at(0.78, 0.86), at(0.5, 0.7), at(0.22, 0.86)], colour, outline=INK)
+        pen.polygon(
+            [at(0.5, 0.22), at(0.78, 0.86), at(0.5, 0.7), at(0.22, 0.86)], colour, outline=INK
+        )
     else:
         points = [(0.5 + 0.36 * math.cos(a), 0.56 + 0.36 * math.sin(a)) for a in octagon()]
         pen.polygon([at(*point) for point in points], colour, outline=INK)
@@ -120,9 +122,7 @@ def octagon() -> list[float]:
     return [math.pi / 8 + number * math.pi / 4 for number in range(8)]
 
 
-def marks(
-    pen: ImageDraw.ImageDraw, corner: Point, health: float, rest: int, carried: int
-) -> None:
+def marks(pen: ImageDraw.ImageDraw, corner: Point, health: float, rest: int, carried: int) -> None:
     """Health as a bar above, rest as dots at the right, ore that is carried as a nugget at the left."""
     left, top = corner[0] + 6, corner[1] + 5
     whole = CELL - 12

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from plugins.games.policies.bodies import MASK
 from framework.errors import UserError
+from plugins.games.policies.bodies import MASK
 from plugins.league.opponents import Move, Opponent, View
 from plugins.league.rules.contract import Rules
 from plugins.league.rules.strategy.board import WAYS
@@ -97,7 +97,9 @@ class Scripted(Opponent):
         field = torch.where(marches, ENEMY, SEEN_ENEMY)
         field = torch.where(kind == WORKER, torch.where(carries, HOME, ORE), field)
         # [N, K, 4], where each of the four steps leads.
-        far = ahead.gather(1, field.view(*field.shape[:1], 1, -1, 1).expand(-1, -1, -1, 4)).squeeze(1)
+        far = ahead.gather(1, field.view(*field.shape[:1], 1, -1, 1).expand(-1, -1, -1, 4)).squeeze(
+            1
+        )
         # A worker strikes what stands beside it.
         struck = (kind == WORKER).unsqueeze(-1) & (ahead[:, SEEN_ENEMY] == 0)
         far = torch.where(struck, -1, far)
@@ -121,7 +123,9 @@ class Scripted(Opponent):
         makes = (kind == BASE) & more_workers | builder & (barracks < plan.barracks)
         fights = kind == BARRACKS
         light = plan.fighter == LIGHT
-        scores[..., first:second] = torch.where((makes | fights & light).unsqueeze(-1), 1.0, -2.0 * FAR)
+        scores[..., first:second] = torch.where(
+            (makes | fights & light).unsqueeze(-1), 1.0, -2.0 * FAR
+        )
         if not light:
             scores[..., second:] = torch.where(fights.unsqueeze(-1), 1.0, -2.0 * FAR)
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from plugins.league.rules.strategy.board import Geometry
+from plugins.league.rules.strategy.boards import Boards
 from plugins.league.rules.strategy.orders import (
     ATTACK,
     CONTENTS,
@@ -29,7 +30,6 @@ from plugins.league.rules.strategy.orders import (
     effects,
     products,
 )
-from plugins.league.rules.strategy.boards import Boards
 from plugins.league.rules.strategy.units import GATHER_REST, LOAD, look, table
 
 
@@ -168,11 +168,7 @@ def affordable(tables: Tables, boards: Boards, product: Tensor) -> Tensor:
     # One that is not legal keeps no other from being paid.
     make = (product > 0) & (cost <= stock)
     free = (boards.kind == 0).sum(2, keepdim=True)
-    return (
-        make
-        & (tables.running_sum(cost * make) <= stock)
-        & (tables.running_sum(make) <= free)
-    )
+    return make & (tables.running_sum(cost * make) <= stock) & (tables.running_sum(make) <= free)
 
 
 def place_new(

@@ -52,9 +52,7 @@ LOAD, GATHER_REST = 1, 1
 
 def table(name: str, device: torch.device) -> Tensor:
     """One number of every kind, `[6]`."""
-    return torch.tensor(
-        [getattr(kind, name) for kind in KINDS], dtype=torch.int32, device=device
-    )
+    return torch.tensor([getattr(kind, name) for kind in KINDS], dtype=torch.int32, device=device)
 
 
 def look(table: Tensor, index: Tensor) -> Tensor:

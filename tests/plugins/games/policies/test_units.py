@@ -48,9 +48,7 @@ def test_a_rollout_at_once_is_step_by_step(shared):
     for t in range(3):
         now = {name: part[t] for name, part in seen.items()}
         policy, _ = player.act(now, None, start[t])
-        assert torch.allclose(
-            policy.log_prob(actions[t]), whole.log_prob(actions)[t], atol=1e-5
-        )
+        assert torch.allclose(policy.log_prob(actions[t]), whole.log_prob(actions)[t], atol=1e-5)
         assert torch.allclose(player.predict(now, None, start[t]), values[t], atol=1e-5)
 
 

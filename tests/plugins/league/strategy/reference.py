@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 UP, RIGHT, DOWN, LEFT = (-1, 0), (0, 1), (1, 0), (0, -1)
 WAYS = (UP, RIGHT, DOWN, LEFT)
@@ -30,6 +30,17 @@ class Unit:
 
 
 @dataclass
+class Order:
+    """What a unit does: move, attack, gather, deliver or make."""
+
+    player: int
+    unit: Unit
+    cell: Cell
+    what: str
+    product: str
+
+
+@dataclass
 class Board:
     """One board; `units[player]` has one entry for each slot, None where it is empty."""
 
@@ -39,7 +50,6 @@ class Board:
     ore: dict[Cell, int]
     lost: int = 0
     spent: int = 0
-    log: list[str] = field(default_factory=list)
 
     def at(self, cell: Cell) -> tuple[int, Unit] | None:
         for player in (0, 1):
@@ -92,70 +102,82 @@ class Board:
 
     def step(self, actions: list[list[int]]) -> None:
         """Both players' actions, one for each slot; illegal ones do nothing."""
-        orders = []
-        for player in (0, 1):
-            for slot, unit in enumerate(self.units[player]):
-                if unit is None:
-                    continue
-                action = actions[player][slot]
-                if action == 0 or unit.rest > 0:
-                    continue
-                meaning = self.meaning(player, unit, action)
-                if meaning is not None:
-                    orders.append((player, slot, unit, self.target(player, unit, action), meaning))
-        everyone = [unit for side in self.units for unit in side if unit is not None]
-        for unit in everyone:
-            unit.rest = max(0, unit.rest - 1)
-        for _, _, unit, cell, (what, _) in orders:
-            if what == "attack":
-                there = self.at(cell)
-                assert there is not None
-                there[1].health -= KINDS[unit.kind][2]
-                unit.rest = KINDS[unit.kind][5]
-        slots = [[s for s, unit in enumerate(side) if unit is None] for side in self.units]
-        orders = [order for order in orders if order[2].health > 0 and order[4][0] != "attack"]
-        makes = self.paid([order for order in orders if order[4][0] == "make"])
-        entering = [o for o in orders if o[4][0] == "move"] + makes
-        wanted = [order[3] for order in entering]
-        takers = [order[3] for order in orders if order[4][0] == "gather"]
-        for player, _, unit, cell, (what, made) in orders:
-            if what == "gather" and takers.count(cell) <= self.ore[cell]:
-                unit.carried, unit.rest = 1, 1
-            elif what == "deliver":
-                self.stock[player] += unit.carried
-                unit.carried = 0
-        for cell in set(takers):
-            if takers.count(cell) <= self.ore[cell]:
-                self.ore[cell] -= takers.count(cell)
-        new = []
-        for player, _, unit, cell, (what, made) in entering:
-            if wanted.count(cell) > 1:
-                continue
-            if what == "move":
-                unit.cell, unit.rest = cell, KINDS[unit.kind][4]
-            else:
-                cost, health, _, making, *_ = KINDS[made]
-                self.stock[player] -= cost
-                self.spent += cost
-                unit.rest = making
-                new.append((player, Unit(made, cell, health, making)))
+        orders = self.understood(actions)
+        for side in self.units:
+            for unit in side:
+                if unit is not None:
+                    unit.rest = max(0, unit.rest - 1)
+        self.attack([order for order in orders if order.what == "attack"])
+        free = [[s for s, unit in enumerate(side) if unit is None] for side in self.units]
+        orders = [order for order in orders if order.unit.health > 0]
+        self.gather([order for order in orders if order.what == "gather"])
+        for order in orders:
+            if order.what == "deliver":
+                self.stock[order.player] += order.unit.carried
+                order.unit.carried = 0
+        makes = self.paid([order for order in orders if order.what == "make"])
+        new = self.enter([order for order in orders if order.what == "move"] + makes)
         for player in (0, 1):
             for slot, unit in enumerate(self.units[player]):
                 if unit is not None and unit.health <= 0:
                     self.lost += unit.carried
                     self.units[player][slot] = None
         for player, unit in new:
-            self.units[player][slots[player].pop(0)] = unit
+            self.units[player][free[player].pop(0)] = unit
 
-    def paid(self, makes: list) -> list:  # type: ignore[type-arg]
+    def understood(self, actions: list[list[int]]) -> list[Order]:
+        """The legal actions."""
+        orders = []
+        for player in (0, 1):
+            for slot, unit in enumerate(self.units[player]):
+                action = actions[player][slot]
+                if unit is None or action == 0 or unit.rest > 0:
+                    continue
+                meaning = self.meaning(player, unit, action)
+                if meaning is not None:
+                    orders.append(Order(player, unit, self.target(player, unit, action), *meaning))
+        return orders
+
+    def attack(self, orders: list[Order]) -> None:
+        for order in orders:
+            there = self.at(order.cell)
+            assert there is not None
+            there[1].health -= KINDS[order.unit.kind][2]
+            order.unit.rest = KINDS[order.unit.kind][5]
+
+    def gather(self, orders: list[Order]) -> None:
+        wanted = [order.cell for order in orders]
+        enough = {cell for cell in wanted if wanted.count(cell) <= self.ore[cell]}
+        for order in orders:
+            if order.cell in enough:
+                order.unit.carried, order.unit.rest = 1, 1
+                self.ore[order.cell] -= 1
+
+    def enter(self, orders: list[Order]) -> list[tuple[int, Unit]]:
+        """Moves and what is made, where nobody else wants to be; what is new, by player."""
+        wanted = [order.cell for order in orders]
+        new = []
+        for order in orders:
+            if wanted.count(order.cell) > 1:
+                continue
+            if order.what == "move":
+                order.unit.cell, order.unit.rest = order.cell, KINDS[order.unit.kind][4]
+                continue
+            cost, health, _, making, *_ = KINDS[order.product]
+            self.stock[order.player] -= cost
+            self.spent += cost
+            order.unit.rest = making
+            new.append((order.player, Unit(order.product, order.cell, health, making)))
+        return new
+
+    def paid(self, makes: list[Order]) -> list[Order]:
         """The orders that stock and free slots last for, in the order of slots."""
         kept = []
         for player in (0, 1):
             left, room = self.stock[player], self.units[player].count(None)
             for order in makes:
-                if order[0] != player:
-                    continue
-                left, room = left - KINDS[order[4][1]][0], room - 1
-                if left >= 0 and room >= 0:
-                    kept.append(order)
+                if order.player == player:
+                    left, room = left - KINDS[order.product][0], room - 1
+                    if left >= 0 and room >= 0:
+                        kept.append(order)
         return kept

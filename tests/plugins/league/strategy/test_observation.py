@@ -15,7 +15,9 @@ def seen_by(rules, player):
     state, size = rules.state, rules.size
     seen = torch.zeros(rules.boards, size, size, dtype=torch.bool)
     for board in range(rules.boards):
-        for kind, cell in zip(state["kind"][board, player], state["cell"][board, player], strict=True):
+        for kind, cell in zip(
+            state["kind"][board, player], state["cell"][board, player], strict=True
+        ):
             if kind:
                 row, column = int(cell) // (size + 2) - 1, int(cell) % (size + 2) - 1
                 top, left = max(0, row - rules.sight), max(0, column - rules.sight)
@@ -75,7 +77,9 @@ def test_the_planes_say_what_stands_where():
         cells = shown["cells"][0].tolist()
         assert [cell for cell in cells if cell < size**2] == cells[:3]
         assert board[PLANE["own base"]].flatten().nonzero().flatten().tolist() == [cells[0]]
-        assert board[PLANE["own worker"]].flatten().nonzero().flatten().tolist() == sorted(cells[1:3])
+        assert board[PLANE["own worker"]].flatten().nonzero().flatten().tolist() == sorted(
+            cells[1:3]
+        )
         assert board[PLANE["health"]].flatten()[cells[0]] == 16 * 15
         assert board[PLANE["stock"]].unique().tolist() == [5 * 8]
         assert board[PLANE["time"]].unique().tolist() == [0]

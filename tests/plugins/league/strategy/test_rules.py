@@ -21,7 +21,11 @@ KINDS_OF_START = st.sampled_from(["crowded", "played"])
 
 
 def boards_of(seed, start, size=8, boards=4):
-    return crowded(seed, boards, size=size) if start == "crowded" else played(seed, boards, 40, size=size)
+    return (
+        crowded(seed, boards, size=size)
+        if start == "crowded"
+        else played(seed, boards, 40, size=size)
+    )
 
 
 def same(one: Strategy, other: Strategy) -> None:
@@ -189,7 +193,7 @@ def test_the_same_seed_gives_the_same_match_and_a_saved_one_goes_on_with_the_sam
 @pytest.mark.parametrize("size", [8, 16])
 def test_no_two_units_ever_share_a_cell_and_every_match_ends(size):
     rules = played(3, 16, 0, size=size, longest=80)
-    for number in range(80):
+    for _ in range(80):
         assert rules.to_move.all(0).tolist() == (~rules.state["over"]).tolist()
         rules.play(any_legal(rules), everywhere(rules))
         state = rules.state
