@@ -1,8 +1,8 @@
 """Boards on which several units act: features for each cell, and a choice for each unit by the cell it stands on.
 
 The observation is a Dict with a picture, `map`, and for each of K slots the cell where its unit stands, `cells`,
-counted row by row; one more than the last cell where the slot is empty. Cells are looked at by convolutions, so that what is
-learned for a unit in one place holds in all others, and each sees a summary of the whole board besides.
+counted row by row; one more than the last cell where the slot is empty. Cells are looked at by convolutions, so that
+what is learned for a unit in one place holds in all others, and each sees a summary of the whole board besides.
 """
 
 from __future__ import annotations
