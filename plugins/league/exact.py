@@ -12,10 +12,8 @@ from torch import Tensor
 from framework import Estimator, Program, UserError
 from framework.task import Split
 from plugins.league.measures.game_tree import GameTree
+from plugins.league.measures.matrix_game import equilibrium
 from plugins.league.task import MAIN, League
-
-# The modes whose answer is the mixture of all snapshots.
-AVERAGED = ("fictitious", "league")
 
 
 class ExactLeague(League):
@@ -60,18 +58,24 @@ class ExactLeague(League):
         own = self.snapshots[MAIN]
         return self.tree.average([self.table(name) for name in own]) if own else self.table()
 
+    def equilibrium(self) -> Tensor:
+        """The equilibrium of the game of choosing a past player for each match, all learners' (Vinyals et al. 2019)."""
+        tables = [self.table(name) for name in self.past] or [self.table()]
+        payoffs = self.tree.payoffs(tables)
+        mixtures = [self.tree.average(tables, part.tolist()) for part in equilibrium(payoffs)]
+        return self.tree.joined(*mixtures)
+
     def answer(self) -> Tensor:
-        """What the mode's theory says converges: the last policy, or the mixture."""
-        return self.average() if self.mode in AVERAGED else self.table()
+        """What the mode's theory says converges: the last policy, the average or the equilibrium of the league."""
+        found = {"fictitious": self.average, "league": self.equilibrium}
+        return found.get(self.mode, self.table)()
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
-        tree, last = self.tree, self.table()
-        average = self.average()
-        answer = average if self.mode in AVERAGED else last
+        tree, answer = self.tree, self.answer()
         return {
             "nash_conv": tree.nash_conv(answer),
-            "nash_conv_last": tree.nash_conv(last),
-            "nash_conv_average": tree.nash_conv(average),
+            "nash_conv_last": tree.nash_conv(self.table()),
+            "nash_conv_average": tree.nash_conv(self.average()),
             "first_player_gains": float(tree.value(answer)),
             **super().evaluate(seed, split),
         }

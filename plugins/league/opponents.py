@@ -69,7 +69,7 @@ class RandomPlayer(Opponent):
         chances = [
             torch.rand(part.shape, device=part.device).masked_fill(~part, -1) for part in parts
         ]
-        chosen = [part.argmax(-1) for part in chances]
+        chosen = [part.max(-1).indices for part in chances]
         return Move(chosen[0] if sizes is None else torch.stack(chosen, -1))
 
 

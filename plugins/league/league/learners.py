@@ -118,8 +118,12 @@ class Learner:
         return min(rates, default=1.0) > BEATS or self.age >= 2 * every
 
     def begins_anew(self, chance: float) -> bool:
-        """Whether it returns to its first parameters once it is copied; `chance` is a number from 0 to 1."""
-        return self.role == "main_exploiter" or (self.role == "league_exploiter" and chance < RESET)
+        """Whether it returns to its first parameters once it is copied; `chance` is a number from 0 to 1.
+
+        A best response to an average is learned from there, too: a policy that is sure of an action hardly unlearns it.
+        """
+        chances = {"main_exploiter": 1.0, "average": 1.0, "league_exploiter": RESET}
+        return chance < chances.get(self.role, 0.0)
 
     def reset(self, prefix: str) -> dict[str, Tensor]:
         """Return to the first parameters; the rows that were put elsewhere, by name, for the optimiser."""

@@ -214,6 +214,11 @@ class GameTree:
             below = (table[layer.information] * self.action_values(layer, below)).sum(1)
         return self.chance @ below
 
+    def payoffs(self, tables: Sequence[Tensor]) -> Tensor:
+        """What player 0 gains by each table against each, `[P, P]`; rows are player 0's."""
+        pairs = [[self.value(first, second) for second in tables] for first in tables]
+        return torch.stack([torch.stack(row) for row in pairs])
+
     def joined(self, first: Tensor, second: Tensor) -> Tensor:
         """One table of player 0's rows of `first` and player 1's of `second`."""
         return torch.where((self.player == 0).unsqueeze(1), first, second)

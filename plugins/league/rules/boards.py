@@ -60,13 +60,16 @@ class BoardRules(Rules):
     def observe(self, player: Tensor) -> Tensor:
         """The player's own stones and the other's as planes, `[N, 2, rows, columns]`."""
         own, other = self.state["own"], self.state["other"]
-        moves = player == self.state["moves"] & 1
-        both = torch.stack([torch.where(moves, own, other), torch.where(moves, other, own)], 1)
-        return (both.view(-1, 2, 1, 1) >> self.cells & 1).float()
+        # Swapped where the player is not to move.
+        swap = (own ^ other) & -((player ^ self.state["moves"]) & 1)
+        return self.planes(torch.stack([own ^ swap, other ^ swap])).transpose(0, 1)
+
+    def planes(self, stones: Tensor) -> Tensor:
+        """Whole numbers `[2, N]` as planes of bytes, `[2, N, rows, columns]`."""
+        return (stones.view(2, -1, 1, 1) >> self.cells & 1).to(torch.uint8)
 
     def mask(self, player: Tensor) -> Tensor:
-        free = self.free(self.state["own"] | self.state["other"])
-        return free | self.state["ended"].unsqueeze(1)
+        return self.free(self.state["own"] | self.state["other"])
 
     def play(self, actions: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         own, other, moves = self.state["own"], self.state["other"], self.state["moves"]
@@ -84,6 +87,13 @@ class BoardRules(Rules):
             "ended": self.state["ended"] | over,
         }
         return won.float() * torch.where(second, -1.0, 1.0), over
+
+    def restart(self, which: Tensor | None = None) -> None:
+        if which is None or not self.state:
+            super().restart()
+        else:
+            # An empty board is all zeros.
+            self.state = {name: value.masked_fill(which, 0) for name, value in self.state.items()}
 
     # --- pictures and words -------------------------------------------------------------------------------------------
 

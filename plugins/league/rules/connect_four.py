@@ -1,7 +1,7 @@
 """Connect Four: stones fall into seven columns of six; four in a line win.
 
-A column has seven bits, the lowest cell first and one above the highest that stays empty: it keeps lines from running
-on into the next column, and takes the carry where a full column's bits are counted up (Pons 2015, Tromp 1995).
+A column is a byte, the lowest cell first; the bits above the highest cell stay empty: they keep lines from running on
+into the next column, and take the carry where a full column's bits are counted up (as in Pons 2015, Tromp 1995).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from plugins.league.rules.boards import BoardRules
 
 ROWS, COLUMNS = 6, 7
-STRIDE = ROWS + 1
+STRIDE = 8
 # From a cell to the next one of a line: upwards, to the right, and both diagonals.
 DIRECTIONS = (1, STRIDE, STRIDE + 1, STRIDE - 1)
 
@@ -28,7 +28,7 @@ class ConnectFour(BoardRules):
     bits: ClassVar = tuple(
         tuple(STRIDE * column + row for column in range(COLUMNS)) for row in reversed(range(ROWS))
     )
-    observation_space = Box(0, 1, (2, ROWS, COLUMNS), numpy.float32)
+    observation_space = Box(0, 1, (2, ROWS, COLUMNS), numpy.uint8)
     action_space = Discrete(COLUMNS)
 
     def __init__(self, boards: int, device: torch.device | str = "cpu") -> None:
@@ -37,6 +37,12 @@ class ConnectFour(BoardRules):
         self.lowest = torch.tensor(lowest, device=self.device)
         self.highest = self.lowest << ROWS - 1
         self.whole = torch.tensor([bit * (1 << ROWS) - bit for bit in lowest], device=self.device)
+        # A column's eight cells as eight bytes of a whole number.
+        spread = [
+            sum(1 << 8 * row for row in range(8) if column >> row & 1)
+            for column in range(1 << ROWS)
+        ]
+        self.spread = torch.tensor(spread, device=self.device)
         self.steps = torch.tensor(DIRECTIONS, device=self.device).unsqueeze(1)
 
     def free(self, occupied: Tensor) -> Tensor:
@@ -49,6 +55,12 @@ class ConnectFour(BoardRules):
     def has_won(self, stones: Tensor) -> Tensor:
         pairs = stones & stones >> self.steps
         return (pairs & pairs >> 2 * self.steps).any(0)
+
+    def planes(self, stones: Tensor) -> Tensor:
+        """As in the base class, the lowest row first; by looking up columns, which is faster than cell by cell."""
+        columns = stones.view(torch.uint8).flatten().int()
+        cells = self.spread.index_select(0, columns).view(torch.uint8)
+        return cells.view(2, -1, 8, 8)[..., :COLUMNS, :ROWS].transpose(-1, -2)
 
     def labels(self) -> list[str]:
         return [" ".join(str(column + 1) for column in range(COLUMNS))]

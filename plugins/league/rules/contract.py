@@ -76,7 +76,7 @@ class Rules(ABC):
 
     @abstractmethod
     def mask(self, player: Tensor) -> Tensor:
-        """Which actions that player may take, `[N, choices]`; one at least, also where it is not to move."""
+        """Which actions that player may take, `[N, choices]`; one at least while the match goes on."""
 
     @abstractmethod
     def play(self, actions: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ class TicTacToe(BoardRules):
 
     longest = len(CELLS)
     bits: ClassVar = tuple(tuple(CELLS[SIZE * row : SIZE * row + SIZE]) for row in range(SIZE))
-    observation_space = Box(0, 1, (2, SIZE, SIZE), numpy.float32)
+    observation_space = Box(0, 1, (2, SIZE, SIZE), numpy.uint8)
     action_space = Discrete(len(CELLS))
 
     def __init__(self, boards: int, device: torch.device | str = "cpu") -> None:
