@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
@@ -15,9 +17,12 @@ from plugins.league.match import Match
 from plugins.league.opponents import Opponent, View
 from plugins.league.rules.contract import Rules
 
-LEARNING_RATE = 1e-3
-# Boards of a minibatch, and the most decisions of each.
-BOARDS, STEPS = 64, 128
+# At first; it falls to 0.
+LEARNING_RATE = 3e-3
+# The most decisions of each board, and the boards of a minibatch: a memory is learned from whole matches.
+STEPS, BOARDS = 128, 64
+# Decisions of a minibatch without memory.
+DECISIONS = 256
 
 
 def clone(
@@ -41,9 +46,18 @@ def clone(
     with seeded(seed):
         observations, starts, actions = lessons(teacher, rules, seed, memory)
         blank = agent.initial_memory(rules.boards, rules.device)
-        found = 0.0
+        size = BOARDS
+        if blank is None:
+            # Every decision is a match of its own.
+            observations = map_tensors(lambda part: part.flatten(0, 1).unsqueeze(0), observations)
+            starts, actions = (part.flatten(0, 1).unsqueeze(0) for part in (starts, actions))
+            size = DECISIONS
+        count, found = starts.shape[1], 0.0
+        schedule = torch.optim.lr_scheduler.LinearLR(
+            optimizer, 1.0, 0.0, epochs * math.ceil(count / size)
+        )
         for _ in range(epochs):
-            parts = torch.randperm(rules.boards).split(BOARDS)
+            parts = torch.randperm(count).split(size)
             found = 0.0
             for boards in parts:
                 with torch.enable_grad():
@@ -54,6 +68,7 @@ def clone(
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
+                    schedule.step()
                 found -= float(loss.detach()) / len(parts)
     agent.zero_grad(set_to_none=True)
     return found
