@@ -493,6 +493,10 @@ class League(Task):
         """The main agent as it is measured and watched."""
         return AgentPlayer(self.agent(MAIN))
 
+    def sitting_down(self, seed: int) -> Opponent:
+        """Who plays one match with a person."""
+        return self.main_player()
+
     def against_anchors(self, seed: int) -> dict[str, float]:
         """Scores of the main agent against each anchor, from either side as often."""
         metrics: dict[str, float] = {}
