@@ -534,11 +534,9 @@ class League(Task):
         entrants = self.entrants()
         if len(entrants) < 2:
             return {}
-        self.table = tournament(
-            entrants, self.rules, self.tournament_matches, seed, self.memory_shape
-        )
-        found = self.table.ratings()
-        metrics = {}
+        table = tournament(entrants, self.rules, self.tournament_matches, seed, self.memory_shape)
+        found = table.ratings()
+        metrics: dict[str, float] = {}
         for name, points, error in zip(
             entrants, found.points.tolist(), found.errors.tolist(), strict=True
         ):

@@ -71,7 +71,9 @@ def asked(
     """The person's action, asked for until it is one of those that are allowed; None: the person leaves."""
     say(rules.words(0, person))
     mask: Tensor = rules.mask(torch.tensor([person], device=rules.device))[0]
-    allowed = {rules.action_word(action): action for action in mask.nonzero().flatten().tolist()}
+    allowed: dict[str, int] = {
+        rules.action_word(action): action for action in mask.nonzero().flatten().tolist()
+    }
     while True:
         try:
             word = ask(f"Your move ({', '.join(allowed)}; q ends): ").strip().lower()

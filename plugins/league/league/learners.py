@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.batch import map_tensors
 from plugins.games.environments.games import Games
 from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog
@@ -23,6 +24,8 @@ from plugins.league.match import Match
 BEATS = 0.7
 # How likely a league exploiter begins anew once it is copied.
 RESET = 0.25
+# Of an agent's parts.
+PREDICTIONS = ("value_body.", "value_head.")
 
 
 class Matches(Experience):
@@ -82,10 +85,9 @@ class Matches(Experience):
         if self.reference is None:
             return rollout
         with torch.no_grad():
-            seen = {
-                name: part[: len(rollout.actions)] for name, part in rollout.observations.items()
-            }  # type: ignore[union-attr]
-            starts = rollout.episode_start[: len(rollout.actions)]
+            steps = len(rollout.actions)
+            seen = map_tensors(lambda part: part[:steps], rollout.observations)
+            starts = rollout.episode_start[:steps]
             habit = self.reference.policy(seen, None, starts).log_prob(rollout.actions)
             own = rollout.log_prob
             if own is None:
@@ -126,11 +128,17 @@ class Learner:
         return chance < chances.get(self.role, 0.0)
 
     def reset(self, prefix: str) -> dict[str, Tensor]:
-        """Return to the first parameters; the rows that were put elsewhere, by name, for the optimiser."""
-        self.agent.load_state_dict(self.first)
+        """Return to the first parameters; the rows that were put elsewhere, by name, for the optimiser.
+
+        Against an average, which changes little, predictions are kept.
+        """
+        kept = PREDICTIONS if self.role == "average" else ()
+        first = {name: value for name, value in self.first.items() if not name.startswith(kept)}
+        self.agent.load_state_dict(first, strict=False)
         return {
             f"{prefix}.{name}": torch.arange(len(value), device=value.device)
             for name, value in self.agent.named_parameters()
+            if name in first
         }
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-ITERATIONS = 4000
+ITERATIONS = 2000
 
 
-@torch.no_grad()
 def equilibrium(payoffs: Tensor, iterations: int = ITERATIONS) -> tuple[Tensor, Tensor]:
     """Mixtures `[R]` of the rows and `[C]` of the columns by regret matching plus, later ones counting more.
 
@@ -17,22 +20,22 @@ def equilibrium(payoffs: Tensor, iterations: int = ITERATIONS) -> tuple[Tensor, 
     Args:
         payoffs: `[R, C]`, what the row gains and the column loses.
     """
-    gains = payoffs.double()
-    rows, columns = gains.shape
-    regret = [torch.zeros(rows, dtype=gains.dtype), torch.zeros(columns, dtype=gains.dtype)]
-    total = [torch.zeros_like(part) for part in regret]
+    # NumPy's calls are shorter, and there are many.
+    gains = payoffs.double().numpy()
+    regret = [numpy.zeros(length) for length in gains.shape]
+    total = [numpy.zeros_like(part) for part in regret]
     mixed = [mixture(part) for part in regret]
     for number in range(1, iterations + 1):
-        for side, worth in ((0, lambda: gains @ mixed[1]), (1, lambda: -(mixed[0] @ gains))):
-            each = worth()
-            regret[side] = (regret[side] + each - mixed[side] @ each).clamp(min=0)
+        for side in range(2):
+            each = gains @ mixed[1] if side == 0 else -(mixed[0] @ gains)
+            regret[side] = numpy.maximum(regret[side] + each - mixed[side] @ each, 0)
             mixed[side] = mixture(regret[side])
             total[side] += number * mixed[side]
-    first, second = (part / part.sum() for part in total)
+    first, second = (torch.from_numpy(part / part.sum()) for part in total)
     return first, second
 
 
-def mixture(regret: Tensor) -> Tensor:
+def mixture(regret: NDArray[Any]) -> NDArray[Any]:
     """Probabilities in proportion to regrets; equal ones where nothing is regretted."""
     total = regret.sum()
-    return regret / total if total > 0 else torch.full_like(regret, 1 / len(regret))
+    return regret / total if total > 0 else numpy.full_like(regret, 1 / len(regret))

@@ -29,7 +29,8 @@ def named_player(name: str, rules: Rules, option: str) -> Opponent:
         if not 1 <= int(number) <= MOST[kind]:
             raise UserError(f"{option} = '{name}': expected {kind}_1 to {kind}_{MOST[kind]}")
         refuse_hidden(rules, name)
-        return SEARCHES[kind](int(number))
+        search: Opponent = SEARCHES[kind](int(number))
+        return search
     own = registry().names("league.players")
     if name in own:
         player = registry().component("league.players", name).load()(rules)
