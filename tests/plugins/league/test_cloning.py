@@ -1,5 +1,6 @@
 """Imitation: a policy takes on a teacher's habits, and how far it is from another one is exact."""
 
+import pytest
 import torch
 from torch.distributions import Categorical, Independent, kl_divergence
 
@@ -19,6 +20,7 @@ class Rightwards(Opponent):
         return Move(2 * legal[..., 2].long())
 
 
+@pytest.mark.slow
 def test_a_clone_does_what_its_teacher_does():
     rules = Strategy(32, longest=16)
     torch.manual_seed(0)
