@@ -2,9 +2,9 @@
 
     diffobj play run=RUN_FOLDER|latest [checkpoint=best|last] [seed=N] [port=N]
 
-Board and card games are played in the terminal, a choice a line; the strategy game on a page of this machine: it prints
-the address, nobody else can reach the page, and nothing is fetched from elsewhere. port=N is where the page is served, 0
-any free port. Ctrl-C ends it.
+Board and card games are played in the terminal, a choice a line; the strategy game on a page of this machine. Then it
+prints an address; nobody else can reach the page, and nothing is fetched from elsewhere. port=N is where the page is
+served, 0 any free port. Ctrl-C ends it.
 In Python: `plugins.league.terminal.play` and `plugins.league.play_page.server.PlayPage`.
 """
 
