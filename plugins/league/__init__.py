@@ -9,6 +9,7 @@ plugin = Plugin(
         "league": "plugins.league.task:League",
         "exact_league": "plugins.league.exact:ExactLeague",
     },
+    commands={"play": "plugins.league.commands.play:run"},
     games={
         "kuhn": "plugins.league.rules.kuhn:Kuhn",
         "leduc": "plugins.league.rules.leduc:Leduc",

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from framework import Estimator, Program, UserError
+from framework.randomness import generator
 from framework.task import Split
 from plugins.league.measures.game_tree import GameTree
 from plugins.league.measures.matrix_game import equilibrium
+from plugins.league.opponents import Opponent
 from plugins.league.task import MAIN, League
 
 
@@ -69,6 +71,14 @@ class ExactLeague(League):
         """What the mode's theory says converges: the last policy, the average or the equilibrium of the league."""
         found = {"fictitious": self.average, "league": self.equilibrium}
         return found.get(self.mode, self.table)()
+
+    def sitting_down(self, seed: int) -> Opponent:
+        """A past player where the mode's answer is a mixture of them, drawn for the match."""
+        own = self.snapshots[MAIN]
+        if self.mode not in ("fictitious", "league") or not own:
+            return super().sitting_down(seed)
+        drawn = torch.randint(len(own), (), generator=generator(seed, "sitting down"))
+        return self.players[own[int(drawn)]]
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         tree, answer = self.tree, self.answer()

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from framework import Context, Estimator, Image, Program, Task, UserError, Video, ranks
+from framework import Context, Estimator, Image, Program, Task, UserError, Video, load, ranks
 from framework.batch import map_tensors
 from framework.config.types import Count, CountOrZero, NonNegative
 from framework.media import Media
@@ -38,11 +38,18 @@ from plugins.league.players.naming import named_player
 from plugins.league.rules.contract import Rules
 from plugins.league.rules.making import make_rules
 
-Mode = Literal["self_play", "fictitious", "regularised", "league"]
-ROLES = {"self_play": "self", "fictitious": "average", "regularised": "self", "league": "main"}
+Mode = Literal["self_play", "fictitious", "regularised", "league", "exploiter"]
+ROLES = {
+    "self_play": "self",
+    "fictitious": "average",
+    "regularised": "self",
+    "league": "main",
+    "exploiter": "exploiter",
+}
 # Snapshots in a tournament, spread over the training.
 SHOWN = 8
-# Of the tournament's matches between two players as a part of an evaluation's.
+# Before the folder of a run whose main agent is meant.
+RUN = "run="
 MAIN = "main"
 
 
@@ -119,12 +126,6 @@ class League(Task):
         self.reference_every = reference_every
         self.shaping = shaping
         self.evaluation_matches, self.tournament_matches = evaluation_matches, tournament_matches
-        self.anchors = {name: named_player(name, rules, "task.anchors") for name in anchors}
-        self.rivals = {name: named_player(name, rules, "task.rivals") for name in rivals}
-        if rivals and mode != "league":
-            raise UserError(
-                f"task.rivals = {rivals}: expected none with task.mode={mode}, which meets itself alone"
-            )
         self.teacher = None if teacher is None else named_player(teacher, rules, "task.teacher")
         self.cloning_matches, self.cloning_epochs = cloning_matches, cloning_epochs
         self.teacher_weight = teacher_weight
@@ -158,6 +159,9 @@ class League(Task):
         self.model = nn.ModuleDict({name: make_agent() for name in roles})
         part = self.agent(MAIN).memory
         self.memory_shape = None if part is None else (part.parts, part.width)
+        self.anchors = self.named(anchors, rules, "task.anchors")
+        self.rivals = self.named(rivals, rules, "task.rivals")
+        self.check_players()
         # By name: the learners, their past, and the rivals.
         self.players: dict[str, Opponent] = dict(self.rivals)
         self.learners = [self.learner(name, role) for name, role in roles.items()]
@@ -169,7 +173,9 @@ class League(Task):
         self.reference: Agent | None = None
         self.pupil: Agent | None = None
         self.restarted: dict[str, Tensor] = {}
-        self.seed, self.uses, self.number = 0, 1, -1
+        self.seed, self.uses = 0, 1
+        # The estimator runs matches under parameters of its own.
+        self.moving = False
         for name in roles:
             self.seat_learner(name)
 
@@ -207,12 +213,64 @@ class League(Task):
         )
 
     def seat_learner(self, name: str) -> None:
-        """Let a learner be met as it is now."""
-        agent = self.agent(name)
+        """Let a learner be met as it is now, where its parameters are tried elsewhere by a copy that stays."""
+        agent = frozen(self.agent(name)) if self.moving else self.agent(name)
         if self.reference is not None:
             self.players[name] = RegularisedPlayer(agent, self.reference)
         else:
             self.players[name] = AgentPlayer(agent)
+
+    def named(self, names: list[str], rules: Rules, option: str) -> dict[str, Opponent]:
+        """Players by what the user calls them; the main agent of a run by its folder's name.
+
+        Raises:
+            UserError: an unknown name, or a run that does not fit.
+        """
+        found: dict[str, Opponent] = {}
+        for name in names:
+            if name.startswith(RUN):
+                folder = Path(name.removeprefix(RUN)).expanduser()
+                found[folder.resolve().name] = self.trained(folder, option)
+            else:
+                found[name] = named_player(name, rules, option)
+        return found
+
+    def trained(self, folder: Path, option: str) -> Opponent:
+        """The main agent of an earlier run, as it was at the end.
+
+        Raises:
+            UserError: the run is of another game, or of agents with another memory.
+        """
+        task = load(folder, checkpoint="last").task
+        label = f"{option} = '{RUN}{folder}'"
+        if not isinstance(task, League) or task.game != self.game:
+            raise UserError(f"{label}: expected a run of the game '{self.name}'")
+        if task.memory_shape != self.memory_shape:
+            raise UserError(
+                f"{label}: expected agents with the same task.memory and task.memory_width"
+            )
+        return AgentPlayer(frozen(task.agent(MAIN)))
+
+    def check_players(self) -> None:
+        """Refuse rivals that are never met, and a measure against nobody.
+
+        Raises:
+            UserError: names the option.
+        """
+        if self.mode == "exploiter":
+            if not self.rivals:
+                raise UserError(
+                    f"task.rivals = []: expected whom to exploit, such as {RUN}FOLDER, with task.mode=exploiter"
+                )
+            self.anchors |= self.rivals
+        elif self.rivals and self.mode != "league":
+            raise UserError(
+                f"task.rivals = {list(self.rivals)}: expected none with task.mode={self.mode}, which meets itself alone"
+            )
+        if not self.anchors and self.primary_metric == "anchor_score":
+            raise UserError(
+                "task.anchors = []: expected one player at least, by whom the main agent is measured, such as random"
+            )
 
     @property
     def standing(self) -> Standing:
@@ -240,6 +298,9 @@ class League(Task):
         if plan is None:
             if estimator.supports_recorded_actions:
                 return self.as_program(self.objective, recorded_trajectories=True)
+            self.moving = True
+            for learner in self.learners:
+                self.seat_learner(learner.name)
             return self.as_program(lambda context, _: play_out(self.active.matches, context, None))
         self.uses = plan.epochs * plan.minibatches
         for learner in self.learners:
@@ -329,8 +390,10 @@ class League(Task):
         if learner.is_due(self.snapshot_every, self.rates(learner)):
             self.copy(learner, number)
         learner.age += 1
+        if self.moving:
+            for name in self.roles:
+                self.seat_learner(name)
         learner.matches.reference = self.reference
-        self.number = number
         self.choose(learner, number)
 
     def rates(self, learner: Learner) -> list[float]:
@@ -429,6 +492,10 @@ class League(Task):
     def main_player(self) -> Opponent:
         """The main agent as it is measured and watched."""
         return AgentPlayer(self.agent(MAIN))
+
+    def sitting_down(self, seed: int) -> Opponent:
+        """Who plays one match with a person."""
+        return self.main_player()
 
     def against_anchors(self, seed: int) -> dict[str, float]:
         """Scores of the main agent against each anchor, from either side as often."""

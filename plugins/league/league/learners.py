@@ -113,7 +113,7 @@ class Learner:
 
     def is_due(self, every: int, rates: list[float]) -> bool:
         """Whether it is copied now: after `every` rollouts; in a league once it beats all, or after twice as many."""
-        if self.age < every or self.role in ("self", "average"):
+        if self.age < every or self.role in ("self", "average", "exploiter"):
             return self.age >= every
         return min(rates, default=1.0) > BEATS or self.age >= 2 * every
 

@@ -135,9 +135,16 @@ def average(player: str, standing: Standing) -> Opponents:
     return dict.fromkeys(own, 1 / len(own)) if own else itself(player, standing)
 
 
+def rivals(player: str, standing: Standing) -> Opponents:
+    """Those that are to be exploited, each as often."""
+    met = standing.snapshots["rivals"]
+    return dict.fromkeys(met, 1 / len(met))
+
+
 MATCHMAKING: dict[str, Callable[[str, Standing], Opponents]] = {
     "self": itself,
     "average": average,
+    "exploiter": rivals,
     "main": main_agent,
     "main_exploiter": main_exploiter,
     "league_exploiter": league_exploiter,

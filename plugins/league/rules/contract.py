@@ -119,6 +119,10 @@ class Rules(ABC):
         """A board as that player may see it, in lines for a terminal."""
         raise NotImplementedError
 
+    def reveal(self, board: int) -> str:
+        """What both may know once a match is over; empty where nothing was hidden."""
+        return ""
+
     def action_word(self, action: int) -> str:
         """What an action is called in a terminal."""
         return str(action)
