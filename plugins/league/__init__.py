@@ -18,7 +18,6 @@ plugin = Plugin(
         "connect_four": "plugins.league.rules.connect_four:ConnectFour",
         "strategy": "plugins.league.rules.strategy.game:Strategy",
     },
-    commands={"play": "plugins.league.commands.play:run"},
     players={
         "rush": "plugins.league.rules.strategy.scripted:rush",
         "economy": "plugins.league.rules.strategy.scripted:economy",
