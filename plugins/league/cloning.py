@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -25,6 +27,27 @@ STEPS, BOARDS = 128, 64
 DECISIONS = 256
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """A teacher's decisions, `[T, N, ...]`.
+
+    Attributes:
+        starts: an episode begins with the decision.
+        won: what the teacher won in the end.
+        known: bool, where the match came to its end.
+    """
+
+    observations: Observation
+    starts: Tensor
+    actions: Tensor
+    won: Tensor
+    known: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Lessons:
+        """The lessons with all tensors changed alike."""
+        return Lessons(**{f.name: map_tensors(change, getattr(self, f.name)) for f in fields(self)})
+
+
 def clone(
     agent: Agent,
     teacher: Opponent,
@@ -34,7 +57,7 @@ def clone(
     epochs: int,
     memory: tuple[int, int] | None = None,
 ) -> float:
-    """Fit a policy to a teacher's moves against itself by maximum likelihood.
+    """Fit a policy to a teacher's moves against itself, by maximum likelihood, and its predictions to what they won.
 
     Args:
         rules: of as many boards as there are matches at once.
@@ -44,15 +67,13 @@ def clone(
     """
     optimizer = torch.optim.Adam(agent.parameters(), LEARNING_RATE)
     with seeded(seed):
-        observations, starts, actions = lessons(teacher, rules, seed, memory)
+        given = lessons(teacher, rules, seed, memory)
         blank = agent.initial_memory(rules.boards, rules.device)
         size = BOARDS
         if blank is None:
             # Every decision is a match of its own.
-            observations = map_tensors(lambda part: part.flatten(0, 1).unsqueeze(0), observations)
-            starts, actions = (part.flatten(0, 1).unsqueeze(0) for part in (starts, actions))
-            size = DECISIONS
-        count, found = starts.shape[1], 0.0
+            given, size = given.map(lambda part: part.flatten(0, 1).unsqueeze(0)), DECISIONS
+        count, found = given.starts.shape[1], 0.0
         schedule = torch.optim.lr_scheduler.LinearLR(
             optimizer, 1.0, 0.0, epochs * math.ceil(count / size)
         )
@@ -60,38 +81,49 @@ def clone(
             parts = torch.randperm(count).split(size)
             found = 0.0
             for boards in parts:
+                remembered = None if blank is None else blank[:, boards]
+                part = given.map(lambda tensor, boards=boards: tensor[:, boards])  # type: ignore[misc]
                 with torch.enable_grad():
-                    seen = map_tensors(lambda part, boards=boards: part[:, boards], observations)
-                    remembered = None if blank is None else blank[:, boards]
-                    policy = agent.policy(seen, remembered, starts[:, boards])
-                    loss = -policy.log_prob(actions[:, boards]).mean()
+                    likely, error = fit(agent, part, remembered)
                     optimizer.zero_grad()
-                    loss.backward()
+                    (error - likely).backward()
                     optimizer.step()
                     schedule.step()
-                found -= float(loss.detach()) / len(parts)
+                found += float(likely.detach()) / len(parts)
     agent.zero_grad(set_to_none=True)
     return found
 
 
+def fit(agent: Agent, given: Lessons, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The mean log-probability of the moves, and the mean squared error of the predictions where the end is known."""
+    policy, values = agent.evaluate_steps(given.observations, memory, given.starts)
+    errors = (values - given.won).square().masked_fill(~given.known, 0.0)
+    return policy.log_prob(given.actions).mean(), errors.sum() / given.known.sum().clamp(min=1)
+
+
 @torch.no_grad()
-def lessons(
-    teacher: Opponent, rules: Rules, seed: int, memory: tuple[int, int] | None
-) -> tuple[Observation, Tensor, Tensor]:
-    """Observations and episode starts of the teacher's decisions, and its actions, all `[T, N, ...]`."""
+def lessons(teacher: Opponent, rules: Rules, seed: int, memory: tuple[int, int] | None) -> Lessons:
+    """Matches of a teacher against itself, seen by one side."""
     match = Match(rules, {"teacher": teacher}, ["teacher"], memory=memory)
     observation = match.reset(seed)
     start = torch.ones(rules.boards, dtype=torch.bool, device=rules.device)
-    rows: list[tuple[Observation, Tensor, Tensor]] = []
+    rows: list[tuple[Observation, Tensor, Tensor, Tensor, Tensor]] = []
     for _ in range(min(rules.longest, STEPS)):
         assert isinstance(observation, dict)
         view = View(rules, match.numbers, match.seat, observation, None, start)
         actions = teacher.act(view).actions
-        rows.append((observation, start, actions))
         outcome = match.step(actions)
+        rows.append((observation, start, actions, outcome.rewards, outcome.terminated))
         observation, start = outcome.observations, outcome.episode_start
     seen = map_tensors(lambda *parts: torch.stack(parts), *(row[0] for row in rows))
-    return seen, torch.stack([row[1] for row in rows]), torch.stack([row[2] for row in rows])
+    starts, actions, rewards, ends = (torch.stack([row[i] for row in rows]) for i in range(1, 5))
+    won, known = torch.zeros_like(rewards), torch.zeros_like(ends)
+    later, ended = torch.zeros_like(rewards[0]), torch.zeros_like(ends[0])
+    for t in reversed(range(len(rows))):
+        later = rewards[t] + later.masked_fill(ends[t], 0.0)
+        ended = ended | ends[t]
+        won[t], known[t] = later, ended
+    return Lessons(seen, starts, actions, won, known)
 
 
 def divergence(policy: Distribution, habit: Distribution) -> Tensor:

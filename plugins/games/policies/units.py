@@ -1,8 +1,8 @@
 """Boards on which several units act: features for each cell, and a choice for each unit by the cell it stands on.
 
-The observation is a Dict with a picture, `map`, and for each of K slots the cell where its unit stands, `cells`,
-counted row by row; one more than the last cell where the slot is empty. Cells are looked at by convolutions, so that
-what is learned for a unit in one place holds in all others, and each sees a summary of the whole board besides.
+The observation is a Dict with planes, `map [planes, H, W]`, and for each of K slots the cell where its unit stands,
+`cells`, counted row by row; one more than the last cell where the slot is empty. Cells are looked at by convolutions,
+so that what is learned for a unit in one place holds in all others, and each sees a summary of the board besides.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from framework.errors import UserError
 from plugins.games.environments.games import Observation
 from plugins.games.policies.actions import GumbelMaxCategorical, Head, mask_logits
 from plugins.games.policies.bodies import Body, convolution, initialised
-from plugins.games.policies.layout import layout_of, scale_of
+from plugins.games.policies.layout import scale_of
 
 MAP, CELLS = "map", "cells"
 BLOCKS = 1
@@ -44,14 +44,16 @@ class Units(Body):
             isinstance(board, Box) and len(board.shape) == 3 and isinstance(cells, MultiDiscrete)
         ):
             raise UserError(
-                f"task.encoder = 'units': expected a Dict with a picture '{MAP}' and MultiDiscrete '{CELLS}', not "
+                f"task.encoder = 'units': expected a Dict with planes '{MAP}' and MultiDiscrete '{CELLS}', not "
                 f"{space}"
             )
-        self.layout, self.scale = layout_of(board), scale_of(board)
+        # Whichever axis is the shortest: a small board may have many planes.
+        planes, *size = board.shape
+        self.scale = scale_of(board)
         self.slots, self.features = int(cells.nvec.size), features
-        self.stem = convolution(self.layout.shape[0], features, 3, padding=1)
+        self.stem = convolution(planes, features, 3, padding=1)
         # What is special about a place, such as the edge or the own side.
-        self.place = nn.Parameter(torch.zeros(features, *self.layout.shape[1:]))
+        self.place = nn.Parameter(torch.zeros(features, *size))
         self.blocks = nn.ModuleList(Block(features) for _ in range(BLOCKS))
         self.summary = initialised(nn.Linear(2 * features, features), math.sqrt(2))
         self.width = self.slots * features + features
@@ -62,8 +64,6 @@ class Units(Body):
         board, cells = observation[MAP], observation[CELLS]
         lead = cells.shape[:-1]
         images = board.reshape(-1, *board.shape[-3:])
-        if self.layout.channels_last:
-            images = images.movedim(-1, -3)
         images = images.to(torch.float32, memory_format=torch.channels_last) / self.scale
         grid = (self.stem(images) + self.place).relu()
         for block in self.blocks:

@@ -51,7 +51,7 @@ class Strategy(Rules):
         size: Annotated[int, Field(ge=SMALLEST, le=LARGEST)] = 8,
         slots: Annotated[int, Field(ge=4, le=64)] = 12,
         workers: Annotated[int, Field(ge=1, le=2)] = 2,
-        sight: Count = 2,
+        sight: Annotated[int, Field(ge=1, le=LARGEST)] = 2,
         longest: Count = 200,
     ) -> None:
         super().__init__(boards, device)

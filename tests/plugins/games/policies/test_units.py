@@ -91,7 +91,7 @@ def test_an_empty_slot_has_the_features_of_no_cell():
 @pytest.mark.parametrize(
     ("space", "actions", "options", "said"),
     [
-        (SPACE["map"], CHOICES, {}, "expected a Dict with a picture 'map'"),
+        (SPACE["map"], CHOICES, {}, "expected a Dict with planes 'map'"),
         (SPACE, Discrete(4), {}, "one of the same size for each of 3 slots, not Discrete(4)"),
         (SPACE, MultiDiscrete([4, 4, 3]), {}, "one of the same size for each of 3 slots"),
         (SPACE, CHOICES, {"recurrence": "gru"}, "task.memory = 'gru': task.encoder=units has none"),
@@ -104,3 +104,10 @@ def test_what_it_does_not_serve_is_refused_in_one_line(space, actions, options, 
         Agent(space, actions, encoder="units", hidden=[8], **options)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_small_board_of_many_planes_is_read_plane_by_plane():
+    space = Dict({**SPACE.spaces, "map": Box(0, 255, (17, 5, 5), numpy.uint8)})
+    player = Agent(space, CHOICES, encoder="units", hidden=[8])
+    assert player.body.stem.in_channels == 17
+    assert player.body.place.shape == (8, 5, 5)

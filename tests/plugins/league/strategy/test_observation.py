@@ -26,7 +26,7 @@ def seen_by(rules, player):
 
 
 @settings(deadline=None, max_examples=8)
-@given(SEEDS, st.sampled_from([8, 13]), st.sampled_from([1, 2, 3]))
+@given(SEEDS, st.sampled_from([8, 13, 16]), st.sampled_from([1, 2, 3, 16]))
 def test_a_player_sees_what_is_near_its_units(seed, size, sight):
     rules = crowded(seed, 3, size=size, sight=sight, slots=5)
     for player in (0, 1):
