@@ -18,7 +18,12 @@ from framework.plugin import ROOT, registry
 from tests.runs import python
 
 PLUGINS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.py").is_file())
-ALLOWED = {("faces", "detection")}  # a face is an object
+ALLOWED = {
+    # A face is an object.
+    ("faces", "detection"),
+    # A match is a game.
+    ("league", "games"),
+}
 
 # The framework's layers from the top to the ground: a module imports its own layer or one below.
 LAYERS = (
@@ -43,6 +48,7 @@ LAYERS = (
         "extras",
         "media",
         "eager_optimizer",
+        "local_page",
         "optimizer_state",
         "outside_state",
         "batch",
@@ -75,6 +81,7 @@ PUBLIC = (
     "framework.data",
     "framework.errors",
     "framework.extras",
+    "framework.local_page",
     "framework.media",
     "framework.parameters",
     "framework.photographs",

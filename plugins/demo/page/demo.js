@@ -1,6 +1,6 @@
 // The demo's page. Each activity is a POST whose answer is JSON, one object a line, as it is computed.
 
-const token = document.querySelector('meta[name="demo-token"]').content;
+const token = document.querySelector('meta[name="page-token"]').content;
 const mostBytes = Number(document.querySelector('meta[name="demo-bytes"]').content);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const element = (id) => document.getElementById(id);
@@ -9,7 +9,7 @@ const element = (id) => document.getElementById(id);
 
 async function* ask(activity, options = {}, body = null, signal = undefined) {
   const answer = await fetch(`/do/${activity}?${new URLSearchParams(options)}`, {
-    method: "POST", body: body ?? "", signal, headers: { "X-Demo-Token": token },
+    method: "POST", body: body ?? "", signal, headers: { "X-Page-Token": token },
   });
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

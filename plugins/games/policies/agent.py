@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from plugins.games.policies.critics import ActionValueHead, CriticKind, Critics,
 from plugins.games.policies.layout import is_picture
 from plugins.games.policies.memory import MemoryKind, RecurrentMemory
 from plugins.games.policies.normalisation import NamedNormalisers, Normaliser, ReturnScale
+from plugins.games.policies.units import Units
 
 
 class Agent(nn.Module):
@@ -62,9 +63,12 @@ class Agent(nn.Module):
         super().__init__()
         self.normaliser = self.make_normaliser(observations) if normalise else None
         self.return_scale = ReturnScale() if normalise_returns else None
-        make_body = partial(
+        make_body: Callable[[], bodies.Body] = partial(
             bodies.make_body, observations, encoder, hidden, observation_indices, activation
         )
+        if encoder == "units":
+            refuse_with_units(observation_indices, recurrence, critic)
+            make_body = partial(Units, observations, hidden[-1])
         self.body = make_body()
         width = self.body.width
         self.memory: RecurrentMemory | None = None
@@ -93,7 +97,11 @@ class Agent(nn.Module):
             check_mask(observations, self.head)
             return
         self.value_body = None if shared else make_body()
-        self.head = make_head(width, actions, continuous, log_std_init, state_dependent_std)
+        self.head = (
+            self.body.head(actions)
+            if isinstance(self.body, Units)
+            else make_head(width, actions, continuous, log_std_init, state_dependent_std)
+        )
         check_mask(observations, self.head)
         self.value_head = bodies.initialised(nn.Linear(width, 1), 1.0)
 
@@ -277,6 +285,25 @@ class Agent(nn.Module):
     def to_environment(self, actions: Tensor) -> Tensor:
         """The environment's actions for sampled ones, such as a torque for a number between 0 and 1."""
         return self.head.to_environment(actions)
+
+
+def refuse_with_units(
+    observation_indices: Sequence[int] | None, recurrence: MemoryKind, critic: CriticKind
+) -> None:
+    """Refuse what a policy for several units has no use for.
+
+    Raises:
+        UserError: names the option.
+    """
+    if observation_indices is not None:
+        raise UserError(
+            f"task.observation_indices = {list(observation_indices)}: only numbers of a single Box can be selected, "
+            "and task.encoder=units reads a board"
+        )
+    if recurrence != "none":
+        raise UserError(f"task.memory = '{recurrence}': task.encoder=units has none; choices: none")
+    if critic != "value":
+        raise UserError(f"task.critic = '{critic}': expected value with task.encoder=units")
 
 
 def refuse_unserved(actions: Space[Any], continuous: Continuous, recurrence: MemoryKind) -> None:

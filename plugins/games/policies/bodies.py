@@ -23,7 +23,7 @@ MASK = "action_mask"
 SERVED = "Box, Discrete, MultiDiscrete and MultiBinary"
 # Values of whole numbers that each get a weight of their own.
 MOST_VALUES = 100_000
-BodyKind = Literal["auto", "multilayer", "board", "egocentric", "nature", "impala"]
+BodyKind = Literal["auto", "multilayer", "board", "egocentric", "nature", "impala", "units"]
 
 
 Activation = Literal["tanh", "relu"]

@@ -38,12 +38,18 @@ class Layout:
 
 
 def layout_of(space: Box) -> Layout:
-    """The layout of a picture of two, three or four axes; the channel axis is the smaller end of a frame's three."""
+    """The layout of a picture of two, three or four axes.
+
+    The channel axis is the end of a frame's three that differs from the two others, as in a square board of many
+    planes; else the smaller end.
+    """
     shape = space.shape
     if len(shape) == 2:
         return Layout((1, *shape), 2, False)
     frames, frame = (1, shape) if len(shape) == 3 else (shape[0], shape[1:])
-    last = frame[-1] < frame[0]
+    first, middle, final = frame
+    one_differs = (first == middle) != (middle == final)
+    last = first == middle if one_differs else final < first
     channels, height, width = (frame[-1], *frame[:-1]) if last else frame
     return Layout((frames * channels, height, width), len(shape), last)
 

@@ -31,7 +31,7 @@ def ask(
     """One request as the page would make it, but for the headers given (None: without that one)."""
     given: dict[str, str | None] = {
         "Host": f"127.0.0.1:{demo.port}",
-        "X-Demo-Token": demo.token,
+        "X-Page-Token": demo.token,
         "Origin": f"http://127.0.0.1:{demo.port}",
         "Content-Length": str(len(body)),
     }
@@ -99,9 +99,9 @@ def test_a_request_to_another_name_is_refused(demo, method, host):
 @pytest.mark.parametrize(
     "headers",
     [
-        {"X_Demo_Token": None},
-        {"X_Demo_Token": "wrong"},
-        {"X_Demo_Token": "Ã¼"},
+        {"X_Page_Token": None},
+        {"X_Page_Token": "wrong"},
+        {"X_Page_Token": "Ã¼"},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
         {"Sec_Fetch_Site": "cross-site"},
@@ -111,7 +111,7 @@ def test_a_request_to_another_name_is_refused(demo, method, host):
 def test_what_another_site_has_a_browser_send_is_refused(demo, headers):
     answer, data = ask(demo, "POST", "/do/hill", **headers)
     assert answer.status == 403
-    assert lines(data) == [{"error": "only the demo's own page may ask; reload it"}]
+    assert lines(data) == [{"error": "only the page itself may ask; reload it"}]
 
 
 def test_no_other_site_is_allowed_to_ask_beforehand(demo):
@@ -140,9 +140,7 @@ def test_a_post_without_a_length_is_refused(demo, length):
 def test_too_many_bytes_are_refused_before_they_are_read(demo):
     answer, data = ask(demo, "POST", "/do/detect", Content_Length=str(MAX_BYTES + 1))
     assert answer.status == 413
-    assert (
-        lines(data)[0]["error"] == "the picture has 10,000,001 bytes; expected at most 10,000,000"
-    )
+    assert lines(data)[0]["error"] == "10,000,001 bytes were posted; expected at most 10,000,000"
 
 
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(demo):
@@ -222,7 +220,7 @@ def test_an_activity_ends_when_its_visitor_has_gone(demo, monkeypatch):
 
     monkeypatch.setattr(server_module, "ACTIVITIES", {**ACTIVITIES, "endless": endless})
     with socket.create_connection(("127.0.0.1", demo.port)) as connection:
-        request = f"POST /do/endless HTTP/1.0\r\nHost: 127.0.0.1:{demo.port}\r\nX-Demo-Token: {demo.token}\r\n"
+        request = f"POST /do/endless HTTP/1.0\r\nHost: 127.0.0.1:{demo.port}\r\nX-Page-Token: {demo.token}\r\n"
         connection.sendall(f"{request}Content-Length: 0\r\n\r\n".encode())
         connection.recv(1000)
     # It waits until the other one has ended.
@@ -231,7 +229,7 @@ def test_an_activity_ends_when_its_visitor_has_gone(demo, monkeypatch):
 
 
 def test_two_activities_do_not_run_at_once(demo, monkeypatch):
-    monkeypatch.setattr(server_module, "PATIENCE", 0.01)
+    monkeypatch.setattr(demo, "patience", 0.01)
     with demo.working:
         answer, data = ask(demo, "POST", "/do/hill")
     assert answer.status == 503

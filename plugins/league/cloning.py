@@ -1,0 +1,148 @@
+"""Behaviour cloning: a policy that imitates a script or a search, and how far another one is from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from framework.batch import map_tensors
+from framework.randomness import seeded
+from plugins.games.environments.games import Observation
+from plugins.games.policies.actions import GumbelMaxCategorical, MultiCategorical
+from plugins.games.policies.agent import Agent
+from plugins.league.match import Match
+from plugins.league.opponents import Opponent, View
+from plugins.league.rules.contract import Rules
+
+# At first; it falls to 0.
+LEARNING_RATE = 3e-3
+# The most decisions of each board, and the boards of a minibatch: a memory is learned from whole matches.
+STEPS, BOARDS = 128, 64
+# Decisions of a minibatch without memory.
+DECISIONS = 256
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """A teacher's decisions, `[T, N, ...]`.
+
+    Attributes:
+        starts: an episode begins with the decision.
+        won: what the teacher won in the end.
+        known: bool, where the match came to its end.
+    """
+
+    observations: Observation
+    starts: Tensor
+    actions: Tensor
+    won: Tensor
+    known: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Lessons:
+        """The lessons with all tensors changed alike."""
+        return Lessons(**{f.name: map_tensors(change, getattr(self, f.name)) for f in fields(self)})
+
+
+def clone(
+    agent: Agent,
+    teacher: Opponent,
+    rules: Rules,
+    seed: int,
+    *,
+    epochs: int,
+    memory: tuple[int, int] | None = None,
+) -> float:
+    """Fit a policy to a teacher's moves against itself, by maximum likelihood, and its predictions to what they won.
+
+    Args:
+        rules: of as many boards as there are matches at once.
+
+    Returns:
+        the mean log-probability of the teacher's moves in the last epoch.
+    """
+    optimizer = torch.optim.Adam(agent.parameters(), LEARNING_RATE)
+    with seeded(seed):
+        given = lessons(teacher, rules, seed, memory)
+        blank = agent.initial_memory(rules.boards, rules.device)
+        size = BOARDS
+        if blank is None:
+            # Every decision is a match of its own.
+            given, size = given.map(lambda part: part.flatten(0, 1).unsqueeze(0)), DECISIONS
+        count, found = given.starts.shape[1], 0.0
+        schedule = torch.optim.lr_scheduler.LinearLR(
+            optimizer, 1.0, 0.0, epochs * math.ceil(count / size)
+        )
+        for _ in range(epochs):
+            parts = torch.randperm(count).split(size)
+            found = 0.0
+            for boards in parts:
+                remembered = None if blank is None else blank[:, boards]
+                part = given.map(lambda tensor, boards=boards: tensor[:, boards])  # type: ignore[misc]
+                with torch.enable_grad():
+                    likely, error = fit(agent, part, remembered)
+                    optimizer.zero_grad()
+                    (error - likely).backward()
+                    optimizer.step()
+                    schedule.step()
+                found += float(likely.detach()) / len(parts)
+    agent.zero_grad(set_to_none=True)
+    return found
+
+
+def fit(agent: Agent, given: Lessons, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The mean log-probability of the moves, and the mean squared error of the predictions where the end is known."""
+    policy, values = agent.evaluate_steps(given.observations, memory, given.starts)
+    errors = (values - given.won).square().masked_fill(~given.known, 0.0)
+    return policy.log_prob(given.actions).mean(), errors.sum() / given.known.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def lessons(teacher: Opponent, rules: Rules, seed: int, memory: tuple[int, int] | None) -> Lessons:
+    """Matches of a teacher against itself, seen by one side."""
+    match = Match(rules, {"teacher": teacher}, ["teacher"], memory=memory)
+    observation = match.reset(seed)
+    start = torch.ones(rules.boards, dtype=torch.bool, device=rules.device)
+    rows: list[tuple[Observation, Tensor, Tensor, Tensor, Tensor]] = []
+    for _ in range(min(rules.longest, STEPS)):
+        assert isinstance(observation, dict)
+        view = View(rules, match.numbers, match.seat, observation, None, start)
+        actions = teacher.act(view).actions
+        outcome = match.step(actions)
+        rows.append((observation, start, actions, outcome.rewards, outcome.terminated))
+        observation, start = outcome.observations, outcome.episode_start
+    seen = map_tensors(lambda *parts: torch.stack(parts), *(row[0] for row in rows))
+    starts, actions, rewards, ends = (torch.stack([row[i] for row in rows]) for i in range(1, 5))
+    won, known = torch.zeros_like(rewards), torch.zeros_like(ends)
+    later, ended = torch.zeros_like(rewards[0]), torch.zeros_like(ends[0])
+    for t in reversed(range(len(rows))):
+        later = rewards[t] + later.masked_fill(ends[t], 0.0)
+        ended = ended | ends[t]
+        won[t], known[t] = later, ended
+    return Lessons(seen, starts, actions, won, known)
+
+
+def divergence(policy: Distribution, habit: Distribution) -> Tensor:
+    """The Kullback-Leibler divergence of a policy from a habit, `[T, N]`; of several choices their sum."""
+    if isinstance(policy, Independent) and isinstance(habit, Independent):
+        return divergence(policy.base_dist, habit.base_dist).sum(-1)
+    pairs = zip(choices(policy), choices(habit), strict=True)
+    return torch.stack([between(own, other) for own, other in pairs]).sum(0)
+
+
+def choices(policy: Distribution) -> list[GumbelMaxCategorical]:
+    if isinstance(policy, MultiCategorical):
+        return policy.choices
+    assert isinstance(policy, GumbelMaxCategorical)
+    return [policy]
+
+
+def between(own: GumbelMaxCategorical, other: GumbelMaxCategorical) -> Tensor:
+    """The divergence of one choice; actions that are not allowed have no part in it."""
+    chances = own.logits.exp()
+    apart = (own.logits - other.logits).masked_fill(chances == 0, 0.0)
+    return (chances * apart).sum(-1)

@@ -1,0 +1,1 @@
+"""The league: who plays whom, what has been won, and the snapshots."""

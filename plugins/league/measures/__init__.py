@@ -1,0 +1,1 @@
+"""How good a player is: exactly where the game is small, else by matches."""

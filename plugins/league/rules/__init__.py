@@ -1,0 +1,1 @@
+"""Rules of two-player games, batched in torch: thousands of boards in one tensor."""

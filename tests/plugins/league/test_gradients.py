@@ -1,0 +1,139 @@
+"""Estimators against the exact policy gradient of Kuhn poker, by the tree of the game."""
+
+from dataclasses import replace
+from statistics import fmean, stdev
+
+import pytest
+import torch
+
+from framework.batch import map_tensors
+from framework.gradients.registered import make_estimator
+from framework.randomness import seeded
+from plugins.league.exact import ExactLeague
+from plugins.league.task import MAIN
+
+# Of episodes with predictions: what is left out of the rewards by neither is the exact gradient.
+WHOLE = {"discount": 1.0, "gae_lambda": 1.0, "value_weight": 0.0}
+CRITICS = {
+    "a2c": WHOLE,
+    "vtrace": WHOLE,
+    "ppo": {**WHOLE, "epochs": 1, "minibatches": 1, "normalise_advantages": False},
+}
+OPTIMISTS = {
+    "upgo": WHOLE,
+    "vtrace_upgo": WHOLE,
+}
+
+
+def task_with_a_policy():
+    """A task whose policy is far from uniform."""
+    with seeded(11):
+        task = ExactLeague(
+            game="kuhn", mode="self_play", boards=512, hidden=[6], anchors=[], tournament_matches=0
+        )
+        for parameter in task.model.parameters():
+            parameter.data.normal_(0, 0.7)
+    return task
+
+
+def exact_gradient(task):
+    """Of minus the learner's mean payoff against its own policy held fixed, from either side as often."""
+    tree, table = task.tree, task.tree.table(task.agent(MAIN))
+    fixed = table.detach()
+    gained = (tree.value(table, fixed) - tree.value(fixed, table)) / 2
+    gradients = torch.autograd.grad(-gained, task.parameters.values(), allow_unused=True)
+    return flat(task, dict(zip(task.parameters, gradients, strict=True)))
+
+
+def flat(task, gradients):
+    parts = [
+        torch.zeros_like(p) if gradients[n] is None else gradients[n]
+        for n, p in task.parameters.items()
+    ]
+    return torch.cat([part.flatten() for part in parts])
+
+
+def estimates(task, estimator, repeats):
+    """Gradients of `repeats` batches of whole matches, as means over matches."""
+    program = task.program(estimator)
+    matches = task.learners[0].matches
+    found = []
+    for number in range(repeats):
+        batch, share = None, 1.0
+        if program.recorded_trajectories:
+            batch = matches.episodes(number)
+        if program.rollouts is not None:
+            # A critic's mean is over steps; its rollouts have an observation after the last.
+            share = float(batch.valid.sum()) / matches.count
+            longer = map_tensors(lambda part: torch.cat([part, part[-1:]]), batch.observations)
+            starts = torch.cat([batch.episode_start, torch.ones_like(batch.episode_start[-1:])])
+            batch = replace(batch, observations=longer, episode_start=starts)
+            policy, values = matches.agent.policy_and_values(longer, None, starts)
+            batch = replace(
+                batch, log_prob=policy.log_prob(batch.actions).detach(), values=values[:-1].detach()
+            )
+        for parameter in task.parameters.values():
+            parameter.grad = None
+        with seeded(number):
+            estimator.backward(program, task.parameters, batch)
+        found.append(share * flat(task, {n: p.grad for n, p in task.parameters.items()}))
+    return torch.stack(found)
+
+
+def largest_z(found, exact):
+    """The largest departure of the mean from the exact gradient, in standard errors, along it and other directions."""
+    with seeded(5):
+        directions = torch.cat([exact.unsqueeze(0), torch.randn(5, len(exact)) * (exact != 0)])
+    worst = 0.0
+    for direction in directions:
+        along = (found @ direction).tolist()
+        error = stdev(along) / len(along) ** 0.5
+        worst = max(worst, abs(fmean(along) - float(exact @ direction)) / error)
+    return worst
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("rloo", {}), *CRITICS.items()],
+)
+def test_unbiased_estimators_agree_with_the_exact_gradient(name, options):
+    task = task_with_a_policy()
+    exact = exact_gradient(task)
+    found = estimates(task, make_estimator(name, options=options), 40)
+    assert largest_z(found, exact) < 4
+    # Not by noise alone: the mean has the exact gradient's size.
+    assert float(found.mean(0) @ exact / (exact @ exact)) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["reinforce", "vimco"])
+def test_other_score_functions_do_too(name):
+    task = task_with_a_policy()
+    found = estimates(task, make_estimator(name), 200)
+    assert largest_z(found, exact_gradient(task)) < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), OPTIMISTS.items())
+def test_upgoing_updates_point_the_same_way(name, options):
+    """UPGO is optimistic by construction; it is no estimate of the gradient, but goes up where that does."""
+    task = task_with_a_policy()
+    exact = exact_gradient(task)
+    mean = estimates(task, make_estimator(name, options=options), 40).mean(0)
+    assert float(torch.cosine_similarity(mean, exact, 0)) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("spsa", {"step": 0.05, "samples": 256, "directions": 2}),
+        ("evolution_strategies", {"sigma": 0.05, "samples": 64, "directions": 2}),
+    ],
+)
+def test_searches_among_parameters_agree_along_the_gradient(name, options):
+    task = task_with_a_policy()
+    exact = exact_gradient(task)
+    found = estimates(task, make_estimator(name, options=options), 60)
+    along = (found @ exact / (exact @ exact)).tolist()
+    assert abs(fmean(along) - 1) < 4 * stdev(along) / len(along) ** 0.5
