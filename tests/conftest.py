@@ -15,6 +15,7 @@ from hypothesis import settings
 from experiments.glossary.metrics import unexplained
 from framework.commands.main import main
 from framework.task import Split, Task
+from framework.training.evaluation import Evaluation
 from framework.training.trainer import Trainer
 from tests.runs import Diffobj, Outcome, forget_plugins, install
 
@@ -59,13 +60,13 @@ def diffobj(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(autouse=True)
 def described(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is trained in a test: a task of the project describes each of its metrics."""
-    evaluate, scalars = Trainer.evaluate, Trainer.scalars
+    evaluate, scalars = Evaluation.metrics, Trainer.scalars
 
     def check(task: Task, names: Iterable[str]) -> None:
         if type(task).__module__.startswith("plugins."):
             assert unexplained(names, task.metric_descriptions) == [], type(task).__name__
 
-    def evaluated(self: Trainer, split: Split) -> dict[str, float]:
+    def evaluated(self: Evaluation, split: Split) -> dict[str, float]:
         metrics = evaluate(self, split)
         check(self.task, metrics)
         return metrics
@@ -74,7 +75,7 @@ def described(monkeypatch: pytest.MonkeyPatch) -> None:
         check(self.task, self.task.scalars())
         return scalars(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "evaluate", evaluated)
+    monkeypatch.setattr(Evaluation, "metrics", evaluated)
     monkeypatch.setattr(Trainer, "scalars", logged)
 
 

@@ -30,6 +30,7 @@ from framework.training.checkpoints.resume import (
     told,
     validate_resume,
 )
+from framework.training.checkpoints.whole_state import own_parts
 from framework.training.folders.manifest import (
     add_session,
     environment_changes,
@@ -114,7 +115,7 @@ def follow(settings: Settings, task: Task | None, callbacks: Callbacks) -> Train
                 trainer.folder.checkpoints,
                 lambda line: None,
                 up_to=step,
-                into=trainer.own_parts(),
+                into=own_parts(trainer),
             )
         )
     with TemporaryDirectory() as own:
@@ -175,7 +176,7 @@ def restore(trainer: Trainer, folder: RunFolder, log: Callable[[str], None]) -> 
         delete_after(place, 0)
         log(f"{folder.path}: stopped before its first checkpoint; it begins again")
         return
-    trainer.load(load_newest(place, log, into=trainer.own_parts()))
+    trainer.load(load_newest(place, log, into=own_parts(trainer)))
     done, asked = trainer.progress.step, trainer.options.steps
     if asked < done:
         raise UserError(

@@ -6,7 +6,6 @@ The estimator owns the backward pass; the trainer owns time: when to log, evalua
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,36 +15,27 @@ import torch
 from torch import Tensor
 
 from framework import ranks, waiting
-from framework.batch import leaves, map_tensors
+from framework.batch import map_tensors
 from framework.config.schema import Settings
-from framework.config.types import Count, CountOrZero, Positive
 from framework.data import LostWorker
 from framework.errors import ProgramError, UserError
 from framework.gradients.estimator import Estimate
 from framework.gradients.registered import make_estimator
 from framework.gradients.selection.comparison import compare
-from framework.optimizer_state import empty_state, forget_rows, load_named_state, named_state
-from framework.parameters import placed
-from framework.program import Program
-from framework.randomness import key, restore_states, save_states, seed_torch, seeded
+from framework.optimizer_state import forget_rows
+from framework.randomness import key, seed_torch
 from framework.recording.sampling import unvalidated
-from framework.saved_state import check_saved
-from framework.sharding import exchanged, forget_brought_together, mixing_in_one_line, whole
-from framework.task import Split, Task, TrainingPlan
+from framework.sharding import mixing_in_one_line, whole
+from framework.task import Task, TrainingPlan
 from framework.training.assembly import Components
-from framework.training.checkpoints import checkpoint
-from framework.training.checkpoints.restoring import (
-    check_tensors,
-    load_estimator,
-    load_model,
-    load_task,
-)
 from framework.training.checkpoints.resume import warn
 from framework.training.checkpoints.saving import Saving
-from framework.training.checkpoints.sharded import Place, divided_in
+from framework.training.checkpoints.whole_state import put_back, state_of
 from framework.training.clock import TrainingClock
+from framework.training.evaluation import Evaluation
 from framework.training.folders.run_folder import RunFolder
 from framework.training.monitor import Monitor
+from framework.training.parts import refuse_same_batch, refuse_uneven_runs
 from framework.training.reporting import Reported
 from framework.training.signals import Interrupted, StopSignals
 from framework.training.stopping import Progress, early_stop, improves, is_best, spent
@@ -65,14 +55,6 @@ from framework.training.updates.replayed import ReplayedGradients, is_replayed
 from framework.training.updates.rollback import Rollback
 from framework.training.watchdog import Watchdog
 
-# What `torch.amp.GradScaler` keeps.
-SCALER = {
-    "scale": Positive,
-    "growth_factor": Positive,
-    "backoff_factor": Positive,
-    "growth_interval": Count,
-    "_growth_tracker": CountOrZero,
-}
 # Of a first gradient that is exactly 0.
 NO_GRADIENT = (
     "the gradient is exactly 0: all samples cost the same so far, or no cost depends on a draw or a parameter of "
@@ -143,6 +125,7 @@ class Trainer:
         self.clock = TrainingClock()
         self.signals = StopSignals(self.clock.restart)
         self.watchdog = Watchdog(self.options.watchdog)
+        self.evaluation = Evaluation(settings, self.task, self.average, self.device, self.watchdog)
         # The configuration as `config.yaml` holds it: a checkpoint carries it, too.
         self.config = ""
         first = ranks.rank() == 0
@@ -398,7 +381,7 @@ class Trainer:
         """Evaluate on the validation split: the best checkpoint, early stopping, what is logged."""
         progress = self.progress
         try:
-            metrics = self.evaluate("validation")
+            metrics = self.evaluation.metrics("validation")
         except Exception as error:
             if isinstance(error, UserError) or not diverged(self.task.model.parameters()):
                 raise
@@ -456,79 +439,11 @@ class Trainer:
         self.signals.phase = "between"
         return {t: v for name, q in found.items() for t, v in q.scalars(f"quality/{name}").items()}
 
-    def evaluate(self, split: Split) -> dict[str, float]:
-        """The task's metrics; of several processes one measures them, and the others wait for it.
-
-        A divided model runs in all at once: they measure the same. A task may let each measure a part.
-        """
-        parts = self.task.evaluates_in_parts and not self.divided
-        metrics: dict[str, float] | None = None
-        failure: Exception | None = None
-        with self.watchdog.resting():
-            if ranks.rank() == 0 or self.divided or parts:
-                try:
-                    with nullcontext() if parts else ranks.alone():
-                        metrics = self.measured(split)
-                except Exception as error:
-                    failure = error
-            ranks.wait_for_first()
-        metrics = ranks.of_first(metrics)
-        if metrics is None:
-            raise failure or ProgramError("the evaluation raised an error in the first process")
-        return metrics
-
-    def measured(self, split: Split) -> dict[str, float]:
-        """The task's metrics, with averaged parameters where there are any; training's randomness is untouched."""
-        model, states = self.task.model, save_states()
-        model.eval()
-        try:
-            with torch.no_grad(), self.autocast(), self.averages_in_use():
-                metrics = self.task.evaluate(key(self.settings.seed, split) % 2**31, split)
-        finally:
-            model.train()
-            restore_states(states)
-        if self.task.primary_metric not in metrics and ranks.rank() == 0:
-            known = ", ".join(metrics) or "none"
-            raise ProgramError(
-                f"the task's primary metric '{self.task.primary_metric}' is not among its metrics: {known}"
-            )
-        return {name: float(value) for name, value in metrics.items()}
-
     def show(self, monitor: Monitor) -> None:
-        """The task's pictures and videos, reproducible and without effect on training; by one process."""
-        with self.watchdog.resting():
-            if ranks.rank() == 0 or self.divided:
-                with ranks.alone():
-                    self.shown(monitor)
-            ranks.wait_for_first()
-
-    def shown(self, monitor: Monitor) -> None:
-        """Write the pictures and videos."""
-        model, seed = self.task.model, key(self.settings.seed, "show") % 2**31
-        model.eval()
+        """The task's pictures and videos, of what is reported where the training is over."""
         over = self.progress.step >= self.options.steps or bool(self.stop_reason)
         reported = self.reported.in_use(self.progress) if over else nullcontext()
-        with reported, torch.no_grad(), seeded(seed), self.averages_in_use():
-            monitor.media(self.progress.step, self.task.show(seed))
-        model.train()
-
-    @property
-    def averages(self) -> Mapping[str, Tensor]:
-        """The averaged parameters; none where nothing is averaged."""
-        return {} if self.average is None else self.average.values
-
-    def averages_in_use(self) -> AbstractContextManager[None]:
-        """Inside the block the model has the averaged parameters, where there are any."""
-        put_in = exchanged if self.divided and self.averages else placed
-        return put_in(self.task.model, self.averages)
-
-    def own_parts(self) -> dict[Place, Tensor]:
-        """This process's parts of a divided model and of what is kept for it, to be read into."""
-        if not self.divided:
-            return {}
-        kept = empty_state(self.optimizer, self.parameters)
-        state = {"model": self.task.model.state_dict(), "optimizer": {"state": kept}}
-        return divided_in(state | {"average": self.averages})
+        self.evaluation.show(monitor, self.progress.step, reported)
 
     def check_budget(self, start: int) -> None:
         """Set `stop_reason` where the budget is spent; `start` is the step that this session began with."""
@@ -548,9 +463,9 @@ class Trainer:
                 raise UserError(
                     f"nothing was learned: the gradient was not finite in any of {progress.step} steps"
                 )
-            apart = ranks.rank() > 0 and not self.divided and not self.task.evaluates_in_parts
-            with nullcontext() if apart else self.reported.in_use(progress):
-                metrics = self.evaluate("test")
+            takes_part = ranks.rank() == 0 or self.evaluation.by_all
+            with self.reported.in_use(progress) if takes_part else nullcontext():
+                metrics = self.evaluation.metrics("test")
             tags = {f"final/{name}": value for name, value in metrics.items()}
             monitor.scalars(progress.step, tags, announce=True)
             self.called(self.callbacks.on_evaluation, metrics)
@@ -578,20 +493,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All that an exact resume needs: tensors and plain Python."""
-        if self.queued is not None:
-            self.queued.read(self.progress)
-        return {
-            "format": checkpoint.FORMAT,
-            "config": self.config,
-            "step": self.progress.step,
-            "progress": dict(vars(self.progress)),
-            "model": dict(self.task.model.state_dict()),
-            "average": None if self.average is None else self.average.values,
-            "optimizer": named_state(self.optimizer, self.parameters),
-            "estimator": self.estimator.state_dict(),
-            "task": self.task.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
+        return state_of(self)
 
     def save(self, together: bool = True) -> None:
         """Save this step; not `together`: the other processes may be elsewhere, with their parts of a divided model."""
@@ -609,33 +511,13 @@ class Trainer:
         Raises:
             UserError: what it holds does not fit the task's model or the optimiser, or another version saved it.
         """
-        checkpoint.check_format(state)
-        self.progress = Progress.from_state(state["progress"])
-        self.load_learned(state)
-        load_task(self.task, state["task"])
-        self.rollback.keep()
+        put_back(self, state)
         self.saving.resumed(self.progress)
-
-    def load_learned(self, state: Mapping[str, Any]) -> None:
-        """Put back what the optimiser and the estimator have made, and what they keep for it."""
-        load_model(self.task, state["model"])
-        forget_brought_together(self.task.model)
-        order = list(state["model"])
-        load_named_state(self.optimizer, self.parameters, state["optimizer"], order)
-        load_estimator(self.estimator, to_device(state["estimator"], self.device))
-        # Empty where the run had another precision before.
-        if state["scaler"]:
-            check_saved("the gradient scaler", state["scaler"], **SCALER)
-            self.scaler.load_state_dict(state["scaler"])
-        if self.average is not None:
-            check_tensors(self.parameters, state["average"] or self.parameters)
-            self.average.copy_from(state["average"] or self.parameters)
-        self.rollback.keep()
 
     @torch.no_grad()
     def use_averages(self) -> None:
         """Put the averaged parameters, where there are any, into the model: what evaluations have measured."""
-        for name, value in self.averages.items():
+        for name, value in self.evaluation.averages.items():
             self.parameters[name].copy_(value)
 
     def set_rate(self, factor: float) -> None:
@@ -644,47 +526,6 @@ class Trainer:
 
     def autocast(self) -> AbstractContextManager[Any]:
         return autocast(self.device, self.options.precision)
-
-
-def refuse_uneven_runs(program: Program) -> None:
-    """Refuse a program that processes run more or less often, with a model that all have to run at once.
-
-    Raises:
-        ProgramError: it plays episodes, or runs once for each sample.
-    """
-    runs = (
-        (program.recorded_trajectories, "plays episodes"),
-        (
-            program.one_sample_at_a_time,
-            "runs one sample at a time",
-        ),
-    )
-    for given, what in runs:
-        if given:
-            raise ProgramError(
-                f"trainer.sharding = full: the task {what}, so that processes would run the model more or less often, "
-                "and wait for each other; expected trainer.sharding=none"
-            )
-
-
-def refuse_same_batch(program: Program, batch: Any) -> bool:
-    """Refuse to give several processes one batch: each would do the work of all.
-
-    Raises:
-        ProgramError: names what gives each its part.
-    """
-    if program.batch_axes or program.recorded_trajectories:
-        own = 0
-        for tensor in leaves(batch):
-            values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-            own = zlib.crc32(values.numpy().tobytes(), own)
-        first, last = ranks.largest(own, -own)
-        if first == -last:
-            raise ProgramError(
-                f"the task gives each of {ranks.size()} processes the same batch: `batches` has to return this "
-                "process's part, as framework.data.batches does (framework.ranks.part tells which)"
-            )
-    return True
 
 
 def due(count: int, every: int) -> bool:

@@ -36,7 +36,11 @@ class Watchdog:
 
     def step(self) -> None:
         """A step begins. To arm it takes longer than many a step does, so that it is done now and then."""
-        if self.watches and self.begun and time.monotonic() - self.armed > min(1.0, self.seconds / 10):
+        if (
+            self.watches
+            and self.begun
+            and time.monotonic() - self.armed > min(1.0, self.seconds / 10)
+        ):
             self.arm()
         self.begun = True
 

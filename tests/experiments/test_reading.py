@@ -47,7 +47,7 @@ def test_one_step_goes_from_the_loop_through_the_task_to_the_surrogate(walk):
     assert sorted(through, key=names.index) == through
     assert "Trainer.optimizer_step" in names
     assert set(walk.files) == {file for file, _ in walk.functions}
-    assert not {"make_components", "Trainer.save", "Trainer.evaluate"} & set(names)
+    assert not {"make_components", "Trainer.save", "Evaluation.metrics"} & set(names)
     assert sys.getprofile() is None
 
 

@@ -22,6 +22,7 @@ from framework.errors import UserError
 from framework.gradients.estimator import Estimate
 from framework.sharding import own_part
 from framework.training.checkpoints import checkpoint
+from framework.training.checkpoints.whole_state import own_parts, put_back_learned
 
 if TYPE_CHECKING:
     from framework.training.trainer import Trainer
@@ -99,10 +100,10 @@ def roll_back(trainer: Trainer, log: Callable[[str], None]) -> None:
     """
     folder, progress = trainer.folder.checkpoints, trainer.progress
     try:
-        state = checkpoint.load_newest(folder, log, up_to=progress.finite, into=trainer.own_parts())
+        state = checkpoint.load_newest(folder, log, up_to=progress.finite, into=own_parts(trainer))
     except UserError:
         give_up(trainer, "; there is no checkpoint with a finite gradient to go back to")
-    trainer.load_learned(state)
+    put_back_learned(trainer, state)
     # Those after it would pass for sound as soon as the gradient is finite again.
     if ranks.rank() == 0:
         checkpoint.delete_after(folder, state["step"], "step")

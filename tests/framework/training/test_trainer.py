@@ -121,7 +121,7 @@ def test_an_average_asked_for_on_resume_begins_at_the_parameters_of_now(toy, tmp
     trainer = toy_trainer("trainer.ema=0.9")
     trainer.load(newest(folder))
     assert trainer.average is not None
-    assert torch.equal(trainer.averages["0.weight"], now)
+    assert torch.equal(trainer.evaluation.averages["0.weight"], now)
 
 
 @pytest.mark.parametrize(("first", "then"), [("float32", "float16"), ("float16", "float32")])
@@ -200,18 +200,18 @@ def test_the_average_follows_its_formula_and_evaluation_uses_it(toy):
             expected[name] = kept * expected[name] + (1 - kept) * p.detach()
     assert trainer.average is not None
     for name, value in expected.items():
-        assert torch.allclose(trainer.averages[name], value, atol=1e-6)
-    with_average = trainer.evaluate("test")["objective"]
+        assert torch.allclose(trainer.evaluation.averages[name], value, atol=1e-6)
+    with_average = trainer.evaluation.metrics("test")["objective"]
     own = {name: p.detach().clone() for name, p in trainer.parameters.items()}
     with torch.no_grad():
         for name, p in trainer.parameters.items():
-            p.copy_(trainer.averages[name])
-    trainer.average = None
-    assert trainer.evaluate("test")["objective"] == with_average
+            p.copy_(trainer.evaluation.averages[name])
+    trainer.evaluation.average = None
+    assert trainer.evaluation.metrics("test")["objective"] == with_average
     with torch.no_grad():
         for name, p in trainer.parameters.items():
             p.copy_(own[name])
-    assert trainer.evaluate("test")["objective"] != with_average
+    assert trainer.evaluation.metrics("test")["objective"] != with_average
 
 
 def test_a_slow_average_soon_forgets_where_it_began():
@@ -272,9 +272,9 @@ def test_mixed_precision_trains_on_the_cpu(toy, precision):
     trainer = toy_trainer(
         f"trainer.precision={precision}", "trainer.steps=150", "optimizer.learning_rate=0.03"
     )
-    before = trainer.evaluate("test")["objective"]
+    before = trainer.evaluation.metrics("test")["objective"]
     trainer.loop(SilentMonitor())
-    assert trainer.evaluate("test")["objective"] < 0.3 * before
+    assert trainer.evaluation.metrics("test")["objective"] < 0.3 * before
     assert all(p.dtype == torch.float32 for p in trainer.parameters.values())
     assert trainer.progress.skipped < 20
 
