@@ -292,7 +292,7 @@ class League(Task):
             )
         if ranks.size() > 1:
             raise UserError(
-                f"{ranks.size()} processes: a league learns in one; trainer.processes=1"
+                f"{ranks.size()} processes: a league learns in one; expected trainer.ranks=1"
             )
         plan = estimator.rollouts
         if plan is None:

@@ -32,7 +32,7 @@ complete -C "diffobj train experiment=javelin_"
     ("line", "candidates"),
     [
         ("diffobj tra", ["train"]),
-        ("diffobj pl", ["plugins"]),
+        ("diffobj pl", ["play", "plugins"]),
         ("diffobj xyz", []),
         ("diffobj evaluate ", []),
         ("diffobj train experiment=javelin_", ["experiment=javelin_windy"]),
