@@ -104,6 +104,9 @@ class Experience:
         self.state: RolloutState | None = None
         self.current: Rollout | None = None
         self.captured: CapturedRollout | None = None
+        # Whether it was said what rollouts take.
+        self.planned = False
+        self.minibatches = 1
         self.vectors: dict[tuple[str, int], Games] = {}
         # The states in a checkpoint, one for each process, until `resume`; the next rollouts go on from its own.
         self.restored: list[dict[str, Any]] = []
@@ -168,7 +171,7 @@ class Experience:
         """
         uses = plan.epochs * plan.minibatches
         number, done = divmod(start, uses)
-        buffer = RolloutBuffer(self.rollout_steps)
+        buffer, self.minibatches = RolloutBuffer(self.rollout_steps), plan.minibatches
         self.begin(seed, start)
         while True:
             if done == 0 or self.current is None:
@@ -215,6 +218,9 @@ class Experience:
         with seeded(seed):
             fill = self.replayed(games, self.state, buffer)
             rollout, episodes = collect_rollout(games, self.agent, self.state, buffer, fill)
+        if waiting.queues(self.device) and not self.planned:
+            self.planned = True
+            self.report(f"memory: {buffer.memory_plan(self.minibatches)}")
         # The last row is the next rollout's first one.
         seen = map_tensors(lambda part: part[:-1], rollout.observations)
         self.update_statistics(seen, rollout.valid)
@@ -232,12 +238,13 @@ class Experience:
             self.captured = CapturedRollout(games, self.agent, state, buffer)
         if refused := self.captured.captured.refused:
             self.graph = False
-            print(
-                f"environment '{self.environment.name}': rollouts are not replayed as a graph: {refused}",
-                file=sys.stderr,
-                flush=True,
-            )
+            self.report(f"rollouts are not replayed as a graph: {refused}")
         return self.captured
+
+    def report(self, what: str) -> None:
+        """A line on standard error, by the first of several processes."""
+        if ranks.rank() == 0:
+            print(f"environment '{self.environment.name}': {what}", file=sys.stderr, flush=True)
 
     def cut(self, rollout: Rollout) -> Rollout:
         """The rollout in the pieces that minibatches consist of."""
@@ -294,13 +301,9 @@ class Experience:
         except NotRepeatable as error:
             # The rollout under way was played before; the next one begins new episodes.
             self.state = None
-            if ranks.rank() == 0:
-                print(
-                    f"environment '{self.environment.name}': {error}; new episodes begin, so that the run does not "
-                    "end with the bits of an uninterrupted one",
-                    file=sys.stderr,
-                    flush=True,
-                )
+            self.report(
+                f"{error}; new episodes begin, so that the run does not end with the bits of an uninterrupted one"
+            )
 
     def own_state(self, states: list[dict[str, Any]]) -> dict[str, Any]:
         """This process's state among those of a checkpoint.
