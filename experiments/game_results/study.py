@@ -72,9 +72,6 @@ ROWS = {
     "pendulum_sac": Row(
         "Pendulum-v1, SAC", ("experiment=pendulum_sac",), -170.0, "-157.0 (SAC, 20k)"
     ),
-    "pendulum_td3": Row(
-        "Pendulum-v1, TD3", ("experiment=pendulum_td3",), -170.0, "-151.9 (TD3, 20k)"
-    ),
     "lunar_lander": Row(
         "LunarLander-v3", ("experiment=lunar_lander",), 240.0, "242.1 (PPO, 1M; -v2)"
     ),

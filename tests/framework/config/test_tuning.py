@@ -23,19 +23,19 @@ def composed(*overrides: str) -> Any:
 
 
 def test_an_experiment_holds_the_settings_of_its_default_estimator():
-    settings, notice = composed("experiment=acrobot")
+    settings, notice = composed("experiment=pendulum")
     assert settings.estimator.name == "ppo"
-    assert settings.estimator.options["entropy_weight"] == 0.01
-    assert (settings.trainer.steps, settings.optimizer.options["learning_rate"]) == (2000, 0.002)
+    assert settings.estimator.options["discount"] == 0.95
+    assert (settings.trainer.steps, settings.optimizer.options["learning_rate"]) == (4800, 0.001)
     assert notice == ""
 
 
 def test_another_estimator_runs_with_the_experiments_settings_and_says_so():
-    settings, notice = composed("experiment=acrobot", "estimator=rloo")
-    assert "entropy_weight" not in settings.estimator.options
+    settings, notice = composed("experiment=pendulum", "estimator=rloo")
+    assert "discount" not in settings.estimator.options
     assert notice == (
-        "experiment acrobot is tuned for ppo; with estimator rloo it runs untuned: "
-        "trainer.steps=2000, optimizer.learning_rate=0.002"
+        "experiment pendulum is tuned for ppo; with estimator rloo it runs untuned: "
+        "trainer.steps=4800, optimizer.learning_rate=0.001"
     )
 
 

@@ -331,8 +331,11 @@ def single_of_all(observations: Any) -> Any:
 
 def single(values: Any) -> Any:
     """In single precision, infinite where a number is too large for it."""
+    values = numpy.asarray(values)
+    if values.dtype == numpy.float32:
+        return values
     with numpy.errstate(over="ignore"):
-        return numpy.asarray(values).astype(numpy.float32)
+        return values.astype(numpy.float32)
 
 
 def close(vector: VectorEnv[Any, Any, Any]) -> None:
