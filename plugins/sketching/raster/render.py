@@ -111,7 +111,9 @@ def render(
     transparent = composition == "soft_or" or (composition == "over" and colour is None)
     plain = colour is None and transparent and profile == "gaussian" and lines.uniform
     plain = plain and taper is None
-    if plain and strokes * count > 0 and kernel is not torch_kernel and not lines.fills:
+    straight = lines.points.shape[-2] <= 2
+    fused = straight or kernel is not torch_kernel
+    if plain and fused and strokes * count > 0 and not lines.fills:
         ink: Tensor = kernel.SoftLines.apply(lines.points, width, opacity, canvas)
         return ink
     # Not by clamp, which leaves out the gradient of a width that is exactly the least.
