@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.plugins.sketching.dense import dense
 # Lines, and pixels of a side.
 CASES = ((100, 128), (100, 256), (500, 128))
 SIGMA = 1.0
+BACKENDS: tuple[Backend, ...] = ("torch", "numba")
 Render = Callable[[Tensor, int], Tensor]
 # From points and a target, the picture and the points' gradient of the mean squared error.
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -36,10 +38,10 @@ Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 def main(checkout: str | None = None) -> None:
     """Print both tables."""
     torch.set_num_threads(1)
-    ways: dict[str, Step] = {"tiles, torch": by_autograd(tiled("torch"))}
-    if find_spec("numba"):
-        ways["tiles, numba"] = by_autograd(tiled("numba"))
-        ways["the same, no graph"] = without_graph
+    ways: dict[str, Step] = {}
+    for backend in BACKENDS if find_spec("numba") else BACKENDS[:1]:
+        ways[f"tiles, {backend}"] = by_autograd(tiled(backend))
+        ways[f"{backend}, no graph"] = partial(without_graph, backend)
     ways["dense reference"] = by_autograd(
         lambda p, side: dense(p, torch.full((len(p),), SIGMA), (side, side))
     )
@@ -103,8 +105,8 @@ def by_autograd(draw: Render) -> Step:
     return step
 
 
-def without_graph(points: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    step = render_and_loss(points, SIGMA, target, backend="numba")
+def without_graph(backend: Backend, points: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    step = render_and_loss(points, SIGMA, target, backend=backend)
     return step.ink, step.points
 
 

@@ -115,9 +115,10 @@ def render(
     transparent = composition == "soft_or" or (composition == "over" and colour is None)
     plain = colour is None and transparent and profile == "gaussian" and lines.uniform
     plain = plain and taper is None
-    soft = getattr(kernel, "SoftLines", None)
-    if plain and strokes * count > 0 and soft is not None and not lines.fills:
-        ink: Tensor = soft.apply(lines.points, width, opacity, canvas)
+    straight = lines.points.shape[-2] <= 2
+    fused = straight or kernel is not torch_kernel
+    if plain and fused and strokes * count > 0 and not lines.fills:
+        ink: Tensor = kernel.SoftLines.apply(lines.points, width, opacity, canvas)
         return ink
     # Not by clamp, which leaves out the gradient of a width that is exactly the least.
     width = torch.where(width < MIN_WIDTH, MIN_WIDTH, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +66,8 @@ def render_and_loss(
         raise ProgramError(f"target {list(target.shape)}: expected {list(expected)}")
     parts = [part.detach() for part in (lines.points, given_width, given_opacity)]
     kernel = choose_kernel(backend, lines.points)
-    if not hasattr(kernel, "Drawn") or not lines.shape[-1]:
+    bent = kernel is torch_kernel and lines.points.shape[-2] > 2
+    if bent or not hasattr(kernel, "Drawn") or not math.prod(lines.shape):
         leaves = [part.clone().requires_grad_() for part in parts]
         with torch.enable_grad():
             ink = render(leaves[0], leaves[1], canvas, opacity=leaves[2], backend=backend)

@@ -25,6 +25,9 @@ from plugins.sketching.raster.request import (
     RenderRequest,
 )
 from plugins.sketching.raster.tiles import Work, bin_pieces, everywhere
+from plugins.sketching.raster.torch_lines import Drawn, SoftLines
+
+__all__ = ["Drawn", "SoftLines", "backward", "forward", "plan"]
 
 # Half a flat pen's width, in s.
 HALF_PEN = math.sqrt(math.pi) / 2

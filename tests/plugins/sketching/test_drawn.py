@@ -50,6 +50,7 @@ def test_drawings_are_saved_by_their_suffix(tmp_path):
         ({"strokes": -1}, "strokes = -1"),
         ({"steps": 0}, "steps = 0: expected 1 or more"),
         ({"gama": 1.0}, "did you mean 'gamma'?"),
+        ({"gamma": None}, "sketch.gamma = "),
     ],
 )
 def test_mistakes_are_refused_in_one_line(options, message):

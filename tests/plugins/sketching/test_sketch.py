@@ -236,6 +236,22 @@ def test_bad_pictures_are_refused_in_one_line(tmp_path):
         ({"continuous": True, "closed": True}, "task.continuous is one open line"),
         ({"continuous": True, "strokes": 1}, "task.strokes = 1: one line has 2 to 20,000 points"),
         ({"mask": "nowhere.png"}, "nowhere.png"),
+        (
+            {"start_svg": "a.svg", "pens": [[0.0] * 3], "coloured": True},
+            "no effect on the shapes of task.start_svg",
+        ),
+        ({"bend_cost": 0.1}, "task.bend_cost = 0.1 needs strokes of three points"),
+        (
+            {"closed": True},
+            "task.closed=true is for polylines and Catmull-Rom curves, not task.primitive=line",
+        ),
+        ({"filled": True}, "task.filled=true needs strokes of three points or more"),
+        ({"taper": 0.5, "primitive": "point"}, "task.taper = 0.5 is for open strokes"),
+        ({"width": 0.1}, "task.width = 0.1: expected task.min_width to task.max_width, 0.3 to 20"),
+        (
+            {"min_width": 3.0, "max_width": 2.0},
+            "task.min_width = 3 is more than task.max_width = 2",
+        ),
     ],
 )
 def test_mistakes_in_the_configuration_are_refused(options, message):

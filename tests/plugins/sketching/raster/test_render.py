@@ -496,24 +496,38 @@ def test_the_fast_bell_is_the_exponential_and_never_above_one():
     assert abs(found / numpy.exp(-squares.astype(numpy.float64)) - 1).max() < 4e-6
 
 
-@pytest.mark.skipif(find_spec("numba") is None, reason="needs numba")
-def test_the_kernel_of_plain_lines_is_the_kernel_of_all(monkeypatch):
-    """The fast kernel, then the general one; with curves of several pieces to a tile."""
+@pytest.mark.parametrize(("backend", "vertices"), [*product(BACKENDS, [1, 2]), (BACKENDS[-1], 6)])
+def test_the_kernel_of_plain_lines_is_the_kernel_of_all(monkeypatch, backend, vertices):
+    """The fast kernel, then the general one, on two canvases and in several chunks; with curves where it has them."""
+    monkeypatch.setattr("plugins.sketching.raster.torch_lines.CHUNK", 4000)
     draw = torch.Generator().manual_seed(5)
-    points = 80 * torch.rand(30, 6, 2, generator=draw)
-    width = 0.3 + 3 * torch.rand(30, generator=draw)
-    opacity = torch.rand(30, generator=draw)
-    weights = torch.rand(80, 90, generator=draw)
+    points = 80 * torch.rand(2, 30, vertices, 2, generator=draw)
+    points[0, 0] = points[0, 0, :1]
+    width = 0.02 + 3 * torch.rand(2, 30, generator=draw)
+    opacity = torch.rand(2, 30, generator=draw)
+    opacity[1, :3] = torch.tensor([0.0, 1.0, 1.0])
+    weights = torch.rand(2, 80, 90, generator=draw)
     found = []
     for plain in (True, False):
         monkeypatch.setattr("plugins.sketching.raster.render.Lines.uniform", plain)
         given = [part.clone().requires_grad_() for part in (points, width, opacity)]
-        picture = render(given[0], given[1], (80, 90), opacity=given[2], backend="numba")
+        picture = render(given[0], given[1], (80, 90), opacity=given[2], backend=backend)
         (picture * weights).sum().backward()
         found.append([picture.detach(), *(g.grad for g in given if g.grad is not None)])
     assert abs(found[0][0] - found[1][0]).max() < 1e-4
     for one, other in zip(found[0][1:], found[1][1:], strict=True):
         assert (one - other).norm() / other.norm() < 1e-3
+
+
+@pytest.mark.parametrize("vertices", [1, 2])
+def test_plain_lines_have_the_gradients_of_difference_quotients(vertices):
+    inputs = strokes(6, vertices, (34, 40), torch.float64)
+
+    def draw(points: Tensor, width: Tensor, opacity: Tensor) -> Tensor:
+        return render(points, width, (34, 40), opacity=opacity, backend="torch")
+
+    given = tuple(inputs[name] for name in ("points", "width", "opacity"))
+    assert torch.autograd.gradcheck(draw, given, fast_mode=True, atol=1e-6)
 
 
 @pytest.mark.parametrize("profile", ["gaussian", "flat"])
