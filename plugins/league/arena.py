@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,6 +32,23 @@ class Side:
         if self.memory is not None and move.memory is not None:
             self.memory = self.memory.index_copy(1, boards, move.memory)
         return move.actions
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Where matches are played at once.
+
+    Attributes:
+        make: rules of as many boards.
+        memory: parts and width of a policy's memory.
+    """
+
+    make: Callable[[], Rules]
+    memory: tuple[int, int] | None = None
+
+    def duel(self, first: Opponent, second: Opponent, seed: int) -> Tensor:
+        """See `duel`."""
+        return duel(self.make(), first, second, seed, memory=self.memory)
 
 
 def duel(

@@ -12,10 +12,11 @@ from torch import Tensor
 from framework import Estimator, Program, UserError
 from framework.randomness import generator
 from framework.task import Split
+from plugins.league.league.population import MAIN
 from plugins.league.measures.game_tree import GameTree
 from plugins.league.measures.matrix_game import equilibrium
 from plugins.league.opponents import Opponent
-from plugins.league.task import MAIN, League
+from plugins.league.task import League
 
 
 class ExactLeague(League):
@@ -52,17 +53,17 @@ class ExactLeague(League):
     @torch.no_grad()
     def table(self, name: str = MAIN) -> Tensor:
         """The probabilities of a learner or a past player, `[I, A]`."""
-        agent = self.agent(name) if name in self.roles else self.past[name]
+        agent = self.agent(name) if name in self.roles else self.population.past[name]
         return self.tree.table(agent)
 
     def average(self) -> Tensor:
         """The main agent's snapshots mixed, as by a player that draws one of them for each match."""
-        own = self.snapshots[MAIN]
+        own = self.population.snapshots[MAIN]
         return self.tree.average([self.table(name) for name in own]) if own else self.table()
 
     def equilibrium(self) -> Tensor:
         """The equilibrium of the game of choosing a past player for each match, all learners' (Vinyals et al. 2019)."""
-        tables = [self.table(name) for name in self.past] or [self.table()]
+        tables = [self.table(name) for name in self.population.past] or [self.table()]
         payoffs = self.tree.payoffs(tables)
         mixtures = [self.tree.average(tables, part.tolist()) for part in equilibrium(payoffs)]
         return self.tree.joined(*mixtures)
@@ -74,7 +75,7 @@ class ExactLeague(League):
 
     def sitting_down(self, seed: int) -> Opponent:
         """A past player where the mode's answer is a mixture of them, drawn for the match."""
-        own = self.snapshots[MAIN]
+        own = self.population.snapshots[MAIN]
         if self.mode not in ("fictitious", "league") or not own:
             return super().sitting_down(seed)
         drawn = torch.randint(len(own), (), generator=generator(seed, "sitting down"))

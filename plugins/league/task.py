@@ -15,7 +15,7 @@ from framework import Context, Estimator, Image, Program, Task, UserError, Video
 from framework.batch import map_tensors
 from framework.config.types import Count, CountOrZero, NonNegative
 from framework.media import Media
-from framework.randomness import generator, key
+from framework.randomness import key
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.games.episode_log import EpisodeLog
@@ -25,15 +25,15 @@ from plugins.games.policies.agent import Agent
 from plugins.games.policies.bodies import Activation, BodyKind
 from plugins.games.policies.memory import MemoryKind
 from plugins.games.rollouts import Rollout
-from plugins.league.arena import duel, scores
+from plugins.league.arena import Arena
 from plugins.league.cloning import clone, divergence
 from plugins.league.film import film
 from plugins.league.league.learners import Learner, Matches, frozen, in_turn, saved
-from plugins.league.league.matchmaking import MATCHMAKING, Standing
-from plugins.league.league.payoffs import Payoffs
+from plugins.league.league.population import MAIN, Population
 from plugins.league.match import Match, with_mask
-from plugins.league.measures.tournament import elo_figure, heat_map, tournament
-from plugins.league.opponents import AgentPlayer, Opponent, RegularisedPlayer
+from plugins.league.measures.anchors import against_anchors
+from plugins.league.measures.tournament import elo_figure, heat_map, spread, standings, tournament
+from plugins.league.opponents import AgentPlayer, Opponent
 from plugins.league.players.naming import named_player
 from plugins.league.rules.contract import Rules
 from plugins.league.rules.making import make_rules
@@ -50,7 +50,6 @@ ROLES = {
 SHOWN = 8
 # Before the folder of a run whose main agent is meant.
 RUN = "run="
-MAIN = "main"
 
 
 class League(Task):
@@ -121,9 +120,7 @@ class League(Task):
         self.name = game if isinstance(game, str) else type(rules).__name__
         self.mode: Mode = mode
         self.boards, self.rollout_steps = boards, rollout_steps
-        self.snapshot_every, self.opponents_at_once = snapshot_every, opponents_at_once
         self.regularisation = regularisation if mode == "regularised" else 0.0
-        self.reference_every = reference_every
         self.shaping = shaping
         self.evaluation_matches, self.tournament_matches = evaluation_matches, tournament_matches
         self.teacher = None if teacher is None else named_player(teacher, rules, "task.teacher")
@@ -162,22 +159,18 @@ class League(Task):
         self.anchors = self.named(anchors, rules, "task.anchors")
         self.rivals = self.named(rivals, rules, "task.rivals")
         self.check_players()
+        self.pupil: Agent | None = None
+        self.seed, self.uses = 0, 1
         # By name: the learners, their past, and the rivals.
         self.players: dict[str, Opponent] = dict(self.rivals)
-        self.learners = [self.learner(name, role) for name, role in roles.items()]
-        self.snapshots: dict[str, list[str]] = {name: [] for name in roles}
-        self.past: dict[str, Agent] = {}
-        self.payoffs = Payoffs()
-        self.figures: dict[str, float] = {}
-        self.active = self.learners[0]
-        self.reference: Agent | None = None
-        self.pupil: Agent | None = None
-        self.restarted: dict[str, Tensor] = {}
-        self.seed, self.uses = 0, 1
-        # The estimator runs matches under parameters of its own.
-        self.moving = False
-        for name in roles:
-            self.seat_learner(name)
+        self.population = Population(
+            [self.learner(name, role) for name, role in roles.items()],
+            self.players,
+            list(self.rivals),
+            snapshot_every=snapshot_every,
+            opponents_at_once=opponents_at_once,
+            reference_every=reference_every if mode == "regularised" else None,
+        )
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
@@ -188,6 +181,15 @@ class League(Task):
 
     def agent(self, name: str) -> Agent:
         return cast(Agent, self.model[name])
+
+    @property
+    def learners(self) -> list[Learner]:
+        return self.population.learners
+
+    @property
+    def active(self) -> Learner:
+        """Whose turn it is."""
+        return self.population.active
 
     def learner(self, name: str, role: str) -> Learner:
         agent = self.agent(name)
@@ -211,14 +213,6 @@ class League(Task):
             shaping=self.shaping,
             regularisation=self.regularisation,
         )
-
-    def seat_learner(self, name: str) -> None:
-        """Let a learner be met as it is now, where its parameters are tried elsewhere by a copy that stays."""
-        agent = frozen(self.agent(name)) if self.moving else self.agent(name)
-        if self.reference is not None:
-            self.players[name] = RegularisedPlayer(agent, self.reference)
-        else:
-            self.players[name] = AgentPlayer(agent)
 
     def named(self, names: list[str], rules: Rules, option: str) -> dict[str, Opponent]:
         """Players by what the user calls them; the main agent of a run by its folder's name.
@@ -272,11 +266,6 @@ class League(Task):
                 "task.anchors = []: expected one player at least, by whom the main agent is measured, such as random"
             )
 
-    @property
-    def standing(self) -> Standing:
-        # Rivals are met as if they were past players.
-        return Standing(self.payoffs, {**self.snapshots, "rivals": list(self.rivals)}, self.roles)
-
     # --- training -----------------------------------------------------------------------------------------------------
 
     def program(self, estimator: Estimator) -> Program:
@@ -298,9 +287,7 @@ class League(Task):
         if plan is None:
             if estimator.supports_recorded_actions:
                 return self.as_program(self.objective, recorded_trajectories=True)
-            self.moving = True
-            for learner in self.learners:
-                self.seat_learner(learner.name)
+            self.population.apart()
             return self.as_program(lambda context, _: play_out(self.active.matches, context, None))
         self.uses = plan.epochs * plan.minibatches
         for learner in self.learners:
@@ -371,85 +358,12 @@ class League(Task):
 
     def before_step(self, step: int) -> None:
         """Where a rollout begins: copy learners that are due, choose whose turn it is and whom it meets."""
-        self.restarted = {}
+        self.population.restarted = {}
         if step % self.uses == 0:
-            self.prepare(step // self.uses)
+            self.population.prepare(step // self.uses, self.seed)
 
     def restarted_rows(self) -> Mapping[str, Tensor]:
-        return self.restarted
-
-    def prepare(self, number: int) -> None:
-        """The league before rollout `number`."""
-        self.collect()
-        if self.mode == "regularised" and number % self.reference_every == 0:
-            self.reference = frozen(self.agent(MAIN))
-            self.seat_learner(MAIN)
-        if number == 0:
-            self.snapshot(self.learners[0])
-        self.active = learner = self.learners[number % len(self.learners)]
-        if learner.is_due(self.snapshot_every, self.rates(learner)):
-            self.copy(learner, number)
-        learner.age += 1
-        if self.moving:
-            for name in self.roles:
-                self.seat_learner(name)
-        learner.matches.reference = self.reference
-        self.choose(learner, number)
-
-    def rates(self, learner: Learner) -> list[float]:
-        """The win rates that decide whether a learner is copied early."""
-        standing = self.standing
-        against = [MAIN] if learner.role == "main_exploiter" else standing.past
-        return standing.rates(learner.name, against)
-
-    def copy(self, learner: Learner, number: int) -> None:
-        """Copy a learner into the league; an exploiter may then begin anew."""
-        self.snapshot(learner)
-        learner.age = 0
-        chance = torch.rand((), generator=generator(self.seed, "reset", number)).item()
-        if learner.begins_anew(chance):
-            self.restarted |= learner.reset(learner.name)
-            self.payoffs.forget(learner.name)
-            count = f"league/{learner.name}_resets"
-            self.figures[count] = self.figures.get(count, 0.0) + 1
-
-    def snapshot(self, learner: Learner) -> None:
-        own = self.snapshots[learner.name]
-        name = f"{learner.name}-{len(own)}"
-        own.append(name)
-        self.enter(name, frozen(learner.agent))
-
-    def enter(self, name: str, agent: Agent) -> None:
-        """A past player enters the league."""
-        self.past[name] = agent
-        self.players[name] = AgentPlayer(agent)
-
-    def choose(self, learner: Learner, number: int) -> None:
-        """Draw the opponents that new matches of this rollout are played against."""
-        chances = MATCHMAKING[learner.role](learner.name, self.standing)
-        weights = torch.tensor(list(chances.values()), dtype=torch.float64)
-        random = generator(self.seed, "matchmaking", number)
-        # Evenly spaced over all chances, so that each is met as often as it should, whatever is drawn.
-        places = (
-            torch.arange(self.opponents_at_once) + torch.rand(1, generator=random)
-        ) / self.opponents_at_once
-        which = torch.searchsorted(weights.cumsum(0) / weights.sum(), places.double())
-        names = list(chances)
-        learner.matches.match.candidates = [names[min(i, len(names) - 1)] for i in which.tolist()]
-        for vector in learner.matches.vectors.values():
-            cast(Match, vector).candidates = learner.matches.match.candidates
-
-    def collect(self) -> None:
-        """Count the results since the last rollout."""
-        for learner in self.learners:
-            for vector in learner.matches.vectors.values():
-                results = cast(Match, vector).take_results()
-                if not results:
-                    continue
-                points = scores(torch.cat([result.payoffs for result in results]))
-                names = [name for result in results for name in result.opponents]
-                self.payoffs.add(learner.name, names, points)
-                self.figures[f"league/{learner.name}_score"] = float(points.mean())
+        return self.population.restarted
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Any]:
         """Experience of the learner whose turn it is; what is random in batch number k is keyed by it."""
@@ -484,10 +398,22 @@ class League(Task):
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Matches of the main agent against the anchors; in the end a tournament of its snapshots as well."""
         self.log.settle()
-        metrics = self.against_anchors(seed)
-        if split == "test" and self.tournament_matches:
-            metrics |= self.standings(seed)
+        metrics = against_anchors(
+            self.main_player(), self.anchors, self.arena(self.evaluation_matches), seed
+        )
+        if split == "test" and self.tournament_matches and len(entrants := self.entrants()) > 1:
+            table = tournament(entrants, self.arena(self.tournament_matches), seed)
+            metrics |= standings(table, self.population.snapshots[MAIN])
         return metrics
+
+    def arena(self, matches: int) -> Arena:
+        """Where so many matches are played at once."""
+        return Arena(lambda: self.rules(matches), self.memory_shape)
+
+    def entrants(self) -> dict[str, Opponent]:
+        """Who plays in a tournament: anchors, some of the main agent's snapshots, and its last state."""
+        past = {name: self.players[name] for name in spread(self.population.snapshots[MAIN], SHOWN)}
+        return {**self.anchors, **past, MAIN: self.main_player()}
 
     def main_player(self) -> Opponent:
         """The main agent as it is measured and watched."""
@@ -497,65 +423,10 @@ class League(Task):
         """Who plays one match with a person."""
         return self.main_player()
 
-    def against_anchors(self, seed: int) -> dict[str, float]:
-        """Scores of the main agent against each anchor, from either side as often."""
-        metrics: dict[str, float] = {}
-        found = []
-        for name, anchor in self.anchors.items():
-            rules = self.rules(self.evaluation_matches)
-            where = key(seed, name) % 2**31
-            won = duel(rules, self.main_player(), anchor, where, memory=self.memory_shape)
-            points = scores(won)
-            metrics[f"score/{name}"] = float(points.mean())
-            metrics[f"wins/{name}"] = float((won > 0).float().mean())
-            found.append(points)
-        if not found:
-            return {"anchor_score": float("nan")}
-        variance = sum(float(points.var()) / len(points) for points in found) / len(found) ** 2
-        return {
-            "anchor_score": float(torch.stack(found).mean()),
-            "anchor_score_standard_error": variance**0.5,
-            **metrics,
-        }
-
-    def entrants(self) -> dict[str, Opponent]:
-        """Who plays in a tournament: anchors, some of the main agent's snapshots, and its last state."""
-        own = self.snapshots[MAIN]
-        kept = (
-            sorted({round(i * (len(own) - 1) / max(SHOWN - 1, 1)) for i in range(SHOWN)})
-            if own
-            else []
-        )
-        past: dict[str, Opponent] = {own[i]: self.players[own[i]] for i in kept}
-        return {**self.anchors, **past, MAIN: self.main_player()}
-
-    def standings(self, seed: int) -> dict[str, float]:
-        """Elo ratings of the snapshots and the anchors."""
-        entrants = self.entrants()
-        if len(entrants) < 2:
-            return {}
-        table = tournament(entrants, self.rules, self.tournament_matches, seed, self.memory_shape)
-        found = table.ratings()
-        metrics: dict[str, float] = {}
-        for name, points, error in zip(
-            entrants, found.points.tolist(), found.errors.tolist(), strict=True
-        ):
-            metrics |= {f"elo/{name}": points, f"elo_error/{name}": error}
-        own = self.snapshots[MAIN]
-        if own:
-            metrics["elo_rise"] = metrics[f"elo/{MAIN}"] - metrics[f"elo/{own[0]}"]
-        return metrics
-
     def show(self, seed: int) -> Iterator[Media]:
         """Who beats whom, ratings, and a film of a match."""
-        if self.tournament_matches and len(self.entrants()) > 1:
-            table = tournament(
-                self.entrants(),
-                self.rules,
-                max(20, self.tournament_matches // 2),
-                seed,
-                self.memory_shape,
-            )
+        if self.tournament_matches and len(entrants := self.entrants()) > 1:
+            table = tournament(entrants, self.arena(max(20, self.tournament_matches // 2)), seed)
             yield Image.from_figure("payoffs", heat_map(table))
             yield Image.from_figure("elo", elo_figure(table.names, table.ratings()))
         yield from self.video(seed)
@@ -581,70 +452,26 @@ class League(Task):
 
     def scalars(self) -> dict[str, float]:
         self.log.settle()
-        past = float(len(self.past))
-        return {**self.log.scalars, **self.figures, "league/snapshots": past}
+        population = self.population
+        past = float(len(population.past))
+        return {**self.log.scalars, **population.figures, "league/snapshots": past}
 
     # --- state --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """The league as it stands: past players, payoffs, the matches under way."""
-        self.collect()
-        return {
-            **self.log.state_dict(),
-            "past": {name: saved(agent) for name, agent in self.past.items()},
-            "snapshots": {name: list(own) for name, own in self.snapshots.items()},
-            "payoffs": self.payoffs.state_dict(),
-            "figures": dict(self.figures),
-            "reference": None if self.reference is None else saved(self.reference),
-            "pupil": None if self.pupil is None else saved(self.pupil),
-            "active": self.active.name,
-            "learners": {
-                learner.name: {
-                    "age": learner.age,
-                    "first": dict(learner.first),
-                    "matches": learner.matches.state_dict(),
-                }
-                for learner in self.learners
-            },
-        }
+        pupil = None if self.pupil is None else saved(self.pupil)
+        return {**self.log.state_dict(), **self.population.state_dict(), "pupil": pupil}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        check_saved(
-            "the league",
-            state,
-            past=dict[str, dict[str, Tensor]],
-            snapshots=dict[str, list[str]],
-            figures=dict[str, float],
-            reference=dict[str, Tensor] | None,
-            pupil=dict[str, Tensor] | None,
-            active=str,
-            learners=dict[str, dict[str, Any]],
-        )
+        check_saved("the league", state, pupil=dict[str, Tensor] | None)
         self.log.load_state_dict(state)
-        for name, tensors in state["past"].items():
-            self.enter(name, self.remembered(tensors))
-        self.snapshots = {name: list(own) for name, own in state["snapshots"].items()}
-        self.payoffs.load_state_dict(state["payoffs"])
-        self.figures = dict(state["figures"])
-        self.reference = None if state["reference"] is None else self.remembered(state["reference"])
-        self.pupil = None if state["pupil"] is None else self.remembered(state["pupil"])
-        for learner in self.learners:
-            kept = state["learners"][learner.name]
-            learner.age, learner.first = kept["age"], kept["first"]
-            learner.matches.load_state_dict(kept["matches"])
-            learner.matches.reference = self.reference
-            self.seat_learner(learner.name)
-            if learner.name == state["active"]:
-                self.active = learner
-
-    def remembered(self, tensors: Mapping[str, Tensor]) -> Agent:
-        """A past agent by its tensors."""
-        agent = frozen(self.agent(MAIN))
-        agent.load_state_dict(tensors)
-        return agent
+        self.population.load_state_dict(state)
+        pupil = state["pupil"]
+        self.pupil = None if pupil is None else self.population.remembered(pupil)
 
     def replace_model(self, model: nn.Module) -> None:
         super().replace_model(model)
         for learner in self.learners:
             learner.agent = learner.matches.agent = self.agent(learner.name)
-            self.seat_learner(learner.name)
+        self.population.seat_learners()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from framework.randomness import key
-from plugins.league.arena import duel, scores
+from plugins.league.arena import Arena, scores
 from plugins.league.measures.elo import Ratings, ratings
 from plugins.league.opponents import Opponent
-from plugins.league.rules.contract import Rules
 
 
 @dataclass(frozen=True)
@@ -33,30 +32,37 @@ class Table:
         return ratings(self.matches, self.scores)
 
 
-def tournament(
-    players: Mapping[str, Opponent],
-    make: Callable[[int], Rules],
-    matches: int,
-    seed: int,
-    memory: tuple[int, int] | None = None,
-) -> Table:
-    """Play `matches` between each two players, half of them with either as the first."""
+def tournament(players: Mapping[str, Opponent], arena: Arena, seed: int) -> Table:
+    """All matches of an arena between each two players, half of them with either as the first."""
     names, count = list(players), len(players)
     played, won = torch.zeros(count, count), torch.zeros(count, count)
     for i in range(count):
         for j in range(i):
-            rules = make(matches)
-            gained = duel(
-                rules,
-                players[names[i]],
-                players[names[j]],
-                key(seed, f"{names[i]}/{names[j]}") % 2**31,
-                memory=memory,
-            )
-            score = float(scores(gained).sum())
-            played[i, j] = played[j, i] = matches
-            won[i, j], won[j, i] = score, matches - score
+            where = key(seed, f"{names[i]}/{names[j]}") % 2**31
+            points = scores(arena.duel(players[names[i]], players[names[j]], where))
+            score = float(points.sum())
+            played[i, j] = played[j, i] = len(points)
+            won[i, j], won[j, i] = score, len(points) - score
     return Table(names, played, won)
+
+
+def standings(table: Table, snapshots: Sequence[str]) -> dict[str, float]:
+    """Elo ratings with their errors, and how far the last player in the table is above the first of `snapshots`."""
+    found = table.ratings()
+    points, errors = found.points.tolist(), found.errors.tolist()
+    metrics: dict[str, float] = {}
+    for name, rating, error in zip(table.names, points, errors, strict=True):
+        metrics |= {f"elo/{name}": rating, f"elo_error/{name}": error}
+    if snapshots:
+        metrics["elo_rise"] = points[-1] - metrics[f"elo/{snapshots[0]}"]
+    return metrics
+
+
+def spread(names: Sequence[str], count: int) -> list[str]:
+    """At most `count` names, the first and the last among them, evenly spread."""
+    if len(names) <= count:
+        return list(names)
+    return [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
 
 
 def heat_map(table: Table) -> Figure:

@@ -10,7 +10,7 @@ from framework.batch import map_tensors
 from framework.gradients.registered import make_estimator
 from framework.randomness import seeded
 from plugins.league.exact import ExactLeague
-from plugins.league.task import MAIN
+from plugins.league.league.population import MAIN
 
 # Of episodes with predictions: what is left out of the rewards by neither is the exact gradient.
 WHOLE = {"discount": 1.0, "gae_lambda": 1.0, "value_weight": 0.0}

@@ -30,11 +30,11 @@ def overrides(options):
 def same(first, second):
     for name, value in first.task.model.state_dict().items():
         assert torch.equal(value, second.task.model.state_dict()[name]), name
-    assert first.task.snapshots == second.task.snapshots
-    assert first.task.payoffs.table == second.task.payoffs.table
-    for name, agent in first.task.past.items():
+    assert first.task.population.snapshots == second.task.population.snapshots
+    assert first.task.population.payoffs.table == second.task.population.payoffs.table
+    for name, agent in first.task.population.past.items():
         for key, value in agent.state_dict().items():
-            assert torch.equal(value, second.task.past[name].state_dict()[key])
+            assert torch.equal(value, second.task.population.past[name].state_dict()[key])
     for one, other in zip(first.task.learners, second.task.learners, strict=True):
         assert one.age == other.age
         if one.matches.state is not None:
@@ -44,11 +44,11 @@ def same(first, second):
 
 
 # Steps of the first part: at the end of a rollout, and within one (each is used four times).
-@pytest.mark.parametrize("first", [20, 26])
+@pytest.mark.parametrize("first", [pytest.param(20, marks=pytest.mark.slow), 26])
 def test_a_resumed_league_is_an_uninterrupted_one(tmp_path, first):
     options = {"estimator.epochs": 2, "estimator.minibatches": 2}
     whole = trained(tmp_path / "whole", league(), 40, **options)
-    assert len(whole.task.past) > 3
+    assert len(whole.task.population.past) > 3
     trained(tmp_path / "part", league(), first, **options)
     resumed = framework.train(league(), resume=tmp_path / "part", overrides=["trainer.steps=40"])
     same(whole, resumed)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from plugins.league.arena import Arena
 from plugins.league.measures.elo import ratings
 from plugins.league.measures.matrix_game import equilibrium
 from plugins.league.measures.tournament import tournament
@@ -58,7 +59,7 @@ def test_a_player_that_never_won_has_a_finite_rating():
 
 def test_a_tournament_counts_each_pair_from_both_sides():
     players = {"random": RandomPlayer(), "search": Minimax(2), "chance": RandomPlayer()}
-    table = tournament(players, TicTacToe, 60, 1)
+    table = tournament(players, Arena(lambda: TicTacToe(60)), 1)
     assert table.matches.tolist() == [[0, 60, 60], [60, 0, 60], [60, 60, 0]]
     assert torch.equal(table.scores + table.scores.T, table.matches)
     assert table.rates[1, 0] > 0.7
