@@ -20,7 +20,8 @@ from framework.training.trainer import Trainer
 from plugins.games.ended import EndedEpisodes, EpisodeStatistics
 from plugins.games.environments.making import make_games
 from plugins.sketching.raster import render
-from plugins.sketching.strokes.drawing import Drawing, Strokes, Style
+from plugins.sketching.strokes.canvas import Style
+from plugins.sketching.strokes.drawing import Drawing, Strokes
 from plugins.sketching.strokes.primitives import primitive
 from tests.kernels import interpreted
 from tests.waits import noted

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from framework.errors import ProgramError
+from plugins.sketching.raster import torch_kernel
 from plugins.sketching.raster.lines import Lines
 from plugins.sketching.raster.render import (
     Backend,

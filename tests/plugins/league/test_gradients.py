@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,8 @@ def estimates(task, estimator, repeats):
     matches = task.learners[0].matches
     found = []
     for number in range(repeats):
-        batch, share = None, 1.0
+        batch: Any = None
+        share = 1.0
         if program.recorded_trajectories:
             batch = matches.episodes(number)
         if program.rollouts is not None:

@@ -62,6 +62,7 @@ def test_results_add_up_to_the_rewards_in_every_game():
         torch.manual_seed(3)
         seen, earned, ended = match.reset(3), 0.0, 0
         for _ in range(25):
+            assert isinstance(seen, dict)
             mask = seen[MASK].bool()
             assert (match.rules.to_move[match.seat, torch.arange(32)]).all()
             assert mask.any(1).all()

@@ -1,14 +1,17 @@
 """The task: what is refused in one line, and what its measures are called."""
 
+from typing import Any
+
 import pytest
 import torch
 
 import framework
 from framework import UserError
 from plugins.league.exact import ExactLeague
+from plugins.league.opponents import AgentPlayer
 from plugins.league.task import League
 
-SMALL = {"boards": 8, "hidden": [8], "tournament_matches": 0}
+SMALL: dict[str, Any] = {"boards": 8, "hidden": [8], "tournament_matches": 0}
 
 
 @pytest.mark.parametrize(
@@ -61,8 +64,11 @@ def test_an_exploiter_learns_against_a_runs_main_agent(tmp_path):
         ],
     )
     task = League(**options, mode="exploiter", rivals=[f"run={rival.folder}"], anchors=[])
+    assert isinstance(rival.task, League)
     main = rival.task.agent("main")
-    for name, value in task.players["rival"].agent.state_dict().items():
+    opponent = task.players["rival"]
+    assert isinstance(opponent, AgentPlayer)
+    for name, value in opponent.agent.state_dict().items():
         assert torch.equal(value, main.state_dict()[name])
     run = framework.train(
         task,

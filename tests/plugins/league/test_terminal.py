@@ -16,7 +16,8 @@ class Bets(Opponent):
 
 def played(rules, player, person, lines):
     """What a person who types these lines wins, and what is shown."""
-    said, typed = [], iter(lines)
+    said: list[str] = []
+    typed = iter(lines)
     won = play(rules, player, person, 3, ask=lambda prompt: next(typed), say=said.append)
     return won, "\n".join(said)
 

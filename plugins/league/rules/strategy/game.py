@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from framework.config.types import Count
-from plugins.games.environments.games import Frame, Observation
+from plugins.games.environments.games import Frame
 from plugins.games.environments.native.games import State
 from plugins.league.rules.contract import Rules
 from plugins.league.rules.strategy.board import LARGEST, SMALLEST, Geometry
@@ -81,7 +81,7 @@ class Strategy(Rules):
     def to_move(self) -> Tensor:
         return (~self.state["over"]).expand(2, -1)
 
-    def observe(self, player: Tensor) -> Observation:
+    def observe(self, player: Tensor) -> dict[str, Tensor]:
         return {name: of_player(both, player) for name, both in self.views.items()}
 
     def mask(self, player: Tensor) -> Tensor:

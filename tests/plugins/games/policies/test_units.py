@@ -24,7 +24,7 @@ def agent(**options):
     found = Agent(SPACE, CHOICES, encoder="units", hidden=[8], **options)
     with torch.no_grad():
         for parameter in found.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
+            parameter.add_(0.1 * torch.randn_like(parameter))
     return found
 
 
@@ -109,5 +109,5 @@ def test_what_it_does_not_serve_is_refused_in_one_line(space, actions, options, 
 def test_a_small_board_of_many_planes_is_read_plane_by_plane():
     space = Dict({**SPACE.spaces, "map": Box(0, 255, (17, 5, 5), numpy.uint8)})
     player = Agent(space, CHOICES, encoder="units", hidden=[8])
-    assert player.body.stem.in_channels == 17
+    assert player.body.stem.in_channels == 17  # type: ignore[union-attr]
     assert player.body.place.shape == (8, 5, 5)

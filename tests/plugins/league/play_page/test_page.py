@@ -45,7 +45,7 @@ def press(found: Browser, words: str) -> None:
 
 def cell_of(page: PlayPage, kind: str) -> int:
     return next(
-        unit["cell"]
+        int(unit["cell"])
         for unit in page.table.shown()["units"]
         if unit["side"] == "own" and unit["kind"] == kind
     )

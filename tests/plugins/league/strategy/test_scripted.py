@@ -1,6 +1,7 @@
 """The scripted players: they choose legal actions, go by shortest ways and win against chance."""
 
 from collections import deque
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_distances_are_those_of_breadth_first_search():
 @pytest.mark.parametrize("name", PLAYERS)
 def test_a_scripted_player_chooses_legal_actions(name):
     rules = crowded(4, 64)
-    player = named_player(name, rules, "anchor")
+    player: Any = named_player(name, rules, "anchor")
     for side in (0, 1):
         mask = rules.mask(players(rules, side))
         actions = player.choose(rules.observe(players(rules, side)), mask)
