@@ -60,7 +60,7 @@ def test_an_exploiter_learns_against_a_runs_main_agent(tmp_path):
             *("estimator.epochs=1", "estimator.minibatches=1"),
         ],
     )
-    task = League(**options, mode="exploiter", rivals=[f"run={rival.folder}"], anchors=[])
+    task = League(**options, mode="exploiter", rivals=[f"run:{rival.folder}"], anchors=[])
     main = rival.task.agent("main")
     for name, value in task.players["rival"].agent.state_dict().items():
         assert torch.equal(value, main.state_dict()[name])
