@@ -49,7 +49,7 @@ ROLES = {
 # Snapshots in a tournament, spread over the training.
 SHOWN = 8
 # Before the folder of a run whose main agent is meant.
-RUN = "run="
+RUN = "run:"
 
 
 class League(Task):
@@ -281,7 +281,7 @@ class League(Task):
             )
         if ranks.size() > 1:
             raise UserError(
-                f"{ranks.size()} processes: a league learns in one; trainer.processes=1"
+                f"{ranks.size()} processes: a league learns in one; expected trainer.ranks=1"
             )
         plan = estimator.rollouts
         if plan is None:

@@ -72,11 +72,13 @@ class BoardRules(Rules):
         return self.free(self.state["own"] | self.state["other"])
 
     def play(self, actions: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        own, other, moves = self.state["own"], self.state["other"], self.state["moves"]
-        which = which > self.state["ended"]
-        second = (moves & 1).bool()
-        action = torch.where(second, actions[1], actions[0])
-        placed = own | self.placed(own | other, action)
+        own, other, moves, ended = (self.state[n] for n in ("own", "other", "moves", "ended"))
+        # Of booleans, > is "and not".
+        which = which > ended
+        mover = moves & 1
+        second = mover.bool()
+        of_first, of_second = actions.unbind()
+        placed = own | self.placed(own | other, torch.where(second, of_second, of_first))
         won = which & self.has_won(placed)
         moves = moves + which
         over = won | (which & (moves == self.longest))
@@ -84,9 +86,9 @@ class BoardRules(Rules):
             "own": torch.where(which, other, own),
             "other": torch.where(which, placed, other),
             "moves": moves,
-            "ended": self.state["ended"] | over,
+            "ended": ended | over,
         }
-        return won.float() * torch.where(second, -1.0, 1.0), over
+        return (1.0 - 2.0 * mover).mul_(won), over
 
     def restart(self, which: Tensor | None = None) -> None:
         if which is None or not self.state:

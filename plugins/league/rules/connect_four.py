@@ -17,6 +17,8 @@ from plugins.league.rules.boards import BoardRules
 
 ROWS, COLUMNS = 6, 7
 STRIDE = 8
+# All cells of a column by its lowest.
+WHOLE = (1 << ROWS) - 1
 # From a cell to the next one of a line: upwards, to the right, and both diagonals.
 DIRECTIONS = (1, STRIDE, STRIDE + 1, STRIDE - 1)
 
@@ -36,7 +38,6 @@ class ConnectFour(BoardRules):
         lowest = [1 << STRIDE * column for column in range(COLUMNS)]
         self.lowest = torch.tensor(lowest, device=self.device)
         self.highest = self.lowest << ROWS - 1
-        self.whole = torch.tensor([bit * (1 << ROWS) - bit for bit in lowest], device=self.device)
         # A column's eight cells as eight bytes of a whole number.
         spread = [
             sum(1 << 8 * row for row in range(8) if column >> row & 1)
@@ -50,7 +51,8 @@ class ConnectFour(BoardRules):
 
     def placed(self, occupied: Tensor, action: Tensor) -> Tensor:
         """One more in the lowest cell carries to the first free one."""
-        return (occupied + self.lowest[action]) & self.whole[action]
+        lowest = self.lowest.index_select(0, action)
+        return (occupied + lowest) & (lowest * WHOLE)
 
     def has_won(self, stones: Tensor) -> Tensor:
         pairs = stones & stones >> self.steps

@@ -61,7 +61,7 @@ def test_results_add_up_to_the_rewards_in_every_game():
         match = Match(kind(32), {"random": RandomPlayer()}, ["random"])
         torch.manual_seed(3)
         seen, earned, ended = match.reset(3), 0.0, 0
-        for _ in range(60):
+        for _ in range(25):
             mask = seen[MASK].bool()
             assert (match.rules.to_move[match.seat, torch.arange(32)]).all()
             assert mask.any(1).all()

@@ -44,7 +44,7 @@ def same(first, second):
 
 
 # Steps of the first part: at the end of a rollout, and within one (each is used four times).
-@pytest.mark.parametrize("first", [20, 26])
+@pytest.mark.parametrize("first", [pytest.param(20, marks=pytest.mark.slow), 26])
 def test_a_resumed_league_is_an_uninterrupted_one(tmp_path, first):
     options = {"estimator.epochs": 2, "estimator.minibatches": 2}
     whole = trained(tmp_path / "whole", league(), 40, **options)

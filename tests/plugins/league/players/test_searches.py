@@ -49,7 +49,7 @@ def test_minimax_beats_chance():
 
 
 def test_tree_search_beats_chance_and_takes_a_win():
-    won = duel(TicTacToe(30), TreeSearch(30), RandomPlayer(), 1)
+    won = duel(TicTacToe(20), TreeSearch(20), RandomPlayer(), 1)
     assert scores(won).mean() > 0.8
 
 

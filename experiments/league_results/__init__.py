@@ -1,0 +1,1 @@
+"""A study: how league, averaged and regularised self-play converge where plain self-play does not."""

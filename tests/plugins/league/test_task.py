@@ -1,0 +1,94 @@
+"""The task: what is refused in one line, and what its measures are called."""
+
+import pytest
+import torch
+
+import framework
+from framework import UserError
+from plugins.league.exact import ExactLeague
+from plugins.league.task import League
+
+SMALL = {"boards": 8, "hidden": [8], "tournament_matches": 0}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"game": "kuhm"}, "task.game = 'kuhm': unknown; did you mean 'kuhn'"),
+        ({"game": "kuhn", "game_options": {"rounds": 2}}, "unknown key 'task.game_options.rounds'"),
+        (
+            {"game": "matrix", "game_options": {"payoffs": [[1.0, 2.0], [1.0]]}},
+            "as many columns as rows",
+        ),
+        ({"game": "kuhn", "anchors": []}, "task.anchors = \\[\\]: expected one player"),
+        ({"game": "kuhn", "mode": "exploiter"}, "task.rivals = \\[\\]: expected whom to exploit"),
+        ({"game": "kuhn", "mode": "self_play", "rivals": ["random"]}, "which meets itself alone"),
+        ({"game": "kuhn", "anchors": ["minimax_2"]}, "players do not see"),
+        ({"game": "kuhn", "teacher_weight": 0.1}, "a task.teacher whose habits are kept"),
+        ({"game": "kuhn", "mode": "regularised", "memory": "gru"}, "whose reference has no memory"),
+    ],
+)
+def test_mistakes_are_refused_in_one_line(options, said):
+    with pytest.raises(UserError, match=said) as refused:
+        League(**{**SMALL, **options})
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"game": "connect_four"}, "it cannot be dealt in all ways"),
+        ({"game": "kuhn", "memory": "gru"}, "task.memory: expected none with task=exact_league"),
+    ],
+)
+def test_what_cannot_be_judged_exactly_is_refused_before_it_is_trained(tmp_path, options, said):
+    with pytest.raises(UserError, match=said):
+        framework.train(
+            ExactLeague(**{**SMALL, **options}), estimator="ppo", steps=1, folder=tmp_path / "run"
+        )
+
+
+def test_an_exploiter_learns_against_a_runs_main_agent(tmp_path):
+    options = {**SMALL, "game": "tic_tac_toe", "evaluation_matches": 4}
+    rival = framework.train(
+        "connect_four",
+        steps=2,
+        folder=tmp_path / "rival",
+        overrides=[
+            *("task.game=tic_tac_toe", "task.boards=8", "task.hidden=[8]", "task.anchors=[random]"),
+            *("task.tournament_matches=0", "task.evaluation_matches=4", "trainer.threads=1"),
+            *("estimator.epochs=1", "estimator.minibatches=1"),
+        ],
+    )
+    task = League(**options, mode="exploiter", rivals=[f"run:{rival.folder}"], anchors=[])
+    main = rival.task.agent("main")
+    for name, value in task.players["rival"].agent.state_dict().items():
+        assert torch.equal(value, main.state_dict()[name])
+    run = framework.train(
+        task,
+        estimator="ppo",
+        steps=2,
+        folder=tmp_path / "exploiter",
+        overrides=["estimator.epochs=1", "estimator.minibatches=1"],
+    )
+    assert run.metrics["anchor_score"] == run.metrics["score/rival"]
+    assert set(task.learners[0].matches.match.names) == {"rival"}
+
+
+@pytest.mark.slow
+def test_a_tournament_rates_anchors_snapshots_and_the_main_agent(tmp_path):
+    task = League(
+        **{**SMALL, "tournament_matches": 4},
+        game="tic_tac_toe",
+        evaluation_matches=4,
+        snapshot_every=1,
+    )
+    run = framework.train(task, estimator="rloo", steps=9, folder=tmp_path / "run")
+    rated = {name for name in run.metrics if name.startswith("elo/")}
+    assert {"elo/random", "elo/main", "elo/main-0"} <= rated
+    assert run.metrics["elo_rise"] == pytest.approx(
+        run.metrics["elo/main"] - run.metrics["elo/main-0"], abs=1e-3
+    )
+    assert sum(run.metrics[name] for name in rated) == pytest.approx(0, abs=1e-2)
+    shown = {media.name for media in task.show(0)}
+    assert shown == {"payoffs", "elo", "match"}
