@@ -49,7 +49,7 @@ ROLES = {
 # Snapshots in a tournament, spread over the training.
 SHOWN = 8
 # Before the folder of a run whose main agent is meant.
-RUN = "run="
+RUN = "run:"
 
 
 class League(Task):

@@ -63,7 +63,7 @@ def test_an_exploiter_learns_against_a_runs_main_agent(tmp_path):
             *("estimator.epochs=1", "estimator.minibatches=1"),
         ],
     )
-    task = League(**options, mode="exploiter", rivals=[f"run={rival.folder}"], anchors=[])
+    task = League(**options, mode="exploiter", rivals=[f"run:{rival.folder}"], anchors=[])
     assert isinstance(rival.task, League)
     main = rival.task.agent("main")
     opponent = task.players["rival"]
