@@ -116,7 +116,9 @@ def lessons(teacher: Opponent, rules: Rules, seed: int, memory: tuple[int, int] 
         rows.append((observation, start, actions, outcome.rewards, outcome.terminated))
         observation, start = outcome.observations, outcome.episode_start
     seen = map_tensors(lambda *parts: torch.stack(parts), *(row[0] for row in rows))
-    starts, actions, rewards, ends = (torch.stack([row[i] for row in rows]) for i in range(1, 5))
+    starts, actions, rewards, ends = (
+        torch.stack(parts) for parts in zip(*(row[1:] for row in rows), strict=True)
+    )
     won, known = torch.zeros_like(rewards), torch.zeros_like(ends)
     later, ended = torch.zeros_like(rewards[0]), torch.zeros_like(ends[0])
     for t in reversed(range(len(rows))):
