@@ -13,6 +13,8 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 import torch
 
@@ -40,8 +42,7 @@ def ours(boards: int) -> Callable[[], int]:
 
 def states() -> Callable[[], int]:
     """One move of OpenSpiel's state."""
-    import pyspiel
-
+    pyspiel: Any = import_module("pyspiel")
     game = pyspiel.load_game("connect_four")
     now = [game.new_initial_state()]
 
@@ -60,9 +61,7 @@ def states() -> Callable[[], int]:
 
 def environment() -> Callable[[], int]:
     """One step of OpenSpiel's reinforcement learning environment."""
-    from open_spiel.python import rl_environment
-
-    played = rl_environment.Environment("connect_four")
+    played = import_module("open_spiel.python.rl_environment").Environment("connect_four")
     now = [played.reset()]
 
     def move() -> int:
