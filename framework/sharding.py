@@ -58,11 +58,20 @@ def count(module: nn.Module) -> int:
 
 
 def divide(model: nn.Module) -> None:
-    """Divide a model among all processes, in place: from here on its parameters are parts."""
+    """Divide a model among all processes, in place: from here on its parameters are parts.
+
+    Raises:
+        ProgramError: a parameter is a single number, which cannot be divided.
+    """
     # A second of imports that other runs need not wait for.
     from torch.distributed.fsdp import fully_shard
 
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 0:
+            raise ProgramError(
+                f"trainer.sharding = full: the model's parameter '{name}' has no axis along which it could be divided; "
+                "expected one of shape [1] or more, or trainer.sharding=none"
+            )
         # The others cannot be divided: images' layers have their channels last.
         parameter.data = parameter.data.contiguous()
     for block in blocks(model):

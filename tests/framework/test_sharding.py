@@ -238,6 +238,16 @@ def test_blocks_are_the_large_elements_of_lists_and_sequences():
     assert blocks(model) == []
 
 
+def test_a_parameter_without_an_axis_is_refused():
+    class Angle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.angle = nn.Parameter(torch.tensor(1.0))
+
+    with pytest.raises(ProgramError, match="the model's parameter 'angle' has no axis"):
+        divide(Angle())
+
+
 def test_recomputed_blocks_have_the_same_gradient_and_keep_less():
     kept: list[int] = []
 
