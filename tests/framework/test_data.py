@@ -226,6 +226,7 @@ next(batches(Slow(), 2, 0, 0, workers=1))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
 def test_after_a_kill_of_the_training_no_worker_lives_and_the_folder_is_free(tmp_path):
     process = python("-c", ORPHANS, str(tmp_path), cwd=tmp_path)

@@ -50,7 +50,7 @@ def played(game: Any, env: Any, seed: int) -> float:
     "options",
     [
         [],
-        ["task.memory=gru"],
+        pytest.param(["task.memory=gru"], marks=pytest.mark.slow),
         ["task.memory=lstm", "task.observation_indices=[0,2]", "task.normalise_observations=true"],
     ],
 )

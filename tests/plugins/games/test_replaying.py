@@ -214,8 +214,14 @@ def test_more_than_one_batch_for_an_update_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("estimator", "options"),
     [
-        ("sac", ["task.environment=Pendulum-v1", "task.continuous=squashed"]),
-        ("td3", ["task.environment=pendulum", "task.continuous=bounded"]),
+        pytest.param(
+            *("sac", ["task.environment=Pendulum-v1", "task.continuous=squashed"]),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("td3", ["task.environment=pendulum", "task.continuous=bounded"]),
+            marks=pytest.mark.slow,
+        ),
         (
             "dqn",
             [
