@@ -92,7 +92,8 @@ def test_a_run_that_loses_processes_is_the_undisturbed_one(tmp_path):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_stops_all_and_saves_once(tmp_path, rank):
-    launcher = started(tmp_path, "trainer.checkpoint_every=0")
+    # More steps than there is time for, however late the signal comes.
+    launcher = started(tmp_path, "trainer.checkpoint_every=0", "trainer.steps=1000000")
     wait_for_steps(tmp_path, 100)
     os.kill(process_of(launcher, rank), signal.SIGTERM)
     asked = time.monotonic()
@@ -102,7 +103,7 @@ def test_a_signal_to_one_stops_all_and_saves_once(tmp_path, rank):
     assert [p.name for p in (tmp_path / "run/checkpoints").glob("step_*.pt")] == [
         f"step_{result(tmp_path / 'run')['steps']:09}.pt"
     ]
-    assert 100 <= result(tmp_path / "run")["steps"] < 1500
+    assert 100 <= result(tmp_path / "run")["steps"] < 1000000
 
 
 def test_a_process_that_hangs_ends_the_job_and_says_where(tmp_path):
