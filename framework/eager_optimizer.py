@@ -36,9 +36,9 @@ def step_unless(optimizer: Optimizer, wrong: Tensor) -> None:
 
     The device decides, as for `torch.amp.GradScaler`: nothing is read from it.
     """
-    told: Any = optimizer
-    told.grad_scale, told.found_inf = None, wrong.float()
+    fused: Any = optimizer
+    fused.grad_scale, fused.found_inf = None, wrong.float()
     try:
-        told.step()
+        fused.step()
     finally:
-        del told.grad_scale, told.found_inf
+        del fused.grad_scale, fused.found_inf

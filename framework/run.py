@@ -392,7 +392,7 @@ def train_composed(
     check_processes(settings.trainer.ranks)
     callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "schedule": schedule}
     divided = settings.trainer.sharding == "full"
-    # The one that is trained is in parts for ever.
+    # The one that is trained is in parts from now on.
     kept = copied(task, without_parameters=True) if divided else None
     if follows():
         trainer = followed(settings, task, callbacks)
@@ -423,6 +423,10 @@ def train_composed(
         run = load(folder, checkpoint="last", task=kept)
         return replace(run, stopped_by=stopped_by)
     trainer.use_averages()
+    if settings.trainer.activation_checkpointing:
+        from framework.training.updates.recomputation import keep
+
+        keep(trainer.task.model)
     trainer.task.model.eval()
     return Run(
         folder=folder,

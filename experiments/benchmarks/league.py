@@ -23,7 +23,7 @@ from plugins.league.rules.connect_four import ConnectFour
 
 
 def ours(boards: int) -> Callable[[], int]:
-    """One move on each board; ended ones begin anew."""
+    """One move on each board; ended ones begin again."""
     rules = ConnectFour(boards)
     rules.restart()
     everywhere = torch.ones(boards, dtype=torch.bool)

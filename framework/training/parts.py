@@ -1,4 +1,4 @@
-"""What several processes that train together cannot do: all the work of all, or wait for each other for ever."""
+"""What several processes that train together cannot do: all the work of all, or wait for each other without end."""
 
 from __future__ import annotations
 

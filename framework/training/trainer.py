@@ -281,8 +281,8 @@ class Trainer:
             share = self.program.share(self.batch)
             if share != 1.0 and not self.parted:
                 self.parted = refuse_same_batch(self.program, self.batch)
-            told = mixing_in_one_line() if self.divided else nullcontext()
-            with self.autocast(), unvalidated(after=self.begun), told:
+            mixing = mixing_in_one_line() if self.divided else nullcontext()
+            with self.autocast(), unvalidated(after=self.begun), mixing:
                 if self.replayed is not None:
                     estimate = self.replayed(self.batch)
                 else:

@@ -1,7 +1,7 @@
 """Matches as games of one player: the learner's side is played from outside, the other one by opponents.
 
 One step is the learner's move and all moves of the opponent until the learner decides again or the match ends. The next
-match begins at once, with the learner on the other side and an opponent that is drawn anew.
+match begins at once, with the learner on the other side and an opponent that is drawn again.
 """
 
 from __future__ import annotations

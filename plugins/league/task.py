@@ -82,7 +82,7 @@ class League(Task):
         "time/learning_steps_per_second": "decisions learned from a second",
         "league/snapshots": "past players in the league",
         "league/<learner>_score": "mean score of a learner in its latest rollout's matches",
-        "league/<learner>_resets": "how often it began anew",
+        "league/<learner>_resets": "how often it began again",
     }
 
     def __init__(

@@ -272,6 +272,13 @@ def test_recomputed_blocks_have_the_same_gradient_and_keep_less():
     assert kept[1] < kept[0]
 
 
+def test_a_trained_models_blocks_keep_what_they_compute(tmp_path):
+    task = Fitted()
+    names = set(vars(task.model[2]))  # type: ignore[index]
+    run = fit(tmp_path / "run", "trainer.activation_checkpointing=true", task=task, steps=1)
+    assert set(vars(run.task.model[2])) == names
+
+
 def test_what_cannot_be_recomputed_is_refused():
     with pytest.raises(UserError, match="no large elements of a list or sequence"):
         recompute(nn.Linear(1000, 1000))

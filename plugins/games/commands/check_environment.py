@@ -167,7 +167,7 @@ def seeds(found: Walk, again: Walk, other: Walk, touched: Sequence[str]) -> Find
     """The same seed begins the same episodes, and nobody else's random numbers are changed.
 
     Args:
-        touched: whose global generator was drawn from or seeds anew.
+        touched: whose global generator was drawn from or seeds again.
     """
     if not same(found.observations[0], again.observations[0]):
         fix = "begin reset(self, *, seed=None, options=None) with super().reset(seed=seed) and draw from self.np_random"

@@ -3,7 +3,7 @@
     diffobj play run=RUN_FOLDER [side=first|second] [seed=N] [checkpoint=best|last] [port=8766]
 
 Board games, poker and matrix games are played in the terminal: type a move, or q to leave; without seed=N
-each match is dealt anew. The strategy game is played
+each match is dealt again. The strategy game is played
 on a page of this machine, whose address is printed (port=0 takes any free one); Ctrl-C ends it.
 In Python: `plugins.league.terminal.play`, with the rules and the player of the task that `framework.load` returns.
 """

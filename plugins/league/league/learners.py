@@ -1,4 +1,4 @@
-"""Learners: an agent each, its matches, and when it is copied into the league or begins anew."""
+"""Learners: an agent each, its matches, and when it is copied into the league or begins again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from plugins.league.match import Match
 
 # A learner whose win rate against each opponent is above this is copied early (Vinyals et al. 2019).
 BEATS = 0.7
-# How likely a league exploiter begins anew once it is copied.
+# How likely a league exploiter begins again once it is copied.
 RESET = 0.25
 # Of an agent's parts.
 PREDICTIONS = ("value_body.", "value_head.")
@@ -102,7 +102,7 @@ class Learner:
 
     Attributes:
         role: by which its opponents are chosen; see `matchmaking`.
-        first: the parameters it begins anew with.
+        first: the parameters it begins again with.
         age: its rollouts since it was last copied into the league.
     """
 

@@ -41,7 +41,7 @@ class Payoffs:
         return (won + UNKNOWN) / (matches + 1)
 
     def forget(self, player: str) -> None:
-        """Forget what a player has won: it begins anew."""
+        """Forget what a player has won: it begins again."""
         self.table = {pair: seen for pair, seen in self.table.items() if player not in pair}
 
     def state_dict(self) -> list[list[Any]]:

@@ -111,7 +111,7 @@ class Population:
         return standing.rates(learner.name, against)
 
     def copy(self, learner: Learner, number: int, seed: int) -> None:
-        """Copy a learner into the league; an exploiter may then begin anew."""
+        """Copy a learner into the league; an exploiter may then begin again."""
         self.snapshot(learner)
         learner.age = 0
         chance = torch.rand((), generator=generator(seed, "reset", number)).item()

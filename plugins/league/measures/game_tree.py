@@ -112,15 +112,15 @@ class GameTree:
         self, boards: Rules, parent: Tensor, action: Tensor
     ) -> tuple[Tensor, Tensor, Rules]:
         """Player 0's decisions, and player 1's, which do not know them."""
-        count, nobody = boards.boards, torch.zeros(boards.boards, dtype=torch.long)
-        first, first_mask = self.recorded(boards, nobody)
-        second, second_mask = self.recorded(boards, nobody + 1)
+        count, zeros = boards.boards, torch.zeros(boards.boards, dtype=torch.long)
+        first, first_mask = self.recorded(boards, zeros)
+        second, second_mask = self.recorded(boards, zeros + 1)
         rows, chosen = first_mask.nonzero().unbind(1)
         children = torch.full(first_mask.shape, -1).index_put(
             (rows, chosen), torch.arange(len(rows))
         )
         nothing = torch.zeros(first_mask.shape)
-        self.layers.append(Layer(nobody, first, parent, action, nothing, children))
+        self.layers.append(Layer(zeros, first, parent, action, nothing, children))
         assert len(children) == count
         # Each of player 1's decisions follows one choice of player 0's.
         nodes, answer = second_mask[rows].nonzero().unbind(1)

@@ -17,7 +17,7 @@ from plugins.sketching.raster.soft_lines import ONE, ZERO
 
 SOFT_OR, MAX, SMOOTH_MAX, OVER = 0, 1, 2, 3
 CODES = {"soft_or": SOFT_OR, "max": MAX, "smooth_max": SMOOTH_MAX, "over": OVER}
-NOBODY = numpy.float32(-1)
+EMPTY = numpy.float32(-1)
 ROOT, CUBE = numpy.float32(1 / SHARPNESS), numpy.float32(SHARPNESS - 1)
 POWER = numpy.float32(SHARPNESS)
 TINY = numpy.float32(1e-30)
@@ -80,7 +80,7 @@ def nothing_known(groups: int, inks: int, pixels: int, composition: int) -> Any:
     known = numpy.empty((rows, inks, pixels), numpy.float32)
     for c in range(inks):
         for p in range(pixels):
-            known[rows - 1, c, p] = ONE if composition == OVER else NOBODY
+            known[rows - 1, c, p] = ONE if composition == OVER else EMPTY
             if composition != OVER:
                 known[0, c, p] = ZERO
     return known

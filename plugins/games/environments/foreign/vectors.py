@@ -87,6 +87,7 @@ class VectorMaker:
         wrappers = wrappers_of(self.options.wrappers, trust=self.options.trust)
         game = Single(self.source, self.options, arguments, None, wrappers).game()
         place = place_of_mask(game)
+        # What it holds goes with it, whatever its own way of closing raises.
         with contextlib.suppress(Exception):
             game.close()
         return place
