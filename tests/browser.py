@@ -132,7 +132,8 @@ def browser() -> Iterator[Browser]:
     """A browser with an empty profile; it ends with the block."""
     to_read, its_writing = os.pipe()
     its_reading, to_write = os.pipe()
-    with tempfile.TemporaryDirectory() as profile:
+    # Processes of the browser may write a moment longer than it lives itself.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         # It reads from descriptor 3 and writes to 4.
         shell = f'exec "$0" "$@" 3<&{its_reading} 4>&{its_writing}'
         process = subprocess.Popen(
