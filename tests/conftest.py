@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from framework.training.evaluation import Evaluation
 from framework.training.trainer import Trainer
 from tests.runs import Diffobj, Outcome, forget_plugins, install
 
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+
 torch.set_num_threads(1)
 # Kernels run on the CPU; Triton reads it once, when it is first imported.
 os.environ["TRITON_INTERPRET"] = "1"
@@ -29,6 +32,21 @@ if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # a shell's background jobs and their children ignore Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the cases of a test that is marked `one_in(n)` one in n is an everyday test; the others are slow ones."""
+    seen = Counter[str]()
+    for item in items:
+        marker = item.get_closest_marker("one_in")
+        if marker is None or item.get_closest_marker("slow"):
+            continue
+        place = item.nodeid.partition("[")[0]
+        # By steps of the golden ratio: evenly spread, and no axis of a product is met at one value only.
+        if seen[place] * GOLDEN_RATIO % 1 >= 1 / marker.args[0]:
+            item.add_marker(pytest.mark.slow)
+        seen[place] += 1
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

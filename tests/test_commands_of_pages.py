@@ -75,9 +75,12 @@ def choices(told: list[str]) -> list[list[str]]:
         for w, values in zip(told, split, strict=True)
     ]
     first = [each[0] for each in listed]
-    return [
-        [*first[:at], value, *first[at + 1 :]] for at, each in enumerate(listed) for value in each
+    others = [
+        [*first[:at], value, *first[at + 1 :]]
+        for at, each in enumerate(listed)
+        for value in each[1:]
     ]
+    return [first, *others]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

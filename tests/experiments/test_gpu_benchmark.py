@@ -21,6 +21,7 @@ def page(tmp_path, monkeypatch):
     return tmp_path / "RESULTS.md"
 
 
+@pytest.mark.slow
 def test_it_runs_on_the_cpu_and_writes_nothing(page, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["gpu", *QUICK])
     command.main()

@@ -93,6 +93,7 @@ def test_chance_alone_is_not_called_wrong(monkeypatch):
     assert verdicts.count("wrong") <= 1
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", SOUND)
 def test_no_estimator_is_silently_wrong_or_raises_a_raw_error_on_a_sound_problem(name):
     for estimator in registry().names("estimators"):
@@ -128,6 +129,7 @@ READ_WRONG = {"in_place", "axes", "recorded"}
 BOUNDS = {"bound_of_three_samples", "bound_with_a_cost_and_a_penalty"}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "name", [n for n, p in PROBLEMS.items() if p.group not in READ_WRONG and n not in BOUNDS]
 )

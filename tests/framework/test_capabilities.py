@@ -130,6 +130,7 @@ def test_every_registered_estimator_declares_what_it_serves():
     assert list(DECLARED) == [c.name for c in registry().group("estimators")]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.filterwarnings("ignore:.*draw 'x' .* is discrete.* within a small step")
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("name", DECLARED)
@@ -197,6 +198,7 @@ def example(name: str) -> Callable[[Tensor], Distribution]:
     return DRAWS[EXAMPLE.get(family, family)]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("need", NEEDS)
 @pytest.mark.parametrize("name", [n for n in DECLARED if n != "automatic"])
 def test_an_estimator_serves_the_programs_that_it_claims_and_refuses_all_others(
@@ -213,6 +215,7 @@ def test_an_estimator_serves_the_programs_that_it_claims_and_refuses_all_others(
         assert_refused(lambda: estimated(name, program))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", [n for n in DECLARED if n != "automatic"])
 def test_an_estimator_serves_recorded_actions_only_where_it_claims_to(name: str):
     declared = DECLARED[name]
@@ -224,6 +227,7 @@ def test_an_estimator_serves_recorded_actions_only_where_it_claims_to(name: str)
         assert_refused(lambda: estimated(name, program, batch))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", [n for n in DECLARED if not DECLARED[n].value_predictions])
 def test_an_estimator_gives_second_derivatives_only_where_it_claims_to(name: str):
     parameters = {"a": parameter()}

@@ -35,6 +35,7 @@ def trained(estimator: str, folder: Path) -> list[str]:
     pytest.skip("it learns from recorded episodes only")
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_it_resumes_exactly_and_survives_a_cost_that_is_not_a_number(toy, tmp_path, estimator):
     whole = tmp_path / "whole"

@@ -253,6 +253,7 @@ def location_detached(context, parameters, batch):
     context.cost(y**2 + parameters["t"])
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "function",
     [
@@ -380,6 +381,7 @@ def alone(function):
     return Program(function, one_sample_at_a_time=True)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("estimator", PATHWISE)
 @pytest.mark.parametrize(
     "function",
@@ -533,6 +535,7 @@ def number_absolute(context, parameters, batch):
     context.cost(x if x.item() > 0 else -x)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("samples", [1, 4, 64])
 @pytest.mark.parametrize(
     "function",
@@ -681,6 +684,7 @@ def fresh(function, **options):
 SERVING_NORMAL = ["exact", "rloo", "reinforce", "measure_valued", "relax", *PATHWISE]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("estimator", SERVING_NORMAL)
 @pytest.mark.parametrize("function", [threshold_of_a_draw, threshold_of_own_noise])
 def test_a_jump_in_a_parameter_at_a_random_place_makes_every_derivative_biased(function, estimator):

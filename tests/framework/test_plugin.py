@@ -263,6 +263,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_plugin_is_named_with_its_reason_and_the_others_still_work(
     package, diffobj: Diffobj, name

@@ -298,6 +298,7 @@ def datum_costs(context, parameters, batch):
     context.penalty(slope**3, "penalty")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("estimator", "data", "options"),
     [

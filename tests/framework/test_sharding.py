@@ -287,6 +287,7 @@ def test_what_cannot_be_recomputed_is_refused():
         recompute(nn.Sequential(block, *(nn.Linear(512, 512) for _ in range(4))))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("given", "said"),
     [

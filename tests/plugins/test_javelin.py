@@ -163,6 +163,7 @@ SEVEN = [
 QUICK = {"exact", "spsa", "rloo", "reparameterisation"}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "estimator",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SEVEN],

@@ -85,6 +85,7 @@ def test_a_folder_that_holds_something_is_left_alone(javelin, diffobj: Diffobj):
     assert (javelin / "comparison.md").read_text() == before
 
 
+@pytest.mark.slow
 def test_what_was_compared_before_an_error_is_kept(toy, tmp_path):
     folder = tmp_path / "here"
     options = ["experiment=toy", "task.fault=evaluate", "task.fault_at=0", "task.layers=plain"]

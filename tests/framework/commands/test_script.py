@@ -53,6 +53,7 @@ def test_scripts_exist_for_these():
     ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("pair", PAIRS)
 def test_it_is_short_formatted_and_imports_nothing_of_ours(pair, tmp_path):
     source = written(pair)
@@ -69,6 +70,7 @@ def test_it_is_short_formatted_and_imports_nothing_of_ours(pair, tmp_path):
             subprocess.run([sys.executable, "-m", "ruff", *verb, *settings, place], check=True)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "pair",
     # Whole episodes take their time.
@@ -121,6 +123,7 @@ def test_it_is_printed_and_runs_by_itself(tmp_path, diffobj: Diffobj):
     assert set(ast.literal_eval(evaluation)) == {"angle_degrees", "range_metres", "objective"}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -324,6 +324,7 @@ def test_what_hydra_refuses_is_told_in_one_line_with_its_advice(
     assert files(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_folder_of_ones_own_configurations_holds_for_every_job(tmp_path, diffobj: Diffobj):
     own = tmp_path / "conf" / "experiment"
     own.mkdir(parents=True)

@@ -68,6 +68,7 @@ def test_a_sweep_runs_every_combination_in_a_folder_of_its_own(tmp_path, diffobj
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "bad",
     [

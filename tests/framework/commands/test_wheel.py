@@ -48,6 +48,7 @@ def test_configurations_manifests_and_templates_travel_and_tests_stay(unpacked):
     assert tops == {"framework", "plugins"}
 
 
+@pytest.mark.slow
 def test_another_package_with_plugins_and_configs_breaks_nothing_nor_does_its_removal(
     unpacked, tmp_path
 ):

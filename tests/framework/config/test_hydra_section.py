@@ -196,6 +196,7 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     forget_plugins()
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("way", [("-m", "seed=0,1"), ("--cfg=all", "--resolve"), ()])
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_experiment_is_refused_in_one_line_and_leaves_no_mark(
@@ -214,6 +215,7 @@ def test_a_hostile_experiment_is_refused_in_one_line_and_leaves_no_mark(
     assert files(tmp_path) == ["a", "a/b", "a/b/c"]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("case", OVERRULED)
 def test_a_hostile_section_is_refused_where_it_counts(case):
     from framework.config.composition import hydra_composition
@@ -258,6 +260,7 @@ TYPED = {
 }  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("override", TYPED)
 def test_a_hostile_override_is_refused_in_python_as_in_a_command(evil, diffobj: Diffobj, override):
     with pytest.raises(UserError) as told:

@@ -28,6 +28,7 @@ SHORT = ("trainer.steps=2", "monitor.tensorboard=false", "monitor.progress=none"
 # --- what ships -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_its_components_take_it(group, option):
     chosen = [f"{group}={option}"]
@@ -65,6 +66,7 @@ def test_every_component_of_the_core_has_a_configuration_and_the_other_way_round
     assert set(builtin.plugin.groups[group]) <= set(config_options()[group.removesuffix("s")])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("estimator", registry().names("estimators"))
 def test_every_estimator_can_be_chosen_for_an_experiment(estimator):
     settings = validate(compose(["experiment=javelin", f"estimator={estimator}"]).config)
@@ -215,6 +217,7 @@ MISTAKES = {
 }  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("arguments", MISTAKES)
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     arguments, tmp_path, monkeypatch, diffobj: Diffobj

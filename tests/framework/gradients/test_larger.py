@@ -210,6 +210,7 @@ def test_enumeration_gives_the_tree_sum_s_gradient(problem, states):
     torch.testing.assert_close(found.gradients, problem.gradients(), atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("problem", "estimator"),
     [

@@ -14,6 +14,7 @@ FINITE = [p.name for p in PROBLEMS.values() if p.kind == "finite"]
 SMOOTH = [p.name for p in PROBLEMS.values() if p.kind == "smooth"]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", list(PROBLEMS))
 @pytest.mark.parametrize("estimator", ["reinforce", "rloo"])
 def test_the_score_function_is_unbiased(estimator, name):

@@ -52,6 +52,7 @@ def shared_by_the_batch(context, parameters, batch):
     context.cost((z.sum(-1, keepdim=True) - batch) ** 2)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("estimator", "options", "repeats"), ESTIMATORS)
 @pytest.mark.parametrize(
     ("batch", "gradient", "value"),
@@ -70,6 +71,7 @@ def test_a_draw_with_as_many_elements_as_there_are_data_is_shared_by_them(
     assert abs(objective - value) < (1e-5 if estimator == "exact" else 0.25)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("estimator", ["exact", "rloo", "disarm"])
 def test_so_is_one_in_a_program_that_runs_one_sample_at_a_time(estimator):
     def function(context, parameters, batch):

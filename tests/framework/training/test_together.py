@@ -142,6 +142,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert torch.allclose(found[name].double(), values.double(), rtol=1e-5, atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_learns_what_one_process_learns(tmp_path):
     alone = fit(tmp_path / "one")
     assert_same(learned(trained() / "whole"), dict(alone.task.model.state_dict()))
@@ -188,6 +189,7 @@ def test_eight_shards_have_the_same_bits_in_one_two_and_four_processes(tmp_path)
             assert bits(tmp_path / "1" / name) == bits(tmp_path / f"{count}" / name)
 
 
+@pytest.mark.slow
 def test_games_of_two_processes_are_those_of_two_shards_and_go_on_in_one(tmp_path, capsys):
     games(tmp_path / "shards", 2, "trainer.stop_at=3")
     assert bits(tmp_path / "shards") == bits(trained() / "games")

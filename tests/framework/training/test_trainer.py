@@ -56,6 +56,7 @@ def alike(a: Any, b: Any) -> bool:
 # --- exact resume ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_stopped_after_any_step_and_resumed_ends_with_the_same_bits(toy, tmp_path, workers):
     common = [*TOY, "trainer.steps=9", "trainer.evaluate_every=4", f"task.workers={workers}"]
@@ -88,6 +89,7 @@ def test_the_javelin_resumes_exactly(tmp_path):
     assert alike(newest(whole), newest(parted))
 
 
+@pytest.mark.slow
 def test_cartpole_resumes_exactly(tmp_path):
     common = ["experiment=cartpole", "trainer.steps=4", "trainer.evaluate_every=2", "task.games=8"]
     common += ["task.evaluation_episodes=5", "task.video_frames=2", "monitor.progress=none"]
@@ -504,6 +506,7 @@ def test_roll_back_goes_on_from_the_newest_sound_parameters(toy, tmp_path, diffo
     assert (state["step"], state["progress"]["skipped"]) == (8, 4)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_rolled_back_resumes_exactly(toy, tmp_path):
     """Stopped before the fault, among the skipped steps, at the step that goes back, and after it."""
     whole = tmp_path / "whole"
@@ -865,6 +868,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_was_saved(
 # --- measuring ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("estimator", ["reinforce", "rloo", "reparameterisation"])
 def test_measuring_the_estimators_quality_changes_nothing(toy, estimator):
     ends = []

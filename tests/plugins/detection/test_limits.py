@@ -141,6 +141,7 @@ def test_the_result_is_of_the_checkpoint_that_predict_takes(
     assert "test of the best checkpoint, step 1: " in (tmp_path / "run" / "log.txt").read_text()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("more", "splits"),
     [

@@ -48,6 +48,7 @@ def test_options_that_are_none_suit_the_images(faulty):
     assert (chosen.augmentation.scale_jitter, chosen.augmentation.flip) == (0.2, 0.1)
 
 
+@pytest.mark.slow
 def test_a_folder_with_faults_trains_to_the_end_and_says_so_once_each(
     pictures, diffobj, faulty, tmp_path
 ):

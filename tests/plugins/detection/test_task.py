@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-import shlex
 
 import numpy
 import pytest
@@ -15,7 +14,6 @@ from framework import UserError
 from framework.config.composition import compose
 from framework.config.validation import check_components, validate
 from framework.gradients.enumeration.exact import Exact
-from framework.plugin import ROOT
 from framework.task import TrainingPlan
 from plugins.detection.data.augmentation import Augmentation
 from plugins.detection.data.generated import Generated
@@ -79,23 +77,6 @@ def test_the_experiment_composes_and_its_mistakes_are_named():
 @pytest.fixture(scope="module")
 def composed():
     return compose(["experiment=detection"]).config
-
-
-def commands() -> list[list[str]]:
-    """The arguments of `diffobj train` on the pages."""
-    pages = [
-        ROOT / "plugins" / "detection" / "README.md",
-        ROOT / "experiments" / "detection_own_data" / "README.md",
-    ]
-    lines = [line for page in pages for line in page.read_text().splitlines()]
-    commands = [line for line in lines if line.startswith("    diffobj train ")]
-    assert len(commands) > 4
-    return [shlex.split(line, comments=True)[2:] for line in commands]
-
-
-@pytest.mark.parametrize("arguments", commands(), ids=" ".join)
-def test_a_command_of_the_pages_composes(arguments):
-    check_components(validate(compose(arguments).config))
 
 
 def test_an_unknown_model_or_option_is_refused_with_the_nearest():

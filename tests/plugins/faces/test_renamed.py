@@ -6,6 +6,7 @@ import framework
 from framework import UserError
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("experiment", "old", "new"),
     [

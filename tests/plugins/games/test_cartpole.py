@@ -50,6 +50,7 @@ print("MiB", peak() - before)
     assert float(done.stdout.split()[-1]) < 200
 
 
+@pytest.mark.slow
 def test_evolution_strategies_play_it(tmp_path):
     options = ["estimator=evolution_strategies", "estimator.samples=4", "estimator.directions=2"]
     options += ["trainer.steps=3", "task.evaluation_episodes=5", "task.video_frames=4"]
@@ -58,6 +59,7 @@ def test_evolution_strategies_play_it(tmp_path):
     assert result(folder)["metrics"]["return_mean"] >= 5
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("environment", "said"),
     [

@@ -41,6 +41,7 @@ def resume(folder: Path, *arguments: str) -> dict[str, Any]:
     return load_newest(folder / "checkpoints", print)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "stop", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(6, marks=pytest.mark.slow)]
 )
@@ -86,6 +87,7 @@ def test_evaluation_in_the_middle_of_a_rollout_changes_nothing(tmp_path):
         assert torch.equal(value, watched["model"][name]), name
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("estimator", ["ppo", "a2c", "vtrace", "upgo", "rloo", "reinforce"])
 def test_one_experiment_serves_every_estimator_by_one_word(tmp_path, estimator):
     state = run(
@@ -119,6 +121,7 @@ def test_statistics_of_observations_are_saved_and_frozen_in_evaluation(tmp_path,
     assert printed[0] == printed[1]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "options", [[], ["task.shared=true"], ["task.memory=lstm"], ["task.environment=pendulum"]]
 )
@@ -183,6 +186,7 @@ class Forgetful(ShortPendulum):
         return {**moved, "spin": moved["spin"].detach()}, rewards, over
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
@@ -205,6 +209,7 @@ def test_a_jump_of_a_differentiable_game_is_seen_and_a_wrapped_angle_is_none(env
     assert said is None or re.search(said, messages[0])
 
 
+@pytest.mark.slow
 def test_reparameterisation_and_the_score_function_agree_in_expectation_on_the_smooth_cart_pole():
     """Episodes of 8 steps: through the simulator's derivative and without it, the same slope."""
     torch.manual_seed(0)

@@ -99,6 +99,7 @@ def test_returns_are_learned_from_over_their_running_size(monkeypatch):
     assert before["return_scale.count"] == len(returns)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["evolution_strategies", "reparameterisation"])
 def test_episodes_that_are_played_for_an_estimate_are_logged_as_recorded_ones_are(name):
     """4 samples (and for evolution strategies 2 pairs of perturbations) of 8 steps each."""

@@ -111,6 +111,7 @@ MEMORY = ("task.memory=gru", "task.normalise_returns=true")
 NORMALISED = ("task.normalise_observations=true",)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("environment", "stop", "options"),
     [
@@ -141,6 +142,7 @@ def test_games_with_processes_of_their_own_are_brought_back_too(tmp_path, capsys
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_games_that_draw_from_elsewhere_are_named_in_one_line_and_begin_new_episodes(
     tmp_path, capsys
 ):
@@ -202,6 +204,7 @@ def test_a_vector_class_that_nobody_knows_is_not_saved():
     assert games.state_dict() is None
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("stop", [3, 5])
 def test_a_single_game_whose_rollouts_are_cut_into_pieces_is_resumed_with_the_same_bits(
     tmp_path, stop

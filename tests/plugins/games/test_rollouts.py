@@ -116,6 +116,7 @@ def test_named_observations_lead_to_the_true_last_one_in_every_mode(monkeypatch,
     assert seen["action_mask"].tolist() == [[1, 0, 1, 1]] * 2
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("terminates", "worth"), [(False, 5.0), (True, None)])
 def test_a_reward_of_one_without_end_is_worth_one_over_one_minus_gamma_in_every_mode(
@@ -275,6 +276,7 @@ def test_a_normaliser_changes_only_on_commit_and_knows_mean_and_deviation(monkey
     assert torch.equal(again.normaliser.deviation, normaliser.deviation)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("recurrence", ["none", "gru"])
 @pytest.mark.parametrize("continuous", ["clipped", "squashed"])
 @pytest.mark.parametrize("name", [*registry().names("games.environments")])

@@ -279,6 +279,7 @@ def learned(case: Case, seed: int = 0) -> float:
     return game.evaluate(seed)["return_mean"]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "name",
     [

@@ -17,6 +17,7 @@ PHOTO = Pillow.fromarray(numpy.linspace(0, 255, 48 * 32).reshape(32, 48).astype(
 SMALL: dict[str, Any] = {"strokes": 20, "size": 48, "steps": 4}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("style", STYLES)
 def test_every_style_draws(style):
     drawing = sketch(PHOTO, style=style, **SMALL)

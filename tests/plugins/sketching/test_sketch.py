@@ -68,6 +68,7 @@ def trained(task: Sketch, steps: int, *, start: int = 0, rate: float = 0.01) -> 
     return task
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("style", STYLES)
 def test_every_style_is_a_valid_configuration_and_comes_nearer_to_the_photograph(style):
     settings = validate(compose([f"experiment={style}"]).config)

@@ -60,6 +60,7 @@ def test_enumeration_gives_the_closed_forms_gradient():
         assert error < 2e-3, name
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["reinforce", "rloo", "disarm", "relax"])
 def test_estimates_agree_with_the_closed_form_on_average(name):
     oracle = gradient(sketch_of(12), "exact")
@@ -129,6 +130,7 @@ def test_any_estimator_learns_which_strokes_are_worth_it(name):
     assert after < 0.9 * before
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["rloo", "disarm"])
 def test_estimated_gradients_remove_what_the_exact_gradient_removes(name):
     """95 % of it: the last hundredths are the noise's, 0.971 to 0.998 over sixteen streams."""

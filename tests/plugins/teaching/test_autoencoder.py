@@ -79,6 +79,7 @@ def test_enumeration_gives_the_bound_and_gradient_of_the_sum_over_all_codes(make
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("latent", "estimator"),
     [(latent, estimator) for latent, names in UNBIASED.items() for estimator in names],
@@ -138,6 +139,7 @@ QUICK = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("latent", "estimator"),
     [

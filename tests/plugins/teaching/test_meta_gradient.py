@@ -53,6 +53,7 @@ def test_forward_mode_and_differences_pass_through_the_descent_as_well():
     assert found["log_rate"].item() == pytest.approx(true_gradient(task), rel=1e-2)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "estimator", ["reparameterisation", pytest.param("spsa", marks=pytest.mark.slow)]
 )

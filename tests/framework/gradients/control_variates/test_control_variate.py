@@ -52,6 +52,7 @@ SETTINGS: dict[str, tuple[Any, dict[str, float]]] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_estimates_agree_with_enumeration(setting: str, problem: str):
@@ -166,6 +167,7 @@ def tuned(estimator: ControlVariate, problem: Problem) -> ControlVariate:
     return estimator
 
 
+@pytest.mark.slow
 def test_untuned_rebar_can_be_worse_than_plain_reinforce_and_tuning_repairs_it():
     problem = quadratic(0.45)
     plain = variance(make_estimator("reinforce", 96, {"baseline": "none"}), problem, 400)
@@ -183,6 +185,7 @@ def test_tuned_control_variates_have_a_fifth_of_the_variance_of_plain_reinforce(
     assert after < plain / 5
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("factory", [rebar, relax])
 def test_tuning_lowers_the_variance_of_a_layered_program(factory: Any):
     problem = PROBLEMS["categories"]

@@ -58,6 +58,7 @@ COSTS: dict[str, Cost] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", COSTS)
 def test_every_use_of_an_index_is_unbiased(name: str):
     def program(context: Context, p: Any, batch: None) -> None:
@@ -97,6 +98,7 @@ def both(context: Context, p: Any, batch: None) -> None:
     context.cost((p["table"][z, 0] + b) * (x @ p["table"][:, 1]) ** 2)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("program", "batch"),
     [(layers, None), (batched, DATA), (both, None)],

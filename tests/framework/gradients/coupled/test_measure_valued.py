@@ -120,6 +120,7 @@ def random_length(context: Context, p: Parameters, batch: None) -> None:
     context.cost(float(k) ** 2)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_loop_of_random_length_agrees_with_its_sum(name: str):
     logit = torch.tensor(-0.3, requires_grad=True)
@@ -145,6 +146,7 @@ def test_one_bernoulli_draw_is_differentiated_without_noise():
     )
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("problem", ["toy", "several", "layered"])
 def test_disarm_is_arm_averaged_and_has_no_more_variance(problem: str):
     arm = gradients(Arm(samples=4), PROBLEMS[problem], 200)

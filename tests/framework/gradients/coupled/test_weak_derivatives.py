@@ -100,6 +100,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_parameter_has_the_closed_form(name: str):
     make, numbers, moments = FAMILIES[name]
@@ -131,6 +132,7 @@ def test_a_category_of_probability_0_has_its_derivative(one_hot: bool):
     check_unbiased(MeasureValued(samples=600), problem, torch.tensor([-0.5, 0.5, 3.5]))
 
 
+@pytest.mark.slow
 def test_draws_with_events_and_later_draws_follow():
     """x ~ Gamma(a, 1), y ~ Gamma(x, 1), w ~ Exponential(1 / y): E x y = a + a^2 and E w = a."""
 
@@ -146,6 +148,7 @@ def test_draws_with_events_and_later_draws_follow():
     check_unbiased(MeasureValued(samples=1500), problem, 1 + 2 * a + 1)
 
 
+@pytest.mark.slow
 def test_a_batch_is_differentiated_datum_by_datum():
     data = torch.tensor([0.5, 1.0, 3.0])
 

@@ -64,6 +64,7 @@ def drawing(make: Callable[[Tensor], Distribution]) -> Callable[..., None]:
     return program
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_end_of_a_range_is_right_or_refused_in_one_line(estimator: str, name: str):

@@ -42,6 +42,7 @@ def assert_agree(found, objective, parameters):
         assert ((mean - expected).abs() < 4 * error + 1e-6).all(), (mean, error, expected)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("concentration", [0.3, 4.0, 300.0])
 def test_a_von_mises_draw_turns_and_narrows_with_its_parameters(concentration):
     """E cos(x) = I1(k) / I0(k) cos(mode)."""

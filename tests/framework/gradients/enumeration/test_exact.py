@@ -148,6 +148,7 @@ def endless(going_on, rounds=math.inf):
     return Program(program, one_sample_at_a_time=True), drawn
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "going_on",
     [
@@ -278,6 +279,7 @@ MIXTURE = {"weights": [0.2, -0.3, 0.5], "means": [-1.0, 0.5, 2.0]}
 REACTION = {"mean": 0.3, "bias": -0.4}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("rule", ["score_function", "reparameterisation"])
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize(

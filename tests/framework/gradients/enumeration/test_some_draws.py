@@ -43,6 +43,7 @@ def problem(*, loop: bool = False) -> Problem:
     return Problem("three_draws", program, values, expected, "finite")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize(
     "sites",

@@ -54,6 +54,7 @@ def test_without_disagreement_the_shares_are_as_the_precisions():
     assert share_of_first(0.0, 0.0, 0.0, 0.0) == 1.0
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_objectives_are_served_without_visible_bias(name):
     problem = PROBLEMS[name]
@@ -62,6 +63,7 @@ def test_smooth_objectives_are_served_without_visible_bias(name):
     )
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "name",
     [

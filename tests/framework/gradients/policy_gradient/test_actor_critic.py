@@ -177,6 +177,7 @@ def test_rows_that_are_no_steps_teach_nothing():
         torch.testing.assert_close(found, again)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("ends", ["never", "truncated"])
 @pytest.mark.parametrize("estimator", [A2C(discount=0.9), VTrace(discount=0.9), UPGO(discount=0.9)])
 def test_reward_one_for_ever_is_worth_one_over_one_minus_gamma(estimator, ends):

@@ -25,6 +25,7 @@ def chosen(program: Program, parameters, batch=None, *, seed: int = 0, **options
     return automatic
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", ["two_layers", "coin_for_each_datum", "small_decision_process"])
 def test_what_can_be_enumerated_is_enumerated(name):
     problem = PROBLEMS[name]
@@ -36,6 +37,7 @@ def test_a_smooth_cost_of_gaussians_is_reparameterised():
     assert chosen(problem.program, problem.parameters).chosen == "reparameterisation"
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("seed", range(5))
 def test_reparameterisation_is_refused_where_it_misses_a_jump(seed):
     problem = PROBLEMS["branch"]

@@ -107,6 +107,7 @@ def bound_parameters():
     }
 
 
+@pytest.mark.slow
 def test_the_reference_of_a_bound_has_as_many_samples_as_the_estimator():
     estimators = {
         "few": make_estimator("rloo", 4),

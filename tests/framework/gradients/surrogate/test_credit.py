@@ -238,6 +238,7 @@ def test_the_expectation_of_second_derivatives_is_exact(name):
     torch.testing.assert_close(found, hessian(loss, leaves), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("estimator", ["rloo", "reinforce"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_estimates_are_unbiased_and_vary_less_than_with_all_costs_charged(
@@ -254,6 +255,7 @@ def test_estimates_are_unbiased_and_vary_less_than_with_all_costs_charged(
     assert found.var(0).sum() < before.var(0).sum()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("baseline", ["none", "learned", "moving_average"])
 @pytest.mark.parametrize("name", ["elements", "data", "layers"])
 def test_every_baseline_serves_elements(name, baseline):

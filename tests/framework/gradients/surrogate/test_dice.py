@@ -35,6 +35,7 @@ def true_hessian(problem):
     return hessian.reshape(-1, *value.shape)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["rebar_toy", "coins_together", "categorical", "poisson"])
 @pytest.mark.parametrize("estimator", ["rloo", "reinforce"])
 def test_second_derivatives_of_the_score_function_are_unbiased(estimator, name):

@@ -43,6 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_link_in_a_run_folder_is_followed_by_no_command(run_folder, diffobj: Diffobj, name):
     place, other = run_folder / name, run_folder.parent / "elsewhere"
@@ -141,6 +142,7 @@ EXCESSIVE: dict[str, tuple[Callable[[str], str], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("case", EXCESSIVE)
 def test_an_excessive_configuration_is_one_line_at_once(run_folder, diffobj: Diffobj, case):
     change, said = EXCESSIVE[case]

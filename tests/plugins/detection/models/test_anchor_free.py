@@ -108,6 +108,7 @@ def test_sizes_and_levels_are_as_described(make, least, most, strides):
     assert all(len(m.distances[0]) == 4 for m in maps)
 
 
+@pytest.mark.slow
 def test_three_images_are_learned_by_heart_on_two_levels():
     torch.manual_seed(0)
     model = AnchorFree(3, (8, 16, 32, 32), (0, 0, 1, 1), 2, 32, 32)

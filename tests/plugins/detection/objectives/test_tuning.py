@@ -103,6 +103,7 @@ def test_tuning_interrupted_and_resumed_is_uninterrupted_bit_for_bit(
     assert result(one)["metrics"] == result(two)["metrics"]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy
+import pytest
 from PIL import Image
 
 from plugins.faces.evaluation.model_card import SYNTHETIC_NOTICE
@@ -56,6 +57,7 @@ def test_a_run_is_judged_on_any_folder_by_the_people_of_whom_it_saw_none(
     assert "0 people who were not trained on" in refused.err
 
 
+@pytest.mark.slow
 def test_people_who_were_learned_from_are_left_out_of_a_calibration(
     own_photographs, people, tmp_path, diffobj: Diffobj
 ):

@@ -44,6 +44,7 @@ def test_scenes_are_learned_from_from_every_feature_source(feature_source, joint
     assert (folder / "media" / "scenes.png").exists()
 
 
+@pytest.mark.slow
 def test_an_eer_of_hardly_any_faces_is_chance(monkeypatch):
     data = SceneData(side=96, scenes=2, people=2, test_scenes=40, test_people=4)
     task = Faces(data=data, embedding_size=8)

@@ -34,6 +34,7 @@ def found(environment: Any, **options: Any) -> dict[str, Finding]:
     return {finding.what: finding for finding in check_environment(environment, **options)}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "environment", ["CartPole-v1", "snake", "FrozenLake-v1", lambda: Counter(30), "MountainCar-v0"]
 )

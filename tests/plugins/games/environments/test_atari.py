@@ -43,6 +43,7 @@ def test_names_are_gymnasiums():
     assert all(name in gymnasium.registry for name in known)
 
 
+@pytest.mark.slow
 def test_a_lost_life_ends_nothing_but_what_is_learned_from():
     """Breakout by chance: five lives a game; the game goes on after each but the last."""
     pytest.importorskip("ale_py")

@@ -41,6 +41,7 @@ def state_of(parts: tuple[str, ...], values: Any) -> dict[str, Tensor]:
     return {part: torch.tensor(value) for part, value in zip(parts, values, strict=True)}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", list(PEERS))
 def test_a_native_game_is_gymnasiums_step_by_step(name):
     """The same actions from the same states: observations, rewards and ends agree in every step."""
@@ -93,6 +94,7 @@ def test_cart_poles_trajectory_is_gymnasiums_without_correction():
     assert not alive.any()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", NATIVE)
 def test_every_native_game_keeps_its_contract(name):
     """Shapes, spaces, one row that is no step after every end, and never NaN."""

@@ -34,6 +34,7 @@ from tests.plugins.sketching.pydiffvg.scenes import (
 needs_svg_reader = pytest.mark.skipif(find_spec("svgelements") is None, reason="needs svgelements")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", SCENES)
 def test_a_scene_is_what_its_samples_show(name):
     scene = SCENES[name]

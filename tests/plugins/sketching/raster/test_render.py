@@ -58,6 +58,7 @@ def gradients(picture: Tensor, inputs: dict[str, Tensor]) -> list[Tensor]:
     )
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("vertices", "filled"), [(1, False), (2, False), (6, False), (6, True)], ids=str
@@ -108,6 +109,7 @@ def test_gradients_agree_with_difference_quotients_in_float64(composition, fille
     assert torch.autograd.gradcheck(draw, tuple(inputs.values()), fast_mode=True, atol=1e-6)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("composition", COMPOSITIONS)
 @pytest.mark.parametrize("profile", ["gaussian", "flat"])

@@ -40,6 +40,7 @@ def drawing(name: str, count: int = 40, coloured: bool = False) -> tuple[Strokes
     return Strokes(control, width, opacity, colour), kind
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["line", "quadratic", "cubic", "catmull_rom", "point", "ellipse"])
 @pytest.mark.parametrize("filled", [False, True])
 def test_the_svg_rendered_by_agg_is_the_flat_raster(name, filled):

@@ -260,6 +260,7 @@ def small_program(plan, costs, penalised):
     return program
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(small_programs())
 def test_elimination_is_enumeration_on_any_small_program(drawn):
