@@ -24,6 +24,7 @@ from framework.batch import first_tensor
 from framework.errors import ProgramError
 from framework.lint.findings import Findings, kind_of, known_of
 from framework.lint.first_run import FirstRun
+from framework.lint.sample_axis import is_misfit, misfit
 from framework.outside_state import OutsideState
 from framework.parameters import Parameters
 from framework.randomness import key as stream
@@ -180,6 +181,10 @@ class Program:
                     "the program changes a draw or a parameter in place, which has no gradient: write x = x + y in "
                     "place of x += y, x.clamp(...) in place of x.clamp_(...), or change x.clone()"
                 ) from error
+            if samples > 1 and is_misfit(error):
+                ones = self._dry_failure((1, *shape[1:]), parameters, batch)
+                if ones is None or not is_misfit(ones):
+                    raise ProgramError(misfit(samples, error)) from error
             if "escaped from inside a function being vmapped" in message:
                 raise ProgramError(
                     "the program keeps tensors between its runs: declare it with "
@@ -217,6 +222,14 @@ class Program:
         with OutsideState(self.function).kept(), ranks.alone():
             self.function(context, parameters, batch)
         return context.shown
+
+    def _dry_failure(self, shape: Shape, parameters: Parameters, batch: Any) -> Exception | None:
+        """Why the function cannot be run with another leading shape; None: it can."""
+        try:
+            self._dry_run(shape, parameters, batch)
+        except Exception as error:
+            return error
+        return None
 
     def _leading_shape(self, batch: Any, samples: int) -> Shape:
         if self.recorded_trajectories:

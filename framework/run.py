@@ -10,19 +10,19 @@ handlers outside the main thread or ends the process; a user's mistake raises `U
 
 from __future__ import annotations
 
-import copy
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from framework.config import composition
 from framework.config.schema import Settings
 from framework.config.tuning import untuned_notice
 from framework.config.validation import check_components, validate
 from framework.errors import UserError
+from framework.given_task import copied, name_of, other_task_notice, task_object
 from framework.launch import check_processes, follows
 from framework.training.assembly import refuse_to_divide, refuse_together, require_extras
 from framework.training.checkpoints.resume import change_config, load_config, reopen, warn
@@ -275,50 +275,6 @@ def fit(
     task.model.eval()
 
 
-def copied(task: Task | None, *, without_parameters: bool = False) -> Task | None:
-    """A task object as it was before any training, for one of several.
-
-    Args:
-        without_parameters: whether its model's parameters are to have no memory yet.
-
-    Raises:
-        UserError: it cannot be copied.
-    """
-    try:
-        if task is not None and without_parameters:
-            from framework.sharding import copied_without_parameters
-
-            return cast("Task", copied_without_parameters(task))
-        return copy.deepcopy(task)
-    except Exception as error:
-        kind = type(task).__name__
-        raise UserError(f"{kind} cannot be copied for each training: {error}") from None
-
-
-def task_object(experiment: Any) -> Task | None:
-    """The task, where `experiment` is no name.
-
-    Raises:
-        UserError: something else, such as a class, or a task without a model.
-    """
-    if experiment is None or isinstance(experiment, str):
-        return None
-    from torch import nn
-
-    from framework.task import Task
-
-    if not isinstance(experiment, Task):
-        hint = "; call it to make one" if isinstance(experiment, type) else ""
-        raise UserError(
-            f"experiment = {experiment!r}: expected an experiment's name or a framework.Task{hint}"
-        )
-    if not isinstance(getattr(experiment, "model", None), nn.Module):
-        raise UserError(
-            f"{type(experiment).__name__}: set self.model to an nn.Module in the constructor"
-        )
-    return experiment
-
-
 def check_arguments(overrides: Any, *callbacks: Any) -> None:
     """Refuse overrides that are no list of strings, and callbacks that cannot be called.
 
@@ -345,16 +301,6 @@ def refuse_choices(chosen: Mapping[str, Any]) -> None:
                 f"{name} = '{value}' does not go with resume, which continues a run as it is; "
                 "overrides=['key=value'] changes single keys"
             )
-
-
-def name_of(task: Task) -> str:
-    """What the configuration of a run of a task object calls it."""
-    return f"{type(task).__module__}:{type(task).__name__}"
-
-
-def other_task_notice(before: str, now: str) -> str:
-    """What to say where a run is continued by an object of another class, which may be meant; "" where it is not."""
-    return "" if before == now else f"the run is of task '{before}', and '{now}' continues it"
 
 
 def composed(

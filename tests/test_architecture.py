@@ -32,6 +32,7 @@ LAYERS = (
     ("sweeping",),
     ("run",),
     ("training",),
+    ("given_task",),
     ("task",),
     ("perturbation",),
     ("gradients",),

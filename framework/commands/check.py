@@ -33,8 +33,9 @@ from framework.commands import check_objective
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import ProgramError, UserError
+from framework.given_task import copied, task_object
 from framework.plugin import registry
-from framework.run import check_arguments, composed, copied, task_object, train
+from framework.run import check_arguments, composed, train
 from framework.training.assembly import make_components, require_extras
 from framework.training.together import own_torch_state
 

@@ -27,7 +27,8 @@ from framework.commands.main import keyed
 from framework.config.schema import Settings
 from framework.config.validation import validate
 from framework.errors import UserError
-from framework.run import check_arguments, composed, copied, task_object, train
+from framework.given_task import copied, task_object
+from framework.run import check_arguments, composed, train
 from framework.training.assembly import make_components, require_extras
 from framework.training.checkpoints.resume import warn
 from framework.training.folders.records import read_records

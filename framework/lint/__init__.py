@@ -10,10 +10,12 @@ Refused, with the user's line:
 Reported, and the estimate calls itself biased: a cost that jumps in a draw whose path is differentiated, or in a
 parameter at a random place; one that only a part of the gradient reaches; one that depends on a parameter's value taken
 out of torch (`.item()`); `gumbel_softmax(hard=True)`; and, of draws that follow the score function, a cost of one
-sample that depends on the draws of others (`x.mean()`), and a penalty that depends on a draw. A warning says where a
-parameter is compared with noise that torch did not draw. A comparison, a rounding or a branch does not make a jump by
-itself: `watch` notes where they are, and `replay` runs the program again with the draws on both sides of each to see
-whether a cost jumps.
+sample that depends on the draws of others (`x.mean()`), and a penalty that depends on a draw. A comparison, a rounding
+or a branch does not make a jump by itself: `watch` notes where they are, and `replay` runs the program again with the
+draws on both sides of each to see whether a cost jumps.
+
+A warning says where a parameter is compared with noise that torch did not draw, and where a draw's sample axis meets a
+constant that is as long as there are samples, and the program runs with no other number of them.
 
 The first run by each kind of rule is watched. Only where such a line is found is the program run again, without record
 (`context.dry_run` is true) and from random streams of its own; the generators and running statistics that its function

@@ -15,6 +15,7 @@ from framework.lint.context import WatchedContext, lacks_samples, tensors_of
 from framework.lint.findings import Findings
 from framework.lint.measure import ROUNDING, Cuts, cuts, differs, jumps, pairs, refuse_unsteady
 from framework.lint.replay import GivenDraws, Segments, UndecidedError, is_continuous
+from framework.lint.sample_axis import Again, another_number, coincidence, failure
 from framework.lint.shifted import ShiftedNumbers
 from framework.lint.watch import Watch, has_memory
 from framework.outside_state import OutsideState
@@ -31,8 +32,6 @@ LINES = 8
 NAMES = 3
 # Runs with other noise from outside torch: as many show whether a comparison with it comes out differently.
 OTHER_NOISE = 4
-
-Again = Callable[[Any, tuple[int, ...]], Trace]
 
 
 class FirstRun:
@@ -107,6 +106,7 @@ class FirstRun:
                     self.report_straight_through(call)
                 self.look_for_lost_numbers(context)
                 self.look_for_mixed_samples(context)
+                self.look_for_coincidence(context)
                 self.look_for_charged_penalties(context)
                 if noise_from_outside:
                     self.look_for_outside_noise(context)
@@ -233,6 +233,18 @@ class FirstRun:
         except UndecidedError:
             # Most such calls do not reach a cost.
             return
+
+    def look_for_coincidence(self, context: WatchedContext) -> None:
+        """Warn where a value is as long as there are samples, and the program runs with no other number of them."""
+        calls = list(context.watch.aligned)
+        if not (calls and context.made and self.repeatable):
+            return
+        samples, *batch = context.trace.shape
+        other, rule = another_number(samples), context.made[0].rule
+        error = failure(self.again, rule, (other, *batch))
+        # What fails with any number tells nothing.
+        if error is not None and failure(self.again, rule, (samples, *batch)) is None:
+            self.findings.messages.append(coincidence(calls[0], samples, other, error))
 
     def look_for_charged_penalties(self, context: WatchedContext) -> None:
         """Report a penalty that depends on a scored draw, which is not charged with it."""

@@ -27,6 +27,7 @@ from framework.lint.calls import (
     users_line,
 )
 from framework.lint.noise import is_noise
+from framework.lint.sample_axis import meets_its_length
 from framework.recording.derivatives import has_derivative, in_forward_mode, layers
 from framework.recording.pausing import Pausable
 
@@ -90,6 +91,7 @@ class Watch(Pausable, TorchFunctionMode):
         unnamed: calls that may jump in a parameter and meet no value that is known to be random.
         straight_through: calls that return one value and have the gradient of another.
         mixing: calls that may bring the samples of a draw together, such as a mean over them.
+        aligned: calls in which the samples of a draw meet another value's first axis.
         numbers: calls that take a value that depends on a parameter out of torch.
         cuts: the calls by which a tensor's gradient was cut on its way; `cut` are all of them.
         escaped: whether a value that depends on a draw was taken out of torch.
@@ -107,6 +109,7 @@ class Watch(Pausable, TorchFunctionMode):
         self.unnamed: dict[Call, None] = {}
         self.straight_through: dict[Call, None] = {}
         self.mixing: dict[Call, None] = {}
+        self.aligned: dict[Call, None] = {}
         self.numbers: dict[Call, None] = {}
         self.cut: dict[Call, None] = {}
         self.escaped = False
@@ -154,7 +157,9 @@ class Watch(Pausable, TorchFunctionMode):
             if name not in ESCAPES and may_mix(
                 name, self.samples, (*args[1:], *kwargs.values()), inputs, outputs
             ):
-                self.note_mixing(name)
+                self.note_of_samples(self.mixing, name)
+            if names != {OWN_NOISE} and meets_its_length(self.samples, inputs, self.draws.of):
+                self.note_of_samples(self.aligned, name)
         if cuts := self.cuts.of(inputs):
             self.cuts.put(reached, cuts)
         if (
@@ -171,10 +176,10 @@ class Watch(Pausable, TorchFunctionMode):
         if in_place:
             self.find_line_of_changes()
 
-    def note_mixing(self, name: str) -> None:
+    def note_of_samples(self, calls: dict[Call, None], name: str) -> None:
         line = users_line()
         if line is not None:
-            self.mixing[Call("mix", name, line)] = None
+            calls[Call("mix", name, line)] = None
 
     def consider(
         self,
