@@ -3,11 +3,11 @@
 Run: python -m experiments.benchmarks.league [boards=1024] [seconds=3]
 
 All sides play random moves and are asked, at each of them, who is to move, what is allowed and what is seen. `states`
-is OpenSpiel's Connect Four from a loop in Python (extra [selfplay]); `environment` is its `rl_environment`, in which its
-agents learn. OpenSpiel has no strategy game: ours, in which both players give an order to each of their units at
-every move, is held against the same loops, and against the plain Python of its tests, one board at a time and without
-observations. Times are CPU seconds of one thread, of each row the best of five turns.
-Without OpenSpiel only our own are printed.
+is OpenSpiel's Connect Four from a loop in Python (extra [selfplay]); `environment` is its `rl_environment`, the loop
+that its agents learn in. OpenSpiel has no strategy game: ours, in which both players give an order to each of their
+units at every move, is held against the same loops, and against the plain Python of its tests, one board at a time and
+without observations. Times are CPU seconds of one thread, of each row the best of five turns. Without OpenSpiel only
+our own are printed.
 """
 
 from __future__ import annotations

@@ -112,7 +112,9 @@ class BoardRules(Rules):
 
     def stones(self, board: int) -> list[list[int | None]]:
         """Whose stone lies on each cell; None: nobody's."""
-        own, occupied, second = (int(self.state[name][board]) for name in ("own", "occupied", "second"))
+        own, occupied, second = (
+            int(self.state[name][board]) for name in ("own", "occupied", "second")
+        )
         both = (own ^ occupied, own) if second else (own, own ^ occupied)
 
         def owner(bit: int) -> int | None:
