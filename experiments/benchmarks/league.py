@@ -1,14 +1,19 @@
-"""Moves per second of batched Connect Four against OpenSpiel's loops, in one run.
+"""Moves per second of batched games against OpenSpiel's loops, in one run.
 
 Run: python -m experiments.benchmarks.league [boards=1024] [seconds=3]
 
-Both sides play random moves and are asked, at each of them, who is to move, what is allowed and what is seen. `states`
-is OpenSpiel's game from a loop in Python (extra [selfplay]); `environment` is its `rl_environment`, the loop its agents
-learn in. Times are CPU seconds of one thread. Without OpenSpiel only our own are printed.
+All sides play random moves and are asked, at each of them, who is to move, what is allowed and what is seen. `states`
+is OpenSpiel's Connect Four from a loop in Python (extra [selfplay]); `environment` is its `rl_environment`, the loop
+that its agents learn in. OpenSpiel has no strategy game: ours, in which both players give an order to each of their
+units at every move, is held against the same loops, and against the plain Python of its tests, one board at a time and
+without observations. Times are CPU seconds of one thread, of each row the best of five turns. Without OpenSpiel only
+our own are printed.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 import sys
 import time
@@ -17,27 +22,99 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from experiments.command import given_arguments
-from plugins.league.rules.connect_four import ConnectFour
+from plugins.league.opponents import RandomPlayer, View, seen_by
+from plugins.league.rules.connect_four import COLUMNS, ConnectFour
+from plugins.league.rules.strategy.game import Strategy
+
+ROUNDS = 5
+# After which the plain strategy game begins again.
+PLAIN_MOVES = 100
 
 
 def ours(boards: int) -> Callable[[], int]:
-    """One move on each board; ended ones begin again."""
+    """One move of Connect Four on each board; ended ones begin again."""
     rules = ConnectFour(boards)
     rules.restart()
     everywhere = torch.ones(boards, dtype=torch.bool)
+    choose = chooser(COLUMNS)
 
     def move() -> int:
         player = rules.to_move[1].long()
         mask = rules.mask(player)
         rules.observe(player)
-        chosen = torch.rand(mask.shape).masked_fill_(~mask, -1).max(1).indices
-        _, ended = rules.play(chosen.expand(2, -1), everywhere)
+        _, ended = rules.play(choose(mask).expand(2, -1), everywhere)
         rules.restart(ended)
         return boards
 
     return move
+
+
+def chooser(choices: int) -> Callable[[Tensor], Tensor]:
+    """What draws one of the allowed actions of each row of a mask `[N, choices]`, by looking it up.
+
+    The table has a row for each set of actions, of as many places as all sizes of a set divide.
+    """
+    places = math.lcm(*range(1, choices + 1))
+    table = torch.zeros(2**choices, places, dtype=torch.long)
+    for row, allowed in enumerate(itertools.product((False, True), repeat=choices)):
+        actions = torch.tensor([i for i, yes in enumerate(reversed(allowed)) if yes] or [0])
+        table[row] = actions.repeat(places // len(actions))
+    flat, weights = table.flatten(), float(places) * 2.0 ** torch.arange(choices)
+
+    def choose(mask: Tensor) -> Tensor:
+        rows = (mask.float() @ weights).long()
+        return flat.index_select(0, rows + torch.randint(places, rows.shape))
+
+    return choose
+
+
+def strategy(boards: int) -> Callable[[], int]:
+    """One move of both players of the strategy game on each board: what each sees, and an order for each unit."""
+    rules = Strategy(boards)
+    rules.restart()
+    everywhere, chance = torch.ones(boards, dtype=torch.bool), RandomPlayer()
+    rows = torch.arange(boards)
+
+    def move() -> int:
+        orders = []
+        for player in (torch.zeros_like(rows), torch.ones_like(rows)):
+            view = View(rules, rows, player, seen_by(rules, player), None, everywhere)
+            orders.append(chance.act(view).actions)
+        _, ended = rules.play(torch.stack(orders), everywhere)
+        rules.restart(ended)
+        return boards
+
+    return move
+
+
+def plain_strategy() -> Callable[[], int]:
+    """One move of both players in the second implementation, by which the first one is tested."""
+    given = import_module("tests.plugins.league.strategy.boards")
+    rules = Strategy(1)
+
+    def begun() -> Any:
+        rules.restart()
+        return given.as_reference(rules, 0)
+
+    now, moves = [begun()], itertools.count(1)
+
+    def move() -> int:
+        board = now[0]
+        slots = range(rules.slots)
+        legal = [[board.legal(player, slot) for slot in slots] for player in (0, 1)]
+        board.step([[pick(mask) for mask in side] for side in legal])
+        if next(moves) % PLAIN_MOVES == 0:
+            now[0] = begun()
+        return 1
+
+    return move
+
+
+def pick(allowed: list[bool]) -> int:
+    return random.choice([action for action, yes in enumerate(allowed) if yes])
 
 
 def states() -> Callable[[], int]:
@@ -76,7 +153,7 @@ def environment() -> Callable[[], int]:
 
 def speed(move: Callable[[], int], seconds: float) -> float:
     """Moves per CPU second."""
-    for _ in range(20):
+    for _ in range(3):
         move()
     began, moves = time.process_time(), 0
     while time.process_time() - began < seconds:
@@ -92,16 +169,22 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     random.seed(0)
-    rows = {f"ours, {boards} boards": ours(boards)}
+    rows = {"Connect Four": ours(boards), "the strategy game": strategy(boards)}
+    own = list(rows)
+    rows["the same in plain Python"] = plain_strategy()
     try:
         rows |= {"OpenSpiel, states": states(), "OpenSpiel, environment": environment()}
     except ModuleNotFoundError as missing:
         print(f"{missing.name} is not installed: only our own")
-    own = 0.0
-    for name, move in rows.items():
-        found = speed(move, seconds)
-        own = own or found
-        print(f"{name:26} {found:12,.0f} moves/s   ours {own / found:6.1f}x")
+    found = dict.fromkeys(rows, 0.0)
+    # In turns, so that what else the machine does slows all of them alike.
+    for _ in range(ROUNDS):
+        for name, move in rows.items():
+            found[name] = max(found[name], speed(move, seconds / ROUNDS))
+    print(f"{boards} boards            {'moves/s':>12}" + "".join(f"{n:>20}" for n in own))
+    for name, moves in found.items():
+        ratios = "".join(f"{found[each] / moves:19.1f}x" for each in own)
+        print(f"{name:24}{moves:12,.0f}{ratios}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ SIGNS = "XO"
 class BoardRules(Rules):
     """Players take turns in placing a stone; whoever makes a line wins, a full board is a draw.
 
-    The state keeps the stones of the one who is to move and of the other, and swaps them with each move.
+    The state keeps the stones of the one who is to move and those of both, so that a move is an exclusive or
+    (Pons 2015). At a thousand boards a step costs by the call: what can be one is one.
     """
 
     perfect_information = True
@@ -34,10 +35,11 @@ class BoardRules(Rules):
     def __init__(self, boards: int, device: torch.device | str = "cpu") -> None:
         super().__init__(boards, device)
         self.cells = torch.tensor(self.bits, device=self.device)
+        self.full = sum(1 << bit for row in self.bits for bit in row)
 
     @abstractmethod
     def free(self, occupied: Tensor) -> Tensor:
-        """Where a stone may be placed, `[N, A]`, from all stones `[N]`."""
+        """Where a stone may be placed, bool `[N, A]`, from all stones `[N]`."""
 
     @abstractmethod
     def placed(self, occupied: Tensor, action: Tensor) -> Tensor:
@@ -49,63 +51,71 @@ class BoardRules(Rules):
 
     def begin(self, count: int) -> State:
         none = torch.zeros(count, dtype=torch.long, device=self.device)
-        return {"own": none, "other": none, "moves": none, "ended": none.bool()}
+        return {"own": none, "occupied": none, "second": none.bool(), "ended": none.bool()}
 
     @property
     def to_move(self) -> Tensor:
-        second = (self.state["moves"] & 1).bool()
+        second = self.state["second"]
         # Of booleans, > is "and not".
         return torch.stack([~second, second]) > self.state["ended"]
 
     def observe(self, player: Tensor) -> Tensor:
         """The player's own stones and the other's as planes, `[N, 2, rows, columns]`."""
-        own, other = self.state["own"], self.state["other"]
-        # Swapped where the player is not to move.
-        swap = (own ^ other) & -((player ^ self.state["moves"]) & 1)
-        return self.planes(torch.stack([own ^ swap, other ^ swap])).transpose(0, 1)
+        own, occupied = self.state["own"], self.state["occupied"]
+        # The other's stones where the player is not to move.
+        seen = own ^ (occupied & -(player ^ self.state["second"]))
+        return self.planes(torch.stack([seen, seen ^ occupied])).transpose(0, 1)
 
     def planes(self, stones: Tensor) -> Tensor:
         """Whole numbers `[2, N]` as planes of bytes, `[2, N, rows, columns]`."""
         return (stones.view(2, -1, 1, 1) >> self.cells & 1).to(torch.uint8)
 
     def mask(self, player: Tensor) -> Tensor:
-        return self.free(self.state["own"] | self.state["other"])
+        return self.free(self.state["occupied"])
 
     def play(self, actions: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        own, other, moves, ended = (self.state[n] for n in ("own", "other", "moves", "ended"))
-        # Of booleans, > is "and not".
+        own, occupied, second, ended = (
+            self.state[name] for name in ("own", "occupied", "second", "ended")
+        )
         which = which > ended
-        mover = moves & 1
-        second = mover.bool()
         of_first, of_second = actions.unbind()
-        placed = own | self.placed(own | other, torch.where(second, of_second, of_first))
-        won = which & self.has_won(placed)
-        moves = moves + which
-        over = won | (which & (moves == self.longest))
+        stone = self.placed(occupied, torch.where(second, of_second, of_first))
+        filled = occupied | stone
+        won = self.has_won(own | stone) & which
+        over = won | ((filled == self.full) & which)
         self.state = {
-            "own": torch.where(which, other, own),
-            "other": torch.where(which, placed, other),
-            "moves": moves,
+            "own": torch.where(which, own ^ occupied, own),
+            "occupied": torch.where(which, filled, occupied),
+            "second": second ^ which,
             "ended": ended | over,
         }
-        return (1.0 - 2.0 * mover).mul_(won), over
+        # Booleans less booleans, as bytes: 1 where the first player has won, -1 where the second one has.
+        gained = (won > second).view(torch.int8) - (won & second).view(torch.int8)
+        return gained.float(), over
 
     def restart(self, which: Tensor | None = None) -> None:
         if which is None or not self.state:
             super().restart()
-        else:
-            # An empty board is all zeros.
-            self.state = {name: value.masked_fill(which, 0) for name, value in self.state.items()}
+            return
+        # An empty board is all zeros.
+        own, occupied, second, ended = (
+            self.state[name] for name in ("own", "occupied", "second", "ended")
+        )
+        self.state = {
+            "own": own.masked_fill(which, 0),
+            "occupied": occupied.masked_fill(which, 0),
+            "second": second > which,
+            "ended": ended > which,
+        }
 
     # --- pictures and words -------------------------------------------------------------------------------------------
 
     def stones(self, board: int) -> list[list[int | None]]:
         """Whose stone lies on each cell; None: nobody's."""
-        state = self.state
-        second = int(state["moves"][board]) & 1
-        both = [
-            int(state[name][board]) for name in (("other", "own") if second else ("own", "other"))
-        ]
+        own, occupied, second = (
+            int(self.state[name][board]) for name in ("own", "occupied", "second")
+        )
+        both = (own ^ occupied, own) if second else (own, own ^ occupied)
 
         def owner(bit: int) -> int | None:
             return next((player for player in range(2) if both[player] >> bit & 1), None)
