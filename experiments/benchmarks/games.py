@@ -4,8 +4,8 @@ Run: python -m experiments.benchmarks.games [stepping] [throughput] [replay] [po
 
 `throughput`, `replay`, `pong` and `solving` compare with Stable-Baselines3 (the extra [benchmarks]) in turn: CartPole
 at rl-zoo's settings, Pong with the same network, games, batch and epochs on both sides; `replay` is SAC and DQN at
-rl-zoo's settings, the same networks, batches and updates for each step on both sides. Without it, only our own are
-printed.
+rl-zoo's settings, the same networks, batches and updates for each step on both sides; below stand DQN in plain torch,
+and the rate if there were nothing but an update's matrix products. Without the extra, only our own are printed.
 All times are CPU seconds of the whole process, whose network has one thread: they depend little on what else the
 machine does, and on an idle one they are the wall clock's. Pong is reported by both clocks, since its emulators have
 threads of their own: CPU seconds count them all.
@@ -13,17 +13,12 @@ threads of their own: CPU seconds count them all.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -31,9 +26,10 @@ import gymnasium
 import numpy
 import torch
 
+from experiments.benchmarks.game_replay import replay
+from experiments.benchmarks.game_runs import clocks, has_peer, rates, run_quietly
 from experiments.benchmarks.pairs import ratio, report
 from experiments.command import given_arguments
-from framework.commands import train
 from framework.training.monitor import Monitor
 from framework.training.trainer import Trainer
 from plugins.games.environments.making import make_games
@@ -45,20 +41,6 @@ SOLVED = 475.0
 # Rollouts of 8 x 128 steps, 16 updates from each.
 PONG_STEPS = 6 * 1024
 CARTPOLE_PPO = ("experiment=cartpole", "estimator=ppo")
-PENDULUM_SAC = (
-    *("task=pendulum", "task.critic=action_value", "task.continuous=squashed", "task.games=1"),
-    *("task.state_dependent_std=true", "task.activation=relu", "task.hidden=[256, 256]"),
-    *("task.reward_scale=1", "task.rollout_steps=1", "trainer.threads=1"),
-    *("estimator=sac", "estimator.warmup_steps=100"),
-)
-CARTPOLE_DQN = (
-    *("task=cartpole", "task.critic=action_value", "task.activation=relu"),
-    *("task.hidden=[256, 256]", "task.games=1", "trainer.threads=1", "trainer.clip_norm=10"),
-    *("estimator=dqn", "estimator.batch_size=64", "estimator.steps_per_update=2"),
-    *("estimator.double=false", "task.rollout_steps=256"),
-    *("estimator.tau=1", "estimator.target_every=128", "estimator.epsilon_steps=8000"),
-    *("estimator.final_epsilon=0.04", "optimizer.learning_rate=0.0023", "scheduler=linear"),
-)
 
 
 def stepping(seeds: Sequence[int]) -> None:
@@ -94,85 +76,6 @@ def throughput(seeds: Sequence[int]) -> None:
     if other:
         peer = statistics.median(other)
         print(f"  Stable-Baselines3: {peer:,.0f}; {own / peer:.1f} times as many", flush=True)
-
-
-def replay(seeds: Sequence[int]) -> None:
-    """Environment steps per second while SAC learns Pendulum-v1 and DQN CartPole-v1, an update every step or second."""
-    sides = {
-        "SAC on Pendulum-v1": (PENDULUM_SAC, 1000, 1100, sac_by_peer),
-        "DQN on CartPole-v1": (CARTPOLE_DQN, 4000, 9000, dqn_by_peer),
-    }
-    for name, (options, updates, steps, peer) in sides.items():
-        pairs = []
-        for seed in seeds:
-            own = replay_rate([*options, f"trainer.steps={updates}"], seed)
-            pairs.append((own, peer(steps, seed) if has_peer() else None))
-        middle = statistics.median(own for own, _ in pairs)
-        print(f"{name} while learning: {middle:,.0f} environment steps/s", flush=True)
-        if all(other for _, other in pairs):
-            ratios = [own / other for own, other in pairs if other]
-            each = ", ".join(f"{r:.2f}" for r in ratios)
-            other = statistics.median(other for _, other in pairs if other)
-            print(
-                f"  Stable-Baselines3: {other:,.0f}; {statistics.median(ratios):.2f} times as many ({each})",
-                flush=True,
-            )
-
-
-def replay_rate(overrides: Sequence[str], seed: int) -> float:
-    """Environment steps per CPU second of our training from a replay buffer, from its first step on."""
-    measured: list[float] = []
-    loop = Trainer.loop
-
-    def timed(trainer: Trainer, monitor: Monitor) -> None:
-        assert isinstance(trainer.task, Game)
-        assert trainer.task.replaying is not None
-        began = clocks()
-        loop(trainer, monitor)
-        measured.append(rates(trainer.task.replaying.steps, began)[0])
-
-    run_quietly([*overrides, "task.evaluation_episodes=1"], seed, timed, log_every=100)
-    return measured[0]
-
-
-def sac_by_peer(steps: int, seed: int) -> float:
-    """Environment steps per CPU second of Stable-Baselines3's SAC."""
-    from stable_baselines3 import SAC
-    from stable_baselines3.common.env_util import make_vec_env
-
-    games = make_vec_env("Pendulum-v1", n_envs=1, seed=seed)
-    model = SAC(
-        "MlpPolicy", games, learning_rate=1e-3, learning_starts=100, device="cpu", seed=seed
-    )
-    began = clocks()
-    model.learn(steps)
-    return rates(model.num_timesteps, began)[0]
-
-
-def dqn_by_peer(steps: int, seed: int) -> float:
-    """Environment steps per CPU second of Stable-Baselines3's DQN, one update every second step."""
-    from stable_baselines3 import DQN
-    from stable_baselines3.common.env_util import make_vec_env
-
-    model = DQN(
-        "MlpPolicy",
-        make_vec_env("CartPole-v1", n_envs=1, seed=seed),
-        learning_rate=2.3e-3,
-        batch_size=64,
-        buffer_size=100_000,
-        learning_starts=1000,
-        target_update_interval=10,
-        train_freq=256,
-        gradient_steps=128,
-        exploration_fraction=0.16,
-        exploration_final_eps=0.04,
-        policy_kwargs={"net_arch": [256, 256]},
-        device="cpu",
-        seed=seed,
-    )
-    began = clocks()
-    model.learn(steps)
-    return rates(model.num_timesteps, began)[0]
 
 
 def solving(seeds: Sequence[int]) -> None:
@@ -263,17 +166,6 @@ def pong_by_peer(seed: int) -> tuple[float, float]:
     return rates(model.num_timesteps, began)
 
 
-def clocks() -> tuple[float, float]:
-    """CPU seconds of this process and the wall clock's."""
-    return time.process_time(), time.perf_counter()
-
-
-def rates(steps: int, began: tuple[float, float]) -> tuple[float, float]:
-    """Steps per CPU and per wall-clock second since `began`."""
-    processor, wall = (now - then for now, then in zip(clocks(), began, strict=True))
-    return steps / processor, steps / wall
-
-
 def by_framework(overrides: Sequence[str], seed: int) -> tuple[float, float | None]:
     """Environment steps per CPU second of training, and the CPU seconds from the command until it was solved."""
     began: list[float] = []
@@ -293,23 +185,6 @@ def by_framework(overrides: Sequence[str], seed: int) -> tuple[float, float | No
     solved = [row["seconds"] for row in rows if row.get("train/return", 0.0) >= SOLVED]
     rate = rows[-1]["train/game_steps"] / rows[-1]["seconds"]
     return rate, building + solved[0] if solved else None
-
-
-def run_quietly(
-    overrides: Sequence[str],
-    seed: int,
-    loop: Callable[[Trainer, Monitor], None],
-    log_every: int = 1,
-) -> list[dict[str, Any]]:
-    """Train without anything beside it, by `loop` in place of the trainer's; returns what was logged."""
-    quiet = ["monitor.tensorboard=false", "monitor.progress=none", "task.video_frames=1"]
-    quiet += ["trainer.evaluate_every=0", "trainer.quality.every=0"]
-    quiet += [f"trainer.log_every={log_every}"]
-    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
-        run = Path(place, "run")
-        with patch.object(Trainer, "loop", loop):
-            train.run([*overrides, *quiet, f"seed={seed}", f"hydra.run.dir={run}"])
-        return [json.loads(line) for line in (run / "metrics.jsonl").open()]
 
 
 def by_peer(steps: int, seed: int, *, solved: bool) -> tuple[float, float | None]:
@@ -348,15 +223,6 @@ def by_peer(steps: int, seed: int, *, solved: bool) -> tuple[float, float | None
 
     model.learn(steps, callback=goes_on)
     return model.num_timesteps / (time.process_time() - began), done[0] if done else None
-
-
-def has_peer() -> bool:
-    try:
-        import stable_baselines3  # noqa: F401
-    except ImportError:
-        print("  Stable-Baselines3 is not installed: make install EXTRAS=benchmarks", flush=True)
-        return False
-    return True
 
 
 def times_in_words(times: Sequence[float | None], seeds: Sequence[int]) -> str:

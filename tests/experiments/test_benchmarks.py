@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from experiments.benchmarks import games, overhead, pyro
+from experiments.benchmarks.game_replay import Product, Products
 
 
 def test_the_comparison_with_pyro_says_what_it_needs_where_there_is_none(capsys):
@@ -35,6 +36,19 @@ def test_the_benchmark_of_games_runs_nothing_for_an_argument_it_does_not_know(
         games.main()
     if argument == "--help":
         assert capsys.readouterr().out.startswith(said)
+
+
+# torch imports its compiler, in seconds, where it differentiates under such a mode.
+@pytest.mark.slow
+def test_every_product_of_an_update_is_counted_forward_and_backward():
+    """Two layers over 5 rows: forward, the weights' gradients, and that of what the second layer reads."""
+    network = torch.nn.Sequential(torch.nn.Linear(3, 7), torch.nn.ReLU(), torch.nn.Linear(7, 2))
+    with Products() as counted:
+        network(torch.ones(5, 3)).sum().backward()
+        torch.ones(4, 2, 3) @ torch.ones(4, 3, 6)
+    shapes = [(1, 5, 3, 7), (1, 5, 7, 2), (1, 5, 2, 7), (1, 2, 5, 7), (1, 7, 5, 3), (4, 2, 3, 6)]
+    assert sorted(counted.found, key=str) == sorted((Product(*s) for s in shapes), key=str)
+    assert Product(4, 2, 3, 6).operations == 288
 
 
 @pytest.mark.skipif(find_spec("pyro") is None, reason="needs Pyro")

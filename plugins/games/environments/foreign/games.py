@@ -303,7 +303,15 @@ class ForeignGames(Games):
         self.failures.count = state["failures"]
 
     def close(self) -> None:
-        self.vector.close()
+        try:
+            self.vector.close()
+        # What was learned is worth more than how its games end.
+        except Exception as error:
+            print(
+                f"environment '{self.environment}' failed as it was closed: {reason(error)}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def picture(frames: Any) -> Frame | None:

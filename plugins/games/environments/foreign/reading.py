@@ -34,7 +34,10 @@ class Reading:
         self.left_out = [named(way) for way in parts if way not in readable]
         for way in readable:
             self.ways[self.free_name(way)] = way
-        if self.left_out or any(way != (name,) for name, way in self.ways.items()):
+        as_it_is = isinstance(space, Dict) and list(self.ways.items()) == [
+            (name, (name,)) for name in space.spaces
+        ]
+        if not as_it_is:
             self.space = Dict({name: readable[way] for name, way in self.ways.items()})
 
     def free_name(self, way: Way) -> str:

@@ -11,6 +11,7 @@ from gymnasium.spaces import Dict
 
 from framework.errors import UserError
 from plugins.games.environments.arguments import takes
+from plugins.games.environments.foreign.reading import followed, leaves, named
 
 
 class AsDocumented(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -30,6 +31,11 @@ class AsDocumented(gymnasium.Wrapper[Any, Any, Any, Any]):
                     f"environment '{name}': {attribute} is {described(space)}; expected a space of gymnasium's, set "
                     "before the first reset"
                 )
+        if not isinstance(env.metadata, dict):
+            raise UserError(f"environment '{name}': metadata is {env.metadata!r}; expected a dict")
+        # What has a shape, and the way to it.
+        parts = leaves(env.observation_space)
+        self.shapes = [(way, part.shape) for way, part in parts if part.shape is not None]
         lacks = [option for option in ("seed", "options") if not takes(env.reset, option)]
         if lacks:
             raise UserError(
@@ -40,7 +46,10 @@ class AsDocumented(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        returned: Any = self.env.reset(seed=seed, options=options)
+        try:
+            returned: Any = self.env.reset(seed=seed, options=options)
+        except SystemExit as error:
+            raise self.ended_the_program("reset", error) from None
         whole = isinstance(returned, tuple) and len(returned) == 2
         if not (whole and isinstance(returned[1], Mapping)):
             raise self.refusal("reset", returned, "(observation, info), info being a dict")
@@ -49,7 +58,10 @@ class AsDocumented(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        returned: Any = self.env.step(action)
+        try:
+            returned: Any = self.env.step(action)
+        except SystemExit as error:
+            raise self.ended_the_program("step", error) from None
         if not (isinstance(returned, tuple) and len(returned) == 5):
             expected = "(observation, reward, terminated, truncated, info)"
             raise self.refusal("step", returned, expected)
@@ -65,14 +77,30 @@ class AsDocumented(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, reward, over, cut_off, info  # type: ignore[return-value]
 
     def check(self, observation: Any, method: str) -> None:
-        """Refuse an observation that lacks a declared part."""
+        """Refuse an observation that lacks a declared part, or whose part has another shape.
+
+        Raises:
+            UserError: it lacks a part.
+            ValueError: another shape, which counts as a failure of the game.
+        """
         space = self.env.observation_space
-        if not isinstance(space, Dict):
-            return
-        given = observation.keys() if isinstance(observation, Mapping) else ()
-        if lacks := [name for name in space.spaces if name not in given]:
-            expected = f"one with {lacks[0]!r}, as observation_space has it"
-            raise self.refusal(method, observation, expected, " as observation")
+        if isinstance(space, Dict):
+            given = observation.keys() if isinstance(observation, Mapping) else ()
+            if lacks := [name for name in space.spaces if name not in given]:
+                expected = f"one with {lacks[0]!r}, as observation_space has it"
+                raise self.refusal(method, observation, expected, " as observation")
+        for way, shape in self.shapes:
+            part = followed(observation, way)
+            if getattr(part, "shape", None) != shape and numpy.shape(part) != shape:
+                where = f" as observation '{named(way)}'" if way else " as observation"
+                expected = f"the shape {list(shape)}" if shape else "a number"
+                raise ValueError(f"{method} returned {described(part)}{where}; expected {expected}")
+
+    def ended_the_program(self, method: str, error: SystemExit) -> UserError:
+        return UserError(
+            f"environment '{self.name}': {method} called sys.exit({'' if error.code is None else repr(error.code)}), "
+            "which would end the training"
+        )
 
     def number(self, name: str, value: Any, expected: str) -> float:
         """A number, or the one number of an array or a tensor."""

@@ -15,6 +15,7 @@ from gymnasium.vector import VectorEnv
 
 from framework.errors import UserError
 from plugins.games.environments.arguments import parameters
+from plugins.games.environments.foreign.returned import AsDocumented
 
 EXPECTED = (
     "expected a name such as CartPole-v1 or module:name; in Python also an environment, a function or class that makes "
@@ -82,16 +83,41 @@ def of_specification(spec: EnvSpec) -> Source:
         except Exception:
             return partial(gymnasium.make, spec)
 
+    single = creator(spec.entry_point or spec.vector_entry_point)
     vector = None
     if spec.vector_entry_point is not None and not spec.additional_wrappers:
         vector = partial(creator(spec.vector_entry_point), **spec.kwargs)
     return Source(
-        make=partial(gymnasium.make, spec) if spec.entry_point is not None else None,
-        constructor=creator(spec.entry_point or spec.vector_entry_point),
+        make=None
+        if spec.entry_point is None
+        else partial(gymnasium.make, documented(spec, single)),
+        constructor=single,
         make_vector=vector,
         time_limit=spec.max_episode_steps,
         registered=True,
     )
+
+
+def documented(spec: EnvSpec, creator: Callable[..., Any]) -> EnvSpec:
+    """The specification of the same environment, held to what gymnasium documents below its wrappers."""
+    if isinstance(creator, partial):
+        return spec
+    held = copy.copy(spec)
+    held.entry_point = Documented(creator, spec.id)
+    return held
+
+
+class Documented:
+    """Makes an environment that is held to what gymnasium documents; in place of the environment's class."""
+
+    def __init__(self, creator: Callable[..., Any], name: str) -> None:
+        self.creator, self.name = creator, name
+        # In which ways it can be rendered is asked of the class.
+        if hasattr(creator, "metadata"):
+            self.metadata = creator.metadata
+
+    def __call__(self, **arguments: Any) -> AsDocumented:
+        return AsDocumented(self.creator(**arguments), self.name)
 
 
 def no_arguments() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import gymnasium
@@ -27,6 +28,7 @@ def returns(kind: type[Counter] = Counter, **changed: Any) -> type[Counter]:
     class Changed(kind):  # type: ignore[misc,valid-type]
         observation_space = changed.get("observation_space", Counter.observation_space)
         action_space = changed.get("action_space", Counter.action_space)
+        metadata = changed.get("metadata", Counter.metadata)
 
         def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
             whole = super().reset(seed=seed, options=options)
@@ -72,6 +74,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "as observation; expected one with 'b', as observation_space has it",
     ),
     "no space": ({"observation_space": None}, "observation_space is None; expected a space of gym"),
+    "no metadata": ({"metadata": None}, "metadata is None; expected a dict"),
+    "an end of the program": (
+        {"step": lambda w: sys.exit(3)},
+        r"step called sys\.exit\(3\), which",
+    ),
 }
 
 
@@ -82,6 +89,45 @@ def test_what_is_not_as_gymnasium_documents_it_ends_at_once(name, capsys):
         played(returns(**changed), 3)
     assert "\n" not in str(error.value)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in REFUSED if name not in ("no space", "no metadata")]
+)
+def test_so_it_does_where_gymnasium_makes_it_by_its_name(name, capsys):
+    """gymnasium's own wrappers, which would take the outcome apart before, stand above."""
+    changed, message = REFUSED[name]
+    environment = f"Returned{len(name)}-v0"
+    kind: Any = returns(**changed)
+    gymnasium.register(environment, entry_point=kind, max_episode_steps=9)
+    try:
+        with pytest.raises(UserError, match=f"environment '{environment}': .*{message}"):
+            played(environment, 3)
+    finally:
+        del gymnasium.registry[environment]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("space", "seen", "message"),
+    [
+        (PAIR, numpy.zeros((2, 1), "f"), r"ndarray of shape [2, 1] as observation; expected the shape [2]"),
+        (Discrete(9), numpy.zeros(1, int), "ndarray of shape [1] as observation; expected a number"),
+        (Tuple([PAIR]), (numpy.zeros(3, "f"),), "as observation '0'; expected the shape [2]"),
+    ],
+)  # fmt: skip
+def test_an_observation_of_another_shape_is_named_with_both_shapes(space, seen, message):
+    with pytest.raises(UserError) as error:
+        played(returns(observation_space=space, seen=lambda o: seen))
+    assert message in str(error.value)
+
+
+def test_a_part_without_anything_in_it_is_nothing_to_read():
+    space = Dict({"nothing": Dict({}), "a": PAIR})
+    kind = returns(observation_space=space, seen=lambda o: {"nothing": {}, "a": numpy.ones(2)})
+    games = make_games(kind, 2)
+    assert list(games.observation_space.spaces) == ["a"]  # type: ignore[attr-defined]
+    assert [f.fix for f in check_environment(kind) if f.fix] == []
 
 
 def test_a_reset_without_seed_and_options_is_refused_by_its_signature():
@@ -227,12 +273,17 @@ def test_a_film_is_of_pictures_and_nothing_is_lost_where_there_are_none(
     assert said in capsys.readouterr().err
 
 
-def test_an_environment_that_cannot_be_closed_is_played():
+def test_an_environment_that_cannot_be_closed_is_played_and_that_is_said(capsys):
     class Stuck(Counter):
         def close(self) -> None:
             raise OSError("cannot close")
 
-    assert isinstance(make_games(Stuck, 2), ForeignGames)
+    games = make_games(Stuck, 2)
+    assert isinstance(games, ForeignGames)
+    games.close()
+    assert capsys.readouterr().err == (
+        "environment 'Stuck' failed as it was closed: cannot close\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["torch", "numpy", "random"])
