@@ -34,6 +34,10 @@ from plugins.sketching.svg import writing
 ENLARGEMENT = 4
 
 
+# Between which the logarithm of a code's deviation lies.
+DEVIATIONS = (-6.0, 2.0)
+
+
 class Encoder(nn.Module):
     """Pictures `[..., H, W]` -> the mean and the logarithm of the deviation of the code, `[..., latent]` each."""
 
@@ -50,7 +54,7 @@ class Encoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_deviation = self.layers(pictures).chunk(2, -1)
-        return mean, log_deviation.clamp(-6, 2)
+        return mean, bounded(log_deviation, *DEVIATIONS)
 
 
 class Decoder(nn.Module):
@@ -248,6 +252,12 @@ class SketchAutoencoder(Task):
         strokes = self.strokes(code)
         lines = self.kind.vertices(strokes.control * scale)
         return render(lines, strokes.width * scale, self.size * scale, opacity=strokes.opacity)
+
+
+def bounded(value: Tensor, low: float, high: float) -> Tensor:
+    """A value in about low..high, nearly itself between them; its gradient never vanishes (Chua et al. 2018, A.1)."""
+    below = high - functional.softplus(high - value)
+    return low + functional.softplus(below - low)
 
 
 # The function that the option `primitive` hides.

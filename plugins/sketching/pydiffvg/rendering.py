@@ -16,6 +16,7 @@ from plugins.sketching.pydiffvg.shapes import (
     Color,
     Degrees,
     LinearGradient,
+    Path,
     RadialGradient,
     Shape,
     ShapeGroup,
@@ -59,12 +60,10 @@ class Group:
 
     Attributes:
         contours: places in the scene's chains.
-        pens: of each contour half of its pen's width, in the canvas's units.
         fill, stroke: None: it has none.
     """
 
     contours: list[int]
-    pens: list[Tensor]
     rule: FillRule
     fill: Paint | Tensor | None
     stroke: Paint | Tensor | None
@@ -77,10 +76,14 @@ class Scene:
     Attributes:
         canvas: width and height, in the shapes' units.
         points: of all contours, in the canvas's coordinates, `[P, 2]`.
+        pens: of each contour half of its pen's width, in the canvas's units: `[]`, or at each of its points `[n]`.
+        widths: the same at all points, `[P]`, where any pen varies; else None.
     """
 
     canvas: tuple[float, float]
     points: Tensor
+    pens: list[Tensor]
+    widths: Tensor | None
     chains: Chains
     groups: list[Group]
 
@@ -143,7 +146,7 @@ def picture_of(scene: Scene, size: tuple[int, int], background: Tensor | None) -
     width, height = size
     like = scene.points
     scale = like.new_tensor([width / scene.canvas[0], height / scene.canvas[1]])
-    lines = scene.chains.polylines(scene.points * scale)
+    lines, pens = drawn_lines(scene, scale)
     layers: list[Layer] = []
     for group in scene.groups:
         contours = [lines[number] for number in group.contours]
@@ -152,7 +155,8 @@ def picture_of(scene: Scene, size: tuple[int, int], background: Tensor | None) -
         if group.fill is not None:
             layers.append(Layer(contours, group.rule, like.new_tensor(1.0), on(group.fill, scale)))
         if group.stroke is not None:
-            layers += strokes(contours, group.pens, on(group.stroke, scale), scale.prod().sqrt())
+            mine = [pens[number] for number in group.contours]
+            layers += strokes(contours, mine, on(group.stroke, scale))
     picture = composed(layers, (height, width), paper_of(background, size, like))
     alpha = picture[3:]
     seen = alpha > 1e-6
@@ -160,18 +164,37 @@ def picture_of(scene: Scene, size: tuple[int, int], background: Tensor | None) -
     return torch.cat([colour, alpha]).permute(1, 2, 0)
 
 
-def strokes(
-    contours: list[Tensor], pens: list[Tensor], paint: Paint | Tensor, scale: Tensor
-) -> list[Layer]:
+def drawn_lines(scene: Scene, scale: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Each contour as a polyline `[V, 2]` in pixels, and half of its pen's width: `[]`, or `[V]` where it varies."""
+    points, stretch = scene.points * scale, scale.prod().sqrt()
+    pens = [pen * stretch for pen in scene.pens]
+    if scene.widths is None:
+        return scene.chains.polylines(points), pens
+    found = scene.chains.polylines(torch.cat([points, scene.widths[:, None] * stretch], 1))
+    along = [line[:, 2] if pen.dim() else pen for line, pen in zip(found, pens, strict=True)]
+    return [line[:, :2] for line in found], along
+
+
+def strokes(contours: list[Tensor], pens: list[Tensor], paint: Paint | Tensor) -> list[Layer]:
     """The stroke of a group, whose shapes overlap without darkening one another; pens of width 0 draw nothing."""
     drawn = [
-        (line, pen) for line, pen in zip(contours, pens, strict=True) if float(pen.detach()) > 0
+        (line, pen)
+        for line, pen in zip(contours, pens, strict=True)
+        if float(pen.detach().amax()) > 0
     ]
     if not drawn:
         return []
-    widths = torch.stack([2 * pen * scale / PEN_WIDTH for _, pen in drawn])
-    width = widths[0] if len(drawn) == 1 else widths
-    return [Layer([line for line, _ in drawn], None, width, paint)]
+    lines = [line for line, _ in drawn]
+    if not any(pen.dim() for _, pen in drawn):
+        widths = torch.stack([2 * pen / PEN_WIDTH for _, pen in drawn])
+        return [Layer(lines, None, widths[0] if len(drawn) == 1 else widths, paint)]
+    # As wide as each pen is at its widest, and what share of that at each vertex.
+    widest = torch.stack([pen.detach().amax() for _, pen in drawn])
+    shares = [
+        (pen / wide).clamp(min=0).expand(len(line))
+        for (line, pen), wide in zip(drawn, widest, strict=True)
+    ]
+    return [Layer(lines, None, 2 * widest / PEN_WIDTH, paint, taper=torch.cat(shares))]
 
 
 def on(paint: Paint | Tensor, scale: Tensor) -> Paint | Tensor:
@@ -216,10 +239,10 @@ def scene_of(
     double = any(points.dtype == torch.float64 for points, *_ in outlines)
     like = torch.zeros(0, 2, dtype=torch.float64 if double else torch.float32, device=get_device())
     contours: list[tuple[Degrees, bool]] = []
-    placed, here = [like], []
+    placed, pens, here = [like], list[Tensor](), []
     for number, group in enumerate(groups):
         ids = torch.as_tensor(group.shape_ids).flatten().tolist()
-        matrix, begin, pens = matrix_of(group, number, like), len(contours), []
+        matrix, begin = matrix_of(group, number, like), len(contours)
         for one in ids:
             if not 0 <= one < len(shapes):
                 raise ProgramError(
@@ -236,14 +259,16 @@ def scene_of(
         here.append(
             Group(
                 list(range(begin, len(contours))),
-                pens,
                 "evenodd" if group.use_even_odd_rule else "nonzero",
                 paint_of(group.fill_color, f"group {number}: fill_color", like),
                 paint_of(group.stroke_color, f"group {number}: stroke_color", like),
             )
         )
     size = float(canvas[0]), float(canvas[1])
-    return Scene(size, torch.cat(placed), Chains.of(contours), here)
+    widths = None
+    if any(pen.dim() for pen in pens):
+        widths = torch.cat([pen.expand(len(p)) for pen, p in zip(pens, placed[1:], strict=True)])
+    return Scene(size, torch.cat(placed), pens, widths, Chains.of(contours), here)
 
 
 def outlined(shape: Shape, number: int) -> tuple[Tensor, Degrees, bool]:
@@ -264,19 +289,19 @@ def outlined(shape: Shape, number: int) -> tuple[Tensor, Degrees, bool]:
 
 
 def pen_of(shape: Shape, number: int) -> Tensor:
-    """Half of a pen's width, `[]`.
+    """Half of a pen's width, `[]`, or of a path that at each of its points, `[n]`.
 
     Raises:
-        ProgramError: a width for each point, or none.
+        ProgramError: other shapes, or numbers that are not finite.
     """
     pen = torch.as_tensor(shape.stroke_width)
-    if pen.numel() != 1:
-        raise ProgramError(
-            f"shape {number}: stroke_width {list(pen.shape)}; a pen has one width, not one for each point"
-        )
+    points = len(shape.points) if isinstance(shape, Path) else 1
+    if pen.numel() != 1 and tuple(pen.shape) != (points,):
+        each = f", or [{points}] for its points" if isinstance(shape, Path) else ""
+        raise ProgramError(f"shape {number}: stroke_width {list(pen.shape)}; expected []{each}")
     if not bool(torch.isfinite(pen).all()):
-        raise ProgramError(f"shape {number}: stroke_width = {float(pen):g}: expected a number")
-    return pen.reshape(())
+        raise ProgramError(f"shape {number}: stroke_width has a number that is not finite")
+    return pen.reshape(()) if pen.numel() == 1 else pen
 
 
 def matrix_of(group: ShapeGroup, number: int, like: Tensor) -> Tensor | None:

@@ -68,13 +68,17 @@ class Chains:
         )
 
     def cubics(self, points: Tensor) -> Tensor:
-        """All segments as cubics `[M, 4, 2]`, from the points `[P, 2]`."""
+        """All segments as cubics `[M, 4, D]`, from the points `[P, D]`."""
         device = points.device
         weights = ELEVATION.to(device, points.dtype)[torch.from_numpy(self.degree).to(device)]
         return weights @ points[torch.from_numpy(self.index).to(device)]
 
     def polylines(self, points: Tensor, tolerance: float = TOLERANCE) -> list[Tensor]:
-        """Each contour as a polyline `[V, 2]` within `tolerance`; a closed one ends where it starts."""
+        """Each contour as a polyline `[V, D]` within `tolerance`; a closed one ends where it starts.
+
+        Args:
+            points: `[P, D]`: x, y, and what else varies along curves as they do, such as the width of a pen.
+        """
         if len(self.degree) == 0:
             return []
         cubics = self.cubics(points)

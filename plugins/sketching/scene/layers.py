@@ -31,6 +31,7 @@ class Layer:
         paint: red, green, blue and opacity `[4]`, or a gradient.
         opacity: a factor of the paint's.
         mask: `[H, W]` in 0..1, how much of it is seen; None: all of it.
+        taper: factors of a stroke's width at all vertices of its contours; None: 1. `width` is then `[C]`.
     """
 
     contours: Sequence[Tensor]
@@ -39,6 +40,7 @@ class Layer:
     paint: Tensor | Paint
     opacity: Tensor | float = 1.0
     mask: Tensor | None = None
+    taper: Tensor | None = None
 
     @property
     def plain(self) -> bool:
@@ -97,6 +99,7 @@ def masked(layers: Iterable[Layer], size: tuple[int, int], profile: Profile) -> 
             [layer.contours] if alone else list(layer.contours),
             layer.width,
             size,
+            taper=layer.taper,
             composition="max",
             profile=profile,
             filled=layer.rule is not None,

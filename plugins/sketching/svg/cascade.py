@@ -37,6 +37,7 @@ INHERITED: Style = MappingProxyType(
         "marker-start": "none",
         "marker-mid": "none",
         "marker-end": "none",
+        "paint-order": "normal",
     }
 )
 # The other properties that are read.
@@ -47,6 +48,8 @@ OWN: Style = MappingProxyType(
         "clip-path": "none",
         "mask": "none",
         "filter": "none",
+        "mix-blend-mode": "normal",
+        "transform-origin": "0 0",
         "overflow": "hidden",
         "vector-effect": "none",
         "stop-color": "black",
@@ -61,6 +64,8 @@ class Cascade:
 
     def __init__(self, root: Element) -> None:
         self.matched: dict[Element, list[dict[str, tuple[str, bool]]]] = {}
+        # What of the style sheets is not followed.
+        self.skipped: list[str] = []
         sheets = [e for e in root.iter() if local_name(e) == "style" and (e.text or "").strip()]
         if sheets:
             self.match(root, "\n".join(str(sheet.text) for sheet in sheets))
@@ -71,10 +76,15 @@ class Cascade:
         matcher = cssselect2.Matcher()
         for rule in tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True):
             if rule.type != "qualified-rule":
+                self.skip(
+                    f"only its @{rule.at_keyword}" if rule.type == "at-rule" else "a part of it"
+                )
                 continue
             try:
                 selectors = cssselect2.compile_selector_list(rule.prelude)
             except cssselect2.SelectorError:
+                name = tinycss2.serialize(rule.prelude).strip()
+                self.skip(f"only its rule for '{name[:40]}'")
                 continue
             for selector in selectors:
                 matcher.add_selector(selector, declarations(rule.content))
@@ -82,6 +92,10 @@ class Cascade:
             found = [payload for *_, pseudo, payload in matcher.match(wrapper) if pseudo is None]
             if found:
                 self.matched[wrapper.etree_element] = found
+
+    def skip(self, what: str) -> None:
+        if what not in self.skipped:
+            self.skipped.append(what)
 
     def style(self, element: Element, parent: Style) -> dict[str, str]:
         """The computed style of an element, given its parent's."""

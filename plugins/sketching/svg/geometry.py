@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -13,6 +13,7 @@ import numpy
 from framework.errors import UserError
 from framework.extras import import_extra
 from plugins.sketching.svg.document import local_name
+from plugins.sketching.svg.grammar import sound_path, sound_points
 from plugins.sketching.svg.picture import Array, Contour
 
 # `[2, 3]`.
@@ -21,9 +22,21 @@ IDENTITY: Matrix = numpy.array([[1.0, 0, 0], [0, 1, 0]])
 # CSS's pixels per inch.
 PPI = 96
 MAX_CURVES = 500_000
-# Units that svgelements does not know, in pixels.
-OWN_UNITS = {"rem": 16.0, "Q": PPI / 101.6, "q": PPI / 101.6}
+# CSS's units in pixels, and in sizes of the font.
+UNITS = {
+    **{"": 1.0, "px": 1.0, "in": PPI, "cm": PPI / 2.54, "mm": PPI / 25.4, "q": PPI / 101.6},
+    **{"pt": PPI / 72, "pc": PPI / 6, "rem": 16.0},
+}
+FONT_UNITS = {"em": 1.0, "ex": 0.5, "ch": 0.5}
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+# How many numbers each function of a transform may have.
+FUNCTIONS = {
+    **{"matrix": (6,), "translate": (1, 2), "scale": (1, 2)},
+    **{"rotate": (1, 3), "skewX": (1,), "skewY": (1,)},
+}
+FUNCTION = re.compile(r"[\s,]*(\w+)\s*\(([^()]*)\)[\s,]*")
+TURNS = {"rotate", "skewX", "skewY"}
+ANGLES = {"", "deg", "rad", "grad", "turn"}
 # A length as an attribute: its value, and which side of the viewport its percentages are of.
 Measure = Callable[[str, str, float], float]
 
@@ -65,13 +78,10 @@ def transform(text: str) -> Matrix:
     Raises:
         UserError: it is none.
     """
-    if not text.strip():
+    if text.strip() in {"", "none"}:
         return IDENTITY
-    known = re.fullmatch(
-        r"(?:[\s,]*(?:matrix|translate|scale|rotate|skewX|skewY)\s*\([^()]+\))+[\s,]*", text
-    )
     try:
-        if not known:
+        if not is_transform(text):
             raise ValueError
         found = svgelements().Matrix(text)
         found.render(ppi=PPI, width=1, height=1)
@@ -79,6 +89,24 @@ def transform(text: str) -> Matrix:
     except (ValueError, TypeError, IndexError, AttributeError):
         raise UserError(f"transform '{text[:40]}' is not known") from None
     return numpy.array(values).reshape(2, 3)
+
+
+def is_transform(text: str) -> bool:
+    """Whether a text is a list of transforms, each of as many numbers as it should have."""
+    place = 0
+    while part := FUNCTION.match(text, place):
+        name, given = part[1], re.split(r"\s*,\s*|\s+", part[2].strip())
+        units = UNITS if name == "translate" else ANGLES if name in TURNS else {""}
+        if len(given) not in FUNCTIONS.get(name, ()) or not all(is_in(one, units) for one in given):
+            return False
+        place = part.end()
+    return place == len(text)
+
+
+def is_in(text: str, units: Collection[str]) -> bool:
+    """Whether a text is a number in one of some units."""
+    number = NUMBER.match(text)
+    return number is not None and text[number.end() :].lower() in units
 
 
 def length(text: str | None, default: float, whole: float, font_size: float) -> float:
@@ -93,16 +121,15 @@ def length(text: str | None, default: float, whole: float, font_size: float) -> 
     number = NUMBER.match(plain)
     if number is None:
         raise UserError(f"'{plain[:40]}' is no length")
-    value, unit = float(number[0]), plain[number.end() :].strip()
-    if unit and unit in OWN_UNITS:
-        value *= OWN_UNITS[unit]
-    elif unit:
-        found = svgelements().Length(plain)
-        value = found.value(
-            ppi=PPI, relative_length=whole, font_size=font_size, font_height=font_size / 2
-        )
-        if not isinstance(value, float | int):
-            raise UserError(f"'{plain[:40]}' is no length")
+    value, unit = float(number[0]), plain[number.end() :].lower()
+    if unit == "%":
+        value *= whole / 100
+    elif unit in FONT_UNITS:
+        value *= FONT_UNITS[unit] * font_size
+    elif unit in UNITS:
+        value *= UNITS[unit]
+    else:
+        raise UserError(f"'{plain[:40]}' is no length")
     if not math.isfinite(value) and not math.isnan(whole):
         raise UserError(f"'{plain[:40]}' is no finite length")
     return float(value)
@@ -111,6 +138,22 @@ def length(text: str | None, default: float, whole: float, font_size: float) -> 
 def numbers(text: str) -> list[float]:
     """All numbers of a text."""
     return [float(part) for part in NUMBER.findall(text)]
+
+
+def viewbox_of(element: Element) -> list[float]:
+    """The four numbers of an element's viewBox; []: it has none.
+
+    Raises:
+        UserError: other than four, or no size.
+    """
+    text = element.get("viewBox")
+    if text is None:
+        return []
+    parts = re.split(r"\s*,\s*|\s+", text.strip())
+    box = [float(part) for part in parts if NUMBER.fullmatch(part)]
+    if len(parts) != 4 or len(box) != 4 or not (box[2] > 0 and box[3] > 0):
+        raise UserError(f"its viewBox is '{text[:40]}'")
+    return box
 
 
 def fitted(box: list[float], width: float, height: float, preserve: str | None) -> Matrix:
@@ -142,13 +185,12 @@ def path_element(element: Element, measure: Measure) -> Any:
     data = element.get("d", "")
     if sum(1 for _ in NUMBER.finditer(data)) > 6 * MAX_CURVES:
         raise TooMany(f"more than {MAX_CURVES:,} curves")
-    path = svgelements().Path()
-    if re.match(r"\s*[mM]", data):
+    sound, path = data[: sound_path(data)], svgelements().Path()
+    if sound:
         try:
-            path.parse(data)
+            path.parse(sound)
         except (ValueError, ArithmeticError, AttributeError, IndexError, TypeError):
-            if not len(path):
-                raise UserError(f"its path data '{data[:40]}' cannot be read") from None
+            raise UserError(f"its path data '{data[:40]}' cannot be read") from None
     return path
 
 
@@ -186,8 +228,9 @@ def line_element(element: Element, measure: Measure) -> Any:
 
 
 def polyline_element(element: Element, measure: Measure) -> Any:
-    listed = numbers(element.get("points", ""))
-    points = list(zip(listed[::2], listed[1::2], strict=False))
+    text = element.get("points", "")
+    listed = numbers(text[: sound_points(text)])
+    points = list(zip(listed[::2], listed[1::2], strict=True))
     if len(points) < 2:
         return ()
     kind = "Polygon" if local_name(element) == "polygon" else "Polyline"
@@ -215,11 +258,7 @@ def contours(segments: Any) -> Iterator[Contour]:
                 yield Contour(numpy.array(chain), False)
             chain = []
             continue
-        try:
-            start, end = pair(segment.start), pair(segment.end)
-        except TypeError:
-            # A command without its numbers ends the path.
-            break
+        start, end = pair(segment.start), pair(segment.end)
         if kind == "Close":
             if start != end or not chain:
                 chain.append(straight(start, end))

@@ -16,6 +16,7 @@ from plugins.sketching.svg.geometry import Matrix, compose, length, transform
 from plugins.sketching.svg.picture import Array, Gradient
 
 GRADIENTS = ("linearGradient", "radialGradient")
+SPREADS = ("pad", "repeat", "reflect")
 # How many gradients may refer to one another.
 MAX_LINKS = 16
 
@@ -51,10 +52,14 @@ def rgba(text: str) -> tuple[float, float, float, float]:
 
 def href(element: Element) -> str:
     """The identifier within the same document that an element refers to, or ""."""
+    return next((link[1:] for link in links(element) if link.startswith("#")), "")
+
+
+def links(element: Element) -> Iterator[str]:
+    """What an element refers to, wherever it is."""
     for key, value in element.attrib.items():
-        if key.rpartition("}")[2] == "href" and value.strip().startswith("#"):
-            return value.strip()[1:]
-    return ""
+        if key.rpartition("}")[2] == "href" and value.strip():
+            yield value.strip()
 
 
 def referred(text: str) -> str:
@@ -88,7 +93,7 @@ class Gradients:
         )
         if not stops:
             return None
-        in_box = said.get("gradientUnits", "objectBoundingBox") == "objectBoundingBox"
+        in_box = said.get("gradientUnits") != "userSpaceOnUse"
         wide, high = (1.0, 1.0) if in_box else viewport
         if in_box:
             extent = box[1] - box[0]
@@ -135,6 +140,22 @@ class Gradients:
                 return
             yield element
             name = href(element)
+
+    def gaps(self, name: str) -> Iterator[tuple[Element, str]]:
+        """What a gradient lacks, and which of those it takes over from lacks it."""
+        chain = list(self.linked(name))
+        if not chain:
+            return
+        link = next(links(chain[-1]), "")
+        target = self.elements.get(link[1:])
+        if link and (target is None or local_name(target) not in GRADIENTS):
+            yield chain[-1], f"only its href: '{link[:40]}' is no gradient in the file"
+        elif not any(local_name(child) == "stop" for element in chain for child in element):
+            yield chain[0], "it has no stops"
+        for element in chain:
+            spread = element.get("spreadMethod", "pad")
+            if spread not in SPREADS:
+                yield element, f"only its spreadMethod '{spread[:40]}'"
 
     def stops(self, gradient: Element) -> Iterator[tuple[float, tuple[float, ...]]]:
         outer = self.cascade.style(gradient, INHERITED)

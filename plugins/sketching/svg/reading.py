@@ -7,6 +7,7 @@ another, is followed here. An element that cannot be read is left out with a lin
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +28,12 @@ from plugins.sketching.svg.geometry import (
     contours_of,
     fitted,
     length,
-    numbers,
     placed,
     stretch,
     transform,
+    viewbox_of,
 )
+from plugins.sketching.svg.grammar import broken_off
 from plugins.sketching.svg.paint import Gradients, href, referred, rgba
 from plugins.sketching.svg.picture import Array, Clip, Contour, Mark, Paint, Picture, Rule
 from plugins.sketching.svg.surroundings import LeftOut, Surroundings, dashes_of, measure_in
@@ -39,8 +41,21 @@ from plugins.sketching.svg.surroundings import LeftOut, Surroundings, dashes_of,
 # Elements that hold others and show nothing else.
 GROUPS = {"g", "a"}
 # What a drawing of outlines and fills has no room for.
-UNKNOWN = {"text", "image", "foreignObject", "video", "audio", "canvas", "iframe"}
+UNKNOWN = {"text", "image", "foreignObject", "video", "audio", "canvas", "iframe", "flowRoot"}
+# Properties that are not followed, and their values that change nothing.
+UNSEEN = {
+    **{"mask": "none", "filter": "none"},
+    **{"mix-blend-mode": "normal", "transform-origin": "0 0"},
+}
 DRAWN = {*GROUPS, *SHAPES, *UNKNOWN, "use", "svg", "switch"}
+ASPECT = re.compile(r"(defer\s+)?(none|x(Min|Mid|Max)Y(Min|Mid|Max))(\s+(meet|slice))?")
+# What a property may say; else it is as if it were not there.
+WORDS = {
+    "stroke-linecap": {"butt", "round", "square"},
+    "stroke-linejoin": {"miter", "round", "bevel", "miter-clip", "arcs"},
+    "fill-rule": {"nonzero", "evenodd", "clip"},
+    "clip-rule": {"nonzero", "evenodd"},
+}
 # How deeply <use> and groups lie in one another, and how many elements are drawn by <use>.
 MAX_NESTING = 128
 MAX_USED = 50_000
@@ -76,7 +91,7 @@ class Reader:
         self.elements = {e.attrib["id"]: e for e in reversed(list(root.iter())) if "id" in e.attrib}
         self.gradients = Gradients(self.cascade, self.elements)
         self.used_elements = self.curves = 0
-        self.left_out: list[str] = []
+        self.left_out = [f"<style> is left out: {why}" for why in self.cascade.skipped]
 
     def picture(self) -> Picture:
         """All marks.
@@ -85,9 +100,7 @@ class Reader:
             UserError: it has no size.
         """
         root = self.root
-        box = numbers(root.get("viewBox", ""))
-        if root.get("viewBox") is not None and (len(box) != 4 or not (box[2] > 0 and box[3] > 0)):
-            raise UserError(f"its viewBox is '{root.get('viewBox', '')[:40]}'")
+        box = viewbox_of(root)
         given = [length(root.get(side), math.nan, math.nan, 16.0) for side in ("width", "height")]
         width, height = sides(given, box)
         unsized = math.isnan(width) or math.isnan(height)
@@ -96,10 +109,7 @@ class Reader:
         viewport = (100.0, 100.0) if unsized else (width, height)
         matrix = IDENTITY
         if box and not unsized:
-            matrix, viewport = (
-                fitted(box, width, height, root.get("preserveAspectRatio")),
-                (box[2], box[3]),
-            )
+            matrix, viewport = fitted(box, width, height, self.aspect(root)), (box[2], box[3])
         outside = Surroundings(matrix, viewport, INHERITED, 1.0, (), 0, frozenset())
         marks = list(self.children(root, self.entered(root, outside)))
         if unsized:
@@ -167,11 +177,14 @@ class Reader:
         inside = replace(
             around, matrix=matrix, style=style, opacity=opacity, depth=around.depth + 1
         )
-        for effect in ("mask", "filter"):
-            if style[effect] != "none" and referred(style[effect]) in self.elements:
+        for effect, nothing in UNSEEN.items():
+            if style[effect] not in {"", nothing}:
                 self.leave_out(element, f"its {effect} alone")
         clip = referred(style["clip-path"])
-        if clip in self.elements and local_name(self.elements[clip]) == "clipPath":
+        known = clip in self.elements and local_name(self.elements[clip]) == "clipPath"
+        if style["clip-path"] not in {"", "none"} and not known:
+            self.leave_out(element, f"its clip-path '{style['clip-path'][:40]}' alone")
+        if known:
             box = None
             if local_name(element) in SHAPES:
                 box = box_of(contours_of(element, measure_in(inside)))
@@ -249,10 +262,10 @@ class Reader:
                     measure(element.get("x", ""), "x", 0.0),
                     measure(element.get("y", ""), "y", 0.0),
                 )
-            box = numbers(element.get("viewBox", ""))
+            box = viewbox_of(element)
             if wide <= 0 or high <= 0:
                 raise LeftOut("it has no size")
-            inner = fitted(box, wide, high, element.get("preserveAspectRatio")) if box else IDENTITY
+            inner = fitted(box, wide, high, self.aspect(element)) if box else IDENTITY
         except UserError as error:
             raise LeftOut(str(error)) from None
         matrix = compose(around.matrix, numpy.array([[1.0, 0, x], [0, 1, y]]))
@@ -263,8 +276,18 @@ class Reader:
         size = (box[2], box[3]) if box else (wide, high)
         return replace(around, matrix=compose(matrix, inner), viewport=size, clips=clips)
 
+    def aspect(self, element: Element) -> str | None:
+        """How a viewBox is fitted into its viewport, as the attribute says."""
+        text = element.get("preserveAspectRatio")
+        if text is None or ASPECT.fullmatch(text.strip()):
+            return text
+        self.leave_out(element, f"its preserveAspectRatio '{text[:40]}' alone")
+        return None
+
     def shape(self, element: Element, around: Surroundings) -> Iterator[Mark]:
         style = around.style
+        if (rest := broken_off(element)) is not None:
+            self.leave_out(element, rest)
         try:
             own = contours_of(element, measure_in(around))
             self.curves += sum(len(contour.cubics) for contour in own)
@@ -293,6 +316,14 @@ class Reader:
         dashes = dashes_of(style["stroke-dasharray"], measure)
         if stroke and any(style[f"marker-{place}"] != "none" for place in ("start", "mid", "end")):
             self.leave_out(element, "its markers alone")
+        if fill and stroke and style["paint-order"].split()[:1] in (["stroke"], ["markers"]):
+            self.leave_out(element, "its paint-order alone")
+        for key, words in WORDS.items():
+            if style[key] not in words:
+                self.leave_out(element, f"its {key} '{style[key][:40]}' alone")
+        width = measure(style["stroke-width"], "both", 1.0) * scale
+        if stroke and width < 0:
+            self.leave_out(element, f"its stroke of width '{style['stroke-width'][:40]}'")
         evenodd: Rule = "evenodd" if rule == "evenodd" else "nonzero"
         return Mark(
             contours=found,
@@ -301,7 +332,7 @@ class Reader:
             fill_rule=evenodd,
             stroke=stroke,
             stroke_opacity=stroke_opacity,
-            width=measure(style["stroke-width"], "both", 1.0) * scale,
+            width=width,
             cap=style["stroke-linecap"],
             join=style["stroke-linejoin"],
             miter_limit=measure(style["stroke-miterlimit"], "both", 4.0),
@@ -322,6 +353,8 @@ class Reader:
             name, fallback = referred(text), text.partition(")")[2].strip()
             box = box_of(own)
             if name in self.elements:
+                for other, why in self.gradients.gaps(name):
+                    self.leave_out(other, why)
                 try:
                     found = self.gradients.gradient(name, around.matrix, box, around.viewport)
                 except UserError as error:
@@ -329,6 +362,9 @@ class Reader:
                 if found is None and not any(self.gradients.linked(name)):
                     self.leave_out(element, f"its {which} by <{local_name(self.elements[name])}>")
                 return found, opacity
+            if not fallback:
+                there = name[:40] or text[4:44].rstrip(")")
+                self.leave_out(element, f"its {which} by '{there}', which is not in the file")
             if not fallback or fallback == "none":
                 return None, opacity
             text = around.style["color"] if fallback.lower() == "currentcolor" else fallback

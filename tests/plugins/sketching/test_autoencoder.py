@@ -16,7 +16,12 @@ from framework.config.validation import check_options
 from framework.gradients.registered import make_estimator
 from framework.media import Image, Text
 from framework.randomness import seed_torch
-from plugins.sketching.autoencoder import RecurrentDecoder, SketchAutoencoder
+from plugins.sketching.autoencoder import (
+    DEVIATIONS,
+    RecurrentDecoder,
+    SketchAutoencoder,
+    bounded,
+)
 from plugins.sketching.images.digits import load_images
 
 
@@ -44,6 +49,18 @@ def autoencoder(path, **options) -> SketchAutoencoder:
         "batch_size": 32,
     }
     return SketchAutoencoder(**check_options(SketchAutoencoder, small | options, "task"))
+
+
+def test_a_deviation_is_bounded_and_never_without_gradient():
+    value = torch.tensor([-30.0, -8.0, -2.0, 4.0, 15.0], requires_grad=True)
+    found = bounded(value, *DEVIATIONS)
+    found.sum().backward()
+    assert found.min() >= -6
+    assert found.max() <= 2.001
+    assert found[2].item() == pytest.approx(-2, abs=0.001)
+    assert value.grad is not None
+    assert value.grad[2].item() == pytest.approx(1, abs=0.05)
+    assert (value.grad > 0).all()
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,13 @@ def sampled(size: tuple[int, int], shapes: Sequence[Shape], groups: Sequence[Sha
         lines = [line_of(shapes[one], group) for one in group.shape_ids.tolist()]
         inside = near = numpy.zeros(points.shape[:2], bool)
         if group.fill_color is not None:
-            winding = numpy.sum([wound(points, line) for line, _ in lines], axis=0)
+            winding = numpy.sum([wound(points, line) for line, *_ in lines], axis=0)
             inside = winding % 2 == 1 if group.use_even_odd_rule else winding != 0
         if group.stroke_color is not None:
-            for (line, closed), one in zip(lines, group.shape_ids.tolist(), strict=True):
-                whole = numpy.concatenate([line, line[:1]]) if closed else line
-                near = near | (distance(points, whole) < float(shapes[one].stroke_width))
+            for line, pens, closed in lines:
+                if closed:
+                    line, pens = (numpy.concatenate([a, a[:1]]) for a in (line, pens))
+                near = near | under(points, line, pens)
         for mask, colour in ((inside, group.fill_color), (near, group.stroke_color)):
             if colour is not None:
                 seen = colours(points, colour)
@@ -44,11 +45,12 @@ def sampled(size: tuple[int, int], shapes: Sequence[Shape], groups: Sequence[Sha
     return blocks
 
 
-def line_of(shape: Shape, group: ShapeGroup) -> tuple[Array, bool]:
-    """A shape's outline as vertices on the canvas, and whether it is closed."""
+def line_of(shape: Shape, group: ShapeGroup) -> tuple[Array, Array, bool]:
+    """A shape's outline as vertices on the canvas, half of the pen's width there, and whether it is closed."""
     matrix = group.shape_to_canvas.detach().double().numpy()
     points, degrees, closed = shape.outline()
-    control = points.detach().double().numpy()
+    pens = shape.stroke_width.detach().expand(len(points))
+    control = numpy.concatenate([points.detach().numpy(), pens[:, None].numpy()], 1)
     t, place, found = numpy.arange(PIECES)[:, None] / PIECES, 0, []
     for degree in degrees:
         piece = [control[(place + step) % len(control)] for step in range(degree + 1)]
@@ -60,7 +62,8 @@ def line_of(shape: Shape, group: ShapeGroup) -> tuple[Array, bool]:
         place += degree
     if not closed:
         found.append(control[-1:])
-    return numpy.concatenate(found) @ matrix[:2, :2].T + matrix[:2, 2], closed
+    whole = numpy.concatenate(found)
+    return whole[:, :2] @ matrix[:2, :2].T + matrix[:2, 2], whole[:, 2], closed
 
 
 def wound(points: Array, line: Array) -> NDArray[numpy.int64]:
@@ -73,13 +76,16 @@ def wound(points: Array, line: Array) -> NDArray[numpy.int64]:
     return total
 
 
-def distance(points: Array, line: Array) -> Array:
-    found = numpy.full(points.shape[:2], numpy.inf)
-    for a, b in pairwise(line):
+def under(points: Array, line: Array, pens: Array) -> NDArray[numpy.bool_]:
+    """Whether a pen covers points: it is as wide as at the line's point that is nearest to each."""
+    nearest, pen = numpy.full(points.shape[:2], numpy.inf), numpy.zeros(points.shape[:2])
+    for (a, b), (first, last) in zip(pairwise(line), pairwise(pens), strict=True):
         way = b - a
         t = (((points - a) @ way) / max(way @ way, 1e-12)).clip(0, 1)
-        found = numpy.minimum(found, numpy.linalg.norm(points - a - t[..., None] * way, axis=-1))
-    return found
+        away = numpy.linalg.norm(points - a - t[..., None] * way, axis=-1)
+        pen = numpy.where(away < nearest, first + t * (last - first), pen)
+        nearest = numpy.minimum(nearest, away)
+    return nearest < pen
 
 
 def colours(points: Array, colour: Any) -> Array:

@@ -58,6 +58,13 @@ def strokes_of_two_pens() -> Scene:
     return shapes, [pydiffvg.ShapeGroup(tensor([0, 1]), None, stroke_color=BLUE)]
 
 
+def varying_pen() -> Scene:
+    """A translucent stroke that is as wide as is stated at each of its points, and one of one width."""
+    first, second = curve(False), pydiffvg.Polygon(tensor([[5.0, 44], [30, 20]]), False)
+    first.stroke_width = tensor([1.0, 3.0, 0.5, 4.0, 2.0, 5.0, 1.0])
+    return [first, second], [pydiffvg.ShapeGroup(tensor([0, 1]), None, stroke_color=BLUE)]
+
+
 def layered() -> Scene:
     """A fill, a gradient and a stroke over one another."""
     shapes: list[pydiffvg.Shape] = [
@@ -96,6 +103,7 @@ SCENES: dict[str, Scene] = {
     "ring": ring(True),
     "disc": ring(False),
     "two pens": strokes_of_two_pens(),
+    "varying pen": varying_pen(),
     "layers": layered(),
     "turned": turned(),
 }

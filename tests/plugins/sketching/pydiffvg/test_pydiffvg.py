@@ -87,15 +87,15 @@ def test_an_opaque_paints_opacity_can_be_learned():
 
 
 def everything(dtype: torch.dtype) -> tuple[Scene, list[torch.Tensor]]:
-    """A fill with a hole in a linear gradient, a radial one, and a stroke, and all that can be learned of them."""
+    """A fill with a hole in a linear gradient, a radial one, and strokes, and all that can be learned of them."""
     learned: list[torch.Tensor] = []
 
     def leaf(value: Any) -> torch.Tensor:
         learned.append(torch.as_tensor(value).detach().to(dtype).clone().requires_grad_())
         return learned[-1]
 
-    outer, inner = curve(True), pydiffvg.Circle(leaf(5.3), leaf([34.1, 20.2]))
-    outer.points, outer.stroke_width = leaf(outer.points), leaf(1.3)
+    outer, inner = curve(True), pydiffvg.Circle(leaf(5.3), leaf([34.1, 20.2]), leaf(0.9))
+    outer.points, outer.stroke_width = leaf(outer.points), leaf([1.3, 2.1, 0.7, 1.9, 3.2, 1.1])
     oval = pydiffvg.Ellipse(leaf([12.2, 7.9]), leaf([20.7, 30.1]))
     along, around = linear(), radial()
     for gradient in (along, around):
@@ -105,7 +105,7 @@ def everything(dtype: torch.dtype) -> tuple[Scene, list[torch.Tensor]]:
     groups = [
         pydiffvg.ShapeGroup(tensor([0, 1]), along),
         pydiffvg.ShapeGroup(tensor([2]), around),
-        pydiffvg.ShapeGroup(tensor([0]), None, stroke_color=leaf(BLUE)),
+        pydiffvg.ShapeGroup(tensor([0, 1]), None, stroke_color=leaf(BLUE)),
     ]
     return ([outer, inner, oval], groups), learned
 
@@ -248,7 +248,11 @@ HANN = pydiffvg.PixelFilter(pydiffvg.FilterType.hann, tensor(2.0))
             "shape 0: num_control_points = [3]: expected 0, 1 or 2 each",
         ),
         (changed("curve", points=torch.full((6, 2), torch.nan)), "shape 0 has a coordinate that"),
-        (changed("curve", stroke_width=torch.ones(7)), "shape 0: stroke_width [7]; a pen has one"),
+        (
+            changed("curve", stroke_width=torch.ones(7)),
+            "shape 0: stroke_width [7]; expected [], or [6] for its points",
+        ),
+        (changed("circle", stroke_width=torch.ones(2)), "stroke_width [2]; expected []"),
         (
             lambda: rendered(alone(CIRCLE, fill_color=RED[:3])),
             "group 0: fill_color [3]: expected a tensor [4]",

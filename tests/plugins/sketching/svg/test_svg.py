@@ -184,6 +184,37 @@ def test_bad_files_are_refused_in_one_line(data, message):
         ('<mask id="m"/><rect mask="url(#m)" width="9" height="9"/>', "<rect> is left out: its mask alone"),
         ('<pattern id="p"/><rect fill="url(#p)" width="9" height="9"/>', "<rect> is left out: its fill by <pattern>"),
         ('<rect opacity="some" width="9" height="9"/>', "<rect> is left out: opacity = 'some' is no number"),
+        ('<path d="M 0 0 L 10"/>', "<path> is left out: only its data from 'L 10' on"),
+        ('<path d="L5 5"/>', "<path> is left out: only its data from 'L5 5' on"),
+        ('<path d="M0 0A5 5 0 2 0 9 9"/>', "<path> is left out: only its data from 'A5 5 0 2 0 9 9' on"),
+        ('<polygon points="0,0 9,0 9,9 5"/>', "<polygon> is left out: only its points from '5' on"),
+        ('<polyline points="0,0 9,0 wide 5"/>', "<polyline> is left out: only its points from 'wide 5' on"),
+        ('<rect width="5zz" height="5"/>', "<rect> is left out: '5zz' is no length"),
+        ('<rect width="5 5" height="5"/>', "<rect> is left out: '5 5' is no length"),
+        ('<g transform="scale(2) wide"/>', "<g> is left out: transform 'scale(2) wide' is not known"),
+        ('<g transform="rotate(1 2)"/>', "<g> is left out: transform 'rotate(1 2)' is not known"),
+        ('<g transform="translate(1 a)"/>', "<g> is left out: transform 'translate(1 a)' is not known"),
+        (
+            '<linearGradient id="a" href="#gone"><stop/></linearGradient><rect fill="url(#a)" width="9" height="9"/>',
+            "<linearGradient> 'a' is left out: only its href: '#gone' is no gradient in the file",
+        ),
+        (
+            '<linearGradient id="a" spreadMethod="far"><stop/></linearGradient><path d="M0 0h9v9z" fill="url(#a)"/>',
+            "<linearGradient> 'a' is left out: only its spreadMethod 'far'",
+        ),
+        (
+            '<rect fill="url(#gone)" width="9" height="9"/>',
+            "<rect> is left out: its fill by 'gone', which is not in the file",
+        ),
+        (
+            '<rect clip-path="url(#gone)" width="9" height="9"/>',
+            "<rect> is left out: its clip-path 'url(#gone)' alone",
+        ),
+        ('<g style="mix-blend-mode:multiply"/>', "<g> is left out: its mix-blend-mode alone"),
+        ('<line stroke="red" stroke-linecap="far" x2="9"/>', "<line> is left out: its stroke-linecap 'far' alone"),
+        ('<line stroke="red" stroke-width="-1" x2="9"/>', "<line> is left out: its stroke of width '-1'"),
+        ('<style>@media print {a {}}</style>', "<style> is left out: only its @media"),
+        ('<svg viewBox="0 0 a 5"/>', "<svg> is left out: its viewBox is '0 0 a 5'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_left_out_with_a_line_and_the_rest_is_drawn(body, line):
@@ -195,6 +226,15 @@ def test_what_cannot_be_read_is_left_out_with_a_line_and_the_rest_is_drawn(body,
 @pytest.mark.parametrize("end", ["L5", "Hz", "C1 1 2 2", "R9 9", "L nan 5", "L 1e"])
 def test_a_path_is_drawn_up_to_its_first_mistake(end):
     assert cubics_of(f'<path d="M1 1H9V9{end}"/>')[:, 3].tolist() == [[9, 1], [9, 9]]
+
+
+@pytest.mark.parametrize(
+    ("text", "pixels"),
+    [("1in", 96), ("2.54CM", 96), ("25.4mm", 96), ("101.6Q", 96), ("6pc", 96), ("3pt", 4), ("2em", 32), ("2ex", 16),
+     ("10%", 10), ("1e1", 10), (" 7px ", 7)],
+)  # fmt: skip
+def test_lengths_are_read_in_every_unit(text, pixels):
+    assert cubics_of(f'<line x2="{text}" stroke="red"/>')[0, 3, 0] == pytest.approx(pixels)
 
 
 def test_a_path_of_too_many_curves_is_refused(monkeypatch):
