@@ -36,7 +36,13 @@ ALONG = frozenset(
         *("softmax", "log_softmax", "softmin", "normalize", "batch_norm"),
         *("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "sort", "argsort"),
         *("flip", "roll"),
+        *("gather", "index_select", "take", "take_along_dim"),
+        *("scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy", "index_put"),
     ]
+)
+# They sum over an axis of two tensors: the first of the second one, the only one of the first.
+PRODUCTS = frozenset(
+    ["matmul", "rmatmul", "mm", "mv", "bmm", "addmm", "addmv", "einsum", "tensordot"]
 )
 # They draw by themselves from what they are given, and torch's derivative of that is zero or none.
 SAMPLERS = frozenset(["bernoulli", "binomial", "multinomial", "normal", "poisson"])

@@ -14,6 +14,7 @@ from framework.lint.calls import Call
 from framework.lint.context import WatchedContext, lacks_samples, tensors_of
 from framework.lint.findings import Findings
 from framework.lint.measure import ROUNDING, Cuts, cuts, differs, jumps, pairs, refuse_unsteady
+from framework.lint.other_data import ROUNDS, follows_other_data, half
 from framework.lint.replay import GivenDraws, Segments, UndecidedError, is_continuous
 from framework.lint.sample_axis import Again, another_number, coincidence, failure
 from framework.lint.shifted import ShiftedNumbers
@@ -66,9 +67,8 @@ class FirstRun:
     def context(self, *args: Any, **options: Any) -> WatchedContext:
         """The context of one of the runs."""
         context = WatchedContext(*args, watch=Watch(), **options)
-        context.watch.samples = (
-            context.trace.shape[0] if not context.trace.recorded_trajectories else 1
-        )
+        if not context.trace.recorded_trajectories:
+            context.watch.samples, context.watch.data = (*context.trace.shape, 1)[:2]
         return context
 
     def run(self, function: Callable[..., None], context: Any, *arguments: Any) -> None:
@@ -106,6 +106,7 @@ class FirstRun:
                     self.report_straight_through(call)
                 self.look_for_lost_numbers(context)
                 self.look_for_mixed_samples(context)
+                self.look_for_mixed_data(context)
                 self.look_for_coincidence(context)
                 self.look_for_charged_penalties(context)
                 if noise_from_outside:
@@ -222,28 +223,50 @@ class FirstRun:
         try:
             segments = self.segments(context, {draw.name for draw in draws})
             start = refuse_unsteady(segments, slopes=False)
-            every_other = torch.zeros(segments.count)
-            every_other[::2] = 1.0
-            end = segments.at(every_other, slopes=False)
-            for a, b in pairs(start, end):
-                others = a.value[1::2], b.value[1::2]
-                if not torch.allclose(*others, rtol=ROUNDING, equal_nan=True) and not a.added:
-                    self.report_mixed_samples(context, draws, a.key[0])
-                    return
+            for number in range(ROUNDS):
+                moved = half(segments.count, number)
+                end = segments.at(moved.float(), slopes=False)
+                for a, b in pairs(start, end):
+                    others = a.value[~moved], b.value[~moved]
+                    if not torch.allclose(*others, rtol=ROUNDING, equal_nan=True) and not a.added:
+                        self.report_mixed_samples(context, draws, a.key[0])
+                        return
         except UndecidedError:
             # Most such calls do not reach a cost.
             return
 
+    def look_for_mixed_data(self, context: WatchedContext) -> None:
+        """Report a value of one datum that follows the scored draws of another.
+
+        Raises:
+            ProgramError: they are summed over, and what the program costs on average is lost as well.
+        """
+        draws = [draw for draw in scored_with_a_gradient(context) if draw.axes.per_datum]
+        if self.reported and not any(draw.rule.name == "exact" for draw in draws):
+            return
+        memory = all(has_memory(draw.value) for draw in context.made)
+        if not (context.watch.mixing_data and draws and memory and self.repeatable):
+            return
+        samples, *batch = context.trace.shape
+        shape, moved = (min(samples, SAMPLES), *batch), {draw.name for draw in draws}
+        try:
+            what = follows_other_data(self.again, context.made, moved, shape)
+        except UndecidedError:
+            # Most such calls do not reach a cost.
+            return
+        if what is not None:
+            self.report_mixed_data(context, draws, what)
+
     def look_for_coincidence(self, context: WatchedContext) -> None:
         """Warn where a value is as long as there are samples, and the program runs with no other number of them."""
         calls = list(context.watch.aligned)
-        if not (calls and context.made and self.repeatable):
+        if not (calls and self.repeatable) or self.reported:
             return
         samples, *batch = context.trace.shape
-        other, rule = another_number(samples), context.made[0].rule
-        error = failure(self.again, rule, (other, *batch))
+        other = another_number(samples)
+        error = failure(self.again, (other, *batch))
         # What fails with any number tells nothing.
-        if error is not None and failure(self.again, rule, (samples, *batch)) is None:
+        if error is not None and failure(self.again, (samples, *batch)) is None:
             self.findings.messages.append(coincidence(calls[0], samples, other, error))
 
     def look_for_charged_penalties(self, context: WatchedContext) -> None:
@@ -335,6 +358,24 @@ class FirstRun:
             f"{what} of one sample depends on the draws of others, by {calls}: a sample's draws {names} are charged "
             "with its own costs only, and the gradient is biased; compute each sample's cost from its own draws, of "
             "shape [samples, *batch, ...]",
+        )
+
+    def report_mixed_data(self, context: WatchedContext, draws: list[Draw], what: str) -> None:
+        calls = " or ".join(str(call) for call in list(context.watch.mixing_data)[:LINES])
+        names = listed({draw.name for draw in draws})
+        depends = f"{what} of one datum depends on the draws of others, by {calls}"
+        remedy = (
+            "compute each datum's cost from its own draws, or declare no batch axes (batch_axes = 0, costs being means "
+            "over data), so that every draw is charged with all costs"
+        )
+        if any(draw.rule.name == "exact" for draw in draws):
+            raise ProgramError(
+                f"{depends}: exact sums over draws {names} of each datum by themselves; {remedy}"
+            )
+        self.report(
+            draws,
+            f"{depends}: a datum's draws {names} are charged with its own costs only, and the gradient is biased; "
+            f"{remedy}",
         )
 
     def report_charged_penalty(self, draw: Draw, penalty: str) -> None:

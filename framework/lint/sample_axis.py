@@ -11,9 +11,12 @@ import traceback
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from framework.lint.calls import Call, line_of
+from framework.recording.rule import Plain
 from framework.recording.trace import Trace
 
 # Runs a program by a rule for its draws and a leading shape, without record.
@@ -42,10 +45,19 @@ def another_number(samples: int) -> int:
     return samples - 2 if samples > 3 else samples + 2
 
 
-def failure(again: Again, rule: Any, shape: tuple[int, ...]) -> Exception | None:
-    """Why the program does not run with this rule for its draws and this leading shape; None: it does."""
+class Along(Plain):
+    """Draws along their path where there is one: under torch's vmap these alone can be made."""
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        if distribution.has_rsample:
+            return distribution.rsample(shape)
+        return super().draw(site, distribution, shape)
+
+
+def failure(again: Again, shape: tuple[int, ...]) -> Exception | None:
+    """Why the program does not run with this leading shape; None: it does."""
     try:
-        again(rule, shape)
+        again(Along(), shape)
     except Exception as error:
         return error
     return None

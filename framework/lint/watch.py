@@ -14,7 +14,6 @@ from torch.overrides import TorchFunctionMode
 from framework.batch import leaves
 from framework.errors import ProgramError
 from framework.lint.calls import (
-    ALONG,
     ESCAPES,
     SAMPLERS,
     SHAPES,
@@ -26,6 +25,7 @@ from framework.lint.calls import (
     own_line,
     users_line,
 )
+from framework.lint.mixing import may_mix_data, may_mix_samples
 from framework.lint.noise import is_noise
 from framework.lint.sample_axis import meets_its_length
 from framework.recording.derivatives import has_derivative, in_forward_mode, layers
@@ -91,6 +91,7 @@ class Watch(Pausable, TorchFunctionMode):
         unnamed: calls that may jump in a parameter and meet no value that is known to be random.
         straight_through: calls that return one value and have the gradient of another.
         mixing: calls that may bring the samples of a draw together, such as a mean over them.
+        mixing_data: calls that may bring the data of a batch together.
         aligned: calls in which the samples of a draw meet another value's first axis.
         numbers: calls that take a value that depends on a parameter out of torch.
         cuts: the calls by which a tensor's gradient was cut on its way; `cut` are all of them.
@@ -99,8 +100,8 @@ class Watch(Pausable, TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        # Of the run: n, the first axis; 1 where there is none.
-        self.samples = 1
+        # Of the run: the lengths of the sample axis and of the first batch axis; 1 where there is none.
+        self.samples = self.data = 1
         self.graded = torch.is_grad_enabled()
         self.draws, self.ungraded, self.cuts = Labels(), Labels(), Labels()
         self.paths: set[str] = set()
@@ -109,6 +110,7 @@ class Watch(Pausable, TorchFunctionMode):
         self.unnamed: dict[Call, None] = {}
         self.straight_through: dict[Call, None] = {}
         self.mixing: dict[Call, None] = {}
+        self.mixing_data: dict[Call, None] = {}
         self.aligned: dict[Call, None] = {}
         self.numbers: dict[Call, None] = {}
         self.cut: dict[Call, None] = {}
@@ -154,12 +156,8 @@ class Watch(Pausable, TorchFunctionMode):
         if names:
             self.draws.put(reached, names)
             self.escaped |= name in ESCAPES and names != {OWN_NOISE}
-            if name not in ESCAPES and may_mix(
-                name, self.samples, (*args[1:], *kwargs.values()), inputs, outputs
-            ):
-                self.note_of_samples(self.mixing, name)
-            if names != {OWN_NOISE} and meets_its_length(self.samples, inputs, self.draws.of):
-                self.note_of_samples(self.aligned, name)
+            if name not in ESCAPES:
+                self.note_axes(name, (*args[1:], *kwargs.values()), inputs, outputs, names)
         if cuts := self.cuts.of(inputs):
             self.cuts.put(reached, cuts)
         if (
@@ -176,10 +174,26 @@ class Watch(Pausable, TorchFunctionMode):
         if in_place:
             self.find_line_of_changes()
 
-    def note_of_samples(self, calls: dict[Call, None], name: str) -> None:
-        line = users_line()
+    def note_axes(
+        self,
+        name: str,
+        options: tuple[Any, ...],
+        inputs: list[Tensor],
+        outputs: list[Tensor],
+        names: Names,
+    ) -> None:
+        """Note a call that may bring samples or data together, or their axes and others."""
+        found = []
+        if may_mix_samples(name, self.samples, options, inputs, outputs):
+            found.append(self.mixing)
+        if may_mix_data(name, self.samples, self.data, options, inputs, outputs):
+            found.append(self.mixing_data)
+        if names != {OWN_NOISE} and meets_its_length(self.samples, inputs, self.draws.of):
+            found.append(self.aligned)
+        line = users_line() if found else None
         if line is not None:
-            calls[Call("mix", name, line)] = None
+            for calls in found:
+                calls[Call("mix", name, line)] = None
 
     def consider(
         self,
@@ -232,24 +246,6 @@ class Watch(Pausable, TorchFunctionMode):
         for mark in self.marks:
             if mark.line is None and mark.value._version != mark.version:
                 mark.line = users_line() or ""
-
-
-def may_mix(
-    name: str,
-    samples: int,
-    options: tuple[Any, ...],
-    inputs: list[Tensor],
-    outputs: list[Tensor],
-) -> bool:
-    """Whether a call may bring samples together: it takes the first axis away, or looks along it."""
-    if samples == 1 or not any(value.shape[:1] == (samples,) for value in inputs):
-        return False
-    if any(value.shape[:1] != (samples,) for value in outputs):
-        return True
-    first = any(
-        option is not False and option == 0 for option in options if isinstance(option, int)
-    )
-    return name.strip("_") in ALONG and (first or any(value.dim() == 1 for value in inputs))
 
 
 def has_memory(value: Tensor) -> bool:
