@@ -11,11 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from framework import Context, Estimator, Image, Program, Task, UserError, Video, load, ranks
-from framework.batch import map_tensors
+from framework import Context, Estimator, Program, Task, UserError, ranks
 from framework.config.types import Count, CountOrZero, NonNegative
 from framework.media import Media
-from framework.randomness import key
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.games.episode_log import EpisodeLog
@@ -25,18 +23,18 @@ from plugins.games.policies.agent import Agent
 from plugins.games.policies.bodies import Activation, BodyKind
 from plugins.games.policies.memory import MemoryKind
 from plugins.games.rollouts import Rollout
-from plugins.league.arena import Arena
-from plugins.league.cloning import clone, divergence
-from plugins.league.film import film
-from plugins.league.league.learners import Learner, Matches, frozen, in_turn, saved
+from plugins.league.league.learners import Learner, Matches, saved
 from plugins.league.league.population import MAIN, Population
+from plugins.league.league.turns import batches
 from plugins.league.match import Match, with_mask
-from plugins.league.measures.anchors import against_anchors
-from plugins.league.measures.tournament import elo_figure, heat_map, spread, standings, tournament
+from plugins.league.measures.judge import Judge
+from plugins.league.measures.tournament import spread
 from plugins.league.opponents import AgentPlayer, Opponent
 from plugins.league.players.naming import named_player
+from plugins.league.players.trained import RUN, players_by_name
 from plugins.league.rules.contract import Rules
 from plugins.league.rules.making import make_rules
+from plugins.league.teaching import Teaching
 
 Mode = Literal["self_play", "fictitious", "regularised", "league", "exploiter"]
 ROLES = {
@@ -48,8 +46,6 @@ ROLES = {
 }
 # Snapshots in a tournament, spread over the training.
 SHOWN = 8
-# Before the folder of a run whose main agent is meant.
-RUN = "run:"
 
 
 class League(Task):
@@ -122,11 +118,15 @@ class League(Task):
         self.boards, self.rollout_steps = boards, rollout_steps
         self.regularisation = regularisation if mode == "regularised" else 0.0
         self.shaping = shaping
-        self.evaluation_matches, self.tournament_matches = evaluation_matches, tournament_matches
-        self.teacher = None if teacher is None else named_player(teacher, rules, "task.teacher")
-        self.cloning_matches, self.cloning_epochs = cloning_matches, cloning_epochs
-        self.teacher_weight = teacher_weight
-        if teacher_weight and teacher is None:
+        self.cloning_matches = cloning_matches
+        self.teaching: Teaching | None = None
+        if teacher is not None:
+            self.teaching = Teaching(
+                named_player(teacher, rules, "task.teacher"),
+                epochs=cloning_epochs,
+                weight=teacher_weight,
+            )
+        elif teacher_weight:
             raise UserError(
                 f"task.teacher_weight = {teacher_weight:g}: expected 0, or a task.teacher whose habits are kept"
             )
@@ -156,10 +156,13 @@ class League(Task):
         self.model = nn.ModuleDict({name: make_agent() for name in roles})
         part = self.agent(MAIN).memory
         self.memory_shape = None if part is None else (part.parts, part.width)
-        self.anchors = self.named(anchors, rules, "task.anchors")
-        self.rivals = self.named(rivals, rules, "task.rivals")
+        named = partial(players_by_name, rules=rules, game=game, memory=self.memory_shape)
+        self.anchors = named(anchors, option="task.anchors")
+        self.rivals = named(rivals, option="task.rivals")
         self.check_players()
-        self.pupil: Agent | None = None
+        self.judge = Judge(
+            self.rules, self.memory_shape, self.anchors, evaluation_matches, tournament_matches
+        )
         self.seed, self.uses = 0, 1
         # By name: the learners, their past, and the rivals.
         self.players: dict[str, Opponent] = dict(self.rivals)
@@ -213,37 +216,6 @@ class League(Task):
             shaping=self.shaping,
             regularisation=self.regularisation,
         )
-
-    def named(self, names: list[str], rules: Rules, option: str) -> dict[str, Opponent]:
-        """Players by what the user calls them; the main agent of a run by its folder's name.
-
-        Raises:
-            UserError: an unknown name, or a run that does not fit.
-        """
-        found: dict[str, Opponent] = {}
-        for name in names:
-            if name.startswith(RUN):
-                folder = Path(name.removeprefix(RUN)).expanduser()
-                found[folder.resolve().name] = self.trained(folder, option)
-            else:
-                found[name] = named_player(name, rules, option)
-        return found
-
-    def trained(self, folder: Path, option: str) -> Opponent:
-        """The main agent of an earlier run, as it was at the end.
-
-        Raises:
-            UserError: the run is of another game, or of agents with another memory.
-        """
-        task = load(folder, checkpoint="last").task
-        label = f"{option} = '{RUN}{folder}'"
-        if not isinstance(task, League) or task.game != self.game:
-            raise UserError(f"{label}: expected a run of the game '{self.name}'")
-        if task.memory_shape != self.memory_shape:
-            raise UserError(
-                f"{label}: expected agents with the same task.memory and task.memory_width"
-            )
-        return AgentPlayer(frozen(task.agent(MAIN)))
 
     def check_players(self) -> None:
         """Refuse rivals that are never met, and a measure against nobody.
@@ -305,26 +277,14 @@ class League(Task):
     def by_rollouts(self, context: Context, batch: Rollout) -> None:
         """Minus the payoff of rollouts, with predictions."""
         rollouts(self.active.matches, context, batch)
-        if self.teacher_weight:
-            self.keep_to_teacher(context, batch)
+        if self.teaching is not None:
+            self.teaching.charge(context, self.active.agent, batch)
 
     def objective(self, context: Context, batch: Rollout) -> None:
         """Minus the payoff of whole matches."""
         whole_episodes(self.active.matches, context, batch)
-        if self.teacher_weight:
-            self.keep_to_teacher(context, batch)
-
-    def keep_to_teacher(self, context: Context, batch: Rollout) -> None:
-        """Charge the divergence from the policy that was cloned from the teacher (Vinyals et al. 2019)."""
-        assert self.pupil is not None
-        steps = len(batch.actions)
-        seen = map_tensors(lambda part: part[:steps], batch.observations)
-        recorded = seen, batch.memory, batch.episode_start[:steps]
-        with torch.no_grad():
-            habit = self.pupil.policy(*recorded)
-        apart = divergence(self.active.agent.policy(*recorded), habit)
-        mean = apart.masked_fill(~batch.valid, 0.0).sum() / batch.valid.sum().clamp(min=1)
-        context.penalty(self.teacher_weight * mean, "teacher")
+        if self.teaching is not None:
+            self.teaching.charge(context, self.active.agent, batch)
 
     def begin(self, plan: TrainingPlan) -> None:
         if plan.accumulate > 1:
@@ -336,25 +296,13 @@ class League(Task):
             for learner in self.learners:
                 learner.matches.resume()
             return
-        if self.teacher is not None:
-            self.clone_teacher()
+        if self.teaching is not None:
+            agents = [learner.agent for learner in self.learners]
+            self.teaching.begin(
+                agents, self.rules(self.cloning_matches), self.seed, self.memory_shape
+            )
         for learner in self.learners:
             learner.first = saved(learner.agent)
-
-    def clone_teacher(self) -> None:
-        """Every learner begins as the policy that imitates the teacher best."""
-        assert self.teacher is not None
-        clone(
-            self.agent(MAIN),
-            self.teacher,
-            self.rules(self.cloning_matches),
-            key(self.seed, "cloning") % 2**31,
-            epochs=self.cloning_epochs,
-            memory=self.memory_shape,
-        )
-        self.pupil = frozen(self.agent(MAIN))
-        for learner in self.learners:
-            learner.agent.load_state_dict(self.agent(MAIN).state_dict())
 
     def before_step(self, step: int) -> None:
         """Where a rollout begins: copy learners that are due, choose whose turn it is and whom it meets."""
@@ -366,49 +314,18 @@ class League(Task):
         return self.population.restarted
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Any]:
-        """Experience of the learner whose turn it is; what is random in batch number k is keyed by it."""
-        number, done = divmod(start, self.uses)
-        count = len(self.learners)
-        own = {}
-        for place, learner in enumerate(self.learners):
-            before = (number - place + count - 1) // count
-            inside = done if number % count == place else 0
-            stream = key(seed, "learner", place)
-            own[learner.name] = self.experience(program, learner, stream, before, inside)
-        for turn, learner in in_turn(self.learners, number):
-            for _ in range(done if turn == number else 0, self.uses):
-                yield next(own[learner.name])
-
-    def experience(
-        self, program: Program, learner: Learner, seed: int, number: int, done: int
-    ) -> Iterator[Any]:
-        """One learner's batches from its rollout `number` on, of which `done` batches have been used."""
-        if program.rollouts is not None:
-            yield from learner.matches.rollouts(program.rollouts, seed, number * self.uses + done)
-        while True:
-            if program.recorded_trajectories:
-                yield learner.matches.episodes(key(seed, "episodes", number))
-            else:
-                self.log.settle()
-                yield None
-            number += 1
+        return batches(self.learners, program, seed, start, self.uses)
 
     # --- measuring and showing ----------------------------------------------------------------------------------------
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Matches of the main agent against the anchors; in the end a tournament of its snapshots as well."""
         self.log.settle()
-        metrics = against_anchors(
-            self.main_player(), self.anchors, self.arena(self.evaluation_matches), seed
-        )
-        if split == "test" and self.tournament_matches and len(entrants := self.entrants()) > 1:
-            table = tournament(entrants, self.arena(self.tournament_matches), seed)
-            metrics |= standings(table, self.population.snapshots[MAIN])
+        metrics = self.judge.scores(self.main_player(), seed)
+        if split == "test":
+            snapshots = self.population.snapshots[MAIN]
+            metrics |= self.judge.ratings(self.entrants(), snapshots, seed)
         return metrics
-
-    def arena(self, matches: int) -> Arena:
-        """Where so many matches are played at once."""
-        return Arena(lambda: self.rules(matches), self.memory_shape)
 
     def entrants(self) -> dict[str, Opponent]:
         """Who plays in a tournament: anchors, some of the main agent's snapshots, and its last state."""
@@ -425,20 +342,8 @@ class League(Task):
 
     def show(self, seed: int) -> Iterator[Media]:
         """Who beats whom, ratings, and a film of a match."""
-        if self.tournament_matches and len(entrants := self.entrants()) > 1:
-            table = tournament(entrants, self.arena(max(20, self.tournament_matches // 2)), seed)
-            yield Image.from_figure("payoffs", heat_map(table))
-            yield Image.from_figure("elo", elo_figure(table.names, table.ratings()))
-        yield from self.video(seed)
-
-    def video(self, seed: int) -> Iterator[Video]:
-        """One match of the main agent against the last anchor, or itself where there is none."""
-        rivals = [*self.anchors.values(), self.main_player()]
-        rival = rivals[max(0, len(self.anchors) - 1)]
-        rules = self.rules(1)
-        frames = film(rules, self.main_player(), rival, seed, memory=self.memory_shape)
-        if len(frames):
-            yield Video("match", frames, rules.frames_per_second)
+        yield from self.judge.pictures(self.entrants(), seed)
+        yield from self.judge.video(self.main_player(), seed)
 
     def predict(self, source: Path | None, seed: int) -> Iterator[Media]:
         """The agent plays a match that is filmed.
@@ -448,7 +353,7 @@ class League(Task):
         """
         if source is not None:
             raise UserError(f"input = '{source}': an agent plays its game and takes no input")
-        yield from self.video(seed)
+        yield from self.judge.video(self.main_player(), seed)
 
     def scalars(self) -> dict[str, float]:
         self.log.settle()
@@ -460,15 +365,19 @@ class League(Task):
 
     def state_dict(self) -> dict[str, Any]:
         """The league as it stands: past players, payoffs, the matches under way."""
-        pupil = None if self.pupil is None else saved(self.pupil)
-        return {**self.log.state_dict(), **self.population.state_dict(), "pupil": pupil}
+        pupil = None if self.teaching is None else self.teaching.pupil
+        return {
+            **self.log.state_dict(),
+            **self.population.state_dict(),
+            "pupil": None if pupil is None else saved(pupil),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_saved("the league", state, pupil=dict[str, Tensor] | None)
         self.log.load_state_dict(state)
         self.population.load_state_dict(state)
-        pupil = state["pupil"]
-        self.pupil = None if pupil is None else self.population.remembered(pupil)
+        if self.teaching is not None and state["pupil"] is not None:
+            self.teaching.pupil = self.population.remembered(state["pupil"])
 
     def replace_model(self, model: nn.Module) -> None:
         super().replace_model(model)

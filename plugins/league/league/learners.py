@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -146,14 +146,6 @@ def frozen(agent: Agent) -> Agent:
     """A copy that no longer learns."""
     twin = copy.deepcopy(agent)
     return twin.requires_grad_(False).eval()
-
-
-def in_turn(learners: list[Learner], start: int) -> Iterator[tuple[int, Learner]]:
-    """Rollout numbers from `start` on, and whose each is."""
-    number = start
-    while True:
-        yield number, learners[number % len(learners)]
-        number += 1
 
 
 def saved(agent: Agent) -> dict[str, Any]:
