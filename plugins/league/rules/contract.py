@@ -35,7 +35,7 @@ class Rules(ABC):
 
     players: ClassVar[int] = 2
     # Both players see all of the board, and one of them is to move: a search may look ahead.
-    perfect_information: ClassVar[bool] = False
+    perfect_information: bool = False
     frames_per_second: ClassVar[float] = 2.0
     longest: int
     observation_space: Space[Any]
