@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, Discrete
 from framework.errors import UserError, suggestion
 from framework.extras import import_extra
 from plugins.games.environments.native.games import State
-from plugins.league.rules.played import PlayedRules
+from plugins.league.rules.played import LONGEST, PlayedRules
 
 PREFIX = "openspiel"
 
@@ -112,7 +112,8 @@ class OpenSpiel(PlayedRules):
         self.observation_space = Box(-numpy.inf, numpy.inf, tuple(shape), numpy.float32)
         self.action_space = Discrete(self.game.num_distinct_actions())
         # Histories count chance's moves, and both of a move at once.
-        self.longest = 2 * self.game.max_game_length() + self.game.max_chance_nodes_in_history()
+        entries = 2 * self.game.max_game_length() + self.game.max_chance_nodes_in_history()
+        self.longest = min(entries, LONGEST)
 
     def blank(self) -> OpenSpielMatch:
         return OpenSpielMatch(self.game.new_initial_state(), self.use_information_state)

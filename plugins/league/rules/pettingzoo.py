@@ -15,11 +15,9 @@ from gymnasium.spaces import Box, Dict, Discrete
 from framework.errors import UserError, suggestion
 from framework.extras import import_extra
 from plugins.games.policies.bodies import MASK
-from plugins.league.rules.played import PlayedRules
+from plugins.league.rules.played import LONGEST, PlayedRules
 
 PREFIX, FAMILY = "pettingzoo", "pettingzoo.classic"
-# PettingZoo knows no bound; a match of as many moves is ended as a draw.
-LONGEST = 1000
 # Payoffs that add up to less are zero-sum.
 ROUNDING = 1e-6
 

@@ -19,6 +19,8 @@ from plugins.league.rules.contract import Rules
 
 # Where a shorter history has no entry.
 NOTHING = -1
+# A match whose history is this long ends as it stands: tensors have room for no more (of chess 17,695 moves).
+LONGEST = 1000
 
 
 class Played(Protocol):
@@ -72,8 +74,8 @@ class PlayedRules(Rules):
     def matches(self) -> list[Played]:
         """The matches that the state is of."""
         if self.held_of is not self.state:
-            rows = self.state["history"].tolist()
-            self.held = [self.again([n for n in row if n != NOTHING]) for row in rows]
+            rows = self.state["history"].cpu().numpy()
+            self.held = [self.again(row[row != NOTHING].tolist()) for row in rows]
             self.held_of = self.state
         return self.held
 
@@ -83,10 +85,14 @@ class PlayedRules(Rules):
 
     def state_of(self, matches: Iterable[Played]) -> State:
         histories = [match.history for match in matches]
-        longest = max(map(len, histories), default=0)
-        rows = [history + [NOTHING] * (longest - len(history)) for history in histories]
-        history = torch.tensor(rows, dtype=torch.long, device=self.device)
-        return {"history": history.view(len(rows), longest)}
+        # One move may write two entries.
+        rows = numpy.full((len(histories), self.longest + 1), NOTHING, dtype=numpy.int32)
+        for row, history in zip(rows, histories, strict=True):
+            row[: len(history)] = history
+        return {"history": torch.from_numpy(rows).to(self.device)}
+
+    def decides(self, match: Played) -> tuple[bool, bool]:
+        return match.to_move if len(match.history) < self.longest else (False, False)
 
     def tensor(self, values: Sequence[Any], kind: torch.dtype) -> Tensor:
         return torch.tensor(values, dtype=kind, device=self.device)
@@ -105,7 +111,7 @@ class PlayedRules(Rules):
 
     @property
     def to_move(self) -> Tensor:
-        rows = [match.to_move for match in self.matches]
+        rows = [self.decides(match) for match in self.matches]
         return self.tensor(rows, torch.bool).view(-1, 2).T
 
     def observe(self, player: Tensor) -> Tensor:
@@ -132,9 +138,9 @@ class PlayedRules(Rules):
         matches, pairs = list(self.matches), actions.T.tolist()
         for row, played in enumerate(which.tolist()):
             match = matches[row]
-            if played and any(match.to_move):
+            if played and any(self.decides(match)):
                 gained[row] = match.act(tuple(pairs[row]))
-                ended[row] = not any(match.to_move) or len(match.history) >= self.longest
+                ended[row] = not any(self.decides(match))
         self.hold(matches)
         return self.tensor(gained, torch.float), self.tensor(ended, torch.bool)
 

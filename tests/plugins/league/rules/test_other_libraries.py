@@ -11,7 +11,11 @@ import torch
 import framework
 from framework import UserError
 from framework.batch import leaves
+from plugins.league.arena import duel, scores
 from plugins.league.measures.game_tree import GameTree
+from plugins.league.opponents import RandomPlayer
+from plugins.league.players.naming import named_player
+from plugins.league.players.tree_search import TreeSearch
 from plugins.league.rules.connect_four import ConnectFour
 from plugins.league.rules.kuhn import Kuhn
 from plugins.league.rules.making import make_rules
@@ -71,6 +75,28 @@ def test_openspiels_kuhn_poker_is_judged_as_ours():
     theirs, ours = GameTree(make_rules("openspiel:kuhn_poker", 1)), GameTree(Kuhn(1))
     assert theirs.count == ours.count == 12
     assert theirs.nash_conv(theirs.uniform()) == pytest.approx(0.916667, abs=1e-5)
+
+
+@openspiel
+def test_searches_play_openspiels_games():
+    torch.manual_seed(0)
+    won = duel(make_rules("openspiel:tic_tac_toe", 12), TreeSearch(12), RandomPlayer(), 1)
+    assert scores(won).mean() > 0.5
+    with pytest.raises(UserError, match="which OpenSpiel's players do not see"):
+        named_player("minimax_2", make_rules("openspiel:kuhn_poker", 1), "task.anchors")
+
+
+@openspiel
+def test_a_match_that_is_too_long_for_its_tensors_ends_as_it_stands():
+    rules = make_rules("openspiel:tic_tac_toe", 2)
+    rules.longest = 3
+    rules.restart()
+    for move in range(3):
+        actions = torch.full((2, 2), move)
+        gained, ended = rules.play(actions, torch.ones(2, dtype=torch.bool))
+        assert ended.tolist() == 2 * [move == 2]
+    assert gained.tolist() == [0, 0]
+    assert not rules.to_move.any()
 
 
 @openspiel
