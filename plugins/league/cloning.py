@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from plugins.games.environments.games import Observation
 from plugins.games.policies.actions import GumbelMaxCategorical, MultiCategorical
 from plugins.games.policies.agent import Agent
 from plugins.league.match import Match
-from plugins.league.opponents import Opponent, View
+from plugins.league.opponents import Move, Opponent, RandomPlayer, View
 from plugins.league.rules.contract import Rules
 
 # At first; it falls to 0.
@@ -35,6 +35,7 @@ class Lessons:
         starts: an episode begins with the decision.
         won: what the teacher won in the end.
         known: bool, where the match came to its end.
+        shares: `[T, N, A]`, the teacher's preferences, where it is a search; see `Move`.
     """
 
     observations: Observation
@@ -42,10 +43,41 @@ class Lessons:
     actions: Tensor
     won: Tensor
     known: Tensor
+    shares: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Lessons:
         """The lessons with all tensors changed alike."""
-        return Lessons(**{f.name: map_tensors(change, getattr(self, f.name)) for f in fields(self)})
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        given = {name: part for name, part in parts.items() if part is not None}
+        return Lessons(**{name: map_tensors(change, part) for name, part in given.items()})
+
+
+class Careless(Opponent):
+    """A player that makes any move instead of its own, with a probability of `noise`."""
+
+    def __init__(self, player: Opponent, noise: float) -> None:
+        self.player, self.noise = player, noise
+
+    def act(self, view: View) -> Move:
+        move = RandomPlayer().act(view)
+        thinks = torch.rand(len(view.boards), device=view.boards.device) >= self.noise
+        rows = thinks.nonzero().squeeze(1)
+        if len(rows) == 0:
+            return move
+        actions = self.player.act(part_of(view, rows)).actions
+        return Move(move.actions.index_copy(0, rows, actions))
+
+
+def part_of(view: View, rows: Tensor) -> View:
+    """The view of some of its boards."""
+    return replace(
+        view,
+        boards=view.boards[rows],
+        player=view.player[rows],
+        observation={name: part[rows] for name, part in view.observation.items()},
+        memory=None,
+        episode_start=view.episode_start[rows],
+    )
 
 
 def clone(
@@ -55,19 +87,22 @@ def clone(
     seed: int,
     *,
     epochs: int,
+    noise: float = 0.0,
     memory: tuple[int, int] | None = None,
 ) -> float:
     """Fit a policy to a teacher's moves against itself, by maximum likelihood, and its predictions to what they won.
 
     Args:
         rules: of as many boards as there are matches at once.
+        noise: the part of all moves that are made at random: what to do after mistakes is learned from them, too
+            (Laskey et al. 2017).
 
     Returns:
         the mean log-probability of the teacher's moves in the last epoch.
     """
     optimizer = torch.optim.Adam(agent.parameters(), LEARNING_RATE)
     with seeded(seed):
-        given = lessons(teacher, rules, seed, memory)
+        given = lessons(teacher, rules, seed, memory, noise)
         blank = agent.initial_memory(rules.boards, rules.device)
         size = BOARDS
         if blank is None:
@@ -98,21 +133,43 @@ def fit(agent: Agent, given: Lessons, memory: Tensor | None) -> tuple[Tensor, Te
     """The mean log-probability of the moves, and the mean squared error of the predictions where the end is known."""
     policy, values = agent.evaluate_steps(given.observations, memory, given.starts)
     errors = (values - given.won).square().masked_fill(~given.known, 0.0)
-    return policy.log_prob(given.actions).mean(), errors.sum() / given.known.sum().clamp(min=1)
+    if given.shares is None:
+        likely = policy.log_prob(given.actions)
+    else:
+        assert isinstance(policy, GumbelMaxCategorical)
+        likely = (given.shares * policy.logits).masked_fill(given.shares == 0, 0.0).sum(-1)
+    return likely.mean(), errors.sum() / given.known.sum().clamp(min=1)
 
 
 @torch.no_grad()
-def lessons(teacher: Opponent, rules: Rules, seed: int, memory: tuple[int, int] | None) -> Lessons:
-    """Matches of a teacher against itself, seen by one side."""
-    match = Match(rules, {"teacher": teacher}, ["teacher"], memory=memory)
+def lessons(
+    teacher: Opponent,
+    rules: Rules,
+    seed: int,
+    memory: tuple[int, int] | None,
+    noise: float = 0.0,
+) -> Lessons:
+    """Matches of a teacher against itself, seen by one side, and what it would do in each position."""
+    rival = Careless(teacher, noise) if noise else teacher
+    match = Match(rules, {"teacher": rival}, ["teacher"], memory=memory)
     observation = match.reset(seed)
     start = torch.ones(rules.boards, dtype=torch.bool, device=rules.device)
     rows: list[tuple[Observation, Tensor, Tensor, Tensor, Tensor]] = []
+    shares: list[Tensor] = []
     for _ in range(min(rules.longest, STEPS)):
         assert isinstance(observation, dict)
         view = View(rules, match.numbers, match.seat, observation, None, start)
-        actions = teacher.act(view).actions
-        outcome = match.step(actions)
+        move = teacher.act(view)
+        actions = move.actions
+        if move.shares is not None:
+            shares.append(move.shares)
+        careless = torch.rand(rules.boards, device=rules.device) < noise if noise else None
+        if careless is None:
+            outcome = match.step(actions)
+        else:
+            others = RandomPlayer().act(view).actions
+            aside = careless.view(-1, *[1] * (actions.dim() - 1))
+            outcome = match.step(torch.where(aside, others, actions))
         rows.append((observation, start, actions, outcome.rewards, outcome.terminated))
         observation, start = outcome.observations, outcome.episode_start
     seen = map_tensors(lambda *parts: torch.stack(parts), *(row[0] for row in rows))
@@ -124,7 +181,7 @@ def lessons(teacher: Opponent, rules: Rules, seed: int, memory: tuple[int, int] 
         later = rewards[t] + later.masked_fill(ends[t], 0.0)
         ended = ended | ends[t]
         won[t], known[t] = later, ended
-    return Lessons(seen, starts, actions, won, known)
+    return Lessons(seen, starts, actions, won, known, torch.stack(shares) if shares else None)
 
 
 def divergence(policy: Distribution, habit: Distribution) -> Tensor:

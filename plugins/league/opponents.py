@@ -43,11 +43,13 @@ class Move:
         actions: `[M, ...]`.
         memory: `[parts, M, width]`, after it.
         surprise: `[M]`, log p(action) less its logarithm under the policy that a regularised player is held to.
+        shares: `[M, A]`, the probabilities that a pupil imitates: a search knows more than the action that it takes.
     """
 
     actions: Tensor
     memory: Tensor | None = None
     surprise: Tensor | None = None
+    shares: Tensor | None = None
 
 
 class Opponent(ABC):

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from framework import Context, Estimator, Program, Task, UserError, ranks
-from framework.config.types import Count, CountOrZero, NonNegative
+from framework.config.types import Count, CountOrZero, Fraction, NonNegative
 from framework.media import Media
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
@@ -106,9 +106,11 @@ class League(Task):
         teacher: str | None = None,
         cloning_matches: Count = 512,
         cloning_epochs: Count = 5,
+        cloning_noise: Fraction = 0.0,
         teacher_weight: NonNegative = 0.0,
         anchors: list[str] = ["random"],  # noqa: B006
         evaluation_matches: Annotated[int, Field(ge=2)] = 200,
+        greedy: bool = False,
         tournament_matches: CountOrZero = 100,
     ) -> None:
         self.game, self.game_options = game, game_options
@@ -124,6 +126,7 @@ class League(Task):
             self.teaching = Teaching(
                 named_player(teacher, rules, "task.teacher"),
                 epochs=cloning_epochs,
+                noise=cloning_noise,
                 weight=teacher_weight,
             )
         elif teacher_weight:
@@ -163,6 +166,7 @@ class League(Task):
         self.judge = Judge(
             self.rules, self.memory_shape, self.anchors, evaluation_matches, tournament_matches
         )
+        self.greedy = greedy
         self.seed, self.uses = 0, 1
         # By name: the learners, their past, and the rivals.
         self.players: dict[str, Opponent] = dict(self.rivals)
@@ -321,7 +325,8 @@ class League(Task):
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:
         """Matches of the main agent against the anchors; in the end a tournament of its snapshots as well."""
         self.log.settle()
-        metrics = self.judge.scores(self.main_player(), seed)
+        player = AgentPlayer(self.agent(MAIN), greedy=self.greedy)
+        metrics = self.judge.scores(player, seed)
         if split == "test":
             snapshots = self.population.snapshots[MAIN]
             metrics |= self.judge.ratings(self.entrants(), snapshots, seed)

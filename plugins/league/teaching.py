@@ -23,14 +23,15 @@ class Teaching:
     Args:
         teacher: a script or a search.
         epochs: passes over its decisions.
+        noise: the part of the moves in its matches that are made at random.
         weight: of the divergence from its imitation while training.
 
     Attributes:
         pupil: the policy that imitates it; None until there is one.
     """
 
-    def __init__(self, teacher: Opponent, *, epochs: int, weight: float) -> None:
-        self.teacher, self.epochs, self.weight = teacher, epochs, weight
+    def __init__(self, teacher: Opponent, *, epochs: int, noise: float, weight: float) -> None:
+        self.teacher, self.epochs, self.noise, self.weight = teacher, epochs, noise, weight
         self.pupil: Agent | None = None
 
     def begin(
@@ -49,6 +50,7 @@ class Teaching:
             rules,
             key(seed, "cloning") % 2**31,
             epochs=self.epochs,
+            noise=self.noise,
             memory=memory,
         )
         self.pupil = frozen(first)

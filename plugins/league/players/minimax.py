@@ -31,7 +31,7 @@ class Minimax(Opponent):
         values = action_values(view.rules.select(view.boards), view.player, self.depth)
         best = values == values.amax(1, keepdim=True)
         chances = torch.rand(values.shape, device=values.device).masked_fill(~best, -1)
-        return Move(chances.argmax(1))
+        return Move(chances.argmax(1), shares=best / best.sum(1, keepdim=True))
 
 
 def refuse_hidden(rules: Rules, name: str) -> None:

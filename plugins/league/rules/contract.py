@@ -8,6 +8,7 @@ generator, which the caller seeds, so that boards are the same again with the sa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -35,7 +36,7 @@ class Rules(ABC):
 
     players: ClassVar[int] = 2
     # Both players see all of the board, and one of them is to move: a search may look ahead.
-    perfect_information: ClassVar[bool] = False
+    perfect_information: bool = False
     frames_per_second: ClassVar[float] = 2.0
     longest: int
     observation_space: Space[Any]
@@ -135,6 +136,16 @@ class Rules(ABC):
         copy.__dict__.update(self.__dict__)
         copy.boards = len(boards)
         copy.state = {name: value[boards] for name, value in self.state.items()}
+        return copy
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """Copies of these boards, and after them of the others'."""
+        copy = self.select(torch.arange(self.boards, device=self.device))
+        copy.boards += sum(other.boards for other in others)
+        copy.state = {
+            name: torch.cat([value, *(other.state[name] for other in others)])
+            for name, value in self.state.items()
+        }
         return copy
 
     def deals(self) -> tuple[State, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, cast
 
 import torch
@@ -12,6 +13,9 @@ from framework.errors import UserError, suggestion
 from framework.plugin import registry
 from plugins.league.rules.contract import Rules
 
+# By what stands before the colon of a game's name.
+LIBRARIES = {"openspiel": "OpenSpiel", "pettingzoo": "PettingZoo"}
+
 
 def make_rules(
     game: Any,
@@ -19,12 +23,14 @@ def make_rules(
     device: torch.device | str = "cpu",
     options: Mapping[str, Any] | None = None,
 ) -> Rules:
-    """Rules of `boards` boards, by their registered name or of a class of rules.
+    """Rules of `boards` boards, by their registered name, of another library's game, or of a class of rules.
 
     Raises:
         UserError: an unknown game, or an option that it does not have.
     """
     kind = game
+    if isinstance(game, str) and ":" in game:
+        return elsewhere(game, boards, device, options or {})
     if not (isinstance(game, type) and issubclass(game, Rules)):
         known = registry().names("league.games")
         if game not in known:
@@ -32,3 +38,19 @@ def make_rules(
         kind = registry().component("league.games", game).load()
     checked = check_options(kind, options or {}, "task.game_options")
     return cast(Rules, kind(boards, device, **checked))
+
+
+def elsewhere(
+    game: str, boards: int, device: torch.device | str, options: Mapping[str, Any]
+) -> Rules:
+    """Rules of a game that another library plays: `openspiel:tic_tac_toe`.
+
+    Raises:
+        UserError: another library, one that is not installed, or a game that cannot be learned here.
+    """
+    library, _, name = game.partition(":")
+    if library not in LIBRARIES:
+        near = suggestion(library, LIBRARIES)
+        raise UserError(f"task.game = '{game}': of which library? {near}")
+    kind = getattr(import_module(f"plugins.league.rules.{library}"), LIBRARIES[library])
+    return cast(Rules, kind(boards, device, name, options))

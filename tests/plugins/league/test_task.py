@@ -61,6 +61,7 @@ def test_an_exploiter_learns_against_a_runs_main_agent(tmp_path):
             *("task.game=tic_tac_toe", "task.boards=8", "task.hidden=[8]", "task.anchors=[random]"),
             *("task.tournament_matches=0", "task.evaluation_matches=4", "trainer.threads=1"),
             *("estimator.epochs=1", "estimator.minibatches=1"),
+            *("task.teacher=null", "task.teacher_weight=0"),
         ],
     )
     task = League(**options, mode="exploiter", rivals=[f"run:{rival.folder}"], anchors=[])

@@ -5,10 +5,10 @@ import torch
 
 from framework import UserError
 from plugins.league.arena import duel, scores
-from plugins.league.opponents import RandomPlayer
+from plugins.league.opponents import RandomPlayer, View, seen_by
 from plugins.league.players.minimax import Minimax, action_values
 from plugins.league.players.naming import named_player
-from plugins.league.players.tree_search import TreeSearch
+from plugins.league.players.tree_search import Trees, TreeSearch
 from plugins.league.rules.connect_four import ConnectFour
 from plugins.league.rules.kuhn import Kuhn
 from plugins.league.rules.tic_tac_toe import TicTacToe
@@ -52,6 +52,39 @@ def test_tree_search_beats_chance_and_takes_a_win():
     won = scores(duel(TicTacToe(80), TreeSearch(20), RandomPlayer(), 1))
     # By four standard errors of as many matches between equals.
     assert won.mean() > 0.5 + 4 * 0.5 / len(won) ** 0.5
+
+
+@pytest.mark.parametrize(("simulations", "at_once"), [(40, 1), (40, 5), (7, 7)])
+def test_every_simulation_is_counted_once_on_its_whole_way(simulations, at_once):
+    torch.manual_seed(0)
+    boards = after(TicTacToe, [0, 4]).select(torch.zeros(3, dtype=torch.long))
+    trees = Trees(boards, torch.zeros(3, dtype=torch.long), simulations)
+    for done in range(0, simulations, at_once):
+        trees.simulate(1.4, min(at_once, simulations - done))
+    assert trees.visits[:3].sum(1).tolist() == 3 * [simulations]
+    # Nothing is left of the defeats that were assumed: a simulation brings -1, 0 or 1.
+    assert torch.equal(trees.worth, trees.worth.round())
+    assert (trees.worth.abs() <= trees.visits).all()
+    for row, action in (trees.children >= 0).nonzero().tolist():
+        child = trees.children[row, action]
+        inside = trees.visits[child].sum()
+        # A position is played on from once, when it is added, and then through its own actions; an end each time.
+        assert trees.over[child] or trees.visits[row, action] == 1 + inside
+        sign = -1 if trees.player[child] != trees.player[row] else 1
+        rest = trees.worth[row, action] - sign * trees.worth[child].sum()
+        assert trees.over[child] or abs(rest) <= 1
+
+
+def test_tree_search_finds_the_only_move_that_does_not_lose():
+    torch.manual_seed(0)
+    # The first threatens 0 1 2; the second must take 2.
+    boards = after(TicTacToe, [0, 4, 1]).select(torch.zeros(20, dtype=torch.long))
+    seats = torch.ones(20, dtype=torch.long)
+    view = View(boards, torch.arange(20), seats, seen_by(boards, seats), None, seats == 0)
+    move = TreeSearch(200).act(view)
+    assert move.actions.tolist() == 20 * [2]
+    assert move.shares is not None
+    assert torch.allclose(move.shares.sum(1), torch.ones(20))
 
 
 @pytest.mark.parametrize(
