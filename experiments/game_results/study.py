@@ -70,7 +70,16 @@ ROWS = {
     "mountain_car": Row("MountainCar-v0", ("experiment=mountain_car",), -115.0, "-110.4 (PPO, 1M)"),
     "pendulum": Row("Pendulum-v1", ("experiment=pendulum",), -180.0, "-172.2 (PPO, 100k)"),
     "pendulum_sac": Row(
-        "Pendulum-v1, SAC", ("experiment=pendulum_sac",), -170.0, "-157.0 (SAC, 20k)"
+        "Pendulum-v1, SAC",
+        ("experiment=pendulum", "estimator=sac"),
+        -170.0,
+        "-157.0 (SAC, 20k)",
+    ),
+    "pendulum_td3": Row(
+        "Pendulum-v1, TD3",
+        ("experiment=pendulum", "estimator=td3"),
+        -170.0,
+        "-151.9 (TD3, 20k)",
     ),
     "lunar_lander": Row(
         "LunarLander-v3", ("experiment=lunar_lander",), 240.0, "242.1 (PPO, 1M; -v2)"

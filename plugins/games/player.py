@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, Dict
 from torch import Tensor
 
 from framework.errors import UserError
+from plugins.games.environments.foreign.masks import in_one
 from plugins.games.environments.games import Observation
 from plugins.games.policies.agent import Agent
 from plugins.games.policies.bodies import MASK
@@ -78,7 +79,7 @@ class Player:
         Raises:
             UserError: a mask for an agent that was trained without one, or none for one that has no other.
         """
-        space = self.observation_space
+        space, mask = self.observation_space, in_one(mask)
         masked = isinstance(space, Dict) and MASK in space.spaces
         if mask is not None and not masked:
             raise UserError("mask: the agent was trained without masks of actions")

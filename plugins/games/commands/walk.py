@@ -47,6 +47,7 @@ def walk(vector: Any, seed: int, actions: list[Any]) -> Walk:
     found = Walk()
     # A foreign environment may raise anything.
     try:
+        asked = vector.metadata.get("autoreset_mode") == AutoresetMode.DISABLED
         observation, info = vector.reset(seed=seed)
         found.observations.append(kept(observation))
         found.infos.append(info)
@@ -58,6 +59,9 @@ def walk(vector: Any, seed: int, actions: list[Any]) -> Walk:
             found.terminated.append(numpy.array(terminated))
             found.truncated.append(numpy.array(truncated))
             found.infos.append(info)
+            ended = numpy.logical_or(terminated, truncated)
+            if asked and ended.any():
+                vector.reset(options={"reset_mask": ended})
         found.seconds = time.perf_counter() - began
     except Exception as error:
         found.error = reason(error)

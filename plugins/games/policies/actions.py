@@ -322,7 +322,7 @@ def make_head(
         return MultiDiscreteHead(features, sizes, actions.start.flatten(), actions.shape)
     if isinstance(actions, MultiBinary):
         return MultiDiscreteHead(features, [2] * math.prod(actions.shape), None, actions.shape)
-    if isinstance(actions, Box) and actions.dtype is not None and actions.dtype.kind in "iu":
+    if isinstance(actions, Box) and actions.dtype is not None and actions.dtype.kind in "iub":
         return whole_numbers_head(features, actions)
     if isinstance(actions, Box) and actions.dtype is not None and actions.dtype.kind == "f":
         if continuous == "beta":
@@ -339,9 +339,13 @@ def refuse_too_many(actions: Space[Any]) -> None:
     Raises:
         UserError: names the space.
     """
-    sizes = (
-        [actions.n] if isinstance(actions, Discrete) else getattr(actions, "nvec", numpy.zeros(1))
-    )
+    sizes: Any = 0
+    if isinstance(actions, Discrete):
+        sizes = actions.n
+    elif isinstance(actions, MultiDiscrete):
+        sizes = actions.nvec
+    elif isinstance(actions, MultiBinary | Box):
+        sizes = (2 if isinstance(actions, MultiBinary) else 1) * math.prod(actions.shape)
     count = int(numpy.sum(sizes, dtype=float))
     if count > MOST_VALUES:
         raise UserError(

@@ -34,7 +34,7 @@ def test_another_estimator_runs_with_the_experiments_settings_and_says_so():
     settings, notice = composed("experiment=pendulum", "estimator=rloo")
     assert "discount" not in settings.estimator.options
     assert notice == (
-        "experiment pendulum is tuned for ppo; with estimator rloo it runs untuned: "
+        "experiment pendulum is tuned for ppo, sac and td3; with estimator rloo it runs untuned: "
         "trainer.steps=4800, optimizer.learning_rate=0.001"
     )
 

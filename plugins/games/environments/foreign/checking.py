@@ -30,6 +30,17 @@ def overwrite_spoilt(observations: Any, rewards: Any, failed: Any) -> tuple[Any,
     return spoilt, why
 
 
+def check_one_each(count: int, rewards: Any, ended: Any) -> None:
+    """Refuse rewards or ends of which there is not one for each of `count` games.
+
+    Raises:
+        ValueError: names the shape.
+    """
+    for what, values in (("rewards", rewards), ("ends of episodes", ended)):
+        if values.shape != (count,):
+            raise ValueError(f"{what} of shape {list(values.shape)}, expected {[count]}")
+
+
 def check_playable(space: Space[Any], count: int, observations: Any, rewards: Any = ()) -> None:
     """Refuse what no agent can learn from.
 

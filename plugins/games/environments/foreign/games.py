@@ -20,7 +20,11 @@ from torch import Tensor
 from framework.capabilities import able, alternatives
 from framework.errors import ProgramError, UserError
 from framework.randomness import fresh_key
-from plugins.games.environments.foreign.checking import check_playable, overwrite_spoilt
+from plugins.games.environments.foreign.checking import (
+    check_one_each,
+    check_playable,
+    overwrite_spoilt,
+)
 from plugins.games.environments.foreign.guarding import FAILED, Failures, reason
 from plugins.games.environments.foreign.masks import MASK, forbidden_everything, group_sizes
 from plugins.games.environments.foreign.reading import Reading
@@ -110,10 +114,13 @@ class ForeignGames(Games):
             observations = self.seen(observations)
             rewards = single(rewards)
             ended = numpy.logical_or(terminated, truncated)
+            check_one_each(self.count, rewards, ended)
             failed = self.failed_games(info)
             if self.guarded:
                 failed |= self.spoilt_games(observations, rewards, failed)
             self.check_playable(observations, rewards)
+            if self.mode == AutoresetMode.SAME_STEP and "final_obs" not in info:
+                self.refuse_unknown_end(terminated, truncated)
             observations, final = self.split_observations(observations, ended, info)
         except Exception as error:
             return self.restart(error)
@@ -160,6 +167,18 @@ class ForeignGames(Games):
             observations = self.seen(self.vector.reset(options={"reset_mask": ended})[0])
             self.check_playable(observations)
         return observations, final
+
+    def refuse_unknown_end(self, terminated: Any, truncated: Any) -> None:
+        """Refuse a truncated episode whose last observation is not known: its value could not be predicted.
+
+        Raises:
+            UserError: names the entry of `info` that lacks.
+        """
+        if numpy.logical_and(truncated, numpy.logical_not(terminated)).any():
+            raise UserError(
+                f"environment '{self.environment}': an episode was truncated, and info has no 'final_obs'; expected "
+                "its last observation there, its games in '_final_obs' (autoreset mode SameStep)"
+            )
 
     def report_cut_off(self) -> None:
         """Say once that the time limit is ours."""
@@ -334,6 +353,7 @@ def single_of_all(observations: Any) -> Any:
     """Numbers in single precision; the bytes of images stay bytes."""
     if isinstance(observations, Mapping):
         return {name: single_of_all(part) for name, part in observations.items()}
+    observations = numpy.asarray(observations)
     return observations if observations.dtype == numpy.uint8 else single(observations)
 
 

@@ -15,6 +15,7 @@ import gymnasium
 from numpy.typing import NDArray
 
 from framework.errors import UserError
+from plugins.games.environments.foreign.masks import MASK, lacks_mask
 
 # What the vector's `info` says of a game that failed, and why.
 FAILED = "failed"
@@ -68,15 +69,17 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
     Its own `info`, which may hold anything, ends here, but for `passed`.
 
     Args:
+        name: what it is called in messages.
         passed: the entry of `info` that is kept.
 
     Attributes:
         spoilt: why what it has just returned cannot be used: its next step cuts the episode off.
     """
 
-    def __init__(self, make: Callable[[], gymnasium.Env[Any, Any]], passed: str) -> None:
+    def __init__(self, make: Callable[[], gymnasium.Env[Any, Any]], name: str, passed: str) -> None:
         super().__init__(make())
-        self.make, self.passed = make, passed
+        self.make, self.name, self.passed = make, name, passed
+        self.lacks_mask = lacks_mask(self.env)
         self.spoilt = ""
         self.observation: Any = None
 
@@ -110,6 +113,10 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         except Exception as error:
             self.remake()
             return self.observation, 0.0, False, True, {FAILED: reason(error)}
+        if self.lacks_mask and MASK in info:
+            raise UserError(
+                f"environment '{self.name}': info has '{MASK}' after a step and not after a reset; expected it in both"
+            )
         kept = {self.passed: info[self.passed]} if self.passed in info else {}
         return self.observation, *outcome, kept
 

@@ -20,9 +20,7 @@ def place_of_mask(game: gymnasium.Env[Any, Any]) -> Place | None:
 
     An `info` is known after a reset only.
     """
-    space = game.observation_space
-    masked = isinstance(space, Dict) and MASK in space.spaces
-    if masked or not isinstance(game.action_space, Discrete | MultiDiscrete | MultiBinary):
+    if not lacks_mask(game):
         return None
     if callable(getattr(game.unwrapped, METHOD, None)):
         return "method"
@@ -32,6 +30,13 @@ def place_of_mask(game: gymnasium.Env[Any, Any]) -> Place | None:
     except Exception:
         return None
     return "info" if isinstance(info, Mapping) and MASK in info else None
+
+
+def lacks_mask(game: gymnasium.Env[Any, Any]) -> bool:
+    """Whether a mask would be read, and the observation has none."""
+    space = game.observation_space
+    masked = isinstance(space, Dict) and MASK in space.spaces
+    return not masked and isinstance(game.action_space, Discrete | MultiDiscrete | MultiBinary)
 
 
 class MaskInObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -66,15 +71,17 @@ class MaskInObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
         elif ended:
             mask = numpy.ones(size)
         else:
-            raise ValueError(f"info has no '{MASK}'")
-        mask = (
-            numpy.concatenate([numpy.ravel(part) for part in mask])
-            if isinstance(mask, tuple)
-            else mask
-        )
-        mask = numpy.asarray(mask).astype(numpy.int8).ravel()
+            raise ValueError(f"info has no '{MASK}', which that of its first reset had")
+        mask = numpy.asarray(in_one(mask)).astype(numpy.int8).ravel()
         parts = observation if self.named else {"observation": observation}
         return {**parts, MASK: mask}
+
+
+def in_one(mask: Any) -> Any:
+    """A tuple of masks, one for each of several choices, as one after the other."""
+    if not isinstance(mask, tuple):
+        return mask
+    return numpy.concatenate([numpy.ravel(part) for part in mask])
 
 
 def choices(space: Any) -> int:
@@ -90,7 +97,7 @@ def group_sizes(space: Any) -> list[int]:
         return [int(n) for n in space.nvec.flatten()]
     if isinstance(space, MultiBinary):
         return [2] * int(numpy.prod(space.shape))
-    if isinstance(space, Box) and space.dtype is not None and space.dtype.kind in "iu":
+    if isinstance(space, Box) and space.dtype is not None and space.dtype.kind in "iub":
         return [int(n) for n in (space.high.astype(int) - space.low.astype(int) + 1).flatten()]
     return []
 

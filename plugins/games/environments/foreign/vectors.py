@@ -171,7 +171,7 @@ class Single:
     def __call__(self) -> gymnasium.Env[Any, Any]:
         if multiprocessing.current_process().daemon:
             end_with_parent()
-        return Repeatable(Guarded(self.game, CUT_OFF))
+        return Repeatable(Guarded(self.game, self.options.name, CUT_OFF))
 
     def game(self) -> gymnasium.Env[Any, Any]:
         """The environment with its time limit, wrappers and mask."""
