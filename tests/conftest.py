@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -64,8 +64,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def diffobj(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Diffobj:
     """Run `diffobj ...` in this process: `diffobj("train", "experiment=javelin")`."""
 
+    def become(*_: Any) -> NoReturn:
+        raise AssertionError(
+            "this command becomes another program, and the tests would end with it"
+        )
+
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["diffobj", *arguments])
+        monkeypatch.setattr(os, "execv", become)
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit:
             main(arguments)

@@ -24,7 +24,7 @@ from framework.sweeping import check
 from framework.tuning.space import parsed
 from framework.tuning.tune import choice_of
 from tests.pages import PAGES, blocks, commands
-from tests.runs import Diffobj
+from tests.runs import Diffobj, Outcome, python
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -200,7 +200,13 @@ def test_a_training_runs(told, diffobj: Diffobj, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     task = validate(compose(told).config).task.name
     kept = [w for w in told if not w.startswith(("trainer.steps=", "hydra."))]
-    outcome = diffobj("train", *kept, *SHORT, *SHORT_TASKS.get(task, []))
+    words = ["train", *kept, *SHORT, *SHORT_TASKS.get(task, [])]
+    if any(w.startswith("trainer.ranks=") for w in kept):
+        process = python("-m", "framework.commands.main", *words, cwd=tmp_path)
+        out, err = process.communicate(timeout=600)
+        outcome = Outcome(process.returncode, out, err)
+    else:
+        outcome = diffobj(*words)
     if "make install EXTRAS=" in outcome.err:
         pytest.skip(outcome.err)
     assert outcome.status == 0, outcome.err
