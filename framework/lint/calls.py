@@ -48,6 +48,8 @@ PRODUCTS = frozenset(
 SAMPLERS = frozenset(["bernoulli", "binomial", "multinomial", "normal", "poisson"])
 DECISIONS = frozenset(["__bool__", "__int__", "__index__", "is_nonzero", "equal", "allclose"])
 ESCAPES = frozenset(["item", "tolist", "numpy", "__array__", "__float__", "__complex__"])
+# Of those: what is taken out belongs to one element.
+ONE_NUMBER = frozenset(["item", "__float__", "__complex__"])
 # They take a tensor's shape and none of its values.
 SHAPES = frozenset(
     [

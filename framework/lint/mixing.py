@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from framework.lint.calls import ALONG, PRODUCTS
+from framework.lint.calls import ALONG, ESCAPES, PRODUCTS
 
 
 def may_mix_samples(
@@ -22,14 +22,14 @@ def may_mix_samples(
     inputs: Sequence[Tensor],
     outputs: Sequence[Tensor],
 ) -> bool:
-    """Whether a call may bring samples together: it takes the first axis away, or looks or sums along it."""
+    """Whether a call may bring samples together: it takes their axis away, looks or sums along it, or leaves torch."""
 
     def has_samples(value: Tensor) -> bool:
         return value.shape[:1] == (samples,)
 
     if samples == 1 or not any(map(has_samples, inputs)):
         return False
-    if not all(map(has_samples, outputs)) or pairs_up(samples, inputs, outputs):
+    if name in ESCAPES or not all(map(has_samples, outputs)) or pairs_up(samples, inputs, outputs):
         return True
     plain = name.strip("_")
     if plain in PRODUCTS:
@@ -56,7 +56,7 @@ def may_mix_data(
 
     if data == 1 or not any(map(has_data, inputs)):
         return False
-    if not all(map(has_data, outputs)) or pairs_up(data, inputs, outputs):
+    if name in ESCAPES or not all(map(has_data, outputs)) or pairs_up(data, inputs, outputs):
         return True
     plain = name.strip("_")
     if plain in PRODUCTS:

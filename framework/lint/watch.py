@@ -15,6 +15,7 @@ from framework.batch import leaves
 from framework.errors import ProgramError
 from framework.lint.calls import (
     ESCAPES,
+    ONE_NUMBER,
     SAMPLERS,
     SHAPES,
     Call,
@@ -156,7 +157,7 @@ class Watch(Pausable, TorchFunctionMode):
         if names:
             self.draws.put(reached, names)
             self.escaped |= name in ESCAPES and names != {OWN_NOISE}
-            if name not in ESCAPES:
+            if name not in ONE_NUMBER:
                 self.note_axes(name, (*args[1:], *kwargs.values()), inputs, outputs, names)
         if cuts := self.cuts.of(inputs):
             self.cuts.put(reached, cuts)

@@ -121,8 +121,10 @@ def test_without_batch_axes_every_draw_is_charged_with_all_costs():
         lambda x: torch.ones(6, 6) @ x,
         lambda x: x @ torch.ones(6, 6),
         lambda x: (x.unsqueeze(0) * x.unsqueeze(1)).sum(1),
+        lambda x: torch.from_numpy(x.numpy() - x.numpy().mean()) ** 2,
+        lambda x: torch.tensor([number * sum(x.tolist()) for number in x.tolist()]),
     ],
-    ids=["permuted", "product", "product from the left", "pairs"],
+    ids=["permuted", "product", "product from the left", "pairs", "by NumPy", "in a list"],
 )
 def test_samples_are_not_mixed_in_silence_either(cost):
     def function(context, p, batch):
