@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
 from framework.errors import UserError
+
+# Set for processes whose mistakes are told by the one that has started them.
+SUPERVISED = "DIFFOBJ_SUPERVISED"
+# The exit status of a mistake that the user can fix.
+MISTAKE = 2
 
 
 class NeedsProcesses(UserError):
@@ -54,10 +62,53 @@ def check_processes(asked: int | None) -> None:
 
 
 def start(count: int, arguments: Sequence[str]) -> NoReturn:
-    """Become torchrun, which runs this command in `count` processes of this machine."""
-    own = ["-m", "framework.commands.main", *arguments]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    """Become a process that runs this command in `count` processes of this machine."""
     # torchrun would set it itself, with four lines about it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *torchrun, *own])
+    own = [sys.executable, "-m", "framework.launch", str(count), *arguments]
+    os.execv(sys.executable, own)
+
+
+def supervise(count: int, arguments: Sequence[str]) -> int:
+    """Run this command in `count` processes by torchrun; returns the exit status of the first that failed.
+
+    What was wrong is told once: torchrun itself would print a traceback of its own and each process's end.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    logging.getLogger(SignalException.__module__).setLevel(logging.CRITICAL)
+    os.environ[SUPERVISED] = "1"
+    own = ["-m", "framework.commands.main", *arguments]
+    try:
+        run(parse_args(["--standalone", f"--nproc-per-node={count}", *own]))
+    except SignalException as stopped:
+        return 128 + int(stopped.sigval)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode == MISTAKE:
+            print(f"diffobj: {failure.message}", file=sys.stderr)
+        elif failure.exitcode < 0:
+            print(
+                f"diffobj: process {rank} of {count} was ended by {failure.signal_name()}",
+                file=sys.stderr,
+            )
+            return 128 - failure.exitcode
+        return failure.exitcode
+    return 0
+
+
+def tell(mistake: str) -> None:
+    """Print a mistake in one line, or leave it to the process that has started this one beside others."""
+    place = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if SUPERVISED not in os.environ or not launched() or place is None:
+        print(f"diffobj: {mistake}", file=sys.stderr)
+        return
+    with open(place, "w", encoding="utf-8") as file:
+        json.dump({"message": mistake, "timestamp": int(time.time())}, file)
+
+
+if __name__ == "__main__":
+    sys.exit(supervise(int(sys.argv[1]), sys.argv[2:]))

@@ -206,8 +206,10 @@ def train(
         config, place = found.config, found.run_folder
         settings = validate(config, registered=own is None)
         notice = untuned_notice(settings, found.choices, composition.config_options())
-        if resume is None and not follows():
-            RunFolder(place).refuse_second_run()
+        if resume is None:
+            # The first process answers for all.
+            if not follows():
+                RunFolder(place).refuse_second_run()
         elif folder is None and not any(o.startswith("hydra.run.dir=") for o in overrides):
             raise UserError(
                 "resume=auto needs a folder that the next start finds again: hydra.run.dir=PATH "

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from framework.commands.completion import FLAGS, complete
 from framework.errors import UserError, suggestion
-from framework.launch import NeedsProcesses, launched, start
+from framework.launch import MISTAKE, NeedsProcesses, launched, start, tell
 from framework.plugin import Component, registry
 
 
@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except NeedsProcesses as error:
         start(error.count, given)
     except UserError as error:
-        print(f"diffobj: {error}", file=sys.stderr)
-        sys.exit(2)
+        tell(str(error))
+        sys.exit(MISTAKE)
     except KeyboardInterrupt as error:
         # A second signal while training, which knows its number; or Ctrl-C before or after it.
         sys.exit(128 + getattr(error, "number", signal.SIGINT))
@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        print(f"diffobj: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
+        tell(f"{error.filename or 'disk'}: {error.strerror}")
+        sys.exit(MISTAKE)
 
 
 def say_what_starts(verb: str, rest: Sequence[str]) -> None:

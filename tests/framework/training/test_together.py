@@ -1,5 +1,6 @@
 """Several processes train one run together: what they learn, write and agree on."""
 
+import json
 import threading
 from collections.abc import Iterator
 from functools import cache
@@ -15,12 +16,13 @@ import framework
 from framework import ranks
 from framework.data import batches
 from framework.errors import ProgramError, UserError
+from framework.launch import SUPERVISED, tell
 from framework.program import Program
 from framework.randomness import generator
 from framework.run import Run
 from framework.task import Split, Task
 from tests.processes import together
-from tests.runs import python, records
+from tests.runs import python, records, result
 
 COUNT = 2
 OPTIONS = (
@@ -251,11 +253,48 @@ def test_a_script_is_told_how_to_start_several(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_command_starts_them_itself(tmp_path):
-    place = tmp_path / "run"
-    words = ["experiment=javelin", "trainer.ranks=2", "trainer.steps=20", f"hydra.run.dir={place}"]
+@pytest.mark.parametrize("placed", [True, False])
+def test_a_command_starts_them_itself(tmp_path, placed):
+    words = ["experiment=javelin", "trainer.ranks=2", "trainer.steps=20"]
+    words += [f"hydra.run.dir={tmp_path / 'run'}"] if placed else []
     command = python("-m", "framework.commands.main", "train", *words, cwd=tmp_path)
-    made, _ = command.communicate()
-    assert command.returncode == 0
+    made, told = command.communicate()
+    assert (command.returncode, told) == (0, "")
     assert "20 steps on cpu in 2 processes" in made
-    assert made.splitlines()[-1] == str(place)
+    place = Path(made.splitlines()[-1])
+    assert result(place)["steps"] == 20
+    assert place == tmp_path / "run" if placed else place.parent == tmp_path / "outputs/javelin"
+
+
+@pytest.mark.slow
+def test_a_mistake_of_all_is_told_once_in_one_line(tmp_path):
+    words = ["experiment=detection", "trainer.ranks=2", f"task.data.root={tmp_path / 'none'}"]
+    command = python("-m", "framework.commands.main", "train", *words, cwd=tmp_path)
+    _, told = command.communicate()
+    assert command.returncode == 2
+    assert told == f"diffobj: task.data.root = '{tmp_path / 'none'}': no such folder\n"
+
+
+def test_one_that_follows_needs_no_folder_of_its_own(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(framework.run, "train_composed", lambda *given, **options: "trained")
+    trained: object = framework.train("javelin", overrides=["trainer.ranks=2"])
+    assert trained == "trained"
+
+
+def test_what_starts_processes_tells_their_mistakes(tmp_path, monkeypatch, capsys):
+    place = tmp_path / "error.json"
+    for name, value in {
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+        "TORCHELASTIC_ERROR_FILE": str(place),
+        SUPERVISED: "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    tell("task.data.root = 'x': no such folder")
+    assert json.loads(place.read_text())["message"] == "task.data.root = 'x': no such folder"
+    assert capsys.readouterr().err == ""
+    monkeypatch.delenv(SUPERVISED)
+    tell("no such folder")
+    assert capsys.readouterr().err == "diffobj: no such folder\n"
