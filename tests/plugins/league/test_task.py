@@ -82,6 +82,17 @@ def test_an_exploiter_learns_against_a_runs_main_agent(tmp_path):
     assert set(task.learners[0].matches.match.names) == {"rival"}
 
 
+@pytest.mark.parametrize("greedy", [False, True])
+def test_anchors_meet_the_agent_greedy_or_drawn_and_a_tournament_drawn(greedy, monkeypatch):
+    task, met = League(**SMALL, game="tic_tac_toe", greedy=greedy), []
+    monkeypatch.setattr(task.judge, "scores", lambda player, seed: met.append(player) or {})
+    task.evaluate(0, "validation")
+    assert [player.greedy for player in met] == [greedy]
+    drawn = task.entrants()["main"]
+    assert isinstance(drawn, AgentPlayer)
+    assert not drawn.greedy
+
+
 @pytest.mark.slow
 def test_a_tournament_rates_anchors_snapshots_and_the_main_agent(tmp_path):
     task = League(
