@@ -8,6 +8,7 @@ import torch
 import framework
 from framework import UserError
 from plugins.league.exact import ExactLeague
+from plugins.league.measures.judge import Judge
 from plugins.league.opponents import AgentPlayer
 from plugins.league.task import League
 
@@ -84,8 +85,9 @@ def test_an_exploiter_learns_against_a_runs_main_agent(tmp_path):
 
 @pytest.mark.parametrize("greedy", [False, True])
 def test_anchors_meet_the_agent_greedy_or_drawn_and_a_tournament_drawn(greedy, monkeypatch):
-    task, met = League(**SMALL, game="tic_tac_toe", greedy=greedy), []
-    monkeypatch.setattr(task.judge, "scores", lambda player, seed: met.append(player) or {})
+    met: list[AgentPlayer] = []
+    monkeypatch.setattr(Judge, "scores", lambda judge, player, seed: met.append(player) or {})
+    task = League(**SMALL, game="tic_tac_toe", greedy=greedy)
     task.evaluate(0, "validation")
     assert [player.greedy for player in met] == [greedy]
     drawn = task.entrants()["main"]
