@@ -338,7 +338,7 @@ class League(Task):
         return {**self.anchors, **past, MAIN: self.main_player()}
 
     def main_player(self) -> Opponent:
-        """The main agent as it is measured and watched."""
+        """The main agent as it learns and is watched: its actions are drawn."""
         return AgentPlayer(self.agent(MAIN))
 
     def sitting_down(self, seed: int) -> Opponent:

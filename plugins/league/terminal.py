@@ -74,13 +74,16 @@ def asked(
     allowed: dict[str, int] = {
         rules.action_word(action): action for action in mask.nonzero().flatten().tolist()
     }
+    # Chess has moves that only capitals tell apart.
+    in_any_case = {word.lower(): action for word, action in allowed.items()}
     while True:
         try:
-            word = ask(f"Your move ({', '.join(allowed)}; q ends): ").strip().lower()
+            word = ask(f"Your move ({', '.join(allowed)}; q ends): ").strip()
         except EOFError:
             return None
-        if word in QUIT:
+        if word.lower() in QUIT:
             return None
-        if word in allowed:
-            return allowed[word]
+        action = allowed.get(word, in_any_case.get(word.lower()))
+        if action is not None:
+            return action
         say(f"'{word}' is no move here.")

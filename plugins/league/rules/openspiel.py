@@ -131,7 +131,13 @@ class OpenSpiel(PlayedRules):
         return match
 
     def action_word(self, action: int) -> str:
-        return str(self.game.action_to_string(0, action))
+        """As it is called on the first board, where it is allowed there; else its number."""
+        match = self.matches[0]
+        assert isinstance(match, OpenSpielMatch)
+        for player in (0, 1):
+            if action in match.legal(player):
+                return str(match.state.action_to_string(player, action))
+        return str(action)
 
     def deals(self) -> tuple[State, torch.Tensor]:
         """Where chance moves only before the first decision: all that it can do.
@@ -176,8 +182,8 @@ def loaded(library: Any, name: str, options: Mapping[str, Any]) -> Any:
             )
     try:
         return library.load_game(name, dict(options))
-    except (library.SpielError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0][:200]
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
         raise UserError(f"task.game = '{PREFIX}:{name}': OpenSpiel refuses it: {reason}") from None
 
 

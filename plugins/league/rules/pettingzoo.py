@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
@@ -90,8 +90,7 @@ class PettingZoo(PlayedRules):
         self.module = found(name, self.label)
         self.options = dict(options)
         refuse_options(self.module, name, self.options)
-        environment = self.environment()
-        environment.reset(seed=0)
+        environment = self.first_environment()
         agents = list(environment.possible_agents)
         if len(agents) != 2:
             raise UserError(f"{self.label}: expected a game of two players, not of {len(agents)}")
@@ -102,6 +101,20 @@ class PettingZoo(PlayedRules):
             [environment.observation_space(a) for a in agents], self.label
         )
         self.longest = LONGEST
+
+    def first_environment(self) -> Any:
+        """One by which it is seen whether the game can be played at all.
+
+        Raises:
+            UserError: what it says when it cannot.
+        """
+        try:
+            environment = self.environment()
+            environment.reset(seed=0)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+            raise UserError(f"{self.label}: PettingZoo refuses it: {reason}") from None
+        return environment
 
     def environment(self) -> Any:
         return self.module.env(**self.options)
@@ -164,16 +177,16 @@ def refuse_actions(actions: list[Space[Any]], label: str) -> None:
         )
 
 
-def numbers(spaces: list[Space[Any]], label: str) -> Box:
+def numbers(spaces: list[Space[Any]], label: str) -> Box | Discrete:
     """What both players see, without the mask of actions.
 
     Raises:
-        UserError: not an array of numbers, or not the same for both.
+        UserError: neither an array of numbers nor one of several values, or not the same for both.
     """
     parts = [each["observation"] if isinstance(each, Dict) else each for each in spaces]
     one, other = parts
-    if not (isinstance(one, Box) and one == other):
+    if not (isinstance(one, Box | Discrete) and one == other):
         raise UserError(
-            f"{label}: expected players who see the same kind of array, not {one}, {other}"
+            f"{label}: expected players who see the same kind of numbers, not {one}, {other}"
         )
-    return one
+    return cast(Box | Discrete, one)

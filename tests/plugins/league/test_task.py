@@ -8,6 +8,7 @@ import torch
 import framework
 from framework import UserError
 from plugins.league.exact import ExactLeague
+from plugins.league.measures.judge import Judge
 from plugins.league.opponents import AgentPlayer
 from plugins.league.task import League
 
@@ -80,6 +81,18 @@ def test_an_exploiter_learns_against_a_runs_main_agent(tmp_path):
     )
     assert run.metrics["anchor_score"] == run.metrics["score/rival"]
     assert set(task.learners[0].matches.match.names) == {"rival"}
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_anchors_meet_the_agent_greedy_or_drawn_and_a_tournament_drawn(greedy, monkeypatch):
+    met: list[AgentPlayer] = []
+    monkeypatch.setattr(Judge, "scores", lambda judge, player, seed: met.append(player) or {})
+    task = League(**SMALL, game="tic_tac_toe", greedy=greedy)
+    task.evaluate(0, "validation")
+    assert [player.greedy for player in met] == [greedy]
+    drawn = task.entrants()["main"]
+    assert isinstance(drawn, AgentPlayer)
+    assert not drawn.greedy
 
 
 @pytest.mark.slow

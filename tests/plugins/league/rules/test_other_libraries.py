@@ -4,6 +4,7 @@ Skipped where the library is not installed.
 """
 
 import importlib.util
+import types
 
 import pytest
 import torch
@@ -224,3 +225,31 @@ def test_payoffs_that_do_not_add_up_to_nothing_are_refused():
         UserError, match="expected a zero-sum game, not one that pays 1 and 1 at once"
     ):
         match.act((0, 0))
+
+
+@pytest.mark.parametrize(
+    ("game", "said"),
+    [
+        pytest.param("openspiel:nfg_game", "OpenSpiel refuses it: IndexError", marks=openspiel),
+        pytest.param(
+            "pettingzoo:broken_v0", "PettingZoo refuses it: OSError: no disk", marks=pettingzoo
+        ),
+    ],
+)
+def test_what_a_library_says_when_it_cannot_make_a_game_is_one_line(game, said, monkeypatch):
+    if game.startswith("pettingzoo"):
+        broken = types.SimpleNamespace(env=lambda: exec("raise OSError('no disk\\nat all')"))
+        monkeypatch.setattr("plugins.league.rules.pettingzoo.found", lambda *_: broken)
+    with pytest.raises(UserError, match=said) as refused:
+        make_rules(game, 1)
+    assert "\n" not in str(refused.value)
+
+
+@pettingzoo
+def test_an_observation_that_is_one_of_several_values_is_read_as_such():
+    rules = make_rules("pettingzoo:rps_v2", 3)
+    rules.restart()
+    seen = rules.observe(torch.zeros(3, dtype=torch.long))
+    assert isinstance(seen, torch.Tensor)
+    assert seen.shape == (3,)
+    assert rules.observation_space.contains(seen[0].numpy())
