@@ -26,11 +26,14 @@ from plugins.games.environments.foreign.games import single
 from plugins.games.environments.foreign.guarding import FAILED
 from plugins.games.environments.foreign.reading import followed, leaves, named
 from plugins.games.environments.making import make_games
+from plugins.games.policies.layout import is_picture, scale_of
 from plugins.games.task import Game
 
 GAMES, STEPS, SEED = 4, 500, 1
 # Whole numbers up to this one are exact in single precision.
 EXACT = 2**24
+# Larger numbers saturate the units of a network.
+LARGE = 100
 # A step that costs more microseconds is worth a process of its own.
 SLOW = 1000
 
@@ -75,7 +78,9 @@ def environment_findings(**options: Any) -> Iterator[Finding]:
         yield Finding("steps", wrong, fix)
         return
     checks: list[Callable[[], Finding]] = [
-        lambda: observations(first, vector.single_observation_space),
+        lambda: observations(
+            first, vector.single_observation_space, bool(options.get("normalise_observations"))
+        ),
         lambda: rewards(first),
         lambda: episodes(first, games.time_limit),
         lambda: seeds(first, again, other, touched if isinstance(vector, VectorEnv) else []),
@@ -104,8 +109,8 @@ def limit(steps: int | None) -> str:
     return "no time limit" if steps is None else f"at most {steps:,} steps an episode"
 
 
-def observations(found: Walk, space: Any) -> Finding:
-    """What is returned is what the space declares."""
+def observations(found: Walk, space: Any, normalised: bool) -> Finding:
+    """What is returned is what the space declares, and of a size that can be learned from."""
     ranges, wrong = [], []
     for way, part in leaves(space):
         rows = [numpy.asarray(followed(row, way)) for row in found.observations]
@@ -123,12 +128,20 @@ def observations(found: Walk, space: Any) -> Finding:
         ranges.append(f"{label}{values.min():g} to {values.max():g}")
         if values.dtype.kind in "iu" and isinstance(part, Box) and numpy.abs(values).max() > EXACT:
             ranges[-1] += f"; whole numbers above {EXACT:,} lose digits in single precision"
+        if not normalised and numbers(part) and numpy.abs(values).max() > LARGE:
+            ranges[-1] += "; large: task.normalise_observations=true"
         low, high = (part.low, part.high) if isinstance(part, Box) else whole_numbers(part)
         if low is not None and ((values < low) | (values > high)).any():
             wrong.append(f"{label}leaves its bounds {numpy.min(low):g} to {numpy.max(high):g}")
     detail = "; ".join([*wrong, *ranges])
     fix = "declare in observation_space what reset and step return" if wrong else ""
     return Finding("observations", detail, fix)
+
+
+def numbers(space: Any) -> bool:
+    """Whether a part is read as numbers as they are, which can be normalised."""
+    few_axes = isinstance(space, Box) and len(space.shape) <= 2
+    return few_axes and not is_picture(space) and scale_of(space) == 1
 
 
 def rewards(found: Walk) -> Finding:
@@ -141,7 +154,7 @@ def rewards(found: Walk) -> Finding:
     if not values.any():
         return Finding("rewards", f"all {values.size:,} were 0: chance finds nothing to learn from")
     largest = numpy.abs(values).max()
-    if largest > 100:
+    if largest > LARGE:
         detail += f"; large: task.reward_scale={1 / largest:.1g} or task.normalise_returns=true"
     return Finding("rewards", detail)
 

@@ -75,12 +75,14 @@ def has_bytes(space: Box) -> bool:
 
 
 def scale_of(space: Box) -> float:
-    """What values are divided by: bytes, and pictures whose numbers go from 0 to 255, become 0 to 1."""
+    """What values are divided by: bytes, and pictures whose numbers go from 0 to 255 or more, become 0 to 1."""
     if 0 in space.shape:
         return 1.0
     if space.dtype == numpy.uint8:
         return max(float(space.high.max()), 1.0)
-    return 255.0 if len(space.shape) >= 3 and has_bytes(space) else 1.0
+    highest = float(space.high.max())
+    alike = bool((space.low == 0).all() and (space.high == highest).all())
+    return highest if len(space.shape) >= 3 and alike and 255 <= highest < numpy.inf else 1.0
 
 
 def decisions(space: Space[Any], name: str = "the observation") -> list[str]:

@@ -61,6 +61,7 @@ OBSERVATIONS: dict[str, tuple[Any, Callable[[int], Any]]] = {
     "a stack of colour pictures": filled((2, 12, 10, 3), BYTES, 255),
     "a board of bytes from 0 to 1": filled((6, 6, 5), BYTES),
     "a picture of floats up to 255": filled((10, 10, 3), "f", 255),
+    "a picture of two bytes a number": filled((10, 10, 1), numpy.uint16, 65535),
     "a choice": (Discrete(2, start=3), lambda target: target + 3),
     "bits": (MultiBinary(3), lambda target: numpy.full(3, target, numpy.int8)),
     "bits of two axes": (MultiBinary((2, 2)), lambda t: numpy.full((2, 2), t, numpy.int8)),

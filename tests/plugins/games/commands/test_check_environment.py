@@ -84,6 +84,8 @@ class Faulty(Counter):
             )
         if fault == "bounds":
             self.observation_space = Box(0, 2, (1,), numpy.float32)
+        if fault == "vast":
+            self.observation_space = Box(0, 1000, (1,), numpy.float32)
 
     def step(self, action: Any) -> Any:
         seen, reward, *rest = super().step(action)
@@ -105,6 +107,8 @@ class Faulty(Counter):
             return count + numpy.float32(random.random())
         if self.fault == "infinite" and self.clock == 2:
             return count + numpy.inf
+        if self.fault == "vast":
+            return 100 * count
         if self.fault == "masked":
             return {"count": count, "action_mask": numpy.array([0, self.clock != 2], numpy.int8)}
         return count
@@ -133,6 +137,7 @@ def test_a_fault_is_named_with_its_remedy(fault, what, detail, fix):
     [
         ("zero", "rewards", "all 2,000 were 0"),
         ("large", "rewards", "task.reward_scale=0.0002"),
+        ("vast", "observations", "0 to 600; large: task.normalise_observations=true"),
         ("endless", "episodes", "none ended in 500 steps, at most 1,000 steps an episode"),
     ],
 )
