@@ -41,7 +41,7 @@ from plugins.sketching.options import (
 from plugins.sketching.presentation import FRAMES, enlarged, pixels, shown, svg_of
 from plugins.sketching.raster.request import Composition
 from plugins.sketching.scene.drawing import SceneDrawing
-from plugins.sketching.scene.starting import drawing_of
+from plugins.sketching.scene.starting import drawing_of, name_changed_widths
 from plugins.sketching.schedule import Schedule
 from plugins.sketching.strokes import primitives
 from plugins.sketching.strokes.canvas import Style
@@ -172,6 +172,8 @@ class Sketch(Task):
             if isinstance(drawing, SceneDrawing):
                 costs = {"bend_cost": self.bend_cost, "palette": self.palette}
                 check_start(f"{self.start_svg}, which has fills or chains of curves", costs)
+            widths = self.min_width, self.max_width
+            name_changed_widths(self.start_svg, drawing.pen_widths, *widths)
         else:
             strokes = self.start.first(self.subject, draw)
             kind = self.start.placing.primitive

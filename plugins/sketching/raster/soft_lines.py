@@ -15,8 +15,6 @@ import torch
 from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from plugins.sketching.raster.binning import bin_lines
 from plugins.sketching.raster.compiled import (
@@ -32,6 +30,7 @@ from plugins.sketching.raster.compiled import (
     segment_of,
 )
 from plugins.sketching.raster.request import DARKEST, MIN_WIDTH, PIXEL, REACH, choose_layout
+from plugins.sketching.raster.soft_function import differentiable
 
 Array = NDArray[numpy.float32]
 # Squared distance in squared widths beyond which ink is left out.
@@ -46,23 +45,6 @@ C1, C2, C3, C4, C5, C6 = (
     .convert(kind=Polynomial)
     .coef.astype(numpy.float32)
 )
-
-
-class SoftLines(Function):
-    """`[*batch, strokes, vertices, 2]`, width and opacity `[*batch, strokes]` -> the ink `[*batch, height, width]`."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, points: Tensor, width: Tensor, opacity: Tensor, canvas: tuple[int, int]
-    ) -> Tensor:
-        drawn = Drawn.of(points, width, opacity, canvas)
-        ctx.drawn = drawn
-        return drawn.ink
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return *ctx.drawn.gradients(gradient), None
 
 
 @dataclass(frozen=True)
@@ -119,6 +101,9 @@ class Drawn:
             torch.from_numpy(width).reshape(strokes),
             torch.from_numpy(opacity).reshape(strokes),
         )
+
+
+SoftLines = differentiable(Drawn)
 
 
 def scene_of(

@@ -9,36 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from plugins.sketching.raster.chunks import CHUNK
 from plugins.sketching.raster.request import DARKEST, MIN_WIDTH, PIXEL, REACH, choose_layout
+from plugins.sketching.raster.soft_function import differentiable
 from plugins.sketching.raster.tiles import Layout
 
 # The least amplitude, so that no ink is divided by nothing.
 FAINTEST = 1e-12
-
-
-class SoftLines(Function):
-    """`[*batch, strokes, 1 or 2, 2]`, width and opacity `[*batch, strokes]` -> the ink `[*batch, height, width]`."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, points: Tensor, width: Tensor, opacity: Tensor, canvas: tuple[int, int]
-    ) -> Tensor:
-        drawn = Drawn.of(points, width, opacity, canvas)
-        ctx.drawn = drawn
-        return drawn.ink
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return *ctx.drawn.gradients(gradient), None
 
 
 @dataclass(frozen=True)
@@ -169,6 +150,9 @@ class Drawn:
             (width * scene.free).reshape(strokes),
             (by_amplitude * scene.largest).reshape(strokes),
         )
+
+
+SoftLines = differentiable(Drawn)
 
 
 def grouped(scene: Scene, layout: Layout, strokes: int) -> Groups:

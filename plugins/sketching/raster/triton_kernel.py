@@ -24,19 +24,39 @@ SIDE = 16
 
 
 @triton.jit
+def _corner(columns, side: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The left and top edge of a program's tile."""
+    tile = tl.program_id(0)
+    return tile % columns * side, tile // columns * side
+
+
+@triton.jit
+def _is_beside(own, left, top, side: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Whether a stroke's box, the first of its numbers, lies outside a tile."""
+    beside = (tl.load(own) > left + side) | (tl.load(own + 2) < left)
+    return beside | (tl.load(own + 1) > top + side) | (tl.load(own + 3) < top)
+
+
+@triton.jit
+def _seen(points, stroke, piece, x, y, vertices):  # type: ignore[no-untyped-def]
+    """Both ends of a piece, where on it each pixel's nearest point lies, and the way from there."""
+    first = 2 * (stroke * vertices + piece)
+    last = 2 * (stroke * vertices + tl.minimum(piece + 1, vertices - 1))
+    ax, ay = tl.load(points + first), tl.load(points + first + 1)
+    dx, dy = tl.load(points + last) - ax, tl.load(points + last + 1) - ay
+    u, v = x - ax, y - ay
+    length = tl.maximum(dx * dx + dy * dy, 1e-12)
+    t = tl.minimum(tl.maximum((u * dx + v * dy) / length, 0.0), 1.0)
+    return first, last, t, u - t * dx, v - t * dy
+
+
+@triton.jit
 def _nearest(points, stroke, x, y, vertices, pieces):  # type: ignore[no-untyped-def]
     """The squared distance of each pixel from a stroke, and the number of the nearest piece."""
     best = tl.full(x.shape, 1e30, tl.float32)
     which = tl.zeros(x.shape, tl.int32)
     for piece in range(pieces):
-        a = points + 2 * (stroke * vertices + piece)
-        b = points + 2 * (stroke * vertices + tl.minimum(piece + 1, vertices - 1))
-        ax, ay = tl.load(a), tl.load(a + 1)
-        dx, dy = tl.load(b) - ax, tl.load(b + 1) - ay
-        u, v = x - ax, y - ay
-        length = tl.maximum(dx * dx + dy * dy, 1e-12)
-        t = tl.minimum(tl.maximum((u * dx + v * dy) / length, 0.0), 1.0)
-        qx, qy = u - t * dx, v - t * dy
+        _, _, _, qx, qy = _seen(points, stroke, piece, x, y, vertices)
         square = qx * qx + qy * qy
         which = tl.where(square < best, piece, which)
         best = tl.minimum(square, best)
@@ -56,8 +76,8 @@ def _forward(  # type: ignore[no-untyped-def]
     columns,
     side: tl.constexpr,
 ):
-    tile, canvas = tl.program_id(0), tl.program_id(1)
-    left, top = tile % columns * side, tile // columns * side
+    canvas = tl.program_id(1)
+    left, top = _corner(columns, side)
     place = tl.arange(0, side * side)
     column, row = left + place % side, top + place // side
     x, y = column.to(tl.float32) + 0.5, row.to(tl.float32) + 0.5
@@ -65,9 +85,7 @@ def _forward(  # type: ignore[no-untyped-def]
     for number in range(strokes):
         stroke = canvas * strokes + number
         own = numbers + 6 * stroke
-        beside = (tl.load(own) > left + side) | (tl.load(own + 2) < left)
-        beside = beside | (tl.load(own + 1) > top + side) | (tl.load(own + 3) < top)
-        if not beside:
+        if not _is_beside(own, left, top, side):
             blurred, amplitude = tl.load(own + 4), tl.load(own + 5)
             square, _ = _nearest(points, stroke, x, y, vertices, pieces)
             shade += tl.log(1.0 - amplitude * tl.exp(-square / (blurred * blurred)))
@@ -91,8 +109,8 @@ def _backward(  # type: ignore[no-untyped-def]
     columns,
     side: tl.constexpr,
 ):
-    tile, canvas = tl.program_id(0), tl.program_id(1)
-    left, top = tile % columns * side, tile // columns * side
+    canvas = tl.program_id(1)
+    left, top = _corner(columns, side)
     place = tl.arange(0, side * side)
     column, row = left + place % side, top + place // side
     x, y = column.to(tl.float32) + 0.5, row.to(tl.float32) + 0.5
@@ -103,9 +121,7 @@ def _backward(  # type: ignore[no-untyped-def]
     for number in range(strokes):
         stroke = canvas * strokes + number
         own = numbers + 6 * stroke
-        beside = (tl.load(own) > left + side) | (tl.load(own + 2) < left)
-        beside = beside | (tl.load(own + 1) > top + side) | (tl.load(own + 3) < top)
-        if not beside:
+        if not _is_beside(own, left, top, side):
             blurred, amplitude = tl.load(own + 4), tl.load(own + 5)
             square, which = _nearest(points, stroke, x, y, vertices, pieces)
             scaled = square / (blurred * blurred)
@@ -119,14 +135,8 @@ def _backward(  # type: ignore[no-untyped-def]
             for piece in range(pieces):
                 mine = tl.where(which == piece, by_square, 0.0)
                 if tl.max(tl.abs(mine)) > 0.0:
-                    first = 2 * (stroke * vertices + piece)
-                    last = 2 * (stroke * vertices + tl.minimum(piece + 1, vertices - 1))
-                    ax, ay = tl.load(points + first), tl.load(points + first + 1)
-                    dx, dy = tl.load(points + last) - ax, tl.load(points + last + 1) - ay
-                    u, v = x - ax, y - ay
-                    length = tl.maximum(dx * dx + dy * dy, 1e-12)
-                    t = tl.minimum(tl.maximum((u * dx + v * dy) / length, 0.0), 1.0)
-                    by_x, by_y = -2.0 * mine * (u - t * dx), -2.0 * mine * (v - t * dy)
+                    first, last, t, qx, qy = _seen(points, stroke, piece, x, y, vertices)
+                    by_x, by_y = -2.0 * mine * qx, -2.0 * mine * qy
                     tl.atomic_add(by_points + first, tl.sum(by_x * (1.0 - t)))
                     tl.atomic_add(by_points + first + 1, tl.sum(by_y * (1.0 - t)))
                     tl.atomic_add(by_points + last, tl.sum(by_x * t))

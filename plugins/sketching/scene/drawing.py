@@ -150,6 +150,12 @@ class SceneDrawing(Canvas):
         shades = torch.cat([self.shown(paint.colours[:, :3]), paint.colours[:, 3:]], 1)
         return replace(paint, colours=shades)
 
+    @property
+    def pen_widths(self) -> Tensor:
+        """s of the strokes in pixels, without the fills' edges."""
+        strokes = [number for number, part in enumerate(self.parts) if part.rule is None]
+        return torch.exp(PACE * self.widths.detach()[strokes])
+
     @torch.no_grad()
     def confine(self, min_width: float, max_width: float) -> None:
         """Clamp points to the canvas and to where the SVG reached beyond it, widths in pixels, and colours."""

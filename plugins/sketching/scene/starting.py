@@ -36,6 +36,16 @@ def drawing_of(
     return SceneDrawing(picture, canvas, style, learned)
 
 
+def name_changed_widths(path: str, widths: Tensor, least: float, most: float) -> None:
+    """Write how many of an SVG's pens, s in pixels, are not as wide as the options allow."""
+    changed = int(((widths < 0.999 * least) | (widths > 1.001 * most)).sum())
+    if changed:
+        sys.stderr.write(
+            f"diffobj: {path}: {changed} of {len(widths)} widths lie beyond task.min_width = {least:g} "
+            f"to task.max_width = {most:g} (pixels, a pen's over 1.772), and become these\n"
+        )
+
+
 def as_strokes(picture: Picture, canvas: tuple[int, int]) -> Strokes:
     """Every curve as a stroke of four control points, the picture fitted into a canvas of (height, width) pixels.
 

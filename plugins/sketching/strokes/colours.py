@@ -10,17 +10,24 @@ from torch import Tensor
 from plugins.sketching.images.photo import grey
 
 Colours = NDArray[numpy.float64]
-# Pixels that a palette is chosen by, at most.
-PIXELS = 4096
+# Levels of red, green and blue that a palette's choice tells apart.
+LEVELS = 16
 ROUNDS = 20
 # Steps of the projected gradient by which inks are separated.
 STEPS = 200
 
 
-def clustered(colours: Colours, count: int) -> tuple[Colours, NDArray[numpy.int64]]:
-    """At most `count` colours `[K, 3]` by k-means, bright ones first, and which is nearest to each of `[N, 3]`."""
+def clustered(
+    colours: Colours, count: int, weights: Colours | None = None
+) -> tuple[Colours, NDArray[numpy.int64]]:
+    """At most `count` colours `[K, 3]` by k-means, bright ones first, and which is nearest to each of `[N, 3]`.
+
+    Args:
+        weights: `[N]`, how much each counts; None: all the same.
+    """
     if not len(colours):
         return numpy.zeros((1, 3)), numpy.zeros(0, numpy.int64)
+    weigh = numpy.ones(len(colours)) if weights is None else weights
     distinct = numpy.unique(colours.round(3), axis=0)
     distinct = distinct[numpy.argsort(lightness(distinct))]
     picks = numpy.linspace(0, len(distinct) - 1, min(count, len(distinct))).round().astype(int)
@@ -29,8 +36,9 @@ def clustered(colours: Colours, count: int) -> tuple[Colours, NDArray[numpy.int6
     for _ in range(ROUNDS):
         nearest = ((colours[:, None] - palette) ** 2).sum(2).argmin(1)
         means = [
-            colours[nearest == k].mean(0) if (nearest == k).any() else palette[k]
+            numpy.average(colours[mine], 0, weigh[mine]) if mine.any() else palette[k]
             for k in range(len(palette))
+            for mine in [nearest == k]
         ]
         palette = numpy.stack(means)
     bright_first = numpy.argsort(-lightness(palette))
@@ -43,9 +51,16 @@ def lightness(colours: Colours) -> Colours:
 
 
 def palette_of(photo: Tensor, count: int) -> Tensor:
-    """The colours `[K, 3]` that a photograph `[3, H, W]` is best painted with."""
+    """The colours `[K, 3]` that a photograph `[3, H, W]` is best painted with.
+
+    A colour counts by the root of how often it is there: a face has its own beside a wall.
+    """
     pixels = photo.flatten(1).T.double().cpu().numpy()
-    return torch.from_numpy(clustered(pixels[:: max(1, len(pixels) // PIXELS)], count)[0]).float()
+    levels = (pixels * (LEVELS - 1)).round() @ [LEVELS**2, LEVELS, 1]
+    _, cell, counts = numpy.unique(levels, return_inverse=True, return_counts=True)
+    sums = [numpy.bincount(cell, channel) for channel in pixels.T]
+    means = numpy.stack(sums, 1) / counts[:, None]
+    return torch.from_numpy(clustered(means, count, counts**0.5)[0]).float()
 
 
 def snapped(colours: Tensor, palette: Tensor) -> Tensor:

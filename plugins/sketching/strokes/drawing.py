@@ -87,6 +87,11 @@ class Drawing(Canvas):
         self.present[which] = True
 
     @property
+    def pen_widths(self) -> Tensor:
+        """s of all strokes in pixels, present or not, `[S]`."""
+        return torch.exp(PACE * self.widths.detach())
+
+    @property
     def shades(self) -> Tensor:
         """The colours of all strokes, present or not, `[S, 3]`."""
         return torch.sigmoid(PACE * self.colours.detach())

@@ -35,6 +35,11 @@ class Contour:
         points = numpy.concatenate([cubics[0, :1], *rows])
         return points[:-1] if self.closed else points, numpy.where(lines, 1, 3).tolist()
 
+    @property
+    def is_line(self) -> bool:
+        """Whether it is one straight line."""
+        return len(self.cubics) == 1 and self.chain()[1] == [1]
+
     def closed_up(self) -> Contour:
         """The contour with a line from its end to its start, as a fill closes it."""
         if self.closed:

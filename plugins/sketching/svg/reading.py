@@ -312,6 +312,9 @@ class Reader:
         scale = 1.0 if style["vector-effect"] == "non-scaling-stroke" else stretch(around.matrix)
         rule = style["clip-rule"] if style["fill-rule"] == "clip" else style["fill-rule"]
         fill, fill_opacity = self.paint("fill", element, around, own)
+        if all(contour.is_line for contour in own):
+            # They have no inside.
+            fill = None
         stroke, stroke_opacity = self.paint("stroke", element, around, own)
         dashes = dashes_of(style["stroke-dasharray"], measure)
         if stroke and any(style[f"marker-{place}"] != "none" for place in ("start", "mid", "end")):

@@ -19,6 +19,7 @@ from plugins.sketching.scene.paints import LinearPaint, RadialPaint
 from plugins.sketching.sketch import Sketch
 from plugins.sketching.stochastic import StochasticSketch
 from plugins.sketching.strokes.canvas import Style
+from plugins.sketching.strokes.drawing import Drawing
 from plugins.sketching.svg.picture import Gradient
 from plugins.sketching.svg.reading import parse
 from tests.plugins.sketching.agg import render_with_agg
@@ -185,6 +186,20 @@ def test_a_sketch_from_an_svg_is_fitted_shown_and_resumed(files):
     other = sketch(*files, learned=["colour", "opacity", "width"])
     other.model.load_state_dict(task.model.state_dict())
     assert other.svg() == task.svg()
+
+
+def test_lines_have_no_inside_and_pens_beyond_the_options_are_named(tmp_path, capsys):
+    path = tmp_path / "a.svg"
+    path.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48" stroke-linecap="round"><g stroke="red">'
+        '<path d="M4 4L60 40"/><line x1="4" y1="40" x2="60" y2="4" stroke-width="60"/></g></svg>'
+    )
+    task = Sketch(size=64, start_svg=str(path))
+    assert isinstance(task.model, Drawing)
+    assert capsys.readouterr().err == (
+        f"diffobj: {path}: 1 of 2 widths lie beyond task.min_width = 0.3 to task.max_width = 20 "
+        "(pixels, a pen's over 1.772), and become these\n"
+    )
 
 
 def test_a_fill_that_overlaps_no_longer_falls_apart_into_strokes(tmp_path, files):
