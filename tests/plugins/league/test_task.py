@@ -86,7 +86,12 @@ def test_an_exploiter_learns_against_a_runs_main_agent(tmp_path):
 @pytest.mark.parametrize("greedy", [False, True])
 def test_anchors_meet_the_agent_greedy_or_drawn_and_a_tournament_drawn(greedy, monkeypatch):
     met: list[AgentPlayer] = []
-    monkeypatch.setattr(Judge, "scores", lambda judge, player, seed: met.append(player) or {})
+
+    def scores(judge: Judge, player: AgentPlayer, seed: int) -> dict[str, float]:
+        met.append(player)
+        return {}
+
+    monkeypatch.setattr(Judge, "scores", scores)
     task = League(**SMALL, game="tic_tac_toe", greedy=greedy)
     task.evaluate(0, "validation")
     assert [player.greedy for player in met] == [greedy]
