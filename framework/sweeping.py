@@ -384,4 +384,9 @@ def check(listed: Sequence[tuple[str, list[str]]]) -> list[Settings]:
     settings = [validate(compose(job).config) for job in jobs or [()]]
     for each in settings:
         check_components(each)
+        if each.trainer.ranks not in (None, 1):
+            raise UserError(
+                f"trainer.ranks = {each.trainer.ranks}: each of many trainings has one process; start those of several "
+                "one by one, or run several trainings at once by hydra/launcher=joblib"
+            )
     return settings

@@ -85,6 +85,7 @@ def test_a_failed_job_is_returned_with_its_error_and_the_others_run(toy, capsys)
         ({"seed": [object]}, "over['seed']: <class 'object'> is no number, text, list or mapping"),
         ({"estimator": ["rloo", "rlo"]}, "unknown estimator 'rlo'; did you mean 'rloo'?"),
         ({"task.begin": [1, 2]}, "unknown key 'task.begin'; choices: "),
+        ({"trainer.ranks": [1, 2]}, "trainer.ranks = 2: each of many trainings has one process;"),
     ],
 )
 def test_a_bad_choice_is_one_line_before_the_first_job(tmp_path, over, line):
