@@ -1,6 +1,6 @@
 """Several processes that train together: how much faster two are, and what n of them would exchange.
 
-Run: python -m experiments.benchmarks.ranks [detection | ppo | cost]
+Run: python -m experiments.benchmarks.ranks [detection | detection_64 | ppo | cost]
 
 Throughput: the same command with one process and with two, in turn, the same global batch, one thread in each, nothing
 logged or evaluated in between; it needs two idle cores.
@@ -60,6 +60,10 @@ class Training:
 
 TRAININGS = {
     "detection": Training(("experiment=detection", "task.workers=0"), 60, 1.7, 36),
+    # As many exchanges, of which each comes after four times as much work.
+    "detection_64": Training(
+        ("experiment=detection", "task.workers=0", "task.batch_size=64"), 24, 1.7, 36
+    ),
     "ppo": Training(
         (
             "experiment=cartpole",
