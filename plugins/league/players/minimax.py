@@ -50,6 +50,8 @@ def refuse_hidden(rules: Rules, name: str) -> None:
 def action_values(boards: Rules, player: Tensor, depth: int) -> Tensor:
     """What each action is worth to whoever is to move, `player [M]`, by minimax: `[M, A]`."""
     mask = boards.mask(player).bool()
+    if depth == 1 and (gains := boards.gains()) is not None:
+        return gains.masked_fill(~mask, NEVER)
     rows, actions = mask.nonzero().unbind(1)
     after = boards.select(rows)
     gained, over = after.play(actions.expand(2, -1), torch.ones_like(rows, dtype=torch.bool))

@@ -19,6 +19,8 @@ CELL = 48
 WOOD, FREE = (58, 90, 150), (238, 240, 244)
 COLOURS = ((214, 60, 52), (244, 196, 48))
 SIGNS = "XO"
+# Boards whose moves a processor's cache holds.
+IN_CACHE = 2048
 
 
 class BoardRules(Rules):
@@ -107,6 +109,17 @@ class BoardRules(Rules):
             "second": second > which,
             "ended": ended > which,
         }
+
+    def gains(self) -> Tensor:
+        parts = zip(*(self.state[n].split(IN_CACHE) for n in ("own", "occupied")), strict=True)
+        return torch.cat([self.wins(own, occupied) for own, occupied in parts])
+
+    def wins(self, own: Tensor, occupied: Tensor) -> Tensor:
+        """1 where an action wins, `[M, A]`, from the mover's stones and all, `[M]`."""
+        every = torch.arange(self.choices, device=self.device).repeat(len(own))
+        stones = self.placed(occupied.repeat_interleave(self.choices), every)
+        won = self.has_won(own.repeat_interleave(self.choices) | stones)
+        return won.view(-1, self.choices).float()
 
     # --- pictures and words -------------------------------------------------------------------------------------------
 

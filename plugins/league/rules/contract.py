@@ -112,6 +112,13 @@ class Rules(ABC):
         """
         return None
 
+    def gains(self) -> Tensor | None:
+        """What each action would gain at once for whoever is to move, `[N, A]`, of no meaning where it is not allowed.
+
+        For games in which a search can know this without playing. None: it has to play.
+        """
+        return None
+
     def picture(self, board: int) -> Frame:
         """A board as a person would like to see it."""
         raise NotImplementedError

@@ -34,6 +34,27 @@ def test_a_win_is_taken_and_a_loss_is_stopped():
     assert (stopping[0, 1:] < -0.9).all()
 
 
+@pytest.mark.parametrize("kind", [ConnectFour, TicTacToe])
+def test_what_an_action_gains_at_once_is_what_playing_it_gains(kind, monkeypatch):
+    torch.manual_seed(0)
+    boards = kind(200)
+    boards.restart()
+    everywhere, wins = torch.ones(200, dtype=torch.bool), 0
+    for _ in range(boards.longest - 1):
+        player = boards.to_move[1].long()
+        known = action_values(boards, player, 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(kind, "gains", lambda self: None)
+            played = action_values(boards, player, 1)
+        assert torch.equal(known, played)
+        wins += int((known == 1).sum())
+        mask = boards.mask(player)
+        actions = torch.rand(mask.shape).masked_fill(~mask, -1).argmax(1)
+        _, ended = boards.play(actions.expand(2, -1), everywhere)
+        boards.restart(ended)
+    assert wins > 100
+
+
 def test_perfect_tic_tac_toe_is_a_draw_and_never_loses():
     # After two moves, from where a search to the end is quick.
     values = action_values(after(TicTacToe, [0, 1]), torch.tensor([0]), 7)
