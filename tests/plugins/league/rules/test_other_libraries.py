@@ -253,3 +253,22 @@ def test_an_observation_that_is_one_of_several_values_is_read_as_such():
     assert isinstance(seen, torch.Tensor)
     assert seen.shape == (3,)
     assert rules.observation_space.contains(seen[0].numpy())
+
+
+@openspiel
+def test_an_interrupted_league_of_openspiels_game_ends_as_an_uninterrupted_one(tmp_path):
+    options = [
+        *("task.game=openspiel:leduc_poker", "task.boards=8", "task.rollout_steps=3"),
+        *("task.hidden=[8]", "task.anchors=[random]", "task.evaluation_matches=4"),
+        *("task.tournament_matches=0", "task.teacher=null", "task.teacher_weight=0"),
+        *("trainer.threads=1", "trainer.evaluate_every=100", "scheduler=constant"),
+    ]
+    whole = framework.train("connect_four", steps=20, folder=tmp_path / "whole", overrides=options)
+    part = framework.train("connect_four", steps=11, folder=tmp_path / "part", overrides=options)
+    assert part.folder is not None
+    ended = framework.train(resume=part.folder, overrides=["trainer.steps=20"])
+    assert isinstance(whole.task, League)
+    assert isinstance(ended.task, League)
+    pairs = zip(whole.task.model.parameters(), ended.task.model.parameters(), strict=True)
+    assert all(torch.equal(left, right) for left, right in pairs)
+    assert whole.task.population.payoffs.table == ended.task.population.payoffs.table
