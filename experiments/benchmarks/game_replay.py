@@ -1,7 +1,7 @@
 """SAC and DQN beside Stable-Baselines3's, and what no code around the same updates could fall below.
 
-Two floors stand beside each ratio. The matrix products of an update are counted as it makes them, and timed alone. DQN
-is written once more in plain torch: no framework, no checkpoints, no statistics, one game of gymnasium's.
+Two floors stand beside each ratio. The matrix products of an update are counted as it makes them, and timed alone. Both
+are written once more in plain torch (`game_plain`): no framework, no checkpoints, no statistics.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import torch
-from torch import nn
-from torch.nn.functional import smooth_l1_loss
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from experiments.benchmarks.game_plain import dqn_in_plain_torch, sac_in_plain_torch
 from experiments.benchmarks.game_runs import clocks, has_peer, rates, run_quietly
 from framework.training.monitor import Monitor
 from framework.training.trainer import Trainer
@@ -62,7 +60,7 @@ class Side:
 def replay(seeds: Sequence[int]) -> None:
     """Environment steps per second while SAC learns Pendulum-v1 and DQN CartPole-v1, an update every step or second."""
     sides = {
-        "SAC on Pendulum-v1": Side(PENDULUM_SAC, 1000, 1100, sac_by_peer, 1),
+        "SAC on Pendulum-v1": Side(PENDULUM_SAC, 1000, 1100, sac_by_peer, 1, sac_in_plain_torch),
         "DQN on CartPole-v1": Side(CARTPOLE_DQN, 4000, 9000, dqn_by_peer, 2, dqn_in_plain_torch),
     }
     for name, side in sides.items():
@@ -161,54 +159,6 @@ def seconds_of(products: Sequence[Product], seconds: float = 1.0) -> float:
             torch.bmm(left, right, out=place)
         rounds += 1
     return (time.process_time() - began) / rounds
-
-
-def dqn_in_plain_torch(steps: int, seed: int) -> float:
-    """Environment steps per CPU second of DQN by the fewest calls of torch's that compute the same."""
-    torch.manual_seed(seed)
-
-    def network() -> nn.Sequential:
-        hidden = nn.Linear(4, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()
-        return nn.Sequential(*hidden, nn.Linear(256, 2))
-
-    judge, slow = network(), network()
-    weights = list(judge.parameters())
-    optimizer = torch.optim.Adam(weights, lr=0.0023, fused=True)
-    seen, led_to = torch.zeros(2, 100_000, 4)
-    taken, rewards = torch.zeros(100_000, dtype=torch.long), torch.zeros(100_000)
-    goes_on = torch.zeros(100_000)
-
-    def update(size: int) -> None:
-        rows = torch.randint(size, (64,))
-        with torch.no_grad():
-            targets = rewards[rows] + 0.99 * goes_on[rows] * slow(led_to[rows]).amax(-1)
-        values = judge(seen[rows]).gather(-1, taken[rows].unsqueeze(-1)).squeeze(-1)
-        optimizer.zero_grad()
-        smooth_l1_loss(values, targets).backward()
-        nn.utils.clip_grad_norm_(weights, 10.0)
-        optimizer.step()
-
-    game: Any = gymnasium.make("CartPole-v1")
-    began = clocks()
-    observation = torch.from_numpy(game.reset(seed=seed)[0])
-    for step in range(steps):
-        epsilon = max(0.04, 1 - 0.96 * step / 8000)
-        if torch.rand(()).item() < epsilon:
-            action = int(torch.randint(2, ()))
-        else:
-            with torch.no_grad():
-                action = int(judge(observation).argmax())
-        following, reward, over, cut_off, _ = game.step(action)
-        seen[step], taken[step], rewards[step] = observation, action, reward
-        observation = torch.from_numpy(following)
-        led_to[step], goes_on[step] = observation, not over
-        if over or cut_off:
-            observation = torch.from_numpy(game.reset()[0])
-        if step >= 1000 and step % 256 == 255:
-            slow.load_state_dict(judge.state_dict())
-            for _ in range(128):
-                update(step + 1)
-    return rates(steps, began)[0]
 
 
 def sac_by_peer(steps: int, seed: int) -> float:

@@ -4,7 +4,7 @@ Run: python -m experiments.benchmarks.games [stepping] [throughput] [replay] [po
 
 `throughput`, `replay`, `pong` and `solving` compare with Stable-Baselines3 (the extra [benchmarks]) in turn: CartPole
 at rl-zoo's settings, Pong with the same network, games, batch and epochs on both sides; `replay` is SAC and DQN at
-rl-zoo's settings, the same networks, batches and updates for each step on both sides; below stand DQN in plain torch,
+rl-zoo's settings, the same networks, batches and updates for each step on both sides; below stand both in plain torch,
 and the rate if there were nothing but an update's matrix products. Without the extra, only our own are printed.
 All times are CPU seconds of the whole process, whose network has one thread: they depend little on what else the
 machine does, and on an idle one they are the wall clock's. Pong is reported by both clocks, since its emulators have
