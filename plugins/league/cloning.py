@@ -163,25 +163,32 @@ def lessons(
         actions = move.actions
         if move.shares is not None:
             shares.append(move.shares)
-        careless = torch.rand(rules.boards, device=rules.device) < noise if noise else None
-        if careless is None:
-            outcome = match.step(actions)
-        else:
-            others = RandomPlayer().act(view).actions
-            aside = careless.view(-1, *[1] * (actions.dim() - 1))
-            outcome = match.step(torch.where(aside, others, actions))
+        outcome = match.step(disturbed(actions, view, noise) if noise else actions)
         rows.append((observation, start, actions, outcome.rewards, outcome.terminated))
         observation, start = outcome.observations, outcome.episode_start
     seen = map_tensors(lambda *parts: torch.stack(parts), *(row[0] for row in rows))
     _, *parts = zip(*rows, strict=True)
     starts, actions, rewards, ends = map(torch.stack, parts)
+    won, known = won_in_the_end(rewards, ends)
+    return Lessons(seen, starts, actions, won, known, torch.stack(shares) if shares else None)
+
+
+def disturbed(actions: Tensor, view: View, noise: float) -> Tensor:
+    """Actions `[N, ...]`, any allowed one instead with a probability of `noise`."""
+    aside = torch.rand(len(actions), device=actions.device) < noise
+    others = RandomPlayer().act(view).actions
+    return torch.where(aside.view(-1, *[1] * (actions.dim() - 1)), others, actions)
+
+
+def won_in_the_end(rewards: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """What each match brought from each decision on, and whether it is known, both `[T, N]`."""
     won, known = torch.zeros_like(rewards), torch.zeros_like(ends)
     later, ended = torch.zeros_like(rewards[0]), torch.zeros_like(ends[0])
-    for t in reversed(range(len(rows))):
+    for t in reversed(range(len(rewards))):
         later = rewards[t] + later.masked_fill(ends[t], 0.0)
         ended = ended | ends[t]
         won[t], known[t] = later, ended
-    return Lessons(seen, starts, actions, won, known, torch.stack(shares) if shares else None)
+    return won, known
 
 
 def divergence(policy: Distribution, habit: Distribution) -> Tensor:
