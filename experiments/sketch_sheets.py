@@ -23,9 +23,8 @@ from plugins.sketching.drawn import STYLES, sketch
 
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "astronaut.png")
 # Pixels of a sheet's height, and between drawings; of a large drawing's longer side.
-HEIGHT, GAP, LARGE = 400, 12, 1200
-QUALITY = 82
-SHEETS = tuple(style for style in STYLES if style != "shapes")
+HEIGHT, GAP, LARGE = 300, 10, 1200
+QUALITY = 75
 # Of the sheet `overlap`.
 COSTS = (0.0, 0.3)
 
@@ -36,12 +35,12 @@ def main(folder: str | None = None, *chosen: str) -> None:
         raise UserError("where to? python -m experiments.sketch_sheets FOLDER [STYLE ...]")
     torch.set_num_threads(1)
     for style in chosen:
-        if style not in (*SHEETS, "overlap"):
-            raise UserError(f"style = '{style}'; {suggestion(style, (*SHEETS, 'overlap'))}")
+        if style not in (*STYLES, "overlap"):
+            raise UserError(f"style = '{style}'; {suggestion(style, (*STYLES, 'overlap'))}")
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     photographs = photographs_of("skimage", PHOTOGRAPHS)
-    for style in chosen or (*SHEETS, "overlap"):
+    for style in chosen or (*STYLES, "overlap"):
         if style == "overlap":
             cases = [(photographs[0], {"overlap_cost": cost}) for cost in COSTS]
             drawings = [

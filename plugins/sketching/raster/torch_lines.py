@@ -113,6 +113,8 @@ class Drawn:
             seen = look(scene, layout, part)
             depth.index_add_(0, part.tile, (1 - seen.alpha).log_())
             kept = [seen] if len(parts) == 1 else []
+            # Not beside the next part's.
+            del seen
         paper = depth.exp_()
         ink = 1 - layout.assemble(paper[:, None])
         shapes = points.shape, width.shape
@@ -134,6 +136,7 @@ class Drawn:
             found = torch.bmm(pulled, seen.q.transpose(1, 2)).flatten(1)
             total = pulled[:, 0].sum(1, keepdim=True)
             sums.index_add_(0, part.stroke, torch.cat([found, total], 1))
+            del seen, pulled
         scale = (2 / scene.blurred**2)[:, None]
         last = scale * sums[:, 3:5]
         points = torch.cat([scale * sums[:, :2] - last, last], 1)

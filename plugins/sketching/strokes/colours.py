@@ -60,7 +60,9 @@ def palette_of(photo: Tensor, count: int) -> Tensor:
     _, cell, counts = numpy.unique(levels, return_inverse=True, return_counts=True)
     sums = [numpy.bincount(cell, channel) for channel in pixels.T]
     means = numpy.stack(sums, 1) / counts[:, None]
-    return torch.from_numpy(clustered(means, count, numpy.sqrt(counts))[0]).float()
+    return torch.from_numpy(
+        clustered(means, count, numpy.sqrt(counts.astype(numpy.float64)))[0]
+    ).float()
 
 
 def snapped(colours: Tensor, palette: Tensor) -> Tensor:
