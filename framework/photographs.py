@@ -1,8 +1,9 @@
 """Photographs as tensors `[3, H, W]` uint8, read one way everywhere: files, Pillow images, arrays, tensors.
 
 Files are turned as their EXIF orientation says; grey, palette, CMYK and 16-bit pictures become RGB, and transparent
-parts white. White is what the file says it is: 255, 65535 for 16 bits (4095 for 12, or a TIFF's MaxSampleValue), 1.0
-for floats. A picture whose white cannot be known is refused in one line.
+parts white; colours of another profile (Display P3, Adobe RGB) become sRGB's. White is what the file says it is: 255,
+65535 for 16 bits (4095 for 12, or a TIFF's MaxSampleValue), 1.0 for floats. A picture whose white cannot be known is
+refused in one line.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import importlib
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
-from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 from framework.errors import UserError
@@ -240,6 +242,7 @@ def from_pillow(image: Image.Image) -> Tensor:
     refuse_huge(image)
     deep = deep_grey(image)
     image = ImageOps.exif_transpose(image if deep is None else with_exif_of(image, deep))
+    image = in_srgb(image)
     if "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
         # Pillow converts premultiplied grey in two steps only.
         image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
@@ -247,6 +250,26 @@ def from_pillow(image: Image.Image) -> Tensor:
         image = Image.alpha_composite(white, image)
     pixels = numpy.asarray(image.convert("RGB"))
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+
+
+def in_srgb(image: Image.Image) -> Image.Image:
+    """An image in the colours of sRGB where its profile says that it has others: Display P3, Adobe RGB, a CMYK."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in {"RGB", "RGBA", "L", "CMYK"}:
+        return image
+    # A profile that cannot be read, or is of another kind of image, says nothing.
+    with suppress(ImageCms.PyCMSError, OSError):
+        own = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(own).lower():
+            return image
+        colours = image.convert("RGB") if image.mode == "RGBA" else image
+        srgb = ImageCms.createProfile("sRGB")
+        found = ImageCms.profileToProfile(colours, own, srgb, outputMode="RGB")
+        assert found is not None
+        if image.mode == "RGBA":
+            found.putalpha(image.getchannel("A"))
+        return found
+    return image
 
 
 def refuse_huge(image: Image.Image) -> None:

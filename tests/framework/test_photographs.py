@@ -1,12 +1,14 @@
 """One reader of photographs: every kind gives the exact pixels that are seen, or one line that says why not."""
 
 import os
+import struct
+from io import BytesIO
 from pathlib import Path
 
 import numpy
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from framework import UserError
 from framework.photographs import (
@@ -298,3 +300,53 @@ def test_a_jpeg_is_read_small_and_upright(tmp_path):
     found = read_small(tmp_path / "a.jpg", 32)
     assert tuple(found.shape) == (3, 80, 40)
     assert (found[:, 40, 20] - torch.tensor([200, 40, 90])).abs().max() < 4
+
+
+# Of Adobe RGB (1998), adapted to the white of profiles: the columns are red, green and blue in X, Y and Z.
+ADOBE = numpy.array(
+    [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]
+)
+SRGB = numpy.array(
+    [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
+)
+
+
+def wide_profile() -> bytes:
+    """A profile with Adobe's primaries and sRGB's curve."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    (count,) = struct.unpack_from(">I", profile, 128)
+    for number in range(count):
+        name, place, _ = struct.unpack_from(">4sII", profile, 132 + 12 * number)
+        if name in (b"rXYZ", b"gXYZ", b"bXYZ"):
+            column = ADOBE[:, b"rgb".index(name[0])]
+            struct.pack_into(">3i", profile, place + 8, *(round(65536 * v) for v in column))
+    return bytes(profile).replace("sRGB".encode("utf-16-be"), "wide".encode("utf-16-be"))
+
+
+def in_srgb(colour: tuple[int, ...]) -> numpy.ndarray:
+    """A wide colour as sRGB's bytes, by both matrices."""
+    values = numpy.array(colour) / 255
+    linear = numpy.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    there = numpy.linalg.solve(SRGB, ADOBE @ linear).clip(0, 1)
+    return 255 * numpy.where(there <= 0.0031308, 12.92 * there, 1.055 * there ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize(
+    "colour", [(120, 130, 90), (200, 100, 100), (10, 200, 40), (255, 255, 255)]
+)
+@pytest.mark.parametrize(("mode", "suffix"), [("RGB", "jpg"), ("RGB", "png"), ("RGBA", "png")])
+def test_colours_of_a_wider_profile_become_those_that_are_seen(tmp_path, colour, mode, suffix):
+    path = tmp_path / f"wide.{suffix}"
+    shown = Image.new("RGB", (16, 16), colour).convert(mode)
+    shown.save(path, icc_profile=wide_profile(), quality=100)
+    seen = read_photograph(path)[:, 8, 8].numpy()
+    assert numpy.abs(seen - in_srgb(colour)).max() < 2.5
+
+
+def test_srgbs_own_profile_and_one_that_cannot_be_read_change_nothing():
+    for profile in (ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), b"junk"):
+        file = BytesIO()
+        Image.fromarray(COLOURS).save(file, "PNG", icc_profile=profile)
+        assert torch.equal(
+            photograph_of(Image.open(file)), torch.from_numpy(COLOURS).permute(2, 0, 1)
+        )
