@@ -63,11 +63,12 @@ def place(folder: Path, name: str, seed: int) -> Path:
 
 
 def measured(where: Path) -> list[tuple[float, float]]:
-    """The decisions of all learners that a run had made by each evaluation, and its NashConv then."""
+    """The millions of decisions that a run's learners had made by each evaluation, and its NashConv then."""
     rows, decisions = records(where), {0: 0.0}
     decisions |= {r["step"]: r["train/game_steps"] for r in rows if "train/game_steps" in r}
     found = [(row["step"], row[NASH_CONV]) for row in rows if NASH_CONV in row]
-    return [(decisions[max(n for n in decisions if n <= step)], value) for step, value in found]
+    latest = [max(number for number in decisions if number <= step) for step, _ in found]
+    return [(decisions[n] / 1e6, value) for n, (_, value) in zip(latest, found, strict=True)]
 
 
 def drawn(folder: Path) -> Figure:
@@ -81,7 +82,7 @@ def drawn(folder: Path) -> Figure:
                 points = zip(*measured(where), strict=True)
                 axes.semilogy(*points, color=colour, label=label, lw=1.2)
         axes.axhline(bar, color="black", ls=":", lw=1)
-        axes.set(title=game, xlabel="decisions of all learners", ylabel="NashConv")
+        axes.set(title=game, xlabel="decisions of all learners, in millions", ylabel="NashConv")
         axes.grid(alpha=0.3)
         if axes.lines[:-1]:
             axes.legend(fontsize=8)
