@@ -4,7 +4,7 @@
 
 NAME: the rows to train, such as kuhn_league; all by default, and rows whose runs are there are printed in any case.
 Runs are kept in FOLDER (outputs/league_results by default) and are not repeated. Prints each row's NashConv at the end,
-from each seed, and its CPU seconds, and writes modes.png beside this file.
+from each seed, and the longest of their times by the clock, and writes modes.png beside this file.
 """
 
 from __future__ import annotations
@@ -20,53 +20,72 @@ from framework.media import Image
 
 SEEDS = (0, 1, 2)
 HERE = Path(__file__).parent
-BARS = {"kuhn": 0.05, "leduc": 0.6, "matrix": 0.05}
-MODES = ("self_play", "fictitious", "regularised", "league")
+BARS = {"matrix": 0.05, "kuhn": 0.05, "leduc": 0.6}
+COLOURS = {
+    "self_play": "gray",
+    "fictitious": "tab:blue",
+    "regularised": "tab:green",
+    "league": "tab:red",
+}
+NASH_CONV = "evaluation/nash_conv"
+# What is judged is not an average of parameters but the last policy, or a mixture of earlier ones.
+PLAIN = ("scheduler=constant", "trainer.ema=null")
 # What differs from the experiment's own settings, which are those of the regularised mode.
 SETTINGS: dict[str, tuple[str, ...]] = {
-    "self_play": (),
-    "regularised": (),
+    "self_play": PLAIN,
     "fictitious": (
-        *("task.snapshot_every=30", "task.opponents_at_once=64", "scheduler=constant"),
-        *("task.boards=2048", "estimator.entropy_weight=0.01"),
+        *PLAIN,
+        *("task.snapshot_every=12", "task.opponents_at_once=8", "optimizer.learning_rate=0.02"),
+        *("estimator.epochs=2", "estimator.minibatches=2", "estimator.entropy_weight=0.02"),
     ),
+    "regularised": (),
     "league": (
+        *PLAIN,
         *("task.snapshot_every=10", "task.boards=512", "estimator.entropy_weight=0.1"),
-        "scheduler=constant",
     ),
+}
+STEPS = {
+    "matrix": {"self_play": 300, "fictitious": 2400, "regularised": 600, "league": 1000},
+    "kuhn": {"self_play": 400, "fictitious": 7200, "regularised": 1000, "league": 1000},
 }
 ROWS = {
-    f"{game}_{mode}": (f"experiment={game}", f"task.mode={mode}", *SETTINGS[mode])
-    for game in ("matrix", "kuhn", "leduc")
-    for mode in MODES
-}
+    f"{game}_{mode}": (
+        *(f"experiment={game}", f"task.mode={mode}", f"trainer.steps={steps}", *SETTINGS[mode]),
+        *(f"trainer.evaluate_every={max(20, steps // 30)}", "trainer.log_every=20"),
+    )
+    for game, modes in STEPS.items()
+    for mode, steps in modes.items()
+} | {"leduc_regularised": ("experiment=leduc",)}
 
 
 def place(folder: Path, name: str, seed: int) -> Path:
     return folder / name / f"seed_{seed}"
 
 
+def measured(where: Path) -> list[tuple[float, float]]:
+    """The millions of decisions that a run's learners had made by each evaluation, and its NashConv then."""
+    rows, decisions = records(where), {0: 0.0}
+    decisions |= {r["step"]: r["train/game_steps"] for r in rows if "train/game_steps" in r}
+    found = [(row["step"], row[NASH_CONV]) for row in rows if NASH_CONV in row]
+    latest = [max(number for number in decisions if number <= step) for step, _ in found]
+    return [(decisions[n] / 1e6, value) for n, (_, value) in zip(latest, found, strict=True)]
+
+
 def drawn(folder: Path) -> Figure:
     """A panel for each game, a line for each seed of a mode."""
     figure = Figure(figsize=(12, 3.6), layout="constrained", dpi=110)
     for axes, (game, bar) in zip(figure.subplots(1, len(BARS)), BARS.items(), strict=True):
-        for mode, colour in zip(MODES, ("gray", "tab:blue", "tab:green", "tab:red"), strict=True):
-            for seed in SEEDS:
-                where = place(folder, f"{game}_{mode}", seed)
-                if not finished(where):
-                    continue
-                points = [
-                    (row["seconds"], row["validation/nash_conv"])
-                    for row in records(where)
-                    if "validation/nash_conv" in row
-                ]
-                if points:
-                    label = mode.replace("_", "-") if seed == SEEDS[0] else None
-                    axes.semilogy(*zip(*points, strict=True), color=colour, label=label, lw=1.2)
+        for mode, colour in COLOURS.items():
+            places = [place(folder, f"{game}_{mode}", seed) for seed in SEEDS]
+            for number, where in enumerate(filter(finished, places)):
+                label = None if number else mode.replace("_", "-")
+                points = zip(*measured(where), strict=True)
+                axes.semilogy(*points, color=colour, label=label, lw=1.2)
         axes.axhline(bar, color="black", ls=":", lw=1)
-        axes.set(title=game, xlabel="seconds of training", ylabel="NashConv")
+        axes.set(title=game, xlabel="decisions of all learners, in millions", ylabel="NashConv")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        if axes.lines[:-1]:
+            axes.legend(fontsize=8)
     return figure
 
 

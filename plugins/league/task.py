@@ -375,10 +375,16 @@ class League(Task):
             **self.log.state_dict(),
             **self.population.state_dict(),
             "pupil": None if pupil is None else saved(pupil),
+            "setting": [self.name, self.mode],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_saved("the league", state, pupil=dict[str, Tensor] | None)
+        setting = state.get("setting", [self.name, self.mode])
+        if setting != [self.name, self.mode]:
+            raise UserError(
+                f"checkpoint: it is of {' in mode '.join(setting)}; expected {self.name} in mode {self.mode}"
+            )
         self.log.load_state_dict(state)
         self.population.load_state_dict(state)
         if self.teaching is not None and state["pupil"] is not None:

@@ -40,10 +40,14 @@ class Matrix(Rules):
         super().__init__(boards, device)
         if any(len(row) != len(payoffs) for row in payoffs):
             raise UserError(
-                f"task.rules_options.payoffs = {payoffs}: expected as many columns as rows; a choice that only one "
+                f"task.game_options.payoffs = {payoffs}: expected as many columns as rows; a choice that only one "
                 "player has may be made a bad one for the other"
             )
         self.payoffs = torch.tensor(payoffs, device=self.device)
+        if not bool(self.payoffs.isfinite().all()):
+            raise UserError(
+                f"task.game_options.payoffs = {payoffs}: expected numbers that a 32-bit float holds"
+            )
         self.longest = self.rounds = rounds
         self.actions = len(payoffs)
         self.action_space = Discrete(self.actions)

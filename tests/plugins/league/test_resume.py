@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import framework
+from framework import UserError
 from framework.randomness import seeded
 from plugins.league.exact import ExactLeague
 from plugins.league.task import League
@@ -81,3 +82,13 @@ def test_a_league_with_a_memory_on_a_board_too(tmp_path):
         league(League, **options), resume=tmp_path / "part", overrides=["trainer.steps=16"]
     )
     same(whole, resumed)
+
+
+def test_a_run_goes_on_in_its_own_mode_and_game_only():
+    state = league(mode="self_play").state_dict()
+    with pytest.raises(UserError, match="of kuhn in mode self_play; expected kuhn in mode fict"):
+        league(mode="fictitious").load_state_dict(state)
+    # Another matrix game may have agents of the same shape.
+    with pytest.raises(UserError, match="of kuhn in mode self_play; expected matrix in mode self"):
+        league(game="matrix", mode="self_play").load_state_dict(state)
+    league(mode="self_play").load_state_dict(state)

@@ -22,7 +22,11 @@ SMALL: dict[str, Any] = {"boards": 8, "hidden": [8], "tournament_matches": 0}
         ({"game": "kuhn", "game_options": {"rounds": 2}}, "unknown key 'task.game_options.rounds'"),
         (
             {"game": "matrix", "game_options": {"payoffs": [[1.0, 2.0], [1.0]]}},
-            "as many columns as rows",
+            "task.game_options.payoffs = .* as many columns as rows",
+        ),
+        (
+            {"game": "matrix", "game_options": {"payoffs": [[1e39, 0.0], [0.0, 0.0]]}},
+            "expected numbers that a 32-bit float holds",
         ),
         ({"game": "kuhn", "anchors": []}, "task.anchors = \\[\\]: expected one player"),
         ({"game": "kuhn", "mode": "exploiter"}, "task.rivals = \\[\\]: expected whom to exploit"),
