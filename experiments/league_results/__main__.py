@@ -45,7 +45,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     ),
 }
 STEPS = {
-    "matrix": {"self_play": 300, "fictitious": 2400, "regularised": 600, "league": 1000},
+    "matrix": {"self_play": 300, "fictitious": 2400, "regularised": 1200, "league": 1000},
     "kuhn": {"self_play": 400, "fictitious": 7200, "regularised": 1000, "league": 1000},
 }
 ROWS = {
