@@ -387,6 +387,6 @@ def check(listed: Sequence[tuple[str, list[str]]]) -> list[Settings]:
         if each.trainer.ranks not in (None, 1):
             raise UserError(
                 f"trainer.ranks = {each.trainer.ranks}: each of many trainings has one process; start those of several "
-                "one by one, or run several trainings at once by hydra/launcher=joblib"
+                "one by one, or several trainings at once (a sweep by hydra/launcher=joblib, a study by workers=N)"
             )
     return settings

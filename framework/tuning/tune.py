@@ -225,11 +225,6 @@ def planned(
     settings = check(
         [(text, [text.partition("=")[2]]) for text in fixed] + [choice_of(d) for d in space]
     )
-    for each in settings:
-        if (each.trainer.ranks or 1) > 1:
-            raise UserError(
-                f"trainer.ranks = {each.trainer.ranks}: a trial is trained by one process"
-            )
     metric, mode = sought(settings, options)
     plan = Plan(
         experiment=settings[0].experiment,

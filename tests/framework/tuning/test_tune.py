@@ -203,7 +203,10 @@ JAVELIN = ["experiment=javelin", *QUIET]
         (["seed=0,1", "folder="], "folder = '': expected a folder"),
         (["seed=0,1", "resume=auto"], "'resume=auto': a study runs its own trials"),
         (["seed=0,1", "-m"], "'-m' does not go with tune, which takes --config-dir=FOLDER only"),
-        (["seed=0,1", "trainer.ranks=2"], "trainer.ranks = 2: a trial is trained by one process"),
+        (
+            ["seed=0,1", "trainer.ranks=2"],
+            "trainer.ranks = 2: each of many trainings has one process",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_before_the_first_trial(tmp_path, diffobj: Diffobj, told, line):
