@@ -132,6 +132,9 @@ def follow(settings: Settings, task: Task | None, callbacks: Callbacks) -> Train
         )
         try:
             trainer.train(monitor)
+            # A divided model shows itself by all processes.
+            if trainer.divided and trainer.signals.received is None:
+                trainer.show(monitor)
         finally:
             monitor.close()
     return trainer
