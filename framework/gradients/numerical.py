@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from framework import ranks
 from framework.capabilities import Capabilities, able, alternatives
@@ -34,8 +33,7 @@ from framework.parameters import Parameters
 from framework.program import Program
 from framework.randomness import fresh_key, restore_states, save_states
 from framework.recording.axes import AxesUnknown
-from framework.recording.rule import Plain
-from framework.recording.sampling import sampled
+from framework.recording.rule import SharedNoise
 
 Shaping = Literal["none", "ranks"]
 # Elements that shifted copies may have together; beyond a cache, one after the other is as fast.
@@ -44,17 +42,6 @@ STACK = 2**20
 Evaluator = Callable[[Iterable[Parameters], int], Tensor]
 # Differences over a small step.
 LOCAL = ("finite_difference", "spsa")
-
-
-class SharedNoise(Plain):
-    """Draws along their path where there is one: noise that no shift reaches is the same for copies under vmap."""
-
-    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        return (
-            distribution.rsample(shape)
-            if distribution.has_rsample
-            else sampled(distribution, shape)
-        )
 
 
 class Numerical(Estimator):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
+from framework.lint.measure import ROUNDING
 from framework.lint.replay import GivenDraws, UndecidedError, responses_of, second_sample
-from framework.recording.trace import Draw, Trace
+from framework.lint.sample_axis import Again
+from framework.recording.trace import Draw
 
 # Other draws that are tried: a discrete one may be drawn the same again.
 ROUNDS = 4
 
 
 def follows_other_data(
-    again: Callable[[Any, tuple[int, ...]], Trace],
+    again: Again,
     draws: Sequence[Draw],
     moved: Collection[str],
     shape: tuple[int, ...],
@@ -83,7 +84,9 @@ def same(
             raise UndecidedError("with other draws the program goes another way")
         ones = [rows_of(value, len(which), samples) for value in (a, b)]
         for one, other in zip(*ones, strict=True):
-            if not torch.allclose(one[which], other[which], rtol=3e-5, atol=1e-7, equal_nan=True):
+            if not torch.allclose(
+                one[which], other[which], rtol=ROUNDING, atol=1e-7, equal_nan=True
+            ):
                 return False
     return True
 

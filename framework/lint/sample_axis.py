@@ -11,12 +11,11 @@ import traceback
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
+from framework.config.explanation import first_line
 from framework.lint.calls import Call, line_of
-from framework.recording.rule import Plain
+from framework.recording.rule import SharedNoise
 from framework.recording.trace import Trace
 
 # Runs a program by a rule for its draws and a leading shape, without record.
@@ -45,19 +44,10 @@ def another_number(samples: int) -> int:
     return samples - 2 if samples > 3 else samples + 2
 
 
-class Along(Plain):
-    """Draws along their path where there is one: under torch's vmap these alone can be made."""
-
-    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
-        if distribution.has_rsample:
-            return distribution.rsample(shape)
-        return super().draw(site, distribution, shape)
-
-
 def failure(again: Again, shape: tuple[int, ...]) -> Exception | None:
     """Why the program does not run with this leading shape; None: it does."""
     try:
-        again(Along(), shape)
+        again(SharedNoise(), shape)
     except Exception as error:
         return error
     return None
@@ -91,7 +81,3 @@ def misfit(samples: int, error: Exception) -> str:
 def lines_of(error: Exception) -> list[str | None]:
     """The lines that led to an error, None for those of torch and of the framework."""
     return [line_of(frame) for frame, _ in traceback.walk_tb(error.__traceback__)]
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

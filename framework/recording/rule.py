@@ -54,3 +54,12 @@ class Plain:
 
     def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
         return sampled(distribution, shape)
+
+
+class SharedNoise(Plain):
+    """Draws along their path where there is one: noise that no shift reaches is the same for copies under vmap."""
+
+    def draw(self, site: str, distribution: Distribution, shape: torch.Size) -> Tensor:
+        if distribution.has_rsample:
+            return distribution.rsample(shape)
+        return super().draw(site, distribution, shape)
