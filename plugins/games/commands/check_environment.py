@@ -177,7 +177,7 @@ def episodes(found: Walk, time_limit: int | None) -> Finding:
 
 
 def seeds(found: Walk, again: Walk, other: Walk, touched: Sequence[str]) -> Finding:
-    """The same seed begins the same episodes, and nobody else's random numbers are changed.
+    """The same seed begins the same episodes, and no other random numbers are changed.
 
     Args:
         touched: whose global generator was drawn from or seeds again.

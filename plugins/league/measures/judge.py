@@ -20,7 +20,7 @@ class Judge:
     """Measures a player and shows what it does.
 
     Attributes:
-        rules: of so many boards.
+        rules: of as many boards.
         memory: parts and width of a policy's memory.
         anchors: fixed players, by name.
         matches: against each anchor.
@@ -34,7 +34,7 @@ class Judge:
     tournament_matches: int
 
     def arena(self, matches: int) -> Arena:
-        """Where so many matches are played at once."""
+        """Where this many matches are played at once."""
         return Arena(lambda: self.rules(matches), self.memory)
 
     def scores(self, player: Opponent, seed: int) -> dict[str, float]:

@@ -92,7 +92,7 @@ def elo_figure(names: list[str], found: Ratings) -> Figure:
         range(len(names)), found.points.tolist(), (2 * found.errors).tolist(), fmt="o", capsize=3
     )
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
-    axes.set(ylabel="Elo", title="Ratings about the mean of all, two standard errors either way")
+    axes.set(ylabel="Elo", title="Elo about the mean, ± 2 standard errors")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

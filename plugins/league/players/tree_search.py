@@ -18,7 +18,7 @@ from plugins.league.opponents import Move, Opponent, View
 from plugins.league.players.minimax import refuse_hidden
 from plugins.league.rules.contract import Rules
 
-# Simulations played on at once: at most so many, and few enough for as many rounds, each of which knows the one before.
+# Simulations played on at once: at most these, and few enough for as many rounds, each of which knows the one before.
 MOST_AT_ONCE, ROUNDS = 16, 12
 # What a simulation counts as until it is known what it brings.
 LOST = -1.0
