@@ -24,18 +24,21 @@ from torch.distributed.rendezvous import rendezvous
 from framework.errors import ProgramError, UserError
 from framework.launch import launched
 from framework.shards import Shards
+from framework.shared_memory import CAPACITY, SharedMemory, reserved
 
 T = TypeVar("T")
 # Minutes for which a process waits for the others, beyond those after which a watchdog ends the one that hangs.
 PATIENCE = 2.0
 # Seconds between two looks at whether the first process has come.
 POLL = 0.02
-# As many numbers all send to all: gloo adds up few of them four times as slowly.
-FEW = 2**16
+# As many bytes all send to all: gloo adds up few of them four times as slowly.
+FEW = 2**18
 # Numbers of the trainings of this process.
 JOINED = count()
 # Where the processes of a training leave word for each other.
 STORES: list[Store] = []
+# What they exchange small tensors through, where all are on one machine.
+SHARED: list[SharedMemory] = []
 
 
 class Place(threading.local):
@@ -132,11 +135,35 @@ def joined(minutes: float = 10.0) -> Iterator[None]:
         first = str(error).strip().partition("\n")[0]
         raise UserError(f"torchrun: the processes do not find each other: {first}") from None
     STORES.append(store)
+    SHARED.extend(shared_memory(patience.total_seconds()))
     try:
         yield
     finally:
+        for memory in SHARED:
+            memory.leave()
+        SHARED.clear()
         STORES.remove(store)
         dist.destroy_process_group()
+
+
+def shared_memory(seconds: float) -> list[SharedMemory]:
+    """What all processes have mapped, where they are on one machine that has it; for `seconds` they wait for each other."""
+    size, rank = dist.get_world_size(), dist.get_rank()
+    if dist.get_backend() != "gloo" or os.environ.get("LOCAL_WORLD_SIZE") != str(size) or size == 1:
+        return []
+    box = [reserved(size) if rank == 0 else None]
+    dist.broadcast_object_list(box)
+    if box[0] is None:
+        return []
+    try:
+        found = [SharedMemory(box[0], rank, size, seconds)]
+    except OSError:
+        found = []
+    mapped = torch.tensor(len(found))
+    dist.all_reduce(mapped, dist.ReduceOp.MIN)
+    if rank == 0:
+        box[0].unlink()
+    return found if mapped else []
 
 
 def divided(count: int | None, first: Callable[[], T], others: Callable[[], Any]) -> T:
@@ -186,14 +213,22 @@ def each(values: Tensor) -> list[Tensor]:
         if PLACE.shards is not None:
             shared: list[Tensor] = PLACE.shards.exchange(PLACE.own, values, of_all)
             return list(shared)
-        found = [torch.empty_like(values) for _ in range(size())]
-        dist.all_gather(found, values)
-        return found
+        return of_processes(values)
+
+
+def of_processes(values: Tensor) -> list[Tensor]:
+    """What each process has, in order."""
+    if SHARED and values.nbytes <= CAPACITY:
+        return SHARED[0].gather(values)
+    found = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(found, values)
+    return found
 
 
 def added(values: Tensor) -> Tensor:
     """The sum of contiguous `values` over all, which may replace them."""
-    if PLACE.shards is None and values.numel() * size() <= FEW:
+    few = CAPACITY if SHARED else FEW
+    if PLACE.shards is None and values.nbytes * size() <= few:
         return tree(each(values))
     with one_line():
         if PLACE.shards is None:
@@ -220,8 +255,7 @@ def of_all(own: list[Tensor]) -> list[Tensor]:
     processes, count = dist.get_world_size(), PLACE.shards.total
     held = [len(shards_of(process, processes, count)) for process in range(processes)]
     filled = torch.stack([*own, *own[:1] * (max(held) - len(own))])
-    found = [torch.empty_like(filled) for _ in range(processes)]
-    dist.all_gather(found, filled)
+    found = of_processes(filled)
     return [part for parts, number in zip(found, held, strict=True) for part in parts[:number]]
 
 
