@@ -133,7 +133,7 @@ def softened(image: Tensor, sigma: float) -> Tensor:
 def halved(image: Tensor) -> Tensor:
     """Every second pixel under the weights 1 3 3 1 along both axes, edges repeated.
 
-    Means of 2 x 2 pixels let fine hatching alias: of a flat tone, lines along the axes then looked smoother than others.
+    Means of 2 x 2 pixels let fine hatching alias: of a flat tone, lines along the axes looked smoother than others.
     """
     planes = image.reshape(-1, 1, *image.shape[-2:])
     height, width = image.shape[-2:]

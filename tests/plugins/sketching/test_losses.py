@@ -80,7 +80,7 @@ def test_ssim_of_an_inverted_picture_is_worse_than_that_of_a_brighter_one():
 
 @pytest.mark.parametrize("angle", [0, 20, 45, 90])
 def test_a_pyramid_sees_no_hatching_finer_than_its_pixels_in_any_direction(angle):
-    """Means of 2 x 2 pixels see a fifth of lines along the diagonal, and none along the axes, which strokes then took."""
+    """Means of 2 x 2 pixels see a fifth of lines along the diagonal, and none along the axes: strokes took those."""
     turn = torch.deg2rad(torch.tensor(float(angle)))
     rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     # Of a period of two pixels.
