@@ -52,7 +52,7 @@ def test_drawings_are_saved_by_their_suffix(tmp_path):
     ("options", "message"),
     [
         ({"style": "etchin"}, "style = 'etchin'; did you mean 'etching'?"),
-        ({"style": None}, "style = 'None'; choices: etching, pen"),
+        ({"style": None}, "style = 'None'; choices: brush, etching"),
         ({"input": "a.jpg"}, "the picture is the first argument"),
         ({"strokes": -1}, "strokes = -1"),
         ({"steps": 0}, "steps = 0: expected 1 or more"),
