@@ -55,21 +55,21 @@ class Drawn:
         return self.sketch.svg()
 
     def pixels(self, size: int | None = None) -> NDArray[Any]:
-        """The drawing as a pen would draw it, `[H, W, 3]` uint8, its longer side `size` pixels; None: the canvas's."""
+        """The drawing as a pen would draw it, `[H, W, 3]` uint8, its longer side `size` pixels; None: the canvas's.
+
+        Raises:
+            UserError: a size below 1 or above 10,000.
+        """
         model = self.sketch.model
+        if size is not None and not 1 <= size <= 10_000:
+            raise UserError(f"size = {size}: expected 1 to 10,000 pixels")
         with torch.no_grad():
             return presentation.pixels(
                 model(profile="flat", scale=(size or model.side) / model.side)
             ).numpy()
 
     def png(self, size: int | None = None) -> bytes:
-        """`pixels` as a PNG file's bytes.
-
-        Raises:
-            UserError: a size below 1 or above 10,000.
-        """
-        if size is not None and not 1 <= size <= 10_000:
-            raise UserError(f"size = {size}: expected 1 to 10,000 pixels")
+        """`pixels` as a PNG file's bytes."""
         packed = io.BytesIO()
         Pillow.fromarray(self.pixels(size)).save(packed, "PNG")
         return packed.getvalue()
@@ -90,9 +90,11 @@ class Drawn:
         """Write a .svg or .png file.
 
         Raises:
-            UserError: another suffix.
+            UserError: another suffix, or a folder that is not there.
         """
         place = Path(path).expanduser()
+        if not place.parent.is_dir():
+            raise UserError(f"{place}: there is no folder {place.parent}")
         if place.suffix.lower() == ".svg":
             place.write_text(self.svg(), encoding="utf-8")
         elif place.suffix.lower() == ".png":
@@ -128,7 +130,11 @@ def sketch(
         UserError: no readable picture, an unknown style or option, or a value out of range; one line.
     """
     if style not in STYLES:
-        raise UserError(f"style = '{style}'; {suggestion(style, tuple(STYLES))}")
+        raise UserError(f"style = '{style}'; {suggestion(str(style), tuple(STYLES))}")
+    if "input" in options:
+        raise UserError(
+            f"input = {options['input']!r}: the picture is the first argument of `sketch`"
+        )
     pixels = photograph_of(image)
     settings = framework.compose(f"experiment={STYLES[style]}")
     chosen = {"strokes": strokes, "size": size}

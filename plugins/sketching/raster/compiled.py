@@ -20,6 +20,8 @@ WORTH_A_THREAD = 3000
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 OPTIONS: dict[str, Any] = {
     "cache": True,
+    # Nothing calls kernels from C.
+    "no_cfunc_wrapper": True,
     "fastmath": {"contract", "arcp", "nsz", "reassoc"},
     "nogil": True,
     "error_model": "numpy",
@@ -40,15 +42,16 @@ def compiled(function: Kernel, **options: Any) -> Kernel:
 
 def inner(function: Kernel) -> Kernel:
     """`compiled`, for compiled callers alone: without what reads Python's objects, which takes long to compile."""
-    return compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return compiled(function, no_cpython_wrapper=True)
 
 
 def exact(function: Kernel) -> Kernel:
     """`compiled`, without liberties: the same number wherever it is computed."""
-    return compiled(function, fastmath=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return compiled(function, fastmath=False, no_cpython_wrapper=True)
 
 
-# Part of its caller before types are inferred: LLVM optimises a function once alone and once more within each caller.
+# Part of its caller before types are inferred: LLVM optimises a function once alone, and once more, with all that it
+# calls, within each caller and caller's caller. So what calls many and is called once is inlined; leaves are `inner`.
 inlined: Callable[[Kernel], Kernel] = njit(inline="always", **OPTIONS)
 
 

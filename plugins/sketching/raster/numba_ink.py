@@ -53,21 +53,38 @@ def steepness(away: Any) -> Any:
     return ONE if away < STEEP else rest / SIDE
 
 
+@inlined
+def flat_ink(distance: Any, half: Any) -> Any:
+    """The ink of a flat line of half a width at a distance from its middle."""
+    seen = covered(half + distance) + covered(half - distance) - ONE
+    return seen if seen > ZERO else ZERO
+
+
+@inlined
+def flat_slopes(distance: Any, half: Any) -> Any:
+    """The derivatives of `flat_ink` by half the width and by the squared distance."""
+    far, close = steepness(half + distance), steepness(abs(half - distance))
+    return far + close, (far - close) * HALF / (distance if distance > LEAST else LEAST)
+
+
+@inlined
+def soft_ink(scaled: Any) -> Any:
+    """The ink of a Gaussian line at a squared distance, in squared widths."""
+    near = scaled if scaled < CLOSE else CLOSE
+    return bell(near) if scaled < CLOSE else ZERO
+
+
 @inner
 def line_ink(square: Any, width: Any, flat: bool, ink: Any) -> None:
     """Write the ink of a line `width` wide at squared distances `square [pixels]`."""
     if flat:
         half = HALF_WIDE * width
         for p in range(len(ink)):
-            distance = math.sqrt(square[p])
-            seen = covered(half + distance) + covered(half - distance) - ONE
-            ink[p] = seen if seen > ZERO else ZERO
+            ink[p] = flat_ink(math.sqrt(square[p]), half)
         return
     inverse = ONE / (width * width)
     for p in range(len(ink)):
-        scaled = square[p] * inverse
-        near = scaled if scaled < CLOSE else CLOSE
-        ink[p] = bell(near) if scaled < CLOSE else ZERO
+        ink[p] = soft_ink(square[p] * inverse)
 
 
 @inner
@@ -93,11 +110,10 @@ def line_slopes(square: Any, ink: Any, width: Any, flat: bool, by_ink: Any) -> A
     if flat:
         half = HALF_WIDE * width
         for p in range(len(by_ink)):
-            distance = math.sqrt(square[p])
-            far, close = steepness(half + distance), steepness(abs(half - distance))
+            by_half, by_square = flat_slopes(math.sqrt(square[p]), half)
             seen = by_ink[p] if ink[p] > ZERO else ZERO
-            by_width += seen * (far + close)
-            by_ink[p] = seen * (far - close) * HALF / (distance if distance > LEAST else LEAST)
+            by_width += seen * by_half
+            by_ink[p] = seen * by_square
         return by_width * HALF_WIDE
     inverse = ONE / (width * width)
     for p in range(len(by_ink)):

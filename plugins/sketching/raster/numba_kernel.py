@@ -233,7 +233,7 @@ def _backward_tile(
             )
 
 
-@inner
+@inlined
 def _piece_gradients(
     g: int,
     scene: Any,

@@ -12,9 +12,9 @@ from typing import Any
 import numpy
 
 from plugins.sketching.raster.compiled import inlined, inner, segment_of
-from plugins.sketching.raster.numba_ink import HALF, HALF_WIDE, LEAST, TWO, covered, steepness
+from plugins.sketching.raster.numba_ink import HALF_WIDE, TWO, flat_ink, flat_slopes, soft_ink
 from plugins.sketching.raster.request import PIXEL
-from plugins.sketching.raster.soft_lines import CLOSE, ONE, ZERO, bell
+from plugins.sketching.raster.soft_lines import ONE, ZERO
 
 BLUR = numpy.float32(PIXEL**2)
 
@@ -59,16 +59,11 @@ def tapered_ink(
     pens_seen(ends, pens, pieces, begin, end, corner, view)
     if flat:
         for p in range(len(ink)):
-            distance, half = math.sqrt(square[p]), HALF_WIDE * pen[p]
-            seen = covered(half + distance) + covered(half - distance) - ONE
-            ink[p] = seen if seen > ZERO else ZERO
+            ink[p] = flat_ink(math.sqrt(square[p]), HALF_WIDE * pen[p])
         return
     for p in range(len(ink)):
         blurred = pen[p] * pen[p] + BLUR
-        scaled = square[p] / blurred
-        near = scaled if scaled < CLOSE else CLOSE
-        shade = bell(near) if scaled < CLOSE else ZERO
-        ink[p] = shade * pen[p] / math.sqrt(blurred)
+        ink[p] = soft_ink(square[p] / blurred) * pen[p] / math.sqrt(blurred)
 
 
 @inner
@@ -90,11 +85,10 @@ def tapered_slopes(
     pens_seen(ends, pens, pieces, begin, end, corner, view)
     if flat:
         for p in range(len(ink)):
-            distance, half = math.sqrt(square[p]), HALF_WIDE * pen[p]
-            far, close = steepness(half + distance), steepness(abs(half - distance))
+            by_half, by_square = flat_slopes(math.sqrt(square[p]), HALF_WIDE * pen[p])
             seen = by_ink[p] if ink[p] > ZERO else ZERO
-            by_pen[p] = seen * (far + close) * HALF_WIDE
-            by_ink[p] = seen * (far - close) * HALF / (distance if distance > LEAST else LEAST)
+            by_pen[p] = seen * by_half * HALF_WIDE
+            by_ink[p] = seen * by_square
         return
     for p in range(len(ink)):
         blurred = pen[p] * pen[p] + BLUR

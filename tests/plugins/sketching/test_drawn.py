@@ -42,12 +42,18 @@ def test_drawings_are_saved_by_their_suffix(tmp_path):
         assert picture.size == (30, 20)
     with pytest.raises(UserError, match=r"expected a name that ends in .svg or .png"):
         drawing.save(tmp_path / "a.jpg")
+    with pytest.raises(UserError, match="there is no folder"):
+        drawing.save(tmp_path / "none" / "a.svg")
+    with pytest.raises(UserError, match="size = 0: expected 1 to 10,000 pixels"):
+        drawing.pixels(0)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"style": "etchin"}, "style = 'etchin'; did you mean 'etching'?"),
+        ({"style": None}, "style = 'None'; choices: brush, etching"),
+        ({"input": "a.jpg"}, "the picture is the first argument"),
         ({"strokes": -1}, "strokes = -1"),
         ({"steps": 0}, "steps = 0: expected 1 or more"),
         ({"gama": 1.0}, "did you mean 'gamma'?"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from framework.plugin import registry
-from plugins.sketching.losses import chamfer, distance_to, dog_pyramid, ssim
+from plugins.sketching.losses import chamfer, distance_to, dog_pyramid, halved, ssim
 
 NAMES = ["squared", "blurred", "pyramid", "dog_pyramid", "edge", "ssim"]
 
@@ -76,3 +76,20 @@ def test_local_contrast_does_not_mind_the_overall_tone():
 def test_ssim_of_an_inverted_picture_is_worse_than_that_of_a_brighter_one():
     target = picture()
     assert float(ssim(target)(1 - target)) > 1 > float(ssim(target)((target + 0.1).clamp(max=1)))
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45, 90])
+def test_a_pyramid_sees_no_hatching_finer_than_its_pixels_in_any_direction(angle):
+    """Means of 2 x 2 pixels see a fifth of lines along the diagonal, and none along the axes: strokes took those."""
+    turn = torch.deg2rad(torch.tensor(float(angle)))
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    # Of a period of two pixels.
+    hatching = torch.cos(torch.pi * (columns * turn.cos() + rows * turn.sin()) + 0.7)
+    assert float(halved(hatching)[2:-2, 2:-2].abs().max()) < 0.01
+
+
+def test_halving_keeps_tones_and_gives_every_pixel_the_same_weight():
+    # An odd last row or column is repeated.
+    torch.testing.assert_close(halved(torch.full((37, 51), 0.4)), torch.full((19, 26), 0.4))
+    pixels = picture(size=(64, 48))
+    assert float(halved(pixels).mean()) == pytest.approx(float(pixels.mean()), abs=1e-6)
