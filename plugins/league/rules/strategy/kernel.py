@@ -186,9 +186,7 @@ def _step_board(
 
 
 @inlined
-def _pay(
-    board: int, p: int, state: Any, rules: Any, hits: Any, effect: Any, product: Any
-) -> None:
+def _pay(board: int, p: int, state: Any, rules: Any, hits: Any, effect: Any, product: Any) -> None:
     """Give up what those that fell wanted, but for their attacks, and products that cannot be paid for."""
     kind, cell, health, _, _, stock, _, _ = state
     left, room = stock[board, p], 0
@@ -340,12 +338,13 @@ def _observe(state: Any, player: Any, inner: Any, limits: Any, planes: Any, cell
                     shown[ORE_PLANE, place] = there * ORE_SHOWN
         for k in range(kind.shape[2]):
             cells[board, k] = area
-            if kind[board, p, k] > 0:
+            if kind[board, p, k] > 0 and inner[cell[board, p, k]] < area:
                 cells[board, k] = last + sign * inner[cell[board, p, k]]
                 _show(board, p, k, state, OWN, cells[board, k], shown)
             if kind[board, 1 - p, k] > 0:
                 there = cell[board, 1 - p, k]
-                if seen[there // width] >> (there % width) & 1:
+                # Nothing is shown on the border.
+                if inner[there] < area and seen[there // width] >> (there % width) & 1:
                     _show(board, 1 - p, k, state, OTHER, last + sign * inner[there], shown)
 
 
