@@ -132,7 +132,8 @@ def _content(board: int, kind: Any, cell: Any, ore: Any, wall: Any, content: Any
         content[place] = wall[place] + (ORE if ore[board, place] > 0 else FREE)
     for player in range(2):
         for slot in range(kind.shape[2]):
-            if kind[board, player, slot] > 0:
+            # The border stays what it is.
+            if kind[board, player, slot] > 0 and wall[cell[board, player, slot]] == 0:
                 content[cell[board, player, slot]] = (
                     UNIT - 1 + 5 * player + kind[board, player, slot]
                 )
