@@ -38,7 +38,6 @@ from plugins.league.rules.strategy.orders import (
     MOVE,
     ORE,
     UNIT,
-    WALL,
     effects,
     products,
 )
@@ -149,41 +148,60 @@ def _step_board(
     around: Any,
     orders: Any,
 ) -> None:
-    kind, cell, health, rest, carried, stock, ore, _ = state
-    effects, rules, steps, wall = tables
+    kind, cell, _, _, _, _, ore, _ = state
+    rules, wall = tables[1], tables[3]
     content, hits, asked = around
     effect, target, product = orders
     _content(board, kind, cell, ore, wall, content)
     hits[:] = 0
     asked[:] = 0
     for p in range(2):
-        for k in range(kind.shape[2]):
-            effect[p, k], product[p, k] = 0, 0
-            one = kind[board, p, k]
-            if one == 0 or rest[board, p, k] > 0:
-                continue
-            action = actions[p, board, k]
-            group = (action + SIDES - 1) // SIDES
-            there = cell[board, p, k] + steps[p, action]
-            unit = (p * len(rules) + one) * 2 + min(carried[board, p, k], 1)
-            found = effects[(unit * GROUPS + group) * CONTENTS + content[there]]
-            target[p, k], effect[p, k] = there, found
-            if found == ATTACK:
-                hits[there] += rules[one, DAMAGE]
-            elif found == MAKE:
-                product[p, k] = rules[one, FIRST_PRODUCT + group - 2]
+        _understand(board, p, state, actions, tables, content, hits, orders)
     for p in range(2):
         _pay(board, p, state, rules, hits, effect, product)
         for k in range(kind.shape[2]):
             if effect[p, k] == MOVE or effect[p, k] == GATHER or product[p, k] > 0:
                 asked[target[p, k]] += 1
     for p in range(2):
-        _act(board, p, state, rules, hits, asked, effect, target, product)
+        _fall(board, p, state, hits)
+        _act(board, p, state, rules, asked, effect, target, product)
     for p in range(2):
         for k in range(kind.shape[2]):
             if effect[p, k] == GATHER:
                 ore[board, target[p, k]] -= LOAD
         _place_new(board, p, state, rules, nowhere, target, product)
+
+
+@inlined
+def _understand(
+    board: int,
+    p: int,
+    state: Any,
+    actions: Any,
+    tables: Any,
+    content: Any,
+    hits: Any,
+    orders: Any,
+) -> None:
+    """Write what becomes of the player's actions, and the damage that they do."""
+    kind, cell, _, rest, carried, _, _, _ = state
+    effects, rules, steps, _ = tables
+    effect, target, product = orders
+    for k in range(kind.shape[2]):
+        effect[p, k], product[p, k] = 0, 0
+        one = kind[board, p, k]
+        if one == 0 or rest[board, p, k] > 0:
+            continue
+        action = actions[p, board, k]
+        group = (action + SIDES - 1) // SIDES
+        there = cell[board, p, k] + steps[p, action]
+        unit = (p * len(rules) + one) * 2 + min(carried[board, p, k], 1)
+        found = effects[(unit * GROUPS + group) * CONTENTS + content[there]]
+        target[p, k], effect[p, k] = there, found
+        if found == ATTACK:
+            hits[there] += rules[one, DAMAGE]
+        elif found == MAKE:
+            product[p, k] = rules[one, FIRST_PRODUCT + group - 2]
 
 
 @inlined
@@ -210,52 +228,55 @@ def _pay(board: int, p: int, state: Any, rules: Any, hits: Any, effect: Any, pro
 
 
 @inlined
+def _fall(board: int, p: int, state: Any, hits: Any) -> None:
+    """Take what the attacks did, and those that it destroyed."""
+    kind, cell, health, rest, carried, _, _, _ = state
+    for k in range(kind.shape[2]):
+        if kind[board, p, k] == 0:
+            continue
+        health[board, p, k] -= hits[cell[board, p, k]]
+        if health[board, p, k] <= 0:
+            kind[board, p, k], health[board, p, k], rest[board, p, k] = 0, 0, 0
+            carried[board, p, k], cell[board, p, k] = 0, FALLEN
+
+
+@inlined
 def _act(
     board: int,
     p: int,
     state: Any,
     rules: Any,
-    hits: Any,
     asked: Any,
     effect: Any,
     target: Any,
     product: Any,
 ) -> None:
-    """Do what takes place on the player's side; effects are left of loads of ore that are taken alone."""
-    kind, cell, health, rest, carried, stock, ore, _ = state
+    """Do what takes place on the player's side; of effects are left the loads of ore that are taken."""
+    kind, cell, _, rest, carried, stock, ore, _ = state
     earned = 0
     for k in range(kind.shape[2]):
         one = kind[board, p, k]
         if one == 0:
             continue
-        what, pause = effect[p, k], max(rest[board, p, k] - 1, 0)
+        what, there, pause = effect[p, k], target[p, k], max(rest[board, p, k] - 1, 0)
         effect[p, k] = 0
-        health[board, p, k] -= hits[cell[board, p, k]]
-        if health[board, p, k] <= 0:
-            kind[board, p, k], health[board, p, k], rest[board, p, k] = 0, 0, 0
-            carried[board, p, k], cell[board, p, k] = 0, FALLEN
-            continue
-        there = target[p, k]
-        if what == MOVE:
-            if asked[there] == 1:
-                cell[board, p, k] = there
-                pause += rules[one, MOVE_REST]
+        if what == MOVE and asked[there] == 1:
+            cell[board, p, k] = there
+            pause += rules[one, MOVE_REST]
         elif what == ATTACK:
             pause += rules[one, ATTACK_REST]
-        elif what == GATHER:
-            if ore[board, there] >= asked[there] * LOAD:
-                effect[p, k] = GATHER
-                carried[board, p, k] += LOAD
-                pause += GATHER_REST
+        elif what == GATHER and ore[board, there] >= asked[there] * LOAD:
+            effect[p, k] = GATHER
+            carried[board, p, k] += LOAD
+            pause += GATHER_REST
         elif what == DELIVER:
             earned += carried[board, p, k]
             carried[board, p, k] = 0
-        elif product[p, k] > 0:
-            if asked[there] == 1:
-                earned -= rules[product[p, k], COST]
-                pause += rules[product[p, k], MAKING]
-            else:
-                product[p, k] = 0
+        elif product[p, k] > 0 and asked[there] == 1:
+            earned -= rules[product[p, k], COST]
+            pause += rules[product[p, k], MAKING]
+        else:
+            product[p, k] = 0
         rest[board, p, k] = pause
     stock[board, p] += earned
 
