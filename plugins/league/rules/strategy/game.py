@@ -116,8 +116,12 @@ class Strategy(Rules):
         stands = after.kind[:, :, 0] > 0
         fallen = ~stands.all(1)
         late = after.clock >= self.longest
-        material = after.material()
-        better = (material[:, 0] - material[:, 1]).sign()
+        if self.kernel is not None and not bool(late.any()):
+            # Nobody asks for it.
+            better = torch.zeros(len(late))
+        else:
+            material = after.material()
+            better = (material[:, 0] - material[:, 1]).sign()
         decided = stands[:, 0].to(better.dtype) - stands[:, 1].to(better.dtype)
         payoff = torch.where(fallen, decided, better)
         ended = running & (fallen | late)
