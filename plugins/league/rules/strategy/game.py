@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, ClassVar
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy
 import torch
@@ -22,6 +23,9 @@ from plugins.league.rules.strategy.orders import ACTIONS
 from plugins.league.rules.strategy.picture import picture
 from plugins.league.rules.strategy.sight import seen_rows
 from plugins.league.rules.strategy.step import Tables, legal, step
+
+if TYPE_CHECKING:
+    from plugins.league.rules.strategy.kernel import Kernel
 
 # Material that is as good as the whole board: `progress` is near 1.
 DECISIVE = 40.0
@@ -66,9 +70,19 @@ class Strategy(Rules):
         self.action_space = MultiDiscrete([ACTIONS] * slots)
         self.geometry = Geometry.of(size, self.device)
         self.tables = Tables(self.geometry, slots, self.device)
+        # Loops for the CPU; None: the boards are played in torch, with the same results.
+        self.kernel = self.compiled()
         # What follows from a state, and the state that it follows from.
         self.known: dict[str, Tensor] = {}
         self.known_of: State | None = None
+
+    def compiled(self) -> Kernel | None:
+        """The loops that numba compiles, for the CPU and where it is installed (extra [selfplay])."""
+        if self.device.type != "cpu" or find_spec("numba") is None:
+            return None
+        from plugins.league.rules.strategy.kernel import Kernel
+
+        return Kernel(self.geometry, self.slots, self.sight, self.longest)
 
     def begin(self, count: int) -> State:
         return dict(vars(Boards.begin(self.geometry, count, self.slots, self.workers)))
@@ -82,21 +96,32 @@ class Strategy(Rules):
         return (~self.state["over"]).expand(2, -1)
 
     def observe(self, player: Tensor) -> dict[str, Tensor]:
+        if self.kernel is not None:
+            return self.kernel.observe(self.state, player)
         return {name: of_player(both, player) for name, both in self.views.items()}
 
     def mask(self, player: Tensor) -> Tensor:
+        if self.kernel is not None:
+            return self.kernel.mask(self.state, player)
         return of_player(self.legal, player).flatten(1)
 
     def play(self, actions: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         before = self.position
         running = which & ~before.over
-        after = step(self.tables, before, self.content, actions.transpose(0, 1), running)
+        if self.kernel is not None:
+            after = self.kernel.step(before, actions, running)
+        else:
+            after = step(self.tables, before, self.content, actions.transpose(0, 1), running)
         # [N, 2]
         stands = after.kind[:, :, 0] > 0
         fallen = ~stands.all(1)
         late = after.clock >= self.longest
-        material = after.material()
-        better = (material[:, 0] - material[:, 1]).sign()
+        if self.kernel is not None and not bool(late.any()):
+            # Nobody asks for it.
+            better = torch.zeros(len(late))
+        else:
+            material = after.material()
+            better = (material[:, 0] - material[:, 1]).sign()
         decided = stands[:, 0].to(better.dtype) - stands[:, 1].to(better.dtype)
         payoff = torch.where(fallen, decided, better)
         ended = running & (fallen | late)
