@@ -202,6 +202,7 @@ class Match(Games):
             drawn = torch.randint(len(self.candidates), (self.count,)).to(self.device)
             self.opponent = torch.where(which, self.of_names()[drawn], self.opponent)
             self.earned = self.earned.masked_fill(which, 0.0)
+            self.surprise = self.surprise.masked_fill(which, 0.0)
             self.untouched = self.untouched | which
             if self.memory is not None:
                 self.memory = self.memory.masked_fill(which.view(1, -1, 1), 0.0)

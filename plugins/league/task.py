@@ -233,6 +233,8 @@ class League(Task):
                     f"task.rivals = []: expected whom to exploit, such as {RUN}FOLDER, with task.mode=exploiter"
                 )
             self.anchors |= self.rivals
+            # It is good by what it wins of them, however much it could itself be exploited.
+            self.primary_metric, self.metric_mode = "anchor_score", "max"  # type: ignore[misc]
         elif self.rivals and self.mode != "league":
             raise UserError(
                 f"task.rivals = {list(self.rivals)}: expected none with task.mode={self.mode}, which meets itself alone"

@@ -56,6 +56,14 @@ def test_a_fold_costs_the_ante_and_what_the_learner_gains_is_its_own():
     assert match.take_results() == []
 
 
+def test_a_new_match_is_not_charged_for_the_opponents_moves_in_the_one_before():
+    match = Match(Kuhn(2), {"bets": Always(1)}, ["bets"], regularisation=1.0)
+    match.reset(0)
+    match.surprise = torch.tensor([5.0, 5.0])
+    match.begin(torch.tensor([True, False]))
+    assert match.surprise.tolist() == [0, 5]
+
+
 def test_results_add_up_to_the_rewards_in_every_game():
     for kind in (Kuhn, Leduc, TicTacToe, ConnectFour, lambda n: Matrix(n, rounds=3)):
         match = Match(kind(32), {"random": RandomPlayer()}, ["random"])

@@ -87,6 +87,13 @@ def test_an_exploiter_learns_against_a_runs_main_agent(tmp_path):
     assert set(task.learners[0].matches.match.names) == {"rival"}
 
 
+def test_an_exploiter_is_judged_by_what_it_wins_also_where_the_game_is_judged_exactly():
+    task = ExactLeague(**SMALL, game="kuhn", mode="exploiter", rivals=["random"], anchors=[])
+    assert (task.primary_metric, task.metric_mode) == ("anchor_score", "max")
+    assert "anchor_score" in task.evaluate(0, "validation")
+    assert (ExactLeague.primary_metric, ExactLeague.metric_mode) == ("nash_conv", "min")
+
+
 @pytest.mark.parametrize("greedy", [False, True])
 def test_anchors_meet_the_agent_greedy_or_drawn_and_a_tournament_drawn(greedy, monkeypatch):
     met: list[AgentPlayer] = []
