@@ -147,7 +147,7 @@ def joined(minutes: float = 10.0) -> Iterator[None]:
 
 
 def shared_memory(seconds: float) -> list[SharedMemory]:
-    """What all processes have mapped, where they are on one machine that has it; for `seconds` they wait for each other."""
+    """What all processes have mapped, where they are on one machine; for `seconds` they wait for each other."""
     size, rank = dist.get_world_size(), dist.get_rank()
     if dist.get_backend() != "gloo" or os.environ.get("LOCAL_WORLD_SIZE") != str(size) or size == 1:
         return []

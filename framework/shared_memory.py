@@ -1,8 +1,8 @@
 """Tensors exchanged by the processes of one machine through memory that they share, in microseconds.
 
-Sockets wake a sleeping thread at each end, which costs as much as a layer of a small network. Here a process writes its
-tensor and then its number of exchanges, and reads the others' tensors as soon as their numbers say so. That needs stores
-which other cores see in order: those of x86.
+Sockets wake a sleeping thread at each end, which costs as much as a layer of a small network. Here a process writes
+its tensor and then its number of exchanges, and reads the others' tensors as soon as their numbers say so. That needs
+stores which other cores see in order: those of x86.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Lost(RuntimeError):
 class SharedMemory:
     """One process's view.
 
-    A tensor stays where it was written during the next exchange, as there are two slots for each process: who begins the
-    exchange after that has seen all others begin the next, so they have read it.
+    A tensor stays where it was written during the next exchange, as there are two slots for each process: who begins
+    the exchange after that has seen all others begin the next, so they have read it.
     """
 
     def __init__(self, file: Path, rank: int, size: int, seconds: float) -> None:

@@ -3,27 +3,34 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-from framework.shared_memory import CAPACITY, LINE, PROCESS, Lost, SharedMemory, reserved, total_bytes
+from framework.shared_memory import (
+    CAPACITY,
+    LINE,
+    PROCESS,
+    Lost,
+    SharedMemory,
+    reserved,
+    total_bytes,
+)
 
 COUNT = 3
 
 
 @pytest.fixture
-def views() -> Iterator[list[SharedMemory]]:
+def views() -> list[SharedMemory]:
     """Of three processes, here of three threads."""
     file = reserved(COUNT)
     if file is None:
         pytest.skip("this machine has no memory to share")
     made = [SharedMemory(file, rank, COUNT, seconds=60.0) for rank in range(COUNT)]
     file.unlink()
-    yield made
+    return made
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.int64, torch.bool])

@@ -46,7 +46,16 @@ class Normalised(torch.autograd.Function):
         for_weight, for_bias = torch.zeros_like(weight), torch.zeros_like(weight)
         if values.numel():
             _, for_weight, for_bias = torch.ops.aten.native_batch_norm_backward(
-                gradient, values, weight, None, None, mean, scale, True, ctx.eps, [False, True, True]
+                gradient,
+                values,
+                weight,
+                None,
+                None,
+                mean,
+                scale,
+                True,
+                ctx.eps,
+                [False, True, True],
             )
         by_bias, by_weight = (ranks.summed(torch.cat([for_bias, for_weight])) / n).chunk(2)
         slope = weight * scale

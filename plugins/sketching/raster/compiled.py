@@ -12,6 +12,7 @@ import numpy
 import torch
 from numba import njit
 
+from framework.kernel_cache import cached_with_folder
 from plugins.sketching.raster.tiles import Layout
 
 # Pieces in tiles from which threads pay off: about 0.3 ms of work.
@@ -26,18 +27,12 @@ OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
 }
-# Sizes and times of all files here: a kernel holds the code of those that it calls, whose files numba does not look at.
-SOURCES = tuple(
-    (file.name, file.stat().st_mtime, file.stat().st_size)
-    for file in sorted(Path(__file__).parent.glob("*.py"))
-)
 
 
 def compiled(function: Kernel, **options: Any) -> Kernel:
     """A function that numba compiles on first use, and caches until any file of this folder changes."""
-    kernel: Any = njit(**OPTIONS | options)(function)
-    kernel._cache._cache_file._source_stamp = SOURCES
-    return kernel  # type: ignore[no-any-return]
+    kernel: Kernel = cached_with_folder(njit(**OPTIONS | options)(function), Path(__file__).parent)
+    return kernel
 
 
 def inner(function: Kernel) -> Kernel:

@@ -7,6 +7,7 @@ next to nothing. The results are those of the torch version, bit by bit; the tab
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy
@@ -14,6 +15,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from framework.kernel_cache import cached_with_folder
 from plugins.games.environments.native.games import State
 from plugins.league.rules.strategy.board import WAYS, Geometry
 from plugins.league.rules.strategy.boards import Boards
@@ -45,8 +47,14 @@ from plugins.league.rules.strategy.units import GATHER_REST, LOAD, table
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
-compiled: Callable[[Function], Function] = njit(**OPTIONS)
 inlined: Callable[[Function], Function] = njit(inline="always", **OPTIONS)
+
+
+def compiled(function: Function) -> Function:
+    """A loop that numba compiles on first use, and caches until the rules of this folder change."""
+    kernel: Function = cached_with_folder(njit(**OPTIONS)(function), Path(__file__).parent)
+    return kernel
+
 
 # Columns of the table of kinds.
 COLUMNS = ("cost", "health", "damage", "making", "move_rest", "attack_rest")
