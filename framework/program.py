@@ -125,12 +125,23 @@ class Program:
         return self.recorded_trajectories or self.batch_axes == 0
 
     def share(self, batch: Any) -> float:
-        """This process's part of the objective's mean: by its data or episodes; without any, all weigh alike."""
+        """This process's part of the objective's mean: by its data or episodes; without any, all weigh alike.
+
+        Raises:
+            ProgramError: a process has nothing to do, and a mean over nothing is no number.
+        """
         if ranks.size() == 1:
             return 1.0
         shape = self._leading_shape(batch, 1)
         count = shape[1] if self.recorded_trajectories else math.prod(shape)
-        return count / ranks.total(count)[0]
+        total, idle = ranks.total(count, count == 0)
+        if idle:
+            what = "episodes" if self.recorded_trajectories else "data"
+            raise ProgramError(
+                f"a batch of {total:.0f} {what} for {ranks.size()} processes, {idle:.0f} of which would have none; "
+                "expected one for each at least"
+            )
+        return count / total
 
     def probe(self, parameters: Parameters, batch: Any = None, *, samples: int = 1) -> None:
         """Make the probing run of a program with data now, for runs that could not make it themselves."""

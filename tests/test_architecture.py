@@ -42,6 +42,7 @@ LAYERS = (
     ("config", "capabilities"),
     (
         "atomic",
+        "memory",
         "builtin",
         "capture",
         "curve",

@@ -17,6 +17,7 @@ from framework.atomic import DISK_FULL
 from framework.config.explanation import first_line
 from framework.config.schema import Settings
 from framework.errors import UserError
+from framework.memory import is_out_of_memory, out_of_memory
 from framework.task import Task
 from framework.training.allocator import keep_freed_memory, return_freed_memory
 from framework.training.assembly import Components, make_components
@@ -45,6 +46,9 @@ from framework.training.updates.nonfinite import diverged
 
 # The columns that TensorBoard's page of hyper-parameters begins with where no sweep says what differs.
 FIRST = ("seed", "estimator", "optimizer.learning_rate")
+
+# What a training needs less memory by.
+LESS = "smaller batches, fewer samples or trainer.activation_checkpointing=true need less"
 
 
 def train_in(
@@ -253,6 +257,8 @@ def run(
         # TensorBoard's, for example.
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise UserError(f"{error.filename or folder.path}: {error.strerror}") from None
+        if is_out_of_memory(error):
+            raise out_of_memory(f"step {trainer.progress.step}", error, LESS) from None
         own = isinstance(error, UserError | KeyboardInterrupt)
         if not own and diverged(trainer.parameters.values()):
             why = f"{type(error).__name__}: {first_line(error)}"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
 from framework import ranks
+from framework.errors import ProgramError
 from framework.gradients.numerical import SPSA, EvolutionStrategies, FiniteDifference
 from framework.gradients.pathwise.alpha_order import AlphaOrder
 from framework.gradients.policy_gradient.actor_critic import A2C, VTrace
@@ -247,6 +248,14 @@ def test_processes_agree(parts):
     assert first["largest"] == second["largest"] == [1.0, 0.0]
     assert first["of first"] == second["of first"] == "given by 0"
     assert first["alone"] == second["alone"] == (1, slice(0, SAMPLES))
+
+
+def test_a_batch_with_nothing_for_one_of_them_is_refused():
+    def share() -> float:
+        return Program(with_data, batch_axes=1).share(torch.ones(2, 3)[ranks.part(2)])
+
+    with pytest.raises(ProgramError, match="a batch of 2 data for 3 processes, 1 of which"):
+        ranks.divided(3, share, share)
 
 
 def test_alone_everything_is_the_identity():

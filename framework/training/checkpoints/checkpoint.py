@@ -25,6 +25,7 @@ from torch import Tensor
 from framework.atomic import write_atomically
 from framework.config.types import CountOrZero
 from framework.errors import UserError
+from framework.memory import OutOfMemory, is_out_of_memory, out_of_memory_in_one_line
 from framework.saved_state import check_saved
 from framework.training.checkpoints import sharded
 from framework.training.folders.untrusted import RECORD, read_bytes
@@ -106,7 +107,19 @@ def load(
 
     Raises:
         UserError: missing, cut off, damaged, or of a size that cannot be.
+        OutOfMemory: nothing is wrong with it, as far as it was read.
     """
+    with out_of_memory_in_one_line(f"{path}: cannot be read"):
+        return load_into(path, device, into, kinds)
+
+
+def load_into(
+    path: Path,
+    device: torch.device | str,
+    into: Mapping[sharded.Place, Tensor],
+    kinds: Collection[str],
+) -> dict[str, Any]:
+    """What `load` does where there is memory enough."""
     for half in (path, path.with_suffix(".json")):
         if not half.is_file():
             raise UserError(f"{half}: missing")
@@ -119,6 +132,8 @@ def load(
     try:
         state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         # Its checksum is right, so it was written by something else.
         raise UserError(f"{path}: refused, no plain checkpoint ({type(error).__name__})") from None
     refuse_empty_tensors(path, state)
@@ -198,6 +213,7 @@ def load_newest(
 
     Raises:
         UserError: there is none.
+        OutOfMemory: reading one needs more than there is.
     """
     candidates = list_checkpoints(folder, kind)
     if up_to is not None:
@@ -205,6 +221,9 @@ def load_newest(
     for path in reversed(candidates):
         try:
             return load(path, device, into, kinds)
+        except OutOfMemory:
+            # It is no worse than the one before, and a resume from that would delete it.
+            raise
         except UserError as error:
             log(f"{error}; trying the one before")
     what = "best" if kind == "best" else "step"

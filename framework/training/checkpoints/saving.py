@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from framework.memory import out_of_memory_in_one_line
 from framework.training.checkpoints import checkpoint, sharded
 from framework.training.stopping import Progress
+
+KEPT = "what was saved before is as it was, and resume= goes on from it"
 
 
 class Saving:
@@ -41,7 +44,7 @@ class Saving:
         if self.step == progress.step and not self.changed:
             return
         # What each of several processes holds is brought together by it.
-        self.write(checkpoint.name("step", progress.step), state())
+        self.write(checkpoint.name("step", progress.step), state)
         self.resumed(progress)
         self.changed = False
         self.delete_old(progress)
@@ -68,19 +71,25 @@ class Saving:
         before = progress.best
         progress.best = {"step": progress.step, **metrics}
         try:
-            self.write(checkpoint.name("best", progress.step), state())
+            self.write(checkpoint.name("best", progress.step), state)
         except BaseException:
             progress.best = before
             raise
         if self.writes:
             checkpoint.keep_best(self.folder, {progress.step, self.best})
 
-    def write(self, name: str, state: dict[str, Any]) -> None:
-        """Write a checkpoint: one process what all have, and each its parts of a divided model."""
-        if self.divided:
-            state = sharded.save(self.folder, name, state)
-        if self.writes:
-            checkpoint.save(self.folder, name, state)
+    def write(self, name: str, state: Callable[[], dict[str, Any]]) -> None:
+        """Write a checkpoint: one process what all have, and each its parts of a divided model.
+
+        Raises:
+            UserError: the disk is full, or the memory, which holds a copy meanwhile; earlier checkpoints stay.
+        """
+        with out_of_memory_in_one_line(f"{self.folder / name}.pt: not saved", KEPT):
+            given = state()
+            if self.divided:
+                given = sharded.save(self.folder, name, given)
+            if self.writes:
+                checkpoint.save(self.folder, name, given)
         if self.writes and self.divided:
-            sharded.delete_shards(self.folder, name, but=state["shards"]["folder"])
+            sharded.delete_shards(self.folder, name, but=given["shards"]["folder"])
             sharded.delete_unfinished(self.folder)

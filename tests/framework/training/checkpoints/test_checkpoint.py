@@ -17,6 +17,7 @@ from torch import nn
 
 from framework.atomic import write_atomically
 from framework.errors import UserError
+from framework.memory import OutOfMemory
 from framework.training.checkpoints import checkpoint
 from framework.training.checkpoints.checkpoint import (
     check_format,
@@ -28,6 +29,8 @@ from framework.training.checkpoints.checkpoint import (
     save,
 )
 from framework.training.checkpoints.restoring import load_estimator, load_model, load_task
+from framework.training.checkpoints.saving import Saving
+from framework.training.stopping import Progress
 
 STATE = {
     "step": 3,
@@ -216,6 +219,38 @@ def test_a_disk_that_fills_up_while_writing_keeps_the_one_before(tmp_path, monke
         saved(tmp_path, 2)
     assert len(list(tmp_path.iterdir())) == 2
     assert load_newest(tmp_path, print)["step"] == 1
+
+
+OUT_OF_MEMORY = [
+    MemoryError(),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+]
+
+
+def failing_with(error: Exception) -> Any:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_a_save_without_memory_is_one_line_and_keeps_the_one_before(tmp_path, monkeypatch, error):
+    saved(tmp_path, 1)
+    monkeypatch.setattr(torch, "save", failing_with(error))
+    with pytest.raises(OutOfMemory, match=r"step_000000002\.pt: not saved: out of memory"):
+        Saving(tmp_path, 1).save(Progress(step=2), lambda: {**STATE, "step": 2})
+    assert [path.stem for path in list_checkpoints(tmp_path)] == ["step_000000001"]
+    assert load_newest(tmp_path, print)["step"] == 1
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_a_checkpoint_for_which_there_is_no_memory_is_not_passed_over(tmp_path, monkeypatch, error):
+    saved(tmp_path, 1, 2)
+    monkeypatch.setattr(torch, "load", failing_with(error))
+    with pytest.raises(OutOfMemory, match=r"step_000000002\.pt: cannot be read: out of memory"):
+        load_newest(tmp_path, print)
 
 
 def test_pruning_keeps_the_newest_and_the_best(tmp_path):
