@@ -17,15 +17,23 @@ class OutOfMemory(UserError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
+    """Whether an error says that memory ran out, or was raised because another one did.
+
+    torch.save closes its archive after such an error, and then says that the archive is cut off.
+    """
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     said = isinstance(error, RuntimeError) and any(s in str(error).lower() for s in SAYINGS)
-    return said or isinstance(error, MemoryError)
+    before = error.__context__
+    return (
+        said or isinstance(error, MemoryError) or (before is not None and is_out_of_memory(before))
+    )
 
 
 def out_of_memory(what: str, error: BaseException, remedy: str = "") -> OutOfMemory:
     """The one line: what was being done, what was said of it, and what needs less."""
+    while error.__context__ is not None:
+        error = error.__context__
     first = str(error).strip().partition("\n")[0]
     said = f" ({first})" if first else ""
     return OutOfMemory(f"{what}: out of memory{said}{remedy and f'; {remedy}'}")

@@ -257,7 +257,7 @@ def run(
         # TensorBoard's, for example.
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise UserError(f"{error.filename or folder.path}: {error.strerror}") from None
-        if is_out_of_memory(error):
+        if not isinstance(error, UserError) and is_out_of_memory(error):
             raise out_of_memory(f"step {trainer.progress.step}", error, LESS) from None
         own = isinstance(error, UserError | KeyboardInterrupt)
         if not own and diverged(trainer.parameters.values()):

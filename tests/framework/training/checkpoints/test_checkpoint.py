@@ -221,8 +221,16 @@ def test_a_disk_that_fills_up_while_writing_keeps_the_one_before(tmp_path, monke
     assert load_newest(tmp_path, print)["step"] == 1
 
 
+def closing_after_it() -> RuntimeError:
+    """What torch.save raises: its own error comes as it closes the archive."""
+    error = RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 2176 vs 2070")
+    error.__context__ = MemoryError()
+    return error
+
+
 OUT_OF_MEMORY = [
     MemoryError(),
+    closing_after_it(),
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
 ]
