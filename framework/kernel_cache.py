@@ -7,7 +7,7 @@ from typing import Any
 
 
 def cached_with_folder(kernel: Any, folder: Path) -> Any:
-    """Let `numba.njit(cache=True)` compile a kernel anew when any of a folder's files changes.
+    """Let `numba.njit(cache=True)` compile a kernel again when any of a folder's files changes.
 
     A kernel holds the code of the functions that it calls and the constants that it reads, wherever they come from.
     """

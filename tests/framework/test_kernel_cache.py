@@ -1,4 +1,4 @@
-"""Kernels that numba caches: compiled anew when a file beside them changes."""
+"""Kernels that numba caches: compiled again when a file beside them changes."""
 
 from pathlib import Path
 
