@@ -13,7 +13,6 @@ our own are printed.
 from __future__ import annotations
 
 import itertools
-import math
 import random
 import sys
 import time
@@ -25,9 +24,9 @@ import torch
 from torch import Tensor
 
 from experiments.command import given_arguments
-from plugins.league.opponents import RandomPlayer, View, seen_by
 from plugins.league.rules.connect_four import COLUMNS, ConnectFour
 from plugins.league.rules.strategy.game import Strategy
+from plugins.league.rules.strategy.orders import ACTIONS
 
 ROUNDS = 5
 # After which the plain strategy game begins again.
@@ -55,18 +54,18 @@ def ours(boards: int) -> Callable[[], int]:
 def chooser(choices: int) -> Callable[[Tensor], Tensor]:
     """What draws one of the allowed actions of each row of a mask `[N, choices]`, by looking it up.
 
-    The table has a row for each set of actions, of as many places as all sizes of a set divide.
+    A row of the table has the actions of a set, in order; the bits of its number are the set.
     """
-    places = math.lcm(*range(1, choices + 1))
-    table = torch.zeros(2**choices, places, dtype=torch.long)
-    for row, allowed in enumerate(itertools.product((False, True), repeat=choices)):
-        actions = torch.tensor([i for i, yes in enumerate(reversed(allowed)) if yes] or [0])
-        table[row] = actions.repeat(places // len(actions))
-    flat, weights = table.flatten(), float(places) * 2.0 ** torch.arange(choices)
+    sets = itertools.product((False, True), repeat=choices)
+    members = [[i for i, yes in enumerate(reversed(allowed)) if yes] for allowed in sets]
+    table = torch.tensor([row + [0] * (choices - len(row)) for row in members]).flatten()
+    sizes = torch.tensor([float(len(row)) for row in members])
+    weights = 2.0 ** torch.arange(choices)
 
     def choose(mask: Tensor) -> Tensor:
         rows = (mask.float() @ weights).long()
-        return flat.index_select(0, rows + torch.randint(places, rows.shape))
+        places = (torch.rand(rows.shape) * sizes.index_select(0, rows)).long()
+        return table.index_select(0, rows * choices + places)
 
     return choose
 
@@ -75,14 +74,14 @@ def strategy(boards: int) -> Callable[[], int]:
     """One move of both players of the strategy game on each board: what each sees, and an order for each unit."""
     rules = Strategy(boards)
     rules.restart()
-    everywhere, chance = torch.ones(boards, dtype=torch.bool), RandomPlayer()
-    rows = torch.arange(boards)
+    everywhere, choose = torch.ones(boards, dtype=torch.bool), chooser(ACTIONS)
+    sides = [torch.full((boards,), number) for number in range(rules.players)]
 
     def move() -> int:
         orders = []
-        for player in (torch.zeros_like(rows), torch.ones_like(rows)):
-            view = View(rules, rows, player, seen_by(rules, player), None, everywhere)
-            orders.append(chance.act(view).actions)
+        for player in sides:
+            rules.observe(player)
+            orders.append(choose(rules.mask(player).view(-1, ACTIONS)).view(boards, -1))
         _, ended = rules.play(torch.stack(orders), everywhere)
         rules.restart(ended)
         return boards

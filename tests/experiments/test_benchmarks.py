@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from experiments.benchmarks import games, overhead, pyro
+from experiments.benchmarks import games, league, overhead, pyro
 from experiments.benchmarks.game_replay import Product, Products
 
 
@@ -82,3 +82,15 @@ def overhead_parameter(call) -> torch.Tensor:
     (parameters,) = [c.cell_contents for c in call.__closure__ if isinstance(c.cell_contents, dict)]
     theta: torch.Tensor = parameters["theta"]
     return theta
+
+
+def test_random_moves_are_allowed_and_each_as_likely_as_the_others():
+    torch.manual_seed(0)
+    mask = torch.tensor([[True, False, True, True], [False, False, False, True]]).repeat(3000, 1)
+    chosen = league.chooser(4)(mask)
+    assert chosen[1::2].eq(3).all()
+    # Of 3,000 draws, each with probability a third: four standard deviations are 103.
+    assert (
+        chosen[::2].bincount(minlength=4) - torch.tensor([1000, 0, 1000, 1000])
+    ).abs().max() < 103
+    assert chosen[::2].ne(1).all()
