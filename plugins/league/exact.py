@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from framework import Estimator, Program, UserError
+from framework import Estimator, Image, Program, UserError
+from framework.media import Media
 from framework.randomness import generator
 from framework.task import Split
 from plugins.league.league.population import MAIN
 from plugins.league.measures.game_tree import GameTree
 from plugins.league.measures.matrix_game import equilibrium
+from plugins.league.measures.policy_figure import policy_figure
 from plugins.league.opponents import Opponent
 from plugins.league.task import League
 
@@ -90,3 +92,11 @@ class ExactLeague(League):
             "first_player_gains": float(tree.value(answer)),
             **super().evaluate(seed, split),
         }
+
+    @torch.no_grad()
+    def show(self, seed: int) -> Iterator[Media]:
+        """What the mode's answer does where it comes to most often, and what matches show."""
+        answer = self.answer()
+        title = f"{self.name}, {self.mode}: NashConv {self.tree.nash_conv(answer):.3f}"
+        yield Image.from_figure("policy", policy_figure(self.tree, answer, title))
+        yield from super().show(seed)

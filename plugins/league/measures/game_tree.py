@@ -50,6 +50,7 @@ class GameTree:
         chance: `[M]`, the probability of each deal.
         observations: what is seen in each information set, `[I, ...]` by name, with the mask of actions.
         player: `[I]`, whose it is.
+        examples: I boards, each at one of the information set's histories.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -70,6 +71,7 @@ class GameTree:
         self.layers: list[Layer] = []
         self.seen: list[dict[str, Tensor]] = []
         self.owners: list[Tensor] = []
+        self.stands: list[Rules] = []
         self.count = 0
         boards = rules.select(torch.zeros(0, dtype=torch.long))
         boards.state, boards.boards = state, len(self.chance)
@@ -80,6 +82,7 @@ class GameTree:
         }
         self.player = torch.cat(self.owners)
         self.mask = self.observations[MASK].bool()
+        self.examples = self.stands[0].joined(self.stands[1:])
 
     def grow(self, boards: Rules, parent: Tensor, action: Tensor) -> None:
         """Add layers until all matches have ended; `boards` stand before the decisions of the next one."""
@@ -149,6 +152,7 @@ class GameTree:
         )
         self.seen.append({name: part[example] for name, part in seen.items()})
         self.owners.append(player[example])
+        self.stands.append(boards.select(example))
         self.count += number
         return which + self.count - number, seen[MASK].bool()
 
@@ -202,6 +206,16 @@ class GameTree:
                     second[layer.parent] * torch.where(mover == 1, taken, 1.0),
                 )
             )
+        return found
+
+    def visits(self, table: Tensor) -> Tensor:
+        """The probability that a match comes to each information set where both sides play by a table, `[I]`."""
+        found, chance = torch.zeros(self.count), self.chance
+        for number, (layer, reached) in enumerate(
+            zip(self.layers, self.reaches(table), strict=True)
+        ):
+            chance = chance if number == 0 else chance[layer.parent]
+            found = found.index_add(0, layer.information, chance * reached[0] * reached[1])
         return found
 
     # --- values -------------------------------------------------------------------------------------------------------

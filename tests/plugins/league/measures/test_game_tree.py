@@ -106,3 +106,21 @@ def test_nash_conv_is_openspiels():
         entries[f"{int(row[:3].argmax())}{history}"] = list(enumerate(chances))
     theirs = pyspiel.nash_conv(game, pyspiel.TabularPolicy(entries))
     assert KUHN.nash_conv(table) == pytest.approx(theirs, abs=1e-5)
+
+
+def test_the_example_of_an_information_set_is_seen_as_it():
+    for tree in (KUHN, GameTree(Leduc(1)), GameTree(Matrix(1))):
+        seen = tree.examples.observe(tree.player)
+        assert torch.equal(seen, tree.observations["observation"])
+
+
+def test_how_often_play_comes_to_an_information_set():
+    # Each card a third; after a pass, which is always made, all but the second player's own card are as likely.
+    always_pass = torch.tensor([[1.0, 0.0]]).repeat(KUHN.count, 1)
+    first = KUHN.observations["observation"][:, 3:].argmax(1)
+    expected = torch.tensor([{FIRST: 1 / 3, PASSED: 1 / 3}.get(DECISIONS[h], 0.0) for h in first])
+    assert torch.allclose(KUHN.visits(always_pass), expected)
+    # An equilibrium's first player bets a king and a third of the jacks: it is answered 4 times in 9.
+    visits = KUHN.visits(kuhn_equilibrium(1 / 3))
+    bet = torch.tensor([DECISIONS[h] == BET for h in first])
+    assert float(visits[bet].sum()) == pytest.approx(4 / 9, abs=1e-6)
