@@ -5,6 +5,7 @@ import torch
 
 from framework import UserError
 from plugins.league.measures.game_tree import GameTree
+from plugins.league.opponents import seen_by
 from plugins.league.rules.connect_four import ConnectFour
 from plugins.league.rules.kuhn import BET, DECISIONS, FIRST, PASSED, PASSED_BET, Kuhn
 from plugins.league.rules.leduc import Leduc
@@ -110,8 +111,8 @@ def test_nash_conv_is_openspiels():
 
 def test_the_example_of_an_information_set_is_seen_as_it():
     for tree in (KUHN, GameTree(Leduc(1)), GameTree(Matrix(1))):
-        seen = tree.examples.observe(tree.player)
-        assert torch.equal(seen, tree.observations["observation"])
+        seen = seen_by(tree.examples, tree.player)
+        assert torch.equal(seen["observation"], tree.observations["observation"])
 
 
 def test_how_often_play_comes_to_an_information_set():
