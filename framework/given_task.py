@@ -35,6 +35,19 @@ def task_object(experiment: Any) -> Task | None:
     return experiment
 
 
+def require_task(task: Any) -> None:
+    """Refuse what is no task object, such as a task's name.
+
+    Raises:
+        UserError: says so; or a task without a model.
+    """
+    from framework.task import Task
+
+    if not isinstance(task, Task):
+        raise UserError(f"task = {task!r}: expected a framework.Task")
+    task_object(task)
+
+
 def copied(task: Task | None, *, without_parameters: bool = False) -> Task | None:
     """A task object as it was before any training, for one of several.
 

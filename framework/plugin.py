@@ -275,6 +275,8 @@ class Registry:
         Raises:
             UserError: no plugin has it (the nearest name is given), or two plugins do (both are named).
         """
+        if not isinstance(name, str):
+            raise UserError(f"{singular(group)} = {name!r}: expected a name as text")
         owners = self.components.get((group, name), ())
         if len(owners) == 1:
             return owners[0]

@@ -8,14 +8,39 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import index as whole_number
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from framework.errors import UserError
+
+# What torch's generators take.
+SMALLEST, LARGEST = -(2**63), 2**64 - 1
+
+
+def checked_seed(seed: Any) -> int:
+    """A seed as a plain number; NumPy's whole numbers and a tensor's are understood.
+
+    Raises:
+        UserError: it is no whole number, or larger than torch's generators take.
+    """
+    if type(seed) is not int:
+        try:
+            if isinstance(seed, bool):
+                raise TypeError
+            seed = whole_number(seed)
+        except TypeError:
+            raise UserError(f"seed = {seed!r}: expected a whole number, such as 0") from None
+    if not SMALLEST <= seed <= LARGEST:
+        raise UserError(f"seed = {seed}: expected at most {LARGEST}, and at least {SMALLEST}")
+    return int(seed)
+
 
 def key(seed: int, stream: str, step: int = 0, index: int = 0) -> int:
     """A 63-bit number that belongs to exactly these arguments, the same on every machine."""
-    text = f"{seed}/{stream}/{step}/{index}".encode()
+    text = f"{checked_seed(seed)}/{stream}/{step}/{index}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
@@ -28,6 +53,7 @@ def generator(
 
 def seed_torch(number: int) -> None:
     """Point torch's default generators at `number`: `torch.distributions` draws from these."""
+    number = checked_seed(number)
     torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(number)

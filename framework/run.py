@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from framework.arguments import as_choice, as_names, as_path
 from framework.config import composition
 from framework.config.schema import Settings
 from framework.config.tuning import untuned_notice
 from framework.config.validation import check_components, validate
 from framework.errors import UserError
-from framework.given_task import copied, name_of, other_task_notice, task_object
+from framework.given_task import copied, name_of, other_task_notice, require_task, task_object
 from framework.launch import check_processes, follows
 from framework.training.assembly import refuse_to_divide, refuse_together, require_extras
 from framework.training.checkpoints.resume import change_config, load_config, reopen, warn
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from framework.task import Split, Task
 
 Which = Literal["best", "last"]
+# What is chosen by its registered name.
+GROUPS = ("experiment", "estimator", "optimizer", "scheduler")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +114,7 @@ class Run:
         """
         from framework.randomness import key
 
-        path = None if source is None else Path(source).expanduser()
+        path = None if source is None else as_path("input", source)
         if path is not None and not path.exists():
             raise UserError(f"input = '{source}': there is no such file or folder")
         with self.in_use():
@@ -125,7 +128,7 @@ class Run:
             UserError: the task cannot be exported.
         """
         with self.in_use():
-            return self.task.export(Path(path).expanduser(), **options)
+            return self.task.export(as_path("path", path), **options)
 
 
 def compose(*overrides: str) -> Settings:
@@ -194,7 +197,7 @@ def train(
         "trainer.steps": steps,
         "optimizer.learning_rate": learning_rate,
         "seed": seed,
-        "hydra.run.dir": None if folder is None else Path(folder).expanduser(),
+        "hydra.run.dir": None if folder is None else as_path("folder", folder),
     }
     if resume is not None and resume != "auto":
         refuse_choices(chosen)
@@ -257,8 +260,7 @@ def fit(
     from framework.training.session import train_in_memory
     from framework.training.trainer import Callbacks
 
-    if task_object(task) is None:
-        raise UserError(f"task = {task!r}: expected a framework.Task")
+    require_task(task)
     check_arguments(overrides, on_step)
     chosen = {
         "estimator": estimator,
@@ -283,8 +285,7 @@ def check_arguments(overrides: Any, *callbacks: Any) -> None:
     Raises:
         UserError: names the argument's value.
     """
-    if isinstance(overrides, str) or not all(isinstance(item, str) for item in overrides):
-        raise UserError(f"overrides = {overrides!r}: expected a list such as ['trainer.steps=5']")
+    as_names("overrides", overrides, "trainer.steps=5")
     for callback in callbacks:
         if callback is not None and not callable(callback):
             raise UserError(f"callback {callback!r}: expected a function of (step, what happened)")
@@ -308,7 +309,14 @@ def refuse_choices(chosen: Mapping[str, Any]) -> None:
 def composed(
     task: Task | None, chosen: Mapping[str, Any], overrides: Sequence[str]
 ) -> composition.Composition:
-    """The configuration of an experiment or of a task object; what is chosen as None is left to the defaults."""
+    """The configuration of an experiment or of a task object; what is chosen as None is left to the defaults.
+
+    Raises:
+        UserError: a component that is chosen by something else than its name, or an unknown key.
+    """
+    for group in GROUPS:
+        if not isinstance(chosen.get(group), str | None):
+            raise UserError(f"{group} = {chosen[group]!r}: expected a name as text")
     given = [f"{key}={value}" for key, value in chosen.items() if value is not None]
     name = None if task is None else name_of(task)
     return composition.compose([*given, *overrides], task=name)
@@ -405,12 +413,14 @@ def load(
     Raises:
         UserError: a folder without a run, a checkpoint that is not there or does not fit, an unknown key.
     """
-    if checkpoint not in ("best", "last"):
-        raise UserError(f"checkpoint = '{checkpoint}': expected best or last")
-    if wrong := [change for change in overrides if not change.startswith("task.")]:
+    as_choice("checkpoint", checkpoint, get_args(Which))
+    changes = as_names("overrides", overrides, "task.option=value")
+    if wrong := [change for change in changes if not change.startswith("task.")]:
         raise UserError(f"'{wrong[0]}': a trained run permits changes of task.* only")
     place = find_run(folder)
-    config = change_config(load_config(place), list(overrides))
+    config = change_config(load_config(place), changes)
+    if task is not None:
+        require_task(task)
     settings = validate(config, registered=task is None)
     require_extras(settings)
     # Torch is imported when the settings are known to be right.
@@ -440,9 +450,14 @@ def evaluate(
         run: a run, or its folder (its best checkpoint).
         seed: None: the randomness of the run's own final evaluation.
         split: which data, where the task has several.
+
+    Raises:
+        UserError: there is no such run or split, or the seed is no whole number.
     """
     from framework.randomness import key
+    from framework.task import Split
 
+    as_choice("split", split, get_args(Split))
     loaded = run if isinstance(run, Run) else load(run)
     seed = loaded.settings.seed if seed is None else seed
     with loaded.in_use():

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from framework.arguments import as_path
 from framework.config.composition import (
     compose,
     config_options,
@@ -97,13 +98,24 @@ def sweep(
     """
     check_arguments(overrides)
     given = [] if experiment is None else [f"experiment={experiment}"]
-    place = [] if folder is None else [f"{PLACE}{Path(folder).expanduser()}"]
-    chosen = [f"{key}={choices(key, values)}" for key, values in over.items()]
+    place = [] if folder is None else [f"{PLACE}{as_path('folder', folder)}"]
+    chosen = searched(over)
     line = HydraLine(["-m"], [*given, *overrides, *chosen, *place])
     found, _ = run_sweep(line, progress=progress)
     if progress:
         print(found, flush=True)
     return found
+
+
+def searched(over: Any) -> list[str]:
+    """What is varied, as overrides in Hydra's grammar.
+
+    Raises:
+        UserError: no mapping, or one of its values as of `choices`.
+    """
+    if not isinstance(over, Mapping):
+        raise UserError(f"over = {over!r}: expected a mapping such as {{'seed': [0, 1]}}")
+    return [f"{key}={choices(key, values)}" for key, values in over.items()]
 
 
 def choices(key: str, values: Any) -> str:

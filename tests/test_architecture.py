@@ -69,6 +69,7 @@ LAYERS = (
         "tensor_files",
     ),
     ("launch",),
+    ("arguments",),
     ("errors",),
 )
 

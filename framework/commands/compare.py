@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framework.arguments import as_distinct, as_names, as_path
 from framework.atomic import write_atomically
 from framework.commands.compare_runs import compare_runs
 from framework.commands.main import keyed
@@ -131,13 +132,15 @@ def compare(
     """
     own = task_object(experiment)
     check_arguments(overrides)
-    if isinstance(estimators, str) or len(estimators) < 2:
+    if isinstance(estimators, str) or len(as_names("estimators", estimators, "rloo")) < 2:
         raise UserError("which estimators? diffobj compare experiment=NAME estimators=[rloo,spsa]")
+    estimators = as_distinct("estimators", estimators, "rloo")
+    seeds = as_distinct("seeds", seeds, 0)
     if any(a.startswith("estimator=") for a in overrides):
         raise UserError("'estimator' is what is compared: write estimators=[a,b]")
     given = [] if own is not None or experiment is None else [f"experiment={experiment}"]
     given += (
-        overrides if folder is None else [*overrides, f"hydra.run.dir={Path(folder).expanduser()}"]
+        overrides if folder is None else [*overrides, f"hydra.run.dir={as_path('folder', folder)}"]
     )
     settings = {name: settings_of(own, {"estimator": name}, given) for name in estimators}
     for seed in seeds:

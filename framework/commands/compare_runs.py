@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framework.arguments import as_path
 from framework.atomic import write_atomically
 from framework.errors import UserError, suggestion
 from framework.plugin import registry
@@ -66,7 +67,8 @@ def compare_runs(
     Raises:
         UserError: there is no such folder, no run in it, or no such metric.
     """
-    named = [runs] if isinstance(runs, str | Path) else list(runs)
+    several = [runs] if isinstance(runs, str | bytes) or not isinstance(runs, Sequence) else runs
+    named = [as_path("runs", each) for each in several]
     if folder is not None and not str(folder):
         raise UserError("folder = '': expected a folder")
     if not named:
@@ -82,7 +84,7 @@ def compare_runs(
         now = time.strftime("%Y-%m-%d_%H-%M-%S")
         place = Path("outputs", "compare", f"runs_{now}-{time.time_ns() // 1000 % 10**6:06d}")
     else:
-        place = Path(folder).expanduser()
+        place = as_path("folder", folder)
     compared = RunComparison(place, chosen, mode, groups)
     write(compared)
     return compared

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from framework.arguments import as_path
 from framework.commands.main import keyed
 from framework.config.composition import config_options
 from framework.errors import UserError
@@ -86,13 +87,15 @@ def new_plugin(name: str, *, folder: str | Path | None = None, data: bool = Fals
         home = ROOT / "plugins" / name
         write(checkout_files(name, data), data, name=name, package=f"plugins.{name}")
     else:
-        home = Path(folder or ".").expanduser() / name
+        home = as_path("folder", folder or ".") / name
         write(package_files(home, name, data), data, name=name, package=name)
     return home
 
 
 def check_name(name: str) -> None:
     """Refuse what is no module name, and what exists already."""
+    if not isinstance(name, str):
+        raise UserError(f"name = {name!r}: expected a lower-case Python name such as 'my_task'")
     if not NAME.fullmatch(name) or keyword.iskeyword(name) or name in NO_YAML_TEXT:
         raise UserError(f"'{name}': expected a lower-case Python name such as my_task")
     taken = {found.name for found in registry().found} | set(registry().names("tasks"))

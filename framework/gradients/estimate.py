@@ -54,8 +54,8 @@ def estimate(
         UserError: an unknown estimator or option.
         ProgramError: an estimator that cannot serve this program, or parameters that are not tensors of real numbers.
     """
-    if bias_repeats < 0 or bias_repeats == 1:
-        raise UserError(f"bias_repeats = {bias_repeats}: expected 0, or 2 or more")
+    if type(bias_repeats) is not int or bias_repeats < 0 or bias_repeats == 1:
+        raise UserError(f"bias_repeats = {bias_repeats!r}: expected 0, or 2 or more")
     with seeded(seed):
         chosen = make_estimator(estimator, samples, options)
         leaves = leaves_of(parameters)

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+from framework.arguments import as_path
 from framework.errors import UserError
 from framework.training.folders.manifest import last_session
 from framework.training.folders.records import record_of
@@ -62,7 +63,7 @@ def runs(folder: str | Path = OUTPUTS) -> list[FoundRun]:
     Raises:
         UserError: there is no such folder.
     """
-    place = Path(folder).expanduser()
+    place = as_path("folder", folder)
     if not place.is_dir():
         raise UserError(f"{place}: there is no such folder")
     return [described(path) for path in newest_first(place)]
@@ -74,7 +75,7 @@ def find_run(name: str | Path) -> Path:
     Raises:
         UserError: there is no run; names those nearest to it, else the newest.
     """
-    folder = Path(name).expanduser()
+    folder = as_path("run", name)
     if RunFolder(folder).holds_run:
         return folder
     latest = str(name) == LATEST and not folder.exists()

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from framework.arguments import as_count, as_path
 from framework.config.composition import with_own_folders
 from framework.config.schema import Settings
 from framework.errors import UserError, suggestion
 from framework.extras import require
 from framework.launch import launched
 from framework.run import check_arguments
-from framework.sweeping import check, choices, task_class
+from framework.sweeping import check, searched, task_class
 from framework.tuning import report
 from framework.tuning.processes import work_in_processes
 from framework.tuning.space import Dimension, between, ends, parsed
@@ -79,9 +80,7 @@ class Options:
             UserError: names the option.
         """
         for name, lowest in (("trials", 1), ("workers", 1), ("study_seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-                raise UserError(f"{name} = {value!r}: expected a whole number, {lowest} or more")
+            as_count(name, getattr(self, name), lowest)
         for name, known in (("sampler", SAMPLERS), ("pruner", PRUNERS), ("mode", get_args(Mode))):
             value = getattr(self, name)
             if value not in known and not (name == "mode" and value is None):
@@ -140,11 +139,8 @@ def tune(
         study_seed=study_seed,
         folder=folder,
     )
-    if not isinstance(over, Mapping):
-        raise UserError(f"over = {over!r}: expected a mapping such as {{'seed': [0, 1]}}")
     named = [] if experiment is None else [f"experiment={experiment}"]
-    searched = [f"{key}={choices(key, values)}" for key, values in over.items()]
-    return run_study([*named, *overrides, *searched], options, progress=progress)
+    return run_study([*named, *overrides, *searched(over)], options, progress=progress)
 
 
 def run_study(
@@ -170,7 +166,7 @@ def run_study(
     if options.folder is None:
         folder = StudyFolder.new(plan.experiment)
     else:
-        folder = StudyFolder(Path(options.folder).expanduser())
+        folder = StudyFolder(as_path("folder", options.folder))
     folder.begin(plan)
     say(summary(folder, plan, options))
     say(f"tensorboard --logdir {folder.path} shows the trials")

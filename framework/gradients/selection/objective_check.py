@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.arguments import as_count, as_names
 from framework.errors import ProgramError, UserError
 from framework.gradients.estimate import estimate, leaves_of
 from framework.gradients.estimator import Estimator
@@ -34,7 +35,7 @@ from framework.gradients.selection.zero_gradient import cause
 from framework.parameters import Given, Parameters
 from framework.plugin import registry
 from framework.program import Function, Program, as_program
-from framework.randomness import generator, key, seeded
+from framework.randomness import checked_seed, generator, key, seeded
 
 STEP = 0.02
 # What a step of this size may leave of the slope's size.
@@ -134,12 +135,13 @@ def check(
         repeats: estimates from which each estimator's bias and variance are measured, 4 or more.
 
     Raises:
-        UserError: an unknown estimator; too few repeats.
+        UserError: an unknown estimator; too few repeats; a seed that is no whole number.
         ProgramError: parameters that are not tensors of real numbers.
     """
-    if repeats < 4:
-        raise UserError(f"repeats = {repeats}: expected 4 or more")
-    names = list(estimators or registry().names("estimators"))
+    as_count("repeats", repeats, 4)
+    seed = checked_seed(seed)
+    known = registry().names("estimators")
+    names = known if estimators is None else as_names("estimators", estimators, "rloo")
     made = {name: make_estimator(name, samples) for name in names}
     leaves = leaves_of(parameters)
     measured = Measurement(as_program(program), leaves, batch, samples, repeats, seed)

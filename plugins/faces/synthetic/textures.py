@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from framework import UserError
+from framework.extras import missing
 from framework.photographs import read_photograph
 
 # Files by package, below the package's folder.
@@ -52,9 +52,9 @@ def textures() -> tuple[Tensor, ...]:
         if (file := folder_of(package) / name).is_file()
     ]
     if len(files) < FEWEST:
-        raise UserError(
-            f"{len(files)} photographs for textures were found in installed packages, expected {FEWEST} or more: "
-            "pip install scikit-image scikit-learn pygame-ce"
+        raise missing(
+            "textures",
+            f"{len(files)} photographs for textures were found in installed packages, expected {FEWEST} or more",
         )
     return tuple(read_photograph(file) for file in files)
 

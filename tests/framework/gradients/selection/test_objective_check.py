@@ -96,7 +96,7 @@ def test_the_slopes_z_is_the_distance_in_standard_errors_and_the_steps():
     ("changes", "error", "message"),
     [
         ({"estimators": ["rlo"]}, UserError, "unknown estimator 'rlo'; did you mean 'rloo'?"),
-        ({"repeats": 2}, UserError, "repeats = 2: expected 4 or more"),
+        ({"repeats": 2}, UserError, "repeats = 2: expected a whole number, 4 or more"),
         ({"parameters": {}}, ProgramError, "parameters: there are none"),
     ],
 )

@@ -11,6 +11,7 @@ from plugins.faces.analysis.embedders import FileEmbedder
 from plugins.faces.analysis.exporting import compare
 from plugins.faces.analysis.pipeline import FacePipeline
 from plugins.faces.models.recogniser import Network
+from plugins.faces.models.whitened import COMPONENTS
 from plugins.faces.synthetic.crops import synthetic_crops
 from plugins.faces.synthetic.scenes import synthetic_scenes
 from plugins.faces.tasks.faces import Faces, SceneData
@@ -55,7 +56,7 @@ def test_exported_files_find_and_embed_as_the_runs_they_come_from(
     with faces.inference():
         detector = faces.export(tmp_path / f"detector{suffix}")
     pipeline = FacePipeline.of(detector=detector, embedder=embedder)
-    assert pipeline.embedding_size == recognition.embedding_size == 116
+    assert pipeline.embedding_size == recognition.embedding_size == 16 + COMPONENTS
     scene = synthetic_scenes(0, 0, 1, 96, 0, 10, 4).images[0]
     photograph = Image.fromarray(scene.permute(1, 2, 0).numpy()).crop((0, 0, 96, 80))
     found = pipeline.find(photograph)

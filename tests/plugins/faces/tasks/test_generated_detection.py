@@ -37,7 +37,7 @@ def test_it_learns_from_its_scenes_and_is_evaluated_on_others(monkeypatch):
 def test_too_few_textures_are_refused_before_the_training(monkeypatch):
     textures.textures.cache_clear()
     monkeypatch.setattr(textures, "PHOTOGRAPHS", {})
-    with pytest.raises(UserError, match="pip install scikit-image scikit-learn pygame-ce"):
+    with pytest.raises(UserError, match="expected 10 or more: make install EXTRAS=textures"):
         small().begin(TrainingPlan.__new__(TrainingPlan))
     textures.textures.cache_clear()
 
