@@ -76,6 +76,7 @@ LAYERS = (
 # What a plugin may import besides the names in `framework.__all__`.
 PUBLIC = (
     "framework.atomic",
+    "framework.arguments",
     "framework.batch",
     "framework.capabilities",
     "framework.capture",

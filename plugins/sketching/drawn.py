@@ -20,6 +20,7 @@ from torch import Tensor
 
 import framework
 from framework import TrainingPlan, UserError
+from framework.arguments import as_count, as_path
 from framework.config.validation import check_options
 from framework.errors import suggestion
 from framework.photographs import photograph_of
@@ -61,8 +62,8 @@ class Drawn:
             UserError: a size below 1 or above 10,000.
         """
         model = self.sketch.model
-        if size is not None and not 1 <= size <= 10_000:
-            raise UserError(f"size = {size}: expected 1 to 10,000 pixels")
+        if size is not None and (not isinstance(size, int) or not 1 <= size <= 10_000):
+            raise UserError(f"size = {size!r}: expected 1 to 10,000 pixels, a whole number")
         with torch.no_grad():
             return presentation.pixels(
                 model(profile="flat", scale=(size or model.side) / model.side)
@@ -81,6 +82,7 @@ class Drawn:
         """
         model, inks = self.sketch.model, self.sketch.start.pens
         options = {"pens": 1 if inks is None else len(inks)} | options
+        options = check_options(plotted, options, "plotter")
         if isinstance(model, SceneDrawing):
             raise UserError("a plotter draws strokes; this drawing started from an SVG's shapes")
         with torch.no_grad():
@@ -92,7 +94,7 @@ class Drawn:
         Raises:
             UserError: another suffix, or a folder that is not there.
         """
-        place = Path(path).expanduser()
+        place = as_path("path", path)
         if not place.parent.is_dir():
             raise UserError(f"{place}: there is no folder {place.parent}")
         if place.suffix.lower() == ".svg":
@@ -142,11 +144,9 @@ def sketch(
     checked = check_options(Sketch, settings.task.options | given, "sketch")
     plan = TrainingPlan(
         seed=seed,
-        steps=settings.trainer.steps if steps is None else steps,
+        steps=settings.trainer.steps if steps is None else as_count("steps", steps, 1),
         learning_rate=float(settings.optimizer.options["learning_rate"]),
     )
-    if plan.steps < 1:
-        raise UserError(f"steps = {plan.steps}: expected 1 or more")
     with seeded(seed):
         task = Sketch(**checked | {"input": pixels})
     return Drawn(task.fit(plan, seed))

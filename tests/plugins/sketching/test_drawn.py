@@ -55,7 +55,8 @@ def test_drawings_are_saved_by_their_suffix(tmp_path):
         ({"style": None}, "style = 'None'; choices: brush, etching"),
         ({"input": "a.jpg"}, "the picture is the first argument"),
         ({"strokes": -1}, "strokes = -1"),
-        ({"steps": 0}, "steps = 0: expected 1 or more"),
+        ({"steps": 0}, "steps = 0: expected a whole number, 1 or more"),
+        ({"steps": "5"}, "steps = '5': expected a whole number, 1 or more"),
         ({"gama": 1.0}, "did you mean 'gamma'?"),
         ({"gamma": None}, "sketch.gamma = "),
     ],
@@ -76,3 +77,25 @@ def test_a_drawing_of_three_pens_is_plotted_with_three():
     assert sheet.pens == 3
     assert sheet.svg.count('inkscape:groupmode="layer"') == 3
     assert drawing.plotter(pens=1).pens == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda drawing: drawing.png("a"), "size = 'a': expected 1 to 10,000 pixels"),
+        (
+            lambda drawing: drawing.plotter(pgae="a4"),
+            "unknown key 'plotter.pgae'; did you mean 'page'?",
+        ),
+        (
+            lambda drawing: drawing.plotter(margin="x"),
+            "plotter.margin = 'x': expected a valid number",
+        ),
+        (lambda drawing: drawing.save(5), "path = 5: expected a path"),
+    ],
+)
+def test_a_drawings_own_mistakes_are_refused_in_one_line(call, said):
+    with pytest.raises(UserError) as mistake:
+        call(sketch(PHOTO, **SMALL | {"steps": 1}))
+    assert str(mistake.value).startswith(said)
+    assert "\n" not in str(mistake.value)
