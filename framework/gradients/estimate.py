@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -52,7 +53,8 @@ def estimate(
 
     Raises:
         UserError: an unknown estimator or option.
-        ProgramError: an estimator that cannot serve this program, or parameters that are not tensors of real numbers.
+        ProgramError: an estimator that cannot serve this program, parameters that are not tensors of real numbers, or
+            an objective that depends on other tensors instead.
     """
     if type(bias_repeats) is not int or bias_repeats < 0 or bias_repeats == 1:
         raise UserError(f"bias_repeats = {bias_repeats!r}: expected 0, or 2 or more")
@@ -61,6 +63,7 @@ def estimate(
         leaves = leaves_of(parameters)
         program = as_program(program, checked)
         result = chosen.backward(program, leaves, batch)
+        refuse_others(leaves)
         for message in program.findings.read():
             warnings.warn(message, stacklevel=2)
         result.not_finite = what_is_not_finite(result, program, leaves, batch)
@@ -75,6 +78,20 @@ def estimate(
     for name, leaf in leaves.items():
         result.gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     return result
+
+
+def refuse_others(leaves: Mapping[str, Tensor]) -> None:
+    """Refuse an objective whose gradient went to other tensors than the parameters, and to none of these.
+
+    Raises:
+        ProgramError: says so.
+    """
+    if all(leaf.grad is None for leaf in leaves.values()):
+        names = ", ".join(f"'{name}'" for name in leaves)
+        raise ProgramError(
+            f"the objective depends on none of the parameters that were given, {names}, but on a tensor that requires "
+            "a gradient and is not among them: pass it in `parameters`, and let the program read it from there"
+        )
 
 
 def leaves_of(parameters: Given) -> dict[str, Tensor]:

@@ -11,9 +11,11 @@ Reported, and the estimate calls itself biased: a cost that jumps in a draw whos
 parameter at a random place; one that only a part of the gradient reaches; one that depends on a parameter's value taken
 out of torch (`.item()`); `gumbel_softmax(hard=True)`; and, of draws that follow the score function, a cost of one
 sample or one datum that depends on the draws of others (`x.mean()`, a batch's statistics, pairs), which `exact`
-refuses, and a penalty that depends on a draw. A comparison, a rounding or a branch does not make a jump by itself:
-`watch` notes where they are, and `replay` runs the program again with the draws on both sides of each to see whether a
-cost jumps.
+refuses, and a penalty that depends on a draw. By any kind of rule: a sample that costs something else when it is run
+alone, because the program branches on several samples at once (`if (x > 1).any()`).
+
+A comparison, a rounding or a branch does not make a jump by itself: `watch` notes where they are, and `replay` runs the
+program again with the draws on both sides of each to see whether a cost jumps.
 
 A warning says where a parameter is compared with noise that torch did not draw, and where a draw's sample axis meets a
 constant that is as long as there are samples, and the program runs with no other number of them.

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
 import torch
 
 from framework.capabilities import alternatives
 from framework.errors import ProgramError
+from framework.lint.alone import differs_alone
 from framework.lint.calls import Call
 from framework.lint.context import WatchedContext, lacks_samples, tensors_of
 from framework.lint.findings import Findings
 from framework.lint.measure import ROUNDING, Cuts, cuts, differs, jumps, pairs, refuse_unsteady
 from framework.lint.other_data import ROUNDS, follows_other_data, half
 from framework.lint.replay import GivenDraws, Segments, UndecidedError, is_continuous
+from framework.lint.reports import Reports
 from framework.lint.sample_axis import Again, another_number, coincidence, failure
 from framework.lint.shifted import ShiftedNumbers
 from framework.lint.watch import Watch, has_memory
@@ -29,8 +31,6 @@ RUNS = 8
 PAIRS = 16
 SAMPLES = 64
 LINES = 8
-# Draws that a message names.
-NAMES = 3
 # Runs with other noise from outside torch: as many show whether a comparison with it comes out differently.
 OTHER_NOISE = 4
 
@@ -62,7 +62,7 @@ class FirstRun:
         self.calls: dict[Call, None] = {}
         # The first call of which another run could not tell what it does.
         self.undecided: Call | None = None
-        self.reported = False
+        self.reports = Reports(findings)
 
     def context(self, *args: Any, **options: Any) -> WatchedContext:
         """The context of one of the runs."""
@@ -98,12 +98,12 @@ class FirstRun:
                 if context.watch.calls:
                     self.refuse_cuts(context)
             for call in list(self.calls)[:LINES]:
-                if self.reported:
+                if self.reports.any:
                     break
                 self.look_for_jump(call)
-            for context in self.contexts[:1] if not self.reported else ():
+            for context in self.contexts[:1] if not self.reports.any else ():
                 for call in context.watch.straight_through:
-                    self.report_straight_through(call)
+                    self.reports.straight_through(call)
                 self.look_for_lost_numbers(context)
                 self.look_for_mixed_samples(context)
                 self.look_for_mixed_data(context)
@@ -112,7 +112,7 @@ class FirstRun:
                 if noise_from_outside:
                     self.look_for_outside_noise(context)
         self.findings.checked.add(self.kind)
-        if self.undecided and not self.reported:
+        if self.undecided and not self.reports.any:
             self.findings.messages.append(
                 f"a cost may jump in a draw, or follow it without a gradient, by {self.undecided}, and the program "
                 "cannot be run again to see: where it does, the gradient along the draw's path is biased; "
@@ -140,7 +140,7 @@ class FirstRun:
         """Refuse a draw with a path that responses follow by no gradient; report where they do so in part."""
         calls = [call for call in context.watch.calls if call.effect in ("cut", "escape")]
         draws = with_path(context)
-        if not calls or not draws or self.reported:
+        if not calls or not draws or self.reports.any:
             return
         try:
             if not self.disagree(context, {draw.name for draw in draws}):
@@ -174,8 +174,8 @@ class FirstRun:
                     f"cut by {call}; keep it a tensor with its gradient, or choose an estimator that needs none; "
                     f"{alternatives(black_box=True)}"
                 )
-        elif not (draw.rule.biased or self.reported):
-            self.report(
+        elif not (draw.rule.biased or self.reports.any):
+            self.reports.note(
                 [draw],
                 f"{what} follows draw '{draw.name}' by more than its gradient, a part of which is cut by {call}: the "
                 f"gradient along the draw's path is biased; {alternatives(black_box=True)}",
@@ -190,12 +190,12 @@ class FirstRun:
             for context in seen:
                 draws = [draw for draw in with_path(context) if not draw.rule.biased]
                 if draws and self.jumps(call, context, draws, len(seen)):
-                    self.report_jump_in_draws(call, draws)
+                    self.reports.jump_in_draws(call, draws)
                     return
                 if call in context.watch.parametric:
                     draws = continuous_draws(context)
                     if self.jumps(call, context, draws, len(seen), noise=True):
-                        self.report_jump_in_parameter(call)
+                        self.reports.jump_in_parameter(call)
                         return
         except UndecidedError:
             self.undecided = self.undecided or call
@@ -209,31 +209,58 @@ class FirstRun:
                 with ShiftedNumbers(call):
                     end = segments.at(torch.zeros(segments.count), slopes=False)
                 if any(not torch.equal(a.value, b.value) for a, b in pairs(start, end)):
-                    self.report_lost_number(call)
+                    self.reports.lost_number(call)
                     return
         except UndecidedError:
             # Most such numbers are for the user's eyes.
             return
 
     def look_for_mixed_samples(self, context: WatchedContext) -> None:
-        """Report a cost of one sample that follows the scored draws of another, which are not charged with it."""
-        draws = scored_with_a_gradient(context)
-        if not (context.watch.mixing and draws and all(has_memory(d.value) for d in context.made)):
+        """Report a cost of one sample that follows the draws of another: by its values, or by the way that it goes.
+
+        Values of others are meant where the draws' paths are differentiated; under the score function they are not
+        charged with them.
+        """
+        if not (context.watch.mixing and all(has_memory(draw.value) for draw in context.made)):
             return
+        scored = scored_with_a_gradient(context)
         try:
-            segments = self.segments(context, {draw.name for draw in draws})
-            start = refuse_unsteady(segments, slopes=False)
-            for number in range(ROUNDS):
-                moved = half(segments.count, number)
-                end = segments.at(moved.float(), slopes=False)
-                for a, b in pairs(start, end):
-                    others = a.value[~moved], b.value[~moved]
-                    if not torch.allclose(*others, rtol=ROUNDING, equal_nan=True) and not a.added:
-                        self.report_mixed_samples(context, draws, a.key[0])
-                        return
+            for draws in (scored, [draw for draw in with_path(context) if not draw.rule.biased]):
+                if not draws:
+                    continue
+                what = self.follows_other_samples(context, draws)
+                if what is not None and draws is scored:
+                    self.reports.mixed_samples(context, draws, what)
+                elif what is None and self.goes_with_others(context):
+                    self.reports.shared_way(context, draws)
+                if self.reports.any:
+                    return
         except UndecidedError:
             # Most such calls do not reach a cost.
             return
+
+    def follows_other_samples(self, context: WatchedContext, draws: list[Draw]) -> str | None:
+        """What of a sample follows these draws of others, such as "cost 'cost'"; None: nothing is seen to.
+
+        Raises:
+            UndecidedError: the program cannot be run again in the same way.
+        """
+        segments = self.segments(context, {draw.name for draw in draws})
+        start = refuse_unsteady(segments, slopes=False)
+        for number in range(ROUNDS):
+            moved = half(segments.count, number)
+            end = segments.at(moved.float(), slopes=False)
+            for a, b in pairs(start, end):
+                others = a.value[~moved], b.value[~moved]
+                if not torch.allclose(*others, rtol=ROUNDING, equal_nan=True) and not a.added:
+                    return a.key[0]
+        return None
+
+    def goes_with_others(self, context: WatchedContext) -> bool:
+        """Whether a sample costs something else alone; see `alone`."""
+        samples, *batch = context.trace.shape
+        shape = (min(samples, SAMPLES), *batch)
+        return self.repeatable and differs_alone(self.again, context.made, shape)
 
     def look_for_mixed_data(self, context: WatchedContext) -> None:
         """Report a value of one datum that follows the scored draws of another.
@@ -242,7 +269,7 @@ class FirstRun:
             ProgramError: they are summed over, and what the program costs on average is lost as well.
         """
         draws = [draw for draw in scored_with_a_gradient(context) if draw.axes.per_datum]
-        if self.reported and not any(draw.rule.name == "exact" for draw in draws):
+        if self.reports.any and not any(draw.rule.name == "exact" for draw in draws):
             return
         memory = all(has_memory(draw.value) for draw in context.made)
         if not (context.watch.mixing_data and draws and memory and self.repeatable):
@@ -255,12 +282,12 @@ class FirstRun:
             # Most such calls do not reach a cost.
             return
         if what is not None:
-            self.report_mixed_data(context, draws, what)
+            self.reports.mixed_data(context, draws, what)
 
     def look_for_coincidence(self, context: WatchedContext) -> None:
         """Warn where a value is as long as there are samples, and the program runs with no other number of them."""
         calls = list(context.watch.aligned)
-        if not (calls and self.repeatable) or self.reported:
+        if not (calls and self.repeatable) or self.reports.any:
             return
         samples, *batch = context.trace.shape
         other = another_number(samples)
@@ -274,7 +301,7 @@ class FirstRun:
         for draw in scored_with_a_gradient(context):
             for penalty, names in context.penalised.items():
                 if draw.name in names:
-                    self.report_charged_penalty(draw, penalty)
+                    self.reports.charged_penalty(draw, penalty)
                     return
 
     def look_for_outside_noise(self, context: WatchedContext) -> None:
@@ -284,7 +311,7 @@ class FirstRun:
                 runs = [self.segments(context, (), number) for number in range(OTHER_NOISE)]
                 first, *others = [run.at(torch.zeros(run.count), call).outcomes for run in runs]
                 if any(differs(first, other, runs[0].count).any() for other in others):
-                    self.warn_of_outside_noise(call)
+                    self.reports.outside_noise(call)
                     return
         except UndecidedError:
             self.undecided = self.undecided or call
@@ -314,91 +341,6 @@ class FirstRun:
                 )
         return False
 
-    def report_jump_in_draws(self, call: Call, draws: list[Draw]) -> None:
-        names = listed({draw.name for draw in draws})
-        self.report(
-            draws,
-            f"a cost jumps in draw {names} by {call}, and the gradient along a path leaves the jump out: it is biased; "
-            f"{alternatives(black_box=True)}, or a branch of framework.relaxed",
-        )
-
-    def report_jump_in_parameter(self, call: Call) -> None:
-        self.findings.jumps_in_a_parameter = True
-        self.report(
-            [],
-            f"a cost jumps by {call}, where a value that depends on a parameter meets a random one, and the program's "
-            "derivative leaves the jump out: the gradient is biased; draw the random value from a distribution that "
-            "has the parameter (context.sample), use a branch of framework.relaxed, or choose one of the "
-            f"{alternatives(what='need only its values', values_only=True)}",
-        )
-
-    def report_straight_through(self, call: Call) -> None:
-        self.findings.jumps_in_a_parameter = True
-        self.report(
-            [],
-            f"{call} with hard=True returns a choice and has the gradient of its relaxation: the gradient is biased; "
-            "make the choice by context.sample from a OneHotCategorical, which every estimator of discrete draws "
-            "serves, straight_through_gumbel among them",
-        )
-
-    def report_lost_number(self, call: Call) -> None:
-        self.findings.jumps_in_a_parameter = True
-        self.report(
-            [],
-            f"a cost depends on a parameter by no gradient, which is cut by {call}: the gradient is biased; keep it a "
-            "tensor, write .detach() where it is meant as a constant, or choose one of the "
-            f"{alternatives(what='need only its values', values_only=True)}",
-        )
-
-    def report_mixed_samples(self, context: WatchedContext, draws: list[Draw], what: str) -> None:
-        calls = " or ".join(str(call) for call in list(context.watch.mixing)[:LINES])
-        names = " and ".join(sorted({f"'{draw.name}'" for draw in draws}))
-        self.report(
-            draws,
-            f"{what} of one sample depends on the draws of others, by {calls}: a sample's draws {names} are charged "
-            "with its own costs only, and the gradient is biased; compute each sample's cost from its own draws, of "
-            "shape [samples, *batch, ...]",
-        )
-
-    def report_mixed_data(self, context: WatchedContext, draws: list[Draw], what: str) -> None:
-        calls = " or ".join(str(call) for call in list(context.watch.mixing_data)[:LINES])
-        names = listed({draw.name for draw in draws})
-        depends = f"{what} of one datum depends on the draws of others, by {calls}"
-        remedy = (
-            "compute each datum's cost from its own draws, or declare no batch axes (batch_axes = 0, costs being means "
-            "over data), so that every draw is charged with all costs"
-        )
-        if any(draw.rule.name == "exact" for draw in draws):
-            raise ProgramError(
-                f"{depends}: exact sums over draws {names} of each datum by themselves; {remedy}"
-            )
-        self.report(
-            draws,
-            f"{depends}: a datum's draws {names} are charged with its own costs only, and the gradient is biased; "
-            f"{remedy}",
-        )
-
-    def report_charged_penalty(self, draw: Draw, penalty: str) -> None:
-        self.report(
-            [draw],
-            f"penalty '{penalty}' depends on draw '{draw.name}', which is charged with costs and not with penalties: "
-            "the gradient leaves out how the draw changes it, and is biased; charge it by context.cost",
-        )
-
-    def warn_of_outside_noise(self, call: Call) -> None:
-        self.findings.messages.append(
-            f"a cost may jump by {call}, where a parameter meets random numbers that are not torch's and cannot be "
-            "moved to see: where it does, the program's derivative leaves the jump out and the gradient is biased; "
-            "draw them by torch (torch.rand), or from a distribution that has the parameter (context.sample)"
-        )
-
-    def report(self, draws: Iterable[Draw], message: str) -> None:
-        """Note that the gradient by the rules of these draws is biased."""
-        self.reported = True
-        self.findings.biased |= {draw.rule.name for draw in draws}
-        if message not in self.findings.messages:
-            self.findings.messages.append(message)
-
     def segments(
         self,
         context: WatchedContext,
@@ -426,12 +368,6 @@ class FirstRun:
 
         other = key(2, "lint", number) if noise else None
         return Segments(rerun, context.made, moved, samples, other)
-
-
-def listed(names: Collection[str]) -> str:
-    """A few names, and how many more there are."""
-    shown = " and ".join(f"'{name}'" for name in sorted(names)[:NAMES])
-    return shown if len(names) <= NAMES else f"{shown} and {len(names) - NAMES} others"
 
 
 def with_path(context: WatchedContext) -> list[Draw]:
