@@ -35,6 +35,7 @@ from framework.training.clock import TrainingClock
 from framework.training.evaluation import Evaluation
 from framework.training.folders.run_folder import RunFolder
 from framework.training.monitor import Monitor
+from framework.training.parted import refuse_mixed_data
 from framework.training.parts import refuse_same_batch, refuse_uneven_runs
 from framework.training.reporting import Reported
 from framework.training.signals import Interrupted, StopSignals
@@ -281,6 +282,9 @@ class Trainer:
             share = self.program.share(self.batch)
             if share != 1.0 and not self.parted:
                 self.parted = refuse_same_batch(self.program, self.batch)
+                refuse_mixed_data(self.program, self.parameters, self.batch)
+                # Running means have taken note of it.
+                self.rollback.restore()
             mixing = mixing_in_one_line() if self.divided else nullcontext()
             with self.autocast(), unvalidated(after=self.begun), mixing:
                 if self.replayed is not None:
