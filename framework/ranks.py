@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar
@@ -152,18 +152,17 @@ def shared_memory(seconds: float) -> list[SharedMemory]:
     size, rank = dist.get_world_size(), dist.get_rank()
     if dist.get_backend() != "gloo" or os.environ.get("LOCAL_WORLD_SIZE") != str(size) or size == 1:
         return []
-    box = [reserved(size) if rank == 0 else None]
-    dist.broadcast_object_list(box)
-    if box[0] is None:
-        return []
-    try:
-        found = [SharedMemory(box[0], rank, size, seconds)]
-    except OSError:
-        found = []
-    mapped = torch.tensor(len(found))
-    dist.all_reduce(mapped, dist.ReduceOp.MIN)
-    if rank == 0:
-        box[0].unlink()
+    with reserved(size) if rank == 0 else nullcontext() as own:
+        box = [own]
+        dist.broadcast_object_list(box)
+        if box[0] is None:
+            return []
+        try:
+            found = [SharedMemory(box[0], rank, size, seconds)]
+        except OSError:
+            found = []
+        mapped = torch.tensor(len(found))
+        dist.all_reduce(mapped, dist.ReduceOp.MIN)
     return found if mapped else []
 
 

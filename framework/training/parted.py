@@ -34,8 +34,8 @@ SAMPLES = 4
 # Of a program with noise: so many runs are looked at, and more where they differ by more standard errors than noise is
 # likely to; by as many as cannot be noise in the end.
 RUNS = ((8, 4.0), (64, 8.0))
-# Of an objective and of a gradient, the part that may be rounding, in full precision on a CPU and elsewhere. A kink that
-# a value lies on the other side of changes a gradient by far more than a value: 0.2 % of a face recogniser's.
+# Of an objective and of a gradient, the part that may be rounding, in full precision on a CPU and elsewhere. A value on
+# the other side of a kink changes a gradient by more than the objective: by 0.2 % that of a face recogniser.
 FINE, COARSE = (1e-3, 1e-2), (3e-2, 1e-1)
 
 REMEDY = (

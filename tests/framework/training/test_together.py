@@ -131,7 +131,7 @@ def train_all(rank: int, place: Path) -> None:
     # One of the processes has a single datum.
     for size in (3, 6):
         Compared.size = size
-        with pytest.raises(ProgramError, match="framework.ranks.all_rows"):
+        with pytest.raises(ProgramError, match=r"framework\.ranks\.all_rows"):
             fit(place / "compared", Compared())
     with pytest.raises(UserError, match="estimator = automatic in 2 processes"):
         framework.train("javelin", folder=place / "refused", estimator="automatic")
