@@ -63,3 +63,22 @@ def map_tensors(function: Callable[..., Tensor], batch: Any, *others: Any) -> An
         }
         return replace(batch, **changed)
     return batch
+
+
+def part_of(batch: Any, own: slice) -> Any:
+    """Some of a batch's data: of each tensor those rows, or what the batch's own method `part(own)` makes of it.
+
+    Raises:
+        ProgramError: a tensor has another number of rows than the first, so that it is not known what belongs to whom.
+    """
+    count = len(first_tensor(batch))
+
+    def rows(tensor: Tensor) -> Tensor:
+        if tensor.dim() and len(tensor) != count:
+            raise ProgramError(
+                f"a tensor of shape {list(tensor.shape)} in a batch of {count} data; expected {count} rows, or a batch "
+                "with a method part(slice)"
+            )
+        return tensor[own] if tensor.dim() else tensor
+
+    return batch.part(own) if hasattr(batch, "part") else map_tensors(rows, batch)

@@ -124,17 +124,22 @@ class Program:
         """Whether several processes that train together divide samples or episodes among them, and not data."""
         return self.recorded_trajectories or self.batch_axes == 0
 
-    def share(self, batch: Any) -> float:
+    def share(self, batch: Any, *, failed: bool = False) -> float:
         """This process's part of the objective's mean: by its data or episodes; without any, all weigh alike.
 
+        Args:
+            failed: there is no batch: this process could not make it.
+
         Raises:
-            ProgramError: a process has nothing to do, and a mean over nothing is no number.
+            ProgramError: a process has nothing to do, and a mean over nothing is no number; or it has failed.
         """
         if ranks.size() == 1:
             return 1.0
-        shape = self._leading_shape(batch, 1)
+        shape = (0, 0) if failed else self._leading_shape(batch, 1)
         count = shape[1] if self.recorded_trajectories else math.prod(shape)
-        total, idle = ranks.total(count, count == 0)
+        total, idle, failures = ranks.total(count, count == 0, failed)
+        if failures:
+            raise ProgramError("another process could not make its part of a batch")
         if idle:
             what = "episodes" if self.recorded_trajectories else "data"
             raise ProgramError(

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
@@ -151,18 +152,17 @@ def shared_memory(seconds: float) -> list[SharedMemory]:
     size, rank = dist.get_world_size(), dist.get_rank()
     if dist.get_backend() != "gloo" or os.environ.get("LOCAL_WORLD_SIZE") != str(size) or size == 1:
         return []
-    box = [reserved(size) if rank == 0 else None]
-    dist.broadcast_object_list(box)
-    if box[0] is None:
-        return []
-    try:
-        found = [SharedMemory(box[0], rank, size, seconds)]
-    except OSError:
-        found = []
-    mapped = torch.tensor(len(found))
-    dist.all_reduce(mapped, dist.ReduceOp.MIN)
-    if rank == 0:
-        box[0].unlink()
+    with reserved(size) if rank == 0 else nullcontext() as own:
+        box = [own]
+        dist.broadcast_object_list(box)
+        if box[0] is None:
+            return []
+        try:
+            found = [SharedMemory(box[0], rank, size, seconds)]
+        except OSError:
+            found = []
+        mapped = torch.tensor(len(found))
+        dist.all_reduce(mapped, dist.ReduceOp.MIN)
     return found if mapped else []
 
 
@@ -186,11 +186,31 @@ def divided(count: int | None, first: Callable[[], T], others: Callable[[], Any]
     def placed(number: int) -> T:
         PLACE.shards, PLACE.own = shards, number
         try:
-            return first() if number == 0 else others()
+            # Else an accelerator's part of the way back runs in a thread that is no shard's.
+            with torch.autograd.set_multithreading_enabled(False):
+                return first() if number == 0 else others()
         finally:
             PLACE.shards, PLACE.own = None, 0
 
     return shards.run(placed)
+
+
+def side_by_side(count: int, work: Callable[[int], T]) -> list[T]:
+    """What `work(number)` returns in each of `count` shards of this thread's, which exchange with each other only."""
+    shards, found = Shards(count, range(count)), {}
+
+    def placed(number: int) -> None:
+        before = PLACE.shards, PLACE.own, PLACE.alone
+        PLACE.shards, PLACE.own, PLACE.alone = shards, number, 0
+        try:
+            # Else an accelerator's part of the way back runs in a thread that stands elsewhere.
+            with torch.autograd.set_multithreading_enabled(False):
+                found[number] = work(number)
+        finally:
+            PLACE.shards, PLACE.own, PLACE.alone = before
+
+    shards.run(placed)
+    return [found[number] for number in range(count)]
 
 
 def shards_of(process: int, processes: int, count: int) -> range:
@@ -247,9 +267,14 @@ def tree(parts: list[Tensor]) -> Tensor:
     return parts[0]
 
 
+def in_other_processes() -> bool:
+    """Whether there are more shards than this process has."""
+    return dist.is_initialized() and PLACE.shards is not None and not PLACE.shards.all_here
+
+
 def of_all(own: list[Tensor]) -> list[Tensor]:
     """All shards' tensors in order, from those of this process's; all have one shape."""
-    if not dist.is_initialized():
+    if not in_other_processes():
         return list(own)
     assert PLACE.shards is not None
     processes, count = dist.get_world_size(), PLACE.shards.total
@@ -275,6 +300,36 @@ def summed_steps(values: Tensor) -> Tensor:
     padded = values.new_zeros(longest, *values.shape[1:])
     padded[: len(values)] = values.detach()
     return summed(padded)[: len(values)]
+
+
+class AllRows(torch.autograd.Function):
+    """All rows of all forwards; backwards what all have made of one's own."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        own = torch.tensor(len(values), device=own_device())
+        counts = [int(count) for count in each(own)]
+        padded = values.new_zeros(max(counts), *values.shape[1:])
+        padded[: len(values)] = values
+        ctx.first, ctx.count = sum(counts[: rank()]), len(values)
+        return torch.cat([rows[:n] for rows, n in zip(each(padded), counts, strict=True)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return summed(gradient)[ctx.first : ctx.first + ctx.count]
+
+
+def all_rows(values: Tensor) -> Tensor:
+    """The rows `[N, ...]` of all, in order, with their derivative; each may have another number of them.
+
+    A loss of all rows, such as a contrastive one, is then that of the whole batch in each, and so is its gradient. All
+    have to call it at the same place, and to differentiate what they make of it.
+    """
+    if size() == 1:
+        return values
+    rows: Tensor = AllRows.apply(values)
+    return rows
 
 
 def wait_for_first() -> None:
@@ -319,7 +374,7 @@ def of_first(value: Any) -> Any:
     with one_line():
         if PLACE.shards is None:
             return sent(value)
-        between = sent if dist.is_initialized() else copy.deepcopy
+        between = sent if in_other_processes() else copy.deepcopy
         return copy.deepcopy(PLACE.shards.exchange(PLACE.own, value, lambda own: between(own[0])))
 
 
@@ -336,7 +391,7 @@ def gathered(value: Any) -> list[Any]:
     with one_line():
         if PLACE.shards is None:
             return sent([value])
-        between = sent if dist.is_initialized() else list
+        between = sent if in_other_processes() else list
         found: list[Any] = PLACE.shards.exchange(PLACE.own, value, between)
     return found if rank() == 0 else [value]
 

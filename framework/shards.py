@@ -42,6 +42,11 @@ class Shards:
         # How many exchanges are complete.
         self.complete = 0
 
+    @property
+    def all_here(self) -> bool:
+        """Whether no other process has any."""
+        return self.count == self.total
+
     def run(self, work: Callable[[int], T]) -> T:
         """Do `work(number)` in each; returns what the first one's returns, which is done in this thread.
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 import mmap
 import os
 import platform
-import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-PLACE = Path("/dev/shm")
-# Bytes of the largest tensor; a container's /dev/shm has often 64 MiB in all.
+# Bytes of the largest tensor.
 CAPACITY = 2**22
 # Where a process's part of the head has what, in words of 8 bytes; a line of the cache for each process.
 LINE, EXCHANGES, LEFT, PROCESS, BYTES = 8, 0, 1, 2, 3
@@ -110,26 +110,39 @@ def total_bytes(size: int) -> int:
     return size * (8 * LINE + 2 * CAPACITY)
 
 
-def reserved(size: int) -> Path | None:
-    """A file for `size` processes; None where the machine has no such memory, or too little.
+@contextmanager
+def reserved(size: int) -> Iterator[Path | None]:
+    """Memory for `size` processes, to be mapped inside the block; None where the machine has none, or too little.
 
-    Whoever made it removes it as soon as all have mapped it, so nothing stays of a process that is killed.
+    It has a place of its maker's, and no name of its own: nothing stays of it when the processes end, whatever ends
+    them and whenever.
     """
-    if platform.machine() not in {"x86_64", "AMD64"} or not PLACE.is_dir():
-        return None
+    if platform.machine() not in {"x86_64", "AMD64"} or not hasattr(os, "memfd_create"):
+        yield None
+        return
     try:
-        descriptor, name = tempfile.mkstemp(prefix="diffobj-", dir=PLACE)
+        descriptor = os.memfd_create("diffobj")
     except OSError:
-        return None
+        yield None
+        return
     try:
-        # A write into memory that is not there would kill the process.
-        os.posix_fallocate(descriptor, 0, total_bytes(size))
-    except OSError:
-        os.unlink(name)
-        return None
+        yield place_of(descriptor) if has_room(descriptor, total_bytes(size)) else None
     finally:
         os.close(descriptor)
-    return Path(name)
+
+
+def place_of(descriptor: int) -> Path:
+    """Where other processes find what this one has open."""
+    return Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+
+
+def has_room(descriptor: int, count: int) -> bool:
+    """Reserve so many bytes: a write into memory that is not there would kill the process."""
+    try:
+        os.posix_fallocate(descriptor, 0, count)
+    except OSError:
+        return False
+    return True
 
 
 def alive(process: int) -> bool:

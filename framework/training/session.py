@@ -21,7 +21,13 @@ from framework.memory import is_out_of_memory, out_of_memory
 from framework.task import Task
 from framework.training.allocator import keep_freed_memory, return_freed_memory
 from framework.training.assembly import Components, make_components
-from framework.training.checkpoints.checkpoint import delete_after, load_newest, was_saved
+from framework.training.checkpoints.checkpoint import (
+    delete_after,
+    load,
+    load_newest,
+    name,
+    was_saved,
+)
 from framework.training.checkpoints.resume import (
     Changes,
     config_changes,
@@ -114,14 +120,9 @@ def follow(settings: Settings, task: Task | None, callbacks: Callbacks) -> Train
     components = make_components(settings, task, to_train=True)
     trainer = Trainer(settings, components, RunFolder(ranks.of_first(None)), callbacks)
     if step := ranks.of_first(None):
-        trainer.load(
-            load_newest(
-                trainer.folder.checkpoints,
-                lambda line: None,
-                up_to=step,
-                into=own_parts(trainer),
-            )
-        )
+        # The one that the first has taken, and no other.
+        place = trainer.folder.checkpoints / f"{name('step', step)}.pt"
+        trainer.load(load(place, into=own_parts(trainer)))
     with TemporaryDirectory() as own:
         silent = settings.monitor.model_copy(
             update={"tensorboard": False, "loggers": [], "histograms_every": 0}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ from framework.training.clock import TrainingClock
 from framework.training.evaluation import Evaluation
 from framework.training.folders.run_folder import RunFolder
 from framework.training.monitor import Monitor
+from framework.training.parted import refuse_mixed_data
 from framework.training.parts import refuse_same_batch, refuse_uneven_runs
 from framework.training.reporting import Reported
 from framework.training.signals import Interrupted, StopSignals
@@ -276,11 +277,12 @@ class Trainer:
             scale = self.scaler.scale(torch.tensor(scale, device=self.device))
         estimates = []
         for _ in range(times):
-            self.batch = to_device(self.next_batch(batches), self.device)
-            self.signals.phase = "within"
-            share = self.program.share(self.batch)
+            share = self.fetched(batches)
             if share != 1.0 and not self.parted:
                 self.parted = refuse_same_batch(self.program, self.batch)
+                refuse_mixed_data(self.program, self.parameters, self.batch)
+                # Running means have taken note of it.
+                self.rollback.restore()
             mixing = mixing_in_one_line() if self.divided else nullcontext()
             with self.autocast(), unvalidated(after=self.begun), mixing:
                 if self.replayed is not None:
@@ -293,6 +295,21 @@ class Trainer:
                 estimate.objective = estimate.objective * share
             estimates.append(estimate)
         return mean_estimate(estimates)
+
+    def fetched(self, batches: Iterator[Any]) -> float:
+        """Fetch the next batch; returns this process's part of it.
+
+        Raises:
+            Exception: a process could not fetch its own; the others need not wait for it.
+        """
+        try:
+            self.batch = to_device(self.next_batch(batches), self.device)
+        except Exception:
+            with suppress(UserError):
+                self.program.share(None, failed=True)
+            raise
+        self.signals.phase = "within"
+        return self.program.share(self.batch)
 
     def next_batch(self, batches: Iterator[Any]) -> Any:
         """The next batch; what fetching it changed in the model, such as observation statistics, outlives a skip.

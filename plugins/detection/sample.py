@@ -134,6 +134,11 @@ class Objects(NamedTuple):
     labels: Tensor
     image_index: Tensor
 
+    def part(self, own: slice) -> Objects:
+        """Those of some of the images."""
+        here = (self.image_index >= own.start) & (self.image_index < own.stop)
+        return Objects(self.boxes[here], self.labels[here], self.image_index[here] - own.start)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -156,6 +161,12 @@ class Batch:
         """Boxes `[n, 4]` and labels `[n]` of one image."""
         mine = self.image_index == image
         return self.boxes[mine], self.labels[mine]
+
+    def part(self, own: slice) -> Batch:
+        """Some of the images, and what is in them."""
+        objects = Objects(self.boxes, self.labels, self.image_index).part(own)
+        crowds = None if self.crowds is None else self.crowds.part(own)
+        return Batch(self.images[own], *objects, crowds)
 
 
 def collate(samples: Sequence[Sample], size_divisor: int = 32) -> Batch:

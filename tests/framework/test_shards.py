@@ -194,3 +194,30 @@ def test_a_sum_in_a_tree_depends_on_the_number_of_parts_only():
     values = [torch.tensor(v) for v in (1e8, 1.0, -1e8, 1.0, 0.5)]
     by_hand = ((values[0] + values[1]) + (values[2] + values[3])) + values[4]
     assert tree(values) == by_hand
+
+
+def test_rows_of_all_come_with_what_all_have_made_of_them():
+    values = torch.arange(7.0)
+
+    def work():
+        own = values[ranks.part(7)].clone().requires_grad_()
+        rows = ranks.all_rows(own)
+        # Each makes something else of them.
+        ((ranks.rank() + 1) * rows.square().sum()).backward()
+        return rows.tolist(), own.grad.tolist()
+
+    found = in_shards(3, work)
+    assert all(rows == values.tolist() for rows, _ in found)
+    assert [slope for _, slopes in found for slope in slopes] == (6 * 2 * values).tolist()
+
+
+def test_shards_side_by_side_exchange_with_each_other_only():
+    def work(number):
+        return ranks.size(), ranks.rank(), float(ranks.summed(torch.tensor(1.0 + number)))
+
+    def beside():
+        with ranks.alone():
+            return ranks.side_by_side(2, work), ranks.size(), ranks.rank()
+
+    pair = [(2, 0, 3.0), (2, 1, 3.0)]
+    assert in_shards(3, beside) == [(pair, 1, number) for number in range(3)]

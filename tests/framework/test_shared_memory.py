@@ -25,12 +25,10 @@ COUNT = 3
 @pytest.fixture
 def views() -> list[SharedMemory]:
     """Of three processes, here of three threads."""
-    file = reserved(COUNT)
-    if file is None:
-        pytest.skip("this machine has no memory to share")
-    made = [SharedMemory(file, rank, COUNT, seconds=60.0) for rank in range(COUNT)]
-    file.unlink()
-    return made
+    with reserved(COUNT) as place:
+        if place is None:
+            pytest.skip("this machine has no memory to share")
+        return [SharedMemory(place, rank, COUNT, seconds=60.0) for rank in range(COUNT)]
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.int64, torch.bool])
@@ -115,9 +113,27 @@ def test_a_machine_without_room_has_none(monkeypatch: pytest.MonkeyPatch) -> Non
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    before = set(Path("/dev/shm").glob("diffobj-*"))
-    assert reserved(2) is None
-    assert set(Path("/dev/shm").glob("diffobj-*")) == before
+    with reserved(2) as place:
+        assert place is None
+
+
+def test_another_process_maps_it_and_nothing_of_it_has_a_name() -> None:
+    before = set(Path("/dev/shm").iterdir())
+    mapping = """
+import sys, torch
+from pathlib import Path
+from framework.shared_memory import SharedMemory
+SharedMemory(Path(sys.argv[1]), 1, 2, 60.0).gather(torch.tensor([7.0]))
+"""
+    with reserved(2) as place:
+        if place is None:
+            pytest.skip("this machine has no memory to share")
+        own = SharedMemory(place, 0, 2, seconds=60.0)
+        assert set(Path("/dev/shm").iterdir()) <= before
+        other = subprocess.Popen([sys.executable, "-c", mapping, str(place)])
+        assert [float(each) for each in own.gather(torch.tensor([3.0]))] == [3.0, 7.0]
+        assert other.wait() == 0
+    assert not place.exists()
 
 
 def test_the_file_has_room_for_two_slots_of_each() -> None:

@@ -7,6 +7,7 @@ best one is `best_000000400`: a name of its own for each, since two files cannot
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import io
 import json
@@ -28,7 +29,7 @@ from framework.errors import UserError
 from framework.memory import OutOfMemory, is_out_of_memory, out_of_memory_in_one_line
 from framework.saved_state import check_saved
 from framework.training.checkpoints import sharded
-from framework.training.folders.untrusted import RECORD, read_bytes
+from framework.training.folders.untrusted import RECORD, Unreadable, is_file, read_bytes, readable
 
 # The version of what a checkpoint holds; 0: before versions were written.
 FORMAT = 1
@@ -87,6 +88,8 @@ def read_record(path: Path) -> dict[str, Any]:
     """What is known of the checkpoint `path` but its content; empty where its record is damaged."""
     try:
         read = json.loads(read_bytes(path.with_suffix(".json"), RECORD))
+    except Unreadable:
+        raise
     except (UserError, ValueError, RecursionError):
         return {}
     whole = isinstance(read, dict) and read.keys() - {"replaces"} == {"sha256", "bytes", "step"}
@@ -107,9 +110,9 @@ def load(
 
     Raises:
         UserError: missing, cut off, damaged, or of a size that cannot be.
-        OutOfMemory: nothing is wrong with it, as far as it was read.
+        OutOfMemory, Unreadable: nothing is wrong with it, as far as it was read.
     """
-    with out_of_memory_in_one_line(f"{path}: cannot be read"):
+    with out_of_memory_in_one_line(f"{path}: cannot be read"), readable(path):
         return load_into(path, device, into, kinds)
 
 
@@ -121,7 +124,7 @@ def load_into(
 ) -> dict[str, Any]:
     """What `load` does where there is memory enough."""
     for half in (path, path.with_suffix(".json")):
-        if not half.is_file():
+        if not is_file(half):
             raise UserError(f"{half}: missing")
     record, data = read_record(path), read_bytes(path, memory())
     digest = hashlib.sha256(data).hexdigest()
@@ -213,7 +216,8 @@ def load_newest(
 
     Raises:
         UserError: there is none.
-        OutOfMemory: reading one needs more than there is.
+        OutOfMemory, Unreadable: it is there, and reading it needs more memory than there is, or a permission, or the
+            disk has an error.
     """
     candidates = list_checkpoints(folder, kind)
     if up_to is not None:
@@ -221,7 +225,7 @@ def load_newest(
     for path in reversed(candidates):
         try:
             return load(path, device, into, kinds)
-        except OutOfMemory:
+        except (OutOfMemory, Unreadable):
             # It is no worse than the one before, and a resume from that would delete it.
             raise
         except UserError as error:
@@ -233,13 +237,28 @@ def load_newest(
 
 
 def list_checkpoints(folder: Path, kind: str = "step") -> list[Path]:
-    """The checkpoints of a kind, oldest first; also those of which only one half is there."""
-    return sorted({path.with_suffix(".pt") for path in folder.glob(f"{kind}_*.*")})
+    """The checkpoints of a kind, oldest first; also those of which only one half is there.
+
+    Raises:
+        Unreadable: the folder is there, and cannot be looked into.
+    """
+    return sorted({(folder / name).with_suffix(".pt") for name in names_in(folder, f"{kind}_*.*")})
+
+
+def names_in(folder: Path, pattern: str) -> list[str]:
+    """The names of a folder's files; none where there is no folder.
+
+    Raises:
+        Unreadable: see `list_checkpoints`.
+    """
+    with readable(folder), suppress(FileNotFoundError, NotADirectoryError):
+        return fnmatch.filter(os.listdir(folder), pattern)
+    return []
 
 
 def was_saved(folder: Path) -> bool:
     """Whether a step checkpoint was ever saved to its end: its record is there, its data may be damaged."""
-    return any(path.with_suffix(".json").exists() for path in list_checkpoints(folder))
+    return bool(names_in(folder, "step_*.json"))
 
 
 def prune(folder: Path, keep: int, sound: int) -> None:

@@ -23,6 +23,7 @@ from framework import ranks
 from framework.errors import UserError
 from framework.saved_state import check_saved
 from framework.sharding import is_divided
+from framework.training.folders.untrusted import Unreadable, is_file
 
 # What `.metadata` may be made of: it is a pickle, which could run anything.
 CLASSES = {
@@ -138,7 +139,8 @@ def load(
             read({"/".join(p): t for p, t in targets.items()}, storage_reader=reader, no_dist=True)
     # The latter is no Exception.
     except (Exception, CheckpointException) as error:
-        raise UserError(f"{place}: damaged ({reason(error)})") from None
+        kind = Unreadable if isinstance(cause(error), OSError) else UserError
+        raise kind(f"{place}: damaged ({reason(error)})") from None
     for p, target in targets.items():
         put(state, p, target)
 
@@ -151,7 +153,7 @@ def check_files(place: Path, files: Mapping[str, str]) -> None:
     """
     for name, expected in files.items():
         path = place / name
-        if "/" in name or path.is_symlink() or not path.is_file():
+        if "/" in name or path.is_symlink() or not is_file(path):
             raise UserError(f"{path}: missing")
         if digest(path) != expected:
             raise UserError(f"{path}: damaged (its checksum differs)")
@@ -195,7 +197,7 @@ def reader_of(place: Path) -> Any:
             found = Known(file).load()
         paths = [info.relative_path for info in found.storage_data.values()]
         plain = not any("/" in path for path in paths)
-    except UserError:
+    except (UserError, OSError):
         raise
     except Exception as error:
         raise UserError(f"{place}: damaged ({reason(error)})") from None
@@ -264,7 +266,13 @@ def digest(path: Path) -> str:
 
 def reason(error: BaseException) -> str:
     """The first thing that went wrong, in a few words."""
+    first = cause(error)
+    return f"{type(first).__name__}: {str(first).strip().partition(chr(10))[0]}"
+
+
+def cause(error: BaseException) -> BaseException:
+    """The first thing that went wrong."""
     inner: Iterator[Any] = iter(getattr(error, "failures", {}).values())
-    first = next(inner, error)
-    cause = first[0] if isinstance(first, tuple) else first
-    return f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
+    first: Any = next(inner, error)
+    found: BaseException = first[0] if isinstance(first, tuple) else first
+    return found

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from framework.errors import UserError
+from framework.memory import is_out_of_memory
 
 # Folders of a run folder that files are written into.
 WRITTEN = ("checkpoints", "media", "predictions")
 # The bytes that a file may have: a record of a result or of a job, all of a run's metrics or sessions.
 RECORD, LINES = 2**20, 2**29
+
+
+# Of a file that is not there, or is a link.
+NONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+class Unreadable(UserError):
+    """A file is there and cannot be read now: nothing is known of what it holds."""
 
 
 def refuse_links(folder: Path) -> None:
@@ -47,7 +59,8 @@ def read_text(path: Path, limit: int) -> str:
         limit: so many bytes it may have.
 
     Raises:
-        UserError: it is a link or no file, larger, no UTF-8, or cannot be read.
+        UserError: it is a link or no file, larger, or no UTF-8.
+        Unreadable: for want of a permission, or by an error of the disk.
     """
     try:
         return read_bytes(path, limit).decode("utf-8")
@@ -60,11 +73,12 @@ def read_bytes(path: Path, limit: int) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        kind = UserError if error.errno in NONE else Unreadable
+        raise kind(f"{path}: {error.strerror}") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UserError(f"{path} is no file")
-    with open(descriptor, "rb") as file:
+    with readable(path), open(descriptor, "rb") as file:
         # The size first: a file without bounds is not read at all. One that grows meanwhile is read up to the limit.
         size = os.fstat(descriptor).st_size
         # No more is asked for than there is, since room is made for what is asked for.
@@ -77,3 +91,30 @@ def read_bytes(path: Path, limit: int) -> bytes:
         if size > limit or total > limit:
             raise UserError(f"{path}: more than {limit:,} bytes")
     return data
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there.
+
+    Raises:
+        OSError: that cannot be told.
+    """
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say in one line that what is there cannot be read.
+
+    Raises:
+        Unreadable: for whatever reason but that the memory ran out.
+    """
+    try:
+        yield
+    except OSError as error:
+        if is_out_of_memory(error):
+            raise
+        raise Unreadable(f"{error.filename or path}: {error.strerror or error}") from None

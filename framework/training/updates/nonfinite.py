@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -99,10 +100,16 @@ def roll_back(trainer: Trainer, log: Callable[[str], None]) -> None:
         UserError: there is none.
     """
     folder, progress = trainer.folder.checkpoints, trainer.progress
-    try:
-        state = checkpoint.load_newest(folder, log, up_to=progress.finite, into=own_parts(trainer))
-    except UserError:
+    state: dict[str, Any] | None = None
+    own = own_parts(trainer)
+    if ranks.rank() == 0:
+        with suppress(UserError):
+            state = checkpoint.load_newest(folder, log, up_to=progress.finite, into=own)
+    step = ranks.of_first(state and state["step"])
+    if step is None:
         give_up(trainer, "; there is no checkpoint with a finite gradient to go back to")
+    # The one that the first has taken, and no other.
+    state = state or checkpoint.load(folder / f"{checkpoint.name('step', step)}.pt", into=own)
     put_back_learned(trainer, state)
     # Those after it would pass for sound as soon as the gradient is finite again.
     if ranks.rank() == 0:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -108,6 +108,30 @@ class SceneBatch:
             return self.known_in_whole
         known = int((self.people >= 0).sum())
         return known if known > 1 else 0
+
+    def part(self, own: slice) -> SceneBatch:
+        """Some of the images and the faces in them, for losses that are divided by what the whole holds."""
+        index, ignored, jittered = self.image_index, self.ignored_image_index, self.jittered
+        here = (index >= own.start) & (index < own.stop)
+        left_out = (ignored >= own.start) & (ignored < own.stop)
+        share = (own.stop - own.start) / len(self.images)
+        return replace(
+            self,
+            images=self.images[own],
+            boxes=self.boxes[here],
+            landmarks=self.landmarks[here],
+            people=self.people[here],
+            image_index=index[here] - own.start,
+            jittered=Located(
+                jittered.boxes[here],
+                jittered.landmarks[here],
+                jittered.image_index[here] - own.start,
+            ),
+            ignored=self.ignored[left_out],
+            ignored_image_index=ignored[left_out] - own.start,
+            faces_in_whole=share * self.faces,
+            known_in_whole=share * self.known,
+        )
 
 
 class FinePyramid(Pyramid):

@@ -223,11 +223,13 @@ class Recognition(FaceTask):
         return not self.training_data.photographs
 
     def objective(self, context: Context, batch: Batch) -> None:
-        """The identity loss."""
+        """The identity loss of the whole batch."""
         scale = margin_scale_at(batch.number, self.margin_warmup)
-        features = self.model.embedder(batch.images)
-        loss = self.model.identity(features, batch.people, scale)
-        self.latest = loss.detach(), batch.people, scale
+        # Pictures are compared with those that other processes have, and running means are those of all.
+        features = ranks.all_rows(self.model.embedder(batch.images))
+        people = ranks.all_rows(batch.people)
+        loss = self.model.identity(features, people, scale)
+        self.latest = loss.detach(), people, scale
         context.cost(loss, "identity")
 
     def batches(self, program: Program, seed: int, start: int) -> Iterator[Batch]:

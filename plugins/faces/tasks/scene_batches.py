@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 
@@ -26,31 +25,7 @@ def scene_batches(
     for number, places in enumerate(Order(len(scenes), size, seed, start, divided=False), start):
         chosen = scenes.chosen(torch.tensor([index for _, index in places]))
         batch = augmented(chosen, number, box_jitter, generator(seed, "augmentation", number))
-        yield batch if ranks.size() == 1 else part_of(batch, ranks.part(size))
-
-
-def part_of(batch: SceneBatch, own: slice) -> SceneBatch:
-    """The images `own` of a batch and the faces in them."""
-    index, ignored = batch.image_index, batch.ignored_image_index
-    here = (index >= own.start) & (index < own.stop)
-    left_out = (ignored >= own.start) & (ignored < own.stop)
-    jittered = batch.jittered
-    share = (own.stop - own.start) / len(batch.images)
-    return replace(
-        batch,
-        images=batch.images[own],
-        boxes=batch.boxes[here],
-        landmarks=batch.landmarks[here],
-        people=batch.people[here],
-        image_index=index[here] - own.start,
-        jittered=Located(
-            jittered.boxes[here], jittered.landmarks[here], jittered.image_index[here] - own.start
-        ),
-        ignored=batch.ignored[left_out],
-        ignored_image_index=ignored[left_out] - own.start,
-        faces_in_whole=share * batch.faces,
-        known_in_whole=share * batch.known,
-    )
+        yield batch if ranks.size() == 1 else batch.part(ranks.part(size))
 
 
 def augmented(

@@ -67,6 +67,14 @@ class Unparted(Fitted):
             yield torch.ones(5, 3)
 
 
+class Compared(Fitted):
+    """The same, but each datum is divided by the largest of its batch."""
+
+    def objective(self, context: Any, batch: Any) -> None:
+        found = self.model(batch).squeeze(-1).square()
+        context.cost(found / found.max())
+
+
 def fit(folder: Path, task: Task | None = None, steps: int = 6, **how: Any) -> Run:
     return framework.train(task or Fitted(), folder=folder, steps=steps, overrides=OPTIONS, **how)
 
@@ -120,6 +128,11 @@ def train_all(rank: int, place: Path) -> None:
     framework.train(Fitted(), resume=place / "alone", overrides=["trainer.stop_at=null"])
     with pytest.raises(ProgramError, match="gives each of 2 processes the same batch"):
         fit(place / "unparted", Unparted())
+    # One of the processes has a single datum.
+    for size in (3, 6):
+        Compared.size = size
+        with pytest.raises(ProgramError, match=r"framework\.ranks\.all_rows"):
+            fit(place / "compared", Compared())
     with pytest.raises(UserError, match="estimator = automatic in 2 processes"):
         framework.train("javelin", folder=place / "refused", estimator="automatic")
 
@@ -244,6 +257,7 @@ def test_all_stop_where_one_wants_to():
 def test_what_cannot_be_divided_leaves_no_run():
     assert not (trained() / "unparted").exists()
     assert not (trained() / "refused").exists()
+    assert not (trained() / "compared").exists()
 
 
 def test_a_script_is_told_how_to_start_several(tmp_path):

@@ -1,5 +1,6 @@
 """Checkpoints: atomic, checked, plain; the newest undamaged one is found."""
 
+import errno
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ from framework.training.checkpoints.checkpoint import (
 )
 from framework.training.checkpoints.restoring import load_estimator, load_model, load_task
 from framework.training.checkpoints.saving import Saving
+from framework.training.folders.untrusted import Unreadable
 from framework.training.stopping import Progress
 
 STATE = {
@@ -421,3 +423,26 @@ def test_a_state_that_an_estimator_cannot_take_is_one_line(state):
     with pytest.raises(UserError, match="the estimator's state does not fit") as raised:
         load_estimator(Estimator(), state)  # type: ignore[arg-type]
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".json", ""])
+def test_what_cannot_be_read_now_is_not_passed_over(tmp_path, monkeypatch, suffix):
+    """Passed over, it would be deleted: a resume goes on from the one before."""
+    *_, newest = saved(tmp_path / "checkpoints", 3, 4)
+    place = str(newest.with_suffix(suffix) if suffix else newest.parent)
+    opened, listed = os.open, os.listdir
+
+    def refusing(function: Any) -> Any:
+        def tried(path: Any, *given: Any, **how: Any) -> Any:
+            if str(path) == place:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), place)
+            return function(path, *given, **how)
+
+        return tried
+
+    monkeypatch.setattr(os, "open", refusing(opened))
+    monkeypatch.setattr(os, "listdir", refusing(listed))
+    with pytest.raises(Unreadable, match=f"{place}: Input/output error"):
+        load_newest(newest.parent, pytest.fail)
+    monkeypatch.undo()
+    assert load_newest(newest.parent, pytest.fail)["step"] == 4
