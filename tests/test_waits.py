@@ -165,6 +165,22 @@ def drawing() -> Drawing:
     return Drawing(primitive("line"), (8, 8), strokes, style, frozenset({"width"}))
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"composition": "over", "colour": torch.full((2, 3), 0.5)},
+        {"composition": "smooth_max", "filled": True},
+        {"composition": "max", "profile": "flat", "taper": torch.tensor([0.5, 1.0, 0.5])},
+    ],
+    ids=["over", "fills", "tapered"],
+)
+def test_whatever_triton_renders_is_not_waited_for(how):
+    points = (8 * torch.rand(2, 3, 2)).requires_grad_()
+    with interpreted(), noted() as found, waiting.deferred(torch.device("cpu")):
+        render.render(points, 1.0, 8, backend="triton", **how).sum().backward()
+    assert not found
+
+
 @pytest.mark.parametrize("name", ["rebar", "relax", "gumbel", "straight_through"])
 def test_a_relaxation_waits_for_nothing(name):
     own = Program(bits)

@@ -87,6 +87,12 @@ class Trace:
     # Their values are log weights.
     bounds: list[Cost] = field(default_factory=list)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its costs are."""
+        charged = (*self.costs, *self.penalties, *self.bounds)
+        return next((cost.value.device for cost in charged), torch.device("cpu"))
+
     def leading(self, value: Tensor, axes: Axes) -> Tensor:
         """Sum `value` over all axes but its leading ones, which are `axes`; the result broadcasts against `shape`.
 

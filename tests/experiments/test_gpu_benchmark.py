@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from experiments.benchmarks.gpu import __main__ as command
-from experiments.benchmarks.gpu import results
+from experiments.benchmarks.gpu import agreement, results
 from experiments.benchmarks.gpu.figures import TINY, Figure, Machine
 
 # Those without a training.
@@ -56,6 +58,39 @@ def test_a_device_that_disagrees_is_an_error(page, monkeypatch):
         command.main()
 
 
+def test_a_part_that_fails_says_so_in_one_line_and_the_others_go_on(page, monkeypatch, capsys):
+    def fails(machine: Machine) -> Iterator[Figure]:
+        yield Figure("before", 1.0, "s")
+        raise RuntimeError("CUDA error: out of memory\nand more")
+
+    monkeypatch.setitem(command.PARTS, "stepping", fails)
+    monkeypatch.setitem(command.PARTS, "raster", lambda machine: iter([Figure("after", 2.0, "s")]))
+    monkeypatch.setattr("sys.argv", ["gpu", "stepping", "raster"])
+    with pytest.raises(SystemExit, match="^failed: stepping$"):
+        command.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["before", "stepping:", "after"]
+    assert lines[2] == "stepping: RuntimeError: CUDA error: out of memory"
+
+
+def test_no_part_begins_when_the_time_is_spent(page, monkeypatch, capsys):
+    monkeypatch.setattr(command, "LIMIT", -1.0)
+    monkeypatch.setattr("sys.argv", ["gpu", "raster"])
+    with pytest.raises(SystemExit, match="^failed: raster$"):
+        command.main()
+    assert "raster: not begun after" in capsys.readouterr().out
+
+
+def test_a_difference_that_is_no_number_is_a_disagreement(monkeypatch):
+    def found(device: torch.device) -> list[torch.Tensor]:
+        second = float("nan") if device.type == "meta" else 1.0
+        return [torch.ones(2), torch.tensor([1.0, second])]
+
+    monkeypatch.setattr(agreement, "CHECKS", {"one": found})
+    (figure,) = agreement.agreement(Machine(torch.device("meta"), TINY))
+    assert figure.reached is False
+
+
 @pytest.mark.parametrize(
     ("value", "bar", "most", "reached", "words"),
     [
@@ -81,6 +116,8 @@ def test_the_page_names_card_commit_and_command(page, monkeypatch):
     text = page.read_text()
     assert text.startswith(f"# On a GPU\n\nA card, torch {torch.__version__}, commit ")
     assert "    python -m experiments.benchmarks.gpu stepping\n" in text
+    results.write(machine, found, 12.0, {"stepping": "RuntimeError: lost"})
+    assert page.read_text().endswith("\n\nFailed: RuntimeError: lost\n")
     row = "| cart_pole, 8 games stepped | 300,000,000 | steps/s | reaches at least 200,000,000 |"
     assert row in text
     assert results.write(Machine(torch.device("cpu"), TINY), found, 12.0) is None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from experiments.benchmarks.gpu.figures import Figure, Machine
+from framework import waiting
 from plugins.sketching.raster.render import render
 from plugins.sketching.strokes.primitives import flatten
 
@@ -21,7 +22,9 @@ def raster(machine: Machine) -> Iterator[Figure]:
 
             def both(points: Tensor = points, width: Tensor = width, side: int = side) -> None:
                 points.grad = None
-                render(points, width, side).square().mean().backward()
+                # As between two logs of a training.
+                with waiting.deferred(machine.device):
+                    render(points, width, side).square().mean().backward()
 
             machine.most_memory()
             seconds = machine.seconds(both)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -123,6 +125,14 @@ class Machine:
             call()
         self.wait()
         return (time.perf_counter() - began) / count
+
+    def tidy(self) -> None:
+        """Give back what a part has used: runs that hold themselves, and the memory of their graphs."""
+        gc.collect()
+        if self.device.type == "cuda":
+            # An error of the device stays; the next part says so again.
+            with suppress(RuntimeError):
+                torch.cuda.empty_cache()
 
     def most_memory(self) -> float:
         """MiB of the device that were in use at most since the last call of it; 0 on the CPU."""

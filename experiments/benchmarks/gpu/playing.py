@@ -14,6 +14,8 @@ import framework
 from experiments.benchmarks.gpu.figures import Figure, Machine
 from plugins.games.environments.making import make_games
 from plugins.games.environments.native.cart_pole import CartPole
+from plugins.league.rules.connect_four import ConnectFour
+from plugins.league.rules.tic_tac_toe import TicTacToe
 
 # What is timed is training alone.
 QUIET = (
@@ -73,6 +75,19 @@ def stepped_by_kernel(machine: Machine) -> Iterator[Figure]:
         bar = machine.bar(200e6) if count == machine.sizes.games[-1] else None
         name = f"cart_pole, {count:,} games, 64 steps by one kernel"
         yield Figure(name, 64 * count / seconds, "steps/s", bar)
+    yield from boards_by_kernel(machine)
+
+
+def boards_by_kernel(machine: Machine) -> Iterator[Figure]:
+    """Boards of stones under random moves, 64 of each in one launch."""
+    from plugins.league.rules.boards_kernel import play
+
+    for kind in (ConnectFour, TicTacToe):
+        for count in machine.sizes.games:
+            boards = kind(count, machine.device)
+            seconds = machine.seconds(partial(play, boards, 64))
+            name = f"{kind.__name__}, {count:,} boards, 64 moves by one kernel"
+            yield Figure(name, 64 * count / seconds, "moves/s")
 
 
 def learning(machine: Machine) -> Iterator[Figure]:
@@ -132,7 +147,8 @@ def solving(machine: Machine) -> Iterator[Figure]:
                     *QUIET,
                     *machine.small,
                     f"trainer.device={machine.device.type}",
-                    f"trainer.steps={16 * machine.sizes.steps}",
+                    # Evaluations are not counted, and there is one in 32 steps.
+                    f"trainer.steps={4 * machine.sizes.steps}",
                     f"trainer.seconds={3 * machine.sizes.seconds}",
                     "trainer.evaluate_every=32",
                     f"trainer.early_stopping.target={score}",

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -16,8 +17,13 @@ from framework.plugin import ROOT
 PAGE = Path(__file__).parent / "RESULTS.md"
 
 
-def page(machine: Machine, parts: Mapping[str, Sequence[Figure]], seconds: float) -> str:
-    """The page, in Markdown."""
+def page(
+    machine: Machine,
+    parts: Mapping[str, Sequence[Figure]],
+    seconds: float,
+    failed: Mapping[str, str],
+) -> str:
+    """The page, in Markdown; `failed`: what parts failed with."""
     lines = [
         "# On a GPU",
         "",
@@ -31,14 +37,21 @@ def page(machine: Machine, parts: Mapping[str, Sequence[Figure]], seconds: float
         lines += [
             f"| {f.name} | {in_words(f.value)} | {f.unit} | {f.verdict or '-'} |" for f in figures
         ]
+        if name in failed:
+            lines += ["", f"Failed: {failed[name]}"]
     return "\n".join(lines) + "\n"
 
 
-def write(machine: Machine, parts: Mapping[str, Sequence[Figure]], seconds: float) -> Path | None:
+def write(
+    machine: Machine,
+    parts: Mapping[str, Sequence[Figure]],
+    seconds: float,
+    failed: Mapping[str, str] = MappingProxyType({}),
+) -> Path | None:
     """Write the page where there is a GPU; its path, or None."""
     if machine.device.type != "cuda":
         return None
-    write_atomically(PAGE, page(machine, parts, seconds).encode())
+    write_atomically(PAGE, page(machine, parts, seconds, failed).encode())
     return PAGE
 
 

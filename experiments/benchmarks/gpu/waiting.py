@@ -25,8 +25,8 @@ TRAININGS = {
         "estimator.directions=2",
     ),
 }
-# Between two logs.
-STEPS = range(8, 14)
+# Between two logs, when all that is recorded as a graph has been.
+STEPS, LOG = range(24, 30), 32
 
 
 def waits(machine: Machine) -> Iterator[Figure]:
@@ -64,8 +64,8 @@ def counted(machine: Machine, *settings: str) -> float:
                 *machine.small,
                 f"trainer.device={machine.device.type}",
                 "trainer.evaluate_every=0",
-                "trainer.log_every=16",
-                f"trainer.steps={16 if machine.sizes.bars else 2}",
+                f"trainer.log_every={LOG}",
+                f"trainer.steps={LOG if machine.sizes.bars else 2}",
                 "task.evaluation_episodes=1",
             ],
         )

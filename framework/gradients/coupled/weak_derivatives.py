@@ -163,7 +163,7 @@ def categorical(draw: BaseDraw, family: CategoricalFamily) -> Iterator[WeakDeriv
     value, count = draw.value, parameter.shape[-1]
     weight = torch.ones_like(parameter) if family.by_probs else parameter.softmax(-1)
     for k in range(count):
-        chosen = torch.tensor(k, device=value.device)
+        chosen = torch.full((), k, device=value.device)
         plus = one_hot(chosen, count) if family.one_hot else chosen
         plus = plus.to(value.dtype).expand(value.shape)
         yield WeakDerivative(0, weight[..., k], plus, category=k)

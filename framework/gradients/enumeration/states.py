@@ -51,7 +51,8 @@ class Enumeration(ExactRule):
     def __init__(self, supports: dict[str, Support], states: int, copies: int) -> None:
         self.supports = supports
         self.copies = copies
-        self.states = torch.arange(states).repeat_interleave(copies)  # [n]
+        device = next((support.values.device for support in supports.values()), None)
+        self.states = torch.arange(states, device=device).repeat_interleave(copies)  # [n]
         # For each draw the product of the states of the draws after it.
         self.strides: dict[str, int] = {}
         for site, support in supports.items():
@@ -73,7 +74,8 @@ class Enumeration(ExactRule):
 
     def weights(self, trace: Trace) -> Tensor:
         """Each sample's weight `[n, *batch]`: the probability of its finite draws times quadrature weights."""
-        total = torch.ones(len(self.states), *[1] * (len(trace.shape) - 1))
+        shape = (len(self.states), *[1] * (len(trace.shape) - 1))
+        total = torch.ones(shape, device=self.states.device)
         for draw in trace.draws:
             support = self.supports.get(draw.name)
             if support is None:

@@ -207,7 +207,7 @@ class Tree:
 
     def weight(self, trace: Trace) -> Tensor:
         """The path's weight `[1, *batch]`."""
-        weight = torch.ones(())
+        weight = torch.ones((), device=trace.device)
         for node in self.path:
             if node.weights is not None:
                 weight = weight * node.weights[node.taken]

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -71,6 +72,9 @@ def reward_to_go(steps: Transitions, discount: float = 1.0) -> Tensor:
 
 def gae(steps: Transitions, discount: float, gae_lambda: float) -> Tensor:
     """Generalised advantages `[T, N]`; 0 trusts the next value, 1 only the rewards."""
+    if kernel := kernels_for(steps.rewards):
+        advantages: Tensor = kernel.gae(steps, discount, gae_lambda)
+        return advantages
     return backwards(steps.errors(discount), discount * gae_lambda * steps.continues)
 
 
@@ -97,6 +101,11 @@ def vtrace(
     Returns:
         the value targets v_t and the advantages rho_t (r_t + gamma v_{t+1} - V(s_t)), both `[T, N]`.
     """
+    if kernel := kernels_for(steps.rewards):
+        found: tuple[Tensor, Tensor] = kernel.vtrace(
+            steps, ratios, discount, gae_lambda, rho_bar, c_bar
+        )
+        return found
     rho = ratios.clamp(max=rho_bar)
     carry = discount * gae_lambda * ratios.clamp(max=c_bar) * steps.continues
     corrections = backwards(rho * steps.errors(discount), carry)  # v_t - V(s_t)
@@ -107,6 +116,9 @@ def vtrace(
 
 def upgo(steps: Transitions, discount: float) -> Tensor:
     """Upgoing advantages `[T, N]`: follow the rewards as long as each next step beat its prediction."""
+    if kernel := kernels_for(steps.rewards):
+        advantages: Tensor = kernel.upgo(steps, discount)
+        return advantages
     errors = steps.errors(discount)
     beaten = torch.cat([errors[1:] >= 0, torch.zeros_like(errors[:1], dtype=torch.bool)])
     return backwards(errors, discount * steps.continues * beaten)
@@ -115,13 +127,21 @@ def upgo(steps: Transitions, discount: float) -> Tensor:
 @torch.no_grad()
 def backwards(terms: Tensor, factors: Tensor) -> Tensor:
     """x_t = terms_t + factors_t x_{t+1} over the first axis, beginning at the end with 0; carries no gradient."""
-    if terms.is_cuda and terms.dim() == 2 and find_spec("triton"):
-        from framework.gradients.policy_gradient import scan_kernel
-
-        return scan_kernel.backwards(terms, factors)
+    if kernel := kernels_for(terms):
+        scanned: Tensor = kernel.backwards(terms, factors)
+        return scanned
     result = torch.empty_like(terms)
     result_after = torch.zeros_like(terms[0])
     rows = zip(terms.unbind(), factors.unbind(), result.unbind(), strict=True)
     for term, factor, row in reversed(list(rows)):
         result_after = torch.addcmul(term, factor, result_after, out=row)
     return result
+
+
+def kernels_for(terms: Tensor) -> ModuleType | None:
+    """Triton's kernels where they serve: on a GPU, for steps of games."""
+    if not (terms.is_cuda and terms.dim() == 2 and find_spec("triton")):
+        return None
+    from framework.gradients.policy_gradient import scan_kernel
+
+    return scan_kernel

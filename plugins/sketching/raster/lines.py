@@ -71,7 +71,7 @@ class Lines:
             shape = (len(strokes),)
         if vertices.dtype not in {torch.float32, torch.float64}:
             vertices = vertices.float()
-        kind = kinds_of(filled, rule, shape[-1]).to(vertices.device)
+        kind = kinds_of(filled, rule, shape[-1], vertices.device)
         fills = filled if isinstance(filled, bool) else any(filled)
         if contours is None and not isinstance(filled, bool) and len(set(filled)) > 1:
             raise ProgramError(
@@ -117,10 +117,10 @@ class Lines:
         """In how many directions strokes spread their ink: a line in one, a dot in two, a fill in none."""
         if self.contours is None and not self.fills:
             return 2 if self.points.shape[-2] == 1 else 1
-        dot = [stroke == [1] for stroke in self.contours or []]
-        if self.contours is None:
-            dot = [self.points.shape[-2] == 1] * len(self.kind)
-        ways = 1 + torch.tensor(dot, dtype=like.dtype, device=like.device)
+        ways: Tensor | float = 2.0 if self.points.shape[-2] == 1 else 1.0
+        if self.contours is not None:
+            dot = [stroke == [1] for stroke in self.contours]
+            ways = 1 + torch.tensor(dot, dtype=like.dtype, device=like.device)
         return torch.where(self.kind == LINE, ways, 0.0).reshape(like.shape)
 
     def pieces(self) -> tuple[Tensor, Tensor]:
@@ -188,7 +188,10 @@ class Lines:
 
 
 def kinds_of(
-    filled: bool | Sequence[bool], rule: FillRule | Sequence[FillRule], strokes: int
+    filled: bool | Sequence[bool],
+    rule: FillRule | Sequence[FillRule],
+    strokes: int,
+    device: torch.device,
 ) -> Tensor:
     """LINE, NONZERO or EVENODD for each stroke.
 
@@ -199,7 +202,7 @@ def kinds_of(
         if one not in RULES:
             raise ProgramError(f"fill_rule = '{one}'; {suggestion(str(one), tuple(RULES))}")
     if isinstance(filled, bool) and isinstance(rule, str):
-        return torch.full((strokes,), RULES[rule] if filled else LINE)
+        return torch.full((strokes,), RULES[rule] if filled else LINE, device=device)
     given = [filled] * strokes if isinstance(filled, bool) else list(filled)
     rules = [RULES[rule]] * strokes if isinstance(rule, str) else [RULES[one] for one in rule]
     for name, values in (("filled", given), ("fill_rule", rules)):
@@ -207,6 +210,5 @@ def kinds_of(
             raise ProgramError(
                 f"{name} has {len(values)} values, expected one for each of {strokes} strokes"
             )
-    return torch.tensor(
-        [code if fill else LINE for fill, code in zip(given, rules, strict=True)], dtype=torch.int64
-    )
+    codes = [code if fill else LINE for fill, code in zip(given, rules, strict=True)]
+    return torch.tensor(codes, dtype=torch.int64, device=device)

@@ -89,8 +89,8 @@ def render(
         filled: fill the inside of closed shapes; a last edge back to the first vertex is implied. For a list of
             strokes it may differ from stroke to stroke.
         fill_rule: what is inside, as in SVG; it may differ, too.
-        backend: "auto" uses numba's kernel for float32 on the CPU where numba is installed, and on a GPU Triton's for
-            soft lines of one ink.
+        backend: "auto" uses numba's kernel for float32 on the CPU where numba is installed, and on a GPU Triton's
+            where Triton is there.
 
     Returns:
         without colour the ink `[*batch, height, width]`, 0 paper and 1 ink; with it the picture
@@ -141,7 +141,7 @@ def render(
         width=width.flatten(),
         amplitude=amplitude_of(opacity, colour, composition).flatten(0, -2),
         colour=colour.flatten(0, -2) if colour is not None and composition == "over" else None,
-        layout=choose_layout(count, canvas),
+        layout=choose_layout(count, canvas, getattr(kernel, "SIDE", None)),
         composition="soft_or" if composition == "over" and colour is None else composition,
         profile=profile,
         fills=lines.fills,
@@ -154,7 +154,7 @@ def render(
         drawn = nothing.expand(count, 1 if colour is None else colour.shape[-1], *canvas)
         kept = 1 - drawn
     else:
-        drawn, kept = paint(request, choose_kernel(backend, lines.points, plain=False))
+        drawn, kept = paint(request, kernel)
     if colour is None:
         return (1 - kept).reshape(*batch, *canvas)
     channels = colour.shape[-1]
@@ -242,14 +242,13 @@ def detached(request: RenderRequest, given: Sequence[Tensor | None]) -> RenderRe
     return replace(request, ends=ends, width=width, amplitude=amplitude, colour=colour, pens=pens)
 
 
-def choose_kernel(backend: Backend, points: Tensor, *, plain: bool = True) -> ModuleType:
-    """The kernel's module: numba's for float32 on the CPU where it is installed, else torch's.
+def choose_kernel(backend: Backend, points: Tensor) -> ModuleType:
+    """The kernel's module: for float32 numba's on the CPU and Triton's on a GPU, where they are there; else torch's.
 
-    Each type would be compiled by itself, for seconds; float64 is for difference quotients. On a GPU it is Triton's for
-    what is `plain`: soft lines of one ink.
+    Each type would be compiled by itself, for seconds; float64 is for difference quotients.
     """
-    if backend == "triton" or (backend == "auto" and plain and triton_suits(points)):
-        return by_triton(points, plain)
+    if backend == "triton" or (backend == "auto" and triton_suits(points)):
+        return by_triton(points)
     suits = points.device.type == "cpu" and points.dtype == torch.float32
     if backend == "torch" or (backend == "auto" and not (suits and find_spec("numba"))):
         return torch_kernel
@@ -269,11 +268,11 @@ def triton_suits(points: Tensor) -> bool:
     return points.is_cuda and points.dtype == torch.float32 and find_spec("triton") is not None
 
 
-def by_triton(points: Tensor, plain: bool) -> ModuleType:
+def by_triton(points: Tensor) -> ModuleType:
     """Triton's kernel.
 
     Raises:
-        ProgramError: there is no Triton, or it does not serve what is to be rendered.
+        ProgramError: there is no Triton, or the points are not of float32.
     """
     if find_spec("triton") is None:
         raise ProgramError(
@@ -282,10 +281,6 @@ def by_triton(points: Tensor, plain: bool) -> ModuleType:
     if points.dtype != torch.float32:
         kind = str(points.dtype).removeprefix("torch.")
         raise ProgramError(f"backend 'triton' renders float32, not {kind}; backend='torch'")
-    if not plain:
-        raise ProgramError(
-            "backend 'triton' renders soft lines of one ink, soft_or and gaussian; backend='torch'"
-        )
     from plugins.sketching.raster import triton_kernel
 
     return triton_kernel
@@ -301,12 +296,11 @@ def broadcast_inputs(
     lines: Lines, width: Tensor | float, opacity: Tensor | float | None, colour: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, Lines]:
     """All inputs in the points' floating type with one batch shape."""
-    dtype, device = lines.points.dtype, lines.points.device
-    width = torch.as_tensor(width, dtype=dtype, device=device)
-    opacity = torch.as_tensor(1.0 if opacity is None else opacity, dtype=dtype, device=device)
+    width = tensor_of(width, lines.points)
+    opacity = tensor_of(1.0 if opacity is None else opacity, lines.points)
     shapes = [lines.shape, width.shape, opacity.shape]
     if colour is not None:
-        colour = colour.to(device, dtype)
+        colour = colour.to(lines.points)
         shapes.append(colour.shape[:-1])
     try:
         # torch's own function imports its compiler, which takes seconds.
@@ -322,6 +316,11 @@ def broadcast_inputs(
         None if colour is None else colour.expand(*shape, colour.shape[-1]),
         lines.expanded(shape),
     )
+
+
+def tensor_of(value: Tensor | float, like: Tensor) -> Tensor:
+    """In another tensor's type, where that is; a number is written there, and not copied."""
+    return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)
 
 
 def looks_wrong(lines: Lines, width: Tensor, *shades: Tensor | None) -> bool:

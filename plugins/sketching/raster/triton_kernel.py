@@ -1,213 +1,382 @@
-"""Gaussian lines of one transparent ink by Triton: a program for each tile goes through all strokes of its canvas.
+"""All that the rasteriser renders, by Triton: a program for each tile goes through all strokes of its canvas.
 
-No lists of tiles are made, so that nothing has to be known before the kernel starts: each tile looks at each stroke's
-box and leaves out those that do not reach it. Nothing is written but the picture and, backwards, the gradients of those
-that do. The formulas are render.py's. Needs Triton, which torch brings where it has CUDA.
+As in triton_lines.py, which is faster for soft lines of one ink, no lists of tiles are made, so that nothing has to be
+known before the kernel starts: each tile looks at each stroke's box and leaves out those that do not reach it. The
+backward pass looks at each stroke a second time; "max", "smooth_max" and "over" first gather what their gradients need
+of all strokes. The formulas are those of render.py and torch_kernel.py. Needs Triton, which torch brings where it has
+CUDA.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from plugins.sketching.raster.request import DARKEST, MIN_WIDTH, PIXEL, REACH
+from plugins.sketching.raster.request import PEN_WIDTH, REACH, RenderRequest
+from plugins.sketching.raster.torch_kernel import OUTER, Gradients
+from plugins.sketching.raster.triton_geometry import inside_of, nearest, off_edge, seen, winding
+from plugins.sketching.raster.triton_ink import fill_ink, line_ink, tapered_ink
+from plugins.sketching.raster.triton_lines import SIDE, SoftLines
 
-# Pixels of a tile's side.
-SIDE = 16
+__all__ = ["SIDE", "SoftLines", "backward", "forward", "plan"]
 
-
-@triton.jit
-def _corner(columns, side: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The left and top edge of a program's tile."""
-    tile = tl.program_id(0)
-    return tile % columns * side, tile // columns * side
+# How inks are composed.
+CODES = {"soft_or": 0, "max": 1, "smooth_max": 2, "over": 3}
+SOFT_OR, MAX, SMOOTH_MAX, OVER = (tl.constexpr(code) for code in CODES.values())
 
 
 @triton.jit
-def _is_beside(own, left, top, side: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Whether a stroke's box, the first of its numbers, lies outside a tile."""
-    beside = (tl.load(own) > left + side) | (tl.load(own + 2) < left)
-    return beside | (tl.load(own + 1) > top + side) | (tl.load(own + 3) < top)
+def _pixels(tile, rows, columns, tile_height, tile_width, block: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The canvas and the corner of a tile, and the centres of its pixels."""
+    within = tile % (rows * columns)
+    top, left = within // columns * tile_height, within % columns * tile_width
+    place = tl.arange(0, block)
+    x = (left + place % tile_width).to(tl.float32) + 0.5
+    y = (top + place // tile_width).to(tl.float32) + 0.5
+    return tile // (rows * columns), left, top, place, x, y
 
 
 @triton.jit
-def _seen(points, stroke, piece, x, y, vertices):  # type: ignore[no-untyped-def]
-    """Both ends of a piece, where on it each pixel's nearest point lies, and the way from there."""
-    first = 2 * (stroke * vertices + piece)
-    last = 2 * (stroke * vertices + tl.minimum(piece + 1, vertices - 1))
-    ax, ay = tl.load(points + first), tl.load(points + first + 1)
-    dx, dy = tl.load(points + last) - ax, tl.load(points + last + 1) - ay
-    u, v = x - ax, y - ay
-    length = tl.maximum(dx * dx + dy * dy, 1e-12)
-    t = tl.minimum(tl.maximum((u * dx + v * dy) / length, 0.0), 1.0)
-    return first, last, t, u - t * dx, v - t * dy
+def _is_beside(box, left, top, tile_height, tile_width):  # type: ignore[no-untyped-def]
+    """Whether a stroke's box lies outside a tile."""
+    beside = (tl.load(box) > left + tile_width) | (tl.load(box + 2) < left)
+    return beside | (tl.load(box + 1) > top + tile_height) | (tl.load(box + 3) < top)
 
 
 @triton.jit
-def _nearest(points, stroke, x, y, vertices, pieces):  # type: ignore[no-untyped-def]
-    """The squared distance of each pixel from a stroke, and the number of the nearest piece."""
-    best = tl.full(x.shape, 1e30, tl.float32)
-    which = tl.zeros(x.shape, tl.int32)
-    for piece in range(pieces):
-        _, _, _, qx, qy = _seen(points, stroke, piece, x, y, vertices)
-        square = qx * qx + qy * qy
-        which = tl.where(square < best, piece, which)
-        best = tl.minimum(square, best)
-    return best, which
+def _look(  # type: ignore[no-untyped-def]
+    ends,
+    pens,
+    width,
+    begin,
+    end,
+    kind,
+    x,
+    y,
+    flat: tl.constexpr,
+    fills: tl.constexpr,
+    tapered: tl.constexpr,
+):
+    """What pixels see of a stroke: its ink with both derivatives, the nearest piece and the place on it."""
+    wound = tl.zeros(x.shape, tl.int32)
+    if fills:
+        if kind != 0:
+            wound = winding(ends, begin, end, x, y)
+    square, which, t = nearest(ends, begin, end, x, y, wound, kind, fills)
+    if tapered:
+        place = begin + which
+        first = tl.load(pens + 2 * place)
+        pen = first + t * (tl.load(pens + 2 * place + 1) - first)
+        ink, by_square, by_width = tapered_ink(square, pen, flat)
+    else:
+        ink, by_square, by_width = line_ink(square, width, flat)
+        if fills:
+            a, b, c = fill_ink(square, inside_of(wound, kind), width, flat)
+            ink = tl.where(kind != 0, a, ink)
+            by_square = tl.where(kind != 0, b, by_square)
+            by_width = tl.where(kind != 0, c, by_width)
+    return ink, by_square, by_width, square, which, t
+
+
+@triton.jit
+def _depth(alpha):  # type: ignore[no-untyped-def]
+    """-log(1 - alpha), exact for faint ink, too (Kahan): what rounding does to 1 - alpha is undone."""
+    rest = 1.0 - alpha
+    lost = tl.where(rest == 1.0, 1.0, 1.0 - rest)
+    return tl.where(rest == 1.0, alpha, -tl.log(rest) * alpha / lost)
 
 
 @triton.jit
 def _forward(  # type: ignore[no-untyped-def]
-    points,
-    numbers,
-    kept,
+    ends,
+    pens,
+    first_piece,
+    kinds,
+    widths,
+    amplitudes,
+    colours,
+    boxes,
+    tiles,
     strokes,
-    vertices,
-    pieces,
-    height,
-    width,
+    rows,
     columns,
-    side: tl.constexpr,
+    tile_height,
+    tile_width,
+    pixels,
+    inks: tl.constexpr,
+    paints: tl.constexpr,
+    ink_rows: tl.constexpr,
+    paint_rows: tl.constexpr,
+    composition: tl.constexpr,
+    flat: tl.constexpr,
+    fills: tl.constexpr,
+    tapered: tl.constexpr,
+    block: tl.constexpr,
 ):
-    canvas = tl.program_id(1)
-    left, top = _corner(columns, side)
-    place = tl.arange(0, side * side)
-    column, row = left + place % side, top + place // side
-    x, y = column.to(tl.float32) + 0.5, row.to(tl.float32) + 0.5
-    shade = tl.zeros((side * side,), tl.float32)
+    tile = tl.program_id(0)
+    canvas, left, top, place, x, y = _pixels(tile, rows, columns, tile_height, tile_width, block)
+    channel, colour = tl.arange(0, ink_rows), tl.arange(0, paint_rows)
+    # The paper that remains; of "smooth_max" the sum of powers.
+    blank = 0.0 if composition == SMOOTH_MAX else 1.0
+    kept = tl.full((ink_rows, block), blank, tl.float32)
+    paint = tl.zeros((paint_rows, block), tl.float32)
     for number in range(strokes):
         stroke = canvas * strokes + number
-        own = numbers + 6 * stroke
-        if not _is_beside(own, left, top, side):
-            blurred, amplitude = tl.load(own + 4), tl.load(own + 5)
-            square, _ = _nearest(points, stroke, x, y, vertices, pieces)
-            shade += tl.log(1.0 - amplitude * tl.exp(-square / (blurred * blurred)))
-    inside = (column < width) & (row < height)
-    tl.store(kept + (canvas * height + row) * width + column, tl.exp(shade), mask=inside)
+        if not _is_beside(boxes + 4 * stroke, left, top, tile_height, tile_width):
+            begin, end = tl.load(first_piece + stroke), tl.load(first_piece + stroke + 1)
+            kind, width = tl.load(kinds + stroke), tl.load(widths + stroke)
+            ink, _, _, _, _, _ = _look(
+                ends, pens, width, begin, end, kind, x, y, flat, fills, tapered
+            )
+            largest = amplitudes + inks * stroke + channel
+            alpha = tl.load(largest, mask=channel < inks, other=0.0)[:, None] * ink[None, :]
+            if composition == MAX:
+                kept = tl.minimum(kept, 1.0 - alpha)
+            elif composition == SMOOTH_MAX:
+                depth = _depth(alpha)
+                kept += depth * depth * depth * depth
+            else:
+                kept *= 1.0 - alpha
+            if composition == OVER:
+                tint = colours + paints * stroke + colour
+                shade = tl.load(tint, mask=colour < paints, other=0.0)[:, None]
+                paint += alpha * (shade - paint)
+    if composition == SMOOTH_MAX:
+        kept = tl.exp(-tl.sqrt(tl.sqrt(kept)))
+    here, base = place < pixels, tiles + tile.to(tl.int64) * (paints + inks) * pixels
+    if composition == OVER:
+        cells = base + colour[:, None] * pixels + place[None, :]
+        tl.store(cells, paint, mask=(colour < paints)[:, None] & here[None, :])
+    cells = base + (paints + channel[:, None]) * pixels + place[None, :]
+    tl.store(cells, kept, mask=(channel < inks)[:, None] & here[None, :])
 
 
 @triton.jit
 def _backward(  # type: ignore[no-untyped-def]
-    points,
-    numbers,
-    kept,
+    ends,
+    pens,
+    first_piece,
+    kinds,
+    widths,
+    amplitudes,
+    colours,
+    boxes,
+    tiles,
     gradient,
-    by_points,
-    by_numbers,
+    by_ends,
+    by_pens,
+    by_widths,
+    by_amplitudes,
+    by_colours,
     strokes,
-    vertices,
-    pieces,
-    height,
-    width,
+    rows,
     columns,
-    side: tl.constexpr,
+    tile_height,
+    tile_width,
+    pixels,
+    inks: tl.constexpr,
+    paints: tl.constexpr,
+    ink_rows: tl.constexpr,
+    paint_rows: tl.constexpr,
+    composition: tl.constexpr,
+    flat: tl.constexpr,
+    fills: tl.constexpr,
+    tapered: tl.constexpr,
+    block: tl.constexpr,
 ):
-    canvas = tl.program_id(1)
-    left, top = _corner(columns, side)
-    place = tl.arange(0, side * side)
-    column, row = left + place % side, top + place // side
-    x, y = column.to(tl.float32) + 0.5, row.to(tl.float32) + 0.5
-    inside = (column < width) & (row < height)
-    pixel = (canvas * height + row) * width + column
-    above = tl.load(kept + pixel, mask=inside, other=0.0)
-    above *= tl.load(gradient + pixel, mask=inside, other=0.0)
+    tile = tl.program_id(0)
+    canvas, left, top, place, x, y = _pixels(tile, rows, columns, tile_height, tile_width, block)
+    channel, colour = tl.arange(0, ink_rows), tl.arange(0, paint_rows)
+    here, base = place < pixels, tile.to(tl.int64) * (paints + inks) * pixels
+    cells = base + (paints + channel[:, None]) * pixels + place[None, :]
+    there = (channel < inks)[:, None] & here[None, :]
+    kept = tl.load(tiles + cells, mask=there, other=0.0)
+    above = tl.load(gradient + cells, mask=there, other=0.0)
+    cells = base + colour[:, None] * pixels + place[None, :]
+    there = (colour < paints)[:, None] & here[None, :]
+    paint_above = tl.load(gradient + cells, mask=there, other=0.0)
+    # What the gradients need of all strokes: the largest ink and its stroke, the norm of all depths, or their sum.
+    largest = tl.zeros((ink_rows, block), tl.float32)
+    winner = tl.full((ink_rows, block), -1, tl.int32)
+    total = tl.zeros((ink_rows, block), tl.float64)
+    if composition != SOFT_OR:
+        for number in range(strokes):
+            stroke = canvas * strokes + number
+            if not _is_beside(boxes + 4 * stroke, left, top, tile_height, tile_width):
+                begin, end = tl.load(first_piece + stroke), tl.load(first_piece + stroke + 1)
+                kind, width = tl.load(kinds + stroke), tl.load(widths + stroke)
+                ink, _, _, _, _, _ = _look(
+                    ends, pens, width, begin, end, kind, x, y, flat, fills, tapered
+                )
+                own = inks * stroke + channel
+                amplitude = tl.load(amplitudes + own, mask=channel < inks, other=0.0)[:, None]
+                alpha = amplitude * ink[None, :]
+                if composition == MAX:
+                    # A stroke's ink may be the largest where it is transparent yet.
+                    wins = (alpha >= largest) & (ink > 0)[None, :]
+                    winner = tl.where(wins, number, winner)
+                    largest = tl.where(wins, alpha, largest)
+                elif composition == SMOOTH_MAX:
+                    depth = _depth(alpha)
+                    largest += depth * depth * depth * depth
+                else:
+                    total += _depth(alpha).to(tl.float64)
+    if composition == SMOOTH_MAX:
+        largest = tl.sqrt(tl.sqrt(largest))
+    # Of "over": the gradient's inner product with all below a stroke, and the depth of all up to it.
+    under, depth_so_far = above, tl.zeros((ink_rows, block), tl.float64)
     for number in range(strokes):
         stroke = canvas * strokes + number
-        own = numbers + 6 * stroke
-        if not _is_beside(own, left, top, side):
-            blurred, amplitude = tl.load(own + 4), tl.load(own + 5)
-            square, which = _nearest(points, stroke, x, y, vertices, pieces)
-            scaled = square / (blurred * blurred)
-            bell = tl.exp(-scaled)
-            # By the amplitude; times the amplitude, by the logarithm of the bell.
-            by_bell = above / (1.0 - amplitude * bell) * bell
-            tl.atomic_add(by_numbers + 2 * stroke + 1, tl.sum(by_bell))
-            by_scaled = -amplitude * by_bell
-            tl.atomic_add(by_numbers + 2 * stroke, tl.sum(by_scaled * scaled) * -2.0 / blurred)
-            by_square = by_scaled / (blurred * blurred)
-            for piece in range(pieces):
-                mine = tl.where(which == piece, by_square, 0.0)
-                if tl.max(tl.abs(mine)) > 0.0:
-                    first, last, t, qx, qy = _seen(points, stroke, piece, x, y, vertices)
+        if not _is_beside(boxes + 4 * stroke, left, top, tile_height, tile_width):
+            begin, end = tl.load(first_piece + stroke), tl.load(first_piece + stroke + 1)
+            kind, width = tl.load(kinds + stroke), tl.load(widths + stroke)
+            ink, by_square, by_width, square, which, t = _look(
+                ends, pens, width, begin, end, kind, x, y, flat, fills, tapered
+            )
+            own = inks * stroke + channel
+            amplitude = tl.load(amplitudes + own, mask=channel < inks, other=0.0)[:, None]
+            alpha = amplitude * ink[None, :]
+            if composition == SOFT_OR:
+                by_alpha = -above * kept / (1.0 - alpha)
+            elif composition == MAX:
+                by_alpha = tl.where(winner == number, -above, 0.0)
+            elif composition == SMOOTH_MAX:
+                depth = _depth(alpha)
+                # Of nothing else than this ink, the norm is its depth; powers may underflow.
+                norm = tl.where(largest > 0, largest, 1.0)
+                share = tl.where(largest > 0, tl.minimum(depth / norm, 1.0), 1.0)
+                by_alpha = -above * tl.exp(depth - largest) * share * share * share
+            else:
+                depth_so_far += _depth(alpha).to(tl.float64)
+                front = tl.exp(depth_so_far - total).to(tl.float32)
+                tint = colours + paints * stroke + colour
+                shade = tl.load(tint, mask=colour < paints, other=0.0)[:, None]
+                worth = tl.sum(paint_above * shade, 0)[None, :]
+                by_alpha = front * (worth - under)
+                under += alpha * (worth - under)
+                by_colour = tl.sum(paint_above * alpha * front, 1)
+                tint = by_colours + paints * stroke + colour
+                tl.atomic_add(tint, by_colour, mask=colour < paints)
+            by_amplitude = tl.sum(by_alpha * ink[None, :], 1)
+            tl.atomic_add(by_amplitudes + own, by_amplitude, mask=channel < inks)
+            by_ink = tl.sum(by_alpha * amplitude, 0)
+            by_square *= by_ink
+            by_width *= by_ink
+            if not tapered:
+                tl.atomic_add(by_widths + stroke, tl.sum(by_width, 0))
+            for piece in range(begin, end):
+                hit = which == (piece - begin).to(tl.int32)
+                mine = tl.where(hit, by_square, 0.0)
+                moved = tl.where(hit, by_width, 0.0)
+                if tl.max(tl.abs(mine) + tl.abs(moved), 0) > 0.0:
+                    t, qx, qy, turn, dx, dy = seen(ends, piece, x, y)
+                    if fills:
+                        if kind != 0:
+                            qx, qy = off_edge(square, qx, qy, turn, dx, dy)
                     by_x, by_y = -2.0 * mine * qx, -2.0 * mine * qy
-                    tl.atomic_add(by_points + first, tl.sum(by_x * (1.0 - t)))
-                    tl.atomic_add(by_points + first + 1, tl.sum(by_y * (1.0 - t)))
-                    tl.atomic_add(by_points + last, tl.sum(by_x * t))
-                    tl.atomic_add(by_points + last + 1, tl.sum(by_y * t))
+                    ax, ay = by_x * (1.0 - t), by_y * (1.0 - t)
+                    bx, by = by_x * t, by_y * t
+                    if tapered:
+                        tl.atomic_add(by_pens + 2 * piece, tl.sum(moved * (1.0 - t), 0))
+                        tl.atomic_add(by_pens + 2 * piece + 1, tl.sum(moved * t, 0))
+                        # The nearest point moves along the piece.
+                        lean = tl.load(pens + 2 * piece + 1) - tl.load(pens + 2 * piece)
+                        length = tl.maximum(dx * dx + dy * dy, 1e-12)
+                        free = tl.where((t > 0) & (t < 1), moved * lean / length, 0.0)
+                        ax -= free * ((1.0 - t) * dx + qx)
+                        ay -= free * ((1.0 - t) * dy + qy)
+                        bx += free * (qx - t * dx)
+                        by += free * (qy - t * dy)
+                    tl.atomic_add(by_ends + 4 * piece, tl.sum(ax, 0))
+                    tl.atomic_add(by_ends + 4 * piece + 1, tl.sum(ay, 0))
+                    tl.atomic_add(by_ends + 4 * piece + 2, tl.sum(bx, 0))
+                    tl.atomic_add(by_ends + 4 * piece + 3, tl.sum(by, 0))
 
 
-class Kept(Function):
-    """The paper that remains, `[count, height, width]`, of strokes `[count, S, V, 2]`.
+def plan(request: RenderRequest) -> Tensor:
+    """Each stroke's box `[N, 4]`: left, top, right and bottom of where it is seen."""
+    reach = request.width * (REACH if request.profile == "gaussian" else PEN_WIDTH / 2)
+    if request.profile == "flat":
+        reach = reach + OUTER
+    ends, count = request.ends, len(request.width)
+    numbers = torch.arange(len(ends), device=ends.device)
+    owner = torch.searchsorted(request.first_piece, numbers, right=True) - 1
+    owner, reach = owner.unsqueeze(1).expand(-1, 2), reach.unsqueeze(1)
+    low = torch.minimum(ends[:, :2], ends[:, 2:])
+    high = torch.maximum(ends[:, :2], ends[:, 2:])
+    nowhere = ends.new_full((count, 2), torch.inf)
+    low = nowhere.scatter_reduce(0, owner, low, "amin") - reach
+    high = (-nowhere).scatter_reduce(0, owner, high, "amax") + reach
+    return torch.cat([low, high], 1)
 
-    The gradient is summed by atomic additions: from run to run it differs in its last digits.
+
+def forward(request: RenderRequest, boxes: Tensor) -> Tensor:
+    """Each tile's paint and remaining paper, `[tiles, channels, pixels]`."""
+    layout = request.layout
+    tiles = request.ends.new_empty(layout.tiles, request.channels, layout.pixels)
+    _forward[(layout.tiles,)](*scene(request, boxes), tiles, *sizes(request), **style(request))
+    return tiles
+
+
+def backward(request: RenderRequest, boxes: Tensor, tiles: Tensor, gradient: Tensor) -> Gradients:
+    """The gradients of ends, width, amplitude, colour and pens, given that of `tiles`.
+
+    They are summed by atomic additions: from run to run they differ in their last digits.
     """
-
-    @staticmethod
-    def forward(
-        ctx: Any, points: Tensor, blurred: Tensor, amplitude: Tensor, canvas: tuple[int, int]
-    ) -> Tensor:
-        points, blurred, amplitude = (t.detach().contiguous() for t in (points, blurred, amplitude))
-        reach = (blurred * REACH).unsqueeze(-1)
-        boxes = points.amin(-2) - reach, points.amax(-2) + reach
-        # Six of a stroke: left, top, right and bottom of its box, its blurred width, its amplitude.
-        numbers = torch.cat([*boxes, blurred.unsqueeze(-1), amplitude.unsqueeze(-1)], -1)
-        kept = points.new_empty(len(points), *canvas)
-        _forward[grid(len(points), canvas)](
-            points, numbers, kept, *sizes(points, canvas), side=SIDE
-        )
-        ctx.save_for_backward(points, numbers, kept)
-        return kept
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        points, numbers, kept = ctx.saved_tensors
-        canvas = tuple(kept.shape[1:])
-        by_points = torch.zeros_like(points)
-        by_numbers = points.new_zeros(*points.shape[:2], 2)
-        # d kept / d alpha = -kept / (1 - alpha).
-        above = (-gradient).contiguous()
-        _backward[grid(len(points), canvas)](
-            points, numbers, kept, above, by_points, by_numbers, *sizes(points, canvas), side=SIDE
-        )
-        return by_points, by_numbers[..., 0], by_numbers[..., 1], None
+    ends, width = torch.zeros_like(request.ends), torch.zeros_like(request.width)
+    amplitude = torch.zeros_like(request.amplitude)
+    colour = None if request.colour is None else torch.zeros_like(request.colour)
+    pens = None if request.pens is None else torch.zeros_like(request.pens)
+    results = (ends, or_other(pens, ends), width, amplitude, or_other(colour, amplitude))
+    _backward[(request.layout.tiles,)](
+        *scene(request, boxes), tiles, gradient, *results, *sizes(request), **style(request)
+    )
+    return ends, width, amplitude, colour, pens
 
 
-def grid(count: int, canvas: tuple[int, ...]) -> tuple[int, int]:
-    """Programs: the tiles of a canvas, and the canvases."""
-    return triton.cdiv(canvas[0], SIDE) * triton.cdiv(canvas[1], SIDE), count
+def or_other(given: Tensor | None, other: Tensor) -> Tensor:
+    """A tensor, or one in its place that no kernel looks at."""
+    return other if given is None else given
 
 
-def sizes(points: Tensor, canvas: tuple[int, ...]) -> tuple[int, ...]:
-    """Strokes of a canvas, vertices and pieces of a stroke, height, width, and columns of tiles."""
-    strokes, vertices = points.shape[1:3]
-    return strokes, vertices, max(vertices - 1, 1), *canvas, triton.cdiv(canvas[1], SIDE)
+def scene(request: RenderRequest, boxes: Tensor) -> tuple[Tensor, ...]:
+    """What both kernels read."""
+    return (
+        request.ends,
+        or_other(request.pens, request.ends),
+        request.first_piece,
+        request.kind,
+        request.width,
+        request.amplitude,
+        or_other(request.colour, request.amplitude),
+        boxes,
+    )
 
 
-class SoftLines:
-    """Called as numba's of the same name."""
+def sizes(request: RenderRequest) -> tuple[int, ...]:
+    """Strokes of a canvas, rows and columns of tiles, a tile's height, width and pixels."""
+    layout = request.layout
+    strokes = len(request.width) // layout.count
+    grid = layout.rows, layout.columns, layout.tile_height, layout.tile_width
+    return strokes, *grid, layout.pixels
 
-    @staticmethod
-    def apply(points: Tensor, width: Tensor, opacity: Tensor, canvas: tuple[int, int]) -> Tensor:
-        """`[*batch, strokes, vertices, 2]`, width and opacity `[*batch, strokes]` -> ink `[*batch, height, width]`."""
-        *batch, strokes, vertices, _ = points.shape
-        # Not by clamp, which leaves out the gradient of a width that is exactly the least.
-        width = torch.where(width < MIN_WIDTH, MIN_WIDTH, width)
-        blurred = (width * width + PIXEL**2).sqrt()
-        spread = 2 if vertices == 1 else 1
-        amplitude = opacity * (width / blurred) ** spread * DARKEST
-        count = math.prod(batch)
-        kept: Tensor = Kept.apply(
-            points.reshape(count, strokes, vertices, 2),
-            blurred.expand(*batch, strokes).reshape(count, strokes),
-            amplitude.expand(*batch, strokes).reshape(count, strokes),
-            canvas,
-        )
-        return (1 - kept).reshape(*batch, *canvas)
+
+def style(request: RenderRequest) -> dict[str, Any]:
+    """What a kernel is compiled for."""
+    inks = request.amplitude.shape[1]
+    paints = 0 if request.colour is None else request.colour.shape[1]
+    return {
+        "inks": inks,
+        "paints": paints,
+        "ink_rows": triton.next_power_of_2(inks),
+        "paint_rows": triton.next_power_of_2(max(paints, 1)),
+        "composition": CODES[request.composition],
+        "flat": request.profile == "flat",
+        "fills": request.fills,
+        "tapered": request.pens is not None,
+        "block": triton.next_power_of_2(request.layout.pixels),
+    }

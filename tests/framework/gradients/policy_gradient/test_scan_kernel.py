@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import Tensor
 
 from framework.gradients.policy_gradient import advantages
-from framework.gradients.policy_gradient.advantages import Transitions, gae, upgo, vtrace
+from framework.gradients.policy_gradient.advantages import (
+    Transitions,
+    gae,
+    reward_to_go,
+    td_lambda,
+    upgo,
+    vtrace,
+)
 from tests.kernels import interpreted
 
 
@@ -32,25 +40,56 @@ def test_the_recurrence_is_that_of_torch(shape, kind):
         )
 
 
-def test_all_advantages_are_made_by_it(monkeypatch):
-    steps = transitions((9, 6))
-    ratios = steps.values.exp()
-    made = [
-        lambda: gae(steps, 0.9, 0.8),
-        lambda: vtrace(steps, ratios, 0.9)[1],
-        lambda: upgo(steps, 0.9),
-    ]
-    expected = [make() for make in made]
+FUNCTIONS = {
+    "gae": lambda steps: [gae(steps, 0.9, 0.8)],
+    "td_lambda": lambda steps: [td_lambda(steps, 0.9, 0.8)],
+    "reward_to_go": lambda steps: [reward_to_go(steps, 0.9)],
+    "vtrace": lambda steps: [*vtrace(steps, steps.values.exp(), 0.9, 0.8, rho_bar=2.0, c_bar=0.7)],
+    "upgo": lambda steps: [upgo(steps, 0.9)],
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_each_is_one_launch_and_the_number_of_torch(monkeypatch, launches, name, kind):
+    steps = transitions((9, 131))
+    named = ("rewards", "values", "next_values")
+    steps = replace(steps, **{n: getattr(steps, n).to(kind) for n in named})
+    expected = FUNCTIONS[name](steps)
     with interpreted():
         from framework.gradients.policy_gradient import scan_kernel
 
-        calls: list[Tensor] = []
+        monkeypatch.setattr(advantages, "kernels_for", lambda terms: scan_kernel)
+        found = FUNCTIONS[name](steps)
+    assert launches == [1]
+    for own, right in zip(found, expected, strict=True):
+        assert own.dtype == kind
+        torch.testing.assert_close(own, right, rtol=1e-6, atol=1e-6)
 
-        def counted(terms: Tensor, factors: Tensor) -> Tensor:
-            calls.append(terms)
-            return scan_kernel.backwards(terms, factors)
 
-        monkeypatch.setattr(advantages, "backwards", counted)
-        for make, right in zip(made, expected, strict=True):
-            torch.testing.assert_close(make(), right)
-    assert len(calls) == 3
+@pytest.fixture
+def launches(monkeypatch):
+    """How many kernels were launched."""
+    counted = [0]
+    with interpreted():
+        from framework.gradients.policy_gradient import scan_kernel
+
+        def grid(games: int) -> tuple[int]:
+            counted[0] += 1
+            return (-(-games // scan_kernel.BLOCK),)
+
+        monkeypatch.setattr(scan_kernel, "grid", grid)
+    return counted
+
+
+def test_a_ratio_that_is_no_number_is_not_hidden():
+    steps = transitions((3, 2))
+    ratios = torch.ones(3, 2)
+    ratios[1, 0] = float("nan")
+    with interpreted():
+        from framework.gradients.policy_gradient import scan_kernel
+
+        targets, found = scan_kernel.vtrace(steps, ratios, 0.9, 1.0, 1.0, 1.0)
+    assert found[1, 0].isnan()
+    assert targets[1, 0].isnan()
+    assert found[:, 1].isfinite().all()
