@@ -77,6 +77,8 @@ class Program:
             None: it does unless it is stateful.
         capturable: each run on a batch of one shape does the same operations, reads no number and keeps nothing outside
             but tensors that stay where they are: an estimator's call may be recorded on a GPU and replayed.
+        apart: of several that train together, each has an objective of its own, of the parameters whose names begin
+            with its word here: the gradient is that of their sum, and each one's is clipped for itself.
         checked: watch the first run for faults that make a gradient wrong without any other sign; see `framework.lint`.
     """
 
@@ -88,6 +90,7 @@ class Program:
     stateful: bool = False
     repeatable: bool | None = None
     capturable: bool = False
+    apart: tuple[str, ...] = ()
     checked: bool = True
     # Shared by the copies that estimators make of a program.
     findings: Findings = field(default_factory=Findings, repr=False)
@@ -130,7 +133,7 @@ class Program:
         Raises:
             ProgramError: a process has nothing to do, and a mean over nothing is no number.
         """
-        if ranks.size() == 1:
+        if ranks.size() == 1 or self.apart:
             return 1.0
         shape = self._leading_shape(batch, 1)
         count = shape[1] if self.recorded_trajectories else math.prod(shape)
@@ -142,6 +145,13 @@ class Program:
                 "expected one for each at least"
             )
         return count / total
+
+    def groups(self, parameters: Parameters) -> list[list[Tensor]]:
+        """The parameters of each objective, where there are several."""
+        return [
+            [value for name, value in parameters.items() if name.startswith(own)]
+            for own in self.apart
+        ]
 
     def probe(self, parameters: Parameters, batch: Any = None, *, samples: int = 1) -> None:
         """Make the probing run of a program with data now, for runs that could not make it themselves."""

@@ -25,7 +25,7 @@ from plugins.games.policies.memory import MemoryKind
 from plugins.games.rollouts import Rollout
 from plugins.league.league.learners import Learner, Matches, saved
 from plugins.league.league.population import MAIN, Population
-from plugins.league.league.turns import batches
+from plugins.league.league.turns import batches, refuse_other_turns, side_by_side
 from plugins.league.match import Match, with_mask
 from plugins.league.measures.judge import Judge
 from plugins.league.measures.tournament import spread
@@ -250,21 +250,29 @@ class League(Task):
         """What the estimator differentiates: rollouts with predictions, recorded matches, or matches played as it runs.
 
         Raises:
-            UserError: an estimator that replays steps, or several processes.
+            UserError: an estimator that replays steps, or more or fewer processes than learners.
         """
         if estimator.replay is not None:
             raise UserError(
                 "estimator: one that learns from a replay buffer has none here, since opponents change; "
                 "choices: vtrace_upgo, ppo, vtrace, a2c, upgo, rloo"
             )
-        if ranks.size() > 1:
-            raise UserError(
-                f"{ranks.size()} processes: a league learns in one; expected trainer.ranks=1"
-            )
+        self.population.side_by_side = ranks.size() > 1
+        own = self.own_program(estimator)
+        return side_by_side(own, self.learners) if self.population.side_by_side else own
+
+    def own_program(self, estimator: Estimator) -> Program:
+        """The program of the learner that is active."""
         plan = estimator.rollouts
         if plan is None:
             if estimator.supports_recorded_actions:
                 return self.as_program(self.objective, recorded_trajectories=True)
+            if len(self.learners) > 1:
+                raise UserError(
+                    "estimator: one that moves the parameters would move those of all learners at each one's turn; "
+                    "choices: ppo, vtrace_upgo, vtrace, a2c, upgo, rloo; or task.main_exploiters=0 "
+                    "task.league_exploiters=0"
+                )
             self.population.apart()
             return self.as_program(lambda context, _: play_out(self.active.matches, context, None))
         self.uses = plan.epochs * plan.minibatches
@@ -299,6 +307,8 @@ class League(Task):
             )
         self.seed = plan.seed
         if plan.resumed:
+            population = self.population
+            refuse_other_turns(population.saved_side_by_side, population.side_by_side)
             for learner in self.learners:
                 learner.matches.resume()
             return

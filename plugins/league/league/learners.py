@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -61,11 +61,19 @@ class Matches(Experience):
         self.make = make
         self.regularisation = regularisation
         self.reference: Agent | None = None
+        self.candidates: list[str] = []
 
     def vector(self, count: int, purpose: str = "training") -> Games:
         if (purpose, count) not in self.vectors:
-            self.vectors[purpose, count] = self.make(count)
+            self.vectors[purpose, count] = made = self.make(count)
+            made.candidates = self.candidates or made.candidates
         return self.vectors[purpose, count]
+
+    def meet(self, candidates: list[str]) -> None:
+        """Draw the opponents of new matches from these, in all vectors."""
+        self.candidates = candidates
+        for vector in self.vectors.values():
+            cast(Match, vector).candidates = candidates
 
     @property
     def match(self) -> Match:
