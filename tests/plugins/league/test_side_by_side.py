@@ -9,6 +9,7 @@ import torch
 import framework
 from framework import UserError
 from tests.processes import together
+from tests.runs import python
 
 LEARNERS = ("main", "main_exploiter_1", "league_exploiter_1")
 SMALL = (
@@ -104,4 +105,18 @@ def test_a_run_goes_on_as_it_was(tmp_path):
 def test_any_number_of_processes_have_the_same_bits(tmp_path, count):
     trained(tmp_path / "one")
     together(count, train, tmp_path / "several")
+    assert_same(everything(tmp_path / "several"), everything(tmp_path / "one"))
+
+
+@pytest.mark.slow
+def test_rays_actors_have_the_bits_of_one_process(tmp_path):
+    pytest.importorskip("ray", reason="it is not installed: make install EXTRAS=ray")
+    trained(tmp_path / "one")
+    command = ["train", "experiment=kuhn", "seed=4", *SMALL, "trainer.shards=3", "trainer.ranks=2"]
+    words = [*command, "trainer.launcher=ray", "hydra.run.dir=several"]
+    process = python("-m", "framework.commands.main", *words, cwd=tmp_path)
+    _, err = process.communicate(timeout=300)
+    if "timed out during startup" in err:
+        pytest.skip("Ray did not start within its own 30 seconds: the machine is busy")
+    assert process.returncode == 0, err
     assert_same(everything(tmp_path / "several"), everything(tmp_path / "one"))
