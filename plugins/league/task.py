@@ -18,7 +18,6 @@ from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.games.episode_log import EpisodeLog
 from plugins.games.objectives import play_out, rollouts, whole_episodes
-from plugins.games.pieces import piece_length
 from plugins.games.policies.agent import Agent
 from plugins.games.policies.bodies import Activation, BodyKind
 from plugins.games.policies.memory import MemoryKind
@@ -33,7 +32,7 @@ from plugins.league.opponents import AgentPlayer, Opponent
 from plugins.league.players.naming import named_player
 from plugins.league.players.trained import RUN, players_by_name
 from plugins.league.rules.contract import Rules
-from plugins.league.rules.making import make_rules
+from plugins.league.rules.making import make_rules, make_tried_rules
 from plugins.league.teaching import Teaching
 
 Mode = Literal["self_play", "fictitious", "regularised", "league", "exploiter"]
@@ -114,7 +113,7 @@ class League(Task):
         tournament_matches: CountOrZero = 100,
     ) -> None:
         self.game, self.game_options = game, game_options
-        rules = self.rules(1, "cpu")
+        rules = make_tried_rules(game, game_options)
         self.name = game if isinstance(game, str) else type(rules).__name__
         self.mode: Mode = mode
         self.boards, self.rollout_steps = boards, rollout_steps
@@ -277,15 +276,7 @@ class League(Task):
             return self.as_program(lambda context, _: play_out(self.active.matches, context, None))
         self.uses = plan.epochs * plan.minibatches
         for learner in self.learners:
-            matches = learner.matches
-            matches.pieces = piece_length(
-                plan.minibatches,
-                matches.count,
-                matches.rollout_steps,
-                recurrent=learner.agent.memory is not None,
-            )
-            matches.discount = getattr(estimator, "discount", 1.0)
-            matches.trace_decay = getattr(estimator, "gae_lambda", 1.0)
+            learner.matches.serve(estimator, plan.minibatches)
         return self.as_program(self.by_rollouts, recorded_trajectories=True, rollouts=plan)
 
     def by_rollouts(self, context: Context, batch: Rollout) -> None:

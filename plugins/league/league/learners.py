@@ -10,11 +10,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from framework import Estimator
 from framework.batch import map_tensors
 from plugins.games.environments.games import Games
 from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog
 from plugins.games.experience import Experience
+from plugins.games.pieces import piece_length
 from plugins.games.policies.agent import Agent
 from plugins.games.rewards import RewardOptions
 from plugins.games.rollouts import Rollout, RolloutBuffer
@@ -68,6 +70,13 @@ class Matches(Experience):
             self.vectors[purpose, count] = made = self.make(count)
             made.candidates = self.candidates or made.candidates
         return self.vectors[purpose, count]
+
+    def serve(self, estimator: Estimator, minibatches: int) -> None:
+        """Cut rollouts as the estimator's minibatches need them."""
+        recurrent = self.agent.memory is not None
+        self.pieces = piece_length(minibatches, self.count, self.rollout_steps, recurrent=recurrent)
+        self.discount = getattr(estimator, "discount", 1.0)
+        self.trace_decay = getattr(estimator, "gae_lambda", 1.0)
 
     def meet(self, candidates: list[str]) -> None:
         """Draw the opponents of new matches from these, in all vectors."""
