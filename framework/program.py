@@ -21,6 +21,7 @@ from torch import Tensor
 
 from framework import ranks
 from framework.batch import first_tensor
+from framework.capabilities import needing
 from framework.errors import ProgramError
 from framework.lint.findings import Findings, kind_of, known_of
 from framework.lint.first_run import FirstRun
@@ -112,7 +113,11 @@ class Program:
         key, for randomness that the program uses itself, and are restored after the run.
         """
         first = self._first_run(rules, parameters, batch, samples) if self.checked else None
-        with nullcontext() if key is None else seeded(key):
+        # What a game keeps outside, such as its cards, is drawn there.
+        needs = needing(
+            own_randomness=self.stateful, one_sample_at_a_time=self.one_sample_at_a_time
+        )
+        with needs, nullcontext() if key is None else seeded(key):
             if not self.one_sample_at_a_time:
                 traces = [self._run_once(rules, parameters, batch, samples, key, first)]
             else:

@@ -33,6 +33,7 @@ from plugins.league.players.naming import named_player
 from plugins.league.players.trained import RUN, players_by_name
 from plugins.league.rules.contract import Rules
 from plugins.league.rules.making import make_rules, make_tried_rules
+from plugins.league.served import refuse_replay, refuse_unserved
 from plugins.league.teaching import Teaching
 
 Mode = Literal["self_play", "fictitious", "regularised", "league", "exploiter"]
@@ -251,27 +252,18 @@ class League(Task):
         Raises:
             UserError: an estimator that replays steps, or more or fewer processes than learners.
         """
-        if estimator.replay is not None:
-            raise UserError(
-                "estimator: one that learns from a replay buffer has none here, since opponents change; "
-                "choices: vtrace_upgo, ppo, vtrace, a2c, upgo, rloo"
-            )
         self.population.side_by_side = ranks.size() > 1
         own = self.own_program(estimator)
         return side_by_side(own, self.learners) if self.population.side_by_side else own
 
     def own_program(self, estimator: Estimator) -> Program:
         """The program of the learner that is active."""
+        refuse_replay(estimator)
         plan = estimator.rollouts
         if plan is None:
             if estimator.supports_recorded_actions:
                 return self.as_program(self.objective, recorded_trajectories=True)
-            if len(self.learners) > 1:
-                raise UserError(
-                    "estimator: one that moves the parameters would move those of all learners at each one's turn; "
-                    "choices: ppo, vtrace_upgo, vtrace, a2c, upgo, rloo; or task.main_exploiters=0 "
-                    "task.league_exploiters=0"
-                )
+            refuse_unserved(estimator, learners=len(self.learners))
             self.population.apart()
             return self.as_program(lambda context, _: play_out(self.active.matches, context, None))
         self.uses = plan.epochs * plan.minibatches

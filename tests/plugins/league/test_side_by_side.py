@@ -81,7 +81,7 @@ def test_each_objective_has_parameters_of_its_own():
     [
         (("trainer.shards=2",), "trainer.shards = 2: expected 3, as many as the league has learners"),
         (("task.mode=self_play",), "a single learner learns in one process; expected trainer.shards=null"),
-        (("estimator=spsa", "trainer.shards=null"), "would move those of all learners"),
+        (("estimator=spsa", "trainer.shards=null"), "cannot serve 3 learners, each in its turn"),
     ],
 )  # fmt: skip
 def test_what_cannot_learn_side_by_side_is_refused(tmp_path, more, said):
