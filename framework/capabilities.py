@@ -11,7 +11,9 @@ It is read from the source without importing it. Refusals ("estimators that can 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
@@ -33,6 +35,20 @@ COSTS = {
     "any": "any cost",
     "values": "by values only",
 }
+
+
+# What the program that runs now needs, whatever its draws: refusals raised in it name no estimator that lacks it.
+NEEDED: ContextVar[Mapping[str, bool]] = ContextVar("NEEDED", default={})  # noqa: B039  (it is not changed)
+
+
+@contextmanager
+def needing(**needs: bool) -> Iterator[None]:
+    """Inside the block a program with these needs runs (see `Capabilities.serves`)."""
+    before = NEEDED.set({name: True for name, needed in needs.items() if needed})
+    try:
+        yield
+    finally:
+        NEEDED.reset(before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +238,7 @@ def able(
     Unbiased ones first, the most specific first among them; then biased ones, those that serve any draw first; in the
     registry's order among equals. Two places are kept for estimators that serve any draw.
     """
+    needs = {**NEEDED.get(), **needs}
     found = [
         (component.name, c)
         for component, c in estimators()

@@ -23,13 +23,16 @@ class NeedsProcesses(UserError):
 
     Attributes:
         count: how many.
+        launcher: what starts them.
     """
 
-    def __init__(self, count: int) -> None:
-        super().__init__(
-            f"trainer.ranks = {count}: one process here; start the script by torchrun --nproc-per-node={count} SCRIPT"
-        )
-        self.count = count
+    def __init__(self, count: int, launcher: str) -> None:
+        by = {
+            "torchrun": f"start the script by torchrun --nproc-per-node={count} SCRIPT",
+            "ray": "from Python call framework.ray_actors.supervise(trainer.ranks, ['train', ...])",
+        }
+        super().__init__(f"trainer.ranks = {count}: one process here; {by[launcher]}")
+        self.count, self.launcher = count, launcher
 
 
 def launched() -> bool:
@@ -47,26 +50,29 @@ def process_count() -> int:
     return int(os.environ["WORLD_SIZE"]) if launched() else 1
 
 
-def check_processes(asked: int | None) -> None:
+def check_processes(asked: int | None, launcher: str) -> None:
     """Refuse to train in another number of processes than `trainer.ranks`.
 
     Raises:
-        UserError: torchrun has started another number.
+        UserError: torchrun has started another number, or it is not said how many actors Ray is to start.
         NeedsProcesses: there is this one only.
     """
+    if launcher == "ray" and asked is None:
+        raise UserError("trainer.launcher = ray: expected trainer.ranks, how many actors it starts")
     if asked in (None, process_count()):
         return
     if launched():
         raise UserError(f"trainer.ranks = {asked}: torchrun has started {process_count()}")
-    raise NeedsProcesses(asked)
+    raise NeedsProcesses(asked, launcher)
 
 
-def start(count: int, arguments: Sequence[str]) -> NoReturn:
-    """Become a process that runs this command in `count` processes of this machine."""
+def start(needed: NeedsProcesses, arguments: Sequence[str]) -> NoReturn:
+    """Become a process that runs this command in as many as it needs."""
     # torchrun would set it itself, with four lines about it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdout.flush()
-    own = [sys.executable, "-m", "framework.launch", str(count), *arguments]
+    module = {"torchrun": "framework.launch", "ray": "framework.ray_actors"}[needed.launcher]
+    own = [sys.executable, "-m", module, str(needed.count), *arguments]
     os.execv(sys.executable, own)
 
 

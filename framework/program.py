@@ -21,6 +21,7 @@ from torch import Tensor
 
 from framework import ranks
 from framework.batch import first_tensor
+from framework.capabilities import needing
 from framework.errors import ProgramError
 from framework.lint.findings import Findings, kind_of, known_of
 from framework.lint.first_run import FirstRun
@@ -77,6 +78,8 @@ class Program:
             None: it does unless it is stateful.
         capturable: each run on a batch of one shape does the same operations, reads no number and keeps nothing outside
             but tensors that stay where they are: an estimator's call may be recorded on a GPU and replayed.
+        apart: of several that train together, each has an objective of its own, of the parameters whose names begin
+            with its word here: the gradient is that of their sum, and each one's is clipped for itself.
         checked: watch the first run for faults that make a gradient wrong without any other sign; see `framework.lint`.
     """
 
@@ -88,6 +91,7 @@ class Program:
     stateful: bool = False
     repeatable: bool | None = None
     capturable: bool = False
+    apart: tuple[str, ...] = ()
     checked: bool = True
     # Shared by the copies that estimators make of a program.
     findings: Findings = field(default_factory=Findings, repr=False)
@@ -109,7 +113,11 @@ class Program:
         key, for randomness that the program uses itself, and are restored after the run.
         """
         first = self._first_run(rules, parameters, batch, samples) if self.checked else None
-        with nullcontext() if key is None else seeded(key):
+        # What a game keeps outside, such as its cards, is drawn there.
+        needs = needing(
+            own_randomness=self.stateful, one_sample_at_a_time=self.one_sample_at_a_time
+        )
+        with needs, nullcontext() if key is None else seeded(key):
             if not self.one_sample_at_a_time:
                 traces = [self._run_once(rules, parameters, batch, samples, key, first)]
             else:
@@ -133,7 +141,7 @@ class Program:
         Raises:
             ProgramError: a process has nothing to do, and a mean over nothing is no number; or it has failed.
         """
-        if ranks.size() == 1:
+        if ranks.size() == 1 or self.apart:
             return 1.0
         shape = (0, 0) if failed else self._leading_shape(batch, 1)
         count = shape[1] if self.recorded_trajectories else math.prod(shape)
@@ -147,6 +155,13 @@ class Program:
                 "expected one for each at least"
             )
         return count / total
+
+    def groups(self, parameters: Parameters) -> list[list[Tensor]]:
+        """The parameters of each objective, where there are several."""
+        return [
+            [value for name, value in parameters.items() if name.startswith(own)]
+            for own in self.apart
+        ]
 
     def probe(self, parameters: Parameters, batch: Any = None, *, samples: int = 1) -> None:
         """Make the probing run of a program with data now, for runs that could not make it themselves."""

@@ -81,6 +81,11 @@ def processes() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def shards() -> int | None:
+    """How many shards there are in all processes; None: the processes are undivided."""
+    return None if PLACE.shards is None else PLACE.shards.total
+
+
 def first_here() -> bool:
     """Whether this is the first of its process's shards, or the process is undivided."""
     return PLACE.own == 0
@@ -394,6 +399,11 @@ def gathered(value: Any) -> list[Any]:
         between = sent if in_other_processes() else list
         found: list[Any] = PLACE.shards.exchange(PLACE.own, value, between)
     return found if rank() == 0 else [value]
+
+
+def shared(value: Any) -> list[Any]:
+    """What each gives, in order, for all."""
+    return list(of_first(gathered(value)))
 
 
 def in_parts(total: int, work: Callable[[slice], T]) -> list[T]:

@@ -345,7 +345,7 @@ def train_composed(
     require_extras(settings)
     refuse_together(settings)
     refuse_to_divide(settings)
-    check_processes(settings.trainer.ranks)
+    check_processes(settings.trainer.ranks, settings.trainer.launcher)
     callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "schedule": schedule}
     divided = settings.trainer.sharding == "full"
     # The one that is trained is in parts from now on.

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say_what_starts(verb, rest)
         sys.exit(command.load()(rest))
     except NeedsProcesses as error:
-        start(error.count, given)
+        start(error, given)
     except UserError as error:
         tell(str(error))
         sys.exit(MISTAKE)

@@ -81,6 +81,7 @@ class TrainerSettings(Section):
     compile: bool = False
     threads: Count | None = None
     ranks: Count | None = None
+    launcher: Literal["torchrun", "ray"] = "torchrun"
     shards: Count | None = None
     sharding: Literal["none", "full"] = "none"
     activation_checkpointing: bool = False

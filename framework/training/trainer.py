@@ -284,15 +284,18 @@ class Trainer:
                 # Running means have taken note of it.
                 self.rollback.restore()
             mixing = mixing_in_one_line() if self.divided else nullcontext()
-            with self.autocast(), unvalidated(after=self.begun), mixing:
+            apart = ranks.alone() if self.program.apart else nullcontext()
+            with self.autocast(), unvalidated(after=self.begun), mixing, apart:
                 if self.replayed is not None:
                     estimate = self.replayed(self.batch)
                 else:
                     estimate = self.estimator.backward(
                         self.program, self.parameters, self.batch, scale=scale * share
                     )
-            if share != 1.0:
-                estimate.objective = estimate.objective * share
+            # Of several objectives the mean is reported.
+            weight = 1 / ranks.size() if self.program.apart else share
+            if weight != 1.0:
+                estimate.objective = estimate.objective * weight
             estimates.append(estimate)
         return mean_estimate(estimates)
 
@@ -355,12 +358,17 @@ class Trainer:
         """One step of the optimiser along the clipped gradient, then the averages."""
         longest = self.options.clip_norm or math.inf
         if length > longest:
-            clip(self.estimator.clip_groups(self.parameters), longest, norm)
+            clip(self.clip_groups(), longest, norm)
         self.moving = True
         self.scaler.step(self.optimizer)
         if self.average is not None:
             self.average.update(self.progress.step)
         self.rollback.keep()
+
+    def clip_groups(self) -> list[list[Tensor]]:
+        """Parameters whose gradients are clipped together: those of each objective, or of each loss of one."""
+        own = self.program.groups(self.parameters)
+        return own or self.estimator.clip_groups(self.parameters)
 
     def scalars(self, window: RunningMeans, norm: Tensor) -> dict[str, float]:
         """What is logged every `log_every` steps; the estimator's extras are means over them."""

@@ -18,14 +18,13 @@ from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
 from plugins.games.episode_log import EpisodeLog
 from plugins.games.objectives import play_out, rollouts, whole_episodes
-from plugins.games.pieces import piece_length
 from plugins.games.policies.agent import Agent
 from plugins.games.policies.bodies import Activation, BodyKind
 from plugins.games.policies.memory import MemoryKind
 from plugins.games.rollouts import Rollout
 from plugins.league.league.learners import Learner, Matches, saved
 from plugins.league.league.population import MAIN, Population
-from plugins.league.league.turns import batches
+from plugins.league.league.turns import batches, refuse_other_turns, side_by_side
 from plugins.league.match import Match, with_mask
 from plugins.league.measures.judge import Judge
 from plugins.league.measures.tournament import spread
@@ -33,7 +32,8 @@ from plugins.league.opponents import AgentPlayer, Opponent
 from plugins.league.players.naming import named_player
 from plugins.league.players.trained import RUN, players_by_name
 from plugins.league.rules.contract import Rules
-from plugins.league.rules.making import make_rules
+from plugins.league.rules.making import make_rules, make_tried_rules
+from plugins.league.served import refuse_replay, refuse_unserved
 from plugins.league.teaching import Teaching
 
 Mode = Literal["self_play", "fictitious", "regularised", "league", "exploiter"]
@@ -114,7 +114,7 @@ class League(Task):
         tournament_matches: CountOrZero = 100,
     ) -> None:
         self.game, self.game_options = game, game_options
-        rules = self.rules(1, "cpu")
+        rules = make_tried_rules(game, game_options)
         self.name = game if isinstance(game, str) else type(rules).__name__
         self.mode: Mode = mode
         self.boards, self.rollout_steps = boards, rollout_steps
@@ -250,34 +250,25 @@ class League(Task):
         """What the estimator differentiates: rollouts with predictions, recorded matches, or matches played as it runs.
 
         Raises:
-            UserError: an estimator that replays steps, or several processes.
+            UserError: an estimator that replays steps, or more or fewer processes than learners.
         """
-        if estimator.replay is not None:
-            raise UserError(
-                "estimator: one that learns from a replay buffer has none here, since opponents change; "
-                "choices: vtrace_upgo, ppo, vtrace, a2c, upgo, rloo"
-            )
-        if ranks.size() > 1:
-            raise UserError(
-                f"{ranks.size()} processes: a league learns in one; expected trainer.ranks=1"
-            )
+        self.population.side_by_side = ranks.size() > 1
+        own = self.own_program(estimator)
+        return side_by_side(own, self.learners) if self.population.side_by_side else own
+
+    def own_program(self, estimator: Estimator) -> Program:
+        """The program of the learner that is active."""
+        refuse_replay(estimator)
         plan = estimator.rollouts
         if plan is None:
             if estimator.supports_recorded_actions:
                 return self.as_program(self.objective, recorded_trajectories=True)
+            refuse_unserved(estimator, learners=len(self.learners))
             self.population.apart()
             return self.as_program(lambda context, _: play_out(self.active.matches, context, None))
         self.uses = plan.epochs * plan.minibatches
         for learner in self.learners:
-            matches = learner.matches
-            matches.pieces = piece_length(
-                plan.minibatches,
-                matches.count,
-                matches.rollout_steps,
-                recurrent=learner.agent.memory is not None,
-            )
-            matches.discount = getattr(estimator, "discount", 1.0)
-            matches.trace_decay = getattr(estimator, "gae_lambda", 1.0)
+            learner.matches.serve(estimator, plan.minibatches)
         return self.as_program(self.by_rollouts, recorded_trajectories=True, rollouts=plan)
 
     def by_rollouts(self, context: Context, batch: Rollout) -> None:
@@ -299,6 +290,8 @@ class League(Task):
             )
         self.seed = plan.seed
         if plan.resumed:
+            population = self.population
+            refuse_other_turns(population.saved_side_by_side, population.side_by_side)
             for learner in self.learners:
                 learner.matches.resume()
             return

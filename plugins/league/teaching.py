@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 import torch
 
-from framework import Context
+from framework import Context, ranks
 from framework.batch import map_tensors
 from framework.randomness import key
 from plugins.games.policies.agent import Agent
 from plugins.games.rollouts import Rollout
 from plugins.league.cloning import clone, divergence
-from plugins.league.league.learners import frozen
+from plugins.league.league.learners import frozen, saved
 from plugins.league.opponents import Opponent
 from plugins.league.rules.contract import Rules
 
@@ -44,15 +44,19 @@ class Teaching:
             memory: parts and width of a policy's memory.
         """
         first, *others = agents
-        clone(
-            first,
-            self.teacher,
-            rules,
-            key(seed, "cloning") % 2**31,
-            epochs=self.epochs,
-            noise=self.noise,
-            memory=memory,
-        )
+        # Of several processes one imitates, and the others take over what it has learned.
+        if ranks.rank() == 0:
+            clone(
+                first,
+                self.teacher,
+                rules,
+                key(seed, "cloning") % 2**31,
+                epochs=self.epochs,
+                noise=self.noise,
+                memory=memory,
+            )
+        ranks.wait_for_first()
+        first.load_state_dict(ranks.of_first(saved(first)))
         self.pupil = frozen(first)
         for agent in others:
             agent.load_state_dict(first.state_dict())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from framework import ranks
 from framework.batch import map_tensors
 from framework.config.types import Count, CountOrZero, Positive
 from framework.optimizer_state import empty_state, load_named_state, named_state
@@ -47,10 +48,16 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "model": dict(trainer.task.model.state_dict()),
         "average": None if trainer.average is None else trainer.average.values,
         "optimizer": named_state(trainer.optimizer, trainer.parameters),
-        "estimator": trainer.estimator.state_dict(),
+        "estimator": estimator_state(trainer),
         "task": trainer.task.state_dict(),
         "scaler": trainer.scaler.state_dict(),
     }
+
+
+def estimator_state(trainer: Trainer) -> dict[str, Any]:
+    """What the estimator keeps; where each process has an objective of its own, what each one's keeps."""
+    own = trainer.estimator.state_dict()
+    return {"apart": ranks.gathered(own)} if own and trainer.program.apart else own
 
 
 def put_back(trainer: Trainer, state: dict[str, Any]) -> None:
@@ -72,9 +79,10 @@ def put_back_learned(trainer: Trainer, state: Mapping[str, Any]) -> None:
     forget_brought_together(trainer.task.model)
     order = list(state["model"])
     load_named_state(trainer.optimizer, trainer.parameters, state["optimizer"], order)
-    load_estimator(
-        trainer.estimator, map_tensors(lambda tensor: tensor.to(trainer.device), state["estimator"])
-    )
+    kept = state["estimator"]
+    if "apart" in kept:
+        kept = kept["apart"][ranks.rank()]
+    load_estimator(trainer.estimator, map_tensors(lambda tensor: tensor.to(trainer.device), kept))
     # Empty where the run had another precision before.
     if state["scaler"]:
         check_saved("the gradient scaler", state["scaler"], **SCALER)

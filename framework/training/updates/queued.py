@@ -56,7 +56,7 @@ class QueuedSteps:
         trainer = self.trainer
         wrong = ~norm.isfinite()
         if trainer.options.clip_norm is not None:
-            clip(trainer.estimator.clip_groups(trainer.parameters), trainer.options.clip_norm, norm)
+            clip(trainer.clip_groups(), trainer.options.clip_norm, norm)
         trainer.moving = True
         step_unless(trainer.optimizer, wrong)
         if trainer.average is not None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from framework import Estimator
 from framework.batch import map_tensors
 from plugins.games.environments.games import Games
 from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog
 from plugins.games.experience import Experience
+from plugins.games.pieces import piece_length
 from plugins.games.policies.agent import Agent
 from plugins.games.rewards import RewardOptions
 from plugins.games.rollouts import Rollout, RolloutBuffer
@@ -61,11 +63,26 @@ class Matches(Experience):
         self.make = make
         self.regularisation = regularisation
         self.reference: Agent | None = None
+        self.candidates: list[str] = []
 
     def vector(self, count: int, purpose: str = "training") -> Games:
         if (purpose, count) not in self.vectors:
-            self.vectors[purpose, count] = self.make(count)
+            self.vectors[purpose, count] = made = self.make(count)
+            made.candidates = self.candidates or made.candidates
         return self.vectors[purpose, count]
+
+    def serve(self, estimator: Estimator, minibatches: int) -> None:
+        """Cut rollouts as the estimator's minibatches need them."""
+        recurrent = self.agent.memory is not None
+        self.pieces = piece_length(minibatches, self.count, self.rollout_steps, recurrent=recurrent)
+        self.discount = getattr(estimator, "discount", 1.0)
+        self.trace_decay = getattr(estimator, "gae_lambda", 1.0)
+
+    def meet(self, candidates: list[str]) -> None:
+        """Draw the opponents of new matches from these, in all vectors."""
+        self.candidates = candidates
+        for vector in self.vectors.values():
+            cast(Match, vector).candidates = candidates
 
     @property
     def match(self) -> Match:

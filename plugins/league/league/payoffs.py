@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,19 @@ REMEMBERED = 1000.0
 UNKNOWN = 0.5
 
 
+# An opponent, how many matches, and the sum of the scores.
+Matches = tuple[str, float, float]
+
+
+def by_opponent(opponents: Sequence[str], scores: Tensor) -> list[Matches]:
+    """Matches `[E]` of one player, added up."""
+    names = list(dict.fromkeys(opponents))
+    which = torch.tensor([names.index(name) for name in opponents], dtype=torch.long)
+    matches = torch.bincount(which, minlength=len(names)).tolist()
+    sums = torch.zeros(len(names)).index_add(0, which, scores.cpu().float()).tolist()
+    return list(zip(names, matches, sums, strict=True))
+
+
 class Payoffs:
     """Matches and scores of one player against another, by their names; a draw counts one half."""
 
@@ -23,13 +36,9 @@ class Payoffs:
         # (player, opponent) -> (matches, sum of scores)
         self.table: dict[tuple[str, str], tuple[float, float]] = {}
 
-    def add(self, player: str, opponents: Sequence[str], scores: Tensor) -> None:
-        """Count matches `[E]` of a player."""
-        names = list(dict.fromkeys(opponents))
-        which = torch.tensor([names.index(name) for name in opponents], dtype=torch.long)
-        matches = torch.bincount(which, minlength=len(names)).tolist()
-        sums = torch.zeros(len(names)).index_add(0, which, scores.cpu().float()).tolist()
-        for name, number, score in zip(names, matches, sums, strict=True):
+    def add(self, player: str, matches: Iterable[Matches]) -> None:
+        """Count matches of a player."""
+        for name, number, score in matches:
             before = self.table.get((player, name), (0.0, 0.0))
             total, won = before[0] + number, before[1] + score
             shrink = min(1.0, REMEMBERED / total)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from framework import ranks
 from framework.randomness import generator
 from framework.saved_state import check_saved
 from plugins.games.policies.agent import Agent
 from plugins.league.arena import scores
 from plugins.league.league.learners import Learner, frozen, saved
 from plugins.league.league.matchmaking import MATCHMAKING, Standing
-from plugins.league.league.payoffs import Payoffs
+from plugins.league.league.payoffs import Matches, Payoffs, by_opponent
 from plugins.league.match import Match
 from plugins.league.opponents import AgentPlayer, Opponent, RegularisedPlayer
 
@@ -33,7 +34,9 @@ class Population:
         reference_every: rollouts until the reference of a regularised learner is replaced; None: it has none.
 
     Attributes:
-        active: the learner whose turn it is.
+        active: the learner whose turn it is; of several that learn side by side, this process's.
+        side_by_side: all learners learn at once, each in a process or shard of its own.
+        saved_side_by_side: whether they did so in the checkpoint that was loaded.
         snapshots: names of past players, by the learner that they are of.
         past: these players' agents.
         figures: what to log, by tag.
@@ -61,7 +64,7 @@ class Population:
         self.figures: dict[str, float] = {}
         self.restarted: dict[str, Tensor] = {}
         self.reference: Agent | None = None
-        self.moving = False
+        self.moving = self.side_by_side = self.saved_side_by_side = False
         self.seat_learners()
 
     def seat_learners(self) -> None:
@@ -88,8 +91,21 @@ class Population:
     # --- one rollout --------------------------------------------------------------------------------------------------
 
     def prepare(self, number: int, seed: int) -> None:
-        """What comes before rollout `number`: whose turn it is, whether it is copied, and whom it meets."""
+        """What comes before rollout `number`: of learners side by side, all that comes before each one's turn.
+
+        All processes do all of it and come to the same.
+        """
         self.collect()
+        if not self.side_by_side:
+            self.begin_turn(number, seed)
+            return
+        count = len(self.learners)
+        for turn in range(number * count, (number + 1) * count):
+            self.begin_turn(turn, seed)
+        self.active = self.learners[ranks.rank()]
+
+    def begin_turn(self, number: int, seed: int) -> None:
+        """Whose turn it is, whether it is copied, and whom it meets."""
         if self.reference_every is not None and number % self.reference_every == 0:
             self.reference = frozen(self.learners[0].agent)
             self.seat_learners()
@@ -143,21 +159,15 @@ class Population:
         ) / self.opponents_at_once
         which = torch.searchsorted(weights.cumsum(0) / weights.sum(), places.double())
         names = list(chances)
-        learner.matches.match.candidates = [names[min(i, len(names) - 1)] for i in which.tolist()]
-        for vector in learner.matches.vectors.values():
-            cast(Match, vector).candidates = learner.matches.match.candidates
+        learner.matches.meet([names[min(i, len(names) - 1)] for i in which.tolist()])
 
     def collect(self) -> None:
-        """Count the results since the last rollout."""
-        for learner in self.learners:
-            for vector in learner.matches.vectors.values():
-                results = cast(Match, vector).take_results()
-                if not results:
-                    continue
-                points = scores(torch.cat([result.payoffs for result in results]))
-                names = [name for result in results for name in result.opponents]
-                self.payoffs.add(learner.name, names, points)
-                self.figures[f"league/{learner.name}_score"] = float(points.mean())
+        """Count the results since the last rollout, those of all processes."""
+        own = [found for learner in self.learners for found in results_of(learner)]
+        together = ranks.shared(own) if self.side_by_side else [own]
+        for name, matches, mean in [found for each in together for found in each]:
+            self.payoffs.add(name, matches)
+            self.figures[f"league/{name}_score"] = mean
 
     # --- state --------------------------------------------------------------------------------------------------------
 
@@ -171,6 +181,7 @@ class Population:
             "figures": dict(self.figures),
             "reference": None if self.reference is None else saved(self.reference),
             "active": self.active.name,
+            "side_by_side": self.side_by_side,
             "learners": {
                 learner.name: {
                     "age": learner.age,
@@ -187,6 +198,8 @@ class Population:
         Raises:
             UserError: something is missing, or of another league.
         """
+        # Checkpoints made before learners could learn side by side do not say that they took turns.
+        state = {"side_by_side": False, **state}
         check_saved(
             "the league",
             state,
@@ -195,8 +208,10 @@ class Population:
             figures=dict[str, float],
             reference=dict[str, Tensor] | None,
             active=str,
+            side_by_side=bool,
             learners=dict[str, dict[str, Any]],
         )
+        self.saved_side_by_side = state["side_by_side"]
         for name, tensors in state["past"].items():
             self.enter(name, self.remembered(tensors))
         self.snapshots = {name: list(own) for name, own in state["snapshots"].items()}
@@ -208,8 +223,9 @@ class Population:
             learner.age, learner.first = kept["age"], kept["first"]
             learner.matches.load_state_dict(kept["matches"])
             learner.matches.reference = self.reference
-            if learner.name == state["active"]:
-                self.active = learner
+        names = [learner.name for learner in self.learners]
+        place = ranks.rank() if self.side_by_side else names.index(state["active"])
+        self.active = self.learners[place]
         self.seat_learners()
 
     def remembered(self, tensors: Mapping[str, Tensor]) -> Agent:
@@ -217,3 +233,12 @@ class Population:
         agent = frozen(self.learners[0].agent)
         agent.load_state_dict(tensors)
         return agent
+
+
+def results_of(learner: Learner) -> Iterator[tuple[str, list[Matches], float]]:
+    """Whose matches, those that ended since the last time, and their mean score."""
+    for vector in learner.matches.vectors.values():
+        if results := cast(Match, vector).take_results():
+            points = scores(torch.cat([result.payoffs for result in results]))
+            names = [name for result in results for name in result.opponents]
+            yield learner.name, by_opponent(names, points), float(points.mean())

@@ -12,7 +12,10 @@ from framework.config.validation import check_options
 from framework.errors import UserError, suggestion
 from framework.plugin import registry
 from plugins.league.rules.contract import Rules
+from plugins.league.rules.trial import Trial
 
+# Boards on which a user's own rules are tried.
+TRIED = 4
 # By what stands before the colon of a game's name.
 LIBRARIES = {"openspiel": "OpenSpiel", "pettingzoo": "PettingZoo"}
 
@@ -37,7 +40,21 @@ def make_rules(
             raise UserError(f"task.game = '{game}': unknown; {suggestion(str(game), known)}")
         kind = registry().component("league.games", game).load()
     checked = check_options(kind, options or {}, "task.game_options")
+    missing = sorted(getattr(kind, "__abstractmethods__", ()))
+    if missing:
+        raise UserError(f"task.game = {kind.__name__}: its {', '.join(missing)} are not written")
     return cast(Rules, kind(boards, device, **checked))
+
+
+def make_tried_rules(game: Any, options: Mapping[str, Any]) -> Rules:
+    """Rules by which it is seen that they can be learned: those of the user's own are tried first.
+
+    Raises:
+        UserError: they are not as the contract says, or as `make_rules`.
+    """
+    if not isinstance(game, str):
+        Trial(make_rules(game, TRIED, "cpu", options)).run()
+    return make_rules(game, 1, "cpu", options)
 
 
 def elsewhere(

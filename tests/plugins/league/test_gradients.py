@@ -1,5 +1,6 @@
 """Estimators against the exact policy gradient of Kuhn poker, by the tree of the game."""
 
+import re
 from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
@@ -220,3 +221,13 @@ def test_every_other_estimator_is_refused_in_one_line():
     said = {name: refusal(name) for name in names}
     assert {name for name in names if said[name] is None} == SERVED - {"automatic"}
     assert not [name for name in names if "\n" in (said[name] or "")]
+
+
+def test_no_refusal_names_an_estimator_that_is_refused_too():
+    named = re.compile(r"(?:serve it(?: as it is)?:|its values:|expected one of) ([\w, ]+)")
+    for component, can in estimators():
+        said = None if can.delegates else refusal(component.name)
+        if said is not None and "estimator.samples" not in said:
+            choices = named.search(said)
+            assert choices is not None, said
+            assert set(choices[1].split(", ")) <= SERVED, said

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from plugins.league.league.matchmaking import MATCHMAKING, Standing, prioritised
-from plugins.league.league.payoffs import Payoffs
+from plugins.league.league.payoffs import Payoffs, by_opponent
 
 ROLES = {
     "main": "main",
@@ -80,14 +80,14 @@ def test_fictitious_play_meets_all_snapshots_alike():
 
 def test_payoffs_count_wins_draws_and_defeats_and_remember_the_latest():
     payoffs = Payoffs()
-    payoffs.add("a", ["b", "b", "c", "b"], torch.tensor([1.0, 0.5, 0.0, 0.0]))
+    payoffs.add("a", by_opponent(["b", "b", "c", "b"], torch.tensor([1.0, 0.5, 0.0, 0.0])))
     assert payoffs.table == {("a", "b"): (3, 1.5), ("a", "c"): (1, 0)}
     # Drawn to one half by one match.
     assert payoffs.win_rate("a", "b") == 0.5
     assert payoffs.win_rate("a", "c") == 0.25
     assert payoffs.win_rate("a", "d") == 0.5
     for _ in range(20):
-        payoffs.add("a", ["c"] * 1000, torch.ones(1000))
+        payoffs.add("a", by_opponent(["c"] * 1000, torch.ones(1000)))
     assert payoffs.table["a", "c"][0] == 1000
     assert payoffs.win_rate("a", "c") > 0.999
     kept = Payoffs()
