@@ -14,6 +14,8 @@ from framework.errors import UserError
 
 # Set for processes whose mistakes are told by the one that has started them.
 SUPERVISED = "DIFFOBJ_SUPERVISED"
+# Processes that a command starts: so many at most for each core, and as many as this on any machine.
+FOR_EACH_CORE, FEW = 4, 8
 # The exit status of a mistake that the user can fix.
 MISTAKE = 2
 
@@ -46,15 +48,30 @@ def follows() -> bool:
 
 
 def process_count() -> int:
-    """How many processes train together."""
-    return int(os.environ["WORLD_SIZE"]) if launched() else 1
+    """How many processes train together.
+
+    Raises:
+        UserError: torchrun's variables are not torchrun's.
+    """
+    if not launched():
+        return 1
+    for name in ("RANK", "WORLD_SIZE"):
+        if not os.environ[name].isdecimal():
+            raise UserError(
+                f"{name} = '{os.environ[name]}': expected a number, as torchrun sets it"
+            )
+    return int(os.environ["WORLD_SIZE"])
 
 
 def check_processes(asked: int | None, launcher: str) -> None:
     """Refuse to train in another number of processes than `trainer.ranks`.
 
     Raises:
+<<<<<<< HEAD
         UserError: torchrun has started another number, or it is not said how many actors Ray is to start.
+=======
+        UserError: torchrun has started another number, or it is more than this machine can run.
+>>>>>>> attack
         NeedsProcesses: there is this one only.
     """
     if launcher == "ray" and asked is None:
@@ -63,7 +80,17 @@ def check_processes(asked: int | None, launcher: str) -> None:
         return
     if launched():
         raise UserError(f"trainer.ranks = {asked}: torchrun has started {process_count()}")
+<<<<<<< HEAD
     raise NeedsProcesses(asked, launcher)
+=======
+    cores = os.cpu_count() or 1
+    most = max(FEW, FOR_EACH_CORE * cores)
+    if asked > most:
+        raise UserError(
+            f"trainer.ranks = {asked}: processes of this machine, which has {cores} cores; expected at most {most}"
+        )
+    raise NeedsProcesses(asked)
+>>>>>>> attack
 
 
 def start(needed: NeedsProcesses, arguments: Sequence[str]) -> NoReturn:

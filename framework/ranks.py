@@ -23,7 +23,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from framework.errors import ProgramError, UserError
-from framework.launch import launched
+from framework.launch import launched, process_count
 from framework.shards import Shards
 from framework.shared_memory import CAPACITY, SharedMemory, reserved
 
@@ -115,21 +115,29 @@ def apart() -> bool:
 
 
 @contextmanager
-def joined(minutes: float = 10.0) -> Iterator[None]:
+def joined(minutes: float = 10.0, device: str = "auto") -> Iterator[None]:
     """Train together with the others inside the block, where torchrun has started this process.
 
     Args:
         minutes: how long a step may take; one that waits longer gives up.
+        device: what is trained on; "auto": a GPU where there is one.
 
     Raises:
-        UserError: the processes do not find each other.
+        UserError: the processes do not find each other, or there are fewer GPUs than processes.
     """
     if not launched() or dist.is_initialized():
         yield
         return
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    process_count()
+    backend = "nccl" if device in ("auto", "cuda") and torch.cuda.is_available() else "gloo"
     if backend == "nccl":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if own >= there:
+            raise UserError(
+                f"torchrun: process {own} of this machine has no GPU of its own, as there are {there}; expected one "
+                "for each process, or trainer.device=cpu"
+            )
+        torch.cuda.set_device(own)
     # What an earlier attempt, or training, has left in torchrun's store would be taken for the others' addresses.
     attempt = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(JOINED)}"
     patience = timedelta(minutes=minutes + PATIENCE)

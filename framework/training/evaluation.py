@@ -98,10 +98,12 @@ class Evaluation:
             parameters: a block in which the model has the parameters that are to be shown.
         """
         with self.watchdog.resting():
-            if ranks.rank() == 0 or self.divided:
-                with ranks.alone():
-                    self.shown(monitor, step, parameters)
-            ranks.wait_for_first()
+            try:
+                if ranks.rank() == 0 or self.divided:
+                    with ranks.alone():
+                        self.shown(monitor, step, parameters)
+            finally:
+                ranks.wait_for_first()
 
     def shown(self, monitor: Monitor, step: int, parameters: AbstractContextManager[None]) -> None:
         model, seed = self.task.model, key(self.seed, "show") % 2**31

@@ -137,8 +137,8 @@ def follow(settings: Settings, task: Task | None, callbacks: Callbacks) -> Train
         )
         try:
             trainer.train(monitor)
-            # A divided model shows itself by all processes.
-            if trainer.divided and trainer.signals.received is None:
+            # A divided model shows itself by all processes; else this one waits until all is written.
+            if trainer.signals.received is None:
                 trainer.show(monitor)
         finally:
             monitor.close()

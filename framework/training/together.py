@@ -26,20 +26,25 @@ def held_and_trained(
     **how: Any,
 ) -> Trainer:
     """Hold the folder, and train in it; alone, or as the first of several processes."""
+    begun = False
+
+    def first() -> Trainer:
+        nonlocal begun
+        begun = True
+        return train_in(held, config, settings, task, callbacks=Callbacks(**callbacks), **how)
+
     with held.held():
         # After that: a folder that cannot be written or is in use is refused before the seconds that torch takes.
         try:
             from framework.training.session import train_in
             from framework.training.trainer import Callbacks
 
-            copied = unshared(task, settings.trainer.shards)
+            return in_shards(settings, unshared(task, settings.trainer.shards), first)
         except BaseException:
-            held.discard()
+            # What has begun knows what it has made.
+            if not begun:
+                held.discard()
             raise
-        own = Callbacks(**callbacks)
-        return in_shards(
-            settings, copied, lambda: train_in(held, config, settings, task, callbacks=own, **how)
-        )
 
 
 def followed(settings: Settings, task: Task | None, callbacks: Mapping[str, Any]) -> Trainer:
@@ -58,11 +63,17 @@ def in_shards(
     """Do `first` together with the other processes, and follow it in this process's further shards."""
     from framework import ranks
     from framework.data import lost_workers_in_one_line
+    from framework.training.parts import refuse_other_settings
     from framework.training.session import follow
     from framework.training.trainer import Callbacks
 
     options = settings.trainer
-    with own_torch_state(), lost_workers_in_one_line(), ranks.joined(options.watchdog):
+    with (
+        own_torch_state(),
+        lost_workers_in_one_line(),
+        ranks.joined(options.watchdog, options.device),
+    ):
+        refuse_other_settings(settings)
         return ranks.divided(options.shards, first, lambda: follow(settings, copied(), Callbacks()))
 
 

@@ -36,7 +36,12 @@ from framework.training.evaluation import Evaluation
 from framework.training.folders.run_folder import RunFolder
 from framework.training.monitor import Monitor
 from framework.training.parted import refuse_mixed_data
-from framework.training.parts import refuse_same_batch, refuse_uneven_runs
+from framework.training.parts import (
+    drifted,
+    refuse_same_batch,
+    refuse_uneven_runs,
+    take_first_model,
+)
 from framework.training.reporting import Reported
 from framework.training.signals import Interrupted, StopSignals
 from framework.training.stopping import Progress, early_stop, improves, is_best, spent
@@ -174,6 +179,9 @@ class Trainer:
             start=self.progress.step,
         )
         self.task.begin(plan)
+        other = [] if self.divided else take_first_model(self.task.model)
+        if other and ranks.rank() == 0:
+            warn(f"'{other[0]}' began with other values in each process; all take the first's")
         if not plan.resumed and self.average is not None:
             self.average.copy_from(self.parameters)
         self.rollback.keep()
@@ -210,6 +218,8 @@ class Trainer:
             self.signals.phase = "between"
             for message in (*self.estimator.messages(), *self.program.findings.read()):
                 monitor.log(message)
+            if progress.step == start + 1 and self.parted:
+                self.look_for_drift(monitor.log)
             window.add(estimate)
             progress.seconds = self.clock.lap()
             if progress.step % options.log_every == 0 or progress.step == options.steps:
@@ -245,6 +255,16 @@ class Trainer:
         learned = [] if self.divided else [*self.parameters.values()]
         estimate.objective = ranks.add_gradients(learned, estimate.objective)
         return estimate, self.clip_and_step(log)
+
+    def look_for_drift(self, log: Callable[[str], None]) -> None:
+        """Say what the processes have made different of each other in one step of data."""
+        if self.program.recorded_trajectories or self.divided:
+            return
+        if other := drifted(self.task.model):
+            log(
+                f"'{other[0]}' differs between processes after a step, as each makes it from its own data: "
+                "framework.ranks.summed and all_rows have what belongs to all"
+            )
 
     def agree(self) -> None:
         """Let all processes stop for what one has met: a signal, the end of its time, a callback's wish."""

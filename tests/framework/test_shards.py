@@ -9,6 +9,14 @@ from framework.errors import ProgramError, UserError
 from framework.gradients.score_function import rloo
 from framework.program import Program
 from framework.ranks import tree
+from framework.run import compose
+from framework.training.parts import (
+    differ,
+    drifted,
+    flat,
+    refuse_other_settings,
+    take_first_model,
+)
 from framework.training.updates.batch_norm import share_batch_norm
 
 
@@ -203,8 +211,8 @@ def test_rows_of_all_come_with_what_all_have_made_of_them():
         own = values[ranks.part(7)].clone().requires_grad_()
         rows = ranks.all_rows(own)
         # Each makes something else of them.
-        ((ranks.rank() + 1) * rows.square().sum()).backward()
-        return rows.tolist(), own.grad.tolist()
+        [slopes] = torch.autograd.grad((ranks.rank() + 1) * rows.square().sum(), own)
+        return rows.tolist(), slopes.tolist()
 
     found = in_shards(3, work)
     assert all(rows == values.tolist() for rows, _ in found)
@@ -221,3 +229,67 @@ def test_shards_side_by_side_exchange_with_each_other_only():
 
     pair = [(2, 0, 3.0), (2, 1, 3.0)]
     assert in_shards(3, beside) == [(pair, 1, number) for number in range(3)]
+
+
+def test_all_begin_with_the_first_ones_model():
+    def work():
+        with torch.random.fork_rng():
+            torch.manual_seed(ranks.rank())
+            learned = torch.nn.Linear(2, 2)
+        model, before = (
+            torch.nn.Sequential(torch.nn.BatchNorm1d(2), learned),
+            learned.weight.tolist(),
+        )
+        return take_first_model(model), before, learned.weight.tolist()
+
+    found = in_shards(3, work)
+    first = found[0][1]
+    for other, _, after in found:
+        assert other == ["1.weight", "1.bias"]
+        assert after == first
+    assert found[1][1] != first
+
+
+def test_models_of_other_shapes_are_refused_in_all():
+    def work():
+        with pytest.raises(ProgramError, match="another model in one process"):
+            take_first_model(torch.nn.Linear(2, 2 + ranks.rank() // 2))
+        return True
+
+    assert in_shards(3, work) == [True] * 3
+
+
+def test_what_differs_between_processes_is_named():
+    def work():
+        model = torch.nn.Module()
+        model.register_buffer("own", torch.ones(2) + ranks.rank())
+        model.register_buffer("rounded", torch.ones(2) + 1e-6 * ranks.rank())
+        return drifted(model)
+
+    assert in_shards(2, work) == [["own"]] * 2
+
+
+def test_settings_are_the_same_in_all_but_for_what_teaches_nothing():
+    def refused(*overrides):
+        def work():
+            try:
+                refuse_other_settings(compose("experiment=javelin", overrides[ranks.rank()]))
+            except UserError as error:
+                return str(error)
+            return ""
+
+        return in_shards(2, work)
+
+    assert refused("monitor.tensorboard=true", "monitor.tensorboard=false") == ["", ""]
+    first, second = refused("seed=1", "seed=2")
+    assert "another process has other settings" in first
+    assert "seed = 2 in process 1, 1 in the first" in second
+
+
+def test_places_may_be_each_machines_own():
+    assert not differ("/fast/a", "/fast/b")
+    assert differ("/fast/a", None)
+    assert differ("a", "b")
+    # Which is equal to nothing.
+    assert not differ(float("nan"), float("nan"))
+    assert flat({"a": {"b": 1}, "trainer": {"threads": 2}}) == {"a.b": 1}

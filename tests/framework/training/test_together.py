@@ -118,11 +118,14 @@ def train_eight(rank: int, place: Path) -> None:
 
 def train_all(rank: int, place: Path) -> None:
     """What each of the processes trains."""
-    fit(place / "whole")
+    # Whoever follows knows the outcome, too.
+    assert set(fit(place / "whole").metrics) == {"objective"}
     sharded(place / "sharded", 3)
     sharded(place / "samples", 3, "javelin", estimator="rloo")
     games(place / "games", "null", "trainer.stop_at=3")
     games(place / "sharded games", 3)
+    with pytest.raises(UserError, match="the same settings"):
+        fit(place / "refused", seed=rank)
     # Only the second process wants to stop.
     fit(place / "stopped", on_step=lambda step, _: step < 3 or rank == 0)
     framework.train(Fitted(), resume=place / "alone", overrides=["trainer.stop_at=null"])
@@ -287,6 +290,20 @@ def test_a_mistake_of_all_is_told_once_in_one_line(tmp_path):
     _, told = command.communicate()
     assert command.returncode == 2
     assert told == f"diffobj: task.data.root = '{tmp_path / 'none'}': no such folder\n"
+
+
+def test_more_processes_than_a_machine_can_run_are_not_started(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    with pytest.raises(UserError, match=r"trainer\.ranks = 100: .* 3 cores; expected at most 12"):
+        framework.train("javelin", overrides=["trainer.ranks=100"])
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
+def test_variables_that_torchrun_does_not_set_so_are_named(tmp_path, monkeypatch, name):
+    for given in ("RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(given, "one" if given == name else "1")
+    with pytest.raises(UserError, match=f"{name} = 'one': expected a number"):
+        framework.train("javelin", folder=tmp_path / "run", overrides=["trainer.ranks=1"])
 
 
 def test_one_that_follows_needs_no_folder_of_its_own(monkeypatch):
