@@ -29,7 +29,7 @@ def test_it_runs_on_the_cpu_and_writes_nothing(page, monkeypatch, capsys):
     command.main()
     out = capsys.readouterr().out
     assert out.startswith("no GPU: the CPU, at a tiny size\n")
-    assert out.count("reaches at most 0.0001") == 6
+    assert out.count("reaches at most 0.0001") == 7
     for line in ("cart_pole, 8 games stepped", "8 curves at 32 px", "rloo, 3 draws x 64"):
         assert line in out
     assert not page.exists()
