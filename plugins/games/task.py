@@ -38,8 +38,8 @@ from plugins.games.evaluation import greedy_and_sampled, metrics_of, table_of
 from plugins.games.experience import Experience
 from plugins.games.exporting import export_agent
 from plugins.games.film import film
-from plugins.games.objectives import whole_episodes
 from plugins.games.memory_plan import MemoryPlan
+from plugins.games.objectives import whole_episodes
 from plugins.games.player import Player
 from plugins.games.plot import returns_over_training
 from plugins.games.policies.actions import Continuous

@@ -66,7 +66,7 @@ def test_a_part_that_fails_says_so_in_one_line_and_the_others_go_on(page, monkey
     monkeypatch.setitem(command.PARTS, "stepping", fails)
     monkeypatch.setitem(command.PARTS, "raster", lambda machine: iter([Figure("after", 2.0, "s")]))
     monkeypatch.setattr("sys.argv", ["gpu", "stepping", "raster"])
-    with pytest.raises(SystemExit, match="^failed: stepping$"):
+    with pytest.raises(SystemExit, match=r"^failed: stepping$"):
         command.main()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["before", "stepping:", "after"]
@@ -76,7 +76,7 @@ def test_a_part_that_fails_says_so_in_one_line_and_the_others_go_on(page, monkey
 def test_no_part_begins_when_the_time_is_spent(page, monkeypatch, capsys):
     monkeypatch.setattr(command, "LIMIT", -1.0)
     monkeypatch.setattr("sys.argv", ["gpu", "raster"])
-    with pytest.raises(SystemExit, match="^failed: raster$"):
+    with pytest.raises(SystemExit, match=r"^failed: raster$"):
         command.main()
     assert "raster: not begun after" in capsys.readouterr().out
 

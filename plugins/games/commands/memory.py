@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     plan = Game(**options).memory_plan(int(minibatches))
     if plan is None:
         raise UserError(
-            f"environment '{options['environment']}' is not in torch: what its rollouts take is known once one was played"
+            f"environment '{options['environment']}' is not in torch: what it takes is not known before it is played"
         )
     print(f"MiB: {plan}")
     return 0

@@ -10,14 +10,12 @@ from torch import Tensor
 
 from framework import capture, waiting
 from framework.batch import leaves
-from framework.gradients.registered import make_estimator
 from framework.randomness import seeded
 from plugins.games.captured import CapturedRollout, standing
 from plugins.games.environments.making import make_games
 from plugins.games.environments.native.games import NativeGames
 from plugins.games.policies.agent import Agent
 from plugins.games.rollouts import RolloutBuffer, begin_episodes, collect_rollout
-from plugins.games.task import Game
 from tests import tape
 
 CPU = torch.device("cpu")
