@@ -1,7 +1,7 @@
 """Triton's kernels compiled for a GPU on a machine without one: its interpreter runs them and compiles nothing.
 
 Inside `compiled_only` a launch compiles its kernel down to the machine code of an H100 or H200, and runs nothing: what
-Triton's compiler or NVIDIA's assembler refuses is found here. It needs a process in which the interpreter was not chosen:
+Triton's compiler or NVIDIA's assembler refuses is found here. It needs a process without the interpreter:
 
     TRITON_INTERPRET=0 python -m tests.compiled_kernels
 """
@@ -113,15 +113,14 @@ def drawings(thorough: bool) -> None:
     for strokes, vertices, size in ((3, 4, 40), (1, 1, 8)):
         points, colour = torch.rand(strokes, vertices, 2, requires_grad=True), torch.ones(3)
         taper = torch.ones(vertices)
+        shapes: list[dict[str, Any]] = [{}, {"filled": True}, {"taper": taper}]
+        colours: list[dict[str, Any]] = [{}, {"colour": colour}]
         hows: list[dict[str, Any]] = [
             {"composition": composition, "profile": profile, **coloured, **shape}
             for composition, profile, coloured, shape in product(
-                COMPOSITIONS,
-                PROFILES,
-                ({}, {"colour": colour}),
-                ({}, {"filled": True}, {"taper": taper}),
+                COMPOSITIONS, PROFILES, colours, shapes
             )
-            if vertices > 1 or shape != {"taper": taper}
+            if vertices > 1 or "taper" not in shape
         ]
         for how in hows if thorough else hows[::7]:
             render(points, 1.0, size, backend="triton", **how).sum().backward()

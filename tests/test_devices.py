@@ -128,7 +128,7 @@ def test_the_tree_of_draws_weighs_its_leaves_there():
 def test_a_picture_is_rendered_there_and_waits_for_nothing(how):
     with fake_gpu() as found:
         points = torch.zeros(2, 3, 2, device=GPU, requires_grad=True)
-        given = {
+        given: dict[str, Any] = {
             name: torch.empty(value.shape, device=GPU) if isinstance(value, Tensor) else value
             for name, value in how.items()
         }

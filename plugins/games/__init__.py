@@ -18,7 +18,10 @@ plugin = Plugin(
         "gold_rush": "plugins.games.environments.native.gold_rush:GoldRush",
     },
     **{
-        "check.subjects": {"environment": "plugins.games.commands.check_environment:run"},
+        "check.subjects": {
+            "environment": "plugins.games.commands.check_environment:run",
+            "games": "plugins.games.commands.memory:run",
+        },
     },
     needs={"tasks.game": "plugins.games.needs:needs"},
     renamed={

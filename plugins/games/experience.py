@@ -24,6 +24,7 @@ from plugins.games.environments.making import make_games
 from plugins.games.environments.native.games import NativeGames
 from plugins.games.environments.options import EnvironmentOptions
 from plugins.games.episode_log import EpisodeLog, Stopwatch, Timing
+from plugins.games.memory_plan import MemoryPlan, memory_plan
 from plugins.games.pieces import in_pieces
 from plugins.games.policies.agent import Agent
 from plugins.games.rewards import RewardOptions
@@ -104,13 +105,21 @@ class Experience:
         self.state: RolloutState | None = None
         self.current: Rollout | None = None
         self.captured: CapturedRollout | None = None
-        # Whether it was said what rollouts take.
-        self.planned = False
-        self.minibatches = 1
         self.vectors: dict[tuple[str, int], Games] = {}
         # The states in a checkpoint, one for each process, until `resume`; the next rollouts go on from its own.
         self.restored: list[dict[str, Any]] = []
         self.resumed = False
+
+    def memory_plan(self, minibatches: int, evaluation_episodes: int) -> MemoryPlan | None:
+        """What a training takes of the device's memory; None where the games are not in torch."""
+        return memory_plan(
+            self.agent,
+            self.environment,
+            games=self.count,
+            rollout_steps=self.rollout_steps,
+            minibatches=minibatches,
+            evaluation_episodes=evaluation_episodes,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -171,7 +180,7 @@ class Experience:
         """
         uses = plan.epochs * plan.minibatches
         number, done = divmod(start, uses)
-        buffer, self.minibatches = RolloutBuffer(self.rollout_steps), plan.minibatches
+        buffer = RolloutBuffer(self.rollout_steps)
         self.begin(seed, start)
         while True:
             if done == 0 or self.current is None:
@@ -218,9 +227,6 @@ class Experience:
         with seeded(seed):
             fill = self.replayed(games, self.state, buffer)
             rollout, episodes = collect_rollout(games, self.agent, self.state, buffer, fill)
-        if waiting.queues(self.device) and not self.planned:
-            self.planned = True
-            self.report(f"memory: {buffer.memory_plan(self.minibatches)}")
         # The last row is the next rollout's first one.
         seen = map_tensors(lambda part: part[:-1], rollout.observations)
         self.update_statistics(seen, rollout.valid)

@@ -142,17 +142,6 @@ class RolloutBuffer:
         for name, part in observation.items():
             self.write(f"observations/{name}", t, part, self.steps + 1)
 
-    def memory_plan(self, minibatches: int) -> str:
-        """What a rollout takes, once it has been played, in words."""
-        tensors = self.tensors.values()
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20
-        steps, games = self.tensors["rewards"].shape
-        return (
-            f"a rollout of {games:,} games x {steps:,} steps takes {size:.3g} MiB, "
-            f"each of {minibatches} minibatches {size / minibatches:.3g} MiB more while it is learned from, "
-            "its activations not counted"
-        )
-
     @property
     def observations(self) -> Observation:
         whole = self.tensors.get("observations")

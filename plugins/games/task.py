@@ -12,7 +12,18 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from framework import Context, Estimator, Image, Program, Task, Text, UserError, Video, ranks
+from framework import (
+    Context,
+    Estimator,
+    Image,
+    Program,
+    Task,
+    Text,
+    UserError,
+    Video,
+    ranks,
+    waiting,
+)
 from framework.config.types import Count, CountOrZero, FractionBelowOne, Positive
 from framework.media import Media
 from framework.randomness import key
@@ -27,6 +38,7 @@ from plugins.games.evaluation import greedy_and_sampled, metrics_of, table_of
 from plugins.games.experience import Experience
 from plugins.games.exporting import export_agent
 from plugins.games.film import film
+from plugins.games.memory_plan import MemoryPlan
 from plugins.games.objectives import whole_episodes
 from plugins.games.player import Player
 from plugins.games.plot import returns_over_training
@@ -248,6 +260,15 @@ class Game(Task):
             )
         return export_agent(self.model, self.player, Path(path))
 
+    def memory_plan(self, minibatches: int = 1) -> MemoryPlan | None:
+        """What a training of rollouts takes of the device's memory, in bytes; None where the games are not in torch."""
+        return self.experience.memory_plan(minibatches, self.evaluation_episodes)
+
+    def tell_memory(self, minibatches: int) -> None:
+        """Say it before the first rollout, on a device with memory of its own."""
+        if waiting.queues(self.device) and (plan := self.memory_plan(minibatches)):
+            self.experience.report(f"memory in MiB: {plan}")
+
     # --- training -----------------------------------------------------------------------------------------------------
 
     def program(self, estimator: Estimator) -> Program:
@@ -276,6 +297,7 @@ class Game(Task):
         if self.replaying is not None:
             yield from self.replaying.batches(seed, start)
         if program.rollouts is not None:
+            self.tell_memory(program.rollouts.minibatches)
             yield from self.experience.rollouts(program.rollouts, seed, start)
         number = start
         while True:

@@ -29,7 +29,7 @@ def test_it_runs_on_the_cpu_and_writes_nothing(page, monkeypatch, capsys):
     command.main()
     out = capsys.readouterr().out
     assert out.startswith("no GPU: the CPU, at a tiny size\n")
-    assert out.count("reaches at most 0.0001") == 6
+    assert out.count("reaches at most 0.0001") == 7
     for line in ("cart_pole, 8 games stepped", "8 curves at 32 px", "rloo, 3 draws x 64"):
         assert line in out
     assert not page.exists()
@@ -66,7 +66,7 @@ def test_a_part_that_fails_says_so_in_one_line_and_the_others_go_on(page, monkey
     monkeypatch.setitem(command.PARTS, "stepping", fails)
     monkeypatch.setitem(command.PARTS, "raster", lambda machine: iter([Figure("after", 2.0, "s")]))
     monkeypatch.setattr("sys.argv", ["gpu", "stepping", "raster"])
-    with pytest.raises(SystemExit, match="^failed: stepping$"):
+    with pytest.raises(SystemExit, match=r"^failed: stepping$"):
         command.main()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["before", "stepping:", "after"]
@@ -76,7 +76,7 @@ def test_a_part_that_fails_says_so_in_one_line_and_the_others_go_on(page, monkey
 def test_no_part_begins_when_the_time_is_spent(page, monkeypatch, capsys):
     monkeypatch.setattr(command, "LIMIT", -1.0)
     monkeypatch.setattr("sys.argv", ["gpu", "raster"])
-    with pytest.raises(SystemExit, match="^failed: raster$"):
+    with pytest.raises(SystemExit, match=r"^failed: raster$"):
         command.main()
     assert "raster: not begun after" in capsys.readouterr().out
 

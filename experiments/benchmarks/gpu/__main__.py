@@ -52,7 +52,9 @@ def main() -> None:
     for name in given or PARTS:
         found[name] = []
         if time.monotonic() - began > LIMIT:
-            failed[name] = f"not begun after {LIMIT:.0f} s; alone: experiments.benchmarks.gpu {name}"
+            failed[name] = (
+                f"not begun after {LIMIT:.0f} s; alone: experiments.benchmarks.gpu {name}"
+            )
         else:
             failed |= measured(name, machine, found[name])
         if name in failed:

@@ -88,6 +88,19 @@ def drawn(device: torch.device) -> list[Tensor]:
     return [picture.detach(), points.grad, width.grad]
 
 
+def painted(device: torch.device) -> list[Tensor]:
+    """A picture of coloured shapes that cover each other, and the gradients of their edges and colours."""
+    points = curves(12, 48).to(device).requires_grad_()
+    colour = torch.rand(12, 3, generator=torch.Generator().manual_seed(3)).to(device)
+    colour.requires_grad_()
+    picture = render(points, 1.0, 48, colour=colour, opacity=0.8, composition="over", filled=True)
+    weight = torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(2)).to(device)
+    (picture * weight).sum().backward()
+    assert points.grad is not None
+    assert colour.grad is not None
+    return [picture.detach(), points.grad, colour.grad]
+
+
 def exact(device: torch.device) -> list[Tensor]:
     """The gradient of an expectation over bits, by enumeration."""
     theta = torch.tensor([0.3, -1.0, 0.5], device=device, requires_grad=True)
@@ -107,5 +120,6 @@ CHECKS: dict[str, Callable[[torch.device], list[Tensor]]] = {
     "pendulum": played("pendulum"),
     "advantages": advantages,
     "curves": drawn,
+    "shapes": painted,
     "expectation": exact,
 }

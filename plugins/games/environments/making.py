@@ -14,6 +14,7 @@ from plugins.games.environments.foreign.sources import source_of
 from plugins.games.environments.foreign.vectors import VectorMaker
 from plugins.games.environments.games import Games
 from plugins.games.environments.naming import named
+from plugins.games.environments.native.games import NativeGames
 from plugins.games.environments.options import EnvironmentOptions
 
 
@@ -53,6 +54,14 @@ def make_games(
     return ForeignGames(
         options.name, maker, count, device, rendered=rendered, time_limit=maker.time_limit
     )
+
+
+def is_in_torch(options: EnvironmentOptions) -> bool:
+    """Whether the games are written in torch."""
+    found = options.environment
+    if isinstance(found, str):
+        found = named(found, trust=options.trust)
+    return isinstance(found, type) and issubclass(found, NativeGames)
 
 
 def in_torch(

@@ -182,4 +182,5 @@ def play(rules: BoardRules, steps: int, actions: Tensor | None = None) -> Moves:
     own, occupied = state
     none = torch.zeros_like(rules.state["ended"])
     rules.state = {"own": own, "occupied": occupied, "second": turn.bool(), "ended": none}
-    return Moves(*seen, movers.bool(), chosen, gained.float(), ended.bool())
+    own_seen, all_seen = seen
+    return Moves(own_seen, all_seen, movers.bool(), chosen, gained.float(), ended.bool())

@@ -63,7 +63,7 @@ def _look(  # type: ignore[no-untyped-def]
 ):
     """What pixels see of a stroke: its ink with both derivatives, the nearest piece and the place on it."""
     wound = tl.zeros(x.shape, tl.int32)
-    if fills:
+    if fills:  # noqa: SIM102  (one is known as it is compiled, the other is not)
         if kind != 0:
             wound = winding(ends, begin, end, x, y)
     square, which, t = nearest(ends, begin, end, x, y, wound, kind, fills)
@@ -156,7 +156,7 @@ def _forward(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _backward(  # type: ignore[no-untyped-def]
+def _backward(  # type: ignore[no-untyped-def]  # noqa: C901  (a branch for each composition)
     ends,
     pens,
     first_piece,
@@ -274,7 +274,7 @@ def _backward(  # type: ignore[no-untyped-def]
                 moved = tl.where(hit, by_width, 0.0)
                 if tl.max(tl.abs(mine) + tl.abs(moved), 0) > 0.0:
                     t, qx, qy, turn, dx, dy = seen(ends, piece, x, y)
-                    if fills:
+                    if fills:  # noqa: SIM102  (as above)
                         if kind != 0:
                             qx, qy = off_edge(square, qx, qy, turn, dx, dy)
                     by_x, by_y = -2.0 * mine * qx, -2.0 * mine * qy

@@ -10,14 +10,12 @@ from torch import Tensor
 
 from framework import capture, waiting
 from framework.batch import leaves
-from framework.gradients.registered import make_estimator
 from framework.randomness import seeded
 from plugins.games.captured import CapturedRollout, standing
 from plugins.games.environments.making import make_games
 from plugins.games.environments.native.games import NativeGames
 from plugins.games.policies.agent import Agent
 from plugins.games.rollouts import RolloutBuffer, begin_episodes, collect_rollout
-from plugins.games.task import Game
 from tests import tape
 
 CPU = torch.device("cpu")
@@ -97,17 +95,3 @@ def test_elsewhere_nothing_is_recorded(monkeypatch):
     for _ in range(5):
         captured()
     assert len(calls) == 5
-
-
-def test_what_a_rollout_takes_is_said_once(monkeypatch, capsys):
-    """9 x 4 observations of 16 bytes and starts of 1; 8 x 4 actions of 8, three ends of 1, three numbers of 4."""
-    monkeypatch.setattr(waiting, "queues", lambda device: True)
-    game = Game(environment="cart_pole", games=4, hidden=[4], rollout_steps=8)
-    batches = game.batches(game.program(make_estimator("ppo", None, {"epochs": 1})), 0, 0)
-    for _ in range(5):
-        next(batches)
-    size = (9 * 4 * (16 + 1) + 8 * 4 * (8 + 3 + 12)) / 2**20
-    assert capsys.readouterr().err == (
-        f"environment 'cart_pole': memory: a rollout of 4 games x 8 steps takes {size:.3g} MiB, "
-        f"each of 4 minibatches {size / 4:.3g} MiB more while it is learned from, its activations not counted\n"
-    )

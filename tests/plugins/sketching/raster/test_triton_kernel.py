@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from torch import Tensor
 
 from framework.errors import ProgramError
 from plugins.sketching.raster.render import COMPOSITIONS, PROFILES, render
+from plugins.sketching.raster.request import Composition
 from plugins.sketching.raster.step import render_and_loss
 from tests.kernels import interpreted
 
@@ -109,7 +111,7 @@ def test_lines_and_fills_of_several_lengths_and_contours_are_those_of_torch():
     with interpreted():
         for backend in ("torch", "triton"):
             parts = [part.clone().requires_grad_() for part in (line, outer, hole)]
-            shapes = [parts[0], [parts[1], parts[2]]]
+            shapes: list[Tensor | list[Tensor]] = [parts[0], [parts[1], parts[2]]]
             picture = render(
                 shapes, 1.2, 20, filled=[False, True], fill_rule="evenodd", backend=backend
             )
@@ -133,7 +135,7 @@ def test_of_equal_inks_the_latest_stroke_has_the_gradient_and_a_transparent_one_
 
 def test_ink_upon_opaque_ink_has_a_finite_gradient_in_every_composition():
     with interpreted():
-        for composition in COMPOSITIONS:
+        for composition in get_args(Composition):
             leaves = [LINE.expand(6, 2, 2).clone(), torch.ones(6, 2)]
             points, colour = (leaf.requires_grad_() for leaf in leaves)
             picture = render(
