@@ -117,6 +117,10 @@ class League(Task):
         rules = make_tried_rules(game, game_options)
         self.name = game if isinstance(game, str) else type(rules).__name__
         self.mode: Mode = mode
+        # A class variable that one task may have of its own.
+        vars(self).update(
+            zip(("primary_metric", "metric_mode"), self.judged_by({"mode": mode}), strict=True)
+        )
         self.boards, self.rollout_steps = boards, rollout_steps
         self.regularisation = regularisation if mode == "regularised" else 0.0
         self.shaping = shaping
@@ -221,6 +225,13 @@ class League(Task):
             regularisation=self.regularisation,
         )
 
+    @classmethod
+    def judged_by(cls, options: Mapping[str, Any]) -> tuple[str, Literal["min", "max"]]:
+        """An exploiter is good by what it wins, however much it could itself be exploited."""
+        if options.get("mode") == "exploiter":
+            return League.primary_metric, League.metric_mode
+        return super().judged_by(options)
+
     def check_players(self) -> None:
         """Refuse rivals that are never met, and a measure against nobody.
 
@@ -233,8 +244,6 @@ class League(Task):
                     f"task.rivals = []: expected whom to exploit, such as {RUN}FOLDER, with task.mode=exploiter"
                 )
             self.anchors |= self.rivals
-            # It is good by what it wins of them, however much it could itself be exploited.
-            self.primary_metric, self.metric_mode = "anchor_score", "max"  # type: ignore[misc]
         elif self.rivals and self.mode != "league":
             raise UserError(
                 f"task.rivals = {list(self.rivals)}: expected none with task.mode={self.mode}, which meets itself alone"

@@ -7,6 +7,7 @@ import torch
 
 import framework
 from framework import UserError
+from framework.sweeping import judged_by
 from plugins.league.exact import ExactLeague
 from plugins.league.measures.judge import Judge
 from plugins.league.opponents import AgentPlayer
@@ -92,6 +93,12 @@ def test_an_exploiter_is_judged_by_what_it_wins_also_where_the_game_is_judged_ex
     assert (task.primary_metric, task.metric_mode) == ("anchor_score", "max")
     assert "anchor_score" in task.evaluate(0, "validation")
     assert (ExactLeague.primary_metric, ExactLeague.metric_mode) == ("nash_conv", "min")
+
+
+def test_a_search_for_an_exploiters_settings_goes_by_what_it_wins():
+    words = ["experiment=kuhn", "task.mode=exploiter", "task.rivals=[random]"]
+    assert judged_by(framework.compose(*words)) == ("anchor_score", "max")
+    assert judged_by(framework.compose("experiment=kuhn")) == ("nash_conv", "min")
 
 
 @pytest.mark.parametrize("greedy", [False, True])
