@@ -163,7 +163,9 @@ class League(Task):
         self.model = nn.ModuleDict({name: make_agent() for name in roles})
         part = self.agent(MAIN).memory
         self.memory_shape = None if part is None else (part.parts, part.width)
-        named = partial(players_by_name, rules=rules, game=game, memory=self.memory_shape)
+        named = partial(
+            players_by_name, rules=rules, game=game, memory=self.memory_shape, taken=roles
+        )
         self.anchors = named(anchors, option="task.anchors")
         self.rivals = named(rivals, option="task.rivals")
         self.check_players()

@@ -33,6 +33,12 @@ SMALL: dict[str, Any] = {"boards": 8, "hidden": [8], "tournament_matches": 0}
         ({"game": "kuhn", "mode": "exploiter"}, "task.rivals = \\[\\]: expected whom to exploit"),
         ({"game": "kuhn", "mode": "self_play", "rivals": ["random"]}, "which meets itself alone"),
         ({"game": "kuhn", "anchors": ["minimax_2"]}, "players do not see"),
+        ({"game": "kuhn", "anchors": ["mini"]}, "task.anchors = 'mini': unknown; choices: random$"),
+        ({"game": "kuhn", "anchors": ["random", "random"]}, "'random' .* as another player is"),
+        (
+            {"game": "kuhn", "anchors": ["run:nowhere"]},
+            "task.anchors = 'run:nowhere': nowhere is no",
+        ),
         ({"game": "kuhn", "teacher_weight": 0.1}, "a task.teacher whose habits are kept"),
         ({"game": "kuhn", "mode": "regularised", "memory": "gru"}, "whose reference has no memory"),
     ],
@@ -41,6 +47,13 @@ def test_mistakes_are_refused_in_one_line(options, said):
     with pytest.raises(UserError, match=said) as refused:
         League(**{**SMALL, **options})
     assert "\n" not in str(refused.value)
+
+
+def test_a_run_that_is_called_as_a_learner_is_refused(tmp_path):
+    small = [f"task.{key}={value}" for key, value in SMALL.items()]
+    framework.train("kuhn", steps=1, folder=tmp_path / "main-0", overrides=small)
+    with pytest.raises(UserError, match=r"would be called 'main-0' as another player is"):
+        League(**SMALL, game="kuhn", rivals=[f"run:{tmp_path / 'main-0'}"])
 
 
 @pytest.mark.parametrize(
