@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from framework import Context, Estimator, Program, Task, UserError, ranks
 from framework.config.types import Count, CountOrZero, Fraction, NonNegative
+from framework.config.validation import check_options
 from framework.media import Media
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
@@ -113,6 +114,9 @@ class League(Task):
         greedy: bool = False,
         tournament_matches: CountOrZero = 100,
     ) -> None:
+        # Those that come from Python, too.
+        given = {name: value for name, value in locals().items() if name != "self"}
+        check_options(League, given, "task")
         self.game, self.game_options = game, game_options
         rules = make_tried_rules(game, game_options)
         self.name = game if isinstance(game, str) else type(rules).__name__

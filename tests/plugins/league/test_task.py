@@ -39,6 +39,13 @@ SMALL: dict[str, Any] = {"boards": 8, "hidden": [8], "tournament_matches": 0}
             {"game": "kuhn", "anchors": ["run:nowhere"]},
             "task.anchors = 'run:nowhere': nowhere is no",
         ),
+        (
+            {"game": None},
+            "task.game: something of type NoneType given; expected a name, or a class",
+        ),
+        ({"game": "kuhn", "mode": "leage"}, "task.mode = 'leage': expected 'self_play'"),
+        ({"game": "kuhn", "boards": 0}, "task.boards = 0: expected greater than or equal to 1"),
+        ({"game": "kuhn", "regularisation": float("nan")}, "task.regularisation = nan: expected"),
         ({"game": "kuhn", "teacher_weight": 0.1}, "a task.teacher whose habits are kept"),
         ({"game": "kuhn", "mode": "regularised", "memory": "gru"}, "whose reference has no memory"),
     ],
@@ -106,6 +113,11 @@ def test_an_exploiter_is_judged_by_what_it_wins_also_where_the_game_is_judged_ex
     assert (task.primary_metric, task.metric_mode) == ("anchor_score", "max")
     assert "anchor_score" in task.evaluate(0, "validation")
     assert (ExactLeague.primary_metric, ExactLeague.metric_mode) == ("nash_conv", "min")
+
+
+def test_a_table_of_nobody_is_refused():
+    with pytest.raises(UserError, match="no player 'mein'; did you mean 'main'"):
+        ExactLeague(**SMALL, game="kuhn", anchors=[]).table("mein")
 
 
 def test_a_search_for_an_exploiters_settings_goes_by_what_it_wins():
