@@ -118,6 +118,7 @@ class Capabilities:
         """Mark an estimator's class or factory."""
         if isinstance(factory, type):
             factory.supports_recorded_actions = self.recorded_actions  # type: ignore[attr-defined]
+            factory.declared = self  # type: ignore[attr-defined]
         return factory
 
     @property

@@ -31,7 +31,7 @@ class NeedsProcesses(UserError):
     def __init__(self, count: int, launcher: str) -> None:
         by = {
             "torchrun": f"start the script by torchrun --nproc-per-node={count} SCRIPT",
-            "ray": "from Python call framework.ray_actors.supervise(trainer.ranks, ['train', ...])",
+            "ray": "from Python call framework.commands.ray_actors.supervise(trainer.ranks, ['train', ...])",
         }
         super().__init__(f"trainer.ranks = {count}: one process here; {by[launcher]}")
         self.count, self.launcher = count, launcher
@@ -98,7 +98,9 @@ def start(needed: NeedsProcesses, arguments: Sequence[str]) -> NoReturn:
     # torchrun would set it itself, with four lines about it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdout.flush()
-    module = {"torchrun": "framework.launch", "ray": "framework.ray_actors"}[needed.launcher]
+    module = {"torchrun": "framework.launch", "ray": "framework.commands.ray_actors"}[
+        needed.launcher
+    ]
     own = [sys.executable, "-m", module, str(needed.count), *arguments]
     os.execv(sys.executable, own)
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from framework.arguments import as_path
 from framework.config.composition import (
@@ -45,6 +45,9 @@ from framework.training.folders.sweep_folder import (
     job_of,
     table,
 )
+
+if TYPE_CHECKING:
+    from framework.task import Task
 
 PLACE = "hydra.sweep.dir="
 # Text that Hydra's grammar takes as it is, and words that mean something else than themselves to it.
@@ -225,12 +228,14 @@ def direction(overrides: Sequence[str], settings: Settings) -> list[str]:
         return []
     if any(o.startswith("hydra.sweeper.direction=") for o in overrides):
         return []
-    mode = task_class(settings).metric_mode
+    _, mode = judged_by(settings)
     return [f"hydra.sweeper.direction={'minimize' if mode == 'min' else 'maximize'}"]
 
 
-def task_class(settings: Settings) -> Any:
-    return registry().component("tasks", settings.task.name).load()
+def judged_by(settings: Settings) -> tuple[str, Literal["min", "max"]]:
+    """The task's primary metric and its mode."""
+    kind = cast("type[Task]", registry().component("tasks", settings.task.name).load())
+    return kind.judged_by(settings.task.options)
 
 
 def job(sweep_folder: Path, swept: Sequence[str], config: Any, *, progress: bool) -> float:
@@ -249,7 +254,7 @@ def job(sweep_folder: Path, swept: Sequence[str], config: Any, *, progress: bool
     folder, place = SweepFolder(sweep_folder), Path(hydra.runtime.output_dir)
     written = [override.lstrip("+") for override in hydra.overrides.task]
     chosen = [override for override in written if key_of(override) in swept]
-    known: list[Any] = []
+    known: list[tuple[str, Literal["min", "max"]]] = []
     try:
         stopped_by = train_job(config, hydra, place, known, progress=progress)
     # A failed job must not keep the others from running, whatever raised.
@@ -283,12 +288,17 @@ def report(error: Exception) -> None:
 
 
 def train_job(
-    config: Any, hydra: Any, place: Path, known: list[Any], *, progress: bool
+    config: Any,
+    hydra: Any,
+    place: Path,
+    known: list[tuple[str, Literal["min", "max"]]],
+    *,
+    progress: bool,
 ) -> int | None:
     """Train a job in its folder, go on with it there, or do nothing where it has finished.
 
     Args:
-        known: gets the task's class, as soon as it is known.
+        known: gets the primary metric and its mode, as soon as they are known.
 
     Returns:
         the number of the signal that stopped it.
@@ -297,15 +307,15 @@ def train_job(
         UserError: a mistake in its settings, or a run of other settings in its folder.
     """
     plain, settings = settings_of_job(config, hydra)
-    task = task_class(settings)
-    known.append(task)
+    judged = judged_by(settings)
+    known.append(judged)
     if RunFolder(place).holds_run:
         asked = parse_config(config_text(plain), place)
         if changes := config_changes(load_config(place), asked):
             raise UserError(
                 f"{place} holds a run with other settings ({told(changes)}); take another hydra.sweep.dir"
             )
-        if finished_value(place, task.primary_metric) is not None:
+        if finished_value(place, judged[0]) is not None:
             if progress:
                 print(f"{place} has finished before", flush=True)
             return None

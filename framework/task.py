@@ -90,6 +90,11 @@ class Task(ABC):
         "objective_standard_error": "its standard error",
     }
 
+    @classmethod
+    def judged_by(cls, options: Mapping[str, Any]) -> tuple[str, Literal["min", "max"]]:
+        """The primary metric and its mode, where the task's options decide on them; by default the class's own."""
+        return cls.primary_metric, cls.metric_mode
+
     @abstractmethod
     def objective(self, context: Context, batch: Any) -> None:
         """Draw with `context.sample`, charge with `context.cost`; use `self.model` as it is."""

@@ -95,7 +95,12 @@ def mode_of(found: Sequence[CollectedRun], metric: str) -> str:
     for run in found:
         name = str(run.settings.get("task.name"))
         if run.found.metric == metric and name in registry().names("tasks"):
-            mode: str = registry().component("tasks", name).load().metric_mode
+            options = {
+                key.removeprefix("task."): value
+                for key, value in run.settings.items()
+                if key.startswith("task.")
+            }
+            mode: str = registry().component("tasks", name).load().judged_by(options)[1]
             return mode
     return ""
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.capabilities import alternatives
+from framework.capabilities import Capabilities, alternatives
 from framework.errors import ProgramError
 from framework.parameters import Parameters
 from framework.plugin import registry
@@ -54,6 +54,8 @@ class Estimator(ABC):
 
     # Serves draws made earlier, such as recorded episodes; `Capabilities` sets it where it decorates a class.
     supports_recorded_actions: bool = False
+    # The whole of that declaration; None of an estimator that a function makes.
+    declared: Capabilities | None = None
     # Reads recorded steps with value predictions, used this often.
     rollouts: RolloutPlan | None = None
     # Runs the same operations in each call and reads no number: a call may be recorded and replayed.

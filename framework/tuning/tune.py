@@ -21,7 +21,11 @@ from framework.errors import UserError, suggestion
 from framework.extras import require
 from framework.launch import launched
 from framework.run import check_arguments
+<<<<<<< HEAD
 from framework.sweeping import check, searched, task_class
+=======
+from framework.sweeping import check, choices, judged_by
+>>>>>>> procs
 from framework.tuning import report
 from framework.tuning.processes import work_in_processes
 from framework.tuning.space import Dimension, between, ends, parsed
@@ -262,7 +266,7 @@ def sought(settings: Sequence[Settings], options: Options) -> tuple[str, str]:
     Raises:
         UserError: another metric than the primary one without a mode, or tasks with several primary ones.
     """
-    primary = {(t.primary_metric, t.metric_mode) for t in map(task_class, settings)}
+    primary = set(map(judged_by, settings))
     if options.metric is None and len(primary) > 1:
         named = " and ".join(sorted(metric for metric, _ in primary))
         raise UserError(f"the tasks have several primary metrics, {named}: write metric=NAME")

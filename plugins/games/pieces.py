@@ -23,8 +23,13 @@ from plugins.games.policies.agent import Agent
 from plugins.games.rollouts import Rollout
 
 
-def piece_length(minibatches: int, games: int, steps: int, *, recurrent: bool) -> int | None:
+def piece_length(
+    minibatches: int, games: int, steps: int, *, recurrent: bool, key: str = "task.games"
+) -> int | None:
     """How many steps a piece has: one, or as many as there may be for an agent with a memory; None: games stay whole.
+
+    Args:
+        key: the option that says how many games there are.
 
     Raises:
         UserError: more minibatches than steps, or a memory's rollouts that cannot be cut into pieces of one length.
@@ -33,7 +38,7 @@ def piece_length(minibatches: int, games: int, steps: int, *, recurrent: bool) -
         return None
     if minibatches > games * steps:
         raise UserError(
-            f"estimator.minibatches = {minibatches}: expected at most task.games * task.rollout_steps = {games * steps}"
+            f"estimator.minibatches = {minibatches}: expected at most {key} * task.rollout_steps = {games * steps}"
         )
     if not recurrent:
         return 1

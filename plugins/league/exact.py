@@ -9,8 +9,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+<<<<<<< HEAD
 from framework import Estimator, Image, Program, UserError
 from framework.media import Media
+=======
+from framework import Estimator, Program, UserError
+from framework.errors import suggestion
+>>>>>>> procs
 from framework.randomness import generator
 from framework.task import Split
 from plugins.league.league.population import MAIN
@@ -54,7 +59,14 @@ class ExactLeague(League):
 
     @torch.no_grad()
     def table(self, name: str = MAIN) -> Tensor:
-        """The probabilities of a learner or a past player, `[I, A]`."""
+        """The probabilities of a learner or a past player, `[I, A]`.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        known = [*self.roles, *self.population.past]
+        if name not in known:
+            raise UserError(f"table: no player '{name}'; {suggestion(name, known)}")
         agent = self.agent(name) if name in self.roles else self.population.past[name]
         return self.tree.table(agent)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from framework import Estimator, UserError
-from framework.capabilities import able, estimators
-from framework.gradients.estimator import name_of
+from framework.capabilities import able
 
 # What moves in matches are drawn from, in the words of `Capabilities.draws`.
 MOVES = ({"GumbelMaxCategorical", "finite"},)
@@ -23,7 +22,7 @@ def refuse_replay(estimator: Estimator) -> None:
     """
     if estimator.replay is not None:
         raise UserError(
-            f"estimator = {name_of(estimator)}: a replay buffer would hold matches against opponents that are no more; "
+            "estimator: a replay buffer would hold matches against opponents that are no more; "
             f"expected one of {recording()}"
         )
 
@@ -34,8 +33,7 @@ def refuse_unserved(estimator: Estimator, *, learners: int) -> None:
     Raises:
         UserError: names the estimators that can serve.
     """
-    name = name_of(estimator)
-    declared = next((c for component, c in estimators() if component.name == name), None)
+    declared = estimator.declared
     if declared is not None and declared.delegates:
         return
     if learners > 1:
@@ -46,6 +44,6 @@ def refuse_unserved(estimator: Estimator, *, learners: int) -> None:
     if declared is not None and not declared.own_randomness:
         served = ", ".join(able(MOVES, own_randomness=True))
         raise UserError(
-            f"estimator = {name}: all chance has to be its own draws, and in a match cards and opponents are drawn, "
+            "estimator: all chance has to be its own draws, and in a match cards and opponents are drawn, "
             f"too; expected one of {served}"
         )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from framework import Context, Estimator, Program, Task, UserError, ranks
 from framework.config.types import Count, CountOrZero, Fraction, NonNegative
+from framework.config.validation import check_options
 from framework.media import Media
 from framework.saved_state import check_saved
 from framework.task import Split, TrainingPlan
@@ -113,10 +114,17 @@ class League(Task):
         greedy: bool = False,
         tournament_matches: CountOrZero = 100,
     ) -> None:
+        # Those that come from Python, too.
+        given = {name: value for name, value in locals().items() if name != "self"}
+        check_options(League, given, "task")
         self.game, self.game_options = game, game_options
         rules = make_tried_rules(game, game_options)
         self.name = game if isinstance(game, str) else type(rules).__name__
         self.mode: Mode = mode
+        # A class variable that one task may have of its own.
+        vars(self).update(
+            zip(("primary_metric", "metric_mode"), self.judged_by({"mode": mode}), strict=True)
+        )
         self.boards, self.rollout_steps = boards, rollout_steps
         self.regularisation = regularisation if mode == "regularised" else 0.0
         self.shaping = shaping
@@ -159,7 +167,9 @@ class League(Task):
         self.model = nn.ModuleDict({name: make_agent() for name in roles})
         part = self.agent(MAIN).memory
         self.memory_shape = None if part is None else (part.parts, part.width)
-        named = partial(players_by_name, rules=rules, game=game, memory=self.memory_shape)
+        named = partial(
+            players_by_name, rules=rules, game=game, memory=self.memory_shape, taken=roles
+        )
         self.anchors = named(anchors, option="task.anchors")
         self.rivals = named(rivals, option="task.rivals")
         self.check_players()
@@ -221,6 +231,13 @@ class League(Task):
             regularisation=self.regularisation,
         )
 
+    @classmethod
+    def judged_by(cls, options: Mapping[str, Any]) -> tuple[str, Literal["min", "max"]]:
+        """An exploiter is good by what it wins, however much it could itself be exploited."""
+        if options.get("mode") == "exploiter":
+            return League.primary_metric, League.metric_mode
+        return super().judged_by(options)
+
     def check_players(self) -> None:
         """Refuse rivals that are never met, and a measure against nobody.
 
@@ -233,8 +250,6 @@ class League(Task):
                     f"task.rivals = []: expected whom to exploit, such as {RUN}FOLDER, with task.mode=exploiter"
                 )
             self.anchors |= self.rivals
-            # It is good by what it wins of them, however much it could itself be exploited.
-            self.primary_metric, self.metric_mode = "anchor_score", "max"  # type: ignore[misc]
         elif self.rivals and self.mode != "league":
             raise UserError(
                 f"task.rivals = {list(self.rivals)}: expected none with task.mode={self.mode}, which meets itself alone"

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from framework.atomic import LineFile, write_atomically
 from framework.errors import UserError
@@ -214,19 +214,25 @@ def best_job(jobs: Sequence[Job], metric: str, mode: str) -> Job | None:
     return min(rivals, key=lambda rival: sign * rival[0])[1] if rivals else None
 
 
-def job_of(folder: Path, overrides: Sequence[str], state: State, task: Any, error: str = "") -> Job:
+def job_of(
+    folder: Path,
+    overrides: Sequence[str],
+    state: State,
+    judged: tuple[str, Literal["min", "max"]] | None,
+    error: str = "",
+) -> Job:
     """The record of a job that has ended.
 
     Args:
-        task: the task's class; None: the job failed before it was known.
+        judged: the primary metric and its mode; None: the job failed before they were known.
     """
-    metric = "" if task is None else task.primary_metric
+    metric, mode = judged or ("", "min")
     return Job(
         folder=folder.name,
         overrides=list(overrides),
         state=state,
         metric=metric,
-        mode="min" if task is None else task.metric_mode,
+        mode=mode,
         value=finished_value(folder, metric) if state == "finished" else None,
         error=error,
     )

@@ -74,7 +74,9 @@ class Matches(Experience):
     def serve(self, estimator: Estimator, minibatches: int) -> None:
         """Cut rollouts as the estimator's minibatches need them."""
         recurrent = self.agent.memory is not None
-        self.pieces = piece_length(minibatches, self.count, self.rollout_steps, recurrent=recurrent)
+        self.pieces = piece_length(
+            minibatches, self.count, self.rollout_steps, recurrent=recurrent, key="task.boards"
+        )
         self.discount = getattr(estimator, "discount", 1.0)
         self.trace_decay = getattr(estimator, "gae_lambda", 1.0)
 

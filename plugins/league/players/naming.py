@@ -33,8 +33,28 @@ def named_player(name: str, rules: Rules, option: str) -> Opponent:
         return search
     own = registry().names("league.players")
     if name in own:
-        player = registry().component("league.players", name).load()(rules)
-        assert isinstance(player, Opponent)
-        return player
-    known = ["random", "minimax_2", "tree_search_100", *own]
+        return registered(name, rules)
+    served = [one for one in own if serves(one, rules)]
+    searches = ["minimax_2", "tree_search_100"] if rules.perfect_information else []
+    known = ["random", *searches, *served]
     raise UserError(f"{option} = '{name}': unknown; {suggestion(name, known)}")
+
+
+def registered(name: str, rules: Rules) -> Opponent:
+    """A player that a plugin brings.
+
+    Raises:
+        UserError: it plays another game.
+    """
+    player = registry().component("league.players", name).load()(rules)
+    assert isinstance(player, Opponent)
+    return player
+
+
+def serves(name: str, rules: Rules) -> bool:
+    """Whether a player that a plugin brings plays this game."""
+    try:
+        registered(name, rules)
+    except UserError:
+        return False
+    return True

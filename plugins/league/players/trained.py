@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,39 @@ RUN = "run:"
 
 
 def players_by_name(
-    names: list[str], rules: Rules, option: str, *, game: Any, memory: tuple[int, int] | None
+    names: list[str],
+    rules: Rules,
+    option: str,
+    *,
+    game: Any,
+    memory: tuple[int, int] | None,
+    taken: Collection[str] = (),
 ) -> dict[str, Opponent]:
     """Players by what the user calls them; the main agent of a run by its folder's name.
 
     Args:
         option: that names them.
         game, memory: of the league that they play in.
+        taken: the names of its learners, by which their snapshots are called, too.
 
     Raises:
-        UserError: an unknown name, or a run that does not fit.
+        UserError: an unknown name, one that another player has, or a run that does not fit.
     """
     found: dict[str, Opponent] = {}
     for name in names:
+        called = name
         if name.startswith(RUN):
             folder = Path(name.removeprefix(RUN)).expanduser()
-            found[folder.resolve().name] = trained(folder, option, game=game, memory=memory)
+            called = folder.resolve().name
+            player = trained(folder, option, game=game, memory=memory)
         else:
-            found[name] = named_player(name, rules, option)
+            player = named_player(name, rules, option)
+        if called in found or called.partition("-")[0] in taken:
+            raise UserError(
+                f"{option}: '{name}' would be called '{called}' as another player is; expected names that differ, "
+                "such as those of copied run folders"
+            )
+        found[called] = player
     return found
 
 
@@ -46,8 +62,11 @@ def trained(folder: Path, option: str, *, game: Any, memory: tuple[int, int] | N
     """
     from plugins.league.task import League
 
-    task = load(folder, checkpoint="last").task
     label = f"{option} = '{RUN}{folder}'"
+    try:
+        task = load(folder, checkpoint="last").task
+    except UserError as error:
+        raise UserError(f"{label}: {error}") from None
     if not isinstance(task, League) or task.game != game:
         name = game if isinstance(game, str) else game.__name__
         raise UserError(f"{label}: expected a run of the game '{name}'")

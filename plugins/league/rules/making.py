@@ -36,8 +36,12 @@ def make_rules(
         return elsewhere(game, boards, device, options or {})
     if not (isinstance(game, type) and issubclass(game, Rules)):
         known = registry().names("league.games")
+        if not isinstance(game, str):
+            raise UserError(
+                f"task.game: something of type {type(game).__name__} given; expected a name, or a class of Rules"
+            )
         if game not in known:
-            raise UserError(f"task.game = '{game}': unknown; {suggestion(str(game), known)}")
+            raise UserError(f"task.game = '{game}': unknown; {suggestion(game, known)}")
         kind = registry().component("league.games", game).load()
     checked = check_options(kind, options or {}, "task.game_options")
     missing = sorted(getattr(kind, "__abstractmethods__", ()))

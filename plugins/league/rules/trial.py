@@ -12,7 +12,6 @@ from gymnasium import Space
 from gymnasium.spaces import Dict, Discrete, MultiDiscrete
 from torch import Tensor
 
-from framework.config.explanation import first_line
 from framework.errors import UserError
 from framework.randomness import seeded
 from plugins.games.environments.games import Observation
@@ -147,9 +146,8 @@ class Trial:
         try:
             return ask()
         except Exception as error:
-            raise UserError(
-                f"task.game = {self.name}: its {what} raised {type(error).__name__}: {first_line(error)}"
-            ) from error
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UserError(f"task.game = {self.name}: its {what} raised {reason}") from error
 
     def of_two(self, what: str, ask: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         answer = self.asked(what, ask)

@@ -7,6 +7,7 @@ import torch
 
 import framework
 from framework import UserError
+from framework.sweeping import judged_by
 from plugins.league.exact import ExactLeague
 from plugins.league.measures.judge import Judge
 from plugins.league.opponents import AgentPlayer
@@ -32,6 +33,19 @@ SMALL: dict[str, Any] = {"boards": 8, "hidden": [8], "tournament_matches": 0}
         ({"game": "kuhn", "mode": "exploiter"}, "task.rivals = \\[\\]: expected whom to exploit"),
         ({"game": "kuhn", "mode": "self_play", "rivals": ["random"]}, "which meets itself alone"),
         ({"game": "kuhn", "anchors": ["minimax_2"]}, "players do not see"),
+        ({"game": "kuhn", "anchors": ["mini"]}, "task.anchors = 'mini': unknown; choices: random$"),
+        ({"game": "kuhn", "anchors": ["random", "random"]}, "'random' .* as another player is"),
+        (
+            {"game": "kuhn", "anchors": ["run:nowhere"]},
+            "task.anchors = 'run:nowhere': nowhere is no",
+        ),
+        (
+            {"game": None},
+            "task.game: something of type NoneType given; expected a name, or a class",
+        ),
+        ({"game": "kuhn", "mode": "leage"}, "task.mode = 'leage': expected 'self_play'"),
+        ({"game": "kuhn", "boards": 0}, "task.boards = 0: expected greater than or equal to 1"),
+        ({"game": "kuhn", "regularisation": float("nan")}, "task.regularisation = nan: expected"),
         ({"game": "kuhn", "teacher_weight": 0.1}, "a task.teacher whose habits are kept"),
         ({"game": "kuhn", "mode": "regularised", "memory": "gru"}, "whose reference has no memory"),
     ],
@@ -40,6 +54,13 @@ def test_mistakes_are_refused_in_one_line(options, said):
     with pytest.raises(UserError, match=said) as refused:
         League(**{**SMALL, **options})
     assert "\n" not in str(refused.value)
+
+
+def test_a_run_that_is_called_as_a_learner_is_refused(tmp_path):
+    small = [f"task.{key}={value}" for key, value in SMALL.items()]
+    framework.train("kuhn", steps=1, folder=tmp_path / "main-0", overrides=small)
+    with pytest.raises(UserError, match=r"would be called 'main-0' as another player is"):
+        League(**SMALL, game="kuhn", rivals=[f"run:{tmp_path / 'main-0'}"])
 
 
 @pytest.mark.parametrize(
@@ -92,6 +113,17 @@ def test_an_exploiter_is_judged_by_what_it_wins_also_where_the_game_is_judged_ex
     assert (task.primary_metric, task.metric_mode) == ("anchor_score", "max")
     assert "anchor_score" in task.evaluate(0, "validation")
     assert (ExactLeague.primary_metric, ExactLeague.metric_mode) == ("nash_conv", "min")
+
+
+def test_a_table_of_nobody_is_refused():
+    with pytest.raises(UserError, match="no player 'mein'; did you mean 'main'"):
+        ExactLeague(**SMALL, game="kuhn", anchors=[]).table("mein")
+
+
+def test_a_search_for_an_exploiters_settings_goes_by_what_it_wins():
+    words = ["experiment=kuhn", "task.mode=exploiter", "task.rivals=[random]"]
+    assert judged_by(framework.compose(*words)) == ("anchor_score", "max")
+    assert judged_by(framework.compose("experiment=kuhn")) == ("nash_conv", "min")
 
 
 @pytest.mark.parametrize("greedy", [False, True])

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from framework import UserError
+from framework.commands.ray_actors import Actor, Place, environments, first_failure
 from framework.launch import SUPERVISED, NeedsProcesses, check_processes
-from framework.ray_actors import Actor, Place, environments, first_failure
 
 HERE = Place("a", "10.0.0.1", 4000, 1)
 

@@ -163,7 +163,7 @@ def signalled(process: int, number: int) -> None:
 
 if __name__ == "__main__":
     # By its own name, under which the actors import it.
-    from framework import ray_actors
+    from framework.commands import ray_actors
 
     try:
         sys.exit(ray_actors.supervise(int(sys.argv[1]), sys.argv[2:]))
