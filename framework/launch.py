@@ -67,11 +67,8 @@ def check_processes(asked: int | None, launcher: str) -> None:
     """Refuse to train in another number of processes than `trainer.ranks`.
 
     Raises:
-<<<<<<< HEAD
-        UserError: torchrun has started another number, or it is not said how many actors Ray is to start.
-=======
-        UserError: torchrun has started another number, or it is more than this machine can run.
->>>>>>> attack
+        UserError: torchrun has started another number, it is more than this machine can run, or it is not said how
+            many actors Ray is to start.
         NeedsProcesses: there is this one only.
     """
     if launcher == "ray" and asked is None:
@@ -80,17 +77,14 @@ def check_processes(asked: int | None, launcher: str) -> None:
         return
     if launched():
         raise UserError(f"trainer.ranks = {asked}: torchrun has started {process_count()}")
-<<<<<<< HEAD
-    raise NeedsProcesses(asked, launcher)
-=======
     cores = os.cpu_count() or 1
     most = max(FEW, FOR_EACH_CORE * cores)
-    if asked > most:
+    # A cluster may have more cores than this machine.
+    if launcher == "torchrun" and asked > most:
         raise UserError(
             f"trainer.ranks = {asked}: processes of this machine, which has {cores} cores; expected at most {most}"
         )
-    raise NeedsProcesses(asked)
->>>>>>> attack
+    raise NeedsProcesses(asked, launcher)
 
 
 def start(needed: NeedsProcesses, arguments: Sequence[str]) -> NoReturn:

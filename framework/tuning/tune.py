@@ -21,11 +21,7 @@ from framework.errors import UserError, suggestion
 from framework.extras import require
 from framework.launch import launched
 from framework.run import check_arguments
-<<<<<<< HEAD
-from framework.sweeping import check, searched, task_class
-=======
-from framework.sweeping import check, choices, judged_by
->>>>>>> procs
+from framework.sweeping import check, judged_by, searched
 from framework.tuning import report
 from framework.tuning.processes import work_in_processes
 from framework.tuning.space import Dimension, between, ends, parsed

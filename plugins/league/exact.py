@@ -9,13 +9,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-<<<<<<< HEAD
 from framework import Estimator, Image, Program, UserError
-from framework.media import Media
-=======
-from framework import Estimator, Program, UserError
 from framework.errors import suggestion
->>>>>>> procs
+from framework.media import Media
 from framework.randomness import generator
 from framework.task import Split
 from plugins.league.league.population import MAIN
