@@ -14,6 +14,10 @@ class ProgramError(UserError):
     """A program and an estimator that do not fit, or a program that breaks the contract of its context."""
 
 
+class Elsewhere(ProgramError):
+    """Another of several processes has failed, which says itself why."""
+
+
 def suggestion(name: str, choices: Iterable[str]) -> str:
     """What to write instead of `name`: the nearest of `choices`, or all of them when none is near."""
     known = sorted(set(choices))

@@ -10,12 +10,14 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from framework.errors import UserError
+from framework.errors import Elsewhere, UserError
 
 # Set for processes whose mistakes are told by the one that has started them.
 SUPERVISED = "DIFFOBJ_SUPERVISED"
 # Processes that a command starts: so many at most for each core, and as many as this on any machine.
 FOR_EACH_CORE, FEW = 4, 8
+# Seconds by which a mistake that another process has made comes after that one.
+LATER = 86_400
 # The exit status of a mistake that the user can fix.
 MISTAKE = 2
 
@@ -104,11 +106,13 @@ def supervise(count: int, arguments: Sequence[str]) -> int:
 
     What was wrong is told once: torchrun itself would print a traceback of its own and each process's end.
     """
+    from torch.distributed.elastic.agent.server import api as agent
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    logging.getLogger(SignalException.__module__).setLevel(logging.CRITICAL)
+    for module in (agent.__name__, SignalException.__module__):
+        logging.getLogger(module).setLevel(logging.CRITICAL)
     os.environ[SUPERVISED] = "1"
     own = ["-m", "framework.commands.main", *arguments]
     try:
@@ -129,14 +133,16 @@ def supervise(count: int, arguments: Sequence[str]) -> int:
     return 0
 
 
-def tell(mistake: str) -> None:
+def tell(mistake: UserError) -> None:
     """Print a mistake in one line, or leave it to the process that has started this one beside others."""
     place = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if SUPERVISED not in os.environ or not launched() or place is None:
         print(f"diffobj: {mistake}", file=sys.stderr)
         return
+    # The first is told: not one that another process has made.
+    first = int(time.time()) + (LATER if isinstance(mistake, Elsewhere) else 0)
     with open(place, "w", encoding="utf-8") as file:
-        json.dump({"message": mistake, "timestamp": int(time.time())}, file)
+        json.dump({"message": str(mistake), "timestamp": first}, file)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from torch import Tensor
 from framework import ranks
 from framework.batch import first_tensor
 from framework.capabilities import needing
-from framework.errors import ProgramError
+from framework.errors import Elsewhere, ProgramError
 from framework.lint.findings import Findings, kind_of, known_of
 from framework.lint.first_run import FirstRun
 from framework.lint.sample_axis import is_misfit, misfit
@@ -139,7 +139,8 @@ class Program:
             failed: there is no batch: this process could not make it.
 
         Raises:
-            ProgramError: a process has nothing to do, and a mean over nothing is no number; or it has failed.
+            ProgramError: a process has nothing to do, and a mean over nothing is no number.
+            Elsewhere: another could not make its batch.
         """
         if ranks.size() == 1 or self.apart:
             return 1.0
@@ -147,7 +148,7 @@ class Program:
         count = shape[1] if self.recorded_trajectories else math.prod(shape)
         total, idle, failures = ranks.total(count, count == 0, failed)
         if failures:
-            raise ProgramError("another process could not make its part of a batch")
+            raise Elsewhere("another process could not make its part of a batch")
         if idle:
             what = "episodes" if self.recorded_trajectories else "data"
             raise ProgramError(

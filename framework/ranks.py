@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from framework.errors import ProgramError, UserError
+from framework.errors import Elsewhere, UserError
 from framework.launch import launched, process_count
 from framework.shards import Shards
 from framework.shared_memory import CAPACITY, SharedMemory, reserved
@@ -418,7 +418,7 @@ def in_parts(total: int, work: Callable[[slice], T]) -> list[T]:
     """What `work` makes of each one's part of `total` things, in order; for the first: the others get their own alone.
 
     Raises:
-        ProgramError: it failed elsewhere; where it failed, its own error.
+        Elsewhere: it failed elsewhere; where it failed, its own error.
     """
     failure: Exception | None = None
     made: list[T] = []
@@ -427,7 +427,7 @@ def in_parts(total: int, work: Callable[[slice], T]) -> list[T]:
     except Exception as error:
         failure = error
     if any(largest(failure is not None)):
-        raise failure or ProgramError("another process could not do its part")
+        raise failure or Elsewhere("another process could not do its part")
     return gathered(made[0])
 
 
@@ -457,13 +457,13 @@ def one_line() -> Iterator[None]:
     """Say in one line that another process has left, or hangs.
 
     Raises:
-        UserError: with the first line of what torch says.
+        Elsewhere: with the first line of what torch says.
     """
     try:
         yield
     except RuntimeError as error:
         first = str(error).strip().partition("\n")[0]
-        raise UserError(f"process {rank()} of {size()}: lost the others ({first})") from None
+        raise Elsewhere(f"process {rank()} of {size()}: lost the others ({first})") from None
 
 
 def own_device() -> torch.device:

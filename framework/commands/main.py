@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except NeedsProcesses as error:
         start(error, given)
     except UserError as error:
-        tell(str(error))
+        tell(error)
         sys.exit(MISTAKE)
     except KeyboardInterrupt as error:
         # A second signal while training, which knows its number; or Ctrl-C before or after it.
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        tell(f"{error.filename or 'disk'}: {error.strerror}")
+        tell(UserError(f"{error.filename or 'disk'}: {error.strerror}"))
         sys.exit(MISTAKE)
 
 

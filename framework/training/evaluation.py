@@ -13,7 +13,7 @@ from torch import Tensor
 
 from framework import ranks
 from framework.config.schema import Settings
-from framework.errors import ProgramError
+from framework.errors import Elsewhere, ProgramError
 from framework.parameters import placed
 from framework.randomness import key, restore_states, save_states, seeded
 from framework.sharding import exchanged
@@ -71,7 +71,7 @@ class Evaluation:
             ranks.wait_for_first()
         found = ranks.of_first(found)
         if found is None:
-            raise failure or ProgramError("the evaluation raised an error in the first process")
+            raise failure or Elsewhere("the evaluation raised an error in the first process")
         return found
 
     def measured(self, split: Split) -> dict[str, float]:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from framework import ranks
 from framework.batch import leaves
 from framework.config.schema import Settings
-from framework.errors import ProgramError, UserError
+from framework.errors import Elsewhere, ProgramError, UserError
 from framework.program import Program
 
 # Of a parameter or a buffer, relative to its size.
 ROUNDING = 1e-4
+ALIKE = "processes that train together have the same settings"
 # What may differ between processes: nothing is learned by it.
 OWN = ("monitor", "trainer.device", "trainer.threads")
 
@@ -32,13 +33,11 @@ def refuse_other_settings(settings: Settings) -> None:
     first = ranks.of_first(own)
     other = [key for key in {**first, **own} if differ(own.get(key), first.get(key))]
     if any(ranks.largest(bool(other))):
-        said = "another process has other settings"
-        if other:
-            key = other[0]
-            said = (
-                f"{key} = {own.get(key)} in process {ranks.rank()}, {first.get(key)} in the first"
-            )
-        raise UserError(f"{said}; processes that train together have the same settings")
+        if not other:
+            raise Elsewhere(f"another process has other settings; {ALIKE}")
+        key = other[0]
+        here, there = own.get(key), first.get(key)
+        raise UserError(f"{key} = {here} in process {ranks.rank()}, {there} in the first; {ALIKE}")
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:

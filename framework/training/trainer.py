@@ -18,7 +18,7 @@ from framework import ranks, waiting
 from framework.batch import map_tensors
 from framework.config.schema import Settings
 from framework.data import LostWorker
-from framework.errors import ProgramError, UserError
+from framework.errors import Elsewhere, ProgramError, UserError
 from framework.gradients.estimator import Estimate
 from framework.gradients.registered import make_estimator
 from framework.gradients.selection.comparison import compare
@@ -249,7 +249,7 @@ class Trainer:
             # The others are elsewhere: this one's own error says more.
             raise failure or lost from None
         if failed:
-            failure = failure or ProgramError("the program raised an error in another process")
+            failure = failure or Elsewhere("the program raised an error in another process")
             return without_estimate(self, failure, log), torch.tensor(math.nan)
         # Of a divided model they are added up on the way back.
         learned = [] if self.divided else [*self.parameters.values()]

@@ -15,7 +15,7 @@ from torch import nn
 import framework
 from framework import ranks
 from framework.data import batches
-from framework.errors import ProgramError, UserError
+from framework.errors import Elsewhere, ProgramError, UserError
 from framework.launch import SUPERVISED, tell
 from framework.program import Program
 from framework.randomness import generator
@@ -323,9 +323,13 @@ def test_what_starts_processes_tells_their_mistakes(tmp_path, monkeypatch, capsy
         SUPERVISED: "1",
     }.items():
         monkeypatch.setenv(name, value)
-    tell("task.data.root = 'x': no such folder")
+    tell(UserError("task.data.root = 'x': no such folder"))
+    own = json.loads(place.read_text())["timestamp"]
     assert json.loads(place.read_text())["message"] == "task.data.root = 'x': no such folder"
     assert capsys.readouterr().err == ""
+    # What is wrong with another is told after that.
+    tell(Elsewhere("lost the others"))
+    assert json.loads(place.read_text())["timestamp"] > own + 3600
     monkeypatch.delenv(SUPERVISED)
-    tell("no such folder")
+    tell(UserError("no such folder"))
     assert capsys.readouterr().err == "diffobj: no such folder\n"
