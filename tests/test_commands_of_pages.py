@@ -149,8 +149,10 @@ def test_a_verb_exists_and_the_small_ones_take_their_arguments(words, diffobj: D
         case "check" if told and not readers_own(told) and not PLACEHOLDER.search(told[0]):
             if ".py:" not in told[0]:
                 changed = [w if "=" in w else f"task={w}" for w in told]
-                head = ["task=game"] if told[0].startswith("environment=") else []
-                body = [f"task.{w}" if head else w for w in changed]
+                head = ["task=game"] if told[0].startswith(("environment=", "games=")) else []
+                # The task's options, and in how many parts a rollout is learned from.
+                own = [w for w in changed if not (head and w.startswith("minibatches="))]
+                body = [f"task.{w}" if head else w for w in own]
                 validate(compose([*head, *body]).config)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,13 +10,18 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Normal
 
-from framework import Program, ProgramError
+import framework
+from framework import Program, ProgramError, capture
 from framework.gradients.registered import make_estimator
 from framework.plugin import registry
 from framework.recording.sampling import unvalidated
+from framework.training import assembly
+from framework.training.checkpoints.saving import Saving
+from framework.training.trainer import Trainer
 from plugins.games.task import Game
 from plugins.sketching.raster.render import render
 from tests.fake_gpu import GPU, LOOPS, fake_gpu
+from tests.test_waits import ON_PURPOSE
 
 OFF_POLICY = ("dqn", "td3", "sac")
 RECORDED = ("a2c", "ppo", "vtrace", "upgo", "vtrace_upgo")
@@ -54,6 +60,51 @@ def test_games_are_played_learned_from_and_evaluated_there(environment, estimato
             assert [place for place in found if place.partition(" ")[0] not in LOOPS] == []
         with torch.no_grad():
             assert "return_mean" in game.evaluate(0, "validation")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["experiment=cartpole", "task=cartpole_torch", "estimator=ppo", "task.rollout_steps=4"],
+        ["experiment=cartpole_torch"],
+    ],
+    ids=["ppo", "rloo"],
+)
+def test_a_whole_training_waits_for_nothing_but_what_is_named(tmp_path, monkeypatch, settings):
+    """Graphs are not recorded: what would be is called."""
+    # A graph is its function.
+    monkeypatch.setattr(
+        capture, "record", lambda function, stream: SimpleNamespace(replay=function)
+    )
+    monkeypatch.setattr(capture, "beside", lambda function, stream: function())
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(assembly, "choose_device", torch.device)
+    # No fake tensor can be written into a file.
+    for name in ("save", "save_best"):
+        monkeypatch.setattr(Saving, name, lambda *given: None)
+    waits: set[str] = set()
+    step = Trainer.step
+
+    def watched(trainer: Trainer, *given: Any) -> Any:
+        before = set(found)
+        found.clear()
+        taken = step(trainer, *given)
+        if trainer.begun:
+            waits.update(place.partition(" ")[0] for place in found)
+        found.update(before)
+        return taken
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    quiet = ["trainer.quality.every=0", "trainer.log_every=4", "monitor.tensorboard=false"]
+    small = ["task.games=4", "task.hidden=[4]", "task.evaluation_episodes=2", "trainer.steps=8"]
+    with fake_gpu() as found:
+        framework.train(
+            folder=tmp_path / "run",
+            overrides=[*settings, *quiet, *small, "trainer.device=cuda", "trainer.threads=null"],
+        )
+    assert waits <= set(ON_PURPOSE)
+    assert waits
 
 
 def bits(context: Any, parameters: Any, batch: Any) -> None:
