@@ -40,6 +40,15 @@ class Place:
     process: int
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a process has ended: its exit status, what was wrong in words, and when."""
+
+    status: int
+    mistake: str = ""
+    when: float = 0.0
+
+
 class Actor:
     """One of the processes."""
 
@@ -53,9 +62,7 @@ class Actor:
         node = ray.get_runtime_context().get_node_id()
         return Place(node, ray.util.get_node_ip_address(), port, os.getpid())
 
-    def run(
-        self, environment: dict[str, str], folder: str, arguments: list[str]
-    ) -> tuple[int, str]:
+    def run(self, environment: dict[str, str], folder: str, arguments: list[str]) -> Outcome:
         """The command's exit status, and what was wrong."""
         from framework.commands.main import main
 
@@ -68,7 +75,10 @@ class Actor:
             except SystemExit as ended:
                 status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
             sys.stdout.flush()
-            return status, json.loads(told.read_text())["message"] if told.exists() else ""
+            if not told.exists():
+                return Outcome(status)
+            mistake = json.loads(told.read_text())
+            return Outcome(status, mistake["message"], mistake["timestamp"])
 
 
 def environments(places: Sequence[Place]) -> list[dict[str, str]]:
@@ -119,19 +129,25 @@ def first_failure(ray: Any, runs: Sequence[Any], first: Place) -> int:
                 send(ray, first, signals.pop())
             if not ended:
                 continue
-            try:
-                status, mistake = ray.get(ended[0])
-            except ray.exceptions.RayActorError:
-                place = runs.index(ended[0])
-                status, mistake = 1, f"process {place} of {len(runs)} has died"
-            if status:
-                # The others notice it, and save what they have.
-                if pending:
-                    ray.wait(pending, num_returns=len(pending), timeout=GRACE)
-                if mistake:
-                    tell(mistake)
-                return int(status)
+            if (outcome := outcome_of(ray, runs, ended[0])).status:
+                # The others notice it, and save what they have; one of them may have failed before.
+                late = (
+                    ray.wait(pending, num_returns=len(pending), timeout=GRACE)[0] if pending else []
+                )
+                found = [outcome, *(outcome_of(ray, runs, run) for run in late)]
+                if told := [each for each in found if each.mistake]:
+                    tell(UserError(min(told, key=lambda each: each.when).mistake))
+                return outcome.status
     return 0
+
+
+def outcome_of(ray: Any, runs: Sequence[Any], run: Any) -> Outcome:
+    """How a process that has ended did so."""
+    try:
+        outcome: Outcome = ray.get(run)
+    except ray.exceptions.RayActorError:
+        return Outcome(1, f"process {runs.index(run)} of {len(runs)} has died", time.time())
+    return outcome
 
 
 @contextmanager
@@ -168,5 +184,5 @@ if __name__ == "__main__":
     try:
         sys.exit(ray_actors.supervise(int(sys.argv[1]), sys.argv[2:]))
     except UserError as error:
-        tell(str(error))
+        tell(error)
         sys.exit(MISTAKE)

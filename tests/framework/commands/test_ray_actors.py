@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from framework import UserError
-from framework.commands.ray_actors import Actor, Place, environments, first_failure
+from framework.commands.ray_actors import Actor, Outcome, Place, environments, first_failure
 from framework.launch import SUPERVISED, NeedsProcesses, check_processes
 
 HERE = Place("a", "10.0.0.1", 4000, 1)
@@ -43,10 +43,11 @@ def test_each_is_told_what_torchrun_would_tell_it():
 @pytest.mark.parametrize(
     ("outcomes", "status", "said"),
     [
-        ([(0, ""), (0, "")], 0, ""),
-        ([(0, ""), (2, "task.boards = 0")], 2, "diffobj: task.boards = 0\n"),
-        ([(143, ""), (143, "")], 143, ""),
-        ([(0, ""), Died()], 1, "diffobj: process 1 of 2 has died\n"),
+        ([Outcome(0), Outcome(0)], 0, ""),
+        ([Outcome(0), Outcome(2, "task.boards = 0")], 2, "diffobj: task.boards = 0\n"),
+        ([Outcome(2, "lost another", 9.0), Outcome(2, "nan", 8.0)], 2, "diffobj: nan\n"),
+        ([Outcome(143), Outcome(143)], 143, ""),
+        ([Outcome(0), Died()], 1, "diffobj: process 1 of 2 has died\n"),
     ],
 )
 def test_the_first_mistake_is_told_once(outcomes, status, said, capsys):
@@ -60,8 +61,8 @@ def test_an_actor_runs_the_command_and_returns_its_mistake(tmp_path, monkeypatch
         # Put back after the test, whatever the actor has made of it.
         monkeypatch.setenv(name, "")
     monkeypatch.chdir(tmp_path)
-    status, mistake = Actor().run(told, str(tmp_path), ["train", "experiment=nothing"])
-    assert (status, "nothing" in mistake) == (2, True)
+    outcome = Actor().run(told, str(tmp_path), ["train", "experiment=nothing"])
+    assert (outcome.status, "nothing" in outcome.mistake) == (2, True)
 
 
 def test_how_many_there_are_to_be_is_said():
