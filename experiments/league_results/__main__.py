@@ -33,10 +33,13 @@ PLAIN = ("scheduler=constant", "trainer.ema=null")
 # What differs from the experiment's own settings, which are those of the regularised mode.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "self_play": PLAIN,
+    # Stochastic fictitious play (Fudenberg and Levine 1998): each response begins again and is softened by the entropy,
+    # whose weight is a temperature in units of payoffs as long as advantages are not scaled.
     "fictitious": (
         *PLAIN,
-        *("task.snapshot_every=12", "task.opponents_at_once=8", "optimizer.learning_rate=0.02"),
-        *("estimator.epochs=2", "estimator.minibatches=2", "estimator.entropy_weight=0.02"),
+        *("task.snapshot_every=12", "task.opponents_at_once=16", "optimizer.learning_rate=0.02"),
+        *("estimator.epochs=4", "estimator.minibatches=2"),
+        *("estimator.entropy_weight=0.05", "estimator.normalise_advantages=false"),
     ),
     "regularised": (),
     "league": (
@@ -45,13 +48,23 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     ),
 }
 STEPS = {
-    "matrix": {"self_play": 300, "fictitious": 2400, "regularised": 1200, "league": 1000},
-    "kuhn": {"self_play": 400, "fictitious": 7200, "regularised": 1000, "league": 1000},
+    "matrix": {"self_play": 300, "fictitious": 28800, "regularised": 1200, "league": 1000},
+    "kuhn": {"self_play": 400, "fictitious": 19200, "regularised": 1000, "league": 1000},
+    "leduc": {"fictitious": 9600},
+}
+# Of one row: payoffs of Leduc are larger and its responses longer, a response to one choice has few decisions.
+MORE = {
+    "matrix_fictitious": ("task.rollout_steps=4",),
+    "leduc_fictitious": (
+        *("task.snapshot_every=24", "task.opponents_at_once=8", "optimizer.learning_rate=0.01"),
+        *("estimator.clip=0.2", "estimator.entropy_weight=0.2"),
+    ),
 }
 ROWS = {
     f"{game}_{mode}": (
         *(f"experiment={game}", f"task.mode={mode}", f"trainer.steps={steps}", *SETTINGS[mode]),
         *(f"trainer.evaluate_every={max(20, steps // 30)}", "trainer.log_every=20"),
+        *MORE.get(f"{game}_{mode}", ()),
     )
     for game, modes in STEPS.items()
     for mode, steps in modes.items()

@@ -14,6 +14,7 @@ from framework.errors import suggestion
 from framework.media import Media
 from framework.randomness import generator
 from framework.task import Split
+from plugins.league.league.matchmaking import linear_weights
 from plugins.league.league.population import MAIN
 from plugins.league.measures.game_tree import GameTree
 from plugins.league.measures.matrix_game import equilibrium
@@ -31,7 +32,7 @@ class ExactLeague(League):
         **League.metric_descriptions,
         "nash_conv": "what best responses would gain in all against the mode's answer; 0 for an equilibrium",
         "nash_conv_last": "the same against the main agent as it is",
-        "nash_conv_average": "the same against the mixture of all its snapshots",
+        "nash_conv_average": "the same against the mixture of all its snapshots (fictitious: the t-th with weight t)",
         "first_player_gains": "the mean payoff of the first player, both playing that answer",
     }
 
@@ -66,10 +67,17 @@ class ExactLeague(League):
         agent = self.agent(name) if name in self.roles else self.population.past[name]
         return self.tree.table(agent)
 
+    def weights(self) -> list[float]:
+        """Of the main agent's snapshots in their mixture."""
+        count = len(self.population.snapshots[MAIN])
+        return linear_weights(count) if self.mode == "fictitious" else [1.0] * count
+
     def average(self) -> Tensor:
         """The main agent's snapshots mixed, as by a player that draws one of them for each match."""
         own = self.population.snapshots[MAIN]
-        return self.tree.average([self.table(name) for name in own]) if own else self.table()
+        if not own:
+            return self.table()
+        return self.tree.average([self.table(name) for name in own], self.weights())
 
     def equilibrium(self) -> Tensor:
         """The equilibrium of the game of choosing a past player for each match, all learners' (Vinyals et al. 2019)."""
@@ -88,7 +96,8 @@ class ExactLeague(League):
         own = self.population.snapshots[MAIN]
         if self.mode not in ("fictitious", "league") or not own:
             return super().sitting_down(seed)
-        drawn = torch.randint(len(own), (), generator=generator(seed, "sitting down"))
+        random = generator(seed, "sitting down")
+        drawn = torch.tensor(self.weights()).multinomial(1, generator=random)
         return self.players[own[int(drawn)]]
 
     def evaluate(self, seed: int, split: Split = "test") -> dict[str, float]:

@@ -129,10 +129,19 @@ def itself(player: str, standing: Standing) -> Opponents:
     return {player: 1.0}
 
 
+def linear_weights(count: int) -> list[float]:
+    """Of `count` snapshots the t-th with weight t: early responses, to little, are soon outweighed.
+
+    The running average moves by 2 / (t + 1) to each new response (Jaggi 2013; CFR's average: Brown and Sandholm 2019).
+    """
+    total = count * (count + 1) / 2
+    return [(number + 1) / total for number in range(count)]
+
+
 def average(player: str, standing: Standing) -> Opponents:
-    """Every snapshot of its own as often as the others: fictitious self-play (Heinrich et al. 2015)."""
+    """The average of its own snapshots: fictitious self-play (Heinrich et al. 2015), with linear weights."""
     own = standing.snapshots[player]
-    return dict.fromkeys(own, 1 / len(own)) if own else itself(player, standing)
+    return dict(zip(own, linear_weights(len(own)), strict=True)) or itself(player, standing)
 
 
 def rivals(player: str, standing: Standing) -> Opponents:

@@ -160,3 +160,17 @@ def test_a_tournament_rates_anchors_snapshots_and_the_main_agent(tmp_path):
     assert sum(run.metrics[name] for name in rated) == pytest.approx(0, abs=1e-2)
     shown = {media.name for media in task.show(0)}
     assert shown == {"payoffs", "elo", "match"}
+
+
+def test_the_averaged_policy_weighs_later_responses_more():
+    task = ExactLeague(**SMALL, game="matrix", mode="fictitious", anchors=[])
+    torch.manual_seed(0)
+    agents = [ExactLeague(**SMALL, game="matrix").agent("main") for _ in range(3)]
+    for number, agent in enumerate(agents):
+        task.population.snapshots["main"].append(f"main-{number}")
+        task.population.enter(f"main-{number}", agent)
+    tables = [task.tree.table(agent) for agent in agents]
+    expected = (tables[0] + 2 * tables[1] + 3 * tables[2]) / 6
+    torch.testing.assert_close(task.average(), expected)
+    task.mode = "regularised"
+    torch.testing.assert_close(task.average(), sum(tables) / 3)

@@ -73,9 +73,11 @@ def test_a_league_exploiter_plays_all_past_players():
     assert chosen == pytest.approx({"main-0": 1 / 3, "main_exploiter_1-0": 2 / 3}, rel=1e-4)
 
 
-def test_fictitious_play_meets_all_snapshots_alike():
-    now = standing({}, {"main": ["main-0", "main-1", "main-2", "main-3"]})
-    assert set(MATCHMAKING["average"]("main", now).values()) == {0.25}
+def test_fictitious_play_meets_the_linearly_weighted_average_of_its_snapshots():
+    own = ["main-0", "main-1", "main-2", "main-3"]
+    chosen = MATCHMAKING["average"]("main", standing({}, {"main": own}))
+    assert chosen == pytest.approx(dict(zip(own, [0.1, 0.2, 0.3, 0.4], strict=True)))
+    assert MATCHMAKING["average"]("main", standing({}, {})) == {"main": 1.0}
 
 
 def test_payoffs_count_wins_draws_and_defeats_and_remember_the_latest():
