@@ -93,7 +93,7 @@ def drawn(folder: Path) -> Figure:
             for number, where in enumerate(filter(finished, places)):
                 label = None if number else mode.replace("_", "-")
                 points = zip(*measured(where), strict=True)
-                axes.semilogy(*points, color=colour, label=label, lw=1.2)
+                axes.loglog(*points, color=colour, label=label, lw=1.2)
         axes.axhline(bar, color="black", ls=":", lw=1)
         axes.set(title=game, xlabel="decisions of all learners, in millions", ylabel="NashConv")
         axes.grid(alpha=0.3)
