@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from experiments.command import given_arguments
 from experiments.runs import finished, records, result, trained
@@ -93,9 +94,12 @@ def drawn(folder: Path) -> Figure:
             for number, where in enumerate(filter(finished, places)):
                 label = None if number else mode.replace("_", "-")
                 points = zip(*measured(where), strict=True)
-                axes.semilogy(*points, color=colour, label=label, lw=1.2)
+                axes.loglog(*points, color=colour, label=label, lw=1.2)
         axes.axhline(bar, color="black", ls=":", lw=1)
         axes.set(title=game, xlabel="decisions of all learners, in millions", ylabel="NashConv")
+        # Less than a decade has labels that lie over one another.
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
         if axes.lines[:-1]:
             axes.legend(fontsize=8)
