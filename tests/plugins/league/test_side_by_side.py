@@ -69,7 +69,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(tmp_path):
     assert_same(everything(tmp_path / "part"), everything(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("shards", ["3", "null"])
+@pytest.mark.parametrize("shards", ["3", pytest.param("null", marks=pytest.mark.slow)])
 def test_one_that_learns_from_whole_matches_too(tmp_path, shards):
     settings = [word for word in SMALL if not word.startswith("estimator.")]
     # Its baseline is a moving average: of each learner's own matches.
