@@ -67,7 +67,6 @@ class Match(Games):
         self.frames_per_second = rules.frames_per_second
         self.memory_shape = memory
         self.numbers = torch.arange(self.count, device=self.device)
-        self.names: list[str] = []
         self.results: list[Results] = []
         self.clear()
 
@@ -75,6 +74,8 @@ class Match(Games):
         def zeros(kind: torch.dtype) -> Tensor:
             return torch.zeros(self.count, dtype=kind, device=self.device)
 
+        # Opponents move in the order of their names here: new boards begin anew, whoever was met before.
+        self.names: list[str] = []
         self.episodes, self.opponent = zeros(torch.long), zeros(torch.long)
         self.seat = self.numbers % 2
         self.earned, self.carried = zeros(torch.float), zeros(torch.float)

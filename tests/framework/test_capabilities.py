@@ -30,7 +30,7 @@ from torch.distributions import (
 import framework
 from experiments.estimator_table import README, parts, table
 from framework import Context, Program, ProgramError, UserError
-from framework.capabilities import Capabilities, able, estimators
+from framework.capabilities import Capabilities, able, estimators, needing
 from framework.gradients.distributions.refusal import families
 from framework.gradients.registered import make_estimator
 from framework.gradients.selection.automatic import Automatic
@@ -376,3 +376,12 @@ def test_declarations_that_cannot_be_read_are_reported_by_the_listing_alone(diff
 
 def test_readmes_table_is_the_generated_one():
     assert parts(README.read_text(encoding="utf-8"))[1] == table()
+
+
+def test_where_a_program_needs_more_only_those_that_serve_it_are_named():
+    draws = [{"Bernoulli", "finite"}]
+    assert "exact" in able(draws)
+    with needing(own_randomness=True):
+        assert "exact" not in able(draws)
+        assert "rloo" in able(draws)
+    assert "exact" in able(draws)

@@ -69,6 +69,18 @@ def test_a_resumed_run_is_an_uninterrupted_one(tmp_path):
     assert_same(everything(tmp_path / "part"), everything(tmp_path / "whole"))
 
 
+@pytest.mark.parametrize("shards", ["3", pytest.param("null", marks=pytest.mark.slow)])
+def test_one_that_learns_from_whole_matches_too(tmp_path, shards):
+    settings = [word for word in SMALL if not word.startswith("estimator.")]
+    # Its baseline is a moving average: of each learner's own matches.
+    overrides = [*settings, "estimator=reinforce", f"trainer.shards={shards}"]
+    framework.train("kuhn", folder=tmp_path / "whole", overrides=overrides)
+    stopped = [*overrides, "trainer.stop_at=13"]
+    framework.train("kuhn", folder=tmp_path / "part", overrides=stopped)
+    framework.train(resume=tmp_path / "part", overrides=["trainer.stop_at=null"])
+    assert_same(everything(tmp_path / "part"), everything(tmp_path / "whole"))
+
+
 def test_each_objective_has_parameters_of_its_own():
     program = framework.Program(lambda context, parameters, batch: None, apart=("a.", "b."))
     one, other, third = torch.zeros(3).unbind()
