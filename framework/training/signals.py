@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from framework import ranks
 from framework.data import waits_for_worker
 
 # Where the training is: between two steps, fetching a step's first batch before anything has changed, or anywhere else.
@@ -41,12 +42,22 @@ class StopSignals:
 
     Args:
         on_continue: called when the process was stopped and goes on.
+
+    Attributes:
+        come: the first that this process was sent.
+        agreed: of several processes, what all of them act on since they last agreed; one that comes meanwhile waits.
     """
 
     def __init__(self, on_continue: Callable[[], None]) -> None:
-        self.received: int | None = None
+        self.come: int | None = None
+        self.agreed: int | None = None
         self.phase: Phase = "within"
         self.on_continue = on_continue
+
+    @property
+    def received(self) -> int | None:
+        """The signal that the training acts on."""
+        return self.come if self.agreed is None and ranks.size() == 1 else self.agreed
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -70,14 +81,18 @@ class StopSignals:
     def comes(self, seconds: float = 1.0) -> bool:
         """Whether one has come, or comes within some time."""
         until = time.monotonic() + seconds
-        while self.received is None and time.monotonic() < until:
+        while self.come is None and time.monotonic() < until:
             time.sleep(0.01)
-        return self.received is not None
+        # For a training that ends where it is.
+        self.agreed = self.come
+        return self.come is not None
 
     def on_signal(self, number: int, frame: Any) -> None:
-        first = self.received is None
+        first = self.come is None
         if first:
-            self.received = number
+            self.come = number
         waits = self.phase != "within" and waits_for_worker()
         if waits or not first:
+            # It leaves the others.
+            self.agreed = self.come
             raise Interrupted(number, first=first, between=waits or self.phase == "between")

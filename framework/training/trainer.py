@@ -270,11 +270,11 @@ class Trainer:
         """Let all processes stop for what one has met: a signal, the end of its time, a callback's wish."""
         if ranks.size() == 1:
             return
-        signal = self.signals.received or 0
+        signal = self.signals.come or 0
         numbers = self.progress.seconds, signal, bool(self.stop_reason)
         seconds, received, stopped = ranks.largest(*numbers)
         self.progress.seconds = self.clock.seconds = seconds
-        self.signals.received = int(received) or None
+        self.signals.agreed = int(received) or None
         if stopped and not self.stop_reason:
             self.stop_reason = "stopped by a callback in another process"
 

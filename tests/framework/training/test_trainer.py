@@ -761,6 +761,23 @@ def test_a_second_signal_leaves_at_once_and_keeps_what_was_saved(toy, tmp_path, 
     assert newest(tmp_path / "run")["step"] == 2
 
 
+def test_a_signal_that_comes_while_processes_agree_waits_for_the_next_time(toy, monkeypatch):
+    trainer = toy_trainer()
+    monkeypatch.setattr("framework.ranks.size", lambda: 2)
+
+    def meanwhile(*numbers: float) -> list[float]:
+        trainer.signals.on_signal(signal.SIGTERM, None)
+        return list(numbers)
+
+    monkeypatch.setattr("framework.ranks.largest", meanwhile)
+    trainer.agree()
+    # The other process has not seen it: both go on.
+    assert trainer.signals.received is None
+    monkeypatch.setattr("framework.ranks.largest", lambda *numbers: list(numbers))
+    trainer.agree()
+    assert trainer.signals.received == signal.SIGTERM
+
+
 def test_a_hangup_is_heeded_unless_it_is_ignored_as_under_nohup(toy):
     trainer, other = toy_trainer(), toy_trainer()
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -162,7 +162,9 @@ def test_too_few_installed_photographs_are_refused_with_the_packages_that_bring_
     monkeypatch.setattr(
         textures, "PHOTOGRAPHS", {"no_such_package": ("a.png",), "json": ("b.png",)}
     )
-    with pytest.raises(UserError, match=r"^0 photographs .* make install EXTRAS=textures") as refused:
+    with pytest.raises(
+        UserError, match=r"^0 photographs .* make install EXTRAS=textures"
+    ) as refused:
         textures.textures()
     assert "\n" not in str(refused.value)
     textures.textures.cache_clear()
