@@ -53,8 +53,8 @@ def sampled(distribution: Distribution, shape: torch.Size) -> Tensor:
 def largest_perturbed(logits: Tensor, shape: torch.Size) -> Tensor:
     """Indices `[*shape, *batch]` of categories with `logits [*batch, K]`: the largest with Gumbel noise."""
     noise = logits.new_empty((*shape, *logits.shape)).exponential_()
-    least = torch.finfo(noise.dtype).tiny
-    return (logits - noise.clamp_(min=least).log_()).argmax(-1)
+    # Of a noise of 0 the logarithm would be infinite. Unlike clamp_, vmap knows this.
+    return (logits - noise.add_(torch.finfo(noise.dtype).tiny).log_()).argmax(-1)
 
 
 @contextmanager
