@@ -34,25 +34,23 @@ def differs_alone(again: Again, draws: Sequence[Draw], shape: tuple[int, ...]) -
         UndecidedError: the program cannot be run again, or has noise of its own.
     """
     samples, *batch = shape
-    if any(draw.value.shape[:1] < (samples,) for draw in draws):
+    if any(draw.value.dim() == 0 or len(draw.value) < samples for draw in draws):
         raise UndecidedError("a draw has no sample axis")
 
-    def costs(rows: slice, number: int) -> Tensor:
-        values = [draw.value.detach()[rows].clone() for draw in draws]
-        count = len(range(samples)[rows])
+    def costs(first: int, count: int, number: int = 0) -> Tensor:
+        values = [draw.value.detach()[first : first + count].clone() for draw in draws]
+        given = GivenDraws([draw.name for draw in draws], values)
         try:
             with seeded(key(3, "lint", number)):
-                return totals(
-                    again(GivenDraws([d.name for d in draws], values), (count, *batch)), count
-                )
+                return totals(again(given, (count, *batch)), count)
         except Exception as error:
             raise UndecidedError(str(error)) from error
 
-    together = costs(slice(0, samples), 0)
-    if not torch.equal(together, costs(slice(0, samples), 1)):
+    together = costs(0, samples)
+    if not torch.equal(together, costs(0, samples, number=1)):
         raise UndecidedError("a second run with the same draws is another")
     few = min(samples, ALONE)
-    alone = torch.cat([costs(slice(row, row + 1), 0) for row in range(few)])
+    alone = torch.cat([costs(row, 1) for row in range(few)])
     difference = (alone - together[:few]).abs()
     return bool((difference > MUCH * together.abs().max()).any())
 

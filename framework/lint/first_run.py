@@ -224,17 +224,15 @@ class FirstRun:
         if not (context.watch.mixing and all(has_memory(draw.value) for draw in context.made)):
             return
         scored = scored_with_a_gradient(context)
+        paths = [draw for draw in with_path(context) if not draw.rule.biased]
         try:
-            for draws in (scored, [draw for draw in with_path(context) if not draw.rule.biased]):
-                if not draws:
-                    continue
-                what = self.follows_other_samples(context, draws)
-                if what is not None and draws is scored:
-                    self.reports.mixed_samples(context, draws, what)
-                elif what is None and self.goes_with_others(context):
-                    self.reports.shared_way(context, draws)
-                if self.reports.any:
-                    return
+            if scored and (what := self.follows_other_samples(context, scored)):
+                self.reports.mixed_samples(context, scored, what)
+            elif paths and self.follows_other_samples(context, paths):
+                # Then a sample alone is meant to cost something else.
+                return
+            elif (scored or paths) and self.goes_with_others(context):
+                self.reports.shared_way(context, [*scored, *paths])
         except UndecidedError:
             # Most such calls do not reach a cost.
             return

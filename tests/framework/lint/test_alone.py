@@ -93,6 +93,26 @@ def with_noise_of_its_own(context, parameters, batch):
     context.cost(((x + torch.randn_like(x)) ** 2).sum(-1))
 
 
+def with_a_statistic_that_is_meant(context, parameters, batch):
+    x = context.sample("x", Normal(parameters["theta"], 1.0))
+    b = context.sample("b", Bernoulli(logits=torch.zeros(x.shape[-1]) + parameters["theta"]))
+    context.cost(((x - x.mean(0)) ** 2 + b).sum(-1))
+
+
+def test_a_batch_statistic_of_a_path_is_meant_beside_scored_draws_too():
+    sites = {"x": "reparameterisation"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        framework.estimate(
+            with_a_statistic_that_is_meant,
+            THETA,
+            estimator="rloo",
+            samples=64,
+            seed=0,
+            sites=sites,
+        )
+
+
 @pytest.mark.parametrize("program", [masked, solved_together, asserted, with_noise_of_its_own])
 def test_a_loop_that_all_samples_share_is_no_fault_where_each_has_its_own_cost(program):
     assert said(program) == []
