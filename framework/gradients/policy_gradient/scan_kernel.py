@@ -63,7 +63,7 @@ def _gae(  # type: ignore[no-untyped-def]
     upgoing: tl.constexpr,
     block: tl.constexpr,
 ):
-    """GAE where `decay` is gamma lambda; UPGO, where what comes after counts only if it beat its prediction."""
+    """GAE where `decay` is gamma lambda; UPGO where it is gamma, and only what beat its prediction is carried."""
     game = tl.program_id(0) * block + tl.arange(0, block)
     here = game < games
     advantage = tl.zeros((block,), dtype=rewards.dtype.element_ty)
@@ -74,9 +74,8 @@ def _gae(  # type: ignore[no-untyped-def]
             rewards, values, following, over, cut, valid, place, here, discount
         )
         if upgoing:
-            carried = tl.where(goes_on & beaten, discount * advantage, 0.0)
-        else:
-            carried = tl.where(goes_on, decay * advantage, 0.0)
+            goes_on = goes_on & beaten
+        carried = tl.where(goes_on, decay * advantage, 0.0)
         advantage = (error + carried).to(rewards.dtype.element_ty)
         beaten = error >= 0
         tl.store(result + place, advantage, mask=here)
