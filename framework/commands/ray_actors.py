@@ -68,16 +68,16 @@ class Actor:
 
         os.chdir(folder)
         with TemporaryDirectory() as own:
-            told = Path(own) / "mistake"
-            os.environ |= environment | {SUPERVISED: "1", "TORCHELASTIC_ERROR_FILE": str(told)}
+            report = Path(own) / "mistake"
+            os.environ |= environment | {SUPERVISED: "1", "TORCHELASTIC_ERROR_FILE": str(report)}
             try:
                 main(arguments)
             except SystemExit as ended:
                 status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
             sys.stdout.flush()
-            if not told.exists():
+            if not report.exists():
                 return Outcome(status)
-            mistake = json.loads(told.read_text())
+            mistake = json.loads(report.read_text())
             return Outcome(status, mistake["message"], mistake["timestamp"])
 
 
@@ -120,7 +120,7 @@ def supervise(count: int, arguments: Sequence[str]) -> int:
 
 
 def first_failure(ray: Any, runs: Sequence[Any], first: Place) -> int:
-    """The exit status of the first that failed, whose mistake is told; 0: none has."""
+    """The exit status of the first that failed, whose mistake is printed; 0: none has."""
     pending = list(runs)
     with received() as signals:
         while pending:
@@ -135,8 +135,8 @@ def first_failure(ray: Any, runs: Sequence[Any], first: Place) -> int:
                     ray.wait(pending, num_returns=len(pending), timeout=GRACE)[0] if pending else []
                 )
                 found = [outcome, *(outcome_of(ray, runs, run) for run in late)]
-                if told := [each for each in found if each.mistake]:
-                    tell(UserError(min(told, key=lambda each: each.when).mistake))
+                if failed := [each for each in found if each.mistake]:
+                    tell(UserError(min(failed, key=lambda each: each.when).mistake))
                 return outcome.status
     return 0
 

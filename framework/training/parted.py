@@ -161,7 +161,7 @@ class Parts:
 
     def difference_on_average(self, rounding: float) -> str:
         """The same of a program with noise."""
-        told = ""
+        found = ""
         for runs, errors in RUNS:
             whole, halves = (
                 torch.tensor([self.look(batches, n).value for n in range(runs)]).double()
@@ -171,8 +171,10 @@ class Parts:
             error = float((whole.var() + halves.var()) / runs) ** 0.5
             if abs(off) <= max(rounding, errors * error) or not bool(whole.isfinite().all()):
                 return ""
-            told = f"{whole.mean():.4g} for a batch, {halves.mean():.4g} for its halves, on average"
-        return told
+            found = (
+                f"{whole.mean():.4g} for a batch, {halves.mean():.4g} for its halves, on average"
+            )
+        return found
 
     @property
     def rounding(self) -> tuple[float, float]:

@@ -74,7 +74,7 @@ class Match(Games):
         def zeros(kind: torch.dtype) -> Tensor:
             return torch.zeros(self.count, dtype=kind, device=self.device)
 
-        # Opponents move in the order of their names here: new boards begin anew, whoever was met before.
+        # Opponents move in the order of their names here: new boards begin again, whoever was met before.
         self.names: list[str] = []
         self.episodes, self.opponent = zeros(torch.long), zeros(torch.long)
         self.seat = self.numbers % 2
